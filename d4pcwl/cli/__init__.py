@@ -1,0 +1,1 @@
+"""The commands: their arguments and their messages, and nothing else."""

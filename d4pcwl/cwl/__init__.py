@@ -1,0 +1,2 @@
+"""CWL in and out: what a script declares, the emitted documents, the imported ones. May import
+``runtime`` and ``workflow``; only ``cli`` and the package's public names import from here."""

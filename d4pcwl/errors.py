@@ -1,0 +1,151 @@
+"""Every error that d4pcwl raises on purpose, and the exit code that the commands give it.
+
+::
+
+    D4pcwlError                 1   the base of them all
+    ├── UsageError              2   the command line or an API argument is wrong
+    ├── ScriptError             2   the script cannot be loaded, or holds no (single) graph
+    ├── GraphError              2   the graph is not well formed
+    ├── InputError              2   the root inputs (-f, -d) do not fit the graph
+    ├── DeclarationError        2   what a script or its sidecar file declares is not valid
+    ├── TranslationError        2   the graph cannot be carried over to CWL
+    ├── RunError                1   the workflow failed while it ran
+    │   ├── PEError             1   a PE raised
+    │   └── WorkerDied          1   a worker process ended without a word
+    ├── ItemError               1   an item cannot be encoded or decoded
+    ├── StreamFileError         1   a stream file is truncated, damaged or no stream file
+    └── UnsupportedFeature     33   CWL that we do not run
+
+An error that stands for several faults of one document carries them all in ``faults``: people
+repair a document once, not once a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class D4pcwlError(Exception):
+    """Base of all errors that are meant for people; ``exit_code`` is what a command exits with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(D4pcwlError):
+    """The command line, or an argument of the Python API, is wrong."""
+
+    exit_code = 2
+
+
+class ScriptError(D4pcwlError):
+    """The script cannot be loaded, or it holds no graph, or several and none was chosen."""
+
+    exit_code = 2
+
+
+class GraphError(D4pcwlError):
+    """The graph is not well formed: an unknown port, an edge made twice, a cut with a cycle."""
+
+    exit_code = 2
+
+
+class InputError(D4pcwlError):
+    """The inputs given for the roots of the graph do not fit it."""
+
+    exit_code = 2
+
+
+class DeclarationError(D4pcwlError):
+    """A ``cwl`` declaration, in the script or in its sidecar file, is not valid."""
+
+    exit_code = 2
+
+
+class TranslationError(D4pcwlError):
+    """Something in the graph or the script cannot be carried over to CWL."""
+
+    exit_code = 2
+
+
+class RunError(D4pcwlError):
+    """The workflow failed while it ran."""
+
+
+class PEError(RunError):
+    """A PE raised. The message names the PE, the instance, the item and the user's line.
+
+    :param message: what people read
+    :param traceback: the full traceback as text, shown with ``--debug``
+    """
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+    def __reduce__(self) -> tuple[type[PEError], tuple[str, str]]:
+        return (type(self), (str(self), self.traceback))
+
+
+class WorkerDied(RunError):
+    """A worker process ended without reporting, for instance by ``kill -9`` or out of memory."""
+
+
+class ItemError(D4pcwlError):
+    """An item of a stream cannot be encoded or decoded."""
+
+
+class StreamFileError(D4pcwlError):
+    """A stream file is truncated, damaged, or not a stream file."""
+
+
+class UnsupportedFeature(D4pcwlError):
+    """A CWL feature that is not run here; engines call this exit code 33."""
+
+    exit_code = 33
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of a document, with the place where it is.
+
+    :param message: what is wrong and what to do
+    :param file: the file at fault, as the user named it
+    :param line: its line, from 1
+    :param column: its column, from 1, for the caret
+    :param source: the text of that line
+    """
+
+    message: str
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    source: str | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        text = f"{place}: {self.message}" if place else self.message
+        if self.source is not None:
+            text += f"\n    {self.source}"
+            if self.column is not None:
+                text += f"\n    {' ' * (self.column - 1)}^"
+        return text
+
+
+def raise_faults(error: type[D4pcwlError], faults: Iterable[Fault | str]) -> None:
+    """Raise ``error`` with all ``faults`` in one message; do nothing where there are none."""
+    texts: Sequence[str] = [str(fault) for fault in faults]
+    if texts:
+        raise error("\n".join(texts))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A clause for messages: names like ``name``, or all that there are (``'; known: a, b'``)."""
+    import difflib
+
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    return f"; known: {', '.join(names)}" if names else ""
