@@ -1,0 +1,1 @@
+"""dispel4py's import names, given by d4pcwl."""

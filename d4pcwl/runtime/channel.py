@@ -1,0 +1,202 @@
+"""Channels: one pipe from one process to another, in batches.
+
+Items are gathered and sent when a batch is full (by number or by bytes), when the sender has nothing else to do, and by a
+:class:`Flusher` a few milliseconds after they were written: so that a fast stream moves in large
+batches and a slow one without delay. A pipe that is full makes its sender wait; no queue grows.
+
+A frame is ``("items", [(slot, items), …])``, a slot being an input of an instance, or it is a
+message of the mapping's own, a tuple that begins with its kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from types import NoneType
+from typing import Any
+
+from d4pcwl.errors import ItemError, PEError
+from d4pcwl.runtime import wire
+from d4pcwl.runtime.instance import Halt, Receive
+from d4pcwl.runtime.values import IMMUTABLE, snapshot, weight
+
+BATCH = 1000
+"""Items in a full batch."""
+
+BATCH_BYTES = 1 << 18
+"""Bytes, estimated, in a full batch; an array as large as that is sent at once."""
+
+PROMPT_SECONDS = 0.005
+"""How long an item waits for company while its sender is busy."""
+
+_PIPE_BYTES = 1 << 18
+_SMALL = frozenset({bool, float, int, NoneType})
+
+
+class Pipe:
+    """A pipe's two ends, until each process has closed the one that it does not use."""
+
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe()
+        with contextlib.suppress(ImportError, AttributeError, OSError):
+            import fcntl
+
+            fcntl.fcntl(self.write_fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def close(self, *, keep_read: bool = False, keep_write: bool = False) -> None:
+        """Close the ends that are not kept."""
+        if self.read_fd >= 0 and not keep_read:
+            os.close(self.read_fd)
+            self.read_fd = -1
+        if self.write_fd >= 0 and not keep_write:
+            os.close(self.write_fd)
+            self.write_fd = -1
+
+
+class Disconnected(BaseException):
+    """The process at the other end is gone; not an Exception, so that no PE swallows it."""
+
+
+class Channel:
+    """The sending end of a pipe. Its items are values: later changes are not seen by the receiver.
+
+    :param fd: the pipe's write end
+    :param names: for each slot, the output that its items come from, for messages
+    """
+
+    def __init__(self, fd: int, names: Sequence[str]) -> None:
+        self._fd = fd
+        self._names = names
+        self._bytes = 0
+        self._waiting: deque[tuple[int, Any]] = deque()
+        self._sending = threading.RLock()
+
+    def outlet(self, slot: int) -> Receive:
+        """What takes the items for one slot."""
+        waiting, append = self._waiting, self._waiting.append
+
+        def take(item: Any) -> None:
+            if type(item) not in _SMALL:
+                self._take_large(slot, item)
+                return
+            append((slot, item))
+            if len(waiting) >= BATCH:
+                self._flush_for_pe()
+
+        return take
+
+    def _take_large(self, slot: int, item: Any) -> None:
+        size = weight(item)
+        self._bytes += size
+        if size < BATCH_BYTES and type(item) not in IMMUTABLE:
+            try:
+                item = snapshot(item)
+            except Exception as error:
+                raise Halt(PEError(self._refusal(slot, item, error))) from error
+        self._waiting.append((slot, item))
+        # An item that fills a batch is encoded before take returns: it needs no copy of its own.
+        if self._bytes >= BATCH_BYTES or len(self._waiting) >= BATCH:
+            self._flush_for_pe()
+
+    def _flush_for_pe(self) -> None:
+        """Flush from within a PE's call."""
+        try:
+            self.flush()
+        except ItemError as error:
+            raise Halt(PEError(str(error))) from error
+
+    def flush(self) -> None:
+        """Send what is waiting.
+
+        :raises ItemError: an item cannot be encoded; names the output that it comes from
+        :raises Disconnected: the receiver is gone
+        """
+        with self._sending:
+            while self._waiting:
+                self._bytes = 0
+                batch = self._next_batch()
+                try:
+                    parts = wire.encode(("items", batch))
+                except ItemError as error:
+                    raise self._explained(batch, error) from error
+                self._write(parts)
+
+    def _write(self, parts: list[bytes | memoryview]) -> None:
+        try:
+            wire.write_frame(self._fd, parts)
+        except OSError as error:
+            raise Disconnected(str(error)) from error
+
+    def _explained(self, batch: list[tuple[int, list[Any]]], error: ItemError) -> ItemError:
+        """The error for a batch, about the item that is to blame."""
+        for slot, items in batch:
+            for item in items:
+                try:
+                    wire.encode(item)
+                except ItemError as blame:
+                    return ItemError(self._refusal(slot, item, blame))
+        return error
+
+    def _refusal(self, slot: int, item: Any, error: Exception) -> str:
+        return (
+            f"{self._names[slot]}: an item of type {type(item).__qualname__} cannot be sent to "
+            f"another process: {error}"
+        )
+
+    def send(self, *message: Any) -> None:
+        """Send a message, after all items written before it."""
+        with self._sending:
+            self.flush()
+            self._write(wire.encode(message))
+
+    def _next_batch(self) -> list[tuple[int, list[Any]]]:
+        """Up to a batch of waiting items, in order, in runs of one slot."""
+        runs: list[tuple[int, list[Any]]] = []
+        waiting, last = self._waiting, None
+        for _ in range(min(len(waiting), BATCH)):
+            slot, item = waiting.popleft()
+            if slot != last:
+                items: list[Any] = []
+                runs.append((slot, items))
+                last = slot
+            items.append(item)
+        return runs
+
+
+class Flusher(threading.Thread):
+    """Sends what has waited long enough while its process is busy, or stuck in a slow PE.
+
+    :param channels: all channels out of this process
+    :param failed: told of an error (an ItemError, or Disconnected), in this thread
+    :param idle: called now and then
+    """
+
+    def __init__(
+        self,
+        channels: Iterable[Channel],
+        failed: Callable[[BaseException], None],
+        idle: Callable[[], None],
+    ) -> None:
+        super().__init__(name="d4pcwl-flusher", daemon=True)
+        self._channels = list(channels)
+        self._failed, self._idle = failed, idle
+        self._ending = threading.Event()
+
+    def run(self) -> None:
+        """Flush every few milliseconds, until stopped."""
+        while not self._ending.wait(PROMPT_SECONDS):
+            self._idle()
+            for channel in self._channels:
+                try:
+                    channel.flush()
+                except (ItemError, Disconnected) as error:
+                    self._failed(error)
+                    return
+
+    def stop(self) -> None:
+        """Stop, and wait for a flush that is under way."""
+        self._ending.set()
+        self.join()

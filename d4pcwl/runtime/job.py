@@ -1,0 +1,69 @@
+"""A job: everything that a mapping needs to know to run a graph once."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from d4pcwl.errors import UsageError, nearest
+from d4pcwl.runtime.plan import Plan, make_plan, usable_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from d4pcwl.runtime.results import Sink
+    from d4pcwl.workflow.cut import Cut
+    from d4pcwl.workflow.flat import FlatGraph
+    from d4pcwl.workflow.inputs import RootInputs
+
+MAPPINGS = {
+    "simple": "one process, each item worked through before the next",
+    "multi": "several processes on this machine",
+}
+"""The mappings by name, each in a module of that name, with what it is."""
+
+
+def _silent(message: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One run.
+
+    :param graph: what runs
+    :param inputs: what the roots are given
+    :param sink: takes the results; its owner closes it
+    :param results: the outputs whose items are results; the unconnected ones where it is None
+    :param processes: how many the mapping may use; the usable cores where it is None
+    :param stages: stages that share a process each, where the user wants that
+    :param own_pes: whether the graph's PEs may be run themselves, rather than copies
+    :param say: takes progress messages
+    """
+
+    graph: FlatGraph
+    inputs: RootInputs
+    sink: Sink
+    results: list[tuple[Any, str]] | None = None
+    processes: int | None = None
+    stages: Cut | None = None
+    own_pes: bool = True
+    say: Callable[[str], None] = field(default=_silent)
+
+    def plan(self, processes: int | None = None) -> Plan:
+        """The plan of this run, for ``processes``, else the number asked for, else the cores."""
+        number = processes or self.processes or usable_cores()
+        return make_plan(self.graph, number, results=self.results, stages=self.stages)
+
+
+def mapping_module(name: str) -> ModuleType:
+    """The module of a mapping; upstream's module names (``dispel4py.new.multi_process``) do too.
+
+    :raises UsageError: there is no such mapping
+    """
+    short = name.rpartition(".")[2].removesuffix("_process") if "." in name else name
+    if short not in MAPPINGS:
+        raise UsageError(f"no mapping is called '{name}'{nearest(short, MAPPINGS)}")
+    return importlib.import_module(f"d4pcwl.runtime.mappings.{short}")

@@ -1,0 +1,45 @@
+"""``simple``: the whole graph in this process. Each item goes as far as it can before the next."""
+
+from __future__ import annotations
+
+import argparse
+
+from d4pcwl.runtime.instance import Halt, Receive
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.results import Sink
+from d4pcwl.runtime.worker import Worker
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """simple has no options of its own."""
+
+
+class _OneProcess:
+    """No way leads out of the only process, but for the results."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.result = sink.take
+
+    def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
+        raise AssertionError("simple has one process")
+
+    def end(self, instance: int) -> None:
+        """Nobody else is there to be told."""
+
+
+def run(job: Job) -> None:
+    """Run the job.
+
+    :raises RunError: a PE failed
+    """
+    plan = job.plan(processes=1)
+    job.say(str(plan))
+    worker = Worker(job.graph, plan, 0, job.inputs, _OneProcess(job.sink), own=job.own_pes)
+    try:
+        worker.start()
+        while worker.hungry:
+            worker.feed(times=1)
+    except Halt as halt:
+        raise halt.error from halt.__cause__
+    for index, count in worker.counts.items():
+        job.say(f"{plan.instances[index].pe} (rank {index}): processed {count} items")

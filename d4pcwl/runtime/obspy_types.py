@@ -1,0 +1,106 @@
+"""obspy's waveforms, times, station metadata and responses in streams, without pickle.
+
+Imported only where an object of obspy's is at hand. Objects go by their attributes and come back
+without their constructors: those would compute the sampling rate anew, and check what need not be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from typing import Any
+
+_MODULES = ("response", "util", "channel", "network", "station", "inventory")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def register_all(register: Callable[..., None]) -> None:
+    """Register ``obspy.Trace`` and the others; doing it again changes nothing.
+
+    :param register: :func:`d4pcwl.runtime.converters.register`
+    :raises ImportError: obspy is not installed
+    """
+    from obspy.core import AttribDict, Stats, Stream, Trace, UTCDateTime  # type: ignore
+    from obspy.core.util.base import ComparingObject  # type: ignore
+    from obspy.core.util.obspy_types import CustomComplex, CustomFloat  # type: ignore
+
+    register(UTCDateTime, "obspy.UTCDateTime", _time_to_plain, _time_from_plain)
+    for cls in (AttribDict, Stats, Trace, Stream):
+        register(cls, f"obspy.{cls.__name__}", _attributes, _Rebuild(cls))
+    names = [f"obspy.core.inventory.{name}" for name in _MODULES]
+    for module in map(import_module, (*names, "obspy.core.util.obspy_types")):
+        for cls in vars(module).values():
+            if not isinstance(cls, type) or cls.__module__ != module.__name__:
+                continue
+            if issubclass(cls, (CustomFloat, CustomComplex)):
+                base = float if issubclass(cls, float) else complex
+                register(cls, f"obspy.{cls.__name__}", _Number(base), _RebuildNumber(cls))
+            elif issubclass(cls, ComparingObject):
+                register(cls, f"obspy.{cls.__name__}", _attributes, _Rebuild(cls))
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    return dict(vars(thing))
+
+
+class _Rebuild:
+    """Make an object of ``cls`` with the given attributes."""
+
+    def __init__(self, cls: Any) -> None:
+        self.cls = cls
+
+    def __call__(self, attributes: dict[str, Any]) -> Any:
+        thing: Any = self.cls.__new__(self.cls)
+        vars(thing).update(attributes)
+        return thing
+
+
+class _Number:
+    """A number that has attributes (its uncertainty, its unit) as ``[number, attributes]``."""
+
+    def __init__(self, base: type[float] | type[complex]) -> None:
+        self.base = base
+
+    def __call__(self, number: Any) -> Any:
+        return [self.base(number), dict(vars(number))]
+
+
+class _RebuildNumber:
+    """Undo :class:`_Number`."""
+
+    def __init__(self, cls: Any) -> None:
+        self.cls = cls
+
+    def __call__(self, plain: Any) -> Any:
+        value, attributes = plain
+        base: Any = float if issubclass(self.cls, float) else complex
+        number = base.__new__(self.cls, value)
+        vars(number).update(attributes)
+        return number
+
+
+def _time_to_plain(time: Any) -> Any:
+    """``"2016-10-30T06:40:18.000000001Z"``: all nine digits, as UTCDateTime counts nanoseconds.
+
+    Years that ISO 8601 has no four digits for go as an int of nanoseconds since 1970; a precision
+    other than UTCDateTime's own default goes beside it.
+    """
+    seconds, fraction = divmod(time.ns, 10**9)
+    plain: Any
+    try:
+        whole = _EPOCH + timedelta(seconds=seconds)
+        plain = f"{whole.isoformat()[:19]}.{fraction:09d}Z"
+    except OverflowError:
+        plain = time.ns
+    return plain if time.precision == 6 else [plain, time.precision]
+
+
+def _time_from_plain(plain: Any) -> Any:
+    from obspy.core import UTCDateTime
+
+    value, precision = plain if isinstance(plain, list) else (plain, 6)
+    if isinstance(value, str):
+        whole = datetime.fromisoformat(value[:19] + "+00:00") - _EPOCH
+        value = (whole.days * 86400 + whole.seconds) * 10**9 + int(value[20:29])
+    return UTCDateTime(ns=value, precision=precision)

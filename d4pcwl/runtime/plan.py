@@ -1,0 +1,213 @@
+"""The plan: which instance of which PE runs in which process, and where the items of each output go.
+
+A plan is data: it can be printed, pickled and compared, and it is the same for every mapping. It
+is made in three moves.
+
+1. *How many instances?* One for each PE; as many as ``numprocesses`` says where the user says more;
+   and where processes are left over, more of those PEs that may be replicated without changing the
+   results (:func:`_replicable`).
+2. *Which process?* One each while processes last. With fewer, instances that stand next to each
+   other, sources first, are fused; PEs that form a cycle always share a process. So processes
+   depend on each other in one direction only, and no two can wait for each other.
+3. *Which routes?* For every output, its edges: the target instances and the grouping that chooses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from d4pcwl.workflow.cut import Cut
+from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, Grouping
+from d4pcwl.workflow.state import keeps_state
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One running copy of a PE.
+
+    :param index: its number among all instances; PEs see it as ``self.rank``
+    :param pe: the id of the PE
+    :param number: its number among the instances of that PE
+    :param process: the number of the process that it runs in
+    """
+
+    index: int
+    pe: str
+    number: int
+    process: int
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where the items of one edge go.
+
+    :param input: the input that receives them
+    :param grouping: how a target is chosen for an item
+    :param targets: indices of the target instances
+    """
+
+    input: str
+    grouping: Grouping
+    targets: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """See the module.
+
+    :param instances: sorted by index, sources first
+    :param processes: for every process the indices of its instances
+    :param routes: from PE id and output to the routes of its edges
+    :param results: the outputs, as PE id and name, whose items are results
+    :param upstream: for every instance the indices of those that send to it, itself left out
+    :param cycles: ids of PEs that stand in a cycle, cycle by cycle
+    """
+
+    instances: tuple[Instance, ...]
+    processes: tuple[tuple[int, ...], ...]
+    routes: dict[tuple[str, str], tuple[Route, ...]]
+    results: tuple[tuple[str, str], ...]
+    upstream: tuple[frozenset[int], ...] = field(repr=False, default=())
+    cycles: tuple[tuple[str, ...], ...] = ()
+
+    def of(self, pe: str) -> tuple[Instance, ...]:
+        """The instances of a PE."""
+        return tuple(instance for instance in self.instances if instance.pe == pe)
+
+    def __str__(self) -> str:
+        lines = []
+        for number, indices in enumerate(self.processes):
+            names = (f"{self.instances[i].pe}[{self.instances[i].number}]" for i in indices)
+            lines.append(f"process {number}: {', '.join(names)}")
+        for (pe, output), routes in self.routes.items():
+            for route in routes:
+                target = self.instances[route.targets[0]].pe
+                lines.append(f"{pe}.{output} → {target}.{route.input} ({route.grouping})")
+        return "\n".join(lines)
+
+
+def usable_cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def make_plan(
+    graph: FlatGraph,
+    processes: int = 1,
+    *,
+    results: Iterable[tuple[Any, str]] | None = None,
+    stages: Cut | None = None,
+) -> Plan:
+    """Plan the run of ``graph`` by that many processes.
+
+    :param processes: at least 1; fewer than instances is no error
+    :param results: the outputs, as PE and name, whose items are results: the unconnected ones
+        where it is not said
+    :param stages: every stage is one process, in place of a placement by the number
+    """
+    components = graph.cycles
+    counts = _count_instances(graph, processes if stages is None else 0)
+    if stages is None:
+        process_of = _place(components, counts, processes)
+    else:
+        process_of = {
+            id(pe): [number] * counts[id(pe)]
+            for number, stage in enumerate(stages.stages)
+            for pe in stage.pes
+        }
+
+    instances: list[Instance] = []
+    indices: dict[int, list[int]] = {}
+    for component in components:
+        for pe in component:
+            for number in range(counts[id(pe)]):
+                index = len(instances)
+                instances.append(Instance(index, pe.id, number, process_of[id(pe)][number]))
+                indices.setdefault(id(pe), []).append(index)
+
+    routes: dict[tuple[str, str], tuple[Route, ...]] = {}
+    upstream: list[set[int]] = [set() for _ in instances]
+    for edge in graph.edges:
+        grouping = graph.grouping(edge)
+        targets = indices[id(edge.target)]
+        route = Route(edge.input, grouping, tuple(targets[:1] if grouping == GLOBAL else targets))
+        key = (edge.source.id, edge.output)
+        routes[key] = (*routes.get(key, ()), route)
+        for target in targets:
+            upstream[target].update(set(indices[id(edge.source)]) - {target})
+
+    used = sorted({instance.process for instance in instances})
+    number_of = {process: number for number, process in enumerate(used)}
+    instances = [
+        Instance(i.index, i.pe, i.number, number_of[i.process]) for i in instances
+    ]
+    by_process: list[list[int]] = [[] for _ in used]
+    for instance in instances:
+        by_process[instance.process].append(instance.index)
+    ports = graph.unconnected if results is None else results
+    return Plan(
+        tuple(instances),
+        tuple(map(tuple, by_process)),
+        routes,
+        tuple((pe.id, output) for pe, output in ports),
+        tuple(map(frozenset, upstream)),
+        tuple(tuple(pe.id for pe in c) for c in components if _is_cycle(graph, c)),
+    )
+
+
+def _is_cycle(graph: FlatGraph, component: Sequence[Any]) -> bool:
+    return len(component) > 1 or any(edge.target is edge.source for edge in graph.out_of(component[0]))
+
+
+def _count_instances(graph: FlatGraph, processes: int) -> dict[int, int]:
+    """How many instances each PE has."""
+    counts: dict[int, int] = {}
+    for pe in graph.pes:
+        asked = int(getattr(pe, "numprocesses", 1) or 1)
+        pinned = getattr(pe, "single", False) or not graph.into(pe)
+        counts[id(pe)] = 1 if pinned else max(1, asked)
+    in_cycle = {id(pe) for c in graph.cycles if _is_cycle(graph, c) for pe in c}
+    if processes <= sum(counts.values()):
+        return counts
+    replicable = [pe for pe in graph.pes if id(pe) not in in_cycle and _replicable(graph, pe)]
+    weight = dict(counts)
+    for _ in range(processes - sum(counts.values()) if replicable else 0):
+        # The one with the fewest instances for its weight; the first of equals.
+        neediest = min(replicable, key=lambda pe: counts[id(pe)] / weight[id(pe)])
+        counts[id(neediest)] += 1
+    return counts
+
+
+def _replicable(graph: FlatGraph, pe: Any) -> bool:
+    """Whether more instances of ``pe`` leave the results as they are."""
+    if getattr(pe, "single", False) or not graph.into(pe):
+        return False
+    groupings = [graph.grouping(edge) for edge in graph.into(pe)]
+    if ALL in groupings or GLOBAL in groupings:
+        return False
+    return all(isinstance(g, GroupBy) for g in groupings) or keeps_state(pe) is None
+
+
+def _place(
+    components: Sequence[Sequence[Any]], counts: dict[int, int], processes: int
+) -> dict[int, list[int]]:
+    """The process of every instance: runs of neighbours, of about equal length."""
+    # A cycle is one unit, and so is every instance of a PE that is in none.
+    units: list[list[int]] = []
+    for component in components:
+        if len(component) > 1:
+            units.append([id(pe) for pe in component for _ in range(counts[id(pe)])])
+        else:
+            units += [[id(component[0])] for _ in range(counts[id(component[0])])]
+    processes = min(processes, len(units))
+    process_of: dict[int, list[int]] = {}
+    for number, unit in enumerate(units):
+        for key in unit:
+            process_of.setdefault(key, []).append(number * processes // len(units))
+    return process_of

@@ -1,0 +1,202 @@
+"""Results: what becomes of the items of unconnected outputs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from d4pcwl.errors import UsageError, nearest
+from d4pcwl.runtime.instance import Receive
+from d4pcwl.runtime.json_lines import to_json_line
+from d4pcwl.runtime.values import IMMUTABLE, snapshot
+from d4pcwl.workflow.pe import is_pe
+
+_SPOOL_BYTES = 8 << 20
+
+
+class Sink(Protocol):
+    """Takes results."""
+
+    def take(self, pe: str, output: str) -> Receive:
+        """What takes the items of one output."""
+
+    def close(self, complete: bool) -> None:
+        """The run is over; what was taken so far is ``complete``, or a part only."""
+
+
+class Results(Mapping[str, dict[str, list[Any]]]):
+    """All results of a run: PE → output → items.
+
+    PEs that wrote no result are absent. A PE may be given as its id, its name (where only one PE
+    has it), or itself.
+
+    >>> results = Results({"double1": "double"})
+    >>> results.take("double1", "output")(4)
+    >>> results["double1"]["output"], results["double"]["output"]
+    ([4], [4])
+    """
+
+    def __init__(self, names: Mapping[str, str] | None = None) -> None:
+        self._items: dict[str, dict[str, list[Any]]] = {}
+        self._names = dict(names or {})
+
+    def take(self, pe: str, output: str) -> Receive:
+        def receive(item: Any) -> None:
+            own = item if type(item) in IMMUTABLE else snapshot(item)
+            self._items.setdefault(pe, {}).setdefault(output, []).append(own)
+
+        return receive
+
+    def close(self, complete: bool) -> None:
+        """Nothing is left to do."""
+
+    def __getitem__(self, pe: Any) -> dict[str, list[Any]]:
+        key = pe.id if is_pe(pe) else pe
+        if key in self._items:
+            return self._items[key]
+        named = [pe_id for pe_id, name in self._names.items() if name == key]
+        if len(named) == 1 and named[0] in self._items:
+            return self._items[named[0]]
+        if len(named) == 1 or key in self._names:
+            return {}
+        raise KeyError(f"no results of {key}{nearest(str(key), self._items)}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+class JsonLinesSpool:
+    """Keeps results aside and prints them as JSON lines when the run is over.
+
+    They follow what PEs print. Up to 8 MiB are held in memory, more in a temporary file.
+
+    :param out: where they are printed
+    """
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+        self._spool = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed by close()
+            max_size=_SPOOL_BYTES, mode="w+", encoding="utf-8", newline="\n"
+        )
+
+    def take(self, pe: str, output: str) -> Receive:
+        write = self._spool.write
+
+        def receive(item: Any) -> None:
+            write(to_json_line(pe, output, item) + "\n")
+
+        return receive
+
+    def close(self, complete: bool) -> None:
+        self._spool.seek(0)
+        with self._spool:
+            for line in self._spool:
+                self._out.write(line)
+        self._out.flush()
+
+
+class JsonLinesFile:
+    """Results as a file of JSON lines.
+
+    While the run lasts, and after a failure, the file is called ``NAME.partial``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._partial = path.with_name(path.name + ".partial")
+        self._file = self._partial.open("w", encoding="utf-8", newline="\n")
+
+    def take(self, pe: str, output: str) -> Receive:
+        write = self._file.write
+
+        def receive(item: Any) -> None:
+            write(to_json_line(pe, output, item) + "\n")
+
+        return receive
+
+    def close(self, complete: bool) -> None:
+        self._file.close()
+        if complete:
+            os.replace(self._partial, self._path)
+
+
+class StreamFileSink:
+    """Results as a stream file, from which they can be had again as they were."""
+
+    def __init__(
+        self,
+        path: Path,
+        ports: Sequence[tuple[str, str]],
+        *,
+        allow_pickle: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        from d4pcwl.runtime.stream_file import StreamWriter
+
+        self._ports = {port: number for number, port in enumerate(ports)}
+        self._writer = StreamWriter(
+            path, list(ports), allow_pickle=allow_pickle, metadata=dict(metadata or {})
+        )
+
+    def take(self, pe: str, output: str) -> Receive:
+        number, write = self._ports[(pe, output)], self._writer.write
+        return lambda item: write(number, item)
+
+    def close(self, complete: bool) -> None:
+        if complete:
+            self._writer.close()
+        else:
+            self._writer.abort()
+
+
+class SinkByPort:
+    """Sends each output's items to sinks of their own."""
+
+    def __init__(self, sinks: Mapping[tuple[str, str], Sequence[Sink]]) -> None:
+        self._sinks = sinks
+
+    def take(self, pe: str, output: str) -> Receive:
+        takers = [sink.take(pe, output) for sink in self._sinks[(pe, output)]]
+
+        def receive(item: Any) -> None:
+            for take in takers:
+                take(item)
+
+        return receive if len(takers) != 1 else takers[0]
+
+    def close(self, complete: bool) -> None:
+        for sink in {id(sink): sink for sinks in self._sinks.values() for sink in sinks}.values():
+            sink.close(complete)
+
+
+JSON_LINES_SUFFIXES = (".jsonl", ".ndjson", ".json")
+STREAM_SUFFIXES = (".d4ps", ".stream")
+
+
+def file_sink(
+    path: Path, ports: Iterable[tuple[str, str]], *, allow_pickle: bool = False
+) -> JsonLinesFile | StreamFileSink:
+    """The sink for ``--results``: JSON lines or a stream file, by the file's suffix.
+
+    :raises UsageError: another suffix, or the file cannot be written
+    """
+    try:
+        if path.suffix in JSON_LINES_SUFFIXES:
+            return JsonLinesFile(path)
+        if path.suffix in STREAM_SUFFIXES:
+            return StreamFileSink(path, list(ports), allow_pickle=allow_pickle)
+    except OSError as error:
+        raise UsageError(f"--results {path}: cannot be written: {error.strerror}") from None
+    raise UsageError(
+        f"--results {path}: the suffix says the form: {', '.join(JSON_LINES_SUFFIXES)} for JSON "
+        f"lines, {', '.join(STREAM_SUFFIXES)} for a stream file"
+    )

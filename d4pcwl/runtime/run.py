@@ -1,0 +1,180 @@
+"""Running graphs from Python: :func:`run` and :func:`stream`."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from d4pcwl.errors import ScriptError, UsageError
+from d4pcwl.runtime.instance import Halt, Receive
+from d4pcwl.runtime.job import Job, mapping_module
+from d4pcwl.runtime.results import Results, Sink
+from d4pcwl.runtime.values import IMMUTABLE, snapshot
+from d4pcwl.workflow.flat import FlatGraph, flatten
+from d4pcwl.workflow.graph import is_graph
+from d4pcwl.workflow.inputs import root_inputs
+from d4pcwl.workflow.load import Script, load
+
+_AHEAD = 1000
+"""How many results :func:`stream` runs ahead of its reader."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One result: the PE's id, the output, and the item."""
+
+    pe: str
+    output: str
+    item: Any
+
+
+def run(
+    workflow: Any,
+    inputs: Any = None,
+    *,
+    mapping: str = "simple",
+    processes: int | None = None,
+    iterations: int = 1,
+) -> Results:
+    """Run a graph and return the items of its unconnected outputs.
+
+    :param workflow: a graph, a loaded :class:`~d4pcwl.Script`, or the path of a script
+    :param inputs: what the roots are given: from PE (object, id or name) to a list of input
+        dictionaries or a number of iterations; without it each root runs ``iterations`` times
+    :param mapping: how to run it: ``simple``, ``multi``, …
+    :param processes: how many processes the mapping may use; the usable cores by default
+    :returns: PE → output → list of items
+    :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
+
+    The graph's PEs are left as they are: copies of them run.
+
+    >>> from d4pcwl import SimpleFunctionPE, WorkflowGraph, run
+    >>> def double(number):
+    ...     return 2 * number
+    >>> def increase(number):
+    ...     return number + 1
+    >>> graph, first, second = WorkflowGraph(), SimpleFunctionPE(double), SimpleFunctionPE(increase)
+    >>> graph.connect(first, "output", second, "input")
+    >>> results = run(graph, {first: [{"input": 1}, {"input": 5}]})
+    >>> results[second]["output"]
+    [3, 11]
+    """
+    flat = _flat(workflow)
+    results = Results({pe.id: pe.name for pe in flat.pes})
+    mapping_module(mapping).run(_job(flat, inputs, iterations, processes, results))
+    return results
+
+
+def stream(
+    workflow: Any,
+    inputs: Any = None,
+    *,
+    mapping: str = "simple",
+    processes: int | None = None,
+    iterations: int = 1,
+) -> Iterator[Result]:
+    """Run a graph and yield its results as they come; the arguments are those of :func:`run`.
+
+    The run is at most a thousand results ahead of its reader. Closing the iterator ends the run.
+
+    >>> from d4pcwl import SimpleFunctionPE, WorkflowGraph, stream
+    >>> graph, square = WorkflowGraph(), SimpleFunctionPE(lambda number: number**2)
+    >>> _ = graph.add(square)
+    >>> [result.item for result in stream(graph, {square: [{"input": n} for n in range(4)]})]
+    [0, 1, 4, 9]
+    """
+    flat = _flat(workflow)
+    sink = _QueueSink()
+    job = _job(flat, inputs, iterations, processes, sink)
+    module = mapping_module(mapping)
+    thread = threading.Thread(target=sink.feed_from, args=(lambda: module.run(job),))
+    thread.start()
+    try:
+        yield from sink
+    finally:
+        sink.stop()
+        thread.join()
+
+
+def _flat(workflow: Any) -> FlatGraph:
+    if isinstance(workflow, Script):
+        return workflow.flat()
+    if isinstance(workflow, FlatGraph):
+        return workflow
+    if isinstance(workflow, (str, os.PathLike)):
+        return load(workflow).flat()
+    if not is_graph(workflow):
+        raise ScriptError(f"expected a WorkflowGraph or a script, not {type(workflow).__name__}")
+    return flatten(workflow)
+
+
+def _job(
+    flat: FlatGraph, inputs: Any, iterations: int, processes: int | None, sink: Sink
+) -> Job:
+    if processes is not None and processes < 1:
+        raise UsageError(f"at least one process is needed, not {processes}")
+    given = root_inputs(flat, inputs, iterations)
+    return Job(flat, given, sink, processes=processes, own_pes=False)
+
+
+class _Closed(BaseException):
+    """The reader of a stream has gone."""
+
+
+class _QueueSink:
+    """Hands results from the thread that runs the graph to the one that reads them."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[Result | BaseException | None] = queue.Queue(_AHEAD)
+        self._stopped = False
+
+    def take(self, pe: str, output: str) -> Receive:
+        def receive(item: Any) -> None:
+            if self._stopped:
+                raise _Closed
+            self._queue.put(Result(pe, output, item if type(item) in IMMUTABLE else snapshot(item)))
+
+        return receive
+
+    def close(self, complete: bool) -> None:
+        """The end is told by :meth:`feed_from`."""
+
+    def feed_from(self, work: Callable[[], None]) -> None:
+        end: BaseException | None = None
+        try:
+            work()
+        except _Closed:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread
+            end = error.error if isinstance(error, Halt) else error
+        self._put_end(end)
+
+    def _put_end(self, end: BaseException | None) -> None:
+        while True:
+            try:
+                self._queue.put(end, timeout=0.1)
+                return
+            except queue.Full:
+                if self._stopped:
+                    return
+
+    def stop(self) -> None:
+        self._stopped = True
+        while not self._queue.empty():
+            self._queue.get_nowait()
+
+    def __iter__(self) -> Iterator[Result]:
+        while True:
+            found = self._queue.get()
+            if found is None:
+                return
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+
+
+

@@ -1,0 +1,277 @@
+"""A worker: all instances of one process, wired along the plan's routes.
+
+Edges inside the process are direct calls: an item is worked through as far as it goes before the
+next one is taken up, so that no queue grows. Edges to other processes, and results, go to the
+mapping's :class:`Link`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from d4pcwl.errors import InputError
+from d4pcwl.runtime.instance import Receive, RunningPE, local, own_copy
+from d4pcwl.runtime.plan import Plan, Route
+from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, parse_grouping
+from d4pcwl.workflow.inputs import RootInputs
+from d4pcwl.workflow.pe import GROUPING
+
+
+class Link(Protocol):
+    """What a mapping gives a worker: the ways out of its process."""
+
+    def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
+        """What takes the items of an output for an input of an instance in another process."""
+
+    def result(self, pe: str, output: str) -> Receive:
+        """What takes the items of an output that are results."""
+
+    def end(self, instance: int) -> None:
+        """Tell the other processes that an instance has sent its last item."""
+
+
+class Worker:
+    """See the module.
+
+    :param graph: what the plan was made for
+    :param process: the number of this process in the plan
+    :param inputs: what the roots are given; those of other processes are passed over
+    :param own: whether the PEs of ``graph`` may be run themselves, rather than copies of them
+    """
+
+    def __init__(
+        self,
+        graph: FlatGraph,
+        plan: Plan,
+        process: int,
+        inputs: RootInputs,
+        link: Link,
+        *,
+        own: bool = True,
+    ) -> None:
+        self.plan, self.link = plan, link
+        pes = {pe.id: pe for pe in graph.pes}
+        self._cyclic = {pe for cycle in plan.cycles for pe in cycle}
+        self.running: dict[int, RunningPE] = {}
+        for index in plan.processes[process]:
+            instance = plan.instances[index]
+            pe = pes[instance.pe]
+            if not own or any(plan.instances[i].pe == pe.id for i in self.running):
+                pe = own_copy(pe)
+            siblings = len(plan.of(instance.pe))
+            title = instance.pe
+            if siblings > 1:
+                title += f" (instance {instance.number + 1} of {siblings})"
+            self.running[index] = RunningPE(pe, title, index, in_cycle=instance.pe in self._cyclic)
+        # Targets first, so that every emitter can bind the receivers that it calls.
+        for index in reversed(list(self.running)):
+            self._bind_outputs(index)
+        self._open = {index: set(plan.upstream[index]) for index in self.running}
+        self._feeds = deque(self._root_feeds(inputs))
+        self._fed = {index for index, _ in self._feeds}
+        self._ended: set[int] = set()
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 20 * len(self.running)))
+
+    # --- wiring ---------------------------------------------------------------------------------
+
+    def _bind_outputs(self, index: int) -> None:
+        running, instance = self.running[index], self.plan.instances[index]
+        for output in running.pe.outputconnections:
+            takers = [
+                self._taker(index, output, route)
+                for route in self.plan.routes.get((instance.pe, output), ())
+            ]
+            if (instance.pe, output) in self.plan.results:
+                takers.append(self.link.result(instance.pe, output))
+            running.bind(output, _fan_out(takers))
+
+    def _taker(self, index: int, output: str, route: Route) -> Receive:
+        """What takes the items of one edge from one instance."""
+        targets = [self._outlet(index, output, target, route.input) for target in route.targets]
+        if len(targets) == 1:
+            return targets[0]
+        if route.grouping == ALL:
+            return _fan_out(targets)
+        if isinstance(route.grouping, GroupBy):
+            refuse = partial(self.running[index].refuse_item, output)
+            where = f"{self.plan.instances[route.targets[0]].pe}.{route.input}"
+            return _by_key(targets, route.grouping, where, refuse)
+        # Senders begin at different targets, so that short streams are spread too.
+        first = self.plan.instances[index].number % len(targets)
+        return _in_turn([*targets[first:], *targets[:first]])
+
+    def _outlet(self, index: int, output: str, target: int, input: str) -> Receive:
+        if target not in self.running:
+            source = (self.plan.instances[index].pe, output)
+            return self.link.outlet(source, target, input)
+        refuse = partial(self.running[index].refuse_item, output)
+        running = self.running[target]
+        if self.plan.instances[target].pe in self._cyclic:
+            # Round a cycle somebody's outputs are not bound yet: look the receiver up when called.
+            return local(lambda item: running.receiver(input)(item), refuse)
+        return local(running.receiver(input), refuse)
+
+    # --- running --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run every instance's ``preprocess``, and end those that will get nothing."""
+        for running in self.running.values():
+            running.start()
+        self._end_if_done(self.running)
+
+    def receiver(self, instance: int, input: str) -> Receive:
+        """What takes items from other processes; they must be values that nobody else holds."""
+        return self.running[instance].receiver(input)
+
+    @property
+    def hungry(self) -> bool:
+        """Whether roots have inputs left."""
+        return bool(self._feeds)
+
+    def feed(self, times: int = 1) -> None:
+        """Run up to so many iterations of each root that has inputs left."""
+        for _ in range(len(self._feeds)):
+            index, inputs = self._feeds.popleft()
+            process = self.running[index].process
+            exhausted = True
+            for number, item in enumerate(inputs, 1):
+                process(item)
+                if number == times:
+                    exhausted = False
+                    break
+            if exhausted:
+                self._fed.discard(index)
+                self._end_if_done([index])
+            else:
+                self._feeds.append((index, inputs))
+
+    def upstream_ended(self, instance: int) -> None:
+        """Note that an instance of another process has sent its last item."""
+        waiting = [index for index, senders in self._open.items() if instance in senders]
+        for index in waiting:
+            self._open[index].discard(instance)
+        self._end_if_done(waiting)
+
+    @property
+    def done(self) -> bool:
+        """Whether every instance has ended."""
+        return len(self._ended) == len(self.running)
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """How many items each instance has taken."""
+        return {index: running.count for index, running in self.running.items()}
+
+    def _root_feeds(self, inputs: RootInputs) -> Iterator[tuple[int, Iterator[dict[str, Any]]]]:
+        for index, running in self.running.items():
+            instance = self.plan.instances[index]
+            siblings = len(self.plan.of(instance.pe))
+            given = inputs.get(instance.pe)
+            if isinstance(given, int):
+                yield index, ({} for _ in range(instance.number, given, siblings))
+            elif given is not None:
+                share = list(_share(running.pe, given, siblings, instance.number))
+                yield index, iter(share)
+
+    def _end_if_done(self, candidates: Iterable[int]) -> None:
+        """End the instances of ``candidates`` that nothing can reach any more, and so on down."""
+        for running in self.running.values():
+            if running.halted is not None:  # a bare `except:` in a PE upstream caught it
+                raise running.halted
+        queue = deque(candidates)
+        while queue:
+            group = self._group(queue.popleft())
+            inner = set(group)
+            if any(i in self._ended or i in self._fed or self._open[i] - inner for i in group):
+                continue
+            for index in group:
+                self.running[index].finish()
+            for index in group:
+                self._ended.add(index)
+                self.link.end(index)
+                for other, senders in self._open.items():
+                    if index in senders:
+                        senders.discard(index)
+                        queue.append(other)
+
+    def _group(self, index: int) -> Sequence[int]:
+        """The instances that end together: those of a cycle, else the one."""
+        pe = self.plan.instances[index].pe
+        for cycle in self.plan.cycles:
+            if pe in cycle:
+                return [i.index for i in self.plan.instances if i.pe in cycle]
+        return [index]
+
+
+def _fan_out(takers: Sequence[Receive]) -> Receive:
+    if len(takers) == 1:
+        return takers[0]
+
+    def send(item: Any) -> None:
+        for take in takers:
+            take(item)
+
+    return send
+
+
+def _in_turn(takers: Sequence[Receive]) -> Receive:
+    last, turn = len(takers) - 1, -1
+
+    def send(item: Any) -> None:
+        nonlocal turn
+        turn = turn + 1 if turn < last else 0
+        takers[turn](item)
+
+    return send
+
+
+def _by_key(
+    takers: Sequence[Receive], grouping: GroupBy, where: str, refuse: Callable[[Exception], None]
+) -> Receive:
+    owner = grouping.owner(len(takers))
+
+    def send(item: Any) -> None:
+        try:
+            number = owner(item)
+        except (LookupError, TypeError) as error:
+            keys = ", ".join(map(repr, grouping.keys))
+            refuse(
+                type(error)(
+                    f"{where} is grouped by {keys}, which this {type(item).__name__} does not "
+                    f"have: {error}"
+                )
+            )
+            return
+        takers[number](item)
+
+    return send
+
+
+def _share(
+    pe: Any, given: Iterable[dict[str, Any]], count: int, number: int
+) -> Iterator[dict[str, Any]]:
+    """Those root inputs of a PE that its groupings send to instance ``number`` of ``count``."""
+    for place, inputs in enumerate(given):
+        target: int | None = place % count
+        for name, item in inputs.items():
+            declared = pe.inputconnections.get(name, {}).get(GROUPING)
+            grouping = parse_grouping(declared, f"{pe.id}.{name}")
+            if grouping == GLOBAL:
+                target = 0
+            elif grouping == ALL:
+                target = None
+            elif isinstance(grouping, GroupBy):
+                try:
+                    target = grouping.owner(count)(item)
+                except (LookupError, TypeError) as error:
+                    raise InputError(
+                        f"inputs of {pe.name}: '{name}' is grouped by {grouping}, which {item!r} "
+                        f"does not have: {error}"
+                    ) from None
+        if target is None or target == number:
+            yield dict(inputs)

@@ -1,0 +1,74 @@
+"""Composites: graphs that are used as if they were one PE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from d4pcwl.errors import GraphError
+from d4pcwl.workflow.graph import WorkflowGraph
+from d4pcwl.workflow.pe import GenericPE, IterativePE, SimpleFunctionPE
+
+
+class CompositePE(WorkflowGraph):
+    """A graph with inputs and outputs of its own, each mapped to a port of a node inside.
+
+    :param create_graph: fills the graph: called as ``create_graph(graph, **params)``
+    :param params: its further keyword arguments
+
+    Subclasses may fill the graph in their ``__init__`` instead.
+    """
+
+    def __init__(
+        self,
+        create_graph: Callable[..., Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.inputmappings = {}
+        self.outputmappings = {}
+        if create_graph is not None:
+            create_graph(self, **(params or {}))
+
+    def _map_input(self, input_name: str, internal_pe: Any, internal_input: str) -> None:
+        """Give the composite an input that stands for one of a node inside."""
+        self.add(internal_pe)
+        self.inputmappings[input_name] = (internal_pe, internal_input)
+
+    def _map_output(self, output_name: str, internal_pe: Any, internal_output: str) -> None:
+        """Give the composite an output that stands for one of a node inside."""
+        self.add(internal_pe)
+        self.outputmappings[output_name] = (internal_pe, internal_output)
+
+
+def create_iterative_chain(
+    functions: Iterable[Any],
+    function_pe_class: Callable[[], Any] = SimpleFunctionPE,
+    name_prefix: str = "PE_",
+    name_suffix: str = "",
+) -> WorkflowGraph:
+    """A composite with ``input`` and ``output`` that applies functions one after the other.
+
+    :param functions: functions, or pairs of a function and its further keyword arguments
+    :param function_pe_class: makes the PE of one function; it is given ``compute_fn`` and ``params``
+    :raises GraphError: there are no functions
+    """
+    graph = WorkflowGraph()
+    chain: list[GenericPE] = []
+    for description in functions:
+        function, params = (
+            (description, {}) if callable(description) else (description[0], description[1])
+        )
+        pe = function_pe_class()
+        pe.compute_fn = function
+        pe.params = params
+        pe.name = f"{name_prefix}{getattr(function, '__name__', 'function')}{name_suffix}"
+        graph.add(pe)
+        if chain:
+            graph.connect(chain[-1], IterativePE.OUTPUT_NAME, pe, IterativePE.INPUT_NAME)
+        chain.append(pe)
+    if not chain:
+        raise GraphError("create_iterative_chain needs at least one function")
+    graph.inputmappings = {"input": (chain[0], IterativePE.INPUT_NAME)}
+    graph.outputmappings = {"output": (chain[-1], IterativePE.OUTPUT_NAME)}
+    return graph

@@ -1,0 +1,266 @@
+"""Cutting a graph into stages: sets of PEs that share a process, or a command.
+
+========================  ===========================================================
+``whole``                 one stage
+``composite``             one stage for each outermost composite
+``partition``             one stage for each entry of the graph's ``partitions``
+``PE.port,PE.port,…``     the graph falls apart where these ports' edges are
+========================  ===========================================================
+
+PEs that ``composite`` and ``partition`` do not speak of form stages of their own, joined with
+their neighbours as far as the order of stages allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from d4pcwl.errors import GraphError, nearest, raise_faults
+from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.graph import Edge, label
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A set of PEs.
+
+    :param name: unique among the stages
+    :param pes: its PEs, in the graph's order
+    :param doc: the docstring of the composite that it is, where it is one
+    """
+
+    name: str
+    pes: tuple[Any, ...]
+    doc: str = ""
+
+    def __contains__(self, pe: object) -> bool:
+        return any(member is pe for member in self.pes)
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A graph in stages, sources first.
+
+    :param graph: what was cut
+    :param stages: each depends only on those before it
+    :param crossing: the edges between stages, in the graph's order
+    """
+
+    graph: FlatGraph
+    stages: tuple[Stage, ...]
+    crossing: tuple[Edge, ...]
+
+    def stage_of(self, pe: Any) -> Stage:
+        """The stage that a PE is in."""
+        return next(stage for stage in self.stages if pe in stage)
+
+    def outputs(self, stage: Stage) -> list[tuple[Any, str]]:
+        """The ports of a stage whose items other stages take, each once."""
+        return _ports((edge.source, edge.output) for edge in self.crossing if edge.source in stage)
+
+    def inputs(self, stage: Stage) -> list[tuple[Any, str]]:
+        """The ports of other stages whose items a stage takes, each once."""
+        return _ports((edge.source, edge.output) for edge in self.crossing if edge.target in stage)
+
+
+def cut(graph: FlatGraph, how: str = "whole") -> Cut:
+    """Cut ``graph``; see the module for ``how``.
+
+    :raises GraphError: an unknown PE or port, partitions that overlap or are not there, or stages
+        that would depend on each other in a circle
+    """
+    if how == "whole":
+        groups = [("main", graph.pes, "")]
+    elif how == "composite":
+        groups = _by_composite(graph)
+    elif how == "partition":
+        groups = _by_partition(graph)
+    else:
+        groups = _by_ports(graph, [part.strip() for part in how.split(",") if part.strip()])
+    return _ordered(graph, groups)
+
+
+_Group = tuple[str, Sequence[Any], str]
+
+
+def _by_composite(graph: FlatGraph) -> list[_Group]:
+    groups: dict[int, tuple[Any, list[Any]]] = {}
+    for pe in graph.pes:
+        for composite in graph.composites.get(id(pe), ())[:1]:
+            groups.setdefault(id(composite), (composite, []))[1].append(pe)
+    if not groups:
+        raise GraphError(
+            "the graph has no composites to cut at; use --cut PE.port, or group PEs in a CompositePE"
+        )
+    named = [
+        (label(composite), members, _own_doc(composite)) for composite, members in groups.values()
+    ]
+    return _with_the_rest(graph, named)
+
+
+def _own_doc(composite: Any) -> str:
+    return (type(composite).__dict__.get("__doc__") or "").strip() if _is_subclass(composite) else ""
+
+
+def _is_subclass(composite: Any) -> bool:
+    return not type(composite).__module__.startswith(("d4pcwl.", "dispel4py."))
+
+
+def _by_partition(graph: FlatGraph) -> list[_Group]:
+    if not graph.partitions:
+        raise GraphError("the graph has no partitions to cut at; set graph.partitions")
+    members = {id(pe) for pe in graph.pes}
+    seen: set[int] = set()
+    faults = []
+    for number, part in enumerate(graph.partitions):
+        for pe in part:
+            if id(pe) not in members:
+                faults.append(f"partition {number}: {label(pe)} is not in the graph")
+            elif id(pe) in seen:
+                faults.append(f"partition {number}: {label(pe)} is in two partitions")
+            seen.add(id(pe))
+    raise_faults(GraphError, faults)
+    parts = [(f"partition{number}", part, "") for number, part in enumerate(graph.partitions)]
+    return _with_the_rest(graph, parts)
+
+
+def _by_ports(graph: FlatGraph, names: Sequence[str]) -> list[_Group]:
+    severed = set[int]()
+    faults = []
+    for name in names:
+        edges, fault = _edges_at(graph, name)
+        severed.update(map(id, edges))
+        faults += [fault] if fault else []
+    raise_faults(GraphError, faults or ([] if names else ["--cut names no PE.port"]))
+    groups = _Groups(graph)
+    for edge in graph.edges:
+        if id(edge) not in severed:
+            groups.merge(edge.source, edge.target)
+    raise_faults(
+        GraphError,
+        [
+            f"--cut at {edge} makes no two stages: {edge.source.id} and {edge.target.id} stay "
+            "joined by other edges; cut those too, or neither"
+            for edge in graph.edges
+            if id(edge) in severed and groups.find(edge.source) == groups.find(edge.target)
+        ],
+    )
+    return [(_stage_name(pes), pes, "") for pes in groups.members()]
+
+
+def _edges_at(graph: FlatGraph, name: str) -> tuple[list[Edge], str | None]:
+    """The edges at ``PE.port``, an output or else an input, or a fault."""
+    known = sorted({f"{e.source.name}.{e.output}" for e in graph.edges})
+    pe_name, dot, port = name.rpartition(".")
+    pes = graph.find(pe_name)
+    if not dot or not pes:
+        return [], f"--cut {name}: no such PE.port{nearest(name, known)}"
+    if len(pes) > 1:
+        ids = ", ".join(pe.id for pe in pes)
+        return [], f"--cut {name}: several PEs are called {pe_name}; use one of the ids {ids}"
+    edges = graph.out_of(pes[0], port) or [e for e in graph.into(pes[0]) if e.input == port]
+    return edges, None if edges else f"--cut {name}: no edge is there{nearest(name, known)}"
+
+
+class _Groups:
+    """Disjoint sets of PEs (union-find), each called by its first PE in the graph's order."""
+
+    def __init__(self, graph: FlatGraph) -> None:
+        self.pes = graph.pes
+        self.number = {id(pe): number for number, pe in enumerate(graph.pes)}
+        self.parent = list(range(len(graph.pes)))
+
+    def find(self, pe: Any) -> int:
+        number = self.number[id(pe)]
+        while self.parent[number] != number:
+            self.parent[number] = self.parent[self.parent[number]]
+            number = self.parent[number]
+        return number
+
+    def merge(self, pe: Any, other: Any) -> None:
+        first, second = sorted((self.find(pe), self.find(other)))
+        self.parent[second] = first
+
+    def members(self) -> list[list[Any]]:
+        groups: dict[int, list[Any]] = {}
+        for pe in self.pes:
+            groups.setdefault(self.find(pe), []).append(pe)
+        return list(groups.values())
+
+
+def _with_the_rest(graph: FlatGraph, named: Sequence[_Group]) -> list[_Group]:
+    """``named`` and further groups for the PEs in none of them."""
+    taken = {id(pe) for _, pes, _ in named for pe in pes}
+    groups = _Groups(graph)
+    for _, pes, _ in named:
+        for pe in pes[1:]:
+            groups.merge(pes[0], pe)
+    for edge in graph.edges:
+        if id(edge.source) not in taken and id(edge.target) not in taken:
+            attempt = _Groups(graph)
+            attempt.parent = list(groups.parent)
+            attempt.merge(edge.source, edge.target)
+            if _acyclic(graph, attempt):
+                groups = attempt
+    rest = [pes for pes in groups.members() if id(pes[0]) not in taken]
+    return [*named, *((_stage_name(pes), pes, "") for pes in rest)]
+
+
+def _acyclic(graph: FlatGraph, groups: _Groups) -> bool:
+    import networkx
+
+    pairs = ((groups.find(edge.source), groups.find(edge.target)) for edge in graph.edges)
+    quotient = networkx.DiGraph((a, b) for a, b in pairs if a != b)
+    return bool(networkx.is_directed_acyclic_graph(quotient))
+
+
+def _stage_name(pes: Sequence[Any]) -> str:
+    return str(pes[0].name) if len(pes) == 1 else f"{pes[0].name}_to_{pes[-1].name}"
+
+
+def _ordered(graph: FlatGraph, groups: Sequence[_Group]) -> Cut:
+    import networkx
+
+    number_of = {id(pe): number for number, (_, pes, _) in enumerate(groups) for pe in pes}
+    crossing = [e for e in graph.edges if number_of[id(e.source)] != number_of[id(e.target)]]
+    quotient: networkx.DiGraph[int] = networkx.DiGraph()
+    quotient.add_nodes_from(range(len(groups)))
+    quotient.add_edges_from((number_of[id(e.source)], number_of[id(e.target)]) for e in crossing)
+    try:
+        order = list(networkx.lexicographical_topological_sort(quotient))
+    except networkx.NetworkXUnfeasible:
+        circle = [edge[0] for edge in networkx.find_cycle(quotient)]
+        names = [groups[number][0] for number in [*circle, circle[0]]]
+        guilty = [
+            str(edge)
+            for edge in crossing
+            if number_of[id(edge.source)] in circle and number_of[id(edge.target)] in circle
+        ]
+        raise GraphError(
+            f"this cut makes a cycle of stages: {' → '.join(names)}, by the edges "
+            f"{'; '.join(guilty)}. A CWL step starts when the ones before it have ended; "
+            "keep these PEs in one stage"
+        ) from None
+    names = _unique([groups[number][0] for number in order])
+    place = {id(pe): place for place, pe in enumerate(graph.pes)}
+    stages = tuple(
+        Stage(name, tuple(sorted(groups[number][1], key=lambda pe: place[id(pe)])), groups[number][2])
+        for name, number in zip(names, order, strict=True)
+    )
+    return Cut(graph, stages, tuple(crossing))
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    unique: list[str] = []
+    for name in names:
+        candidate, number = name, 2
+        while candidate in unique:
+            candidate, number = f"{name}_{number}", number + 1
+        unique.append(candidate)
+    return unique
+
+
+def _ports(ports: Iterable[tuple[Any, str]]) -> list[tuple[Any, str]]:
+    return list({(id(pe), port): (pe, port) for pe, port in ports}.values())

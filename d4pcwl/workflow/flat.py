@@ -1,0 +1,227 @@
+"""The flat graph: what everything after loading works on. No composites, ids settled, all checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from d4pcwl.errors import GraphError, raise_faults
+from d4pcwl.workflow.graph import Edge, is_graph, label, mapped_port
+from d4pcwl.workflow.grouping import Grouping, parse_grouping
+from d4pcwl.workflow.pe import GROUPING, is_pe, unknown_port
+
+
+@dataclass(frozen=True, eq=False)
+class FlatGraph:
+    """PEs and the edges between them.
+
+    :param pes: in the order in which they joined the graph
+    :param edges: in the order in which they were connected
+    :param composites: for each PE (by ``id()``), the composites around it, outermost first
+    :param partitions: which PEs are to share a process, as the graph's author said
+    """
+
+    pes: tuple[Any, ...]
+    edges: tuple[Edge, ...]
+    composites: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    partitions: tuple[tuple[Any, ...], ...] = ()
+
+    @cached_property
+    def _into(self) -> dict[int, list[Edge]]:
+        return _by_end(self.edges, "target")
+
+    @cached_property
+    def _out_of(self) -> dict[int, list[Edge]]:
+        return _by_end(self.edges, "source")
+
+    def into(self, pe: Any) -> list[Edge]:
+        """The edges that end at ``pe``."""
+        return self._into.get(id(pe), [])
+
+    def out_of(self, pe: Any, output: str | None = None) -> list[Edge]:
+        """The edges that start at ``pe``, or at one output of it."""
+        edges = self._out_of.get(id(pe), [])
+        return [edge for edge in edges if output in (None, edge.output)]
+
+    def grouping(self, edge: Edge) -> Grouping:
+        """How the items of ``edge`` are shared out among the instances of its target."""
+        port = edge.target.inputconnections[edge.input]
+        return parse_grouping(port.get(GROUPING), f"{edge.target.id}.{edge.input}")
+
+    @property
+    def roots(self) -> tuple[Any, ...]:
+        """The PEs that no edge feeds, in order."""
+        return tuple(pe for pe in self.pes if not self.into(pe))
+
+    @property
+    def unconnected(self) -> list[tuple[Any, str]]:
+        """The outputs that no edge takes from: their items are the results of the workflow."""
+        return [
+            (pe, output)
+            for pe in self.pes
+            for output in pe.outputconnections
+            if not self.out_of(pe, output)
+        ]
+
+    @cached_property
+    def cycles(self) -> tuple[tuple[Any, ...], ...]:
+        """The strongly connected components, sources first; a PE in no cycle is one by itself."""
+        import networkx
+
+        numbers = {id(pe): number for number, pe in enumerate(self.pes)}
+        graph: networkx.DiGraph[int] = networkx.DiGraph()
+        graph.add_nodes_from(range(len(self.pes)))
+        graph.add_edges_from((numbers[id(e.source)], numbers[id(e.target)]) for e in self.edges)
+        condensed = networkx.condensation(graph)
+        members = {node: sorted(condensed.nodes[node]["members"]) for node in condensed}
+        order = networkx.lexicographical_topological_sort(condensed, key=lambda n: members[n][0])
+        return tuple(tuple(self.pes[number] for number in members[node]) for node in order)
+
+    def in_order(self) -> list[Any]:
+        """The PEs, sources first; those that form a cycle stand together."""
+        return [pe for component in self.cycles for pe in component]
+
+    def find(self, name: str) -> list[Any]:
+        """The PEs whose id is ``name``, else those whose name it is."""
+        return [pe for pe in self.pes if pe.id == name] or [
+            pe for pe in self.pes if pe.name == name
+        ]
+
+    def describe(self, pes: Iterable[Any] | None = None) -> dict[str, Any]:
+        """The structure of the graph, or of the part that ``pes`` are, as plain data.
+
+        It holds what a stage depends on: the PEs' ids and classes, their ports with groupings, and
+        every edge that touches them; not the code of the PEs.
+        """
+        chosen = {id(pe) for pe in (self.pes if pes is None else pes)}
+        return {
+            "pes": [
+                {
+                    "id": pe.id,
+                    "class": type(pe).__qualname__,
+                    "inputs": {
+                        name: str(parse_grouping(port.get(GROUPING), f"{pe.id}.{name}"))
+                        for name, port in pe.inputconnections.items()
+                    },
+                    "outputs": list(pe.outputconnections),
+                }
+                for pe in self.pes
+                if id(pe) in chosen
+            ],
+            "edges": [
+                [edge.source.id, edge.output, edge.target.id, edge.input]
+                for edge in self.edges
+                if id(edge.source) in chosen or id(edge.target) in chosen
+            ],
+        }
+
+    def digest(self, pes: Iterable[Any] | None = None) -> str:
+        """16 hexadecimal digits that stand for :meth:`describe`: equal structure, equal digest."""
+        text = json.dumps(self.describe(pes), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flatten(graph: Any) -> FlatGraph:
+    """The flat form of a graph, with every composite, however deep, resolved to its PEs.
+
+    Ids are settled here: a PE's name and its number in the graph.
+
+    :param graph: a WorkflowGraph, of ours or of upstream's classes
+    :raises GraphError: with all faults found: ports that do not exist, composites without the
+        named mapping, groupings not known
+    """
+    nodes: list[tuple[Any, tuple[Any, ...]]] = []
+    edges: list[Edge] = []
+    partitions: list[tuple[Any, ...]] = []
+    _collect(graph, (), nodes, edges, partitions)
+    faults: list[str] = []
+    flat_edges: list[Edge] = []
+    for edge in edges:
+        try:
+            source, output = _inner(edge.source, "output", edge.output)
+            target, target_input = _inner(edge.target, "input", edge.input)
+            flat_edges.append(Edge(source, output, target, target_input))
+        except GraphError as fault:
+            faults.append(f"{edge}: {fault}")
+    _settle_ids([pe for pe, _ in nodes])
+    flat = FlatGraph(
+        tuple(pe for pe, _ in nodes),
+        tuple(flat_edges),
+        {id(pe): path for pe, path in nodes},
+        tuple(partitions),
+    )
+    for edge in flat.edges:
+        try:
+            flat.grouping(edge)
+        except GraphError as fault:
+            faults.append(str(fault))
+    raise_faults(GraphError, dict.fromkeys(faults))
+    return flat
+
+
+def _collect(
+    graph: Any,
+    path: tuple[Any, ...],
+    nodes: list[tuple[Any, tuple[Any, ...]]],
+    edges: list[Edge],
+    partitions: list[tuple[Any, ...]],
+) -> None:
+    """Gather PEs, edges and partitions of ``graph`` and of all graphs nested in it."""
+    if any(outer is graph for outer in path):
+        raise GraphError(f"composite {label(graph)} contains itself")
+    for node in _nodes_of(graph):
+        if is_pe(node):
+            if any(pe is node for pe, _ in nodes):
+                raise GraphError(f"{label(node)} is in two composites; each needs a PE of its own")
+            nodes.append((node, path))
+        elif is_graph(node):
+            _collect(node, (*path, node), nodes, edges, partitions)
+    edges.extend(_edges_of(graph))
+    partitions.extend(tuple(part) for part in getattr(graph, "partitions", None) or ())
+
+
+def _nodes_of(graph: Any) -> Sequence[Any]:
+    if hasattr(graph, "nodes"):
+        return list(graph.nodes)
+    return [node.get_contained_object() for node in graph.graph.nodes()]
+
+
+def _edges_of(graph: Any) -> Iterable[Edge]:
+    if hasattr(graph, "edges"):
+        yield from graph.edges
+        return
+    # Upstream keeps one undirected networkx edge for each pair of nodes; the direction of its
+    # further connections is lost there, so they are read as going the way of the first one.
+    for _, _, data in graph.graph.edges(data=True):
+        source, target = data["DIRECTION"]
+        for output, target_input in data["ALL_CONNECTIONS"]:
+            yield Edge(source, output, target, target_input)
+
+
+def _inner(node: Any, kind: str, port: str) -> tuple[Any, str]:
+    """The PE and port that a node's port stands for, through any depth of composites."""
+    while not is_pe(node):
+        node, port = mapped_port(node, kind, port)
+    if port not in (node.inputconnections if kind == "input" else node.outputconnections):
+        raise GraphError(unknown_port(node, kind, port))
+    return node, port
+
+
+def _settle_ids(pes: Sequence[Any]) -> None:
+    taken: set[str] = set()
+    for number, pe in enumerate(pes):
+        pe.id = f"{pe.name}{number}"
+        while pe.id in taken:  # 'a1' + '0' and 'a' + '10' are the same text
+            pe.id = f"{pe.name}_{number}" if not pe.id.endswith(f"_{number}") else f"{pe.id}_"
+        taken.add(pe.id)
+
+
+def _by_end(edges: Iterable[Edge], end: str) -> dict[int, list[Edge]]:
+    sorted_edges: dict[int, list[Edge]] = {}
+    for edge in edges:
+        sorted_edges.setdefault(id(getattr(edge, end)), []).append(edge)
+    return sorted_edges

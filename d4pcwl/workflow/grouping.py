@@ -1,0 +1,156 @@
+"""Groupings: to which instances of a PE an item goes.
+
+In ``inputconnections`` a grouping is written as dispel4py users write it:
+
+========================  ==============================================================
+nothing, ``'shuffle'``    any one instance (:data:`SHUFFLE`)
+``[0]``, ``['key', 2]``   the instance that owns the values found there (:class:`GroupBy`)
+``'key'``, ``0``          the same, for a single key
+``'all'``                 every instance (:data:`ALL`)
+``'global'``              the first instance (:data:`GLOBAL`)
+========================  ==============================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from d4pcwl.errors import GraphError
+
+# Above this many different keys the remembered owners are forgotten, so that memory stays bounded.
+_REMEMBERED_KEYS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How the items of an edge are shared out: ``shuffle``, ``group-by``, ``all`` or ``global``."""
+
+    kind: str
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+@dataclass(frozen=True)
+class GroupBy(Grouping):
+    """Group-by on indices or keys: equal values of ``item[k] for k in keys`` share an instance."""
+
+    keys: tuple[Hashable, ...] = ()
+
+    def __str__(self) -> str:
+        return f"group-by {list(self.keys)}"
+
+    def value(self, item: Any) -> Hashable:
+        """What ``item`` is grouped by: the single value, or a tuple of several, made hashable.
+
+        :raises LookupError, TypeError: the item has no such index or key
+        """
+        if len(self.keys) == 1:
+            return freeze(item[self.keys[0]])
+        return tuple(freeze(item[key]) for key in self.keys)
+
+    def owner(self, count: int) -> Callable[[Any], int]:
+        """A function from an item to the number of the instance, of ``count``, that owns its key.
+
+        Owners depend on the key alone: they are equal in every process, run and machine.
+        """
+        value, known = self.value, dict[Hashable, int]()
+
+        def owner_of(item: Any) -> int:
+            key = value(item)
+            owner = known.get(key)
+            if owner is None:
+                if len(known) >= _REMEMBERED_KEYS:
+                    known.clear()
+                owner = known[key] = stable_hash(key) % count
+            return owner
+
+        return owner_of
+
+
+SHUFFLE = Grouping("shuffle")
+ALL = Grouping("all")
+GLOBAL = Grouping("global")
+_NAMED = {"shuffle": SHUFFLE, "all": ALL, "global": GLOBAL, "none": SHUFFLE}
+
+
+def parse_grouping(declared: Any, where: str) -> Grouping:
+    """The grouping that a connection declares.
+
+    :param declared: the value of ``inputconnections[port]['grouping']``, or None
+    :param where: ``PE.port``, for the message
+    :raises GraphError: it is none of the forms above
+    """
+    if declared is None or (isinstance(declared, Sequence) and not declared):
+        return SHUFFLE
+    if isinstance(declared, str):
+        return _NAMED.get(declared.lower()) or GroupBy("group-by", (declared,))
+    if isinstance(declared, int) and not isinstance(declared, bool):
+        return GroupBy("group-by", (declared,))
+    if isinstance(declared, Sequence) and all(isinstance(key, (int, str)) for key in declared):
+        return GroupBy("group-by", tuple(declared))
+    raise GraphError(
+        f"{where}: the grouping {declared!r} is not known; "
+        "give a list of indices or keys, 'all', 'global', or nothing"
+    )
+
+
+def freeze(value: Any) -> Hashable:
+    """``value`` with its containers frozen, so that it can be a key."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(freeze, value))
+    if isinstance(value, (set, frozenset)):
+        return frozenset(map(freeze, value))
+    if isinstance(value, dict):
+        return frozenset((freeze(key), freeze(entry)) for key, entry in value.items())
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if hasattr(value, "tolist"):  # numpy's scalars and arrays
+        return freeze(value.tolist())
+    return value  # type: ignore[no-any-return]
+
+
+def stable_hash(key: Hashable) -> int:
+    """A 64-bit hash that is equal for equal keys in every process, run and machine.
+
+    Python's own ``hash`` is salted per process. Keys that are equal in Python (``1``, ``1.0`` and
+    ``True``) hash alike. Hash function: BLAKE2b (RFC 7693) over an unambiguous encoding.
+
+    :raises TypeError: the key is of a kind that has no stable form
+    """
+    digest = hashlib.blake2b(_canonical(key), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _canonical(key: Any) -> bytes:
+    if isinstance(key, str):
+        return b"s" + _sized(key.encode("utf-8", "surrogatepass"))
+    if isinstance(key, (bool, int)):
+        return b"i%d;" % key
+    if isinstance(key, float):
+        return b"i%d;" % key if math.isfinite(key) and key == int(key) else b"f%a;" % key
+    if key is None:
+        return b"n"
+    if isinstance(key, bytes):
+        return b"b" + _sized(key)
+    if isinstance(key, complex):
+        return _canonical(key.real) if key.imag == 0 else b"c%a;" % key
+    if isinstance(key, tuple):
+        return b"t%d;" % len(key) + b"".join(map(_canonical, key))
+    if isinstance(key, frozenset):
+        return b"z%d;" % len(key) + b"".join(sorted(map(_canonical, key)))
+    if type(key).__repr__ is object.__repr__:
+        raise TypeError(
+            f"a key of type {type(key).__qualname__} has no stable form; "
+            "group by a string, a number or a tuple of them"
+        )
+    # Dates, times, UUIDs, decimals, enums, named types: their repr shows their value.
+    return b"r" + _sized(f"{type(key).__qualname__}:{key!r}".encode())
+
+
+def _sized(encoded: bytes) -> bytes:
+    return b"%d;" % len(encoded) + encoded

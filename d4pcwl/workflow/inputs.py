@@ -1,0 +1,132 @@
+"""Root inputs: what the sources of a graph are given, as ``-f``, ``-d`` and ``-i`` say it.
+
+Inputs are a dictionary from PE (its id, its name, or the object) to a list of input dictionaries
+(input name → item), or to a number of iterations.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from d4pcwl.errors import Fault, InputError, nearest, raise_faults
+from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.pe import is_pe, unknown_port
+
+RootInputs = dict[str, list[dict[str, Any]] | int]
+"""From a PE's id to its input dictionaries, or to how often it runs without any."""
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Decode JSON.
+
+    :param where: what the text is, for the message
+    :raises InputError: says line and column and shows the line
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = error.doc.splitlines()[error.lineno - 1] if error.doc else ""
+        shown = line[max(0, error.colno - 60) : error.colno + 20]
+        column = error.colno - max(0, error.colno - 60)
+        fault = Fault(f"not JSON: {error.msg}", where, error.lineno, column, shown)
+        if shown != line:
+            fault = Fault(f"not JSON: {error.msg} (column {error.colno})", where, error.lineno)
+        raise InputError(str(fault)) from None
+
+
+def read_inputs(path: str | Path) -> Any:
+    """Decode a file of inputs.
+
+    :raises InputError: the file cannot be read, or is not JSON
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"{path}: cannot be read: {reason}") from None
+    return parse_json(text, str(path))
+
+
+def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> RootInputs:
+    """Settle what each PE is given.
+
+    Without ``given``, every root that has no stream runs ``iterations`` times. With it, only
+    those PEs run as sources that it names.
+
+    :param given: as the module says, or None
+    :raises InputError: with all faults: unknown PEs or inputs, values of the wrong form
+    """
+    if not given and given != 0:
+        if iterations < 0:
+            raise InputError(f"the number of iterations is negative: {iterations}")
+        return {pe.id: iterations for pe in graph.roots}
+    if isinstance(given, int) and not isinstance(given, bool):
+        return root_inputs(graph, None, given)
+    if not isinstance(given, Mapping):
+        raise InputError(
+            "inputs are to be an object from PE name or id to a list of input objects or a number "
+            f"of iterations, not {_short(given)}"
+        )
+    settled: RootInputs = {}
+    faults: list[str] = []
+    for key, value in given.items():
+        try:
+            pe = _named(graph, key)
+            settled[pe.id] = _checked(pe, value)
+        except InputError as fault:
+            faults.append(str(fault))
+    raise_faults(InputError, faults)
+    return settled
+
+
+def idle_roots(graph: FlatGraph, inputs: RootInputs) -> list[str]:
+    """The ids of roots that get neither a stream nor an input, so that they will not run."""
+    return [pe.id for pe in graph.roots if pe.id not in inputs]
+
+
+def _named(graph: FlatGraph, key: Any) -> Any:
+    if is_pe(key):
+        if not any(pe is key for pe in graph.pes):
+            raise InputError(f"inputs are given for {key.name}, which is not in the graph")
+        return key
+    pes = graph.find(str(key))
+    known = [name for pe in graph.pes for name in (pe.name, pe.id)]
+    if not pes:
+        raise InputError(f"inputs are given for '{key}': no such PE{nearest(str(key), known)}")
+    if len(pes) > 1:
+        ids = ", ".join(pe.id for pe in pes)
+        raise InputError(f"inputs are given for '{key}', which several PEs are called; use {ids}")
+    return pes[0]
+
+
+def _checked(pe: Any, value: Any) -> list[dict[str, Any]] | int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 0:
+            raise InputError(f"inputs of {pe.name}: {value} iterations")
+        return value
+    if not isinstance(value, list):
+        raise InputError(
+            f"inputs of {pe.name} are to be a list of objects from input name to item, or a number "
+            f"of iterations, not {_short(value)}"
+        )
+    for number, item in enumerate(value):
+        if not isinstance(item, Mapping):
+            raise InputError(
+                f"inputs of {pe.name}, number {number}: expected an object from input name to "
+                f"item, found {_short(item)}"
+            )
+        # A root without inputs is given whole dictionaries: what they hold is its own affair.
+        for name in item if pe.inputconnections else ():
+            if name not in pe.inputconnections:
+                raise InputError(
+                    f"inputs of {pe.name}, number {number}: {unknown_port(pe, 'input', name)}"
+                )
+    return [dict(item) for item in value]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,244 @@
+"""Processing elements (PEs): the base classes that users derive from, under dispel4py's names.
+
+A PE lives in two worlds. The loading process creates it (``__init__``), names it and connects its
+ports. Each *instance* of it then runs ``preprocess`` once, ``process`` for every item, and
+``postprocess`` once; ``write`` may be called anywhere in between. What ``write`` leads to is given
+by the runtime, which binds every instance to its routes (``runtime/instance.py``).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from d4pcwl.errors import GraphError, PEError, nearest
+
+NAME = "name"
+TYPE = "type"
+DESCRIPTION = "descr"
+META = "meta"
+GROUPING = "grouping"
+WRITER = "writer"
+
+
+class GenericPE:
+    """The base of all PEs: named inputs and outputs, and the life cycle.
+
+    :param numprocesses: how many instances the user asks for
+
+    Subclasses declare their ports in ``__init__`` with :meth:`_add_input` and
+    :meth:`_add_output`, and override :meth:`_process` (or :meth:`process`), which receives a
+    dictionary from input name to item and may return a dictionary from output name to item.
+
+    Two class attributes speak to the planner: ``single = True`` pins a PE to one instance, and
+    ``stateful = True`` or ``False`` overrules what is seen from its source.
+    """
+
+    single: ClassVar[bool] = False
+
+    def __init__(self, numprocesses: int = 1) -> None:
+        self.inputconnections: dict[str, dict[str, Any]] = {}
+        self.outputconnections: dict[str, dict[str, Any]] = {}
+        self.numprocesses = numprocesses
+        self.name = type(self).__name__
+        self.id = self.name
+
+    def _add_input(
+        self, name: str, grouping: Any = None, tuple_type: Sequence[str] | None = None
+    ) -> None:
+        """Declare an input; see :mod:`d4pcwl.workflow.grouping` for ``grouping``."""
+        connection: dict[str, Any] = {NAME: name}
+        if grouping is not None and grouping != []:
+            connection[GROUPING] = grouping
+        if tuple_type:
+            connection[TYPE] = tuple_type
+        self.inputconnections[name] = connection
+
+    def _add_output(self, name: str, tuple_type: Sequence[str] | None = None) -> None:
+        """Declare an output."""
+        connection: dict[str, Any] = {NAME: name}
+        if tuple_type:
+            connection[TYPE] = tuple_type
+        self.outputconnections[name] = connection
+
+    def set_input_types(self, types: Mapping[str, Any]) -> None:
+        """Told the types of the items on each input; override it to deduce or to object."""
+
+    def get_output_types(self) -> dict[str, Any]:
+        """The declared type of every output.
+
+        :raises KeyError: an output was declared without a type
+        """
+        untyped = [name for name, port in self.outputconnections.items() if TYPE not in port]
+        if untyped:
+            raise KeyError(f"{self.id}: no type is declared for output {', '.join(untyped)}")
+        return {name: port[TYPE] for name, port in self.outputconnections.items()}
+
+    def preprocess(self) -> None:
+        """Called once in each instance, before its first item."""
+        self._preprocess()
+
+    def _preprocess(self) -> None:
+        """Set-up of an instance, to be overridden."""
+
+    def process(self, inputs: dict[str, Any]) -> Any:
+        """Called for every item, with a dictionary from input name to item."""
+        return self._process(inputs)
+
+    def _process(self, inputs: Any) -> Any:
+        """The work on one item, to be overridden."""
+
+    def postprocess(self) -> None:
+        """Called once in each instance, after its last item; it may still write."""
+        self._postprocess()
+
+    def _postprocess(self) -> None:
+        """The work at the end of the stream, to be overridden."""
+
+    def write(self, name: str, data: Any, **kwargs: Any) -> None:
+        """Send ``data`` to output ``name``.
+
+        :param kwargs: ``metadata`` and ``location``, which provenance recorders read
+        :raises PEError: the PE has no such output, or is not running
+        """
+        self._write(name, data)
+
+    def _write(self, name: str, data: Any, **kwargs: Any) -> None:
+        connection = self.outputconnections.get(name)
+        if connection is None:
+            raise PEError(unknown_port(self, "output", name))
+        if WRITER not in connection:
+            raise PEError(f"{self.id} writes to '{name}', but no workflow is running")
+        connection[WRITER].write(data)
+
+    def log(self, message: object) -> None:
+        """Print one line that says which PE it is from."""
+        log_line(self, message)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A PE is copied and pickled without what a running instance is bound to."""
+        state = self.__dict__.copy()
+        state["outputconnections"] = {
+            name: {key: value for key, value in port.items() if key != WRITER}
+            for name, port in self.outputconnections.items()
+        }
+        for bound in ("write", "log"):
+            state.pop(bound, None)
+        return state
+
+
+class BasePE(GenericPE):
+    """A PE whose ports are listed, or numbered ``input0``, ``input1``, … and ``output0``, …"""
+
+    INPUT_NAME = "input"
+    OUTPUT_NAME = "output"
+
+    def __init__(
+        self,
+        inputs: Iterable[str] | None = None,
+        outputs: Iterable[str] | None = None,
+        num_inputs: int = 0,
+        num_outputs: int = 0,
+    ) -> None:
+        super().__init__()
+        for name in [*(f"{self.INPUT_NAME}{i}" for i in range(num_inputs)), *(inputs or ())]:
+            self._add_input(name)
+        for name in [*(f"{self.OUTPUT_NAME}{i}" for i in range(num_outputs)), *(outputs or ())]:
+            self._add_output(name)
+
+
+class IterativePE(GenericPE):
+    """One input, one output: ``_process(data)`` returns the item to write, or None for nothing."""
+
+    INPUT_NAME = "input"
+    OUTPUT_NAME = "output"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._add_input(self.INPUT_NAME)
+        self._add_output(self.OUTPUT_NAME)
+
+    def process(self, inputs: dict[str, Any]) -> Any:
+        result = self._process(inputs[self.INPUT_NAME])
+        return None if result is None else {self.OUTPUT_NAME: result}
+
+
+class ProducerPE(GenericPE):
+    """No input, one output: ``_process(inputs)`` returns the item to write, or None."""
+
+    OUTPUT_NAME = "output"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._add_output(self.OUTPUT_NAME)
+
+    def process(self, inputs: dict[str, Any]) -> Any:
+        result = self._process(inputs)
+        return None if result is None else {self.OUTPUT_NAME: result}
+
+
+class ConsumerPE(GenericPE):
+    """One input, no output: ``_process(data)`` consumes the item."""
+
+    INPUT_NAME = "input"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._add_input(self.INPUT_NAME)
+
+    def process(self, inputs: dict[str, Any]) -> Any:
+        self._process(inputs[self.INPUT_NAME])
+
+
+class SimpleFunctionPE(IterativePE):
+    """Applies a function to every item.
+
+    :param compute_fn: called as ``compute_fn(data, **params)``
+    :param params: its further keyword arguments
+    """
+
+    def __init__(
+        self,
+        compute_fn: Callable[..., Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if compute_fn is not None:
+            self.name = f"PE_{getattr(compute_fn, '__name__', type(compute_fn).__name__)}"
+        self.compute_fn = compute_fn
+        self.params: dict[str, Any] = dict(params or {})
+
+    def _process(self, data: Any) -> Any:
+        return None if self.compute_fn is None else self.compute_fn(data, **self.params)
+
+
+def is_pe(candidate: object) -> bool:
+    """Whether an object can be a node of a graph: ours, or one of upstream's PE classes."""
+    return isinstance(candidate, GenericPE) or all(
+        hasattr(candidate, name) for name in ("inputconnections", "outputconnections", "process")
+    )
+
+
+def log_line(pe: Any, message: object) -> None:
+    """Print ``message`` with the PE's id and rank, as one line of standard output."""
+    rank = getattr(pe, "rank", None)
+    source = pe.id if rank is None else f"{pe.id} (rank {rank})"
+    sys.stdout.write(f"{source}: {message}\n")
+
+
+def unknown_port(pe: Any, kind: str, name: str) -> str:
+    """The message for a port that a PE does not have; ``kind`` is ``input`` or ``output``."""
+    ports = pe.inputconnections if kind == "input" else pe.outputconnections
+    if not ports:
+        return f"{pe.name} has no {kind}s, so none called '{name}'"
+    return f"{pe.name} has no {kind} '{name}'{nearest(str(name), map(str, ports))}"
+
+
+def check_port(pe: Any, kind: str, name: str) -> None:
+    """Refuse a port that ``pe`` does not have.
+
+    :raises GraphError: names the PE and its ports
+    """
+    if name not in (pe.inputconnections if kind == "input" else pe.outputconnections):
+        raise GraphError(unknown_port(pe, kind, name))

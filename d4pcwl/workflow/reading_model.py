@@ -1,0 +1,104 @@
+"""What reading a script yields: plain records that say what was found, and in which line."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from d4pcwl.errors import Fault
+
+
+@dataclass(frozen=True, order=True)
+class LocalFile:
+    """A file or folder beside the script.
+
+    :param path: relative to the script's folder, with slashes
+    :param absolute: where it is now
+    :param file: the file that names or imports it, relative to the script's folder
+    :param line: the line where it does, from 1
+    """
+
+    path: str
+    absolute: Path
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, order=True)
+class NamedPath:
+    """A file that the script visibly writes, by the relative name that it gives it."""
+
+    path: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, order=True)
+class EnvVar:
+    """An environment variable that the script reads.
+
+    :param name: its name
+    :param default: what the script takes instead, where that is a literal
+    :param required: whether the script fails without it
+    :param standard: whether CWL engines give it to every tool (HOME, PATH, TMPDIR)
+    """
+
+    name: str
+    default: str | None
+    required: bool
+    standard: bool
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, order=True)
+class Note:
+    """Something found of which it is not sure what to do."""
+
+    message: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """One Python file, parsed.
+
+    :param path: relative to ``root``, with slashes
+    :param root: the script's folder
+    :param package: the dotted name of the package it belongs to, empty at the top
+    """
+
+    path: str
+    root: Path
+    package: str
+    tree: ast.Module
+    lines: tuple[str, ...]
+
+    @property
+    def absolute(self) -> Path:
+        """Where the file is."""
+        return self.root / self.path
+
+    def fault(self, message: str, node: ast.stmt | ast.expr | ast.alias) -> Fault:
+        """A fault at ``node``, with the source line for the caret."""
+        line = self.lines[node.lineno - 1] if node.lineno <= len(self.lines) else None
+        return Fault(message, self.path, node.lineno, node.col_offset + 1, line)
+
+
+def parse(path: str, root: Path, package: str) -> Source | Fault:
+    """Parse ``root / path`` without running it; a syntax error is a fault with its place."""
+    try:
+        data = (root / path).read_bytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(data, path)
+    except SyntaxError as error:
+        text = error.text.rstrip("\n") if error.text else None
+        column = error.offset or None if text is not None else None
+        return Fault(f"cannot be read as Python: {error.msg}", path, error.lineno, column, text)
+    except (OSError, ValueError) as error:
+        return Fault(f"cannot be read: {error}", path)
+    return Source(path, root, package, tree, tuple(data.decode("utf-8", "replace").splitlines()))

@@ -1,0 +1,60 @@
+#!/usr/bin/env cwl-runner
+cwlVersion: v1.2
+class: Workflow
+label: Rapid assessment of an earthquake
+doc: |
+  From an event, its waveforms and the synthetics of a simulation to ground motion parameters and a
+  map. create_env.cwl is written by hand; the tools of the other three steps are made from the
+  dispel4py scripts of the same names.
+
+inputs:
+  event:
+    type: File
+    label: The event, QuakeML
+  processing:
+    type: File
+    label: The processing chains of data and synthetics, JSON
+  mesh:
+    type: File?
+    label: The mesh of the simulation
+  source:
+    type: Directory
+    label: Where the waveforms come from, with observed/, stations/ and synth/ in it
+
+steps:
+  create_env:
+    run: create_env.cwl
+    in:
+      event: event
+      processing: processing
+      mesh: mesh
+    out: [misfit_data]
+
+  download_data:
+    run: download.cwl
+    in:
+      source: source
+      misfit_data: create_env/misfit_data
+    out: [misfit_data]
+
+  preprocess_data:
+    run: preprocess.cwl
+    in:
+      misfit_data: download_data/misfit_data
+    out: [misfit_data]
+
+  rapid_assessment:
+    run: rapid_assessment.cwl
+    in:
+      misfit_data: preprocess_data/misfit_data
+    out: [pgm_data]
+
+outputs:
+  misfit_data:
+    type: Directory
+    label: Raw and processed waveforms
+    outputSource: preprocess_data/misfit_data
+  pgm_data:
+    type: Directory
+    label: pgm.json, pgm.geojson and map.png
+    outputSource: rapid_assessment/pgm_data
