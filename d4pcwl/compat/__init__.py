@@ -3,7 +3,8 @@
 The folder ``dispel4py`` beside this file has a module for each of upstream's modules that scripts
 use; it is not a package that is installed, so that nothing of upstream's is overwritten.
 :func:`install` makes it the first place where submodules of ``dispel4py`` are looked for; where
-upstream's package is installed too, its own folder is the second.
+upstream's package is installed too, its own folder is the second. ``processing.py`` is what several
+of those modules share.
 """
 
 from __future__ import annotations
@@ -30,13 +31,20 @@ class _Finder:
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != NAME:
             return None
-        folders = [str(_FOLDER)]
-        upstream = importlib.machinery.PathFinder.find_spec(NAME)
-        if upstream is not None and upstream.submodule_search_locations:
-            folders += upstream.submodule_search_locations
         return importlib.util.spec_from_file_location(
-            NAME, _FOLDER / "__init__.py", submodule_search_locations=folders
+            NAME,
+            _FOLDER / "__init__.py",
+            submodule_search_locations=[str(_FOLDER), *self._upstream()],
         )
+
+    def _upstream(self) -> list[str]:
+        """The folders of upstream's package, wherever the other finders know it to be."""
+        for finder in sys.meta_path:
+            if not isinstance(finder, _Finder) and hasattr(finder, "find_spec"):
+                spec = finder.find_spec(NAME, None)
+                if spec is not None:
+                    return list(spec.submodule_search_locations or ())
+        return []
 
 
 def install() -> None:

@@ -1,8 +1,9 @@
 """Channels: one pipe from one process to another, in batches.
 
-Items are gathered and sent when a batch is full (by number or by bytes), when the sender has nothing else to do, and by a
-:class:`Flusher` a few milliseconds after they were written: so that a fast stream moves in large
-batches and a slow one without delay. A pipe that is full makes its sender wait; no queue grows.
+Items are gathered and sent when a batch is full (by number or by bytes), when the sender has
+nothing else to do, and by a :class:`Flusher` a few milliseconds after they were written: so that a
+fast stream moves in large batches and a slow one without delay. A pipe that is full makes its
+sender wait; no queue grows.
 
 A frame is ``("items", [(slot, items), …])``, a slot being an input of an instance, or it is a
 message of the mapping's own, a tuple that begins with its kind.
@@ -73,6 +74,7 @@ class Channel:
         self._bytes = 0
         self._waiting: deque[tuple[int, Any]] = deque()
         self._sending = threading.RLock()
+        self._refused: ItemError | None = None
 
     def outlet(self, slot: int) -> Receive:
         """What takes the items for one slot."""
@@ -95,10 +97,11 @@ class Channel:
             try:
                 item = snapshot(item)
             except Exception as error:
-                raise Halt(PEError(self._refusal(slot, item, error))) from error
+                self._refused = ItemError(self._refusal(slot, item, error))
+                raise Halt(PEError(str(self._refused))) from error
         self._waiting.append((slot, item))
         # An item that fills a batch is encoded before take returns: it needs no copy of its own.
-        if self._bytes >= BATCH_BYTES or len(self._waiting) >= BATCH:
+        if size >= BATCH_BYTES or self._bytes >= BATCH_BYTES or len(self._waiting) >= BATCH:
             self._flush_for_pe()
 
     def _flush_for_pe(self) -> None:
@@ -115,13 +118,16 @@ class Channel:
         :raises Disconnected: the receiver is gone
         """
         with self._sending:
-            while self._waiting:
+            while self._waiting or self._refused:
+                if self._refused:  # and not for the first time, where a PE has caught it
+                    raise self._refused
                 self._bytes = 0
                 batch = self._next_batch()
                 try:
                     parts = wire.encode(("items", batch))
                 except ItemError as error:
-                    raise self._explained(batch, error) from error
+                    self._refused = self._explained(batch, error)
+                    raise self._refused from error
                 self._write(parts)
 
     def _write(self, parts: list[bytes | memoryview]) -> None:

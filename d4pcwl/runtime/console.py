@@ -15,7 +15,11 @@ class LineLock:
     """A lock between processes that the system releases when its holder dies."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this
+        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+
+    def close(self) -> None:
+        """Nobody is to take it any more."""
+        self._file.close()
 
     def __enter__(self) -> None:
         import fcntl
@@ -80,7 +84,7 @@ class LineWriter(io.TextIOBase):
     def finish(self) -> None:
         """Hand on everything; a last line that has no end gets one."""
         with self._guard:
-            if self._text and "".join(self._text):
+            if self._text and not "".join(self._text).endswith("\n"):
                 self.write("\n")
             self.flush()
 

@@ -81,9 +81,10 @@ def for_name(name: str) -> Converter:
         except ImportError as error:
             raise ItemError(f"an item holds a {name}, and obspy is not installed") from error
     if name not in _by_name:
+        own = [known for known in _by_name if not known.startswith("obspy.")]
         raise ItemError(
             f"an item holds a {name!r}, a type that is not registered here; import the module that"
-            f" calls d4pcwl.runtime.codec.register() for it{nearest(name, _by_name)}"
+            f" calls d4pcwl.runtime.codec.register() for it{nearest(name, own)}"
         )
     return _by_name[name]
 

@@ -10,6 +10,7 @@ import copy
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import GeneratorType
 from typing import Any
 
@@ -130,11 +131,12 @@ class RunningPE:
         if emit is None:
 
             def consume(item: Any) -> None:
-                nonlocal number
+                nonlocal number, work
                 number += 1
                 try:
                     work(item)
-                except (Exception, SystemExit) as error:
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
+                    work = self._stay_halted
                     fail(error, f"on item {number} of '{name}'")
 
             return consume, lambda: number
@@ -142,11 +144,12 @@ class RunningPE:
         send = emit
 
         def receive(item: Any) -> None:
-            nonlocal number
+            nonlocal number, work
             number += 1
             try:
                 result = work(item)
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
+                work = self._stay_halted
                 fail(error, f"on item {number} of '{name}'")
                 return
             if result is None:
@@ -174,11 +177,12 @@ class RunningPE:
         work, fail, number = self.pe.process, self._fail, 0
 
         def receive(item: Any) -> None:
-            nonlocal number
+            nonlocal number, work
             number += 1
             try:
                 result = work({name: item} if name else item)
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
+                work = self._stay_halted
                 fail(error, f"on item {number} of '{name}'" if name else f"in iteration {number}")
                 return
             if result is not None:
@@ -196,7 +200,7 @@ class RunningPE:
         elif isinstance(result, Mapping):
             for name, item in result.items():
                 if type(item) is GeneratorType:
-                    self._drain(item, lambda part, name=name: self._put(name, part, where), where)
+                    self._drain(item, partial(self._put, name, where=where), where)
                 else:
                     self._put(name, item, where)
         else:
@@ -234,7 +238,7 @@ class RunningPE:
                 item = next(generator)
             except StopIteration:
                 return
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
                 self._fail(error, where)
                 return
             if item is not None:
@@ -243,15 +247,23 @@ class RunningPE:
     def _call(self, method: Callable[[], Any], where: str) -> Any:
         try:
             return method()
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
             self._fail(error, where)
+
+    def _stay_halted(self, item: Any) -> None:
+        """What works on items after a failure, where a PE upstream caught it and goes on."""
+        if self.halted is not None:
+            raise self.halted
 
     def refuse_item(self, output: str, error: Exception) -> None:
         """End the run over an item that cannot be handed on.
 
         :raises Halt: always
         """
-        self._fail(error, f"writing to '{output}' an item that cannot be passed on")
+        what = "".join(traceback.format_exception_only(error)).strip()
+        raise self._halt(
+            f"{self.title}.{output}: an item cannot be passed on: {what}", error
+        ) from error
 
     def _fail(self, error: BaseException, where: str) -> None:
         """End the run.
@@ -264,13 +276,13 @@ class RunningPE:
             what = str(error)
         else:
             what = "".join(traceback.format_exception_only(error)).strip()
-        self.halted = Halt(
-            PEError(
-                f"PE {self.title} failed {where}\n{user_fault(error, what)}",
-                "".join(traceback.format_exception(error)),
-            )
-        )
-        raise self.halted from error
+        raise self._halt(
+            f"PE {self.title} failed {where}\n{user_fault(error, what)}", error
+        ) from error
+
+    def _halt(self, message: str, error: BaseException) -> Halt:
+        self.halted = Halt(PEError(message, "".join(traceback.format_exception(error))))
+        return self.halted
 
 
 def _expanding(emit: Receive) -> Receive:
@@ -319,7 +331,7 @@ def own_copy(pe: Any) -> Any:
         return copy.deepcopy(pe)
     except Exception as error:
         raise PEError(
-            f"PE {pe.id} cannot be copied, so it cannot have several instances or run anew: {error}. "
+            f"PE {pe.id} cannot be copied, so it cannot have several instances: {error}. "
             "Create what cannot be copied in _preprocess"
         ) from error
 
@@ -333,7 +345,7 @@ def local(receive: Receive, complain: Callable[[Exception], None]) -> Receive:
             return
         try:
             own = snapshot(item)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - users' code
             complain(error)
             return
         receive(own)

@@ -29,6 +29,10 @@ def _silent(message: str) -> None:
     """Say nothing."""
 
 
+def _go_on() -> None:
+    """Nothing ends the run from outside."""
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """One run.
@@ -41,6 +45,7 @@ class Job:
     :param stages: stages that share a process each, where the user wants that
     :param own_pes: whether the graph's PEs may be run themselves, rather than copies
     :param say: takes progress messages
+    :param check: called now and then; raises where the run is to end because nobody wants it
     """
 
     graph: FlatGraph
@@ -51,6 +56,7 @@ class Job:
     stages: Cut | None = None
     own_pes: bool = True
     say: Callable[[str], None] = field(default=_silent)
+    check: Callable[[], None] = field(default=_go_on)
 
     def plan(self, processes: int | None = None) -> Plan:
         """The plan of this run, for ``processes``, else the number asked for, else the cores."""

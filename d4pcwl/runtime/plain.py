@@ -77,6 +77,10 @@ def is_plain(item: Any, depth: int = 0) -> bool:
                 return False
         values = item.values()
     kinds = set(map(type, values))
+    if int in kinds:
+        for value in values:
+            if type(value) is int and not -BIG < value < BIG:
+                return False
     if kinds <= _SCALARS:
         return True
     if depth >= MAX_DEPTH or not kinds <= _PLAIN:

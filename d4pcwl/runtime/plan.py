@@ -1,4 +1,4 @@
-"""The plan: which instance of which PE runs in which process, and where the items of each output go.
+"""The plan: which instance of which PE runs in which process, and where items go.
 
 A plan is data: it can be printed, pickled and compared, and it is the same for every mapping. It
 is made in three moves.
@@ -114,7 +114,7 @@ def make_plan(
     components = graph.cycles
     counts = _count_instances(graph, processes if stages is None else 0)
     if stages is None:
-        process_of = _place(components, counts, processes)
+        process_of = _place(graph, counts, processes)
     else:
         process_of = {
             id(pe): [number] * counts[id(pe)]
@@ -144,9 +144,7 @@ def make_plan(
 
     used = sorted({instance.process for instance in instances})
     number_of = {process: number for number, process in enumerate(used)}
-    instances = [
-        Instance(i.index, i.pe, i.number, number_of[i.process]) for i in instances
-    ]
+    instances = [Instance(i.index, i.pe, i.number, number_of[i.process]) for i in instances]
     by_process: list[list[int]] = [[] for _ in used]
     for instance in instances:
         by_process[instance.process].append(instance.index)
@@ -162,7 +160,9 @@ def make_plan(
 
 
 def _is_cycle(graph: FlatGraph, component: Sequence[Any]) -> bool:
-    return len(component) > 1 or any(edge.target is edge.source for edge in graph.out_of(component[0]))
+    return len(component) > 1 or any(
+        edge.target is edge.source for edge in graph.out_of(component[0])
+    )
 
 
 def _count_instances(graph: FlatGraph, processes: int) -> dict[int, int]:
@@ -194,14 +194,12 @@ def _replicable(graph: FlatGraph, pe: Any) -> bool:
     return all(isinstance(g, GroupBy) for g in groupings) or keeps_state(pe) is None
 
 
-def _place(
-    components: Sequence[Sequence[Any]], counts: dict[int, int], processes: int
-) -> dict[int, list[int]]:
+def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int, list[int]]:
     """The process of every instance: runs of neighbours, of about equal length."""
     # A cycle is one unit, and so is every instance of a PE that is in none.
     units: list[list[int]] = []
-    for component in components:
-        if len(component) > 1:
+    for component in graph.cycles:
+        if _is_cycle(graph, component):
             units.append([id(pe) for pe in component for _ in range(counts[id(pe)])])
         else:
             units += [[id(component[0])] for _ in range(counts[id(component[0])])]

@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from d4pcwl.errors import ScriptError, UsageError
@@ -50,7 +50,8 @@ def run(
     :returns: PE → output → list of items
     :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
 
-    The graph's PEs are left as they are: copies of them run.
+    The graph's PEs are left as they are: copies of them run, but for PEs that cannot be copied,
+    such as those that hold a lock.
 
     >>> from d4pcwl import SimpleFunctionPE, WorkflowGraph, run
     >>> def double(number):
@@ -89,7 +90,7 @@ def stream(
     """
     flat = _flat(workflow)
     sink = _QueueSink()
-    job = _job(flat, inputs, iterations, processes, sink)
+    job = replace(_job(flat, inputs, iterations, processes, sink), check=sink.check)
     module = mapping_module(mapping)
     thread = threading.Thread(target=sink.feed_from, args=(lambda: module.run(job),))
     thread.start()
@@ -112,9 +113,7 @@ def _flat(workflow: Any) -> FlatGraph:
     return flatten(workflow)
 
 
-def _job(
-    flat: FlatGraph, inputs: Any, iterations: int, processes: int | None, sink: Sink
-) -> Job:
+def _job(flat: FlatGraph, inputs: Any, iterations: int, processes: int | None, sink: Sink) -> Job:
     if processes is not None and processes < 1:
         raise UsageError(f"at least one process is needed, not {processes}")
     given = root_inputs(flat, inputs, iterations)
@@ -134,11 +133,15 @@ class _QueueSink:
 
     def take(self, pe: str, output: str) -> Receive:
         def receive(item: Any) -> None:
-            if self._stopped:
-                raise _Closed
+            self.check()
             self._queue.put(Result(pe, output, item if type(item) in IMMUTABLE else snapshot(item)))
 
         return receive
+
+    def check(self) -> None:
+        """Raise where the reader has gone."""
+        if self._stopped:
+            raise _Closed
 
     def close(self, complete: bool) -> None:
         """The end is told by :meth:`feed_from`."""
@@ -175,6 +178,3 @@ class _QueueSink:
             if isinstance(found, BaseException):
                 raise found
             yield found
-
-
-

@@ -109,7 +109,7 @@ class StreamReader:
             except ItemError as error:
                 port = ".".join(self.ports[record.port_index])
                 place = self._place(record.number, record.offset)
-                raise ItemError(f"{place}, from {port}: {error}") from error
+                raise ItemError(f"{place} from {port}: {error}") from error
             yield record.port_index, item
 
     def records(self) -> Iterator[Record]:

@@ -7,13 +7,14 @@ mapping's :class:`Link`.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from d4pcwl.errors import InputError
+from d4pcwl.errors import InputError, PEError
 from d4pcwl.runtime.instance import Receive, RunningPE, local, own_copy
 from d4pcwl.runtime.plan import Plan, Route
 from d4pcwl.workflow.flat import FlatGraph
@@ -61,8 +62,11 @@ class Worker:
         for index in plan.processes[process]:
             instance = plan.instances[index]
             pe = pes[instance.pe]
-            if not own or any(plan.instances[i].pe == pe.id for i in self.running):
+            if any(plan.instances[i].pe == pe.id for i in self.running):
                 pe = own_copy(pe)
+            elif not own:
+                with contextlib.suppress(PEError):  # one that holds a lock or a file runs itself
+                    pe = own_copy(pe)
             siblings = len(plan.of(instance.pe))
             title = instance.pe
             if siblings > 1:
@@ -120,7 +124,8 @@ class Worker:
 
     def start(self) -> None:
         """Run every instance's ``preprocess``, and end those that will get nothing."""
-        for running in self.running.values():
+        # Targets first: what a preprocess writes is to find its receivers ready.
+        for running in reversed(self.running.values()):
             running.start()
         self._end_if_done(self.running)
 
@@ -156,6 +161,11 @@ class Worker:
         for index in waiting:
             self._open[index].discard(instance)
         self._end_if_done(waiting)
+
+    def awaits(self, process: int) -> bool:
+        """Whether an instance of another process has yet to say that it has ended."""
+        instances = self.plan.instances
+        return any(instances[i].process == process for open_ in self._open.values() for i in open_)
 
     @property
     def done(self) -> bool:

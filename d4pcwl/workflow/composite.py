@@ -50,7 +50,7 @@ def create_iterative_chain(
     """A composite with ``input`` and ``output`` that applies functions one after the other.
 
     :param functions: functions, or pairs of a function and its further keyword arguments
-    :param function_pe_class: makes the PE of one function; it is given ``compute_fn`` and ``params``
+    :param function_pe_class: makes a function's PE; it is given ``compute_fn`` and ``params``
     :raises GraphError: there are no functions
     """
     graph = WorkflowGraph()

@@ -71,6 +71,7 @@ def cut(graph: FlatGraph, how: str = "whole") -> Cut:
     :raises GraphError: an unknown PE or port, partitions that overlap or are not there, or stages
         that would depend on each other in a circle
     """
+    groups: list[_Group]
     if how == "whole":
         groups = [("main", graph.pes, "")]
     elif how == "composite":
@@ -92,7 +93,8 @@ def _by_composite(graph: FlatGraph) -> list[_Group]:
             groups.setdefault(id(composite), (composite, []))[1].append(pe)
     if not groups:
         raise GraphError(
-            "the graph has no composites to cut at; use --cut PE.port, or group PEs in a CompositePE"
+            "the graph has no composites to cut at; use --cut PE.port, or group PEs in a "
+            "CompositePE"
         )
     named = [
         (label(composite), members, _own_doc(composite)) for composite, members in groups.values()
@@ -101,7 +103,8 @@ def _by_composite(graph: FlatGraph) -> list[_Group]:
 
 
 def _own_doc(composite: Any) -> str:
-    return (type(composite).__dict__.get("__doc__") or "").strip() if _is_subclass(composite) else ""
+    doc = type(composite).__dict__.get("__doc__") if _is_subclass(composite) else None
+    return (doc or "").strip()
 
 
 def _is_subclass(composite: Any) -> bool:
@@ -246,8 +249,8 @@ def _ordered(graph: FlatGraph, groups: Sequence[_Group]) -> Cut:
     names = _unique([groups[number][0] for number in order])
     place = {id(pe): place for place, pe in enumerate(graph.pes)}
     stages = tuple(
-        Stage(name, tuple(sorted(groups[number][1], key=lambda pe: place[id(pe)])), groups[number][2])
-        for name, number in zip(names, order, strict=True)
+        Stage(name, tuple(sorted(pes, key=lambda pe: place[id(pe)])), doc)
+        for name, (_, pes, doc) in zip(names, (groups[number] for number in order), strict=True)
     )
     return Cut(graph, stages, tuple(crossing))
 

@@ -23,7 +23,8 @@ def draw(graph: Any) -> str:
     ]
     for edge in flat.edges:
         source = f"pe{numbers[id(edge.source)]}:{_port(edge.source.outputconnections, edge.output)}"
-        target = f"pe{numbers[id(edge.target)]}:{_port(edge.target.inputconnections, edge.input, 'in')}"
+        inputs = edge.target.inputconnections
+        target = f"pe{numbers[id(edge.target)]}:{_port(inputs, edge.input, 'in')}"
         grouping = flat.grouping(edge)
         text = "" if grouping.kind == "shuffle" else f' [label="{_escaped(str(grouping))}"]'
         lines.append(f"  {source} -> {target}{text};")
@@ -67,9 +68,9 @@ def _nodes(
         elif len(around) > len(path) and all(a is b for a, b in zip(around, path, strict=False)):
             inner.setdefault(id(around[len(path)]), around[len(path)])
     for key, composite in inner.items():
+        first = min(numbers[id(pe)] for pe in flat.pes if composite in flat.composites[id(pe)])
         lines += [
-            f"{indent}subgraph cluster_{'_'.join(map(str, [len(path), list(inner).index(key)]))}"
-            f"_{min(numbers[id(pe)] for pe in flat.pes if composite in flat.composites[id(pe)])} {{",
+            f"{indent}subgraph cluster_{len(path)}_{list(inner).index(key)}_{first} {{",
             f'{indent}  label="{_escaped(label(composite))}"; style=filled; fillcolor=lightgrey;',
             *_nodes(flat, numbers, (*path, composite), indent + "  "),
             f"{indent}}}",

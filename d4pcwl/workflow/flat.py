@@ -1,12 +1,14 @@
-"""The flat graph: what everything after loading works on. No composites, ids settled, all checked."""
+"""The flat graph: what all after loading works on. No composites, ids settled, all checked."""
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from d4pcwl.errors import GraphError, raise_faults
@@ -70,16 +72,12 @@ class FlatGraph:
     @cached_property
     def cycles(self) -> tuple[tuple[Any, ...], ...]:
         """The strongly connected components, sources first; a PE in no cycle is one by itself."""
-        import networkx
-
         numbers = {id(pe): number for number, pe in enumerate(self.pes)}
-        graph: networkx.DiGraph[int] = networkx.DiGraph()
-        graph.add_nodes_from(range(len(self.pes)))
-        graph.add_edges_from((numbers[id(e.source)], numbers[id(e.target)]) for e in self.edges)
-        condensed = networkx.condensation(graph)
-        members = {node: sorted(condensed.nodes[node]["members"]) for node in condensed}
-        order = networkx.lexicographical_topological_sort(condensed, key=lambda n: members[n][0])
-        return tuple(tuple(self.pes[number] for number in members[node]) for node in order)
+        before: dict[int, set[int]] = {number: set() for number in numbers.values()}
+        for edge in self.edges:
+            before[numbers[id(edge.target)]].add(numbers[id(edge.source)])
+        components = _ordered_components(before)
+        return tuple(tuple(self.pes[number] for number in members) for members in components)
 
     def in_order(self) -> list[Any]:
         """The PEs, sources first; those that form a cycle stand together."""
@@ -137,7 +135,7 @@ def flatten(graph: Any) -> FlatGraph:
     nodes: list[tuple[Any, tuple[Any, ...]]] = []
     edges: list[Edge] = []
     partitions: list[tuple[Any, ...]] = []
-    _collect(graph, (), nodes, edges, partitions)
+    _collect(graph, (), nodes, edges, partitions, set())
     faults: list[str] = []
     flat_edges: list[Edge] = []
     for edge in edges:
@@ -169,17 +167,19 @@ def _collect(
     nodes: list[tuple[Any, tuple[Any, ...]]],
     edges: list[Edge],
     partitions: list[tuple[Any, ...]],
+    seen: set[int],
 ) -> None:
     """Gather PEs, edges and partitions of ``graph`` and of all graphs nested in it."""
     if any(outer is graph for outer in path):
         raise GraphError(f"composite {label(graph)} contains itself")
     for node in _nodes_of(graph):
         if is_pe(node):
-            if any(pe is node for pe, _ in nodes):
+            if id(node) in seen:
                 raise GraphError(f"{label(node)} is in two composites; each needs a PE of its own")
+            seen.add(id(node))
             nodes.append((node, path))
         elif is_graph(node):
-            _collect(node, (*path, node), nodes, edges, partitions)
+            _collect(node, (*path, node), nodes, edges, partitions, seen)
     edges.extend(_edges_of(graph))
     partitions.extend(tuple(part) for part in getattr(graph, "partitions", None) or ())
 
@@ -218,6 +218,42 @@ def _settle_ids(pes: Sequence[Any]) -> None:
         while pe.id in taken:  # 'a1' + '0' and 'a' + '10' are the same text
             pe.id = f"{pe.name}_{number}" if not pe.id.endswith(f"_{number}") else f"{pe.id}_"
         taken.add(pe.id)
+
+
+def _ordered_components(before: dict[int, set[int]]) -> list[list[int]]:
+    """The strongly connected components of a graph of numbers, each after those before it.
+
+    Among those that may come next, the one with the lowest number does.
+
+    :param before: for every number those that have edges to it
+    """
+    member_of = {number: number for number in before}
+    members = {number: [number] for number in before}
+    try:
+        TopologicalSorter(before).prepare()
+    except CycleError:
+        import networkx  # only where there is a cycle: it takes longer to load than all the rest
+
+        graph = networkx.DiGraph((a, b) for b, sources in before.items() for a in sources)
+        for component in networkx.strongly_connected_components(graph):
+            first = min(component)
+            members[first] = sorted(component)
+            for number in component:
+                member_of[number] = first
+    sorter: TopologicalSorter[int] = TopologicalSorter()
+    for number, sources in before.items():
+        first = member_of[number]
+        sorter.add(first, *({member_of[source] for source in sources} - {first}))
+    sorter.prepare()
+    order: list[list[int]] = []
+    ready: list[int] = []
+    while sorter.is_active():
+        for number in sorter.get_ready():
+            heapq.heappush(ready, number)
+        number = heapq.heappop(ready)
+        order.append(members[number])
+        sorter.done(number)
+    return order
 
 
 def _by_end(edges: Iterable[Edge], end: str) -> dict[int, list[Edge]]:

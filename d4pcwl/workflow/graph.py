@@ -83,13 +83,15 @@ class WorkflowGraph:
 
         :raises GraphError: it is neither a PE nor a graph
         """
-        if not is_pe(node) and not is_graph(node):
-            raise GraphError(
-                f"{node!r} is neither a PE nor a graph; "
-                "was the __init__ of its base class called, and was the class instantiated?"
-            )
         if isinstance(node, type):
             raise GraphError(f"{node.__name__} is a class; connect an instance: {node.__name__}()")
+        if not is_pe(node) and not is_graph(node):
+            raise GraphError(f"{node!r} is neither a PE nor a graph")
+        if is_pe(node) and not hasattr(node, "inputconnections"):
+            raise GraphError(
+                f"{type(node).__name__} does not call the __init__ of its base class: "
+                "super().__init__()"
+            )
         if id(node) not in self._known:
             if is_pe(node):
                 node.id = f"{node.name}{len(self.nodes)}"
@@ -200,5 +202,7 @@ def mapped_port(graph: Any, kind: str, name: str) -> tuple[Any, str]:
     """
     mappings: dict[str, tuple[Any, str]] = getattr(graph, f"{kind}mappings", {})
     if name not in mappings:
-        raise GraphError(f"composite {label(graph)} maps no {kind} '{name}'{nearest(name, mappings)}")
+        raise GraphError(
+            f"composite {label(graph)} maps no {kind} '{name}'{nearest(name, mappings)}"
+        )
     return mappings[name]

@@ -143,7 +143,7 @@ def _canonical(key: Any) -> bytes:
         return b"t%d;" % len(key) + b"".join(map(_canonical, key))
     if isinstance(key, frozenset):
         return b"z%d;" % len(key) + b"".join(sorted(map(_canonical, key)))
-    if type(key).__repr__ is object.__repr__:
+    if type(key).__repr__ is object.__repr__:  # type: ignore[comparison-overlap]
         raise TypeError(
             f"a key of type {type(key).__qualname__} has no stable form; "
             "group by a string, a number or a tuple of them"

@@ -1,7 +1,8 @@
 """Root inputs: what the sources of a graph are given, as ``-f``, ``-d`` and ``-i`` say it.
 
 Inputs are a dictionary from PE (its id, its name, or the object) to a list of input dictionaries
-(input name → item), or to a number of iterations.
+(input name → item), or to a number of iterations. A dictionary from input name to a list of items
+stands for one input dictionary for each item.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def parse_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        line = error.doc.splitlines()[error.lineno - 1] if error.doc else ""
+        line = error.doc.split("\n")[error.lineno - 1]
         shown = line[max(0, error.colno - 60) : error.colno + 20]
         column = error.colno - max(0, error.colno - 60)
         fault = Fault(f"not JSON: {error.msg}", where, error.lineno, column, shown)
@@ -107,23 +108,26 @@ def _checked(pe: Any, value: Any) -> list[dict[str, Any]] | int:
         if value < 0:
             raise InputError(f"inputs of {pe.name}: {value} iterations")
         return value
+    if isinstance(value, Mapping) and value and all(isinstance(v, list) for v in value.values()):
+        value = [{name: item} for name, items in value.items() for item in items]
     if not isinstance(value, list):
         raise InputError(
             f"inputs of {pe.name} are to be a list of objects from input name to item, or a number "
             f"of iterations, not {_short(value)}"
         )
+    faults: list[str] = []
     for number, item in enumerate(value):
+        where = f"inputs of {pe.name}, number {number}"
         if not isinstance(item, Mapping):
-            raise InputError(
-                f"inputs of {pe.name}, number {number}: expected an object from input name to "
-                f"item, found {_short(item)}"
+            faults.append(
+                f"{where}: expected an object from input name to item, found {_short(item)}"
             )
+            continue
         # A root without inputs is given whole dictionaries: what they hold is its own affair.
-        for name in item if pe.inputconnections else ():
-            if name not in pe.inputconnections:
-                raise InputError(
-                    f"inputs of {pe.name}, number {number}: {unknown_port(pe, 'input', name)}"
-                )
+        unknown = [name for name in item if name not in pe.inputconnections]
+        if pe.inputconnections:
+            faults += [f"{where}: {unknown_port(pe, 'input', name)}" for name in unknown]
+    raise_faults(InputError, faults)
     return [dict(item) for item in value]
 
 

@@ -72,7 +72,7 @@ def _import(name: str) -> tuple[ModuleType, Path]:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name in _parents(name):
             raise ScriptError(f"no such script or module: {name}{_nearby(path)}") from None
         raise _script_failed(error, name) from error

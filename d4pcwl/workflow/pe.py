@@ -123,8 +123,7 @@ class GenericPE:
             name: {key: value for key, value in port.items() if key != WRITER}
             for name, port in self.outputconnections.items()
         }
-        for bound in ("write", "log"):
-            state.pop(bound, None)
+        state.pop("write", None)
         return state
 
 

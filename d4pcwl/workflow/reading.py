@@ -33,6 +33,7 @@ class ScriptReading:
     :param data_files: existing files beside the script that it names
     :param data_dirs: existing folders beside the script that it names
     :param writes: files that it visibly writes, by relative name
+    :param writes_more: whether it also writes files whose names are only known when it runs
     :param environment: environment variables that it reads
     :param notes: what was found but is left to people
     :param faults: what will fail where only these files are at hand
@@ -46,6 +47,7 @@ class ScriptReading:
     data_files: tuple[LocalFile, ...] = ()
     data_dirs: tuple[LocalFile, ...] = ()
     writes: tuple[NamedPath, ...] = ()
+    writes_more: bool = False
     environment: tuple[EnvVar, ...] = ()
     notes: tuple[Note, ...] = ()
     faults: tuple[Fault, ...] = ()
@@ -82,6 +84,7 @@ def read_script(path: Path) -> ScriptReading:
         data_files=tuple(sorted(data)),
         data_dirs=tuple(sorted(folders)),
         writes=tuple(sorted(files.writes.values())),
+        writes_more=files.writes_more,
         environment=tuple(environment.variables[n] for n in sorted(environment.variables)),
         notes=tuple(sorted(notes, key=lambda n: (n.file, n.line, n.message))),
         faults=tuple(sorted(imports.faults, key=lambda f: (f.file or "", f.line or 0, f.message))),

@@ -31,7 +31,8 @@ SYSTEM: Final = ("/dev/", "/proc/", "/sys/", "/usr/", "/bin/")
 
 
 class Files:
-    """Collects over several sources into ``files``, ``folders``, ``writes`` and ``notes``."""
+    """Collects over several sources into ``files``, ``folders``, ``writes`` and ``notes``; ``writes_more``
+    tells that there are further writes, whose names only the run knows."""
 
     def __init__(self, root: Path, modules: frozenset[str]) -> None:
         self.root = root
@@ -40,6 +41,7 @@ class Files:
         self.folders: dict[str, LocalFile] = {}
         self.writes: dict[str, NamedPath] = {}
         self.notes: set[Note] = set()
+        self.writes_more = False
 
     def collect(self, source: Source) -> None:
         """Add what ``source`` names."""
@@ -144,6 +146,7 @@ class _FileReader:
             if isinstance(target, ast.Name | ast.JoinedStr | ast.BinOp | ast.Call | ast.Attribute):
                 text = f"writes a file whose name is only known when it runs: {_short(target)}"
                 self.found.notes.add(Note(text, source.path, node.lineno))
+                self.found.writes_more = True
             return
         path = value
         if os.path.isabs(path):

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Any
 
+from d4pcwl.errors import ScriptError
+from d4pcwl.workflow.graph import WorkflowGraph, is_workflow
 from d4pcwl.workflow.grouping import freeze, stable_hash
 from d4pcwl.workflow.load import load
+
+__all__ = [
+    "WorkflowGraph",
+    "findWorkflowGraph",
+    "loadGraph",
+    "loadGraphFromFile",
+    "load_graph",
+    "make_hash",
+    "total_size",
+]
 
 
 def load_graph(graph_source: str, attr: str | None = None) -> Any:
@@ -27,24 +42,60 @@ def loadGraphFromFile(  # noqa: N802 - upstream's name
 loadGraph = load_graph  # noqa: N816 - upstream's name
 
 
+def findWorkflowGraph(mod: ModuleType, attr: str | None = None) -> Any:  # noqa: N802
+    """The graph called ``attr`` in a module, or its only graph that is not a composite.
+
+    :raises d4pcwl.errors.ScriptError: there is no such graph, or there are several
+    """
+    if attr is not None:
+        if not hasattr(mod, attr):
+            raise ScriptError(f"{mod.__name__} has nothing called '{attr}'")
+        return getattr(mod, attr)
+    graphs = {
+        id(value): (name, value)
+        for name, value in vars(mod).items()
+        if is_workflow(value) and not isinstance(value, type)
+    }
+    if len(graphs) != 1:
+        names = ", ".join(name for name, _ in graphs.values())
+        what = f"several workflow graphs: {names}" if graphs else "no workflow graph"
+        raise ScriptError(f"{mod.__name__} holds {what}")
+    return next(iter(graphs.values()))[1]
+
+
 def make_hash(o: Any) -> int:
     """A hash of nested containers; here it is the same in every process."""
     return stable_hash(freeze(o))
 
 
-def total_size(o: Any) -> int:
-    """About how many bytes an object takes, with all that its containers hold."""
+def total_size(
+    o: Any,
+    handlers: Mapping[type, Callable[[Any], Iterable[Any]]] | None = None,
+    verbose: bool = False,
+) -> int:
+    """About how many bytes an object takes, with all that its containers hold.
+
+    :param handlers: from further container types to functions that iterate over what they hold
+    :param verbose: say on standard error what is counted
+    """
     seen: set[int] = set()
+    inner_of: dict[type, Callable[[Any], Iterable[Any]]] = dict(handlers or {})
+
+    def inner(part: Any) -> Iterable[Any]:
+        for kind, iterate in inner_of.items():
+            if isinstance(part, kind):
+                return iterate(part)
+        if isinstance(part, dict):
+            return (entry for pair in part.items() for entry in pair)
+        return part if isinstance(part, (list, tuple, set, frozenset, deque)) else ()
 
     def size(part: Any) -> int:
         if id(part) in seen:
             return 0
         seen.add(id(part))
-        inner: Any = ()
-        if isinstance(part, dict):
-            inner = (entry for pair in part.items() for entry in pair)
-        elif isinstance(part, (list, tuple, set, frozenset)):
-            inner = part
-        return sys.getsizeof(part) + sum(map(size, inner))
+        own = sys.getsizeof(part, sys.getsizeof(0))
+        if verbose:
+            sys.stderr.write(f"{own} {type(part).__name__} {part!r}\n")
+        return own + sum(map(size, inner(part)))
 
     return size(o)

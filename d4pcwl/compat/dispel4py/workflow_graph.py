@@ -2,5 +2,20 @@
 
 from d4pcwl.workflow.draw import draw, drawDot, write_image
 from d4pcwl.workflow.graph import WorkflowGraph, WorkflowNode
+from d4pcwl.workflow.pe import GenericPE
 
-__all__ = ["WorkflowGraph", "WorkflowNode", "draw", "drawDot", "write_image"]
+FROM_CONNECTION = "from_connection"
+TO_CONNECTION = "to_connection"
+DIRECTION = "direction"
+
+__all__ = [
+    "DIRECTION",
+    "FROM_CONNECTION",
+    "TO_CONNECTION",
+    "GenericPE",
+    "WorkflowGraph",
+    "WorkflowNode",
+    "draw",
+    "drawDot",
+    "write_image",
+]

@@ -115,6 +115,7 @@ class _Watch:
             _stop(workers)
             for pipe in pipes.values():
                 pipe.close()
+            lock.close()
         if self.failure is not None:
             raise self.failure
         for index, count in sorted(self.counts.items()):
@@ -125,7 +126,14 @@ class _Watch:
         number_of = dict(zip(fds, range(len(fds)), strict=True))
         open_fds, lost = set(fds), []
         while open_fds and self.failure is None:
-            for fd in _readable(open_fds):
+            ready = _readable(open_fds, _GRACE_SECONDS)
+            if not ready:
+                self.job.check()
+                # A process that a PE started may hold its dead worker's pipe open.
+                dead = [fd for fd in open_fds if not workers[number_of[fd]].is_alive()]
+                for fd in set(dead) - set(_readable(dead, 0)):
+                    self._mourn(workers[number_of[fd]], number_of[fd])
+            for fd in ready:
                 try:
                     kind, content = wire.read_frame(fd)
                 except (EOFError, ConnectionError):
@@ -217,7 +225,7 @@ class _Pipes:
     def __init__(self, plan: Plan, number: int, pipes: dict[tuple[int, int], Pipe]) -> None:
         self.plan, self.number = plan, number
         self.channels: dict[int, Channel] = {}
-        self.in_fds: list[int] = []
+        self.in_fds: dict[int, int] = {}  # each with the process that sends there
         self.slots = _slots(plan)
         names = [f"{pe}.{output}" for pe, output, _, _ in self.slots]
         result_names = [f"{pe}.{output}" for pe, output in plan.results]
@@ -229,7 +237,7 @@ class _Pipes:
                     pipe.write_fd, result_names if to_parent else names
                 )
             elif receiver == number:
-                self.in_fds.append(pipe.read_fd)
+                self.in_fds[pipe.read_fd] = sender
         self.result_slots = {port: slot for slot, port in enumerate(plan.results)}
         self.parent = self.channels[_WATCH]
 
@@ -269,8 +277,17 @@ def _work(
     job: Job, plan: Plan, number: int, pipes: dict[tuple[int, int], Pipe], lock: LineLock
 ) -> None:
     """A worker process, from its fork to its end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides on Ctrl-C
-    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides on Ctrl-C
+        signal.signal(signal.SIGTERM, _terminate)
+        _work_to_the_end(job, plan, number, pipes, lock)
+    finally:
+        os._exit(0)  # what the parent has registered to be done at its exit is not ours to do
+
+
+def _work_to_the_end(
+    job: Job, plan: Plan, number: int, pipes: dict[tuple[int, int], Pipe], lock: LineLock
+) -> None:
     link = _Pipes(plan, number, pipes)
     out = LineWriter(1, lock)
     sys.stdout = out
@@ -292,6 +309,7 @@ def _work(
         flusher.stop()
         link.flush()
         out.finish()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         link.parent.send("done", worker.counts)
     except _Terminated:
         pass
@@ -300,10 +318,10 @@ def _work(
             out.finish()
         _report(link, error)
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         with contextlib.suppress(OSError):
             out.finish()
         sys.stderr.flush()
-        os._exit(0)
 
 
 def _terminate(signum: int, frame: Any) -> None:
@@ -354,14 +372,19 @@ def _loop(worker: Worker, link: _Pipes, out: LineWriter) -> None:
             if not ready:
                 worker.feed(times=1)
         for fd, _ in ready:
-            _take(fd, worker, receivers)
+            if not _take(fd, worker, receivers):
+                if worker.awaits(link.in_fds[fd]):
+                    raise Disconnected("a sender has gone")
+                poll.unregister(fd)
 
 
-def _take(fd: int, worker: Worker, receivers: dict[int, Receive]) -> None:
-    """Take up one frame."""
+def _take(fd: int, worker: Worker, receivers: dict[int, Receive]) -> bool:
+    """Take up one frame; False where the sender has closed its end."""
     try:
         kind, content = wire.read_frame(fd)
-    except (EOFError, ConnectionError):
+    except EOFError:
+        return False
+    except ConnectionError:
         raise Disconnected("a sender has gone") from None
     if kind == "items":
         for slot, items in content:
@@ -370,3 +393,4 @@ def _take(fd: int, worker: Worker, receivers: dict[int, Receive]) -> None:
                 receive(item)
     else:
         worker.upstream_ended(content)
+    return True

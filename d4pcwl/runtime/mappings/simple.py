@@ -11,7 +11,14 @@ from d4pcwl.runtime.worker import Worker
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """simple has no options of its own."""
+    """The option that all mappings have, so that one command line serves them all."""
+    parser.add_argument(
+        "-n",
+        "--num",
+        type=int,
+        metavar="PROCESSES",
+        help="the most processes to use; simple always uses one",
+    )
 
 
 class _OneProcess:
@@ -39,6 +46,7 @@ def run(job: Job) -> None:
         worker.start()
         while worker.hungry:
             worker.feed(times=1)
+            job.check()
     except Halt as halt:
         raise halt.error from halt.__cause__
     for index, count in worker.counts.items():

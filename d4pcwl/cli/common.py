@@ -1,0 +1,83 @@
+"""What the commands have in common: how they end, and how they tell of errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from d4pcwl.errors import D4pcwlError, PEError
+
+
+class Terminated(BaseException):
+    """The system asked the command to end (SIGTERM)."""
+
+
+def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
+    """Do a command's work and return its exit code; errors become one message each.
+
+    :param debug: show tracebacks
+    """
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = work()
+        sys.stdout.flush()
+        return code
+    except D4pcwlError as error:
+        if debug:
+            told = error.traceback if isinstance(error, PEError) else ""
+            sys.stderr.write(told or traceback.format_exc())
+        say(f"{command}: error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        say(f"{command}: interrupted")
+        return 128 + signal.SIGINT
+    except Terminated:
+        say(f"{command}: terminated")
+        return 128 + signal.SIGTERM
+    except BrokenPipeError:
+        # Whoever read our output has gone; give the interpreter somewhere else to flush to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:  # noqa: BLE001 - the last resort, and it shows what it can
+        if debug:
+            traceback.print_exc()
+        say(
+            f"{command}: error: {type(error).__name__}: {error}\n"
+            "This is a fault of d4pcwl; run again with --debug and report what it shows"
+        )
+        return 1
+
+
+def say(message: str) -> None:
+    """A message of our own, to standard error."""
+    sys.stdout.flush()
+    sys.stderr.write(message.rstrip("\n") + "\n")
+    sys.stderr.flush()
+
+
+def version() -> str:
+    """The version of d4pcwl."""
+    import d4pcwl
+
+    return f"d4pcwl {d4pcwl.__version__}"
+
+
+def port_file(text: str) -> tuple[str, Path]:
+    """Read ``PE.PORT=FILE``.
+
+    :raises ValueError: it has another form
+    """
+    port, equals, path = text.partition("=")
+    if not equals or not path or "." not in port:
+        raise ValueError(f"expected PE.PORT=FILE, not {text!r}")
+    return port, Path(path)
+
+
+def _terminated(signum: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated

@@ -1,0 +1,152 @@
+"""``d4p2cwl SCRIPT``: compile a script's graph to CWL."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from d4pcwl.cli.common import guarded, say, version
+from d4pcwl.errors import UsageError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    return guarded("d4p2cwl", lambda: _run(_parser().parse_args(arguments)), debug="--debug" in arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="d4p2cwl",
+        description="Compile the workflow graph of a dispel4py script to CWL v1.2.",
+        epilog="The CWL refers to the script and to the files it needs, relative to the place of the "
+        "document; where that is not known (a pipe), by absolute locations.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME")
+    parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
+    parser.add_argument("--mapping", default="simple", help="the default mapping (default: simple)")
+    parser.add_argument(
+        "-n", "--num", type=int, metavar="N", help="the default number of processes"
+    )
+    parser.add_argument(
+        "--cut",
+        default="whole",
+        metavar="HOW",
+        help="whole (one tool, the default); or a Workflow of the stages given by composite, "
+        "partition, or PE.port,PE.port,…",
+    )
+    parser.add_argument("--docker", metavar="IMAGE", help="add a DockerRequirement hint")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE|DIR/",
+        help="write a packed document, or (a folder, or a name that ends in /) one file for each tool",
+    )
+    parser.add_argument("--job", type=Path, metavar="FILE", help="write a job order as well")
+    parser.add_argument(
+        "--abstract", action="store_true", help="show the structure only, as CWL Operations"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no notes on standard error")
+    parser.add_argument("--debug", action="store_true", help="tracebacks")
+    parser.add_argument("--version", action="version", version=version())
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from d4pcwl.cwl.compile import to_cwl
+    from d4pcwl.cwl.text import document_text
+
+    as_folder = _is_folder(options.output)
+    compiled = to_cwl(
+        options.script,
+        attr=options.attr,
+        mapping=options.mapping,
+        processes=options.num,
+        cut=options.cut,
+        docker=options.docker,
+        abstract=options.abstract,
+        folder=_document_folder(options.output, as_folder),
+    )
+    written: dict[Path, str] = {}
+    if as_folder:
+        folder = Path(options.output)
+        written.update({folder / name: document_text(d) for name, d in compiled.files.items()})
+    elif options.output:
+        written[Path(options.output)] = str(compiled)
+    if options.job is not None:
+        job = _relocated(compiled.job, options, as_folder)
+        written[options.job] = type(compiled)(**{**vars(compiled), "job": job}).job_text()
+    _write(written)
+    if not options.output:
+        sys.stdout.write(str(compiled))
+    if not options.quiet:
+        for note in compiled.notes:
+            say(f"note: {note}")
+    return 0
+
+
+def _is_folder(output: str | None) -> bool:
+    return bool(output) and (output.endswith(("/", os.sep)) or os.path.isdir(output))  # type: ignore[union-attr]
+
+
+def _document_folder(output: str | None, as_folder: bool) -> str | None:
+    """Where the document is going to be, if that can be known."""
+    if output:
+        return output if as_folder else os.path.dirname(output) or "."
+    # Standard output that goes to a file tells where it is.
+    try:
+        if stat.S_ISREG(os.fstat(1).st_mode):
+            return os.path.dirname(os.readlink("/proc/self/fd/1"))
+    except OSError:
+        pass
+    return None
+
+
+def _relocated(
+    job: Mapping[str, Any], options: argparse.Namespace, as_folder: bool
+) -> dict[str, Any]:
+    """A job order with its relative locations said from its own folder."""
+    source = _document_folder(options.output, as_folder)
+    if source is None:
+        return dict(job)
+    target = options.job.parent
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, dict) and "location" in value and "://" not in value["location"]:
+            place = os.path.relpath(os.path.join(source, value["location"]), target)
+            return {**value, "location": Path(place).as_posix()}
+        return [moved(entry) for entry in value] if isinstance(value, list) else value
+
+    return {name: moved(value) for name, value in job.items()}
+
+
+def _write(files: Mapping[Path, str]) -> None:
+    """Write all files, or none.
+
+    :raises UsageError: one cannot be written
+    """
+    partial: dict[Path, Path] = {}
+    try:
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = path.with_name(f".{path.name}.partial")
+            partial[beside] = path
+            beside.write_text(text, encoding="utf-8")
+        for beside, path in partial.items():
+            os.replace(beside, path)
+            if path.suffix == ".cwl":
+                path.chmod(path.stat().st_mode | 0o111)
+    except OSError as error:
+        for beside in partial:
+            beside.unlink(missing_ok=True)
+        raise UsageError(f"{error.filename}: cannot be written: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

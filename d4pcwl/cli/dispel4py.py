@@ -1,0 +1,212 @@
+"""``dispel4py MAPPING SCRIPT``: run a script's graph."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from d4pcwl.cli.common import guarded, port_file, say, version
+from d4pcwl.errors import D4pcwlError, UsageError
+from d4pcwl.runtime.job import MAPPINGS, Job, mapping_module
+from d4pcwl.runtime.results import JsonLinesSpool, Sink, file_sink
+from d4pcwl.workflow.cut import cut
+from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.inputs import RootInputs, idle_roots, parse_json, read_inputs, root_inputs
+from d4pcwl.workflow.load import load
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    debug = "--debug" in arguments
+    return guarded("dispel4py", lambda: _run(_parse(arguments)), debug=debug)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    # The mapping comes first and brings options of its own.
+    named = bool(arguments) and not arguments[0].startswith("-")
+    parser = argparse.ArgumentParser(
+        prog=f"dispel4py {arguments[0]}" if named else "dispel4py",
+        usage=None if named else "dispel4py MAPPING SCRIPT [options]; "
+        "dispel4py MAPPING --help lists all options",
+        description="Run the workflow graph of a dispel4py script.",
+        epilog="mappings: " + "; ".join(f"{name}: {text}" for name, text in MAPPINGS.items()),
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=version())
+    if not named:
+        parser.add_argument("mapping", metavar="MAPPING", choices=list(MAPPINGS))
+        parser.add_argument("script", metavar="SCRIPT")
+        parser.parse_args(arguments)  # --help, --version, or an error
+        raise UsageError("name the mapping first: dispel4py MAPPING SCRIPT [options]")
+    mapping = mapping_module(arguments[0])
+    _add_options(parser)
+    mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"))
+    parsed = parser.parse_args(arguments[1:])
+    parsed.mapping = mapping
+    return parsed
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME")
+    parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
+    given = parser.add_argument_group("inputs")
+    given.add_argument(
+        "-f",
+        "--file",
+        metavar="JSON_FILE",
+        help="from PE name or id to a list of input objects, or to a number of iterations; "
+        "goes before -d",
+    )
+    given.add_argument("-d", "--data", metavar="JSON", help="the same, written here")
+    given.add_argument(
+        "-i", "--iter", type=int, default=1, metavar="N", help="iterations of each root (default: 1)"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="results (items of unconnected outputs) as JSON lines (.jsonl) or as a stream file "
+        "(.d4ps), rather than on standard output",
+    )
+    output.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="items without an open form may be pickled in stream files; reading one runs code",
+    )
+    output.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
+    output.add_argument("-v", "--verbose", action="store_true", help="the plan, and items counted")
+    output.add_argument("--debug", action="store_true", help="tracebacks")
+    stage = parser.add_argument_group("one stage of a cut graph (used in compiled CWL)")
+    stage.add_argument("--stage", metavar="ID,ID,…", help="run only these PEs")
+    stage.add_argument("--expect", metavar="DIGEST", help="fail unless the stage is the one meant")
+    stage.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        default=[],
+        type=port_file,
+        metavar="PE.PORT=FILE",
+        help="the stream file of an output of another stage",
+    )
+    stage.add_argument(
+        "--to",
+        dest="targets",
+        action="append",
+        default=[],
+        type=port_file,
+        metavar="PE.PORT=FILE",
+        help="where the items go that another stage takes",
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    number = getattr(options, "num", None)
+    if number is not None and number < 1:
+        raise UsageError(f"-n {number}: at least one process is needed")
+    graph = load(options.script, options.attr).flat()
+    given = _given(options)
+    if options.stage:
+        graph, inputs, sink, ports = _stage(options, graph, given)
+    elif options.sources or options.targets or options.expect:
+        raise UsageError("--from, --to and --expect go with --stage")
+    else:
+        inputs = root_inputs(graph, given, options.iter)
+        sink = _results_sink(options, [(pe.id, output) for pe, output in graph.unconnected])
+        ports = None
+    if not options.quiet:
+        for pe in idle_roots(graph, inputs):
+            say(f"note: no input is given for {pe}, so it does not run")
+    job = Job(
+        graph,
+        inputs,
+        sink,
+        results=ports,
+        processes=number,
+        stages=_fused(graph) if getattr(options, "simple", False) else None,
+        say=say if options.verbose else _say_nothing,
+    )
+    complete = False
+    try:
+        options.mapping.run(job)
+        complete = True
+    finally:
+        sink.close(complete)
+        if not complete and options.results and not options.quiet:
+            say(f"note: the results so far are kept in {options.results}.partial")
+    return 0
+
+
+def _given(options: argparse.Namespace) -> Any:
+    from d4pcwl.cwl.files import with_paths
+
+    if options.file is not None:
+        return with_paths(read_inputs(options.file))
+    if options.data is not None:
+        return with_paths(parse_json(options.data, "-d"))
+    return None
+
+
+def _results_sink(options: argparse.Namespace, ports: list[tuple[str, str]]) -> Sink:
+    if options.results is None:
+        return JsonLinesSpool(sys.stdout)
+    return file_sink(options.results, ports, allow_pickle=options.allow_pickle)
+
+
+def _stage(
+    options: argparse.Namespace, whole: FlatGraph, given: Any
+) -> tuple[FlatGraph, RootInputs, Sink, list[tuple[Any, str]]]:
+    """The graph, inputs, sink and results of the stage that the options name."""
+    from d4pcwl.runtime.stage import (
+        StreamFileReader,
+        check_digest,
+        chosen_pes,
+        stage_graph,
+        stage_sink,
+    )
+
+    pes = chosen_pes(whole, [name for name in options.stage.split(",") if name])
+    if options.expect:
+        check_digest(whole, pes, options.expect)
+    pickles = options.allow_pickle
+    graph = stage_graph(whole, pes, dict(options.sources), allow_pickle=pickles)
+    inputs = {
+        pe: value
+        for pe, value in root_inputs(whole, given, options.iter).items()
+        if any(pe == member.id for member in pes)
+    }
+    inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, StreamFileReader)})
+    ends = [(pe.id, output) for pe, output in whole.unconnected if pe in pes]
+    sink, ports = stage_sink(
+        whole, pes, dict(options.targets), _results_sink(options, ends), allow_pickle=pickles
+    )
+    return graph, inputs, sink, ports
+
+
+def _fused(graph: FlatGraph) -> Any:
+    """The stages of ``-s``: the graph's partitions, else its roots and the rest."""
+    if graph.partitions:
+        return cut(graph, "partition")
+    rooted = FlatGraph(
+        graph.pes,
+        graph.edges,
+        graph.composites,
+        tuple(
+            part
+            for part in (graph.roots, tuple(pe for pe in graph.pes if pe not in graph.roots))
+            if part
+        ),
+    )
+    return cut(rooted, "partition")
+
+
+def _say_nothing(message: str) -> None:
+    """Without -v, progress is not told."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

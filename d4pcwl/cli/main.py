@@ -1,0 +1,39 @@
+"""``d4pcwl run|compile|stream``: every command under one name."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from d4pcwl.cli.common import guarded, version
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] == ["run"]:
+        from d4pcwl.cli import dispel4py
+
+        return dispel4py.main(arguments[1:])
+    if arguments[:1] == ["compile"]:
+        from d4pcwl.cli import d4p2cwl
+
+        return d4p2cwl.main(arguments[1:])
+    return guarded("d4pcwl", lambda: _other(arguments), debug="--debug" in arguments)
+
+
+def _other(arguments: list[str]) -> int:
+    from d4pcwl.cli import stream
+
+    parser = argparse.ArgumentParser(
+        prog="d4pcwl", description="The bridge between dispel4py and CWL."
+    )
+    parser.add_argument("--version", action="version", version=version())
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands.add_parser("run", help="run a script's graph: the command dispel4py", add_help=False)
+    commands.add_parser("compile", help="make CWL of it: the command d4p2cwl", add_help=False)
+    stream.add_parser(commands)
+    options = parser.parse_args(arguments)
+    code: int = options.run(options)
+    return code

@@ -1,0 +1,10 @@
+"""``dispel4py.new.multi_process``: running graphs with the mapping ``multi``."""
+
+from functools import partial
+
+from d4pcwl.compat.processing import parse_with, process_with
+
+process = partial(process_with, "multi")
+parse_args = partial(parse_with, "multi")
+
+__all__ = ["parse_args", "process"]

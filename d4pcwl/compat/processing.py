@@ -1,0 +1,154 @@
+"""What the modules of ``dispel4py.new`` share: running a graph with a mapping, upstream's way."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from d4pcwl.errors import InputError, nearest
+from d4pcwl.workflow.flat import FlatGraph, flatten
+from d4pcwl.workflow.inputs import root_inputs
+
+if TYPE_CHECKING:
+    from d4pcwl.runtime.instance import Receive
+    from d4pcwl.workflow.cut import Cut
+
+STATUS_ACTIVE = 10
+STATUS_INACTIVE = 11
+STATUS_TERMINATED = 12
+STATUS = {STATUS_ACTIVE: "ACTIVE", STATUS_INACTIVE: "INACTIVE", STATUS_TERMINATED: "TERMINATED"}
+
+
+def run_own(workflow: Any, inputs: Any, resultmappings: Any = None) -> dict[str, Any]:
+    """Run the graph's own PEs in this process, one instance of each.
+
+    :param inputs: from PE (object, id or name) to a list of input dictionaries or a number of
+        iterations
+    :param resultmappings: from PE to the names of the outputs whose items are results; without it
+        they are those of the unconnected outputs
+    :returns: from PE id to output to its items
+    :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
+    """
+    from d4pcwl.runtime.job import Job, mapping_module
+    from d4pcwl.runtime.results import Results
+
+    flat = flatten(workflow)
+    results = Results({pe.id: pe.name for pe in flat.pes})
+    job = Job(
+        flat,
+        root_inputs(flat, inputs),
+        results,
+        results=None if resultmappings is None else _chosen_outputs(flat, resultmappings),
+        own_pes=True,
+    )
+    with _one_instance_each(flat):
+        mapping_module("simple").run(job)
+    return {pe: dict(outputs) for pe, outputs in results.items()}
+
+
+def process_with(
+    mapping: str, workflow: Any, inputs: Any = None, args: Any = None
+) -> queue.Queue[Any] | None:
+    """Run a graph with a mapping.
+
+    :param args: ``num``, how many processes; ``simple``, whether the graph is to run by its
+        partitions; ``results``, whether the results are wanted
+    :returns: with ``args.results`` a queue of the results as (PE id, output, item), ended by
+        ``STATUS_TERMINATED``; otherwise they are dropped
+    :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
+    """
+    from d4pcwl.runtime.job import Job, mapping_module
+
+    flat = flatten(workflow)
+    sink = _QueueSink(keep=bool(getattr(args, "results", False)))
+    job = Job(
+        flat,
+        root_inputs(flat, inputs),
+        sink,
+        processes=getattr(args, "num", None),
+        own_pes=False,
+    )
+    if getattr(args, "simple", False):
+        job = replace(job, stages=_by_partitions(flat))
+    mapping_module(mapping).run(job)
+    return sink.ended()
+
+
+def parse_with(
+    mapping: str, args: Sequence[str], namespace: argparse.Namespace | None = None
+) -> argparse.Namespace:
+    """Read the options of a mapping; what is not one of them is left alone."""
+    from d4pcwl.runtime.job import mapping_module
+
+    parser = argparse.ArgumentParser(prog=f"dispel4py {mapping}")
+    mapping_module(mapping).add_options(parser)
+    return parser.parse_known_args(args, namespace)[0]
+
+
+class _QueueSink:
+    """Results in a queue, where they are wanted."""
+
+    def __init__(self, *, keep: bool) -> None:
+        self._queue: queue.Queue[Any] | None = queue.Queue() if keep else None
+
+    def take(self, pe: str, output: str) -> Receive:
+        from d4pcwl.runtime.values import IMMUTABLE, snapshot
+
+        results = self._queue
+        if results is None:
+            return lambda item: None
+        return lambda item: results.put(
+            (pe, output, item if type(item) in IMMUTABLE else snapshot(item))
+        )
+
+    def close(self, complete: bool) -> None:
+        """Nothing is left to do."""
+
+    def ended(self) -> queue.Queue[Any] | None:
+        """The queue, with its end marked."""
+        if self._queue is not None:
+            self._queue.put(STATUS_TERMINATED)
+        return self._queue
+
+
+@contextlib.contextmanager
+def _one_instance_each(flat: FlatGraph) -> Iterator[None]:
+    """Leave aside for a while that PEs ask for several instances.
+
+    All of a PE's state is then found in the one object that the user has.
+    """
+    asked = [pe.numprocesses for pe in flat.pes]
+    try:
+        for pe in flat.pes:
+            pe.numprocesses = 1
+        yield
+    finally:
+        for pe, number in zip(flat.pes, asked, strict=True):
+            pe.numprocesses = number
+
+
+def _chosen_outputs(flat: FlatGraph, chosen: Mapping[Any, Any]) -> list[tuple[Any, str]]:
+    found: list[tuple[Any, str]] = []
+    for key, outputs in chosen.items():
+        pes = [pe for pe in flat.pes if pe is key] or flat.find(str(key))
+        if not pes:
+            known = nearest(str(key), (pe.id for pe in flat.pes))
+            raise InputError(f"results are wanted of '{key}': no such PE{known}")
+        for output in [outputs] if isinstance(outputs, str) else outputs:
+            found += [(pe, output) for pe in pes if output in pe.outputconnections]
+    return found
+
+
+def _by_partitions(flat: FlatGraph) -> Cut:
+    """The graph's partitions, else its roots and the rest."""
+    from d4pcwl.workflow.cut import cut
+
+    if not flat.partitions:
+        roots = {id(pe) for pe in flat.roots}
+        rest = tuple(pe for pe in flat.pes if id(pe) not in roots)
+        flat = replace(flat, partitions=tuple(part for part in (flat.roots, rest) if part))
+    return cut(flat, "partition")

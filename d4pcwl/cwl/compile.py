@@ -1,0 +1,242 @@
+"""The compiler: from a script to CWL documents and a job order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from d4pcwl.cwl.abstract import abstract_workflow
+from d4pcwl.cwl.declare import read_declarations
+from d4pcwl.cwl.parameter import NAMESPACE, Parameter
+from d4pcwl.cwl.text import document_text, yaml_text
+from d4pcwl.cwl.tool import Facts, make_tool
+from d4pcwl.cwl.workflow import StagedWorkflow, staged_workflow
+from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
+from d4pcwl.runtime.job import MAPPINGS, mapping_module
+from d4pcwl.workflow.cut import cut as cut_graph
+from d4pcwl.workflow.graph import is_graph
+from d4pcwl.workflow.load import Script, load
+from d4pcwl.workflow.reading import ScriptReading, read_script
+
+VERSION = "v1.2"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a script was compiled to.
+
+    :param document: the CWL document, as data; where there are several processes, packed
+    :param files: the same as one document for each process, by file name; the first is the main one
+    :param job: a job order: every parameter with a value, as far as one is known
+    :param missing: the parameters that have no value yet but a sample
+    :param notes: what was found in the script and is left to people
+    """
+
+    document: dict[str, Any]
+    files: dict[str, dict[str, Any]]
+    job: dict[str, Any]
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        """The packed document as YAML."""
+        return document_text(self.document)
+
+    def job_text(self) -> str:
+        """The job order as YAML; samples are marked."""
+        text = yaml_text(self.job) if self.job else "{}\n"
+        lines = text.splitlines()
+        for name in self.missing:
+            place = next(i for i, line in enumerate(lines) if line.startswith(f"{name}:"))
+            lines.insert(place, "# a sample: give the value for your run")
+        return "\n".join([*lines, ""])
+
+
+def to_cwl(
+    workflow: str | os.PathLike[str] | Script | Any,
+    *,
+    attr: str | None = None,
+    mapping: str = "simple",
+    processes: int | None = None,
+    cut: str = "whole",
+    docker: str | None = None,
+    abstract: bool = False,
+    folder: str | os.PathLike[str] | None = None,
+) -> Compiled:
+    """Compile the graph of a script to CWL v1.2.
+
+    :param workflow: the script: its path, a module name, loaded, or a graph that a loaded module
+        holds
+    :param attr: which graph of the script
+    :param mapping: the default of the parameter ``mapping``
+    :param processes: the default of the parameter ``processes``
+    :param cut: ``whole``, ``composite``, ``partition``, or ``PE.port,…``; see
+        :mod:`d4pcwl.workflow.cut`
+    :param docker: the image for a DockerRequirement hint
+    :param abstract: emit Operations, which show the graph and cannot be run
+    :param folder: where the document is going to be: files are then located relative to it, else
+        by absolute URIs
+    :raises TranslationError: with all that cannot be carried over
+    :raises D4pcwlError: the script, its graph or its declarations are not right
+
+    >>> compiled = to_cwl("examples/word_count/word_count.py")
+    >>> compiled.document["class"], compiled.document["cwlVersion"]
+    ('CommandLineTool', 'v1.2')
+    """
+    mapping_module(mapping)
+    if processes is not None and processes < 1:
+        raise UsageError(f"at least one process is needed, not {processes}")
+    script = _script(workflow, attr)
+    chosen = attr or (script.attr if ":" in str(workflow) and not isinstance(workflow, Script) else None)
+    graph = script.flat()
+    reading = read_script(script.path)
+    raise_faults(TranslationError, _placed(reading.faults, script.path))
+    declarations = read_declarations(graph, script.path, script.module)
+    stages = cut_graph(graph, cut)
+    facts = Facts(
+        graph=graph,
+        script=script.path,
+        attr=chosen,
+        reading=reading,
+        declarations=declarations,
+        locate=_locator(folder),
+        mapping=mapping,
+        mappings=tuple(MAPPINGS),
+        processes=processes or _default_processes(facts_cores(declarations.of(graph.pes)), mapping),
+        image=docker,
+    )
+    notes = tuple(_notes(reading, script.path))
+    if abstract:
+        document = {"cwlVersion": VERSION, **abstract_workflow(facts, stages)}
+        return Compiled(document, {_main_name(script): document}, {}, (), notes)
+    if cut == "whole":
+        tool = make_tool(facts, "main", graph.pes)
+        document = _process(tool.to_cwl())
+        document.pop("id")
+        job, missing = _job(tool.parameters)
+        return Compiled(document, {_main_name(script): document}, job, missing, notes)
+    workflow_of_stages = staged_workflow(facts, stages)
+    job, missing = _job(workflow_of_stages.parameters)
+    packed = _packed(workflow_of_stages)
+    files = _unpacked(workflow_of_stages, _main_name(script))
+    return Compiled(packed, files, job, missing, notes)
+
+
+def facts_cores(declared: Any) -> int | None:
+    """The cores that a declaration asks for."""
+    cores = declared.resources.get("cores")
+    return None if cores is None else int(cores)
+
+
+def _default_processes(cores: int | None, mapping: str) -> int:
+    return cores or (1 if mapping == "simple" else 2)
+
+
+def _script(workflow: Any, attr: str | None) -> Script:
+    if isinstance(workflow, Script):
+        return workflow
+    if isinstance(workflow, (str, os.PathLike)):
+        # What a script prints while it is loaded must not get into the document.
+        with contextlib.redirect_stdout(sys.stderr):
+            return load(workflow, attr)
+    if is_graph(workflow):
+        for module in list(sys.modules.values()):
+            for name, value in list(vars(module).items()):
+                file = getattr(module, "__file__", None)
+                if value is workflow and file and not name.startswith("_"):
+                    return Script(workflow, name, Path(os.path.relpath(file)), module)
+        raise UsageError(
+            "CWL runs scripts, and no loaded module holds this graph; give the path of a script that "
+            "builds it"
+        )
+    raise UsageError(f"expected a script or its graph, not {type(workflow).__name__}")
+
+
+def _locator(folder: str | os.PathLike[str] | None) -> Any:
+    if folder is None:
+        return lambda path: Path(os.path.abspath(path)).as_uri()
+    base = os.path.abspath(folder)
+    return lambda path: quote(Path(os.path.relpath(path, base)).as_posix())
+
+
+def _placed(faults: tuple[Fault, ...], script: Path) -> Iterator[Fault]:
+    """Faults with their files said from here rather than from the script's folder."""
+    for fault in faults:
+        file = str(script.parent / fault.file) if fault.file else None
+        yield Fault(fault.message, file, fault.line, fault.column, fault.source)
+
+
+def _notes(reading: ScriptReading, script: Path) -> Iterator[str]:
+    for note in reading.notes:
+        yield f"{script.parent / note.file}:{note.line}: {note.message}"
+    for name in (f for f in (*reading.data_files, *reading.data_dirs)):
+        yield f"{script.parent / name.file}:{name.line}: {name.path} is taken for a file that it reads"
+    for written in reading.writes:
+        yield f"{script.parent / written.file}:{written.line}: {written.path} is taken for an output"
+    for variable in reading.environment:
+        if not variable.standard:
+            place = f"{script.parent / variable.file}:{variable.line}"
+            yield f"{place}: the environment variable {variable.name} becomes a parameter"
+
+
+def _main_name(script: Script) -> str:
+    return f"{script.path.stem}.cwl"
+
+
+def _process(process: dict[str, Any]) -> dict[str, Any]:
+    """A process as a document of its own."""
+    return {"cwlVersion": VERSION, "$namespaces": dict(_namespaces(process)), **process}
+
+
+def _namespaces(*processes: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from NAMESPACE.items()
+    hints = [hint for process in processes for hint in process.get("hints", ())]
+    if any(hint["class"].startswith("cwltool:") for hint in hints):
+        yield "cwltool", "http://commonwl.org/cwltool#"
+
+
+def _packed(workflow: StagedWorkflow) -> dict[str, Any]:
+    main = workflow.to_cwl({step.id: f"#{step.id}" for step in workflow.steps})
+    tools = [step.tool.to_cwl() for step in workflow.steps]
+    return {
+        "cwlVersion": VERSION,
+        "$namespaces": dict(_namespaces(*tools)),
+        "$graph": [main, *tools],
+    }
+
+
+def _unpacked(workflow: StagedWorkflow, main_name: str) -> dict[str, dict[str, Any]]:
+    names = {step.id: f"{step.id}.cwl" for step in workflow.steps}
+    for step, name in names.items():
+        if name == main_name:
+            names[step] = f"{step}_stage.cwl"
+    main = workflow.to_cwl(names)
+    main.pop("id")
+    documents = {main_name: _process(main)}
+    for step in workflow.steps:
+        tool = step.tool.to_cwl()
+        tool.pop("id")
+        documents[names[step.id]] = _process(tool)
+    return documents
+
+
+def _job(parameters: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A value for every parameter but those that are optional and have none."""
+    job: dict[str, Any] = {}
+    missing: list[str] = []
+    every: list[Parameter] = list(parameters)
+    for parameter in every:
+        if parameter.has_default:
+            job[parameter.id] = parameter.default
+        elif not str(parameter.type).endswith("?"):
+            job[parameter.id] = parameter.sample
+            missing.append(parameter.id)
+    # What must be given stands first.
+    ordered = [*missing, *(name for name in job if name not in missing)]
+    return {name: job[name] for name in ordered}, tuple(missing)

@@ -1,0 +1,386 @@
+"""What a script declares about its files, inputs, environment and resources.
+
+A declaration is a plain dictionary called ``cwl``: on a PE class (or instance) for what that PE
+does, at the top of the script for what concerns the whole graph. It needs no import, means nothing
+to a plain run, and is optional. A *sidecar* file beside the script, ``SCRIPT.d4p.yml`` (for
+``flow.py``: ``flow.d4p.yml``), says the same for scripts that may not change: the keys of the
+script's dictionary, and under ``pes`` those of each PE by its name; it goes before the script.
+
+====================  ==========================================================================
+``reads``             files and folders that the PE opens, by the path at which it does:
+                      ``{"misfit_data": "Directory", "mesh": {"type": "File", "path": "in/m.json"}}``
+``writes``            the same for what it leaves behind; ``path`` may be a glob pattern. A folder
+                      under both is changed in place
+``inputs``            of a root PE: the type of the items of each input: ``{"input": "File[]"}``
+                      (``[]``: every element is an item)
+``env``               environment variables: ``{"MODE": "fast"}``; None: it must be given
+``resources``         ``cores``, and in MiB ``ram``, ``tmpdir``, ``outdir``
+``time_limit``        in seconds
+``network``           True: the PE talks to others
+``gpu``               ``{"cuda": "12.0", "capability": "8.0", "count": 1}``
+``label``, ``doc``,   only for the whole graph; ``image`` is a container image with dispel4py in it,
+``image``,            ``software`` a dictionary from package to its versions
+``software``
+====================  ==========================================================================
+
+Types are those of CWL: ``File``, ``Directory``, ``int``, ``long``, ``float``, ``double``,
+``boolean``, ``string``, ``Any``; with ``[]`` for a list, and ``?`` for what may be absent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from d4pcwl.errors import DeclarationError, nearest, raise_faults
+from d4pcwl.workflow.flat import FlatGraph
+
+_TYPE = re.compile(
+    r"(?P<base>File|Directory|int|long|float|double|boolean|string|Any)(?P<list>\[\])?(?P<null>\?)?"
+)
+_FOR_ALL = ("label", "doc", "image", "software")
+
+
+@dataclass(frozen=True)
+class CwlType:
+    """A CWL type: a base type, perhaps a list of it, perhaps optional."""
+
+    base: str
+    is_list: bool = False
+    optional: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.base}{'[]' if self.is_list else ''}{'?' if self.optional else ''}"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether values are files or folders."""
+        return self.base in ("File", "Directory")
+
+
+@dataclass(frozen=True)
+class FileUse:
+    """A file or folder that a PE reads or writes.
+
+    :param path: where the PE opens it, relative to its working folder; a glob pattern for writes
+    :param default: where it is found if nothing is given, relative to the script (reads only)
+    """
+
+    name: str
+    type: CwlType
+    path: str
+    doc: str = ""
+    format: str = ""
+    default: str | None = None
+
+
+@dataclass(frozen=True)
+class RootInput:
+    """The type of the items that a root PE takes on one input."""
+
+    port: str
+    type: CwlType
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An environment variable; a default of None says that it must be given."""
+
+    name: str
+    default: str | None = None
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is declared for one PE, for several together, or for a whole script; see the module."""
+
+    reads: dict[str, FileUse] = field(default_factory=dict)
+    writes: dict[str, FileUse] = field(default_factory=dict)
+    inputs: dict[str, RootInput] = field(default_factory=dict)
+    env: dict[str, Variable] = field(default_factory=dict)
+    resources: dict[str, int | float] = field(default_factory=dict)
+    time_limit: int | None = None
+    network: bool | None = None
+    gpu: dict[str, Any] = field(default_factory=dict)
+    label: str | None = None
+    doc: str | None = None
+    image: str | None = None
+    software: dict[str, list[str]] = field(default_factory=dict)
+
+    def over(self, other: Declaration) -> Declaration:
+        """This declaration, and where it says nothing the other one."""
+        merged: dict[str, Any] = {}
+        for item in fields(self):
+            mine, theirs = getattr(self, item.name), getattr(other, item.name)
+            merged[item.name] = {**theirs, **mine} if isinstance(mine, dict) else mine or theirs
+        return Declaration(**merged)
+
+    def beside(self, other: Declaration) -> Declaration:
+        """What two PEs need that run in the same process group: both; resources add up."""
+        merged = self.over(other)
+        resources = dict(self.resources)
+        for key, amount in other.resources.items():
+            resources[key] = max(resources.get(key, 0), amount) if key == "cores" else (
+                resources.get(key, 0) + amount
+            )
+        limits = [limit for limit in (self.time_limit, other.time_limit) if limit]
+        writes = dict(merged.writes)
+        for name in self.writes.keys() & other.writes.keys():
+            if not self.writes[name].doc:
+                writes[name] = other.writes[name]
+        return replace(
+            merged,
+            resources=resources,
+            time_limit=max(limits) if limits else None,
+            writes=writes,
+        )
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """All that a script and its sidecar declare.
+
+    :param whole: what concerns the graph
+    :param by_pe: what concerns single PEs, by id
+    """
+
+    whole: Declaration
+    by_pe: dict[str, Declaration]
+
+    def of(self, pes: tuple[Any, ...]) -> Declaration:
+        """What PEs need that run together, with what concerns the whole graph."""
+        together = Declaration()
+        for pe in pes:
+            together = together.beside(self.by_pe.get(pe.id, Declaration()))
+        return replace(together, inputs={}).over(self.whole)
+
+
+def sidecar_path(script: Path) -> Path:
+    """Where a script's sidecar file is, if it has one."""
+    return script.with_suffix(".d4p.yml")
+
+
+def read_declarations(graph: FlatGraph, script: Path | None, module: Any = None) -> Declarations:
+    """Gather what is declared in the script, on its PEs, and in the sidecar file.
+
+    :param script: the script's path, where it has one
+    :param module: the loaded script
+    :raises DeclarationError: with all faults, of all places
+    """
+    faults: list[str] = []
+    name = str(script) if script else "the graph"
+    whole = _parse(getattr(module, "cwl", None), f"{name}: cwl", faults, whole=True)
+    by_pe: dict[str, Declaration] = {}
+    for pe in graph.pes:
+        where = f"{name}: {type(pe).__name__}.cwl"
+        by_pe[pe.id] = _parse(getattr(pe, "cwl", None), where, faults, pe=pe)
+    sidecar = sidecar_path(script) if script else None
+    if sidecar is not None and sidecar.is_file():
+        content = _load_sidecar(sidecar)
+        for key, value in (content.pop("pes", None) or {}).items():
+            pes = graph.find(str(key))
+            if not pes:
+                known = [pe.name for pe in graph.pes]
+                faults.append(f"{sidecar}: pes: no PE is called '{key}'{nearest(str(key), known)}")
+            for pe in pes:
+                more = _parse(value, f"{sidecar}: pes: {key}", faults, pe=pe)
+                by_pe[pe.id] = more.over(by_pe[pe.id])
+        whole = _parse(content, str(sidecar), faults, whole=True).over(whole)
+    for pe in graph.pes:
+        if by_pe[pe.id].inputs and graph.into(pe):
+            faults.append(
+                f"{name}: {type(pe).__name__}.cwl: inputs are declared for {pe.id}, but a stream "
+                "feeds it; only roots take inputs from outside"
+            )
+    raise_faults(DeclarationError, dict.fromkeys(faults))
+    return Declarations(whole, by_pe)
+
+
+def _load_sidecar(path: Path) -> dict[str, Any]:
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise DeclarationError(f"{path}: cannot be read: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise DeclarationError(f"{path}: expected a mapping of declarations")
+    return content
+
+
+def _parse(
+    declared: Any, where: str, faults: list[str], *, whole: bool = False, pe: Any = None
+) -> Declaration:
+    """Check one dictionary and take it over; faults go to ``faults``."""
+    if declared is None:
+        return Declaration()
+    if not isinstance(declared, Mapping):
+        faults.append(f"{where}: expected a dictionary, not {type(declared).__name__}")
+        return Declaration()
+    known = [item.name for item in fields(Declaration)]
+    if not whole:
+        known = [key for key in known if key not in _FOR_ALL]
+    else:
+        known.remove("inputs")
+    values: dict[str, Any] = {}
+    for key, value in declared.items():
+        at = f"{where}: {key}"
+        if key not in known:
+            hint = " (it is for the whole graph)" if key in _FOR_ALL else nearest(str(key), known)
+            faults.append(f"{at}: not known{hint}")
+            continue
+        try:
+            values[key] = _PARSERS[key](value, at)
+        except DeclarationError as fault:
+            faults.append(str(fault))
+    for port in values.get("inputs", {}) if pe is not None else ():
+        if port not in pe.inputconnections:
+            faults.append(
+                f"{where}: inputs: {pe.name} has no input '{port}'"
+                f"{nearest(port, pe.inputconnections)}"
+            )
+    return Declaration(**values)
+
+
+def parse_type(text: Any, where: str) -> CwlType:
+    """Read a type.
+
+    :raises DeclarationError: it is no type that is known here
+    """
+    found = _TYPE.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise DeclarationError(
+            f"{where}: {text!r} is no type; give File, Directory, int, long, float, double, boolean, "
+            "string or Any, with [] for a list and ? for what may be absent"
+        )
+    return CwlType(found["base"], bool(found["list"]), bool(found["null"]))
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise DeclarationError(f"{where}: expected a dictionary with names as keys, not {value!r}")
+    return value
+
+
+def _details(value: Any, where: str, known: tuple[str, ...]) -> dict[str, Any]:
+    """The long form of an entry, for which a type alone is the short one."""
+    details = dict(value) if isinstance(value, Mapping) else {"type": value}
+    faults = [
+        f"{where}: {key}: not known{nearest(str(key), known)}" for key in details if key not in known
+    ]
+    raise_faults(DeclarationError, faults)
+    return details
+
+
+def _files(value: Any, where: str, *, written: bool) -> dict[str, FileUse]:
+    files: dict[str, FileUse] = {}
+    known = ("type", "path", "doc", "format") + (() if written else ("default",))
+    for name, entry in _mapping(value, where).items():
+        at = f"{where}: {name}"
+        details = _details(entry, at, known)
+        cwl_type = parse_type(details.get("type"), at)
+        path = str(details.get("path", name))
+        if not cwl_type.is_file:
+            raise DeclarationError(f"{at}: expected File or Directory, not {cwl_type}")
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise DeclarationError(
+                f"{at}: the path {path!r} leaves the working folder; a step sees only what is in it"
+            )
+        if cwl_type.is_list and not written and "path" in details:
+            raise DeclarationError(f"{at}: a list of files lies in the working folder itself: no path")
+        files[name] = FileUse(
+            name,
+            cwl_type,
+            path,
+            str(details.get("doc", "")),
+            str(details.get("format", "")),
+            details.get("default"),
+        )
+    return files
+
+
+def _root_inputs(value: Any, where: str) -> dict[str, RootInput]:
+    inputs: dict[str, RootInput] = {}
+    for port, entry in _mapping(value, where).items():
+        at = f"{where}: {port}"
+        details = _details(entry, at, ("type", "doc"))
+        cwl_type = parse_type(details.get("type"), at)
+        if cwl_type.optional:
+            raise DeclarationError(f"{at}: an item cannot be absent; leave the ? out")
+        inputs[port] = RootInput(port, cwl_type, str(details.get("doc", "")))
+    return inputs
+
+
+def _variables(value: Any, where: str) -> dict[str, Variable]:
+    if isinstance(value, (list, tuple)):
+        value = dict.fromkeys(value)
+    variables: dict[str, Variable] = {}
+    for name, entry in _mapping(value, where).items():
+        at = f"{where}: {name}"
+        if isinstance(entry, Mapping):
+            details = _details(entry, at, ("default", "doc"))
+        else:
+            details = {"default": entry}
+        default = details.get("default")
+        variables[name] = Variable(
+            name, None if default is None else str(default), str(details.get("doc", ""))
+        )
+    return variables
+
+
+def _resources(value: Any, where: str) -> dict[str, int | float]:
+    known = ("cores", "ram", "tmpdir", "outdir")
+    for key, amount in _mapping(value, where).items():
+        if key not in known:
+            raise DeclarationError(f"{where}: {key}: not known{nearest(key, known)}")
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or amount <= 0:
+            raise DeclarationError(f"{where}: {key}: expected a positive number, not {amount!r}")
+    return dict(value)
+
+
+def _gpu(value: Any, where: str) -> dict[str, Any]:
+    details = _details(value, where, ("cuda", "capability", "count"))
+    for key in ("cuda", "capability"):
+        if not isinstance(details.get(key), str):
+            raise DeclarationError(f"{where}: {key}: expected a version as a string, like '12.0'")
+    return details
+
+
+def _software(value: Any, where: str) -> dict[str, list[str]]:
+    packages: dict[str, list[str]] = {}
+    for package, versions in _mapping(value, where).items():
+        listed = [versions] if isinstance(versions, str) else list(versions or ())
+        packages[package] = [str(version) for version in listed]
+    return packages
+
+
+def _is(kind: type, what: str) -> Callable[[Any, str], Any]:
+    def check(value: Any, where: str) -> Any:
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise DeclarationError(f"{where}: expected {what}, not {value!r}")
+        return value
+
+    return check
+
+
+_PARSERS: dict[str, Callable[[Any, str], Any]] = {
+    "reads": lambda value, where: _files(value, where, written=False),
+    "writes": lambda value, where: _files(value, where, written=True),
+    "inputs": _root_inputs,
+    "env": _variables,
+    "resources": _resources,
+    "time_limit": _is(int, "seconds as an integer"),
+    "network": _is(bool, "true or false"),
+    "gpu": _gpu,
+    "label": _is(str, "a text"),
+    "doc": _is(str, "a text"),
+    "image": _is(str, "the name of an image"),
+    "software": _software,
+}
