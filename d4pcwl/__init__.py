@@ -5,6 +5,7 @@ available, with nothing else installed.
 """
 
 from d4pcwl.compat import install as _install_upstream_names
+from d4pcwl.cwl.compile import Compiled, to_cwl
 from d4pcwl.errors import D4pcwlError
 from d4pcwl.runtime.results import Results
 from d4pcwl.runtime.run import Result, run, stream
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BasePE",
+    "Compiled",
     "CompositePE",
     "ConsumerPE",
     "D4pcwlError",
@@ -39,6 +41,7 @@ __all__ = [
     "load",
     "run",
     "stream",
+    "to_cwl",
 ]
 
 _install_upstream_names()

@@ -48,6 +48,6 @@ class _Finder:
 
 
 def install() -> None:
-    """Make the names importable; do nothing where that is done, or upstream's are in use already."""
+    """Make the names importable, unless that is done or upstream's are in use already."""
     if NAME not in sys.modules and not any(isinstance(f, _Finder) for f in sys.meta_path):
         sys.meta_path.insert(0, _Finder())

@@ -158,6 +158,15 @@ class Channel:
             self.flush()
             self._write(wire.encode(message))
 
+    def send_last(self, *message: Any) -> None:
+        """Send a message although items before it were refused; they are dropped."""
+        with self._sending:
+            with contextlib.suppress(ItemError):
+                self.flush()
+            self._waiting.clear()
+            self._refused = None
+            self._write(wire.encode(message))
+
     def _next_batch(self) -> list[tuple[int, list[Any]]]:
         """Up to a batch of waiting items, in order, in runs of one slot."""
         runs: list[tuple[int, list[Any]]] = []

@@ -14,7 +14,7 @@ from functools import partial
 from types import GeneratorType
 from typing import Any
 
-from d4pcwl.errors import PEError
+from d4pcwl.errors import D4pcwlError, PEError
 from d4pcwl.runtime.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.load import user_fault
 from d4pcwl.workflow.pe import (
@@ -261,6 +261,8 @@ class RunningPE:
         :raises Halt: always
         """
         what = "".join(traceback.format_exception_only(error)).strip()
+        if isinstance(error, D4pcwlError):
+            what = str(error)
         raise self._halt(
             f"{self.title}.{output}: an item cannot be passed on: {what}", error
         ) from error
@@ -349,5 +351,17 @@ def local(receive: Receive, complain: Callable[[Exception], None]) -> Receive:
             complain(error)
             return
         receive(own)
+
+    return send
+
+
+def guarded(take: Receive, complain: Callable[[Exception], None]) -> Receive:
+    """Send to what takes results, whose failure is not the PE's to catch."""
+
+    def send(item: Any) -> None:
+        try:
+            take(item)
+        except Exception as error:  # noqa: BLE001 - copying and encoding run users' code
+            complain(error)
 
     return send

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from d4pcwl.errors import InputError, PEError
-from d4pcwl.runtime.instance import Receive, RunningPE, local, own_copy
+from d4pcwl.runtime.instance import Receive, RunningPE, guarded, local, own_copy
 from d4pcwl.runtime.plan import Plan, Route
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, parse_grouping
@@ -91,7 +91,8 @@ class Worker:
                 for route in self.plan.routes.get((instance.pe, output), ())
             ]
             if (instance.pe, output) in self.plan.results:
-                takers.append(self.link.result(instance.pe, output))
+                refuse = partial(running.refuse_item, output)
+                takers.append(guarded(self.link.result(instance.pe, output), refuse))
             running.bind(output, _fan_out(takers))
 
     def _taker(self, index: int, output: str, route: Route) -> Receive:

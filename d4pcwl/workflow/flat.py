@@ -170,7 +170,7 @@ def _collect(
     seen: set[int],
 ) -> None:
     """Gather PEs, edges and partitions of ``graph`` and of all graphs nested in it."""
-    if any(outer is graph for outer in path):
+    if any(outer is graph for outer in path[:-1]):
         raise GraphError(f"composite {label(graph)} contains itself")
     for node in _nodes_of(graph):
         if is_pe(node):

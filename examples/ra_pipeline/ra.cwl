@@ -35,25 +35,25 @@ steps:
     in:
       source: source
       misfit_data: create_env/misfit_data
-    out: [misfit_data]
+    out: [misfit_data_out]
 
   preprocess_data:
     run: preprocess.cwl
     in:
-      misfit_data: download_data/misfit_data
-    out: [misfit_data]
+      misfit_data: download_data/misfit_data_out
+    out: [misfit_data_out]
 
   rapid_assessment:
     run: rapid_assessment.cwl
     in:
-      misfit_data: preprocess_data/misfit_data
+      misfit_data: preprocess_data/misfit_data_out
     out: [pgm_data]
 
 outputs:
   misfit_data:
     type: Directory
     label: Raw and processed waveforms
-    outputSource: preprocess_data/misfit_data
+    outputSource: preprocess_data/misfit_data_out
   pgm_data:
     type: Directory
     label: pgm.json, pgm.geojson and map.png

@@ -6,6 +6,7 @@ message and goes no further.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ class StationPE(IterativePE):
         except StationError as error:
             station = data["station"]
             message = str(error).removeprefix(f"{station}: ")
-            self.log(f"{station} is left out: {message}")
+            # Not self.log: standard error is what CWL engines show, whatever they keep.
+            sys.stderr.write(f"{self.id}: {station} is left out: {message}\n")
             return None
 
 

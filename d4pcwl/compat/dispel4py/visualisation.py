@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from d4pcwl.workflow.draw import drawDot
@@ -15,7 +16,6 @@ def display(graph: Any) -> None:
     :raises ModuleNotFoundError: IPython is not installed
     :raises FileNotFoundError: Graphviz' command ``dot`` is not installed
     """
-    from IPython.display import Image
-    from IPython.display import display as show
-
-    show(Image(data=drawDot(graph)))
+    # Not an import statement, as IPython is no dependency of ours.
+    notebook = import_module("IPython.display")
+    notebook.display(notebook.Image(data=drawDot(graph)))

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from d4pcwl.errors import D4pcwlError, ItemError, PEError, UsageError, WorkerDied
+from d4pcwl.errors import D4pcwlError, PEError, UsageError, WorkerDied
 from d4pcwl.runtime import wire
 from d4pcwl.runtime.channel import Channel, Disconnected, Flusher, Pipe
 from d4pcwl.runtime.console import LineLock, LineWriter
@@ -334,10 +334,8 @@ def _report(link: _Pipes, error: BaseException) -> None:
         kind, content = "lost", None
     else:
         kind, content = "failed", _explained(error)
-    with contextlib.suppress(Disconnected, ItemError):
-        link.parent.flush()
     with contextlib.suppress(Disconnected):
-        link.parent.send(kind, content)
+        link.parent.send_last(kind, content)
 
 
 def _explained(error: BaseException) -> D4pcwlError:

@@ -14,9 +14,7 @@ _MODULES = {
     "hybrid_redis": "new_hybrid_redis",
 }
 
-config = {
-    name: f"dispel4py.new.{module}" for name, module in _MODULES.items() if name in MAPPINGS
-}
+config = {name: f"dispel4py.new.{module}" for name, module in _MODULES.items() if name in MAPPINGS}
 """From a mapping's name to the module whose ``process`` runs a graph with it."""
 
 __all__ = ["config"]

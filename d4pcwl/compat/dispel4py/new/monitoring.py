@@ -51,7 +51,7 @@ class ProcessTimingPE(GenericPE):
     def preprocess(self) -> None:
         base = self.baseObject
         base.id, base.rank = self.id, getattr(self, "rank", None)
-        base.write = self.write
+        base.outputconnections = self.outputconnections  # its writes are this PE's
         base.preprocess()
 
     def process(self, inputs: dict[str, Any]) -> Any:

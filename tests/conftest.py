@@ -1,0 +1,57 @@
+"""The fixture that crosses tests over all mappings."""
+
+from __future__ import annotations
+
+import faulthandler
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mapping_kit import Gate, Mapping, Trail
+
+# A mapping is one line: its name, and the numbers of processes that tests run it with by default.
+MAPPINGS: dict[str, tuple[int, ...]] = {
+    "simple": (1,),
+    "multi": (1, 3),
+}
+
+_HANGS_AFTER_SECONDS = 120
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "processes(*numbers): the numbers of processes that mappings of several are tested with",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "mapping" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("processes")
+    cases = [
+        Mapping(name, number)
+        for name, usual in MAPPINGS.items()
+        for number in (marker.args if marker and usual != (1,) else usual)
+    ]
+    metafunc.parametrize("mapping", cases, ids=[f"{c.name}-{c.processes}" for c in cases])
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.close()
+
+
+@pytest.fixture
+def trail(tmp_path: Path) -> Trail:
+    return Trail(tmp_path / "trail")
+
+
+@pytest.fixture(autouse=True)
+def _end_what_hangs() -> object:
+    """A test that hangs ends the suite with a traceback; a suite that waits says nothing."""
+    faulthandler.dump_traceback_later(_HANGS_AFTER_SECONDS, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()

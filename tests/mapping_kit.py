@@ -1,0 +1,343 @@
+"""PEs and helpers for tests that run under every mapping.
+
+The PEs are small and have one purpose each; :class:`FaultySource` and :class:`FaultyPE` raise, die,
+exit or stall at an item of the test's choice. What a test has to learn from another process, it
+learns from files (:class:`Trail`), never from the clock.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import d4pcwl
+from d4pcwl import ConsumerPE, GenericPE, IterativePE, ProducerPE, WorkflowGraph
+from d4pcwl.errors import D4pcwlError
+from d4pcwl.runtime.job import Job, mapping_module
+from d4pcwl.runtime.results import Results
+from d4pcwl.workflow.flat import flatten
+from d4pcwl.workflow.inputs import root_inputs
+
+# --- running ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """One mapping with one number of processes, as the fixture ``mapping`` gives it to tests."""
+
+    name: str
+    processes: int
+
+    def run(self, graph: Any, inputs: Any = None, iterations: int = 1) -> Results:
+        return d4pcwl.run(
+            graph, inputs, mapping=self.name, processes=self.processes, iterations=iterations
+        )
+
+    def stream(
+        self, graph: Any, inputs: Any = None, iterations: int = 1
+    ) -> Iterator[d4pcwl.Result]:
+        return d4pcwl.stream(
+            graph, inputs, mapping=self.name, processes=self.processes, iterations=iterations
+        )
+
+    def run_partly(self, graph: Any, inputs: Any = None) -> tuple[Results, D4pcwlError | None]:
+        """What there is of results, and the error that ended the run, if one did."""
+        flat = flatten(graph)
+        results = Results({pe.id: pe.name for pe in flat.pes})
+        job = Job(flat, root_inputs(flat, inputs), results, processes=self.processes)
+        try:
+            mapping_module(self.name).run(job)
+        except D4pcwlError as error:
+            return results, error
+        return results, None
+
+    def items(
+        self, graph: Any, pe: Any = None, output: str = "output", inputs: Any = None
+    ) -> list[Any]:
+        """The items of one output; of the only PE with results where none is given."""
+        results = self.run(graph, inputs)
+        if pe is None:
+            ((_, outputs),) = results.items() if results else (("", {}),)
+            return outputs.get(output, [])
+        return results[pe].get(output, [])
+
+
+def chain(*pes: Any) -> WorkflowGraph:
+    """A graph of PEs joined ``output`` to ``input``."""
+    graph = WorkflowGraph()
+    graph.add(pes[0])
+    for source, target in zip(pes, pes[1:], strict=False):
+        graph.connect(source, "output", target, "input")
+    return graph
+
+
+def join(*edges: tuple[Any, str, Any, str]) -> WorkflowGraph:
+    """A graph of the given edges."""
+    graph = WorkflowGraph()
+    for edge in edges:
+        graph.connect(*edge)
+    return graph
+
+
+def named(pe: Any, name: str) -> Any:
+    pe.name = name
+    return pe
+
+
+def frozen(items: Iterable[Any]) -> Counter[str]:
+    """Items as a multiset, whatever they are."""
+    return Counter(map(repr, items))
+
+
+# --- sources ---------------------------------------------------------------------------------------
+
+
+class Source(ProducerPE):
+    """Writes the given items."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        super().__init__()
+        self.items = items
+
+    def _process(self, inputs: Any) -> None:
+        for item in self.items:
+            self.write("output", item)
+
+
+class OneShot(ProducerPE):
+    """Returns what a function gives for the number of the iteration."""
+
+    def __init__(self, make: Callable[[int], Any] = lambda number: number) -> None:
+        super().__init__()
+        self.make, self.number = make, 0
+
+    def _process(self, inputs: Any) -> Any:
+        self.number += 1
+        return self.make(self.number - 1)
+
+
+class FaultySource(ProducerPE):
+    """Counts up to ``n`` and commits ``fault`` before item ``at``; see :func:`commit`."""
+
+    def __init__(self, fault: str, at: int, n: int = 10) -> None:
+        super().__init__()
+        self.fault, self.at, self.n = fault, at, n
+
+    def _process(self, inputs: Any) -> None:
+        for number in range(self.n):
+            if number == self.at:
+                commit(self.fault)
+            self.write("output", number)
+
+
+# --- PEs in the middle ------------------------------------------------------------------------------
+
+
+class Identity(IterativePE):
+    def _process(self, data: Any) -> Any:
+        return data
+
+
+class Plus(IterativePE):
+    """Adds a number."""
+
+    def __init__(self, number: int = 1) -> None:
+        super().__init__()
+        self.number = number
+
+    def _process(self, data: int) -> int:
+        return data + self.number
+
+
+class Tag(IterativePE):
+    """Gives (rank of the instance, item)."""
+
+    def __init__(self, grouping: Any = None, numprocesses: int = 1) -> None:
+        super().__init__()
+        self._add_input("input", grouping=grouping)
+        self.numprocesses = numprocesses
+
+    def _process(self, data: Any) -> Any:
+        return (self.rank, data)
+
+
+class CountKeys(IterativePE):
+    """Counts items by key, and writes (key, count) at the end: keyed state."""
+
+    def __init__(self, grouping: Any = (0,), key: Any = 0, numprocesses: int = 1) -> None:
+        super().__init__()
+        self._add_input("input", grouping=grouping)
+        self.numprocesses = numprocesses
+        self.key = key
+        self.counts: Counter[Any] = Counter()
+
+    def _process(self, data: Any) -> None:
+        self.counts[data[self.key]] += 1
+
+    def _postprocess(self) -> None:
+        for entry in self.counts.items():
+            self.write("output", entry)
+
+
+class Total(IterativePE):
+    """Adds up all items, and writes the sum at the end: state that is not keyed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def _process(self, data: int) -> None:
+        self.total += data
+
+    def _postprocess(self) -> None:
+        self.write("output", self.total)
+
+
+class Ports(GenericPE):
+    """Passes every input on to the output of the same place: in0 to out0, in1 to out1, …"""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        for number in range(inputs):
+            self._add_input(f"in{number}")
+        for number in range(outputs):
+            self._add_output(f"out{number}")
+
+    def _process(self, inputs: dict[str, Any]) -> Any:
+        return {name.replace("in", "out"): item for name, item in inputs.items()}
+
+
+class FaultyPE(IterativePE):
+    """Passes items on, and commits ``fault`` on item number ``at``, counted from 1."""
+
+    def __init__(self, fault: str, at: int = 1) -> None:
+        super().__init__()
+        self.fault, self.at, self.seen = fault, at, 0
+
+    def _process(self, data: Any) -> Any:
+        self.seen += 1
+        if self.seen == self.at:
+            commit(self.fault)
+        return data
+
+
+def commit(fault: str) -> None:
+    """``raise``, ``exit``, ``die`` (as by kill -9), or ``stall`` until the process is stopped."""
+    if fault == "raise":
+        raise ValueError("a fault was asked for")
+    if fault == "exit":
+        sys.exit(3)
+    if fault == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "stall":
+        threading.Event().wait()
+    raise AssertionError(f"no fault is called {fault}")
+
+
+# --- learning from other processes -------------------------------------------------------------------
+
+
+class Trail:
+    """A file in which processes leave lines, each in one piece."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch()
+
+    def leave(self, *words: object) -> None:
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(fd, (" ".join(map(str, words)) + "\n").encode())
+        finally:
+            os.close(fd)
+
+    def lines(self) -> list[str]:
+        return self.path.read_text().splitlines()
+
+
+class Gate:
+    """A named pipe: :meth:`wait` returns when another process has called :meth:`open`.
+
+    ``wait`` gives up after a minute, so that a fault makes a test fail rather than hang. The test's
+    own process keeps the pipe open: one that nobody holds forgets its bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+        self._held = os.open(path, os.O_RDWR)
+
+    def open(self) -> None:
+        fd = os.open(self.path, os.O_RDWR)
+        os.write(fd, b".")
+        os.close(fd)
+
+    def wait(self) -> None:
+        fd = os.open(self.path, os.O_RDWR)
+        try:
+            ready, _, _ = select.select([fd], [], [], 60)
+            if not ready:
+                raise TimeoutError("nobody opened the gate")
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        os.close(self._held)
+
+
+class TrailConsumer(ConsumerPE):
+    """Leaves its items on a trail."""
+
+    def __init__(self, trail: Trail) -> None:
+        super().__init__()
+        self.trail = trail
+
+    def _process(self, data: Any) -> None:
+        self.trail.leave(data)
+
+
+# --- what a run must not leave behind ----------------------------------------------------------------
+
+
+def children(pid: int | None = None) -> set[int]:
+    """The process ids of the children of a process, those of all its threads."""
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
+        try:
+            found.update(map(int, (task / "children").read_text().split()))
+        except FileNotFoundError:  # the thread has ended
+            continue
+    return found
+
+
+def open_fds() -> dict[str, str]:
+    fds = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            fds[name] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:  # the descriptor of the listing itself
+            continue
+    return fds
+
+
+@contextmanager
+def nothing_left(tmp: Path | None = None) -> Iterator[None]:
+    """Check that the block leaves no process, descriptor, thread or file in ``tmp`` behind."""
+
+    def state() -> tuple[Any, ...]:
+        files = sorted(os.listdir(tmp)) if tmp else []
+        return children(), open_fds(), set(threading.enumerate()), files
+
+    before = state()
+    yield
+    after = state()
+    assert after == before

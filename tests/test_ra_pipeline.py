@@ -1,0 +1,170 @@
+"""The rapid assessment end to end: as steps and as one stream, by cwltool and by the mappings."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from d4pcwl import to_cwl
+from d4pcwl.cwl.text import document_text
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "ra_pipeline"
+REFERENCE = Path(os.environ.get("RA_DATA", ROOT.parent / "shared" / "data" / "ra"))
+STEPS = ("download", "preprocess", "rapid_assessment")
+FIGURES = ("pgm.json", "pgm.geojson")
+
+pytest.importorskip("obspy")
+pytest.importorskip("cwltool")
+
+
+def command(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command of this environment, and insist that it succeeds."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=cwd,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def cwltool(*arguments: object) -> tuple[dict[str, Any], str]:
+    """The output object of a cwltool run, and what it said on standard error."""
+    done = command("cwltool", "--quiet", *arguments)
+    return json.loads(done.stdout), done.stderr
+
+
+def figures(folder: Path) -> list[bytes]:
+    """What the figure files in a folder hold."""
+    return [(folder / name).read_bytes() for name in FIGURES]
+
+
+@pytest.fixture(scope="session")
+def example_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ra") / "example_data"
+    command(sys.executable, EXAMPLE / "make_example_data.py", folder)
+    return folder
+
+
+def job_order(data: Path, folder: Path) -> Path:
+    job = folder / "ra.json"
+    files = {"event": "events_info.xml", "processing": "processing.json"}
+    order: dict[str, Any] = {
+        name: {"class": "File", "path": str(data / file)} for name, file in files.items()
+    }
+    order["source"] = {"class": "Directory", "path": str(data)}
+    job.write_text(json.dumps(order))
+    return job
+
+
+@pytest.fixture(scope="session")
+def stepwise(example_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The example's figures by `cwltool ra.cwl`, and what was said."""
+    folder = tmp_path_factory.mktemp("stepwise")
+    outputs, said = cwltool(
+        "--outdir", folder, EXAMPLE / "ra.cwl", job_order(example_data, folder)
+    )
+    assert set(outputs) == {"misfit_data", "pgm_data"}
+    return folder / "pgm_data", said
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_checked_in_tools_are_what_the_scripts_compile_to(step: str) -> None:
+    compiled = to_cwl(EXAMPLE / f"{step}.py", folder=EXAMPLE)
+    assert (EXAMPLE / f"{step}.cwl").read_text() == document_text(compiled.document)
+
+
+def test_the_job_order_names_the_inputs_of_the_workflow() -> None:
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe")
+    workflow = yaml.load((EXAMPLE / "ra.cwl").read_text())
+    assert set(yaml.load((EXAMPLE / "ra.yml").read_text())) <= set(workflow["inputs"])
+
+
+def test_a_station_without_a_component_costs_one_message(stepwise: tuple[Path, str]) -> None:
+    pgm_data, said = stepwise
+    stations = json.loads((pgm_data / "pgm.json").read_text())["stations"]
+    assert "XX.FELT" not in stations
+    assert len(stations) == 5
+    assert [line for line in said.splitlines() if "XX.FELT" in line] == [
+        "read1: XX.FELT is left out: observed XX.FELT..BH* lacks component N"
+    ]
+
+
+def test_the_map_is_a_picture(stepwise: tuple[Path, str]) -> None:
+    assert (stepwise[0] / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_geojson_has_a_point_for_each_station(stepwise: tuple[Path, str]) -> None:
+    collection = json.loads((stepwise[0] / "pgm.geojson").read_text())
+    assert collection["type"] == "FeatureCollection"
+    points = [f for f in collection["features"] if f["geometry"]["type"] == "Point"]
+    assert len(points) >= 5
+    for point in points:
+        longitude, latitude = point["geometry"]["coordinates"][:2]
+        assert -180 <= longitude <= 180
+        assert -90 <= latitude <= 90
+
+
+@pytest.mark.parametrize("options", [("simple",), ("multi", "-n", "2"), ("multi", "-n", "6")])
+def test_the_stream_gives_the_figures_of_the_steps(
+    options: tuple[str, ...], example_data: Path, stepwise: tuple[Path, str], tmp_path: Path
+) -> None:
+    given = json.dumps({"source": [{"input": str(example_data)}]})
+    how, *more = options
+    command("dispel4py", how, EXAMPLE / "ra_stream.py", "-d", given, *more, cwd=tmp_path)
+    assert figures(tmp_path / "pgm_data") == figures(stepwise[0])
+
+
+@pytest.mark.parametrize("how", ["simple", "multi"])
+@pytest.mark.parametrize("cut", ["whole", "composite"])
+def test_the_compiled_stream_gives_the_figures_of_the_steps(
+    cut: str, how: str, example_data: Path, stepwise: tuple[Path, str], tmp_path: Path
+) -> None:
+    document = tmp_path / "ra_stream.cwl"
+    document.write_text(str(to_cwl(EXAMPLE / "ra_stream.py", cut=cut, folder=tmp_path)))
+    choice = ["--source", example_data, "--mapping", how, "--processes", "2"]
+    outputs, _ = cwltool("--outdir", tmp_path / "out", document, *choice)
+    assert outputs["pgm_data"]["class"] == "Directory"
+    assert figures(tmp_path / "out" / "pgm_data") == figures(stepwise[0])
+
+
+def test_the_steps_give_the_same_under_multi(
+    example_data: Path, stepwise: tuple[Path, str], tmp_path: Path
+) -> None:
+    shutil.copytree(EXAMPLE, tmp_path / "ra", ignore=shutil.ignore_patterns("*_data"))
+    for step in STEPS:
+        script = tmp_path / "ra" / f"{step}.py"
+        compiled = to_cwl(script, mapping="multi", processes=2, folder=tmp_path / "ra")
+        script.with_suffix(".cwl").write_text(str(compiled))
+    job = job_order(example_data, tmp_path)
+    cwltool("--outdir", tmp_path / "out", tmp_path / "ra" / "ra.cwl", job)
+    assert figures(tmp_path / "out" / "pgm_data") == figures(stepwise[0])
+
+
+@pytest.mark.skipif(
+    not (REFERENCE / "expected" / "pgm.json").is_file(),
+    reason="the data of the real event are not here; RA_DATA names their folder",
+)
+def test_a_real_earthquake_gives_the_published_figures(tmp_path: Path) -> None:
+    cwltool("--outdir", tmp_path, EXAMPLE / "ra.cwl", job_order(REFERENCE, tmp_path))
+    found = json.loads((tmp_path / "pgm_data" / "pgm.json").read_text())["stations"]
+    expected = json.loads((REFERENCE / "expected" / "pgm.json").read_text())["stations"]
+    assert set(found) == set(expected)
+    for station, kinds in expected.items():
+        for kind, norms in kinds.items():
+            for norm, values in norms.items():
+                assert found[station][kind][norm] == pytest.approx(values, rel=1e-5), station
