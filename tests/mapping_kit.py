@@ -7,6 +7,7 @@ learns from files (:class:`Trail`), never from the clock.
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import signal
@@ -27,7 +28,7 @@ from d4pcwl.runtime.results import Results
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 
-# --- running ---------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def chain(*pes: Any) -> WorkflowGraph:
     """A graph of PEs joined ``output`` to ``input``."""
     graph = WorkflowGraph()
     graph.add(pes[0])
-    for source, target in zip(pes, pes[1:], strict=False):
+    for source, target in itertools.pairwise(pes):
         graph.connect(source, "output", target, "input")
     return graph
 
@@ -98,7 +99,7 @@ def frozen(items: Iterable[Any]) -> Counter[str]:
     return Counter(map(repr, items))
 
 
-# --- sources ---------------------------------------------------------------------------------------
+# --- sources --------------------------------------------------------------------------------------
 
 
 class Source(ProducerPE):
@@ -139,7 +140,7 @@ class FaultySource(ProducerPE):
             self.write("output", number)
 
 
-# --- PEs in the middle ------------------------------------------------------------------------------
+# --- PEs in the middle ----------------------------------------------------------------------------
 
 
 class Identity(IterativePE):
@@ -243,7 +244,7 @@ def commit(fault: str) -> None:
     raise AssertionError(f"no fault is called {fault}")
 
 
-# --- learning from other processes -------------------------------------------------------------------
+# --- learning from other processes ----------------------------------------------------------------
 
 
 class Trail:
@@ -305,7 +306,7 @@ class TrailConsumer(ConsumerPE):
         self.trail.leave(data)
 
 
-# --- what a run must not leave behind ----------------------------------------------------------------
+# --- what a run must not leave behind -------------------------------------------------------------
 
 
 def children(pid: int | None = None) -> set[int]:

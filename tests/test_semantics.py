@@ -47,7 +47,7 @@ from d4pcwl import (
 WORDS = [("the", 1), ("sea", 2), ("the", 3), ("land", 4), ("sea", 5), ("the", 6), ("sky", 7)]
 
 
-# --- groupings -------------------------------------------------------------------------------------
+# --- groupings ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_hash_is_equal_in_every_interpreter() -> None:
     assert (len(hashes), len(set(hashes))) == (15, 14)  # 1 and True are equal, and one key
 
 
-# --- shapes of graphs --------------------------------------------------------------------------------
+# --- shapes of graphs -----------------------------------------------------------------------------
 
 
 @pytest.mark.processes(1, 2, 4, 7)
@@ -351,7 +351,7 @@ def test_parts_that_are_not_connected(mapping: Mapping) -> None:
     assert (results[first], results[second]) == ({"output": [1]}, {"output": [2]})
 
 
-# --- the life of a PE, and what it writes -------------------------------------------------------------
+# --- the life of a PE, and what it writes ---------------------------------------------------------
 
 
 class Lives(IterativePE):
@@ -559,7 +559,7 @@ def test_own_log_write_and_rank(mapping: Mapping, trail: Trail) -> None:
     assert trail.lines() == ["seen 5 1"]
 
 
-# --- inputs -----------------------------------------------------------------------------------------
+# --- inputs ---------------------------------------------------------------------------------------
 
 
 def test_iterations_of_a_producer(mapping: Mapping) -> None:
@@ -612,7 +612,7 @@ def test_inputs_of_a_pe_in_several_instances_follow_its_grouping(mapping: Mappin
     assert dict(items) == Counter(word for word, _ in WORDS * 2)
 
 
-# --- items are values --------------------------------------------------------------------------------
+# --- items are values -----------------------------------------------------------------------------
 
 
 class Reuses(ProducerPE):
@@ -706,7 +706,7 @@ def test_large_arrays(mapping: Mapping) -> None:
     assert array[0, 0] == 0
 
 
-# --- order, instances and processes --------------------------------------------------------------------
+# --- order, instances and processes ---------------------------------------------------------------
 
 
 @pytest.mark.processes(2, 4, 7)
@@ -792,7 +792,7 @@ def test_pes_that_are_run_are_left_as_they_were(mapping: Mapping) -> None:
     assert total.total == 0
 
 
-# --- flow -----------------------------------------------------------------------------------------------
+# --- flow -----------------------------------------------------------------------------------------
 
 
 def test_items_arrive_promptly(mapping: Mapping, gate: Gate, trail: Trail) -> None:
@@ -869,7 +869,7 @@ print(run(2_000_000) - first)
     assert int(grown) < 8 << 10  # KiB
 
 
-# --- a law ----------------------------------------------------------------------------------------------
+# --- a law ----------------------------------------------------------------------------------------
 
 
 class Mixes(GenericPE):

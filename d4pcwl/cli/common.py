@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -71,11 +72,11 @@ def version() -> str:
 def port_file(text: str) -> tuple[str, Path]:
     """Read ``PE.PORT=FILE``.
 
-    :raises ValueError: it has another form
+    :raises argparse.ArgumentTypeError: it has another form
     """
     port, equals, path = text.partition("=")
     if not equals or not path or "." not in port:
-        raise ValueError(f"expected PE.PORT=FILE, not {text!r}")
+        raise argparse.ArgumentTypeError(f"expected PE.PORT=FILE, not {text!r}")
     return port, Path(path)
 
 

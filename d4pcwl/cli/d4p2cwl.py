@@ -6,7 +6,7 @@ import argparse
 import os
 import stat
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +74,22 @@ def _run(options: argparse.Namespace) -> int:
         folder=_document_folder(options.output, as_folder),
     )
     written: dict[Path, str] = {}
+    documents: set[Path] = set()
     if as_folder:
         folder = Path(options.output)
         written.update({folder / name: document_text(d) for name, d in compiled.files.items()})
     elif options.output:
         written[Path(options.output)] = str(compiled)
+    documents.update(written)
+    if options.job in documents:
+        raise UsageError(f"--job {options.job}: the document is to be written there")
     if options.job is not None:
         job = _relocated(compiled.job, options, as_folder)
         written[options.job] = type(compiled)(**{**vars(compiled), "job": job}).job_text()
-    _write(written)
+    for path in written:
+        if path.suffix == ".py" and path.exists():
+            raise UsageError(f"{path} is a script; it is not overwritten")
+    _write(written, documents)
     if not options.output:
         sys.stdout.write(str(compiled))
     if not options.quiet:
@@ -126,7 +133,7 @@ def _relocated(
     return {name: moved(value) for name, value in job.items()}
 
 
-def _write(files: Mapping[Path, str]) -> None:
+def _write(files: Mapping[Path, str], executable: Container[Path]) -> None:
     """Write all files, or none.
 
     :raises UsageError: one cannot be written
@@ -140,7 +147,7 @@ def _write(files: Mapping[Path, str]) -> None:
             beside.write_text(text, encoding="utf-8")
         for beside, path in partial.items():
             os.replace(beside, path)
-            if path.suffix == ".cwl":
+            if path in executable:
                 path.chmod(path.stat().st_mode | 0o111)
     except OSError as error:
         for beside in partial:

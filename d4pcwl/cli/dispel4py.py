@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,8 +79,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="items without an open form may be pickled in stream files; reading one runs code",
     )
-    output.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
-    output.add_argument("-v", "--verbose", action="store_true", help="the plan, and items counted")
+    talk = output.add_mutually_exclusive_group()
+    talk.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
+    talk.add_argument("-v", "--verbose", action="store_true", help="the plan, and items counted")
     output.add_argument("--debug", action="store_true", help="tracebacks")
     stage = parser.add_argument_group("one stage of a cut graph (used in compiled CWL)")
     stage.add_argument("--stage", metavar="ID,ID,…", help="run only these PEs")
@@ -105,9 +107,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from d4pcwl.cwl.handover import leave_out_unset
+
     number = getattr(options, "num", None)
     if number is not None and number < 1:
         raise UsageError(f"-n {number}: at least one process is needed")
+    leave_out_unset(os.environ)
     graph = load(options.script, options.attr).flat()
     given = _given(options)
     if options.stage:
@@ -143,11 +148,12 @@ def _run(options: argparse.Namespace) -> int:
 
 def _given(options: argparse.Namespace) -> Any:
     from d4pcwl.cwl.files import with_paths
+    from d4pcwl.cwl.handover import with_escapes
 
     if options.file is not None:
         return with_paths(read_inputs(options.file))
     if options.data is not None:
-        return with_paths(parse_json(options.data, "-d"))
+        return with_paths(parse_json(with_escapes(options.data, os.environ), "-d"))
     return None
 
 

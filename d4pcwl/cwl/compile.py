@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -12,10 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 from d4pcwl.cwl.abstract import abstract_workflow
-from d4pcwl.cwl.declare import read_declarations
+from d4pcwl.cwl.declare import Declaration, read_declarations
 from d4pcwl.cwl.parameter import NAMESPACE, Parameter
 from d4pcwl.cwl.text import document_text, yaml_text
-from d4pcwl.cwl.tool import Facts, make_tool
+from d4pcwl.cwl.tool import Facts, covered, make_tool
 from d4pcwl.cwl.workflow import StagedWorkflow, staged_workflow
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
 from d4pcwl.runtime.job import MAPPINGS, mapping_module
@@ -50,12 +51,12 @@ class Compiled:
 
     def job_text(self) -> str:
         """The job order as YAML; samples are marked."""
-        text = yaml_text(self.job) if self.job else "{}\n"
-        lines = text.splitlines()
-        for name in self.missing:
-            place = next(i for i, line in enumerate(lines) if line.startswith(f"{name}:"))
-            lines.insert(place, "# a sample: give the value for your run")
-        return "\n".join([*lines, ""])
+        texts = []
+        for name, value in self.job.items():
+            if name in self.missing:
+                texts.append("# a sample: give the value for your run\n")
+            texts.append(yaml_text({name: value}))
+        return "".join(texts) or "{}\n"
 
 
 def to_cwl(
@@ -90,13 +91,14 @@ def to_cwl(
     ('CommandLineTool', 'v1.2')
     """
     mapping_module(mapping)
+    if docker == "":
+        raise UsageError("the name of the container image is empty")
     if processes is not None and processes < 1:
         raise UsageError(f"at least one process is needed, not {processes}")
     script = _script(workflow, attr)
     chosen = attr or (script.attr if ":" in str(workflow) and not isinstance(workflow, Script) else None)
     graph = script.flat()
-    reading = read_script(script.path)
-    raise_faults(TranslationError, _placed(reading.faults, script.path))
+    reading = _readable(script.path)
     declarations = read_declarations(graph, script.path, script.module)
     stages = cut_graph(graph, cut)
     facts = Facts(
@@ -108,10 +110,10 @@ def to_cwl(
         locate=_locator(folder),
         mapping=mapping,
         mappings=tuple(MAPPINGS),
-        processes=processes or _default_processes(facts_cores(declarations.of(graph.pes)), mapping),
+        processes=processes or _default_processes(declarations.of(graph.pes), mapping),
         image=docker,
     )
-    notes = tuple(_notes(reading, script.path))
+    notes = tuple(_notes(reading, script.path, declarations.of(graph.pes)))
     if abstract:
         document = {"cwlVersion": VERSION, **abstract_workflow(facts, stages)}
         return Compiled(document, {_main_name(script): document}, {}, (), notes)
@@ -128,20 +130,30 @@ def to_cwl(
     return Compiled(packed, files, job, missing, notes)
 
 
-def facts_cores(declared: Any) -> int | None:
-    """The cores that a declaration asks for."""
-    cores = declared.resources.get("cores")
-    return None if cores is None else int(cores)
+def _default_processes(declared: Declaration, mapping: str) -> int:
+    """As many as there are cores asked for; mappings other than simple want more than one."""
+    return math.ceil(declared.resources.get("cores", 1 if mapping == "simple" else 2))
 
 
-def _default_processes(cores: int | None, mapping: str) -> int:
-    return cores or (1 if mapping == "simple" else 2)
+def _readable(path: Path) -> ScriptReading:
+    """What is found by reading a script.
+
+    :raises TranslationError: with everything that will be missing where it runs
+    """
+    reading = read_script(path)
+    raise_faults(TranslationError, _placed(reading.faults, path))
+    return reading
 
 
 def _script(workflow: Any, attr: str | None) -> Script:
     if isinstance(workflow, Script):
         return workflow
     if isinstance(workflow, (str, os.PathLike)):
+        file = Path(workflow)
+        if not file.is_file() and attr is None:
+            file = Path(os.fspath(workflow).rpartition(":")[0])
+        if file.is_file():
+            _readable(file)  # tells of all that is missing; running the script, only of the first
         # What a script prints while it is loaded must not get into the document.
         with contextlib.redirect_stdout(sys.stderr):
             return load(workflow, attr)
@@ -172,15 +184,20 @@ def _placed(faults: tuple[Fault, ...], script: Path) -> Iterator[Fault]:
         yield Fault(fault.message, file, fault.line, fault.column, fault.source)
 
 
-def _notes(reading: ScriptReading, script: Path) -> Iterator[str]:
+def _notes(reading: ScriptReading, script: Path, declared: Declaration) -> Iterator[str]:
+    """What was found and not declared."""
     for note in reading.notes:
         yield f"{script.parent / note.file}:{note.line}: {note.message}"
-    for name in (f for f in (*reading.data_files, *reading.data_dirs)):
-        yield f"{script.parent / name.file}:{name.line}: {name.path} is taken for a file that it reads"
+    for named in (*reading.data_files, *reading.data_dirs):
+        if not covered(named.path, declared):
+            place = f"{script.parent / named.file}:{named.line}"
+            yield f"{place}: {named.path} is taken for a file that it reads"
     for written in reading.writes:
-        yield f"{script.parent / written.file}:{written.line}: {written.path} is taken for an output"
+        if not covered(written.path, declared):
+            place = f"{script.parent / written.file}:{written.line}"
+            yield f"{place}: {written.path} is taken for an output"
     for variable in reading.environment:
-        if not variable.standard:
+        if not variable.standard and variable.name not in declared.env:
             place = f"{script.parent / variable.file}:{variable.line}"
             yield f"{place}: the environment variable {variable.name} becomes a parameter"
 

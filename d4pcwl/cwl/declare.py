@@ -8,11 +8,12 @@ script's dictionary, and under ``pes`` those of each PE by its name; it goes bef
 
 ====================  ==========================================================================
 ``reads``             files and folders that the PE opens, by the path at which it does:
-                      ``{"misfit_data": "Directory", "mesh": {"type": "File", "path": "in/m.json"}}``
+                      ``{"misfit_data": "Directory", "mesh": {"type": "File", "path": "in/m.json"}}``;
+                      ``default`` says where, seen from the script, one lies that may be used
 ``writes``            the same for what it leaves behind; ``path`` may be a glob pattern. A folder
                       under both is changed in place
 ``inputs``            of a root PE: the type of the items of each input: ``{"input": "File[]"}``
-                      (``[]``: every element is an item)
+                      (``[]``: every element is an item; ``Any`` only so)
 ``env``               environment variables: ``{"MODE": "fast"}``; None: it must be given
 ``resources``         ``cores``, and in MiB ``ram``, ``tmpdir``, ``outdir``
 ``time_limit``        in seconds
@@ -117,7 +118,10 @@ class Declaration:
         merged: dict[str, Any] = {}
         for item in fields(self):
             mine, theirs = getattr(self, item.name), getattr(other, item.name)
-            merged[item.name] = {**theirs, **mine} if isinstance(mine, dict) else mine or theirs
+            if isinstance(mine, dict):
+                merged[item.name] = {**theirs, **mine}
+            else:
+                merged[item.name] = theirs if mine is None else mine
         return Declaration(**merged)
 
     def beside(self, other: Declaration) -> Declaration:
@@ -128,7 +132,7 @@ class Declaration:
             resources[key] = max(resources.get(key, 0), amount) if key == "cores" else (
                 resources.get(key, 0) + amount
             )
-        limits = [limit for limit in (self.time_limit, other.time_limit) if limit]
+        limits = [limit for limit in (self.time_limit, other.time_limit) if limit is not None]
         writes = dict(merged.writes)
         for name in self.writes.keys() & other.writes.keys():
             if not self.writes[name].doc:
@@ -137,6 +141,7 @@ class Declaration:
             merged,
             resources=resources,
             time_limit=max(limits) if limits else None,
+            network=self.network or other.network,
             writes=writes,
         )
 
@@ -314,6 +319,10 @@ def _root_inputs(value: Any, where: str) -> dict[str, RootInput]:
         cwl_type = parse_type(details.get("type"), at)
         if cwl_type.optional:
             raise DeclarationError(f"{at}: an item cannot be absent; leave the ? out")
+        if cwl_type.base == "Any" and not cwl_type.is_list:
+            raise DeclarationError(
+                f"{at}: a single item of any type cannot be told from its text; give Any[], or the type"
+            )
         inputs[port] = RootInput(port, cwl_type, str(details.get("doc", "")))
     return inputs
 

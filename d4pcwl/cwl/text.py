@@ -33,7 +33,7 @@ _KEYS = (
     "dockerPull entryname writable in scatter scatterMethod run when out requirements hints source "
     "outputSource linkMerge"
 ).split()
-_PROCESSES = ("CommandLineTool", "Workflow", "Operation")
+_PROCESSES = ("CommandLineTool", "Workflow")
 _SECTIONS = ("inputs", "outputs", "steps", "requirements", "hints", "baseCommand")
 
 # Plain scalars that YAML 1.1 readers take for booleans or base-60 numbers.

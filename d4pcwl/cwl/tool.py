@@ -6,10 +6,13 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from d4pcwl.cwl.declare import CwlType, Declaration, Declarations, FileUse, RootInput
+from d4pcwl.cwl.handover import TEXT, UNSET
 from d4pcwl.cwl.parameter import (
     JSON_LINES_FORMAT,
     STREAM_FORMAT,
@@ -112,7 +115,7 @@ def make_tool(
     _add_script(tool, facts)
     in_place = declared.reads.keys() & declared.writes.keys()
     for use in declared.reads.values():
-        _add_read(tool, use, writable=use.name in in_place)
+        _add_read(tool, facts, use, writable=use.name in in_place)
     _add_found_data(tool, facts)
     _add_command(tool, facts, pes)
     _add_root_inputs(tool, facts, pes)
@@ -200,15 +203,21 @@ def _add_script(tool: Tool, facts: Facts) -> None:
             tool.listing.append(_staged(module.path, f"modules[{number}]"))
 
 
-def _add_read(tool: Tool, use: FileUse, *, writable: bool) -> None:
+def _add_read(tool: Tool, facts: Facts, use: FileUse, *, writable: bool) -> None:
     parameter = _free(tool, use.name)
+    default: Any = None
+    if use.default is not None:
+        default = _file_default(facts, facts.script.parent / use.default)
+        default = [default] if use.type.is_list else default
     tool.add(
         Parameter(
             parameter,
             str(use.type),
             doc=use.doc,
+            default=default,
+            has_default=default is not None,
             format=use.format,
-            sample={"class": use.type.base, "location": use.path},
+            sample=_sample(use.type, use.path),
         )
     )
     if use.type.is_list:
@@ -217,12 +226,15 @@ def _add_read(tool: Tool, use: FileUse, *, writable: bool) -> None:
         tool.listing.append(_staged(use.path, parameter, writable=writable))
 
 
-def _covered(path: str, uses: Mapping[str, FileUse]) -> bool:
-    """Whether a declaration speaks of ``path``, or of a folder around it."""
-    parts = PurePosixPath(path)
+def covered(path: str, declared: Declaration) -> bool:
+    """Whether a declaration speaks of the file ``path``, or of a folder around it."""
+    place = PurePosixPath(path)
+    around = [str(place), *map(str, place.parents)]
     return any(
-        parts == PurePosixPath(use.path) or PurePosixPath(use.path) in parts.parents
-        for use in uses.values()
+        fnmatchcase(each, str(PurePosixPath(name)))
+        for use in (*declared.reads.values(), *declared.writes.values())
+        for name in (use.path, use.default or use.path)
+        for each in around
     )
 
 
@@ -231,7 +243,7 @@ def _add_found_data(tool: Tool, facts: Facts) -> None:
     every = facts.declarations.of(facts.graph.pes)
     found: list[LocalFile] = [*facts.reading.data_files, *facts.reading.data_dirs]
     for file in found:
-        if _covered(file.path, every.reads) or _covered(file.path, every.writes):
+        if covered(file.path, every):
             continue
         default = _file_default(facts, file.absolute)
         parameter = _free(tool, PurePosixPath(file.path).name)
@@ -255,7 +267,7 @@ def _add_root_inputs(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
     roots = [pe for pe in pes if not facts.graph.into(pe)]
     if not roots:
         return
-    declared = {pe.id: facts.declarations.by_pe[pe.id].inputs for pe in roots}
+    declared = {pe.id: facts.declarations.by_pe[pe.id].inputs for pe in facts.graph.roots}
     if not any(declared.values()):
         _add_input_options(tool)
         return
@@ -273,7 +285,7 @@ def _add_root_inputs(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
         else:
             _add_iterations(tool, None)
             value = "$(inputs.iterations)"
-        parts.append(f"{json.dumps(name)}: {value}")
+        parts.append(f"{_quoted(name)}: {value}")
     tool.arguments.append({"position": 5, "prefix": "-d", "valueFrom": f"{{{', '.join(parts)}}}"})
 
 
@@ -302,7 +314,7 @@ def _add_iterations(tool: Tool, binding: Mapping[str, Any] | None) -> None:
 
 def _declared_value(tool: Tool, name: str, inputs: Mapping[str, RootInput]) -> str:
     """Parameters for the declared inputs of a root, and the JSON that hands their values on."""
-    single, lists = [], []
+    references: dict[str, str] = {}
     for root in inputs.values():
         parameter = _free(tool, name if len(inputs) == 1 else f"{name}_{root.port}")
         label = f"Items of {name}" if root.type.is_list else f"The item of {name}"
@@ -310,26 +322,36 @@ def _declared_value(tool: Tool, name: str, inputs: Mapping[str, RootInput]) -> s
         tool.add(Parameter(parameter, str(root.type), label, root.doc, sample=sample))
         reference = f"$(inputs.{parameter})"
         if root.type.is_list:
-            lists.append(f"{json.dumps(root.port)}: {reference}")
-            continue
-        if root.type.is_file:
+            pass  # a list, unlike a text, is put in as JSON
+        elif root.type.is_file:
             reference = f'"$(inputs.{parameter}.path)"'
         elif root.type.base == "string":
+            number = 1 + sum(variable.startswith(TEXT) for variable in tool.env)
+            tool.env[f"{TEXT}{number}"] = reference
             reference = f'"{reference}"'
-        single.append(f"{json.dumps(root.port)}: {reference}")
-    if lists and single:
-        # One list of items for each input; those that are single become lists of one.
-        lists += [f"{key}: [{value}]" for key, _, value in (part.partition(": ") for part in single)]
-    return f"{{{', '.join(lists)}}}" if lists else f"[{{{', '.join(single)}}}]"
+        references[root.port] = reference
+    if not any(root.type.is_list for root in inputs.values()):
+        pairs = [f"{_quoted(port)}: {reference}" for port, reference in references.items()]
+        return f"[{{{', '.join(pairs)}}}]"
+    # One list of items for each input; those that are single become lists of one.
+    pairs = [
+        f"{_quoted(port)}: {reference if inputs[port].type.is_list else f'[{reference}]'}"
+        for port, reference in references.items()
+    ]
+    return f"{{{', '.join(pairs)}}}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _sample(cwl_type: CwlType, name: str) -> Any:
     samples: dict[str, Any] = {
-        "File": {"class": "File", "location": name},
-        "Directory": {"class": "Directory", "location": name},
+        "File": {"class": "File", "location": quote(name)},
+        "Directory": {"class": "Directory", "location": quote(name)},
         "string": "text",
         "boolean": True,
-        "Any": None,
+        "Any": "text",
     }
     value = samples.get(cwl_type.base, 1)
     return [value] if cwl_type.is_list else value
@@ -363,6 +385,7 @@ def _add_stream_out(tool: Tool, port: str) -> None:
 
 def _add_environment(tool: Tool, facts: Facts, declared: Declaration) -> None:
     found = {variable.name: variable for variable in facts.reading.environment}
+    unset = []
     for name in sorted({*found, *declared.env}):
         variable, reads = declared.env.get(name), found.get(name)
         if variable is None and reads is not None and reads.standard:
@@ -375,9 +398,14 @@ def _add_environment(tool: Tool, facts: Facts, declared: Declaration) -> None:
         if required:
             tool.add(Parameter(parameter, "string", label, doc, sample=name))
         else:
+            if default is None:
+                unset.append(name)
+                label += "; not set where this is empty"
             value = default or ""
             tool.add(Parameter(parameter, "string", label, doc, default=value, has_default=True))
         tool.env[name] = f"$(inputs.{parameter})"
+    if unset:
+        tool.env[UNSET] = " ".join(unset)
 
 
 def _add_choices(tool: Tool, facts: Facts) -> None:
@@ -425,7 +453,7 @@ def _add_writes(tool: Tool, facts: Facts, pes: tuple[Any, ...], declared: Declar
         )
     every = facts.declarations.of(facts.graph.pes)
     for found in facts.reading.writes:
-        if _covered(found.path, every.writes) or not _may_write(facts, pes, found):
+        if covered(found.path, every) or not _may_write(facts, pes, found):
             continue
         name = _free(tool, PurePosixPath(found.path).name)
         doc = f"{found.path}, which {found.file} writes in line {found.line}"
