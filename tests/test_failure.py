@@ -295,7 +295,7 @@ def test_a_dead_worker_is_found_though_its_pipes_are_held_open(trail: Trail) -> 
             os.kill(int(pid), signal.SIGKILL)
 
 
-@pytest.mark.processes(3, 4)
+@pytest.mark.processes(6)
 def test_workers_that_stall_are_stopped(mapping: Mapping) -> None:
     """One PE fails; others are stuck, or busy for ever, or deaf."""
     if mapping.processes == 1:
@@ -318,7 +318,7 @@ def test_workers_that_stall_are_stopped(mapping: Mapping) -> None:
     )
     graph.connect(busy, "output", Identity(), "input")
     # The source's process has to be free of those that never return.
-    error = failure(Mapping(mapping.name, 6), graph)
+    error = failure(mapping, graph)
     assert "a fault was asked for" in str(error)
 
 

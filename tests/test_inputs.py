@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,10 @@ def test_pe_itself_as_key(graph: FlatGraph) -> None:
         ({"nonsense": 1}, "no such PE; known: Ports, Ports1, Source, Source0, Source2, end, end3"),
         ({"Source": 1}, "'Source', which several PEs are called; use Source0, Source2"),
         ({"Sources0": 1}, "no such PE; did you mean Source0"),
-        ({"end": [{"inptu": 1}]}, "inputs of end, number 0: end has no input 'inptu'; did you mean in"),
+        (
+            {"end": [{"inptu": 1}]},
+            "inputs of end, number 0: end has no input 'inptu'; did you mean in",
+        ),
         ({"end": [{"input": 1}, 7]}, "inputs of end, number 1: expected an object .* found 7"),
         ({"end": "text"}, "inputs of end are to be a list of objects .* not 'text'"),
         ({"end": True}, "inputs of end are to be a list of objects .* not True"),
@@ -94,7 +98,7 @@ def test_idle_roots(graph: FlatGraph) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"a": 1,}', "-d:1:9: not JSON: Expecting property name.*\n    {\"a\": 1,}\n {12}\\^"),
+        ('{"a": 1,}', '-d:1:9: not JSON: Expecting property name.*\n    {"a": 1,}\n {12}\\^'),
         ('{\n  "a": tru\n}', '-d:2:8: not JSON: Expecting value\n {6}"a": tru\n {11}\\^'),
         ('{"a": 1,\n', "-d:2:1: not JSON: .*\n    \n    \\^"),
         ("", "-d:1:1: not JSON: Expecting value"),
@@ -105,7 +109,7 @@ def test_idle_roots(graph: FlatGraph) -> None:
 def test_json_errors_say_where(text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_json(text, "-d")
-    assert __import__("re").match(message, str(caught.value)), str(caught.value)
+    assert re.match(message, str(caught.value)), str(caught.value)
 
 
 def test_files_of_inputs(tmp_path: Path) -> None:

@@ -73,9 +73,7 @@ def job_order(data: Path, folder: Path) -> Path:
 def stepwise(example_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The example's figures by `cwltool ra.cwl`, and what was said."""
     folder = tmp_path_factory.mktemp("stepwise")
-    outputs, said = cwltool(
-        "--outdir", folder, EXAMPLE / "ra.cwl", job_order(example_data, folder)
-    )
+    outputs, said = cwltool("--outdir", folder, EXAMPLE / "ra.cwl", job_order(example_data, folder))
     assert set(outputs) == {"misfit_data", "pgm_data"}
     return folder / "pgm_data", said
 

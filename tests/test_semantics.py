@@ -893,11 +893,7 @@ class Mixes(GenericPE):
 
 @st.composite
 def graphs(draw: st.DrawFn) -> WorkflowGraph:
-    """A random DAG: sources, PEs of several ports, edges forward, every grouping but ``all``.
-
-    ``all`` is left to ``test_all_global_and_shuffle``: what it delivers depends on the number of
-    instances, and so on ``numprocesses``, which is fixed here, so it may be drawn for fixed ones.
-    """
+    """A random DAG: sources, PEs of several ports and instances, edges forward, all groupings."""
     graph = WorkflowGraph()
     sources = draw(st.integers(1, 2))
     nodes: list[GenericPE] = []
@@ -906,7 +902,9 @@ def graphs(draw: st.DrawFn) -> WorkflowGraph:
         nodes.append(Source([(n % 4, n + 100 * number) for n in range(size)]))
     for number in range(draw(st.integers(1, 5))):
         groupings = draw(
-            st.lists(st.sampled_from([None, [0], [0, 1], 1, "global"]), min_size=1, max_size=2)
+            st.lists(
+                st.sampled_from([None, [0], [0, 1], 1, "global", "all"]), min_size=1, max_size=2
+            )
         )
         pe = Mixes(number, groupings, draw(st.integers(0, 2)), draw(st.integers(1, 3)))
         joined = set()
@@ -927,12 +925,41 @@ def graphs(draw: st.DrawFn) -> WorkflowGraph:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(graph=graphs(), processes=st.integers(1, 6))
-def test_random_graphs_give_equal_results(graph: WorkflowGraph, processes: int) -> None:
+@pytest.mark.processes(1)
+def test_random_graphs_give_equal_results(
+    mapping: Mapping, graph: WorkflowGraph, processes: int
+) -> None:
     expected = d4pcwl.run(graph)
-    found = d4pcwl.run(graph, mapping="multi", processes=processes)
+    found = Mapping(mapping.name, processes).run(graph)
     assert {pe: {o: sorted(i) for o, i in outputs.items()} for pe, outputs in found.items()} == {
         pe: {o: sorted(i) for o, i in outputs.items()} for pe, outputs in expected.items()
     }
+
+
+@pytest.mark.processes(3)
+def test_runs_side_by_side(mapping: Mapping) -> None:
+    found: dict[int, list[Any]] = {}
+
+    def run(size: int) -> None:
+        found[size] = [
+            mapping.items(chain(Source(range(size)), Plus(), Total()))[0] for _ in "abcd"
+        ]
+
+    threads = [threading.Thread(target=run, args=(size,)) for size in (10, 100, 1000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {size: [sum(range(size + 1))] * 4 for size in (10, 100, 1000)}
+
+
+@pytest.mark.processes(1, 2)
+def test_a_run_within_a_pe(mapping: Mapping) -> None:
+    class Nested(IterativePE):
+        def _process(self, data: int) -> Any:
+            return mapping.items(chain(Source(range(data)), Total()))
+
+    assert sorted(mapping.items(chain(Source([3, 4]), Nested()))) == [[3], [6]]
 
 
 def test_consumer_sees_everything(mapping: Mapping, trail: Trail) -> None:

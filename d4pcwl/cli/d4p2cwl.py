@@ -17,18 +17,22 @@ from d4pcwl.errors import UsageError
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    return guarded("d4p2cwl", lambda: _run(_parser().parse_args(arguments)), debug="--debug" in arguments)
+    return guarded(
+        "d4p2cwl", lambda: _run(_parser().parse_args(arguments)), debug="--debug" in arguments
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="d4p2cwl",
         description="Compile the workflow graph of a dispel4py script to CWL v1.2.",
-        epilog="The CWL refers to the script and to the files it needs, relative to the place of the "
-        "document; where that is not known (a pipe), by absolute locations.",
+        epilog="The CWL refers to the script and to the files it needs, relative to the place of "
+        "the document; where that is not known (a pipe), by absolute locations.",
         allow_abbrev=False,
     )
-    parser.add_argument("script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME")
+    parser.add_argument(
+        "script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME"
+    )
     parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
     parser.add_argument("--mapping", default="simple", help="the default mapping (default: simple)")
     parser.add_argument(
@@ -46,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         "-o",
         "--output",
         metavar="FILE|DIR/",
-        help="write a packed document, or (a folder, or a name that ends in /) one file for each tool",
+        help="write a packed document, or (a folder, or a name that ends in /) one file for each "
+        "tool",
     )
     parser.add_argument("--job", type=Path, metavar="FILE", help="write a job order as well")
     parser.add_argument(
@@ -99,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _is_folder(output: str | None) -> bool:
-    return bool(output) and (output.endswith(("/", os.sep)) or os.path.isdir(output))  # type: ignore[union-attr]
+    return output is not None and (output.endswith(("/", os.sep)) or os.path.isdir(output))
 
 
 def _document_folder(output: str | None, as_folder: bool) -> str | None:

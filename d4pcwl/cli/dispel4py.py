@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from d4pcwl.cli.common import guarded, port_file, say, version
-from d4pcwl.errors import D4pcwlError, UsageError
+from d4pcwl.errors import UsageError
 from d4pcwl.runtime.job import MAPPINGS, Job, mapping_module
 from d4pcwl.runtime.results import JsonLinesSpool, Sink, file_sink
 from d4pcwl.workflow.cut import cut
@@ -31,8 +31,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     named = bool(arguments) and not arguments[0].startswith("-")
     parser = argparse.ArgumentParser(
         prog=f"dispel4py {arguments[0]}" if named else "dispel4py",
-        usage=None if named else "dispel4py MAPPING SCRIPT [options]; "
-        "dispel4py MAPPING --help lists all options",
+        usage=None
+        if named
+        else "dispel4py MAPPING SCRIPT [options]; dispel4py MAPPING --help lists all options",
         description="Run the workflow graph of a dispel4py script.",
         epilog="mappings: " + "; ".join(f"{name}: {text}" for name, text in MAPPINGS.items()),
         allow_abbrev=False,
@@ -52,7 +53,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME")
+    parser.add_argument(
+        "script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME"
+    )
     parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
     given = parser.add_argument_group("inputs")
     given.add_argument(
@@ -64,7 +67,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     given.add_argument("-d", "--data", metavar="JSON", help="the same, written here")
     given.add_argument(
-        "-i", "--iter", type=int, default=1, metavar="N", help="iterations of each root (default: 1)"
+        "-i",
+        "--iter",
+        type=int,
+        default=1,
+        metavar="N",
+        help="iterations of each root (default: 1)",
     )
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -134,6 +142,7 @@ def _run(options: argparse.Namespace) -> int:
         processes=number,
         stages=_fused(graph) if getattr(options, "simple", False) else None,
         say=say if options.verbose else _say_nothing,
+        options=options,
     )
     complete = False
     try:

@@ -21,7 +21,7 @@ from d4pcwl.cwl.workflow import StagedWorkflow, staged_workflow
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
 from d4pcwl.runtime.job import MAPPINGS, mapping_module
 from d4pcwl.workflow.cut import cut as cut_graph
-from d4pcwl.workflow.graph import is_graph
+from d4pcwl.workflow.graph import is_graph, is_workflow
 from d4pcwl.workflow.load import Script, load
 from d4pcwl.workflow.reading import ScriptReading, read_script
 
@@ -96,7 +96,9 @@ def to_cwl(
     if processes is not None and processes < 1:
         raise UsageError(f"at least one process is needed, not {processes}")
     script = _script(workflow, attr)
-    chosen = attr or (script.attr if ":" in str(workflow) and not isinstance(workflow, Script) else None)
+    explicit = attr is not None or (
+        isinstance(workflow, str) and workflow.endswith(f":{script.attr}")
+    )
     graph = script.flat()
     reading = _readable(script.path)
     declarations = read_declarations(graph, script.path, script.module)
@@ -104,7 +106,7 @@ def to_cwl(
     facts = Facts(
         graph=graph,
         script=script.path,
-        attr=chosen,
+        attr=script.attr if explicit or _has_several_graphs(script) else None,
         reading=reading,
         declarations=declarations,
         locate=_locator(folder),
@@ -130,6 +132,15 @@ def to_cwl(
     return Compiled(packed, files, job, missing, notes)
 
 
+def _has_several_graphs(script: Script) -> bool:
+    graphs = {
+        id(value): value
+        for value in vars(script.module).values()
+        if is_graph(value) and not isinstance(value, type) and is_workflow(value)
+    }
+    return len(graphs) > 1
+
+
 def _default_processes(declared: Declaration, mapping: str) -> int:
     """As many as there are cores asked for; mappings other than simple want more than one."""
     return math.ceil(declared.resources.get("cores", 1 if mapping == "simple" else 2))
@@ -149,11 +160,11 @@ def _script(workflow: Any, attr: str | None) -> Script:
     if isinstance(workflow, Script):
         return workflow
     if isinstance(workflow, (str, os.PathLike)):
-        file = Path(workflow)
-        if not file.is_file() and attr is None:
-            file = Path(os.fspath(workflow).rpartition(":")[0])
-        if file.is_file():
-            _readable(file)  # tells of all that is missing; running the script, only of the first
+        path = Path(workflow)
+        if not path.is_file() and attr is None:
+            path = Path(os.fspath(workflow).rpartition(":")[0])
+        if path.is_file():
+            _readable(path)  # tells of all that is missing; running the script, only of the first
         # What a script prints while it is loaded must not get into the document.
         with contextlib.redirect_stdout(sys.stderr):
             return load(workflow, attr)
@@ -164,8 +175,8 @@ def _script(workflow: Any, attr: str | None) -> Script:
                 if value is workflow and file and not name.startswith("_"):
                     return Script(workflow, name, Path(os.path.relpath(file)), module)
         raise UsageError(
-            "CWL runs scripts, and no loaded module holds this graph; give the path of a script that "
-            "builds it"
+            "CWL runs scripts, and no loaded module holds this graph; give the path of a script "
+            "that builds it"
         )
     raise UsageError(f"expected a script or its graph, not {type(workflow).__name__}")
 
@@ -189,11 +200,11 @@ def _notes(reading: ScriptReading, script: Path, declared: Declaration) -> Itera
     for note in reading.notes:
         yield f"{script.parent / note.file}:{note.line}: {note.message}"
     for named in (*reading.data_files, *reading.data_dirs):
-        if not covered(named.path, declared):
+        if not covered(named.path, [*declared.reads.values(), *declared.writes.values()]):
             place = f"{script.parent / named.file}:{named.line}"
             yield f"{place}: {named.path} is taken for a file that it reads"
     for written in reading.writes:
-        if not covered(written.path, declared):
+        if not covered(written.path, declared.writes.values()):
             place = f"{script.parent / written.file}:{written.line}"
             yield f"{place}: {written.path} is taken for an output"
     for variable in reading.environment:
@@ -230,9 +241,9 @@ def _packed(workflow: StagedWorkflow) -> dict[str, Any]:
 
 def _unpacked(workflow: StagedWorkflow, main_name: str) -> dict[str, dict[str, Any]]:
     names = {step.id: f"{step.id}.cwl" for step in workflow.steps}
-    for step, name in names.items():
+    for step_id, name in names.items():
         if name == main_name:
-            names[step] = f"{step}_stage.cwl"
+            names[step_id] = f"{step_id}_stage.cwl"
     main = workflow.to_cwl(names)
     main.pop("id")
     documents = {main_name: _process(main)}

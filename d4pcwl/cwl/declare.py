@@ -8,8 +8,8 @@ script's dictionary, and under ``pes`` those of each PE by its name; it goes bef
 
 ====================  ==========================================================================
 ``reads``             files and folders that the PE opens, by the path at which it does:
-                      ``{"misfit_data": "Directory", "mesh": {"type": "File", "path": "in/m.json"}}``;
-                      ``default`` says where, seen from the script, one lies that may be used
+                      ``{"misfit_data": "Directory", "mesh": {"type": "File", "path": "in/m"}}``;
+                      ``default``: where one lies, seen from the script, that may be used
 ``writes``            the same for what it leaves behind; ``path`` may be a glob pattern. A folder
                       under both is changed in place
 ``inputs``            of a root PE: the type of the items of each input: ``{"input": "File[]"}``
@@ -31,7 +31,7 @@ Types are those of CWL: ``File``, ``Directory``, ``int``, ``long``, ``float``, `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -129,8 +129,10 @@ class Declaration:
         merged = self.over(other)
         resources = dict(self.resources)
         for key, amount in other.resources.items():
-            resources[key] = max(resources.get(key, 0), amount) if key == "cores" else (
-                resources.get(key, 0) + amount
+            resources[key] = (
+                max(resources.get(key, 0), amount)
+                if key == "cores"
+                else (resources.get(key, 0) + amount)
             )
         limits = [limit for limit in (self.time_limit, other.time_limit) if limit is not None]
         writes = dict(merged.writes)
@@ -196,6 +198,12 @@ def read_declarations(graph: FlatGraph, script: Path | None, module: Any = None)
                 more = _parse(value, f"{sidecar}: pes: {key}", faults, pe=pe)
                 by_pe[pe.id] = more.over(by_pe[pe.id])
         whole = _parse(content, str(sidecar), faults, whole=True).over(whole)
+    faults += _disagreements(whole, by_pe)
+    for use in (use for each in (whole, *by_pe.values()) for use in each.reads.values()):
+        if use.default is not None and script is not None:
+            place = script.parent / use.default
+            if not (place.is_dir() if use.type.base == "Directory" else place.is_file()):
+                faults.append(f"{name}: reads: {use.name}: no {use.type.base} is at {place}")
     for pe in graph.pes:
         if by_pe[pe.id].inputs and graph.into(pe):
             faults.append(
@@ -206,8 +214,23 @@ def read_declarations(graph: FlatGraph, script: Path | None, module: Any = None)
     return Declarations(whole, by_pe)
 
 
+def _disagreements(whole: Declaration, by_pe: Mapping[str, Declaration]) -> Iterator[str]:
+    """Names that PEs give to different files: a name is one parameter, or one output."""
+    for kind in ("reads", "writes"):
+        seen: dict[str, tuple[str, FileUse]] = {}
+        for place, declared in [("the graph", whole), *by_pe.items()]:
+            for use in getattr(declared, kind).values():
+                first, known = seen.setdefault(use.name, (place, use))
+                if (known.type, known.path) != (use.type, use.path):
+                    yield (
+                        f"{kind}: {use.name}: {first} declares {known.type} at {known.path!r}, "
+                        f"{place} {use.type} at {use.path!r}"
+                    )
+
+
 def _load_sidecar(path: Path) -> dict[str, Any]:
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
@@ -262,8 +285,8 @@ def parse_type(text: Any, where: str) -> CwlType:
     found = _TYPE.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         raise DeclarationError(
-            f"{where}: {text!r} is no type; give File, Directory, int, long, float, double, boolean, "
-            "string or Any, with [] for a list and ? for what may be absent"
+            f"{where}: {text!r} is no type; give File, Directory, int, long, float, double, "
+            "boolean, string or Any, with [] for a list and ? for what may be absent"
         )
     return CwlType(found["base"], bool(found["list"]), bool(found["null"]))
 
@@ -278,7 +301,9 @@ def _details(value: Any, where: str, known: tuple[str, ...]) -> dict[str, Any]:
     """The long form of an entry, for which a type alone is the short one."""
     details = dict(value) if isinstance(value, Mapping) else {"type": value}
     faults = [
-        f"{where}: {key}: not known{nearest(str(key), known)}" for key in details if key not in known
+        f"{where}: {key}: not known{nearest(str(key), known)}"
+        for key in details
+        if key not in known
     ]
     raise_faults(DeclarationError, faults)
     return details
@@ -299,14 +324,19 @@ def _files(value: Any, where: str, *, written: bool) -> dict[str, FileUse]:
                 f"{at}: the path {path!r} leaves the working folder; a step sees only what is in it"
             )
         if cwl_type.is_list and not written and "path" in details:
-            raise DeclarationError(f"{at}: a list of files lies in the working folder itself: no path")
+            raise DeclarationError(
+                f"{at}: a list of files lies in the working folder itself: no path"
+            )
+        default = details.get("default")
+        if default is not None and not isinstance(default, str):
+            raise DeclarationError(f"{at}: default: expected a path, not {default!r}")
         files[name] = FileUse(
             name,
             cwl_type,
             path,
             str(details.get("doc", "")),
             str(details.get("format", "")),
-            details.get("default"),
+            default,
         )
     return files
 
@@ -321,7 +351,7 @@ def _root_inputs(value: Any, where: str) -> dict[str, RootInput]:
             raise DeclarationError(f"{at}: an item cannot be absent; leave the ? out")
         if cwl_type.base == "Any" and not cwl_type.is_list:
             raise DeclarationError(
-                f"{at}: a single item of any type cannot be told from its text; give Any[], or the type"
+                f"{at}: one item of any type cannot be told from its text; give Any[] or the type"
             )
         inputs[port] = RootInput(port, cwl_type, str(details.get("doc", "")))
     return inputs

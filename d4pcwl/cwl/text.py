@@ -1,5 +1,5 @@
-"""CWL documents as YAML text: a fixed order of keys and one style, so that equal documents are equal
-bytes. The order is that of cwl-format."""
+"""CWL documents as YAML text: a fixed order of keys and one style, so that equal documents are
+equal bytes. The order is that of cwl-format."""
 
 from __future__ import annotations
 
@@ -27,12 +27,43 @@ _PROCESS_KEYS = (
     "hints",
     "id",
 )
-_KEYS = (
-    "id label name doc class type format default secondaryFiles inputBinding prefix position valueFrom "
-    "separate itemSeparator shellQuote outputBinding glob outputEval loadContents loadListing "
-    "dockerPull entryname writable in scatter scatterMethod run when out requirements hints source "
-    "outputSource linkMerge"
-).split()
+_KEYS = [
+    "id",
+    "label",
+    "name",
+    "doc",
+    "class",
+    "type",
+    "format",
+    "default",
+    "secondaryFiles",
+    "inputBinding",
+    "prefix",
+    "position",
+    "valueFrom",
+    "separate",
+    "itemSeparator",
+    "shellQuote",
+    "outputBinding",
+    "glob",
+    "outputEval",
+    "loadContents",
+    "loadListing",
+    "dockerPull",
+    "entryname",
+    "writable",
+    "in",
+    "scatter",
+    "scatterMethod",
+    "run",
+    "when",
+    "out",
+    "requirements",
+    "hints",
+    "source",
+    "outputSource",
+    "linkMerge",
+]
 _PROCESSES = ("CommandLineTool", "Workflow")
 _SECTIONS = ("inputs", "outputs", "steps", "requirements", "hints", "baseCommand")
 
@@ -60,7 +91,9 @@ def yaml_text(value: Any) -> str:
 def _ordered(value: Any) -> Any:
     """``value`` with the keys of every mapping in order, but for values that are data."""
     if isinstance(value, Mapping):
-        return {key: entry if key == "default" else _ordered(entry) for key, entry in _sorted(value)}
+        return {
+            key: entry if key == "default" else _ordered(entry) for key, entry in _sorted(value)
+        }
     if isinstance(value, (list, tuple)):
         return [_ordered(entry) for entry in value]
     return value
@@ -88,7 +121,9 @@ def _styled(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_styled(entry) for entry in value]
     if isinstance(value, str):
-        if "\n" in value and not re.search(r"[ \t]\n|[ \t]$|^[ \n]|[^\n\t\x20-\ud7ff\ue000-\ufffd]", value):
+        if "\n" in value and not re.search(
+            r"[ \t]\n|[ \t]$|^[ \n]|[^\n\t\x20-\ud7ff\ue000-\ufffd]", value
+        ):
             return LiteralScalarString(value)
         if _AMBIGUOUS.fullmatch(value):
             return DoubleQuotedScalarString(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -113,9 +113,10 @@ def make_tool(
     title, text = _documentation(facts, pes, declared, doc, staged)
     tool = Tool(name, title, text)
     _add_script(tool, facts)
-    in_place = declared.reads.keys() & declared.writes.keys()
+    written = [*(use.path for use in declared.writes.values())]
+    written += [found.path for found in facts.reading.writes]
     for use in declared.reads.values():
-        _add_read(tool, facts, use, writable=use.name in in_place)
+        _add_read(tool, facts, use, writable=any(_within(path, use.path) for path in written))
     _add_found_data(tool, facts)
     _add_command(tool, facts, pes)
     _add_root_inputs(tool, facts, pes)
@@ -226,16 +227,17 @@ def _add_read(tool: Tool, facts: Facts, use: FileUse, *, writable: bool) -> None
         tool.listing.append(_staged(use.path, parameter, writable=writable))
 
 
-def covered(path: str, declared: Declaration) -> bool:
-    """Whether a declaration speaks of the file ``path``, or of a folder around it."""
+def covered(path: str, uses: Iterable[FileUse]) -> bool:
+    """Whether one of ``uses`` speaks of the file ``path``, or of a folder around it."""
+    names = [name for use in uses for name in (use.path, use.default) if name]
+    return any(_within(path, name) for name in names)
+
+
+def _within(path: str, pattern: str) -> bool:
+    """Whether ``path``, or a folder around it, is what a path or glob pattern names."""
     place = PurePosixPath(path)
     around = [str(place), *map(str, place.parents)]
-    return any(
-        fnmatchcase(each, str(PurePosixPath(name)))
-        for use in (*declared.reads.values(), *declared.writes.values())
-        for name in (use.path, use.default or use.path)
-        for each in around
-    )
+    return any(fnmatchcase(each, str(PurePosixPath(pattern))) for each in around)
 
 
 def _add_found_data(tool: Tool, facts: Facts) -> None:
@@ -243,7 +245,7 @@ def _add_found_data(tool: Tool, facts: Facts) -> None:
     every = facts.declarations.of(facts.graph.pes)
     found: list[LocalFile] = [*facts.reading.data_files, *facts.reading.data_dirs]
     for file in found:
-        if covered(file.path, every):
+        if covered(file.path, [*every.reads.values(), *every.writes.values()]):
             continue
         default = _file_default(facts, file.absolute)
         parameter = _free(tool, PurePosixPath(file.path).name)
@@ -280,7 +282,9 @@ def _add_root_inputs(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
         elif pe.inputconnections:
             parameter = _free(tool, name)
             label = f"Items of {name}: a list of objects from input name to item"
-            tool.add(Parameter(parameter, "Any", label, sample=[dict.fromkeys(pe.inputconnections)]))
+            tool.add(
+                Parameter(parameter, "Any", label, sample=[dict.fromkeys(pe.inputconnections)])
+            )
             value = f"$(inputs.{parameter})"
         else:
             _add_iterations(tool, None)
@@ -384,14 +388,18 @@ def _add_stream_out(tool: Tool, port: str) -> None:
 
 
 def _add_environment(tool: Tool, facts: Facts, declared: Declaration) -> None:
+    # Which PE reads a variable is not found by reading: what one declares holds in all stages.
+    every = facts.declarations.of(facts.graph.pes).env
     found = {variable.name: variable for variable in facts.reading.environment}
     unset = []
     for name in sorted({*found, *declared.env}):
-        variable, reads = declared.env.get(name), found.get(name)
+        variable, reads = every.get(name), found.get(name)
         if variable is None and reads is not None and reads.standard:
             continue  # engines give it to every tool
         default = variable.default if variable else (reads.default if reads else None)
-        required = default is None and (variable is not None or (reads is not None and reads.required))
+        required = default is None and (
+            variable is not None or (reads is not None and reads.required)
+        )
         parameter = _free(tool, name)
         doc = variable.doc if variable else ""
         label = f"The environment variable {name}"
@@ -453,7 +461,7 @@ def _add_writes(tool: Tool, facts: Facts, pes: tuple[Any, ...], declared: Declar
         )
     every = facts.declarations.of(facts.graph.pes)
     for found in facts.reading.writes:
-        if covered(found.path, every) or not _may_write(facts, pes, found):
+        if covered(found.path, every.writes.values()) or not _may_write(facts, pes, found):
             continue
         name = _free(tool, PurePosixPath(found.path).name)
         doc = f"{found.path}, which {found.file} writes in line {found.line}"
@@ -461,7 +469,9 @@ def _add_writes(tool: Tool, facts: Facts, pes: tuple[Any, ...], declared: Declar
         tool.outputs.append(Output(name, "File?", found.path, doc=doc, key=key))
     if facts.reading.writes_more and not every.writes:
         doc = "The working folder, with files whose names are only known when the script runs"
-        tool.outputs.append(Output(_free(tool, "written"), "Directory", ".", doc=doc, key="written"))
+        tool.outputs.append(
+            Output(_free(tool, "written"), "Directory", ".", doc=doc, key="written")
+        )
         tool.env["PYTHONDONTWRITEBYTECODE"] = "1"
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAPPINGS = {
     "simple": "one process, each item worked through before the next",
     "multi": "several processes on this machine",
+    "dyn_multi": "the same, taking work from a common queue",
+    "dyn_auto_multi": "the same, with as many workers as there is work for",
 }
 """The mappings by name, each in a module of that name, with what it is."""
 
@@ -45,6 +47,7 @@ class Job:
     :param stages: stages that share a process each, where the user wants that
     :param own_pes: whether the graph's PEs may be run themselves, rather than copies
     :param say: takes progress messages
+    :param options: what the mapping's own options were set to, on the command line
     :param check: called now and then; raises where the run is to end because nobody wants it
     """
 
@@ -56,6 +59,7 @@ class Job:
     stages: Cut | None = None
     own_pes: bool = True
     say: Callable[[str], None] = field(default=_silent)
+    options: Any = None
     check: Callable[[], None] = field(default=_go_on)
 
     def plan(self, processes: int | None = None) -> Plan:

@@ -65,6 +65,8 @@ class Plan:
     :param results: the outputs, as PE id and name, whose items are results
     :param upstream: for every instance the indices of those that send to it, itself left out
     :param cycles: ids of PEs that stand in a cycle, cycle by cycle
+    :param pool: in plans of dynamic mappings, the number of the process that stands for the pool of
+        workers; its instances run wherever there is time
     """
 
     instances: tuple[Instance, ...]
@@ -73,6 +75,7 @@ class Plan:
     results: tuple[tuple[str, str], ...]
     upstream: tuple[frozenset[int], ...] = field(repr=False, default=())
     cycles: tuple[tuple[str, ...], ...] = ()
+    pool: int | None = None
 
     def of(self, pe: str) -> tuple[Instance, ...]:
         """The instances of a PE."""
@@ -82,7 +85,8 @@ class Plan:
         lines = []
         for number, indices in enumerate(self.processes):
             names = (f"{self.instances[i].pe}[{self.instances[i].number}]" for i in indices)
-            lines.append(f"process {number}: {', '.join(names)}")
+            title = "pool" if number == self.pool else f"process {number}"
+            lines.append(f"{title}: {', '.join(names)}")
         for (pe, output), routes in self.routes.items():
             for route in routes:
                 target = self.instances[route.targets[0]].pe
@@ -103,6 +107,7 @@ def make_plan(
     *,
     results: Iterable[tuple[Any, str]] | None = None,
     stages: Cut | None = None,
+    pooled: bool = False,
 ) -> Plan:
     """Plan the run of ``graph`` by that many processes.
 
@@ -110,10 +115,18 @@ def make_plan(
     :param results: the outputs, as PE and name, whose items are results: the unconnected ones
         where it is not said
     :param stages: every stage is one process, in place of a placement by the number
+    :param pooled: PEs that may run anywhere are put into a pool; the others, which hold state, are
+        pinned to processes of which there are at most half as many
     """
     components = graph.cycles
     counts = _count_instances(graph, processes if stages is None else 0)
-    if stages is None:
+    pool = {id(pe) for pe in graph.pes if pooled and _may_run_anywhere(graph, pe)}
+    if pool:
+        counts.update(dict.fromkeys(pool, 1))
+        pinned = {key: count for key, count in counts.items() if key not in pool}
+        process_of = _place(graph, pinned, max(1, processes // 2))
+        process_of.update({key: [processes] for key in pool})
+    elif stages is None:
         process_of = _place(graph, counts, processes)
     else:
         process_of = {
@@ -156,6 +169,7 @@ def make_plan(
         tuple((pe.id, output) for pe, output in ports),
         tuple(map(frozenset, upstream)),
         tuple(tuple(pe.id for pe in c) for c in components if _is_cycle(graph, c)),
+        pool=len(used) - 1 if pool else None,
     )
 
 
@@ -194,11 +208,22 @@ def _replicable(graph: FlatGraph, pe: Any) -> bool:
     return all(isinstance(g, GroupBy) for g in groupings) or keeps_state(pe) is None
 
 
+def _may_run_anywhere(graph: FlatGraph, pe: Any) -> bool:
+    """Whether any worker's copy of ``pe`` can take any of its items."""
+    groupings = [graph.grouping(edge) for edge in graph.into(pe)]
+    in_cycle = any(pe in component for component in graph.cycles if _is_cycle(graph, component))
+    if not groupings or in_cycle or getattr(pe, "single", False):
+        return False
+    return ALL not in groupings and GLOBAL not in groupings and keeps_state(pe) is None
+
+
 def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int, list[int]]:
     """The process of every instance: runs of neighbours, of about equal length."""
     # A cycle is one unit, and so is every instance of a PE that is in none.
     units: list[list[int]] = []
     for component in graph.cycles:
+        if id(component[0]) not in counts:
+            continue
         if _is_cycle(graph, component):
             units.append([id(pe) for pe in component for _ in range(counts[id(pe)])])
         else:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from d4pcwl.errors import GraphError, UsageError, nearest, raise_faults
+from d4pcwl.errors import GraphError, StreamFileError, UsageError, nearest, raise_faults
 from d4pcwl.runtime.results import Sink, SinkByPort, StreamFileSink
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import Edge
@@ -26,6 +26,22 @@ class StreamFileReader(GenericPE):
         self.allow_pickle = allow_pickle
         self._add_output("output")
 
+    def check(self) -> None:
+        """Look at the head of the file: a wrong file is told of before anything runs.
+
+        :raises StreamFileError: it is no stream file, or has the items of another output
+        """
+        from d4pcwl.runtime.stream_file import StreamReader
+
+        if self.path.is_fifo():
+            return  # what is read from it is gone
+        with StreamReader(self.path, allow_pickle=self.allow_pickle) as reader:
+            held = [".".join(port) for port in reader.ports]
+        if held != [self.id]:
+            raise StreamFileError(
+                f"--from {self.id}: {self.path} holds the items of {', '.join(held) or 'nothing'}"
+            )
+
     def process(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
         from d4pcwl.runtime.stream_file import StreamReader
 
@@ -42,7 +58,11 @@ def chosen_pes(graph: FlatGraph, ids: Sequence[str]) -> list[Any]:
     by_id = {pe.id: pe for pe in graph.pes}
     raise_faults(
         GraphError,
-        [f"--stage: the graph has no PE '{name}'{nearest(name, by_id)}" for name in ids if name not in by_id],
+        [
+            f"--stage: the graph has no PE '{name}'{nearest(name, by_id)}"
+            for name in ids
+            if name not in by_id
+        ],
     )
     return [by_id[name] for name in ids]
 
@@ -55,8 +75,8 @@ def check_digest(graph: FlatGraph, pes: Sequence[Any], expected: str) -> None:
     if graph.digest(pes) != expected:
         names = ", ".join(pe.id for pe in pes)
         raise GraphError(
-            f"the script has changed since this CWL was made: the PEs {names}, their ports or their "
-            "edges are not what they were; compile it again with d4p2cwl"
+            f"the script has changed since this CWL was made: the PEs {names}, their ports or "
+            "their edges are not what they were; compile it again with d4p2cwl"
         )
 
 
@@ -69,6 +89,7 @@ def stage_graph(
     :param pes: the PEs of the stage
     :param sources: the stream file of each such output
     :raises UsageError: an output has no file, or a file is given for what is no such output
+    :raises StreamFileError: a file cannot be opened, or holds the items of another output
     """
     inside = {id(pe) for pe in pes}
     readers: dict[str, StreamFileReader] = {}
@@ -87,6 +108,8 @@ def stage_graph(
                 readers[port] = StreamFileReader(port, sources[port], allow_pickle)
             edges.append(Edge(readers[port], "output", edge.target, edge.input))
     _check_ports("--from", sources, taken)
+    for reader in readers.values():
+        reader.check()
     ordered = [pe for pe in graph.pes if id(pe) in inside]
     return FlatGraph((*readers.values(), *ordered), tuple(edges), graph.composites)
 

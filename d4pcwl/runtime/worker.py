@@ -43,6 +43,7 @@ class Worker:
     :param process: the number of this process in the plan
     :param inputs: what the roots are given; those of other processes are passed over
     :param own: whether the PEs of ``graph`` may be run themselves, rather than copies of them
+    :param direct: whether edges inside the process are direct calls; else the link has them too
     """
 
     def __init__(
@@ -54,8 +55,9 @@ class Worker:
         link: Link,
         *,
         own: bool = True,
+        direct: bool = True,
     ) -> None:
-        self.plan, self.link = plan, link
+        self.plan, self.link, self._direct = plan, link, direct
         pes = {pe.id: pe for pe in graph.pes}
         self._cyclic = {pe for cycle in plan.cycles for pe in cycle}
         self.running: dict[int, RunningPE] = {}
@@ -111,7 +113,7 @@ class Worker:
         return _in_turn([*targets[first:], *targets[:first]])
 
     def _outlet(self, index: int, output: str, target: int, input: str) -> Receive:
-        if target not in self.running:
+        if target not in self.running or not self._direct:
             source = (self.plan.instances[index].pe, output)
             return self.link.outlet(source, target, input)
         refuse = partial(self.running[index].refuse_item, output)

@@ -76,9 +76,10 @@ def _import(name: str) -> tuple[ModuleType, Path]:
         if isinstance(error, ModuleNotFoundError) and error.name in _parents(name):
             raise ScriptError(f"no such script or module: {name}{_nearby(path)}") from None
         raise _script_failed(error, name) from error
-    if not module.__file__:
+    file = getattr(module, "__file__", None)
+    if not file:
         raise ScriptError(f"module {name} has no file")
-    return module, Path(os.path.relpath(module.__file__))
+    return module, Path(os.path.relpath(file))
 
 
 def _parents(name: str) -> list[str]:

@@ -209,7 +209,9 @@ def _stop(workers: list[BaseProcess]) -> None:
             deadline = 0.1
             worker.kill()
             worker.join()
-        worker.close()
+        # A thread that starts processes of its own may be reaping ours at this very moment.
+        with contextlib.suppress(ValueError):
+            worker.close()
 
 
 # --- in the worker process ------------------------------------------------------------------------

@@ -1,0 +1,103 @@
+#!/usr/bin/env cwl-runner
+cwlVersion: v1.2
+class: Workflow
+label: Two stages of one dispel4py graph, joined by a stream file
+doc: |
+  A starting point: copy it and change what is marked CHANGE. As it stands the first step runs the PEs
+  read and split of examples/word_count/word_count.py, and the second the PE count. What split writes
+  rests in a stream file between them, and the engine carries that from one machine to the other.
+  `d4p2cwl SCRIPT --cut PE.port` writes such a document by itself.
+
+$namespaces:
+  d4p: https://w3id.org/d4pcwl#
+
+inputs:
+  script:
+    type: File
+    label: The dispel4py script; both steps run it
+  text:
+    type: File
+    label: The text whose words are counted
+
+outputs:
+  results:
+    type: File
+    format: d4p:json-lines
+    outputSource: count/results
+
+steps:
+  split:
+    in:
+      script: script
+      text: text
+    out: [words]
+    run:
+      class: CommandLineTool
+      requirements:
+        InitialWorkDirRequirement:
+          listing:
+            - entryname: word_count.py
+              entry: $(inputs.script)
+      inputs:
+        script: File
+        text: File
+      baseCommand: [dispel4py, simple]
+      arguments:
+        - word_count.py
+        # CHANGE: the ids of the PEs of this stage; `dispel4py simple SCRIPT -v` shows them.
+        - prefix: --stage
+          valueFrom: read0,split1
+        - prefix: -d
+          valueFrom: '{"read": [{"input": "$(inputs.text.path)"}]}'
+        # CHANGE: one --to for each output whose items another stage takes.
+        - prefix: --to
+          valueFrom: split1.output=words.d4ps
+      outputs:
+        words:
+          type: File
+          format: d4p:stream-file
+          # It is written and read from front to back, so an engine may pass it through a pipe.
+          streamable: true
+          outputBinding:
+            glob: words.d4ps
+
+  count:
+    in:
+      script: script
+      words: split/words
+    out: [results]
+    run:
+      class: CommandLineTool
+      requirements:
+        InitialWorkDirRequirement:
+          listing:
+            - entryname: word_count.py
+              entry: $(inputs.script)
+        # CHANGE: each step may have its own mapping, cores, and image.
+        ResourceRequirement:
+          coresMin: 2
+      inputs:
+        script: File
+        words:
+          type: File
+          format: d4p:stream-file
+          streamable: true
+      baseCommand: [dispel4py, multi]
+      arguments:
+        - word_count.py
+        - prefix: -n
+          valueFrom: $(runtime.cores)
+        - prefix: --stage
+          valueFrom: count2
+        # CHANGE: one --from for each output of another stage whose items this one takes. It is named
+        # by where the items come from, not by where they go.
+        - prefix: --from
+          valueFrom: split1.output=$(inputs.words.path)
+        - prefix: --results
+          valueFrom: results.jsonl
+      outputs:
+        results:
+          type: File
+          format: d4p:json-lines
+          outputBinding:
+            glob: results.jsonl

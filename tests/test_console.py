@@ -1,0 +1,198 @@
+"""Standard output: whole lines, whoever prints them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from mapping_kit import FaultyPE, Identity, Mapping, Source, chain
+
+from d4pcwl import IterativePE
+from d4pcwl.errors import D4pcwlError
+from d4pcwl.runtime.console import LineLock, LineWriter
+
+
+@pytest.fixture
+def lock() -> Iterator[LineLock]:
+    lock = LineLock()
+    yield lock
+    lock.close()
+
+
+@pytest.fixture
+def out(lock: LineLock) -> Iterator[tuple[LineWriter, Callable[[], str]]]:
+    """A writer, and what has come out of it since one last looked."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+
+    def look() -> str:
+        try:
+            return os.read(read, 1 << 16).decode(errors="surrogateescape")
+        except BlockingIOError:
+            return ""
+
+    yield LineWriter(write, lock), look
+    os.close(read)
+    os.close(write)
+
+
+Out = tuple[LineWriter, Callable[[], str]]
+
+
+def test_flush_hands_on_whole_lines(out: Out) -> None:
+    writer, look = out
+    print("one", file=writer)
+    writer.write("two\nthr")
+    assert look() == ""
+    writer.flush()
+    assert look() == "one\ntwo\n"
+    writer.write("ee\n")
+    writer.flush()
+    assert look() == "three\n"
+
+
+def test_finish_ends_the_last_line(out: Out) -> None:
+    writer, look = out
+    writer.write("a\nb")
+    writer.finish()
+    assert look() == "a\nb\n"
+    writer.finish()
+    assert look() == ""
+    writer.write("c\n")
+    writer.finish()
+    assert look() == "c\n"
+
+
+def test_much_text_goes_out_by_itself(out: Out) -> None:
+    writer, look = out
+    for _ in range(200):
+        print("x" * 99, file=writer)
+    sent = look()
+    assert len(sent) >= 8192
+    assert sent.endswith("\n")
+
+
+def test_what_is_not_utf8_and_what_is_empty(out: Out) -> None:
+    writer, look = out
+    writer.write("")
+    writer.flush()
+    assert look() == ""
+    print(os.fsdecode(b"\xff") + "é", file=writer, flush=True)
+    assert os.fsencode(look()) == b"\xff\xc3\xa9\n"
+
+
+def test_is_a_stream(out: Out) -> None:
+    writer, look = out
+    assert (writer.writable(), writer.isatty(), writer.encoding) == (True, False, "utf-8")
+    subprocess.run([sys.executable, "-c", "print('child')"], stdout=writer, check=True)
+    assert look() == "child\n"
+
+
+def test_threads(out: Out) -> None:
+    writer, look = out
+
+    def fill(letter: str) -> None:
+        for _ in range(50):
+            writer.write(letter * 20 + "\n")
+
+    threads = [threading.Thread(target=fill, args=(letter,)) for letter in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.finish()
+    assert Counter(look().splitlines()) == {letter * 20: 50 for letter in "abc"}
+
+
+def test_lock_holds_off_other_processes(lock: LineLock) -> None:
+    """A child that wants the lock gets it when the parent lets go, and not before."""
+    read, write = os.pipe()
+    with lock:
+        pid = os.fork()
+        if pid == 0:
+            with lock:
+                os.write(write, b"child")
+            os._exit(0)
+        os.write(write, b"parent ")
+    os.waitpid(pid, 0)
+    assert os.read(read, 100) == b"parent child"
+    os.close(read)
+    os.close(write)
+
+
+def test_lock_of_a_dead_holder_is_free(lock: LineLock) -> None:
+    pid = os.fork()
+    if pid == 0:
+        lock.__enter__()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    with lock:
+        pass
+
+
+# --- in runs --------------------------------------------------------------------------------------
+
+
+class Prints(IterativePE):
+    def _preprocess(self) -> None:
+        print("pre")
+
+    def _process(self, data: Any) -> Any:
+        print(data * 100, end="")
+        print(data * 100)
+        self.log(data)
+        return data
+
+    def _postprocess(self) -> None:
+        sys.stdout.write("no newline")
+        sys.stdout.flush()
+
+
+@pytest.mark.processes(1, 4)
+def test_lines_of_pes_are_whole(mapping: Mapping, capfd: pytest.CaptureFixture[str]) -> None:
+    prints = Prints()
+    prints.numprocesses = 3 if mapping.processes > 1 else 1
+    mapping.run(chain(Source("abcdefghi" * 100), prints, Identity()))
+    lines = capfd.readouterr().out.splitlines()
+    texts = Counter(line for line in lines if re.fullmatch(r"(\w)\1{199}", line))
+    assert texts == {letter * 200: 100 for letter in "abcdefghi"}
+    logs = [line for line in lines if re.fullmatch(r"Prints1 \(rank \d\): \w", line)]
+    assert len(logs) == 900
+    assert lines.count("pre") == lines.count("no newline") == prints.numprocesses
+    assert len(lines) == 1800 + 2 * prints.numprocesses
+
+
+def test_lines_before_a_failure_are_kept(
+    mapping: Mapping, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(D4pcwlError):
+        mapping.run(chain(Source("ab"), Prints(), FaultyPE("raise", 1)))
+    out = capfd.readouterr().out
+    assert "a" * 200 + "\n" in out
+
+
+def test_a_line_is_seen_while_its_pe_goes_on(mapping: Mapping) -> None:
+    """What a PE prints and flushes is not held back until the end of the run."""
+    script = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from mapping_kit import *
+class Waits(IterativePE):
+    def _process(self, data):
+        print("here", flush=True)
+        sys.stdin.readline()
+d4pcwl.run(chain(Source([1]), Waits()), mapping={mapping.name!r}, processes={mapping.processes})
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.kill()

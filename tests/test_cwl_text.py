@@ -1,0 +1,149 @@
+"""CWL as text: cwl-format's order of keys, and strings that come back as they were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cwl_kit as kit
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from d4pcwl import to_cwl
+from d4pcwl.cwl.handover import leave_out_unset, with_escapes
+from d4pcwl.cwl.text import document_text, yaml_text
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029"))
+
+
+@pytest.fixture(autouse=True)
+def _own_modules() -> Iterator[None]:
+    with kit.own_modules():
+        yield
+
+
+def read(text: str, version: tuple[int, int] = (1, 2)) -> Any:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = version  # type: ignore[assignment]
+    return yaml.load(text)
+
+
+@pytest.mark.parametrize("cut", ["whole", "composite", "abstract"])
+def test_the_order_of_keys_is_a_fixed_point_of_cwl_format(cut: str, tmp_path: Path) -> None:
+    formatter = pytest.importorskip("cwlformat.formatter")
+    script = kit.write_script(
+        tmp_path,
+        kit.COMPOSITES
+        + "\nimport os\nos.getenv('MODE')\n"
+        + """
+cwl = {
+    "image": "x:1", "software": {"a": "1"}, "time_limit": 3, "network": True, "doc": "Two\\nlines",
+    "reads": {"a": {"type": "Directory", "doc": "d"}}, "writes": {"a": "Directory", "b": "File"},
+    "gpu": {"cuda": "12.0", "capability": "8.0"}, "resources": {"ram": 5},
+}
+""",
+    )
+    result = to_cwl(script, cut="whole" if cut == "abstract" else cut, abstract=cut == "abstract")
+
+    def reordered(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: reordered(value) for key, value in formatter.reorder_node(node, [])}
+        return [reordered(entry) for entry in node] if isinstance(node, list) else node
+
+    for document in (result.document, *result.files.values()):
+        ours = read(document_text(document))
+        assert ours == document
+        assert json.dumps(ours) == json.dumps(reordered(ours))
+
+
+def test_the_first_line_makes_it_executable_and_sections_stand_apart() -> None:
+    text = document_text(
+        {"inputs": [], "class": "CommandLineTool", "outputs": [], "cwlVersion": "v1.2"}
+    )
+    assert text == (
+        "#!/usr/bin/env cwl-runner\ncwlVersion: v1.2\nclass: CommandLineTool\n\ninputs: []\n\noutputs: []\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yes",
+        "No",
+        "on",
+        "OFF",
+        "y",
+        "1:30",
+        "-12:30:45.5",
+        "null",
+        "1e3",
+        "~",
+        "0x1f",
+        "true",
+        "1_000",
+        "",
+        " x ",
+        "a: b",
+        "# c",
+        "2026-01-01",
+        "- x",
+        "@x",
+        "%x",
+        "é",
+        "x\ny",
+        "x\ny\n",
+        " x\ny",
+        "x \ny",
+        "\tx\n",
+        "a\x07b",
+    ],
+)
+def test_texts_come_back_as_they_were(text: str) -> None:
+    for version in ((1, 1), (1, 2)):
+        assert read(yaml_text({"key": text, "list": [text]}), version) == {
+            "key": text,
+            "list": [text],
+        }
+
+
+@given(TEXTS)
+def test_any_text_comes_back_as_it_was(text: str) -> None:
+    assert read(yaml_text({"key": text})) == {"key": text}
+
+
+def test_paragraphs_are_kept_as_blocks() -> None:
+    assert yaml_text({"doc": "One\n\nTwo\n"}) == "doc: |\n  One\n\n  Two\n"
+
+
+def test_defaults_are_data_and_keep_their_order() -> None:
+    text = document_text(
+        {"class": "CommandLineTool", "inputs": [{"default": {"z": 1, "id": 2}, "id": "x"}]}
+    )
+    assert text.index("z: 1") < text.index("id: 2")
+    assert text.index("id: x") < text.index("default:")
+
+
+@given(st.lists(TEXTS.filter(lambda text: "\0" not in text), max_size=4))
+def test_raw_texts_in_json_are_given_their_escapes(texts: list[str]) -> None:
+    # PE names that no text can be mistaken for: the law holds where nothing is ambiguous.
+    raw = ", ".join(f'"§{n}§": [{{"input": "{text}"}}]' for n, text in enumerate(texts))
+    environ = {f"D4PCWL_TEXT_{n + 1}": text for n, text in enumerate(texts)}
+    if any("§" in text or ('"' in text and "{" in text) for text in texts):
+        return
+    given_back = json.loads(with_escapes(f"{{{raw}}}", environ))
+    assert [value[0]["input"] for value in given_back.values()] == texts
+    assert environ == {}
+
+
+def test_data_without_raw_texts_is_left_alone() -> None:
+    assert with_escapes('{"a": "b\\n"}', {"OTHER": "b"}) == '{"a": "b\\n"}'
+
+
+def test_variables_that_are_to_be_absent_are_left_out_where_empty() -> None:
+    environ = {"A": "", "B": "b", "C": "", "D4PCWL_UNSET": "A B GONE"}
+    leave_out_unset(environ)
+    assert environ == {"B": "b", "C": ""}
