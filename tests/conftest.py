@@ -13,6 +13,8 @@ from mapping_kit import Gate, Mapping, Trail
 MAPPINGS: dict[str, tuple[int, ...]] = {
     "simple": (1,),
     "multi": (1, 3),
+    "dyn_multi": (1, 3),
+    "dyn_auto_multi": (3,),
 }
 
 _HANGS_AFTER_SECONDS = 120

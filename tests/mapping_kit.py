@@ -38,6 +38,13 @@ class Mapping:
     name: str
     processes: int
 
+    @property
+    def pools(self) -> bool:
+        """Whether PEs without state run anywhere, rather than as instances of their own."""
+        return self.name not in ("simple", "multi", "mpi", "redis", "zmq_multi") and (
+            self.processes > 1
+        )
+
     def run(self, graph: Any, inputs: Any = None, iterations: int = 1) -> Results:
         return d4pcwl.run(
             graph, inputs, mapping=self.name, processes=self.processes, iterations=iterations

@@ -396,3 +396,18 @@ def test_a_module_name_compiles_as_its_file_does(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert to_cwl("as_a_module").document == to_cwl("as_a_module.py").document
+
+
+def test_steps_inputs_and_outputs_share_no_name(tmp_path: Path) -> None:
+    text = kit.ROOTS.replace('"right")', '"main")').replace(
+        ", Merge()", ', named(Merge(), "table")'
+    ) + (
+        "\nleft.cwl = {'inputs': {'input': 'string'}}\n"
+        "merge.cwl = {'writes': {'table': 'File', 'left': {'type': 'File', 'path': 'l'}}}\n"
+    )
+    main, *tools = compiled(tmp_path, text, cut="left.output,main.output").document["$graph"]
+    names = [entry["id"] for key in ("inputs", "outputs", "steps") for entry in main[key]]
+    assert len(names) == len(set(names))
+    assert [step["id"] for step in main["steps"]] == ["left_stage", "main_stage", "table"]
+    assert {"left", "main"} <= set(kit.by_id(main["inputs"]))
+    assert "main" not in kit.by_id(tools)

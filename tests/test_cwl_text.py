@@ -65,7 +65,8 @@ def test_the_first_line_makes_it_executable_and_sections_stand_apart() -> None:
         {"inputs": [], "class": "CommandLineTool", "outputs": [], "cwlVersion": "v1.2"}
     )
     assert text == (
-        "#!/usr/bin/env cwl-runner\ncwlVersion: v1.2\nclass: CommandLineTool\n\ninputs: []\n\noutputs: []\n"
+        "#!/usr/bin/env cwl-runner\ncwlVersion: v1.2\nclass: CommandLineTool\n"
+        "\ninputs: []\n\noutputs: []\n"
     )
 
 
@@ -147,3 +148,14 @@ def test_variables_that_are_to_be_absent_are_left_out_where_empty() -> None:
     environ = {"A": "", "B": "b", "C": "", "D4PCWL_UNSET": "A B GONE"}
     leave_out_unset(environ)
     assert environ == {"B": "b", "C": ""}
+
+
+@pytest.mark.parametrize("kind", ["generic-ordering", "CommandLineTool", "Workflow"])
+def test_every_key_that_cwl_format_knows_has_its_place(kind: str) -> None:
+    formatter = pytest.importorskip("cwlformat.formatter")
+    keys = sorted({*formatter.key_order_dict[kind], "run", "zzz", "a:b"} - {"class"})
+    node: dict[str, Any] = dict.fromkeys(keys, 1)
+    if kind != "generic-ordering":
+        node["class"] = kind
+    ours = read(document_text(node))
+    assert list(ours) == list(dict(formatter.reorder_node(node, [])))  # it gives some keys twice

@@ -403,8 +403,11 @@ def test_every_form_is_valid_without_a_warning(tmp_path: Path) -> None:
     kit.command(
         "d4p2cwl", "-q", script, "--abstract", "--cut", "composite", "-o", tmp_path / "abstract.cwl"
     )
+    text = kit.ROOTS + "\nleft.cwl = {'inputs': {'input': 'string'}}\n"
+    roots = kit.write_script(tmp_path / "r", text)
+    kit.command("d4p2cwl", "-q", roots, "--cut", "left.output", "-o", tmp_path / "roots.cwl")
     documents = [*tmp_path.glob("*.cwl"), *(tmp_path / "dir").glob("*.cwl")]
-    assert len(documents) == 7
+    assert len(documents) == 8
     for document in documents:
         kit.validate(document)
         assert document.stat().st_mode & 0o111

@@ -71,7 +71,7 @@ def test_types_are_read_and_said_alike(text: str, expected: CwlType) -> None:
 
 @pytest.mark.parametrize("text", ["file", "File[][]", "int?[]", "", 3, None, "File []"])
 def test_other_types_are_refused(text: Any) -> None:
-    with pytest.raises(DeclarationError, match="here: .* is no type"):
+    with pytest.raises(DeclarationError, match=r"here: .* is no type"):
         parse_type(text, "here")
 
 
@@ -334,7 +334,7 @@ def test_declarations_mean_nothing_to_a_plain_run(tmp_path: Path) -> None:
 
     text = kit.CHAIN + "\nnumbers.cwl = {'not': 'valid', 'reads': {'gone': 'File'}}\n"
     script = kit.write_script(tmp_path, text)
-    assert d4pcwl.run(d4pcwl.load(script))["double"]["output"] == [0, 2, 4, 6, 8]
+    assert d4pcwl.run(d4pcwl.load(script))["Double"]["output"] == [0, 2, 4, 6, 8]
 
 
 def test_all_faults_are_told_at_once_with_the_nearest_names(tmp_path: Path) -> None:
@@ -422,4 +422,4 @@ def test_pes_of_one_name_are_told_apart_by_id(tmp_path: Path) -> None:
         "\nfor pe in (left, right):\n    pe.cwl = {'inputs': {'input': 'int'}}\n"
     )
     document = declared(tmp_path, text=text).document
-    assert {"same0", "same1"} <= set(kit.by_id(document["inputs"]))
+    assert {"same0", "same2"} <= set(kit.by_id(document["inputs"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
 import sys
 import traceback
@@ -30,6 +31,8 @@ def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
         sys.stdout.flush()
         return code
     except D4pcwlError as error:
+        if "BrokenPipeError" in str(error) and _nobody_reads():
+            return _reader_gone()
         if debug:
             told = error.traceback if isinstance(error, PEError) else ""
             sys.stderr.write(told or traceback.format_exc())
@@ -42,9 +45,7 @@ def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
         say(f"{command}: terminated")
         return 128 + signal.SIGTERM
     except BrokenPipeError:
-        # Whoever read our output has gone; give the interpreter somewhere else to flush to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return _reader_gone()
     except Exception as error:  # noqa: BLE001 - the last resort, and it shows what it can
         if debug:
             traceback.print_exc()
@@ -53,6 +54,19 @@ def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
             "This is a fault of d4pcwl; run again with --debug and report what it shows"
         )
         return 1
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe that has lost its reader."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _reader_gone() -> int:
+    """Whoever read our output has gone: give the interpreter somewhere else to flush to."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 def say(message: str) -> None:

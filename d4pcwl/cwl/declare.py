@@ -189,7 +189,11 @@ def read_declarations(graph: FlatGraph, script: Path | None, module: Any = None)
     sidecar = sidecar_path(script) if script else None
     if sidecar is not None and sidecar.is_file():
         content = _load_sidecar(sidecar)
-        for key, value in (content.pop("pes", None) or {}).items():
+        pes_part = content.pop("pes", None) or {}
+        if not isinstance(pes_part, Mapping):
+            faults.append(f"{sidecar}: pes: expected a dictionary, not {pes_part!r}")
+            pes_part = {}
+        for key, value in pes_part.items():
             pes = graph.find(str(key))
             if not pes:
                 known = [pe.name for pe in graph.pes]

@@ -69,10 +69,8 @@ def staged_workflow(facts: Facts, cut: Cut) -> StagedWorkflow:
     files: dict[str, str] = {}
     last_writer: dict[Any, tuple[str, Output]] = {}
     by_stage: list[tuple[str, Output]] = []
-    taken: list[str] = []
-    for stage in cut.stages:
-        step_id = identifier(stage.name, taken)
-        taken.append(step_id)
+    step_ids = _step_ids(facts, cut)
+    for stage, step_id in zip(cut.stages, step_ids, strict=True):
         tool = _stage_tool(facts, cut, stage, step_id)
         stream_inputs = _stream_inputs(tool, cut, stage)
         sources: dict[str, str] = {}
@@ -82,7 +80,7 @@ def staged_workflow(facts: Facts, cut: Cut) -> StagedWorkflow:
             elif parameter.id in files and _is_read(facts, stage, parameter.id):
                 sources[parameter.id] = files[parameter.id]
             else:
-                sources[parameter.id] = _shared(parameters, parameter, step_id)
+                sources[parameter.id] = _shared(parameters, parameter, step_id, step_ids)
         for output in tool.outputs:
             place = f"{step_id}/{output.id}"
             if isinstance(output.key, tuple):
@@ -99,16 +97,34 @@ def staged_workflow(facts: Facts, cut: Cut) -> StagedWorkflow:
         whole.doc or facts.reading.doc,
         list(parameters.values()),
         steps,
-        _workflow_outputs(set(parameters), by_stage, list(last_writer.values())),
+        _workflow_outputs({*parameters, *step_ids}, by_stage, list(last_writer.values())),
     )
 
 
-def _shared(parameters: dict[str, Parameter], parameter: Parameter, step: str) -> str:
+def _step_ids(facts: Facts, cut: Cut) -> list[str]:
+    """The ids of the steps. They share one space of names with the Workflow's inputs, which keep
+    the names that they have for the whole graph."""
+    inputs = {
+        parameter.id
+        for stage in cut.stages
+        for parameter in _stage_tool(facts, cut, stage, stage.name).parameters
+    }
+    ids: list[str] = []
+    for stage in cut.stages:
+        name = identifier(stage.name)
+        name = f"{name}_stage" if name in inputs or name == "main" else name
+        ids.append(identifier(name, {*inputs, *ids}))
+    return ids
+
+
+def _shared(
+    parameters: dict[str, Parameter], parameter: Parameter, step: str, taken: list[str]
+) -> str:
     """The Workflow's parameter for one of a tool: tools that mean the same by a name share it."""
     known = parameters.setdefault(parameter.id, parameter)
     if known == parameter:
         return parameter.id
-    name = identifier(f"{step}_{parameter.id}", parameters)
+    name = identifier(f"{step}_{parameter.id}", [*parameters, *taken])
     parameters[name] = replace(parameter, id=name)
     return name
 

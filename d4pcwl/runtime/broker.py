@@ -74,20 +74,20 @@ class _Lane:
     """A queue in the parent."""
 
     batches: deque[tuple[int, bytes, int]] = field(default_factory=deque)
-    bytes: int = 0
+    size: int = 0
     seconds_per_item: float = 0.0
 
     @property
     def full(self) -> bool:
-        return len(self.batches) >= QUEUE_BATCHES or self.bytes >= QUEUE_BYTES
+        return len(self.batches) >= QUEUE_BATCHES or self.size >= QUEUE_BYTES
 
     def put(self, items: int, data: bytes, attempts: int = 0, *, first: bool = False) -> None:
-        self.bytes += len(data)
+        self.size += len(data)
         (self.batches.appendleft if first else self.batches.append)((items, data, attempts))
 
     def take(self) -> tuple[int, bytes, int]:
         batch = self.batches.popleft()
-        self.bytes -= len(batch[1])
+        self.size -= len(batch[1])
         return batch
 
 
@@ -252,8 +252,8 @@ class Broker:
         self._settle()
         self._share_out()
         if len(self.ended) < len(self.plan.instances):
-            may_shrink = len(self.seats) > self.scale.least
-            self._take_messages(IDLE_SECONDS * 1000 if may_shrink else None)
+            self._take_messages(IDLE_SECONDS * 1000)
+            self.job.check()
 
     def _take_messages(self, timeout: float | None) -> None:
         for fd, _ in self.poll.poll(timeout):
@@ -278,7 +278,9 @@ class Broker:
             self.may_end.add(queue[0])
             lane = self.lanes[queue]
             each = seconds / max(1, items)
-            lane.seconds_per_item = (lane.seconds_per_item + each) / 2 if lane.seconds_per_item else each
+            lane.seconds_per_item = (
+                (lane.seconds_per_item + each) / 2 if lane.seconds_per_item else each
+            )
             self._deliver(parcel)
         elif kind == "stream":
             seat.owed += 1
@@ -556,6 +558,7 @@ def _work(
     out = LineWriter(1, lock)
     sys.stdout = out
     exchange = _ByParent(read_fd, write_fd)
+    worker = None
     try:
         worker = DynamicWorker(job.graph, plan, pinned, job.inputs, exchange, out.flush)
         _watch_time(worker, exchange, out, os.getppid())
@@ -567,6 +570,8 @@ def _work(
     except BaseException as error:  # noqa: BLE001 - the parent is told, whatever it is
         with contextlib.suppress(OSError):
             out.finish()
+        if worker is not None:
+            exchange.report("stream", Parcel(results=worker.results_so_far()))
         exchange.report("failed", _explained(error))
     finally:
         sys.stderr.flush()
@@ -585,6 +590,7 @@ def _watch_time(worker: DynamicWorker, exchange: _ByParent, out: LineWriter, par
             try:
                 worker.flush()
             except Halt as halt:
+                exchange.report("stream", Parcel(results=worker.results_so_far()))
                 exchange.report("failed", halt.error)
                 out.finish()
                 os._exit(0)
@@ -611,6 +617,8 @@ def run_by_broker(job: Job, scale: Callable[[int], Scale]) -> None:
     from d4pcwl.runtime.plan import make_plan, usable_cores
 
     processes = job.processes or usable_cores()
-    plan = make_plan(job.graph, processes, results=job.results, pooled=True)
+    plan = make_plan(
+        job.graph, processes, results=job.results, pooled=processes > 1, given=job.inputs
+    )
     job.say(str(plan))
     Broker(job, plan, scale(processes)).run()

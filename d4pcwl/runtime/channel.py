@@ -1,9 +1,10 @@
-"""Channels: one pipe from one process to another, in batches.
+"""Channels: items from one process to another, in batches.
 
 Items are gathered and sent when a batch is full (by number or by bytes), when the sender has
 nothing else to do, and by a :class:`Flusher` a few milliseconds after they were written: so that a
-fast stream moves in large batches and a slow one without delay. A pipe that is full makes its
-sender wait; no queue grows.
+fast stream moves in large batches and a slow one without delay. How a frame travels is the
+:class:`Sender`'s affair, which a mapping provides; one that has no room makes the channel wait, and
+so no queue grows.
 
 A frame is ``("items", [(slot, items), …])``, a slot being an input of an instance, or it is a
 message of the mapping's own, a tuple that begins with its kind.
@@ -12,12 +13,11 @@ message of the mapping's own, a tuple that begins with its kind.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import NoneType
-from typing import Any
+from typing import Any, Protocol
 
 from d4pcwl.errors import ItemError, PEError
 from d4pcwl.runtime import wire
@@ -28,33 +28,27 @@ BATCH = 1000
 """Items in a full batch."""
 
 BATCH_BYTES = 1 << 18
-"""Bytes, estimated, in a full batch; an array as large as that is sent at once."""
+"""Bytes, estimated, in a full batch."""
+
+LARGE = wire.LARGE
+"""Bytes, estimated, of an item that is sent at once."""
 
 PROMPT_SECONDS = 0.005
 """How long an item waits for company while its sender is busy."""
 
-_PIPE_BYTES = 1 << 18
 _SMALL = frozenset({bool, float, int, NoneType})
 
 
-class Pipe:
-    """A pipe's two ends, until each process has closed the one that it does not use."""
+class Sender(Protocol):
+    """What a mapping's transport gives a channel: the way to another process."""
 
-    def __init__(self) -> None:
-        self.read_fd, self.write_fd = os.pipe()
-        with contextlib.suppress(ImportError, AttributeError, OSError):
-            import fcntl
+    def send(self, data: bytes, buffers: Sequence[memoryview]) -> None:
+        """Send a pickle and its buffers, waiting where there is no room.
 
-            fcntl.fcntl(self.write_fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        On return the buffers are the caller's again.
 
-    def close(self, *, keep_read: bool = False, keep_write: bool = False) -> None:
-        """Close the ends that are not kept."""
-        if self.read_fd >= 0 and not keep_read:
-            os.close(self.read_fd)
-            self.read_fd = -1
-        if self.write_fd >= 0 and not keep_write:
-            os.close(self.write_fd)
-            self.write_fd = -1
+        :raises OSError: the receiver is gone
+        """
 
 
 class Disconnected(BaseException):
@@ -62,14 +56,14 @@ class Disconnected(BaseException):
 
 
 class Channel:
-    """The sending end of a pipe. Its items are values: later changes are not seen by the receiver.
+    """The sending end. Its items are values: later changes are not seen by the receiver.
 
-    :param fd: the pipe's write end
+    :param sender: how frames travel
     :param names: for each slot, the output that its items come from, for messages
     """
 
-    def __init__(self, fd: int, names: Sequence[str]) -> None:
-        self._fd = fd
+    def __init__(self, sender: Sender, names: Sequence[str]) -> None:
+        self._sender = sender
         self._names = names
         self._bytes = 0
         self._waiting: deque[tuple[int, Any]] = deque()
@@ -93,15 +87,15 @@ class Channel:
     def _take_large(self, slot: int, item: Any) -> None:
         size = weight(item)
         self._bytes += size
-        if size < BATCH_BYTES and type(item) not in IMMUTABLE:
+        if size < LARGE and type(item) not in IMMUTABLE:
             try:
                 item = snapshot(item)
             except Exception as error:
                 self._refused = ItemError(self._refusal(slot, item, error))
                 raise Halt(PEError(str(self._refused))) from error
         self._waiting.append((slot, item))
-        # An item that fills a batch is encoded before take returns: it needs no copy of its own.
-        if size >= BATCH_BYTES or self._bytes >= BATCH_BYTES or len(self._waiting) >= BATCH:
+        # A large item is encoded before take returns: it needs no copy of its own.
+        if size >= LARGE or self._bytes >= BATCH_BYTES or len(self._waiting) >= BATCH:
             self._flush_for_pe()
 
     def _flush_for_pe(self) -> None:
@@ -124,15 +118,15 @@ class Channel:
                 self._bytes = 0
                 batch = self._next_batch()
                 try:
-                    parts = wire.encode(("items", batch))
+                    data, buffers = wire.pickled(("items", batch))
                 except ItemError as error:
                     self._refused = self._explained(batch, error)
                     raise self._refused from error
-                self._write(parts)
+                self._write(data, buffers)
 
-    def _write(self, parts: list[bytes | memoryview]) -> None:
+    def _write(self, data: bytes, buffers: Sequence[memoryview]) -> None:
         try:
-            wire.write_frame(self._fd, parts)
+            self._sender.send(data, buffers)
         except OSError as error:
             raise Disconnected(str(error)) from error
 
@@ -141,7 +135,7 @@ class Channel:
         for slot, items in batch:
             for item in items:
                 try:
-                    wire.encode(item)
+                    wire.pickled(item)
                 except ItemError as blame:
                     return ItemError(self._refusal(slot, item, blame))
         return error
@@ -156,7 +150,7 @@ class Channel:
         """Send a message, after all items written before it."""
         with self._sending:
             self.flush()
-            self._write(wire.encode(message))
+            self._write(*wire.pickled(message))
 
     def send_last(self, *message: Any) -> None:
         """Send a message although items before it were refused; they are dropped."""
@@ -165,7 +159,7 @@ class Channel:
                 self.flush()
             self._waiting.clear()
             self._refused = None
-            self._write(wire.encode(message))
+            self._write(*wire.pickled(message))
 
     def _next_batch(self) -> list[tuple[int, list[Any]]]:
         """Up to a batch of waiting items, in order, in runs of one slot."""

@@ -12,6 +12,7 @@ How queues and commits travel is the :class:`Exchange`'s affair: by way of the p
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import threading
 import time
@@ -104,6 +105,7 @@ class _Writer:
         self.items: dict[tuple[Queue | int, str], list[Any]] = {}
         self.count = 0
         self.bytes = 0
+        self.refused: Halt | None = None
         self.lock = threading.RLock()
 
     def add(self, key: Queue | int, name: str, item: Any, full: Callable[[], None]) -> None:
@@ -111,7 +113,7 @@ class _Writer:
             try:
                 item = snapshot(item)
             except Exception as error:
-                raise Halt(PEError(_refusal(name, item, error))) from error
+                raise self._refuse(PEError(_refusal(name, item, error))) from error
             self.bytes += weight(item)
         with self.lock:
             self.items.setdefault((key, name), []).append(item)
@@ -122,11 +124,28 @@ class _Writer:
     def parcel(self) -> Parcel:
         """Everything gathered so far.
 
-        :raises ItemError: an item cannot be pickled; names the output that it comes from
+        :raises Halt: an item cannot be pickled, or was refused before, which a bare ``except:`` in
+            a PE may have caught; names the output that it comes from
         """
+        if self.refused is not None:
+            raise self.refused
         with self.lock:
             gathered, self.items = self.items, {}
             self.count = self.bytes = 0
+        try:
+            return self.pack(gathered)
+        except ItemError as error:
+            raise self._refuse(PEError(str(error))) from error
+
+    def _refuse(self, error: PEError) -> Halt:
+        self.refused = Halt(error)
+        return self.refused
+
+    def pack(self, gathered: dict[tuple[Queue | int, str], list[Any]]) -> Parcel:
+        """Make a parcel.
+
+        :raises ItemError: an item cannot be pickled
+        """
         parcel = Parcel()
         for (key, name), items in gathered.items():
             if isinstance(key, int):
@@ -221,16 +240,14 @@ class _PinnedLink:
         :raises Halt: an item cannot be pickled
         """
         with self.writer.lock:
+            if self.writer.refused is not None:
+                raise self.writer.refused
             if self.writer.items and self.exchange.may_stream():
-                try:
-                    parcel = self.writer.parcel()
-                except ItemError as error:
-                    raise Halt(PEError(str(error))) from error
-                self.exchange.stream(parcel)
+                self.exchange.stream(self.writer.parcel())
 
     def end(self, instance: int) -> None:
         flush = self._flush_of(self.plan.instances[instance].pe)
-        while self.writer.items:
+        while self.writer.items or self.writer.refused:
             flush()
         self.exchange.end(instance)
 
@@ -283,6 +300,17 @@ class DynamicWorker:
         """Hand on what pinned instances wrote, if there is room; may be called from a thread."""
         self._link.flush()
 
+    def results_so_far(self) -> list[tuple[int, bytes]]:
+        """The results that wait to be handed on, for when the run has failed here."""
+        waiting: list[tuple[int, bytes]] = []
+        for writer in (self._link.writer, self._pool_writer):
+            with writer.lock, contextlib.suppress(ItemError):
+                slots = {
+                    key: items for key, items in writer.items.items() if isinstance(key[0], int)
+                }
+                waiting += writer.pack(slots).results
+        return waiting
+
     @property
     def counts(self) -> dict[int, int]:
         """How many items each instance has taken here."""
@@ -327,11 +355,7 @@ class DynamicWorker:
             began = time.monotonic()
             self._run_batch(self.pool, message)
             seconds = time.monotonic() - began
-            try:
-                parcel = self._pool_writer.parcel()
-            except ItemError as error:
-                raise Halt(PEError(str(error))) from error
-            self.exchange.commit(message, parcel, seconds)
+            self.exchange.commit(message, self._pool_writer.parcel(), seconds)
 
     def _run_batch(self, worker: Worker, task: Task) -> None:
         receive = worker.receiver(*task.queue)

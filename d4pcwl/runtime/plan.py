@@ -15,13 +15,14 @@ is made in three moves.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from d4pcwl.workflow.cut import Cut
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, Grouping
+from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy, Grouping
+from d4pcwl.workflow.pe import GenericPE
 from d4pcwl.workflow.state import keeps_state
 
 
@@ -108,6 +109,7 @@ def make_plan(
     results: Iterable[tuple[Any, str]] | None = None,
     stages: Cut | None = None,
     pooled: bool = False,
+    given: Collection[str] = (),
 ) -> Plan:
     """Plan the run of ``graph`` by that many processes.
 
@@ -117,10 +119,13 @@ def make_plan(
     :param stages: every stage is one process, in place of a placement by the number
     :param pooled: PEs that may run anywhere are put into a pool; the others, which hold state, are
         pinned to processes of which there are at most half as many
+    :param given: ids of PEs that are given inputs of their own; they are pinned, too
     """
     components = graph.cycles
     counts = _count_instances(graph, processes if stages is None else 0)
-    pool = {id(pe) for pe in graph.pes if pooled and _may_run_anywhere(graph, pe)}
+    pool = {
+        id(pe) for pe in graph.pes if pooled and pe.id not in given and _may_run_anywhere(graph, pe)
+    }
     if pool:
         counts.update(dict.fromkeys(pool, 1))
         pinned = {key: count for key, count in counts.items() if key not in pool}
@@ -212,9 +217,17 @@ def _may_run_anywhere(graph: FlatGraph, pe: Any) -> bool:
     """Whether any worker's copy of ``pe`` can take any of its items."""
     groupings = [graph.grouping(edge) for edge in graph.into(pe)]
     in_cycle = any(pe in component for component in graph.cycles if _is_cycle(graph, component))
-    if not groupings or in_cycle or getattr(pe, "single", False):
+    if not groupings or in_cycle or getattr(pe, "single", False) or _has_postprocess(pe):
         return False
-    return ALL not in groupings and GLOBAL not in groupings and keeps_state(pe) is None
+    return all(grouping == SHUFFLE for grouping in groupings) and keeps_state(pe) is None
+
+
+def _has_postprocess(pe: Any) -> bool:
+    """Whether something is to be done after the last item, which has to be the last of all."""
+    return any(
+        getattr(type(pe), name, None) is not getattr(GenericPE, name)
+        for name in ("postprocess", "_postprocess")
+    )
 
 
 def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int, list[int]]:

@@ -1,12 +1,14 @@
 """Frames between processes: how a batch of items becomes bytes and items again.
 
-A frame is a pickle (protocol 5) whose large buffers, such as the memory of arrays, follow it as
-they are, so that they are never copied into the pickle::
+A frame is a pickle (protocol 5) and, apart from it, the large buffers that its objects hold, such
+as the memory of arrays, so that they are never copied into the pickle::
 
     u32  length of the pickle
     u32  number of buffers
-    u64  length of each buffer …
-    the pickle, the buffers
+    for each buffer
+        u64  length
+        u64  place: 0 where it follows here, else a number that the transport knows it by
+    the pickle, the buffers that follow here
 
 Frames travel between processes that one run has started, and nowhere else; what rests in a file
 has a form of its own (``runtime/stream_file.py``).
@@ -17,16 +19,25 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from d4pcwl.errors import ItemError
 
+Part = bytes | memoryview
+Fetch = Callable[[int, int], Any]
+"""From the place and the length of a buffer that is elsewhere to the buffer."""
+
+LARGE = 1 << 16
+"""Bytes from which on it pays to send a buffer by a way of its own."""
+
 _HEAD = struct.Struct("<II")
+_ENTRY = struct.Struct("<QQ")
 _MOST_PARTS = 512  # below the smallest IOV_MAX there is
 
 
-def encode(message: Any) -> list[bytes | memoryview]:
-    """The parts of a frame.
+def pickled(message: Any) -> tuple[bytes, list[memoryview]]:
+    """The pickle of a message and its buffers.
 
     :raises ItemError: something in it cannot be pickled
     """
@@ -40,14 +51,31 @@ def encode(message: Any) -> list[bytes | memoryview]:
         return False
 
     try:
-        data = pickle.dumps(message, protocol=5, buffer_callback=keep_apart)
+        return pickle.dumps(message, protocol=5, buffer_callback=keep_apart), buffers
     except Exception as error:
         raise ItemError(f"{type(error).__name__}: {error}") from error
+
+
+def frame(data: bytes, buffers: Sequence[memoryview], places: Sequence[int] = ()) -> list[Part]:
+    """The parts of a frame: everything but the buffers, then the buffers that follow here.
+
+    :param places: of each buffer; all follow here where it is left out
+    """
     head = _HEAD.pack(len(data), len(buffers))
     if not buffers:
         return [head + data]
-    lengths = struct.pack(f"<{len(buffers)}Q", *(buffer.nbytes for buffer in buffers))
-    return [head + lengths + data, *buffers]
+    places = places or [0] * len(buffers)
+    table = [_ENTRY.pack(b.nbytes, place) for b, place in zip(buffers, places, strict=True)]
+    follow = [b for b, place in zip(buffers, places, strict=True) if not place]
+    return [b"".join([head, *table, data]), *follow]
+
+
+def encode(message: Any) -> list[Part]:
+    """The parts of a frame that holds all buffers itself.
+
+    :raises ItemError: something in it cannot be pickled
+    """
+    return frame(*pickled(message))
 
 
 def loads(data: bytes) -> Any:
@@ -55,7 +83,33 @@ def loads(data: bytes) -> Any:
     return pickle.loads(data)
 
 
-def write_frame(fd: int, parts: list[bytes | memoryview]) -> None:
+def decode(first: Part | bytearray, following: Iterable[Any], fetch: Fetch | None = None) -> Any:
+    """The message of a frame.
+
+    :param first: its first part
+    :param following: the buffers that follow it, in order; they must be the receiver's own
+    :param fetch: finds the buffers that are elsewhere
+    """
+    view = memoryview(first)
+    length, count = _HEAD.unpack_from(view)
+    if not count:
+        return pickle.loads(view[_HEAD.size :])
+    start = _HEAD.size + count * _ENTRY.size
+    rest = iter(following)
+    buffers = [
+        _fetched(fetch, place, size) if place else next(rest)
+        for size, place in _ENTRY.iter_unpack(view[_HEAD.size : start])
+    ]
+    return pickle.loads(view[start : start + length], buffers=buffers)
+
+
+def _fetched(fetch: Fetch | None, place: int, size: int) -> Any:
+    if fetch is None:
+        raise ConnectionError("a buffer was sent by a way that is not there")
+    return fetch(place, size)
+
+
+def write_frame(fd: int, parts: Sequence[Part]) -> None:
     """Write a frame to a pipe, waiting while the pipe is full.
 
     :raises BrokenPipeError: nobody reads it any more
@@ -69,17 +123,21 @@ def write_frame(fd: int, parts: list[bytes | memoryview]) -> None:
             views[0] = views[0][written:]
 
 
-def read_frame(fd: int) -> Any:
+def read_frame(fd: int, fetch: Fetch | None = None) -> Any:
     """Read one frame from a pipe, waiting for it.
 
+    :param fetch: finds the buffers that are elsewhere
     :raises EOFError: the pipe was closed between two frames
     :raises ConnectionError: the pipe was closed within a frame
     """
     head = _read(fd, _HEAD.size, at_border=True)
-    pickled, count = _HEAD.unpack(head)
-    lengths = struct.unpack(f"<{count}Q", _read(fd, 8 * count)) if count else ()
-    data = _read(fd, pickled)
-    return pickle.loads(data, buffers=[_read(fd, length) for length in lengths])
+    length, count = _HEAD.unpack(head)
+    if not count:
+        return pickle.loads(_read(fd, length))
+    table = list(_ENTRY.iter_unpack(_read(fd, count * _ENTRY.size)))
+    data = _read(fd, length)
+    buffers = [_fetched(fetch, place, size) if place else _read(fd, size) for size, place in table]
+    return pickle.loads(data, buffers=buffers)
 
 
 def _read(fd: int, size: int, at_border: bool = False) -> bytearray:

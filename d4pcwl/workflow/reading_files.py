@@ -31,8 +31,10 @@ SYSTEM: Final = ("/dev/", "/proc/", "/sys/", "/usr/", "/bin/")
 
 
 class Files:
-    """Collects over several sources into ``files``, ``folders``, ``writes`` and ``notes``; ``writes_more``
-    tells that there are further writes, whose names only the run knows."""
+    """Collects over several sources into ``files``, ``folders``, ``writes`` and ``notes``.
+
+    ``writes_more`` tells that there are further writes, whose names only the run knows.
+    """
 
     def __init__(self, root: Path, modules: frozenset[str]) -> None:
         self.root = root

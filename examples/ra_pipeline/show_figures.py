@@ -1,6 +1,6 @@
 """Show the figures of an assessment as a table, and compare them with expected ones.
 
-    python show_figures.py pgm_data/pgm.json [expected.json]
+python show_figures.py pgm_data/pgm.json [expected.json]
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def main(found_path: str, expected_path: str = "") -> None:
         count, difference = largest_difference(found, expected["stations"])
         if difference > 1e-5:
             sys.exit(f"\nthe figures differ from the expected ones by up to {difference:.1e}")
-        print(f"\n{count} figures agree with the expected ones (largest difference {difference:.1e})")
+        print(
+            f"\n{count} figures agree with the expected ones (largest difference {difference:.1e})"
+        )
 
 
 if __name__ == "__main__":
