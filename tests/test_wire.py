@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from d4pcwl.errors import ItemError
 from d4pcwl.runtime import wire
-from d4pcwl.runtime.channel import BATCH, BATCH_BYTES, Channel, Disconnected, Flusher, Pipe
+from d4pcwl.runtime.channel import BATCH, BATCH_BYTES, Channel, Disconnected, Flusher
 from d4pcwl.runtime.instance import Halt
+from d4pcwl.runtime.pipes import Pipe
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_nobody_reads(pipe: Pipe) -> None:
 
 
 def channel(pipe: Pipe) -> Channel:
-    return Channel(pipe.write_fd, ["a.out", "b.out"])
+    return Channel(pipe, ["a.out", "b.out"])
 
 
 def test_items_are_sent_in_runs_and_in_order(pipe: Pipe) -> None:

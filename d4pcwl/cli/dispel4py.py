@@ -6,14 +6,16 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from d4pcwl.cli.common import guarded, port_file, say, version
 from d4pcwl.errors import UsageError
 from d4pcwl.runtime.job import MAPPINGS, Job, mapping_module
-from d4pcwl.runtime.results import JsonLinesSpool, Sink, file_sink
-from d4pcwl.workflow.cut import cut
+from d4pcwl.runtime.policy import parse_policy
+from d4pcwl.runtime.results import ErrorLines, JsonLinesSpool, Sink, WithErrors, file_sink
+from d4pcwl.workflow.cut import fuse
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs, idle_roots, parse_json, read_inputs, root_inputs
 from d4pcwl.workflow.load import load
@@ -87,6 +89,26 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="items without an open form may be pickled in stream files; reading one runs code",
     )
+    failure = parser.add_argument_group("failure")
+    failure.add_argument(
+        "--on-error",
+        default="fail",
+        metavar="POLICY",
+        help="when a PE fails on an item: fail (end the run, the default), skip (leave the item "
+        "out), retry:N, or retry:N,skip",
+    )
+    failure.add_argument(
+        "--time-out",
+        type=float,
+        metavar="SECONDS",
+        help="a PE that works longer on an item has failed on it",
+    )
+    failure.add_argument(
+        "--errors",
+        type=Path,
+        metavar="FILE",
+        help="describe items that are left out there, as JSON lines, rather than on standard error",
+    )
     talk = output.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
     talk.add_argument("-v", "--verbose", action="store_true", help="the plan, and items counted")
@@ -140,16 +162,21 @@ def _run(options: argparse.Namespace) -> int:
         sink,
         results=ports,
         processes=number,
-        stages=_fused(graph) if getattr(options, "simple", False) else None,
+        stages=fuse(graph) if getattr(options, "simple", False) else None,
         say=say if options.verbose else _say_nothing,
         options=options,
+        policy=parse_policy(options.on_error, options.time_out),
     )
+    errors = ErrorLines(options.errors) if options.errors else None
     complete = False
     try:
-        options.mapping.run(job)
+        told = replace(job, sink=WithErrors(sink, errors.tell if errors else _say_left_out))
+        options.mapping.run(told)
         complete = True
     finally:
         sink.close(complete)
+        if errors:
+            errors.close()
         if not complete and options.results and not options.quiet:
             say(f"note: the results so far are kept in {options.results}.partial")
     return 0
@@ -178,15 +205,12 @@ def _stage(
     """The graph, inputs, sink and results of the stage that the options name."""
     from d4pcwl.runtime.stage import (
         StreamFileReader,
-        check_digest,
         chosen_pes,
         stage_graph,
         stage_sink,
     )
 
-    pes = chosen_pes(whole, [name for name in options.stage.split(",") if name])
-    if options.expect:
-        check_digest(whole, pes, options.expect)
+    pes = chosen_pes(whole, [name for name in options.stage.split(",") if name], options.expect)
     pickles = options.allow_pickle
     graph = stage_graph(whole, pes, dict(options.sources), allow_pickle=pickles)
     inputs = {
@@ -202,21 +226,10 @@ def _stage(
     return graph, inputs, sink, ports
 
 
-def _fused(graph: FlatGraph) -> Any:
-    """The stages of ``-s``: the graph's partitions, else its roots and the rest."""
-    if graph.partitions:
-        return cut(graph, "partition")
-    rooted = FlatGraph(
-        graph.pes,
-        graph.edges,
-        graph.composites,
-        tuple(
-            part
-            for part in (graph.roots, tuple(pe for pe in graph.pes if pe not in graph.roots))
-            if part
-        ),
-    )
-    return cut(rooted, "partition")
+def _say_left_out(description: dict[str, Any]) -> None:
+    """Tell of an item that is left out."""
+    where = f"item {description['number']} of '{description['input']}'"
+    say(f"left out: {where} of PE {description['pe']}: {description['error']}")
 
 
 def _say_nothing(message: str) -> None:

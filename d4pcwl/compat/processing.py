@@ -15,7 +15,6 @@ from d4pcwl.workflow.inputs import root_inputs
 
 if TYPE_CHECKING:
     from d4pcwl.runtime.instance import Receive
-    from d4pcwl.workflow.cut import Cut
 
 STATUS_ACTIVE = 10
 STATUS_INACTIVE = 11
@@ -73,7 +72,9 @@ def process_with(
         own_pes=False,
     )
     if getattr(args, "simple", False):
-        job = replace(job, stages=_by_partitions(flat))
+        from d4pcwl.workflow.cut import fuse
+
+        job = replace(job, stages=fuse(flat))
     mapping_module(mapping).run(job)
     return sink.ended()
 
@@ -141,14 +142,3 @@ def _chosen_outputs(flat: FlatGraph, chosen: Mapping[Any, Any]) -> list[tuple[An
         for output in [outputs] if isinstance(outputs, str) else outputs:
             found += [(pe, output) for pe in pes if output in pe.outputconnections]
     return found
-
-
-def _by_partitions(flat: FlatGraph) -> Cut:
-    """The graph's partitions, else its roots and the rest."""
-    from d4pcwl.workflow.cut import cut
-
-    if not flat.partitions:
-        roots = {id(pe) for pe in flat.roots}
-        rest = tuple(pe for pe in flat.pes if id(pe) not in roots)
-        flat = replace(flat, partitions=tuple(part for part in (flat.roots, rest) if part))
-    return cut(flat, "partition")

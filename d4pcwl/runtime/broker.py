@@ -37,14 +37,14 @@ from d4pcwl.runtime.dynamic import (
 )
 from d4pcwl.runtime.instance import Halt
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.plan import Plan
+from d4pcwl.runtime.plan import Plan, usable_cores
 
 QUEUE_BATCHES = 64
 """Batches in a queue above which those who write to it have to wait."""
 
 QUEUE_BYTES = 64 << 20
 WINDOW = 2
-"""Tasks, or private batches, that a worker has in hand at a time; the second waits for the first."""
+"""Tasks, or private batches, that a worker has in hand; the second waits for the first."""
 
 ATTEMPTS = 3
 """Workers that a task may kill before it is held to be its fault."""
@@ -614,11 +614,6 @@ def run_by_broker(job: Job, scale: Callable[[int], Scale]) -> None:
 
     :param scale: from the number of processes asked for to how many run at a time
     """
-    from d4pcwl.runtime.plan import make_plan, usable_cores
-
-    processes = job.processes or usable_cores()
-    plan = make_plan(
-        job.graph, processes, results=job.results, pooled=processes > 1, given=job.inputs
-    )
+    plan = job.plan(pooled=True)
     job.say(str(plan))
-    Broker(job, plan, scale(processes)).run()
+    Broker(job, plan, scale(job.processes or usable_cores())).run()

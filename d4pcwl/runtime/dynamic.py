@@ -1,10 +1,10 @@
 """Dynamic runs, a worker's side: work from a pool, and PEs pinned to the process.
 
-A PE that keeps no state is *pooled*: its items wait in a queue, and whichever worker has time takes
-a *task*, a batch of them. What a task writes is handed over in one *commit* together with the word
-that the task is done: if the worker dies before that, nothing of it has happened, and another worker
-gets the task. Everything else (sources, PEs that keep state, cycles) is *pinned* to one process and
-has a private queue; what it writes is streamed on as it comes.
+A PE that keeps no state is *pooled*: its items wait in a queue, and whichever worker has time
+takes a *task*, a batch of them. What a task writes is handed over in one *commit* together with the
+word that the task is done: if the worker dies before that, nothing of it has happened, and another
+worker gets the task. Everything else (sources, PEs that keep state, cycles) is *pinned* to one
+process and has a private queue; what it writes is streamed on as it comes.
 
 How queues and commits travel is the :class:`Exchange`'s affair: by way of the parent process
 (``runtime/broker.py``), or of a Redis server (``runtime/redis_exchange.py``).
@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from d4pcwl.errors import ItemError, PEError
 from d4pcwl.runtime.instance import Halt, Receive
 from d4pcwl.runtime.plan import Plan
+from d4pcwl.runtime.policy import ERRORS
 from d4pcwl.runtime.values import IMMUTABLE, snapshot, weight
 from d4pcwl.runtime.worker import Worker
 from d4pcwl.workflow.flat import FlatGraph
@@ -174,7 +175,7 @@ def _pickled(items: list[Any], name: str) -> bytes:
         for item in items:
             try:
                 pickle.dumps(item, protocol=5)
-            except Exception as blame:  # noqa: BLE001 - pickling raises anything
+            except Exception as blame:
                 raise ItemError(_refusal(name, item, blame)) from blame
         raise ItemError(f"{name}: {error}") from error
 
@@ -207,7 +208,7 @@ def _not_yet() -> None:
 
 
 class _PinnedLink:
-    """The link of pinned instances: what they write is streamed; a full exchange makes them wait."""
+    """The link of pinned instances: what they write is streamed; a full exchange makes it wait."""
 
     def __init__(
         self, writer: _Writer, plan: Plan, exchange: Exchange, help_out: Callable[[int], None]
@@ -221,7 +222,8 @@ class _PinnedLink:
 
     def result(self, pe: str, output: str) -> Receive:
         name, slot = f"{pe}.{output}", self.writer.slots[pe, output]
-        flush = self._flush_of(pe)
+        # Descriptions of items that are left out belong to no instance, and wait for none.
+        flush = self.flush if (pe, output) == ERRORS else self._flush_of(pe)
         return lambda item: self.writer.add(slot, name, item, flush)
 
     def _flush_of(self, pe: str) -> Callable[[], None]:
@@ -332,7 +334,7 @@ class DynamicWorker:
             self._handle(message)
 
     def _help(self, instance: int) -> None:
-        """Do something useful while ``instance`` cannot write on: what is downstream of it, or free.
+        """Do something useful while ``instance`` cannot write on: what is downstream, or free.
 
         Instances are numbered sources first, so that no one at work is entered a second time.
         """

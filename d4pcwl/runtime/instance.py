@@ -15,6 +15,7 @@ from types import GeneratorType
 from typing import Any
 
 from d4pcwl.errors import D4pcwlError, PEError
+from d4pcwl.runtime.policy import FAIL, Policy, time_limit
 from d4pcwl.runtime.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.load import user_fault
 from d4pcwl.workflow.pe import (
@@ -55,11 +56,25 @@ class RunningPE:
     :param title: how messages call the instance
     :param rank: the instance's index in the plan
     :param in_cycle: the PE may be sent items while it is at work on one
+    :param policy: what to do about an item on which it fails
+    :param leave_out: takes the descriptions of items that are left out
     """
 
-    def __init__(self, pe: Any, title: str, rank: int, *, in_cycle: bool) -> None:
+    def __init__(
+        self,
+        pe: Any,
+        title: str,
+        rank: int,
+        *,
+        in_cycle: bool,
+        policy: Policy = FAIL,
+        leave_out: Receive | None = None,
+    ) -> None:
         self.pe = pe
         self.title = title
+        self._policy = policy
+        self._leave_out = leave_out
+        self._held: list[tuple[Receive, Any]] | None = None
         self.halted: Halt | None = None
         self._emitters: dict[str, Receive] = {}
         self._counts: dict[str, Callable[[], int]] = {}
@@ -74,6 +89,8 @@ class RunningPE:
 
     def bind(self, output: str, emit: Receive) -> None:
         """Say what takes the items of an output; to be done before the first receiver is made."""
+        if self._policy != FAIL:
+            emit = self._holding(output, emit)
         self._emitters[output] = emit
         self.pe.outputconnections[output][WRITER] = _Port(_expanding(emit))
 
@@ -109,6 +126,8 @@ class RunningPE:
 
     def _make_receiver(self, name: str) -> tuple[Receive, Callable[[], int]]:
         cls = type(self.pe).process
+        if self._policy != FAIL:
+            return self._careful_receiver(name)
         if name == "input" and cls is IterativePE.process and self._usual_ports():
             return self._direct_receiver(name, self._emitters[self.pe.OUTPUT_NAME])
         if name == "input" and cls is ConsumerPE.process and self._usual_ports():
@@ -134,10 +153,13 @@ class RunningPE:
                 nonlocal number, work
                 number += 1
                 try:
-                    work(item)
+                    result = work(item)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
                     work = self._stay_halted
                     fail(error, f"on item {number} of '{name}'")
+                    return
+                if type(result) is GeneratorType:  # a _process that writes by `yield` alone works
+                    self._drain(result, _drop, f"on item {number} of '{name}'")
 
             return consume, lambda: number
 
@@ -190,6 +212,75 @@ class RunningPE:
                 self._write_result(result, where)
 
         return receive, lambda: number
+
+    def _careful_receiver(self, name: str) -> tuple[Receive, Callable[[], int]]:
+        """For PEs with a policy: what an attempt writes is held back until it has succeeded."""
+        number = 0
+
+        def receive(item: Any) -> None:
+            nonlocal number
+            number += 1
+            where = f"on item {number} of '{name}'" if name else f"in iteration {number}"
+            self._stay_halted(item)
+            last = self._policy.retries
+            for attempt in range(last + 1):
+                own = item if attempt == last else snapshot(item)
+                error = self._attempt({name: own} if name else own, where)
+                if error is None:
+                    return
+            assert error is not None
+            if not self._policy.skip or self._leave_out is None:
+                self._fail(error, where + (f", tried {last + 1} times" if last else ""))
+                return
+            self._leave_out(self._description(error, name, number, item))
+
+        return receive, lambda: number
+
+    def _attempt(self, inputs: Any, where: str) -> BaseException | None:
+        """Run ``process`` once; the error if it failed, and then nothing was written."""
+        self._held = []
+        try:
+            with time_limit(self._policy.time_out):
+                self._write_result(self.pe.process(inputs), where)
+        except Halt as halt:
+            self.halted = None
+            return halt.__cause__ or halt.error
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
+            return error
+        else:
+            held, self._held = self._held, None
+            for emit, item in held:
+                emit(item)
+            return None
+        finally:
+            self._held = None
+
+    def _holding(self, output: str, emit: Receive) -> Receive:
+        """``emit``, but for what is written during an attempt, which is held back."""
+
+        def hold(item: Any) -> None:
+            if self._held is None:
+                emit(item)
+                return
+            try:
+                self._held.append((emit, snapshot(item)))
+            except Exception as error:  # noqa: BLE001 - users' objects
+                self.refuse_item(output, error)
+
+        return hold
+
+    def _description(
+        self, error: BaseException, name: str, number: int, item: Any
+    ) -> dict[str, Any]:
+        """An item that is left out, as plain data for the error stream."""
+        return {
+            "pe": self.title,
+            "input": name,
+            "number": number,
+            "item": repr(item)[:1000],
+            "error": "".join(traceback.format_exception_only(error)).strip(),
+            "traceback": "".join(traceback.format_exception(error)),
+        }
 
     def _write_result(self, result: Any, where: str) -> None:
         """Write what ``process`` returned: a dictionary of outputs, or a generator of them."""
@@ -285,6 +376,10 @@ class RunningPE:
     def _halt(self, message: str, error: BaseException) -> Halt:
         self.halted = Halt(PEError(message, "".join(traceback.format_exception(error))))
         return self.halted
+
+
+def _drop(item: Any) -> None:
+    """A PE without outputs has nowhere to write what it yields."""
 
 
 def _expanding(emit: Receive) -> Receive:

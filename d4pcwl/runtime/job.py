@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import UsageError, nearest
 from d4pcwl.runtime.plan import Plan, make_plan, usable_cores
+from d4pcwl.runtime.policy import FAIL, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 MAPPINGS = {
     "simple": "one process, each item worked through before the next",
     "multi": "several processes on this machine",
+    "zmq_multi": "the same, joined by ZeroMQ",
+    "mpi": "the ranks of mpiexec, on this machine or many",
     "dyn_multi": "the same, taking work from a common queue",
     "dyn_auto_multi": "the same, with as many workers as there is work for",
 }
@@ -48,6 +51,7 @@ class Job:
     :param own_pes: whether the graph's PEs may be run themselves, rather than copies
     :param say: takes progress messages
     :param options: what the mapping's own options were set to, on the command line
+    :param policy: what to do about items on which PEs fail
     :param check: called now and then; raises where the run is to end because nobody wants it
     """
 
@@ -61,11 +65,37 @@ class Job:
     say: Callable[[str], None] = field(default=_silent)
     options: Any = None
     check: Callable[[], None] = field(default=_go_on)
+    policy: Policy = FAIL
 
-    def plan(self, processes: int | None = None) -> Plan:
-        """The plan of this run, for ``processes``, else the number asked for, else the cores."""
+    def plan(self, processes: int | None = None, *, pooled: bool = False) -> Plan:
+        """The plan of this run, for ``processes``, else the number asked for, else the cores.
+
+        :param pooled: for a dynamic mapping: PEs that may run anywhere are put into a pool
+        """
         number = processes or self.processes or usable_cores()
-        return make_plan(self.graph, number, results=self.results, stages=self.stages)
+        return make_plan(
+            self.graph,
+            number,
+            results=self.results,
+            stages=self.stages,
+            pooled=pooled and number > 1,  # a single worker needs no pool
+            given=self.inputs,
+            policy=self.policy,
+        )
+
+
+UPSTREAM_MODULES = {
+    "simple": "simple_process",
+    "multi": "multi_process",
+    "mpi": "mpi_process",
+    "redis": "dynamic_redis",
+    "dyn_multi": "new_dynamic",
+    "dyn_auto_multi": "new_dynamic_auto",
+    "dyn_redis": "new_dynamic_redis",
+    "dyn_auto_redis": "new_dynamic_redis_auto",
+    "hybrid_redis": "new_hybrid_redis",
+}
+"""The modules of ``dispel4py.new`` by which upstream knows the mappings."""
 
 
 def mapping_module(name: str) -> ModuleType:
@@ -73,7 +103,9 @@ def mapping_module(name: str) -> ModuleType:
 
     :raises UsageError: there is no such mapping
     """
-    short = name.rpartition(".")[2].removesuffix("_process") if "." in name else name
+    short = name.removeprefix("dispel4py.new.")
+    if short != name:
+        short = next((m for m, module in UPSTREAM_MODULES.items() if module == short), short)
     if short not in MAPPINGS:
         raise UsageError(f"no mapping is called '{name}'{nearest(short, MAPPINGS)}")
     return importlib.import_module(f"d4pcwl.runtime.mappings.{short}")

@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from d4pcwl.runtime.policy import ERRORS, FAIL, Policy, policy_of
 from d4pcwl.workflow.cut import Cut
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy, Grouping
@@ -63,11 +64,14 @@ class Plan:
     :param instances: sorted by index, sources first
     :param processes: for every process the indices of its instances
     :param routes: from PE id and output to the routes of its edges
-    :param results: the outputs, as PE id and name, whose items are results
+    :param results: the outputs, as PE id and name, whose items are results; and the error stream,
+        where items may be left out
     :param upstream: for every instance the indices of those that send to it, itself left out
     :param cycles: ids of PEs that stand in a cycle, cycle by cycle
     :param pool: in plans of dynamic mappings, the number of the process that stands for the pool of
         workers; its instances run wherever there is time
+    :param policies: by PE id, what to do about items on which a PE fails; see
+        :mod:`d4pcwl.runtime.policy`
     """
 
     instances: tuple[Instance, ...]
@@ -77,6 +81,7 @@ class Plan:
     upstream: tuple[frozenset[int], ...] = field(repr=False, default=())
     cycles: tuple[tuple[str, ...], ...] = ()
     pool: int | None = None
+    policies: dict[str, Policy] = field(default_factory=dict)
 
     def of(self, pe: str) -> tuple[Instance, ...]:
         """The instances of a PE."""
@@ -110,6 +115,7 @@ def make_plan(
     stages: Cut | None = None,
     pooled: bool = False,
     given: Collection[str] = (),
+    policy: Policy = FAIL,
 ) -> Plan:
     """Plan the run of ``graph`` by that many processes.
 
@@ -120,6 +126,7 @@ def make_plan(
     :param pooled: PEs that may run anywhere are put into a pool; the others, which hold state, are
         pinned to processes of which there are at most half as many
     :param given: ids of PEs that are given inputs of their own; they are pinned, too
+    :param policy: what to do about items on which PEs fail that do not say so themselves
     """
     components = graph.cycles
     counts = _count_instances(graph, processes if stages is None else 0)
@@ -166,15 +173,19 @@ def make_plan(
     by_process: list[list[int]] = [[] for _ in used]
     for instance in instances:
         by_process[instance.process].append(instance.index)
-    ports = graph.unconnected if results is None else results
+    ports = [(pe.id, o) for pe, o in (graph.unconnected if results is None else results)]
+    policies = {pe.id: policy_of(pe, not graph.into(pe), policy) for pe in graph.pes}
+    if any(chosen.skip for chosen in policies.values()):
+        ports.append(ERRORS)
     return Plan(
         tuple(instances),
         tuple(map(tuple, by_process)),
         routes,
-        tuple((pe.id, output) for pe, output in ports),
+        tuple(ports),
         tuple(map(frozenset, upstream)),
         tuple(tuple(pe.id for pe in c) for c in components if _is_cycle(graph, c)),
         pool=len(used) - 1 if pool else None,
+        policies={pe: chosen for pe, chosen in policies.items() if chosen != FAIL},
     )
 
 

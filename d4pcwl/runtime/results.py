@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from d4pcwl.errors import UsageError, nearest
+from d4pcwl.errors import StreamFileError, UsageError, nearest
 from d4pcwl.runtime.instance import Receive
 from d4pcwl.runtime.json_lines import to_json_line
+from d4pcwl.runtime.policy import ERRORS
 from d4pcwl.runtime.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.pe import is_pe
 
@@ -30,6 +32,8 @@ class Sink(Protocol):
 class Results(Mapping[str, dict[str, list[Any]]]):
     """All results of a run: PE → output → items.
 
+    ``errors`` describes the items that were left out, where a policy allowed that.
+
     PEs that wrote no result are absent. A PE may be given as its id, its name (where only one PE
     has it), or itself.
 
@@ -40,10 +44,14 @@ class Results(Mapping[str, dict[str, list[Any]]]):
     """
 
     def __init__(self, names: Mapping[str, str] | None = None) -> None:
+        self.errors: list[dict[str, Any]] = []
         self._items: dict[str, dict[str, list[Any]]] = {}
         self._names = dict(names or {})
 
     def take(self, pe: str, output: str) -> Receive:
+        if (pe, output) == ERRORS:
+            return self.errors.append
+
         def receive(item: Any) -> None:
             own = item if type(item) in IMMUTABLE else snapshot(item)
             self._items.setdefault(pe, {}).setdefault(output, []).append(own)
@@ -178,6 +186,38 @@ class SinkByPort:
             sink.close(complete)
 
 
+class WithErrors:
+    """Sends the descriptions of items that were left out to ``tell``, and results to ``sink``."""
+
+    def __init__(self, sink: Sink, tell: Receive) -> None:
+        self._sink, self._tell = sink, tell
+
+    def take(self, pe: str, output: str) -> Receive:
+        return self._tell if (pe, output) == ERRORS else self._sink.take(pe, output)
+
+    def close(self, complete: bool) -> None:
+        self._sink.close(complete)
+
+
+class ErrorLines:
+    """The error stream as a file of JSON lines, one for each item that was left out."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = path.open("w", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise UsageError(f"--errors {path}: cannot be written: {error.strerror}") from None
+
+    def tell(self, description: dict[str, Any]) -> None:
+        """Append a line; it is there for others to read at once."""
+        self._file.write(json.dumps(description, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson", ".json")
 STREAM_SUFFIXES = (".d4ps", ".stream")
 
@@ -196,6 +236,8 @@ def file_sink(
             return StreamFileSink(path, list(ports), allow_pickle=allow_pickle)
     except OSError as error:
         raise UsageError(f"--results {path}: cannot be written: {error.strerror}") from None
+    except StreamFileError as error:
+        raise UsageError(f"--results {path}: {error}") from None
     raise UsageError(
         f"--results {path}: the suffix says the form: {', '.join(JSON_LINES_SUFFIXES)} for JSON "
         f"lines, {', '.join(STREAM_SUFFIXES)} for a stream file"

@@ -12,6 +12,7 @@ from typing import Any
 from d4pcwl.errors import ScriptError, UsageError
 from d4pcwl.runtime.instance import Halt, Receive
 from d4pcwl.runtime.job import Job, mapping_module
+from d4pcwl.runtime.policy import Policy, parse_policy
 from d4pcwl.runtime.results import Results, Sink
 from d4pcwl.runtime.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.flat import FlatGraph, flatten
@@ -39,6 +40,8 @@ def run(
     mapping: str = "simple",
     processes: int | None = None,
     iterations: int = 1,
+    on_error: str = "fail",
+    time_out: float | None = None,
 ) -> Results:
     """Run a graph and return the items of its unconnected outputs.
 
@@ -47,6 +50,9 @@ def run(
         dictionaries or a number of iterations; without it each root runs ``iterations`` times
     :param mapping: how to run it: ``simple``, ``multi``, …
     :param processes: how many processes the mapping may use; the usable cores by default
+    :param on_error: what to do about an item on which a PE fails: ``fail``, ``retry:N``, ``skip``
+        or ``retry:N,skip``; see :mod:`d4pcwl.runtime.policy`
+    :param time_out: seconds after which a PE's work on one item has failed
     :returns: PE → output → list of items
     :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
 
@@ -66,7 +72,8 @@ def run(
     """
     flat = _flat(workflow)
     results = Results({pe.id: pe.name for pe in flat.pes})
-    mapping_module(mapping).run(_job(flat, inputs, iterations, processes, results))
+    policy = parse_policy(on_error, time_out, "on_error")
+    mapping_module(mapping).run(_job(flat, inputs, iterations, processes, results, policy))
     return results
 
 
@@ -77,10 +84,13 @@ def stream(
     mapping: str = "simple",
     processes: int | None = None,
     iterations: int = 1,
+    on_error: str = "fail",
+    time_out: float | None = None,
 ) -> Iterator[Result]:
     """Run a graph and yield its results as they come; the arguments are those of :func:`run`.
 
     The run is at most a thousand results ahead of its reader. Closing the iterator ends the run.
+    An item that was left out comes as ``Result("", "errors", description)``.
 
     >>> from d4pcwl import SimpleFunctionPE, WorkflowGraph, stream
     >>> graph, square = WorkflowGraph(), SimpleFunctionPE(lambda number: number**2)
@@ -90,7 +100,8 @@ def stream(
     """
     flat = _flat(workflow)
     sink = _QueueSink()
-    job = replace(_job(flat, inputs, iterations, processes, sink), check=sink.check)
+    policy = parse_policy(on_error, time_out, "on_error")
+    job = replace(_job(flat, inputs, iterations, processes, sink, policy), check=sink.check)
     module = mapping_module(mapping)
     thread = threading.Thread(target=sink.feed_from, args=(lambda: module.run(job),))
     thread.start()
@@ -113,11 +124,18 @@ def _flat(workflow: Any) -> FlatGraph:
     return flatten(workflow)
 
 
-def _job(flat: FlatGraph, inputs: Any, iterations: int, processes: int | None, sink: Sink) -> Job:
+def _job(
+    flat: FlatGraph,
+    inputs: Any,
+    iterations: int,
+    processes: int | None,
+    sink: Sink,
+    policy: Policy,
+) -> Job:
     if processes is not None and processes < 1:
         raise UsageError(f"at least one process is needed, not {processes}")
     given = root_inputs(flat, inputs, iterations)
-    return Job(flat, given, sink, processes=processes, own_pes=False)
+    return Job(flat, given, sink, processes=processes, own_pes=False, policy=policy)
 
 
 class _Closed(BaseException):

@@ -50,34 +50,31 @@ class StreamFileReader(GenericPE):
                 yield {"output": item}
 
 
-def chosen_pes(graph: FlatGraph, ids: Sequence[str]) -> list[Any]:
-    """The PEs with these ids.
+def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = None) -> list[Any]:
+    """The PEs with these ids, or names that only one PE has.
 
-    :raises GraphError: with all ids that the graph does not have
+    :param expected: the digest of the stage that a CWL document was compiled for
+    :raises GraphError: there are no such PEs, or their structure is not the expected one
     """
-    by_id = {pe.id: pe for pe in graph.pes}
-    raise_faults(
-        GraphError,
-        [
-            f"--stage: the graph has no PE '{name}'{nearest(name, by_id)}"
-            for name in ids
-            if name not in by_id
-        ],
-    )
-    return [by_id[name] for name in ids]
-
-
-def check_digest(graph: FlatGraph, pes: Sequence[Any], expected: str) -> None:
-    """Refuse to run a stage that is not the one that a CWL document was compiled for.
-
-    :raises GraphError: the structure has changed
-    """
-    if graph.digest(pes) != expected:
-        names = ", ".join(pe.id for pe in pes)
+    found = {name: graph.find(name) for name in names}
+    if all(len(pes) == 1 for pes in found.values()):
+        chosen = [pes[0] for pes in found.values()]
+        if expected in (None, graph.digest(chosen)):
+            return chosen
+    if expected is not None:
         raise GraphError(
-            f"the script has changed since this CWL was made: the PEs {names}, their ports or "
-            "their edges are not what they were; compile it again with d4p2cwl"
+            f"the script has changed since this CWL was made: the PEs {', '.join(names)}, their "
+            "ports or their edges are not what they were; compile it again with d4p2cwl"
         )
+    known = [pe.id for pe in graph.pes]
+    faults = [
+        f"--stage: several PEs are called '{name}'; use {', '.join(pe.id for pe in pes)}"
+        if pes
+        else f"--stage: the graph has no PE '{name}'{nearest(name, known)}"
+        for name, pes in found.items()
+        if len(pes) != 1
+    ]
+    raise GraphError("\n".join(faults))
 
 
 def stage_graph(

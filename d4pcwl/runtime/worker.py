@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from d4pcwl.errors import InputError, PEError
 from d4pcwl.runtime.instance import Receive, RunningPE, guarded, local, own_copy
 from d4pcwl.runtime.plan import Plan, Route
+from d4pcwl.runtime.policy import ERRORS, FAIL
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, parse_grouping
 from d4pcwl.workflow.inputs import RootInputs
@@ -73,7 +74,15 @@ class Worker:
             title = instance.pe
             if siblings > 1:
                 title += f" (instance {instance.number + 1} of {siblings})"
-            self.running[index] = RunningPE(pe, title, index, in_cycle=instance.pe in self._cyclic)
+            policy = plan.policies.get(instance.pe, FAIL)
+            self.running[index] = RunningPE(
+                pe,
+                title,
+                index,
+                in_cycle=instance.pe in self._cyclic,
+                policy=policy,
+                leave_out=link.result(*ERRORS) if policy.skip else None,
+            )
         # Targets first, so that every emitter can bind the receivers that it calls.
         for index in reversed(list(self.running)):
             self._bind_outputs(index)

@@ -83,6 +83,19 @@ def cut(graph: FlatGraph, how: str = "whole") -> Cut:
     return _ordered(graph, groups)
 
 
+def fuse(graph: FlatGraph) -> Cut:
+    """The stages that share a process under ``-s``: the partitions, else the roots and the rest.
+
+    :raises GraphError: as :func:`cut` does
+    """
+    if graph.partitions:
+        return cut(graph, "partition")
+    roots = {id(pe) for pe in graph.roots}
+    rest = tuple(pe for pe in graph.pes if id(pe) not in roots)
+    parts = tuple(part for part in (graph.roots, rest) if part)
+    return cut(FlatGraph(graph.pes, graph.edges, graph.composites, parts), "partition")
+
+
 _Group = tuple[str, Sequence[Any], str]
 
 

@@ -194,12 +194,26 @@ def _edges_of(graph: Any) -> Iterable[Edge]:
     if hasattr(graph, "edges"):
         yield from graph.edges
         return
-    # Upstream keeps one undirected networkx edge for each pair of nodes; the direction of its
-    # further connections is lost there, so they are read as going the way of the first one.
+    # Upstream keeps one undirected networkx edge for each pair of nodes, with the direction of its
+    # first connection; one that goes the other way shows in its ports.
     for _, _, data in graph.graph.edges(data=True):
         source, target = data["DIRECTION"]
         for output, target_input in data["ALL_CONNECTIONS"]:
-            yield Edge(source, output, target, target_input)
+            if _joins(target, output, source, target_input) and not _joins(
+                source, output, target, target_input
+            ):
+                yield Edge(target, output, source, target_input)
+            else:
+                yield Edge(source, output, target, target_input)
+
+
+def _joins(source: Any, output: str, target: Any, target_input: str) -> bool:
+    outputs = {
+        **vars(source).get("outputconnections", {}),
+        **vars(source).get("outputmappings", {}),
+    }
+    inputs = {**vars(target).get("inputconnections", {}), **vars(target).get("inputmappings", {})}
+    return output in outputs and target_input in inputs
 
 
 def _inner(node: Any, kind: str, port: str) -> tuple[Any, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from d4pcwl.errors import Fault, InputError, nearest, raise_faults
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.pe import is_pe, unknown_port
+from d4pcwl.workflow.pe import ConsumerPE, IterativePE, is_pe, unknown_port
 
 RootInputs = dict[str, list[dict[str, Any]] | int]
 """From a PE's id to its input dictionaries, or to how often it runs without any."""
@@ -63,6 +63,7 @@ def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> Roo
     if not given and given != 0:
         if iterations < 0:
             raise InputError(f"the number of iterations is negative: {iterations}")
+        raise_faults(InputError, [_without_item(pe) for pe in graph.roots if _needs_item(pe)])
         return {pe.id: iterations for pe in graph.roots}
     if isinstance(given, int) and not isinstance(given, bool):
         return root_inputs(graph, None, given)
@@ -107,6 +108,8 @@ def _checked(pe: Any, value: Any) -> list[dict[str, Any]] | int:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 0:
             raise InputError(f"inputs of {pe.name}: {value} iterations")
+        if _needs_item(pe):
+            raise InputError(_without_item(pe))
         return value
     if isinstance(value, Mapping) and value and all(isinstance(v, list) for v in value.values()):
         value = [{name: item} for name, items in value.items() for item in items]
@@ -129,6 +132,19 @@ def _checked(pe: Any, value: Any) -> list[dict[str, Any]] | int:
             faults += [f"{where}: {unknown_port(pe, 'input', name)}" for name in unknown]
     raise_faults(InputError, faults)
     return [dict(item) for item in value]
+
+
+def _needs_item(pe: Any) -> bool:
+    """Whether a PE cannot run without an item on its input."""
+    return type(pe).process in (IterativePE.process, ConsumerPE.process)
+
+
+def _without_item(pe: Any) -> str:
+    example = json.dumps({pe.name: [dict.fromkeys(pe.inputconnections, "...")]})
+    return (
+        f"PE {pe.name} works on the items of its input '{next(iter(pe.inputconnections))}', and no "
+        f"stream feeds it; give them, for instance by -d '{example}'"
+    )
 
 
 def _short(value: Any) -> str:

@@ -147,6 +147,8 @@ def _script_failed(error: BaseException, name: str) -> ScriptError:
 def user_fault(error: BaseException, message: str) -> Fault:
     """A fault at the innermost line of ``error``'s traceback that is neither ours nor Python's."""
     frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, KeyError) and frames and frames[-1].filename == os.__file__:
+        message = f"the environment variable {error.args[0]} is not set"
     theirs = [frame for frame in frames if not _is_internal(frame.filename)]
     local = [frame for frame in theirs if not _is_installed(frame.filename)]
     if not theirs:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import GeneratorType
 from typing import Any, ClassVar
 
 from d4pcwl.errors import GraphError, PEError, nearest
@@ -187,7 +188,10 @@ class ConsumerPE(GenericPE):
         self._add_input(self.INPUT_NAME)
 
     def process(self, inputs: dict[str, Any]) -> Any:
-        self._process(inputs[self.INPUT_NAME])
+        result = self._process(inputs[self.INPUT_NAME])
+        if isinstance(result, GeneratorType):  # run it, for what it does besides yielding
+            for _ in result:
+                pass
 
 
 class SimpleFunctionPE(IterativePE):

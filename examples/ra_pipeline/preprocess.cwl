@@ -113,6 +113,10 @@ inputs:
       symbols:
         - simple
         - multi
+        - zmq_multi
+        - mpi
+        - dyn_multi
+        - dyn_auto_multi
     default: simple
     inputBinding:
       position: 1

