@@ -15,6 +15,10 @@ MAPPINGS: dict[str, tuple[int, ...]] = {
     "multi": (1, 3),
     "dyn_multi": (1, 3),
     "dyn_auto_multi": (3,),
+    "redis": (3,),
+    "dyn_redis": (3,),
+    "dyn_auto_redis": (4,),
+    "hybrid_redis": (2,),
 }
 
 _HANGS_AFTER_SECONDS = 120

@@ -16,7 +16,7 @@ from d4pcwl import GenericPE, IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.errors import D4pcwlError, GraphError, StreamFileError, UsageError
 from d4pcwl.runtime.job import Job, mapping_module
 from d4pcwl.runtime.results import Results, StreamFileSink
-from d4pcwl.runtime.stage import StreamFileReader, check_digest, chosen_pes, stage_graph, stage_sink
+from d4pcwl.runtime.stage import StreamFileReader, chosen_pes, stage_graph, stage_sink
 from d4pcwl.runtime.stream_file import StreamReader
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import root_inputs
@@ -137,9 +137,11 @@ def test_the_digest_is_of_structure_and_not_of_code() -> None:
 def test_another_digest_is_refused() -> None:
     graph = three()
     pes = chosen_pes(graph, ["Double1"])
-    check_digest(graph, pes, graph.digest(pes))
+    assert chosen_pes(graph, ["Double1"], graph.digest(pes)) == pes
     with pytest.raises(GraphError, match="has changed since this CWL was made: the PEs Double1"):
-        check_digest(graph, pes, graph.digest())
+        chosen_pes(graph, ["Double1"], graph.digest())
+    with pytest.raises(GraphError, match="has changed since this CWL was made: the PEs Doubled1"):
+        chosen_pes(graph, ["Doubled1"], graph.digest(pes))
 
 
 def test_all_unknown_pes_are_named() -> None:

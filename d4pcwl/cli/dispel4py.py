@@ -213,11 +213,12 @@ def _stage(
     pes = chosen_pes(whole, [name for name in options.stage.split(",") if name], options.expect)
     pickles = options.allow_pickle
     graph = stage_graph(whole, pes, dict(options.sources), allow_pickle=pickles)
-    inputs = {
-        pe: value
-        for pe, value in root_inputs(whole, given, options.iter).items()
-        if any(pe == member.id for member in pes)
-    }
+    if given is None:
+        inputs = root_inputs(graph, None, options.iter)
+    else:
+        # What is given may speak of other stages, too.
+        inside = {pe.id for pe in pes}
+        inputs = {pe: v for pe, v in root_inputs(whole, given).items() if pe in inside}
     inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, StreamFileReader)})
     ends = [(pe.id, output) for pe, output in whole.unconnected if pe in pes]
     sink, ports = stage_sink(

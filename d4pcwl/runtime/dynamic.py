@@ -251,7 +251,8 @@ class _PinnedLink:
         flush = self._flush_of(self.plan.instances[instance].pe)
         while self.writer.items or self.writer.refused:
             flush()
-        self.exchange.end(instance)
+        with self.writer.lock:  # what another thread is just handing on goes first
+            self.exchange.end(instance)
 
 
 class DynamicWorker:
@@ -307,9 +308,8 @@ class DynamicWorker:
         waiting: list[tuple[int, bytes]] = []
         for writer in (self._link.writer, self._pool_writer):
             with writer.lock, contextlib.suppress(ItemError):
-                slots = {
-                    key: items for key, items in writer.items.items() if isinstance(key[0], int)
-                }
+                keys = [key for key in writer.items if isinstance(key[0], int)]
+                slots = {key: writer.items.pop(key) for key in keys}
                 waiting += writer.pack(slots).results
         return waiting
 
@@ -338,13 +338,26 @@ class DynamicWorker:
 
         Instances are numbered sources first, so that no one at work is entered a second time.
         """
-        message = self.exchange.receive(wait=True)
+        message = self._deferred_for(instance) or self.exchange.receive(wait=True)
         if message is None:
             return
-        if isinstance(message, Task) and (message.key is not None or message.queue[0] > instance):
+        if self._may_handle(message, instance):
             self._handle(message)
         else:
             self._deferred.append(message)
+
+    def _deferred_for(self, instance: int) -> Task | None:
+        """What had to wait in a help within this one; nothing that came later may overtake it."""
+        for place, message in enumerate(self._deferred):
+            if isinstance(message, Task) and self._may_handle(message, instance):
+                del self._deferred[place]
+                return message
+        return None
+
+    def _may_handle(self, message: Task | int, instance: int) -> bool:
+        return isinstance(message, Task) and (
+            message.key is not None or message.queue[0] > instance
+        )
 
     def _handle(self, message: Task | int) -> None:
         if isinstance(message, int):

@@ -26,6 +26,10 @@ MAPPINGS = {
     "mpi": "the ranks of mpiexec, on this machine or many",
     "dyn_multi": "the same, taking work from a common queue",
     "dyn_auto_multi": "the same, with as many workers as there is work for",
+    "redis": "several processes, joined by a Redis server",
+    "dyn_redis": "the same, taking work from a common queue, on several hosts",
+    "dyn_auto_redis": "the same, with as many workers as there is work for",
+    "hybrid_redis": "as dyn_redis: private queues for what keeps state, a common one for the rest",
 }
 """The mappings by name, each in a module of that name, with what it is."""
 

@@ -85,7 +85,7 @@ class RedisExchange:
         self.sizes: dict[int, int] = {}
         self._key = self.scripts.prefix
         self._version = 0
-        self._blocked = False
+        self._blocked = self._stopped = False
         self._found: deque[Work | int] = deque()
         self._in_hand = Counter[int]()
         self._looked = 0.0
@@ -112,6 +112,8 @@ class RedisExchange:
             self._looked = now
             was_blocked = self._blocked
             self._step(want=2 if wait else 1, wait=wait)
+            if self._stopped:
+                raise Stopped
             if wait and not self._found and self._blocked == was_blocked:
                 self._wait()
         return self._next()
@@ -181,7 +183,6 @@ class RedisExchange:
 
         :param want: 0 nothing, 1 what is pinned here, 2 a task of the pool as well
         :param wait: wake me when there is a task
-        :raises Stopped: the run is over
         """
         with self.sending:
             batches, data, blobs = self._batches(parcel or Parcel())
@@ -210,7 +211,8 @@ class RedisExchange:
 
     def _take_answer(self, answer: list[Any]) -> None:
         if len(answer) == 1:
-            raise Stopped
+            self._stopped = True
+            return
         verdict, _, blocked, version, sizes, found = answer
         self._blocked = blocked > 0
         if sizes:
@@ -219,8 +221,7 @@ class RedisExchange:
             self.sizes = {int(lane): int(size) for lane, size in pairs if lane != b"version"}
         for lane, id_, fields in found:
             self._take_entry(int(lane), id_.decode(), fields)
-        if verdict == b"stop":
-            raise Stopped
+        self._stopped = verdict == b"stop"
 
     def _take_entry(self, lane: int, id_: str, fields: list[bytes]) -> None:
         if fields[0] == b"e":
@@ -252,6 +253,8 @@ class RedisExchange:
         if data is None:
             # The run is over, or somebody else has just done the task.
             self._step()
+            if self._stopped:
+                raise Stopped
             if found.key is None:
                 raise ServerLost(f"items have gone from the Redis server at {self.client.address}")
             return None

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from d4pcwl.errors import RunError, UsageError
-from d4pcwl.runtime.redis_client import Address, credentials, parse_url
+from d4pcwl.runtime.redis_client import (
+    Address,
+    Client,
+    ServerError,
+    ServerLost,
+    credentials,
+    parse_url,
+)
 
 _START_SECONDS = 10.0
 _SOCKET_NAME_BYTES = 100  # the system's limit is 104 or 108
@@ -112,7 +120,7 @@ class OwnServer:
         :raises RunError: it does not get so
         """
         deadline = time.monotonic() + _START_SECONDS
-        while not self.path.exists():
+        while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 why = ""
                 with contextlib.suppress(OSError):
@@ -120,6 +128,14 @@ class OwnServer:
                 raise RunError(f"the embedded Redis server does not start\n{why}".rstrip())
             time.sleep(0.001)
         return Address(path=str(self.path))
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.path))
+            except OSError:
+                return False
+        return True
 
     def stop(self) -> None:
         """End it, at once: it holds nothing that is worth keeping."""
@@ -129,8 +145,8 @@ class OwnServer:
 
     def orphaned(self) -> None:
         """The same from another process than the one that started it."""
-        with contextlib.suppress(OSError):
-            os.kill(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(ServerLost, ServerError):
+            Client(Address(path=str(self.path))).call("SHUTDOWN", "NOSAVE")
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

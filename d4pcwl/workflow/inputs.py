@@ -63,7 +63,9 @@ def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> Roo
     if not given and given != 0:
         if iterations < 0:
             raise InputError(f"the number of iterations is negative: {iterations}")
-        raise_faults(InputError, [_without_item(pe) for pe in graph.roots if _needs_item(pe)])
+        if iterations:
+            faults = [_without_item(pe) for pe in graph.roots if _needs_item(pe)]
+            raise_faults(InputError, faults)
         return {pe.id: iterations for pe in graph.roots}
     if isinstance(given, int) and not isinstance(given, bool):
         return root_inputs(graph, None, given)
@@ -108,7 +110,7 @@ def _checked(pe: Any, value: Any) -> list[dict[str, Any]] | int:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 0:
             raise InputError(f"inputs of {pe.name}: {value} iterations")
-        if _needs_item(pe):
+        if value and _needs_item(pe):
             raise InputError(_without_item(pe))
         return value
     if isinstance(value, Mapping) and value and all(isinstance(v, list) for v in value.values()):

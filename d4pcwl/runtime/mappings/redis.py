@@ -1,0 +1,34 @@
+"""``redis``: fixed instances, joined by streams of a Redis server.
+
+Every instance has a process of the plan and a private stream. For work that is shared out among
+processes, and for workers from other hosts, see ``dyn_redis``.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from d4pcwl.runtime.broker import Scale
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.redis_coordinator import run_by_redis
+from d4pcwl.runtime.redis_server import add_server_options
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Upstream's options, and ``--redis-url``."""
+    parser.add_argument(
+        "-n",
+        "--num",
+        type=int,
+        metavar="PROCESSES",
+        help="number of processes (default: the usable cores)",
+    )
+    add_server_options(parser)
+
+
+def run(job: Job) -> None:
+    """Run the job.
+
+    :raises RunError: a PE failed, a worker died, or the server is lost
+    """
+    run_by_redis(job, pooled=False, scale=lambda processes: Scale(processes, processes))
