@@ -11,10 +11,8 @@ import contextlib
 import multiprocessing
 import os
 import select
-import signal
 import sys
 import time
-import traceback
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable
@@ -23,29 +21,23 @@ from itertools import count
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from d4pcwl.errors import D4pcwlError, PEError, WorkerDied
+from d4pcwl.errors import D4pcwlError, WorkerDied
 from d4pcwl.runtime import wire
-from d4pcwl.runtime.channel import PROMPT_SECONDS
-from d4pcwl.runtime.console import LineLock, LineWriter
+from d4pcwl.runtime.broker_worker import WINDOW, work
+from d4pcwl.runtime.console import LineLock
 from d4pcwl.runtime.dynamic import (
     TASK_SECONDS,
-    DynamicWorker,
     Parcel,
     Queue,
-    Stopped,
-    Task,
 )
-from d4pcwl.runtime.instance import Halt
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.plan import Plan, usable_cores
+from d4pcwl.runtime.reports import cause_of_death
 
 QUEUE_BATCHES = 64
 """Batches in a queue above which those who write to it have to wait."""
 
 QUEUE_BYTES = 64 << 20
-WINDOW = 2
-"""Tasks, or private batches, that a worker has in hand; the second waits for the first."""
-
 ATTEMPTS = 3
 """Workers that a task may kill before it is held to be its fault."""
 
@@ -174,7 +166,7 @@ class Broker:
         others = [fd for seat in self.seats.values() for fd in (seat.read_fd, seat.write_fd)]
         unused = [*others, to_worker[1], to_parent[0]]
         worker = self.context.Process(
-            target=_work,
+            target=work,
             args=(self.job, self.plan, pinned, to_worker[0], to_parent[1], unused, self.lock),
         )
         with warnings.catch_warnings():
@@ -196,7 +188,7 @@ class Broker:
         if seat.leaving:
             return
         held = [i for i, host in self.host.items() if host is seat and i not in self.ended]
-        how = _cause(seat.process.exitcode)
+        how = cause_of_death(seat.process.exitcode)
         if held:
             names = ", ".join(sorted({self.plan.instances[i].pe for i in held}))
             self.failure = WorkerDied(
@@ -466,147 +458,6 @@ def _queues_after(plan: Plan) -> dict[int, list[Queue]]:
         for route in routes:
             of_pe.setdefault(pe, []).extend((target, route.input) for target in route.targets)
     return {instance.index: of_pe.get(instance.pe, []) for instance in plan.instances}
-
-
-def _cause(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"was killed by signal {-code} ({signal.Signals(-code).name})"
-    return f"exited with code {code}"
-
-
-# --- in the worker process ------------------------------------------------------------------------
-
-
-class _ByParent:
-    """The exchange of a worker: two pipes to the parent."""
-
-    def __init__(self, read_fd: int, write_fd: int) -> None:
-        self.read_fd, self.write_fd = read_fd, write_fd
-        self.credit = WINDOW
-        self.sizes: dict[Queue, int] = {}
-        self.sending = _lock()
-        self.poll = select.poll()
-        self.poll.register(read_fd, select.POLLIN)
-
-    def receive(self, wait: bool) -> Task | int | None:
-        while wait or self.poll.poll(0):
-            kind, content = wire.read_frame(self.read_fd)
-            if kind == "task":
-                number, queue, data, self.sizes = content
-                return Task(number, queue, data)
-            if kind == "private":
-                return Task(None, *content)
-            if kind == "ended":
-                index: int = content
-                return index
-            if kind == "stop":
-                raise Stopped
-            owed, self.sizes = content
-            self.credit += owed
-            return None
-        return None
-
-    def commit(self, task: Task, parcel: Parcel, seconds: float) -> None:
-        self._send("commit", (task.key, parcel, seconds))
-
-    def taken(self, task: Task) -> None:
-        self._send("taken", task.queue[0])
-
-    def stream(self, parcel: Parcel) -> None:
-        self.credit -= 1
-        self._send("stream", parcel)
-
-    def may_stream(self) -> bool:
-        return self.credit > 0
-
-    def end(self, instance: int) -> None:
-        self._send("end", instance)
-
-    def batch_size(self, queue: Queue) -> int:
-        return self.sizes.get(queue, 0)
-
-    def _send(self, kind: str, content: Any) -> None:
-        with self.sending:
-            wire.write_frame(self.write_fd, wire.encode((kind, content)))
-
-    def report(self, kind: str, content: Any) -> None:
-        """Tell the parent how it ended, if the parent still listens."""
-        with contextlib.suppress(OSError):
-            self._send(kind, content)
-
-
-def _lock() -> Any:
-    import threading
-
-    return threading.RLock()
-
-
-def _work(
-    job: Job,
-    plan: Plan,
-    pinned: int | None,
-    read_fd: int,
-    write_fd: int,
-    unused: list[int],
-    lock: LineLock,
-) -> None:
-    """A worker process, from its fork to its end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides on Ctrl-C
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for fd in unused:
-        os.close(fd)
-    out = LineWriter(1, lock)
-    sys.stdout = out
-    exchange = _ByParent(read_fd, write_fd)
-    worker = None
-    try:
-        worker = DynamicWorker(job.graph, plan, pinned, job.inputs, exchange, out.flush)
-        _watch_time(worker, exchange, out, os.getppid())
-        worker.run()
-        out.finish()
-        exchange.report("done", worker.counts)
-    except (EOFError, ConnectionError, BrokenPipeError):
-        pass  # the parent has gone
-    except BaseException as error:  # noqa: BLE001 - the parent is told, whatever it is
-        with contextlib.suppress(OSError):
-            out.finish()
-        if worker is not None:
-            exchange.report("stream", Parcel(results=worker.results_so_far()))
-        exchange.report("failed", _explained(error))
-    finally:
-        sys.stderr.flush()
-        os._exit(0)
-
-
-def _watch_time(worker: DynamicWorker, exchange: _ByParent, out: LineWriter, parent: int) -> None:
-    """Send on what a slow PE has written while it is at work; end when the parent is gone."""
-    import threading
-
-    def tick() -> None:
-        while True:
-            time.sleep(PROMPT_SECONDS)
-            if os.getppid() != parent:
-                os._exit(1)
-            try:
-                worker.flush()
-            except Halt as halt:
-                exchange.report("stream", Parcel(results=worker.results_so_far()))
-                exchange.report("failed", halt.error)
-                out.finish()
-                os._exit(0)
-            except OSError:
-                os._exit(1)
-
-    threading.Thread(target=tick, name="d4pcwl-flusher", daemon=True).start()
-
-
-def _explained(error: BaseException) -> D4pcwlError:
-    if isinstance(error, Halt):
-        return error.error
-    if isinstance(error, D4pcwlError):
-        return error
-    text = "".join(traceback.format_exception(error))
-    return PEError(f"a worker process failed: {type(error).__name__}: {error}", text)
 
 
 def run_by_broker(job: Job, scale: Callable[[int], Scale]) -> None:

@@ -1,0 +1,140 @@
+"""Dynamic runs by way of the parent process: a worker's side of what ``runtime/broker.py`` does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+from d4pcwl.runtime import wire
+from d4pcwl.runtime.channel import PROMPT_SECONDS
+from d4pcwl.runtime.console import LineLock, LineWriter
+from d4pcwl.runtime.dynamic import DynamicWorker, Parcel, Queue, Stopped, Task
+from d4pcwl.runtime.instance import Halt
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.plan import Plan
+from d4pcwl.runtime.reports import explained
+
+WINDOW = 2
+"""Tasks, or private batches, that a worker has in hand; the second waits for the first."""
+
+
+class _ByParent:
+    """The exchange of a worker: two pipes to the parent."""
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self.read_fd, self.write_fd = read_fd, write_fd
+        self.credit = WINDOW
+        self.sizes: dict[Queue, int] = {}
+        self.sending = threading.RLock()
+        self.poll = select.poll()
+        self.poll.register(read_fd, select.POLLIN)
+
+    def receive(self, wait: bool) -> Task | int | None:
+        while wait or self.poll.poll(0):
+            kind, content = wire.read_frame(self.read_fd)
+            if kind == "task":
+                number, queue, data, self.sizes = content
+                return Task(number, queue, data)
+            if kind == "private":
+                return Task(None, *content)
+            if kind == "ended":
+                index: int = content
+                return index
+            if kind == "stop":
+                raise Stopped
+            owed, self.sizes = content
+            self.credit += owed
+            return None
+        return None
+
+    def commit(self, task: Task, parcel: Parcel, seconds: float) -> None:
+        self._send("commit", (task.key, parcel, seconds))
+
+    def taken(self, task: Task) -> None:
+        self._send("taken", task.queue[0])
+
+    def stream(self, parcel: Parcel) -> None:
+        self.credit -= 1
+        self._send("stream", parcel)
+
+    def may_stream(self) -> bool:
+        return self.credit > 0
+
+    def end(self, instance: int) -> None:
+        self._send("end", instance)
+
+    def batch_size(self, queue: Queue) -> int:
+        return self.sizes.get(queue, 0)
+
+    def _send(self, kind: str, content: Any) -> None:
+        with self.sending:
+            wire.write_frame(self.write_fd, wire.encode((kind, content)))
+
+    def report(self, kind: str, content: Any) -> None:
+        """Tell the parent how it ended, if the parent still listens."""
+        with contextlib.suppress(OSError):
+            self._send(kind, content)
+
+
+def work(
+    job: Job,
+    plan: Plan,
+    pinned: int | None,
+    read_fd: int,
+    write_fd: int,
+    unused: list[int],
+    lock: LineLock,
+) -> None:
+    """A worker process, from its fork to its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides on Ctrl-C
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for fd in unused:
+        os.close(fd)
+    out = LineWriter(1, lock)
+    sys.stdout = out
+    exchange = _ByParent(read_fd, write_fd)
+    worker = None
+    try:
+        worker = DynamicWorker(job.graph, plan, pinned, job.inputs, exchange, out.flush)
+        _watch_time(worker, exchange, out, os.getppid())
+        worker.run()
+        out.finish()
+        exchange.report("done", worker.counts)
+    except (EOFError, ConnectionError, BrokenPipeError):
+        pass  # the parent has gone
+    except BaseException as error:  # noqa: BLE001 - the parent is told, whatever it is
+        with contextlib.suppress(OSError):
+            out.finish()
+        if worker is not None:
+            exchange.report("stream", Parcel(results=worker.results_so_far()))
+        exchange.report("failed", explained(error))
+    finally:
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _watch_time(worker: DynamicWorker, exchange: _ByParent, out: LineWriter, parent: int) -> None:
+    """Send on what a slow PE has written while it is at work; end when the parent is gone."""
+
+    def tick() -> None:
+        while True:
+            time.sleep(PROMPT_SECONDS)
+            if os.getppid() != parent:
+                os._exit(1)
+            try:
+                worker.flush()
+            except Halt as halt:
+                exchange.report("stream", Parcel(results=worker.results_so_far()))
+                exchange.report("failed", halt.error)
+                out.finish()
+                os._exit(0)
+            except OSError:
+                os._exit(1)
+
+    threading.Thread(target=tick, name="d4pcwl-flusher", daemon=True).start()
