@@ -7,8 +7,6 @@ doc: |
   text with examples/word_count/word_count.py.
 
 # Prefixes of formats, so that a step can only be joined to one that speaks the same.
-$namespaces:
-  d4p: https://w3id.org/d4pcwl#
 
 requirements:
   # The script lies in the working folder, so that it finds what lies beside it under the names that
@@ -55,7 +53,7 @@ outputs:
   # The items of unconnected outputs. Leave it and --results out where the graph has none.
   results:
     type: File
-    format: d4p:json-lines
+    format: https://w3id.org/d4pcwl#json-lines
     outputBinding:
       glob: results.jsonl
   # CHANGE: one output for each file or folder that the PEs write.

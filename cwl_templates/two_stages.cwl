@@ -8,9 +8,6 @@ doc: |
   rests in a stream file between them, and the engine carries that from one machine to the other.
   `d4p2cwl SCRIPT --cut PE.port` writes such a document by itself.
 
-$namespaces:
-  d4p: https://w3id.org/d4pcwl#
-
 inputs:
   script:
     type: File
@@ -22,7 +19,7 @@ inputs:
 outputs:
   results:
     type: File
-    format: d4p:json-lines
+    format: https://w3id.org/d4pcwl#json-lines
     outputSource: count/results
 
 steps:
@@ -55,7 +52,7 @@ steps:
       outputs:
         words:
           type: File
-          format: d4p:stream-file
+          format: https://w3id.org/d4pcwl#stream-file
           # It is written and read from front to back, so an engine may pass it through a pipe.
           streamable: true
           outputBinding:
@@ -80,7 +77,7 @@ steps:
         script: File
         words:
           type: File
-          format: d4p:stream-file
+          format: https://w3id.org/d4pcwl#stream-file
           streamable: true
       baseCommand: [dispel4py, multi]
       arguments:
@@ -98,6 +95,6 @@ steps:
       outputs:
         results:
           type: File
-          format: d4p:json-lines
+          format: https://w3id.org/d4pcwl#json-lines
           outputBinding:
             glob: results.jsonl

@@ -100,7 +100,7 @@ def test_a_cut_graph_is_a_workflow_of_stages_joined_by_streams(tmp_path: Path) -
     assert (taken["type"], taken["streamable"], taken["format"]) == (
         "File",
         True,
-        "d4p:stream-file",
+        "https://w3id.org/d4pcwl#stream-file",
     )
     assert flags(join)["--stage"] == "Join3"
     assert flags(join)["--expect"] == join["d4p:digest"]

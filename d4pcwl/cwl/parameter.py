@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NAMESPACE = {"d4p": "https://w3id.org/d4pcwl#"}
-"""The prefix of what only we understand: formats, and the description of the graph."""
+"""The prefix of what only we understand, such as the digest of the graph."""
 
-STREAM_FORMAT = "d4p:stream-file"
-JSON_LINES_FORMAT = "d4p:json-lines"
+# In full: not every engine resolves a prefix in a packed document.
+STREAM_FORMAT = NAMESPACE["d4p"] + "stream-file"
+JSON_LINES_FORMAT = NAMESPACE["d4p"] + "json-lines"
 
 
 @dataclass(frozen=True)

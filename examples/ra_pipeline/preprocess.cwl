@@ -117,6 +117,10 @@ inputs:
         - mpi
         - dyn_multi
         - dyn_auto_multi
+        - redis
+        - dyn_redis
+        - dyn_auto_redis
+        - hybrid_redis
     default: simple
     inputBinding:
       position: 1
