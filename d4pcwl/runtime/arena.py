@@ -1,11 +1,12 @@
 """Arenas: bounded memory in which one process leaves large buffers for another.
 
-An arena is anonymous memory that two processes share because it was mapped before they were forked;
-it has no name, and is gone with them. The sender copies a buffer into a free run of pages and tells
-the receiver, by the usual way, where it lies; the receiver's array *is* that memory, until nobody
-there holds it any more, and then the run is free again. So an array is copied once, and nobody ever
-waits for memory: where there is no room, :meth:`Arena.put` says so, and the buffer travels another
-way. A receiver that keeps its arrays for ever only makes that the rule.
+An arena is anonymous memory that two processes share because it was mapped before they were forked,
+or because one has opened the other's descriptor of it; it has no name, and is gone with them. The
+sender copies a buffer into a free run of pages and tells the receiver, by the usual way, where it
+lies; the receiver's array *is* that memory, until nobody there holds it any more, and then the run
+is free again. So an array is copied once, and nobody ever waits for memory: where there is no room,
+:meth:`Arena.put` says so, and the buffer travels another way. A receiver that keeps its arrays for
+ever only makes that the rule.
 
 A page has one byte that says whether a buffer begins there: the sender sets it, the receiver clears
 it. Nothing else is written by both. A page that was never used costs no memory, and the lowest free
@@ -37,30 +38,34 @@ class Arena:
     """See the module.
 
     :param size: in bytes
+    :param fd: a descriptor of the memory; memory of its own where it is left out
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, fd: int = -1) -> None:
         self._pages = size // PAGE
         flags = -(-self._pages // PAGE) * PAGE  # the flags have pages of their own, in front
         self._start = flags
-        self._memory = mmap.mmap(-1, flags + self._pages * PAGE) if self._pages else None
+        self._memory: mmap.mmap | None = None
+        if self._pages:
+            if fd >= 0 and os.fstat(fd).st_size == 0:
+                os.ftruncate(fd, flags + self._pages * PAGE)
+            self._memory = mmap.mmap(fd, flags + self._pages * PAGE)
         self._taken: list[tuple[int, int]] = []  # runs in use, as first page and the page after
         self._held: dict[int, weakref.ref[Any]] = {}
 
     def put(self, buffer: memoryview) -> int:
         """Copy a buffer into the arena; its place, from 1, or 0 where there is no room."""
-        first = self.reserve(buffer.nbytes)
-        if first < 0 or self._memory is None:
-            return 0
-        start = self._start + first * PAGE
-        self._memory[start : start + buffer.nbytes] = buffer
-        return first + 1
+        place = self._reserve(buffer.nbytes)
+        if place and self._memory is not None:
+            start = self._start + (place - 1) * PAGE
+            self._memory[start : start + buffer.nbytes] = buffer
+        return place
 
-    def reserve(self, size: int) -> int:
-        """The first page of a run that is taken from now on, or -1 where there is no room."""
+    def _reserve(self, size: int) -> int:
+        """A place that is taken from now on, or 0 where there is no room."""
         memory = self._memory
         if memory is None:
-            return -1
+            return 0
         needed = -(-size // PAGE)
         taken, end, place = [], 0, -1
         for run in self._taken:
@@ -77,7 +82,7 @@ class Arena:
         self._taken = taken
         if place >= 0:
             memory[place] = 1
-        return place
+        return place + 1
 
     def get(self, place: int, size: int) -> Any:
         """The buffer at a place; once nobody holds it any more, the place is free.

@@ -51,7 +51,7 @@ class Transport(Protocol):
         """In a process of that number: the ways out, by receiver, and the way in."""
 
     def close(self) -> None:
-        """This process has done with it; what it has sent will arrive."""
+        """This process has done with it. In a worker: what it has sent will arrive."""
 
 
 def run_forked(job: Job, connect: Callable[[list[tuple[int, int]]], Transport]) -> None:
@@ -101,8 +101,8 @@ class _Watch:
             _, inbox = transport.enter(WATCH)
             self._watch(inbox)
         finally:
-            self._stop()
             transport.close()
+            self._stop()
             lock.close()
         if self.failure is not None:
             raise self.failure

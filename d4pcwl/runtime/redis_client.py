@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -66,23 +66,27 @@ def parse_url(url: str) -> Address:
     """
     parts = urlsplit(url)
     scheme = parts.scheme.replace("valkey", "redis")
-    known = credentials()
-    if parts.username:
-        known["username"] = unquote(parts.username)
-    if parts.password:
-        known["password"] = unquote(parts.password)
+    username, password = credentials()
+    username = unquote(parts.username or "") or username
+    password = unquote(parts.password or "") or password
     try:
         if scheme == "unix" and parts.path:
             number = parse_qs(parts.query).get("db", ["0"])[0]
-            return Address(path=unquote(parts.path), database=int(number), **known)
+            return Address(
+                path=unquote(parts.path),
+                username=username,
+                password=password,
+                database=int(number),
+            )
         if scheme in ("redis", "rediss") and parts.hostname:
             number = parts.path.strip("/") or "0"
             return Address(
                 parts.hostname,
                 parts.port or 6379,
+                username=username,
+                password=password,
                 database=int(number),
                 tls=scheme == "rediss",
-                **known,
             )
     except ValueError as error:
         raise UsageError(f"the Redis URL is not right: {error}") from None
@@ -92,10 +96,9 @@ def parse_url(url: str) -> Address:
     )
 
 
-def credentials() -> dict[str, str]:
+def credentials() -> tuple[str, str]:
     """Name and password from the environment."""
-    names = {"username": "REDIS_USERNAME", "password": "REDIS_PASSWORD"}
-    return {field: os.environ.get(name, "") for field, name in names.items()}
+    return os.environ.get("REDIS_USERNAME", ""), os.environ.get("REDIS_PASSWORD", "")
 
 
 class Client:
@@ -122,7 +125,7 @@ class Client:
             raise
 
     def _greet(self) -> None:
-        known = replace(self.address)
+        known = self.address
         if known.password:
             self.call("AUTH", *([known.username] if known.username else []), known.password)
         if known.database:

@@ -162,31 +162,28 @@ class Coordinator:
         plan, key = self.plan, self.key
         lanes = range(len(plan.instances) + 1)
         pool = frozenset(self.pool)
-        place, writers, after, left = {}, {}, {}, {}
+        place, writers, left = {}, {}, {}
+        after: dict[int, list[str]] = {}
         for instance in plan.instances:
             lane = instance.index
             place[lane] = "pool" if lane in pool else str(instance.process)
             writers[lane] = self._units(plan.upstream[lane])
             if lane in pool:
                 left[lane] = len(plan.upstream[lane])
-            after[lane] = " ".join(
-                str(other.index)
-                for other in plan.instances
-                if lane in plan.upstream[other.index]
-                and (other.index in pool or other.process != instance.process)
-            )
+            for sender in plan.upstream[lane]:
+                if lane in pool or plan.instances[sender].process != instance.process:
+                    after.setdefault(sender, []).append(str(lane))
         place[self.sink] = "sink"
         ports = {pe for pe, _ in plan.results}
         writers[self.sink] = self._units(i.index for i in plan.instances if i.pe in ports)
         meta = {**self._script(), "digest": self.job.graph.digest(), "instances": self.sink}
-        hashes = {
+        hashes: dict[str, dict[Any, Any]] = {
             "meta": {**meta, "plan": pickle.dumps(plan)},
             "place": place,
             "writers": writers,
-            "after": after,
+            "after": {sender: " ".join(targets) for sender, targets in after.items()},
             "left": left,
-            **{name: {"-": 0} for name in ("bytes", "fresh", "blocked", "pace", "blobs")},
-            "sizes": {"version": 0},
+            **{name: {"-": 0} for name in ("bytes", "fresh", "blocked", "pace", "sizes", "blobs")},
         }
         commands: list[tuple[Any, ...]] = []
         for name, fields in hashes.items():
@@ -274,7 +271,8 @@ class Coordinator:
     def _hire(self, pinned: int | None) -> None:
         """Start a worker."""
         name = f"p{pinned}" if pinned is not None else f"w{next(self.numbers)}"
-        self.client.call("SADD", self.key + "workers", name)
+        key = self.key + "workers"
+        self.client.calls([("SADD", key, name), ("EXPIRE", key, TTL_SECONDS)])
         orphaned = self.own.orphaned if self.own is not None else _nothing
         post = Post(
             self.address,
@@ -369,11 +367,11 @@ class Coordinator:
         )
         waiting = sum(map(int, lanes))
         working = [seat for seat in self.seats.values() if not seat.leaving]
-        if self.pool and len(working) < self.scale.most:
-            if waiting >= self.scale.threshold * len(working):
-                self.job.say(f"scale up to {len(working) + 1} workers: {waiting} batches wait")
-                self._hire(None)
-                return
+        may_grow = bool(self.pool) and len(working) < self.scale.most
+        if may_grow and waiting >= self.scale.threshold * len(working):
+            self.job.say(f"scale up to {len(working) + 1} workers: {waiting} batches wait")
+            self._hire(None)
+            return
         now = time.monotonic()
         names = {name.decode() for name in idle}
         for seat in working:

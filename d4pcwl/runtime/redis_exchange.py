@@ -84,7 +84,6 @@ class RedisExchange:
         self.scripts = scripts(run)
         self.sizes: dict[int, int] = {}
         self._key = self.scripts.prefix
-        self._version = 0
         self._blocked = self._stopped = False
         self._found: deque[Work | int] = deque()
         self._in_hand = Counter[int]()
@@ -186,7 +185,7 @@ class RedisExchange:
         """
         with self.sending:
             batches, data, blobs = self._batches(parcel or Parcel())
-            head = {
+            head: dict[str, Any] = {
                 "worker": self.name,
                 "process": "" if self.process is None else str(self.process),
                 "rank": 0 if self.process is None else 1,
@@ -196,7 +195,6 @@ class RedisExchange:
                 "closed": [str(lane) for lane, n in self._in_hand.items() if n >= WINDOW],
                 "want": want,
                 "wait": wait,
-                "version": self._version,
             }
             if task is not None:
                 head["task"] = task
@@ -213,12 +211,10 @@ class RedisExchange:
         if len(answer) == 1:
             self._stopped = True
             return
-        verdict, _, blocked, version, sizes, found = answer
+        verdict, _, blocked, sizes, found = answer
         self._blocked = blocked > 0
-        if sizes:
-            self._version = version
-            pairs = zip(sizes[::2], sizes[1::2], strict=True)
-            self.sizes = {int(lane): int(size) for lane, size in pairs if lane != b"version"}
+        for lane, size in zip(sizes[::2], sizes[1::2], strict=True):
+            self.sizes[int(lane)] = size
         for lane, id_, fields in found:
             self._take_entry(int(lane), id_.decode(), fields)
         self._stopped = verdict == b"stop"

@@ -181,7 +181,6 @@ if h.task then
     local told = number('sizes', lane)
     if size > 1.5 * told or size < told / 1.5 then
       call('HSET', P .. 'sizes', lane, size)
-      call('HINCRBY', P .. 'sizes', 'version', 1)
     end
   end
 end
@@ -243,11 +242,24 @@ if state == 'run' and #found == 0 and h.want > 1 then
 end
 wake()
 
-local sizes, version = {}, number('sizes', 'version')
-if version ~= h.version then sizes = call('HGETALL', P .. 'sizes') end
+-- How many items make a task, of the lanes that this worker writes to next.
+local sizes = {}
+local function tell_size(lane)
+  local size = number('sizes', lane)
+  if size > 0 then
+    sizes[#sizes + 1] = lane
+    sizes[#sizes + 1] = size
+  end
+end
+if not h.task then
+  for _, batch in ipairs(h.batches) do tell_size(batch[1]) end
+end
+if found[1] and found[1][2] ~= '' then
+  for _, lane in ipairs(words(call('HGET', P .. 'after', found[1][1]))) do tell_size(lane) end
+end
 if call('GET', P .. 'state') == 'stop' and #found == 0 then verdict = 'stop' end
 local blocked = h.process ~= '' and number('blocked', 'p' .. h.process) or 0
-return {verdict, committed, blocked, version, sizes, found}
+return {verdict, committed, blocked, sizes, found}
 """
 
 _TAKEN = """

@@ -42,8 +42,8 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "-ri",
         "--redis-ip",
         metavar="HOST",
-        help="the Redis server's host (default: REDIS_HOST; without any, a server of its own "
-        "is started)",
+        help="the Redis server's host (default: REDIS_URL or REDIS_HOST; without any, a server "
+        "of its own is started)",
     )
     parser.add_argument(
         "-rp",
@@ -72,6 +72,8 @@ def named_server(options: Any) -> Address | None:
         if host or port:
             raise UsageError("--redis-url says host and port; leave out -ri and -rp")
         return parse_url(url)
+    if not host and port is None and os.environ.get("REDIS_URL"):
+        return parse_url(os.environ["REDIS_URL"])
     host = host or os.environ.get("REDIS_HOST")
     if not host and port is None:
         return None
@@ -80,7 +82,8 @@ def named_server(options: Any) -> Address | None:
         if not text.isdecimal():
             raise UsageError(f"REDIS_PORT is not a number: {text}")
         port = int(text)
-    return Address(host or "localhost", port, **credentials())
+    username, password = credentials()
+    return Address(host or "localhost", port, username=username, password=password)
 
 
 class OwnServer:

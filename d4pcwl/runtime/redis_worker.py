@@ -224,6 +224,7 @@ def join(
         for process in processes:
             if process.is_alive():
                 process.terminate()
+                _sign_off(address, run, process.name)
                 process.join(1)
                 if process.is_alive():
                     process.kill()
@@ -232,6 +233,14 @@ def join(
         lock.close()
     if any(codes):
         raise RunError(f"a worker process ended with code {next(filter(None, codes))}")
+
+
+def _sign_off(address: Address, run: str, name: str) -> None:
+    """Let the coordinator see at once that a worker is no more."""
+    with contextlib.suppress(ServerLost, ServerError):
+        client = Client(address)
+        client.call("DEL", f"d4p:{run}:alive:{name}")
+        client.close()
 
 
 __all__ = ["ALIVE_SECONDS", "Post", "describe_run", "join", "scripts", "work"]

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from d4pcwl.errors import ItemError
@@ -83,10 +83,12 @@ def loads(data: bytes) -> Any:
     return pickle.loads(data)
 
 
-def decode(first: Part | bytearray, following: Iterable[Any], fetch: Fetch | None = None) -> Any:
+def decode(
+    first: Part | bytearray, following: Iterable[Any] | None = None, fetch: Fetch | None = None
+) -> Any:
     """The message of a frame.
 
-    :param first: its first part
+    :param first: its first part, or all of it in one piece
     :param following: the buffers that follow it, in order; they must be the receiver's own
     :param fetch: finds the buffers that are elsewhere
     """
@@ -95,12 +97,18 @@ def decode(first: Part | bytearray, following: Iterable[Any], fetch: Fetch | Non
     if not count:
         return pickle.loads(view[_HEAD.size :])
     start = _HEAD.size + count * _ENTRY.size
+    table = list(_ENTRY.iter_unpack(view[_HEAD.size : start]))
+    if following is None:
+        following = _cut(view[start + length :], [size for size, place in table if not place])
     rest = iter(following)
-    buffers = [
-        _fetched(fetch, place, size) if place else next(rest)
-        for size, place in _ENTRY.iter_unpack(view[_HEAD.size : start])
-    ]
+    buffers = [_fetched(fetch, place, size) if place else next(rest) for size, place in table]
     return pickle.loads(view[start : start + length], buffers=buffers)
+
+
+def _cut(view: memoryview, sizes: Iterable[int]) -> Iterator[bytearray]:
+    for size in sizes:
+        yield bytearray(view[:size])  # a copy lies where the processor likes it to
+        view = view[size:]
 
 
 def _fetched(fetch: Fetch | None, place: int, size: int) -> Any:

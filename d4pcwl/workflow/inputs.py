@@ -64,8 +64,8 @@ def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> Roo
         if iterations < 0:
             raise InputError(f"the number of iterations is negative: {iterations}")
         if iterations:
-            faults = [_without_item(pe) for pe in graph.roots if _needs_item(pe)]
-            raise_faults(InputError, faults)
+            lacking = [pe for pe in graph.roots if _needs_item(pe)]
+            raise_faults(InputError, map(_without_item, lacking))
         return {pe.id: iterations for pe in graph.roots}
     if isinstance(given, int) and not isinstance(given, bool):
         return root_inputs(graph, None, given)

@@ -2,9 +2,11 @@
 
 Every process has one socket that all others send to: a Unix socket in a private folder, or, with
 ``--tcp``, a port of the loopback interface, where every frame begins with a secret of the run.
-Queues hold a few batches. Figures: side by side (2 cores; medians) integers through 4 PEs
-go at FIGURE_INTS of multi's rate, 1 MB arrays through 3 PEs at FIGURE_ARRAYS, since ZeroMQ copies them
-four times on the way and shared memory once. So multi keeps its pipes.
+Queues hold a few batches.
+
+Why multi keeps its pipes: side by side on 2 cores (medians of interleaved runs), integers through
+4 PEs went at 0.93 of multi's rate, and 1 MB arrays through 3 PEs at 0.2 of it, as ZeroMQ copies
+them several times on the way, and shared memory once.
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ class _Sockets:
     def __init__(self, pairs: Sequence[tuple[int, int]], tcp: bool) -> None:
         self._pairs, self._owner = pairs, os.getpid()
         self._secret = secrets.token_bytes(16)
+        self._over = os.pipe()  # at its end when the parent has closed it
         self._to_close = ExitStack()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._listening: dict[int, socket.socket] = {}
@@ -78,6 +81,8 @@ class _Sockets:
         """In a process of that number: the ways out, by receiver, and the way in."""
         import zmq
 
+        if os.getpid() != self._owner:
+            os.close(self._over[1])
         self._context = zmq.Context()
         pull = self._context.socket(zmq.PULL)
         pull.set_hwm(_QUEUED_FRAMES)
@@ -96,13 +101,17 @@ class _Sockets:
         return senders, _ZmqInbox(pull, self._secret)
 
     def close(self) -> None:
-        """Wait until what was sent is on its way; the parent removes what there is of files."""
+        """A worker stays until the parent has all: who leaves takes what is under way with it."""
+        if os.getpid() != self._owner:
+            os.read(self._over[0], 1)
+            return
         if self._context is not None:
-            self._context.destroy(linger=None if os.getpid() != self._owner else 0)
+            self._context.destroy(linger=0)
         for listening in self._listening.values():
             listening.close()
-        if os.getpid() == self._owner:
-            self._to_close.close()
+        for fd in self._over:
+            os.close(fd)
+        self._to_close.close()
 
 
 class _ZmqSender:
@@ -137,7 +146,7 @@ class _ZmqInbox:
         import zmq
 
         if timeout != 0:
-            self._pull.poll(None if timeout is None else timeout * 1000)
+            self._pull.poll(None if timeout is None else int(timeout * 1000))
         try:
             prefix, first, *buffers = self._pull.recv_multipart(zmq.DONTWAIT, copy=False)
         except (zmq.Again, ValueError):  # ValueError: not one of our frames

