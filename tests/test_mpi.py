@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,11 @@ import os, sys
 sys.path.insert(0, {_KIT!r})
 from mapping_kit import *
 from d4pcwl import SimpleFunctionPE
+
+with open("/proc/self/maps") as maps, open(os.environ["TEST_MPI_MAPPED"], "a") as mapped:
+    for line in maps:
+        if "/dev/shm/mpich_shm_" in line:
+            mapped.write(line.split()[5] + "\\n")
 """
 
 
@@ -57,6 +63,17 @@ class Script:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "script.py"
+
+
+@pytest.fixture(autouse=True)
+def _sweep(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """MPICH leaves its memory in /dev/shm where a rank is killed or aborted: remove just that."""
+    mapped = tmp_path_factory.mktemp("mapped") / "files"
+    mapped.touch()
+    monkeypatch.setenv("TEST_MPI_MAPPED", str(mapped))
+    yield
+    for name in set(mapped.read_text().splitlines()):
+        Path(name).unlink(missing_ok=True)
 
 
 MANY = """

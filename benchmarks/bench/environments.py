@@ -52,7 +52,10 @@ def make(name: str) -> Environment | None:
     if stamp.exists() and stamp.read_text() == wanted:
         return environment
     sys.stderr.write(f"making {environment.folder.name}\n")
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment.folder)], check=True)
+    if not Path(
+        environment.command("python")
+    ).exists():  # another run may be using one that is there
+        subprocess.run([sys.executable, "-m", "venv", str(environment.folder)], check=True)
     install = [environment.command("python"), "-m", "pip", "install", "--quiet"]
     made = subprocess.run(
         [*install, "--disable-pip-version-check", *requirements],

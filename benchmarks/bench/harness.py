@@ -136,6 +136,8 @@ class Bench:
         if row.mapping == "mpi":
             ranks = 3 if case.script == "arrays" else PROCESSES
             command = [environment.command("mpiexec"), "-n", str(ranks), *command]
+            if package == "upstream":  # it does nothing without
+                command += ["-n", str(ranks)]
         elif row.mapping != "simple" or package == "ours":
             command += ["-n", str(PROCESSES)]
         if row.mapping in REDIS and (package == "upstream" or case.unit != "s"):

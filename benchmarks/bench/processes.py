@@ -162,4 +162,5 @@ class Server:
 
 def ended_by_signals() -> None:
     """Make SIGTERM end this process as Ctrl-C does, by way of all that is to be tidied up."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -28,6 +28,7 @@ DYNAMIC = ("dyn_multi", "dyn_auto_multi", "dyn_redis", "hybrid_redis", "dyn_auto
 STATIC = ("multi", "zmq_multi", "redis", "mpi")
 _PROMPT_SECONDS = 5.0
 _HANGS_AFTER_SECONDS = 60.0
+_FAULTS_ENOUGH = 10
 _STATE_LOST = "held the state of"
 _GAVE_UP = "died over the same items"
 
@@ -144,7 +145,7 @@ def soak(
             from d4pcwl.runtime.redis_server import _binary
 
             server = stack.enter_context(contextlib.closing(Server(_binary())))
-        while tally.kills < kills:
+        while tally.kills < kills and len(tally.faults) < _FAULTS_ENOUGH:
             # A driver makes a few runs, so that what each leaves in it is seen.
             driver = Command if mapping == "mpi" else Driver
             with driver(mapping, options, server, folder, tally) as running:
@@ -284,7 +285,7 @@ class Driver:
         if not workers:
             return None
         victim = draw.choice(workers)
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has ended by itself
             if Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
                 os.kill(victim, signal.SIGKILL)
                 return victim
@@ -377,7 +378,9 @@ def report(tallies: dict[str, Tally]) -> str:
         for name, value in vars(tally).items():
             setattr(whole, name, getattr(whole, name) + value)
     faults = [
-        f"{mapping}: {fault}" for mapping, t in tallies.items() for fault in t.faults + t.left
+        f"{mapping}: {fault} ({times} times)"
+        for mapping, tally in tallies.items()
+        for fault, times in Counter(tally.faults + tally.left).items()
     ]
     return "\n".join([rendered([*rows, _cells("all", whole)], HEADINGS), *faults])
 

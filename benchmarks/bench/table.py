@@ -123,7 +123,7 @@ def lines(rows: Sequence[Row], limits: dict[str, Side]) -> list[list[str]]:
         if row.ratio:
             ratio = f"{row.ratio:.3g}x" if row.ratio < 100 else f"{row.ratio:.0f}x"
         else:
-            ratio = "upstream fails" if row.upstream.faults and row.ours.samples else "—"
+            ratio = _why_no_ratio(row)
         table.append(
             [
                 row.case,
@@ -137,6 +137,13 @@ def lines(rows: Sequence[Row], limits: dict[str, Side]) -> list[list[str]]:
             ]
         )
     return table
+
+
+def _why_no_ratio(row: Row) -> str:
+    if not row.ours.samples or not row.upstream.faults:
+        return "—"
+    slow = "took longer" in row.upstream.fault
+    return "upstream not done" if slow else "upstream fails"
 
 
 def _verdict(met: bool) -> str:

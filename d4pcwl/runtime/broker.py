@@ -185,10 +185,13 @@ class Broker:
         """A worker's pipe has closed: it has ended, as it should or not."""
         self._forget(seat)
         seat.process.join(_GRACE_SECONDS)
+        code = seat.process.exitcode
+        if code is not None:
+            seat.process.close()
         if seat.leaving:
             return
         held = [i for i, host in self.host.items() if host is seat and i not in self.ended]
-        how = cause_of_death(seat.process.exitcode)
+        how = cause_of_death(code)
         if held:
             names = ", ".join(sorted({self.plan.instances[i].pe for i in held}))
             self.failure = WorkerDied(
@@ -336,7 +339,7 @@ class Broker:
             while lane.batches and seat.in_hand.get(queue[0], 0) < WINDOW:
                 _, data, _ = self._take(queue)
                 seat.in_hand[queue[0]] = seat.in_hand.get(queue[0], 0) + 1
-                self._send(seat, "private", (queue, data))
+                self._send(seat, "private", (queue, wire.apart(data)))
             waiting = waiting or bool(lane.batches)
         if not waiting:
             for index in seat.ended_to_tell:
@@ -363,7 +366,7 @@ class Broker:
                 self.at_work[queue[0]] += 1
                 number = next(self.numbers)
                 seat.tasks[number] = (queue, items, data, attempts)
-                self._send(seat, "task", (number, queue, data, self._sizes()))
+                self._send(seat, "task", (number, queue, wire.apart(data), self._sizes()))
 
     def _window(self, seat: _Seat) -> int:
         return 0 if seat.leaving else (WINDOW if seat.pinned is None else 1)

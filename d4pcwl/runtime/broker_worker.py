@@ -54,14 +54,14 @@ class _ByParent:
         return None
 
     def commit(self, task: Task, parcel: Parcel, seconds: float) -> None:
-        self._send("commit", (task.key, parcel, seconds))
+        self._send("commit", (task.key, parcel.apart(), seconds))
 
     def taken(self, task: Task) -> None:
         self._send("taken", task.queue[0])
 
     def stream(self, parcel: Parcel) -> None:
         self.credit -= 1
-        self._send("stream", parcel)
+        self._send("stream", parcel.apart())
 
     def may_stream(self) -> bool:
         return self.credit > 0

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from d4pcwl.errors import ItemError, PEError
+from d4pcwl.runtime import wire
 from d4pcwl.runtime.instance import Halt, Receive
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.policy import ERRORS
@@ -47,8 +48,15 @@ class Parcel:
     :param results: for results, by their number in the plan: the items pickled
     """
 
-    batches: list[tuple[Queue, int, bytes]] = field(default_factory=list)
-    results: list[tuple[int, bytes]] = field(default_factory=list)
+    batches: list[tuple[Queue, int, Any]] = field(default_factory=list)
+    results: list[tuple[int, Any]] = field(default_factory=list)
+
+    def apart(self) -> Parcel:
+        """The same, so that large batches travel beside the message rather than in it."""
+        return Parcel(
+            [(queue, count, wire.apart(data)) for queue, count, data in self.batches],
+            [(slot, wire.apart(data)) for slot, data in self.results],
+        )
 
     def __bool__(self) -> bool:
         return bool(self.batches or self.results)

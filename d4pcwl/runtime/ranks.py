@@ -62,6 +62,8 @@ _UNDER_WAY = 16
 _LOOKS = 50
 _SHORTEST_SLEEP, _LONGEST_SLEEP = 20e-6, 1e-3
 _GRACE_SECONDS = 2.0
+_PATIENCE_SECONDS = 20.0
+"""How long a rank waits for rank 0's last word: who leaves before it may take its message away."""
 
 
 class Stopped(Disconnected):
@@ -92,6 +94,7 @@ class Ranks:
         self._heard = False  # "bye"
         self._interruption: BaseException | None = None
         self._interrupted_at = 0.0
+        self._interruptible = True
         self._draining = False
         self._main = threading.get_ident()
         self._senders: list[RankSender] = []
@@ -163,18 +166,32 @@ class Ranks:
         thread = threading.Thread(target=tick, name="d4pcwl-flusher", daemon=True)
         error: BaseException | None = None
         try:
-            thread.start()
-            if self.rank < len(self.plan.processes):
-                job = self.job
-                worker = Worker(job.graph, self.plan, self.rank, job.inputs, link, own=job.own_pes)
-                work_off(worker, link, RankInbox(self), idle)
-                self.counts.update(worker.counts)
-            link.flush()
-            out.finish()
-        except BaseException as caught:  # noqa: BLE001 - the others are told, whatever it is
-            error = self._interruption or caught
+            try:
+                thread.start()
+                if self.rank < len(self.plan.processes):
+                    job = self.job
+                    worker = Worker(
+                        job.graph, self.plan, self.rank, job.inputs, link, own=job.own_pes
+                    )
+                    work_off(worker, link, RankInbox(self), idle)
+                    self.counts.update(worker.counts)
+                link.flush()
+                out.finish()
+            except BaseException as caught:  # noqa: BLE001 - the others are told, whatever it is
+                error = caught
+            self._interruptible = False
+        except BaseException as caught:  # noqa: BLE001 - the one signal came in between
+            self._interruptible = False
+            error = caught
+        error = self._interruption or error
         ended.set()
         thread.join()
+        # The signal may have come between a lock and its release; one thread is left.
+        self.call, self._attending, self._sink = (
+            threading.RLock(),
+            threading.Lock(),
+            threading.Lock(),
+        )
         if error is not None:
             self._draining = True
             with contextlib.suppress(BaseException):
@@ -193,7 +210,8 @@ class Ranks:
             self._draining = True
             self._tell_all("stop", self.failure)
             deadline = time.monotonic() + _GRACE_SECONDS
-            self.wait(lambda: self._all_sent() and not self._expected, deadline)
+            with contextlib.suppress(Stopped):
+                self.wait(lambda: self._all_sent() and not self._expected, deadline)
         if not self._expected:
             self._tell_all("bye", None)
             self.clean = True
@@ -212,10 +230,12 @@ class Ranks:
         if error is not None:
             # Rank 0 still takes the results of before the failure.
             deadline = time.monotonic() + _GRACE_SECONDS
-            if self.wait(self._all_sent, deadline):
-                results.send_last("stopped", None)
-        until = None if error is None else time.monotonic() + _GRACE_SECONDS
-        self.clean = self.wait(lambda: self._heard and self._all_sent(), until)
+            with contextlib.suppress(Stopped):
+                if self.wait(self._all_sent, deadline):
+                    results.send_last("stopped", None)
+        until = None if error is None else time.monotonic() + _PATIENCE_SECONDS
+        with contextlib.suppress(Stopped):
+            self.clean = self.wait(lambda: self._heard and self._all_sent(), until)
 
     def _tell_all(self, kind: str, content: Any) -> None:
         data = pickle.dumps((kind, content))
@@ -347,8 +367,11 @@ class Ranks:
         return source, wire.decode(data, None, fetch)
 
     def _await(self, request: MPI.Request) -> None:
-        """Wait for a message that is on its way."""
-        looks = 0
+        """Wait for a message that is on its way, unless its sender has been interrupted.
+
+        :raises Stopped: the run ends
+        """
+        looks, began = 0, time.monotonic()
         while True:
             with self.call:
                 if request.Test():
@@ -356,8 +379,12 @@ class Ranks:
             looks += 1
             if looks < _LOOKS:
                 os.sched_yield()
-            else:
-                time.sleep(_SHORTEST_SLEEP)
+                continue
+            if self._interruption is not None and not self._draining:
+                raise self._interruption
+            if self._draining and time.monotonic() > began + _GRACE_SECONDS:
+                raise Stopped("a message is incomplete")
+            time.sleep(_SHORTEST_SLEEP)
 
     # --- being interrupted, and standard output -------------------------------------------------
 
@@ -378,7 +405,7 @@ class Ranks:
             if self._interruption is None:
                 signal.signal(signal.SIGTERM, before)
                 os.kill(os.getpid(), signal.SIGTERM)
-            elif not self._draining:
+            elif self._interruptible:
                 raise self._interruption
 
         before = signal.signal(signal.SIGTERM, handle)

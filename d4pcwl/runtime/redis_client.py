@@ -1,15 +1,13 @@
 """A client of Redis servers (and of those that speak the same protocol, such as Valkey).
 
-It is small because little is asked of it: commands go out, several at a time where that saves a
-round trip, and answers come back, large values without a detour. A connection is used by one
-thread at a time, and is never mended: whoever loses it cannot know what the server has done.
+A connection of redis-py below its commands: they go out, several at a time where that saves a round
+trip, and answers come back as the protocol has them. It is used by one thread at a time, and is
+never mended: whoever loses it cannot know what the server has done.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +18,6 @@ from d4pcwl.errors import RunError, UsageError
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
 """How long a server may be silent before it is held to be gone."""
-
-_LARGE = 1 << 14
-_MOST_PARTS = 512  # below the smallest IOV_MAX there is
 
 
 class ServerError(Exception):
@@ -108,29 +103,19 @@ class Client:
     """
 
     def __init__(self, address: Address) -> None:
-        self.address = address
-        try:
-            self._socket = _connect(address)
-        except OSError as error:
-            what = error.strerror or str(error)
-            raise ServerLost(f"no Redis server can be reached at {address}: {what}") from None
-        self._file = self._socket.makefile("rb", buffering=1 << 16)
-        try:
-            self._greet()
-        except ServerError as error:
-            self.close()
-            raise ServerLost(f"the Redis server at {address} refuses us: {error}") from None
-        except BaseException:
-            self.close()
-            raise
+        from redis import exceptions
 
-    def _greet(self) -> None:
-        known = self.address
-        if known.password:
-            self.call("AUTH", *([known.username] if known.username else []), known.password)
-        if known.database:
-            self.call("SELECT", known.database)
-        self.call("PING")
+        self.address = address
+        self._refused = exceptions.ResponseError
+        self._lost = (exceptions.RedisError, OSError, EOFError, ValueError)
+        try:
+            self._connection = _connection(address)
+            self._connection.connect()
+            self.call("PING")
+        except (exceptions.AuthenticationError, exceptions.ResponseError, ServerError) as error:
+            raise ServerLost(f"the Redis server at {address} refuses us: {error}") from None
+        except (exceptions.RedisError, OSError) as error:
+            raise ServerLost(f"no Redis server can be reached at {address}: {error}") from None
 
     def call(self, *command: Any) -> Any:
         """Send a command and give its answer: bytes, integers, None, and lists of them.
@@ -145,10 +130,12 @@ class Client:
 
         :raises ServerError: the server refused one; the others were carried out
         """
+        connection = self._connection
         try:
-            self._send(commands)
+            packed = connection.pack_commands(commands)
+            connection.send_packed_command(packed, check_health=False)
             answers = [self._answer() for _ in commands]
-        except (OSError, EOFError, ValueError) as error:
+        except self._lost as error:
             raise ServerLost(
                 f"the Redis server at {self.address} does not answer any more: {error}"
             ) from None
@@ -157,80 +144,32 @@ class Client:
                 raise answer
         return answers
 
-    def _send(self, commands: Sequence[Sequence[Any]]) -> None:
-        parts: list[bytes] = []
-        small: list[bytes] = []
-        for command in commands:
-            small.append(b"*%d\r\n" % len(command))
-            for value in command:
-                data = value if isinstance(value, bytes) else str(value).encode()
-                small.append(b"$%d\r\n" % len(data))
-                if len(data) >= _LARGE:
-                    parts += [b"".join(small), data]
-                    small = [b"\r\n"]
-                else:
-                    small += [data, b"\r\n"]
-        parts.append(b"".join(small))
-        if len(parts) == 1 or self.address.tls:
-            for part in parts:
-                self._socket.sendall(part)
-            return
-        views = [memoryview(part) for part in parts]
-        while views:
-            sent = self._socket.sendmsg(views[:_MOST_PARTS])
-            while views and sent >= views[0].nbytes:
-                sent -= views.pop(0).nbytes
-            if views and sent:
-                views[0] = views[0][sent:]
-
     def _answer(self) -> Any:
-        line = self._file.readline()
-        if not line.endswith(b"\r\n"):
-            raise EOFError("the connection was closed")
-        kind, rest = line[:1], line[1:-2]
-        if kind == b"$":
-            size = int(rest)
-            if size < 0:
-                return None
-            data = self._file.read(size)
-            if len(data) != size or len(self._file.read(2)) != 2:
-                raise EOFError("the connection was closed")
-            return data
-        if kind == b"*":
-            return None if rest == b"-1" else [self._answer() for _ in range(int(rest))]
-        if kind == b":":
-            return int(rest)
-        if kind == b"+":
-            return rest
-        if kind == b"-":
-            return ServerError(rest.decode("utf-8", "replace"))
-        raise ValueError(f"its answer {line[:40]!r} is none of a Redis server's")
+        try:
+            return self._connection.read_response(disable_decoding=True)
+        except self._refused as error:
+            return ServerError(str(error))
 
     def close(self) -> None:
         """Hang up."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-        self._socket.close()
+        self._connection.disconnect()
 
 
-def _connect(address: Address) -> socket.socket:
+def _connection(address: Address) -> Any:
+    """A connection of redis-py, not yet made."""
+    from redis import connection as connections
+
+    kinds: Any = connections
+    options: dict[str, Any] = {
+        "db": address.database,
+        "username": address.username or None,
+        "password": address.password or None,
+        "socket_timeout": ANSWER_SECONDS,
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "protocol": 2,
+    }
     if address.path:
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            connection.settimeout(CONNECT_SECONDS)
-            connection.connect(address.path)
-        except BaseException:
-            connection.close()
-            raise
-    else:
-        connection = socket.create_connection((address.host, address.port), CONNECT_SECONDS)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if address.tls:
-            import ssl
-
-            connection = ssl.create_default_context().wrap_socket(
-                connection, server_hostname=address.host
-            )
-    connection.settimeout(ANSWER_SECONDS)
-    return connection
+        options.pop("socket_connect_timeout")
+        return kinds.UnixDomainSocketConnection(path=address.path, **options)
+    kind = kinds.SSLConnection if address.tls else kinds.Connection
+    return kind(host=address.host, port=address.port, socket_keepalive=True, **options)

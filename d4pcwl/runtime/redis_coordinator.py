@@ -29,7 +29,7 @@ from d4pcwl.runtime import wire
 from d4pcwl.runtime.broker import ATTEMPTS, IDLE_SECONDS, Scale
 from d4pcwl.runtime.console import LineLock
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.plan import Plan, make_plan, usable_cores
+from d4pcwl.runtime.plan import Plan, usable_cores
 from d4pcwl.runtime.redis_client import Address, Client, ServerError, ServerLost
 from d4pcwl.runtime.redis_exchange import scripts
 from d4pcwl.runtime.redis_scripts import GROUP, TTL_SECONDS
@@ -54,14 +54,7 @@ def run_by_redis(job: Job, *, pooled: bool, scale: Callable[[int], Scale]) -> No
     named = named_server(job.options)
     own = OwnServer() if named is None else None
     try:
-        plan = make_plan(
-            job.graph,
-            processes,
-            results=job.results,
-            stages=job.stages,
-            pooled=pooled and processes > 1,
-            given=job.inputs,
-        )
+        plan = job.plan(pooled=pooled)
         job.say(str(plan))
         address = named if named is not None else own.wait() if own else Address()
         Coordinator(job, plan, scale(processes), address, own).run()

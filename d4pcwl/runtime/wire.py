@@ -78,6 +78,11 @@ def encode(message: Any) -> list[Part]:
     return frame(*pickled(message))
 
 
+def apart(data: bytes) -> bytes | pickle.PickleBuffer:
+    """``data`` as a part of a message; where it is large, beside the pickle rather than in it."""
+    return pickle.PickleBuffer(data) if len(data) >= LARGE else data
+
+
 def loads(data: bytes) -> Any:
     """What a pickle that this run has made stands for."""
     return pickle.loads(data)

@@ -50,7 +50,8 @@ class GroupBy(Grouping):
         :raises LookupError, TypeError: the item has no such index or key
         """
         if len(self.keys) == 1:
-            return freeze(item[self.keys[0]])
+            key = item[self.keys[0]]
+            return key if type(key) in _PLAIN else freeze(key)
         return tuple(freeze(item[key]) for key in self.keys)
 
     def owner(self, count: int) -> Callable[[Any], int]:
@@ -72,6 +73,7 @@ class GroupBy(Grouping):
         return owner_of
 
 
+_PLAIN = frozenset({bool, bytes, float, int, str})
 SHUFFLE = Grouping("shuffle")
 ALL = Grouping("all")
 GLOBAL = Grouping("global")

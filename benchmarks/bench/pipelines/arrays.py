@@ -3,7 +3,7 @@
 import numpy as np
 from dispel4py.base import ConsumerPE, IterativePE, ProducerPE
 from dispel4py.workflow_graph import WorkflowGraph
-from marks import EACH, ITEMS, began, tally
+from marks import EACH, ITEMS, arrived, began, tally
 
 FLOATS = 125_000
 
@@ -28,8 +28,11 @@ class Last(ConsumerPE):
 
     def _process(self, data):
         self.count += 1
-        self.total += int(data[0] + data[-1]) // 2 if data.shape == (FLOATS,) else -1
-        if EACH or self.count == ITEMS:
+        value = int(data[0] + data[-1]) // 2 if data.shape == (FLOATS,) else -1
+        self.total += value
+        if EACH:
+            arrived(value)
+        elif self.count == ITEMS:
             tally(self.count, self.total)
 
 

@@ -2,7 +2,7 @@
 
 from dispel4py.base import ConsumerPE, IterativePE, ProducerPE
 from dispel4py.workflow_graph import WorkflowGraph
-from marks import EACH, ITEMS, began, tally
+from marks import EACH, ITEMS, arrived, began, tally
 
 
 class Numbers(ProducerPE):
@@ -26,7 +26,9 @@ class Last(ConsumerPE):
     def _process(self, data):
         self.count += 1
         self.total += data
-        if EACH or self.count == ITEMS:
+        if EACH:
+            arrived(data)
+        elif self.count == ITEMS:
             tally(self.count, self.total)
 
 

@@ -35,6 +35,13 @@ def tally(count: int, total: int, who: int = 0) -> None:
     _RECORD.pack_into(_record(os.getpid(), who), 0, count, total, time.monotonic())
 
 
+def arrived(value: int) -> None:
+    """This process has consumed one more item; for mappings that make the PE anew for each."""
+    record = _record(os.getpid(), 0)
+    count, total, _ = _RECORD.unpack_from(record)
+    _RECORD.pack_into(record, 0, count + 1, total + value, time.monotonic())
+
+
 def read(folder: str) -> tuple[float | None, int, int, float]:
     """When the run began (None: it did not), the items consumed, their sum, when the last came."""
     start, count, total, end = None, 0, 0, 0.0
