@@ -52,7 +52,7 @@ pytest.importorskip(
 
 KINDS = ["redis", "dyn_redis", "dyn_auto_redis", "hybrid_redis"]
 COMMAND = [sys.executable, "-m", "d4pcwl.cli.dispel4py"]
-WORKER = [sys.executable, "-m", "d4pcwl.cli.worker"]
+WORKER = [sys.executable, "-m", "d4pcwl.cli.dispel4py", "worker"]
 
 
 @pytest.fixture

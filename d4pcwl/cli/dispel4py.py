@@ -24,6 +24,10 @@ from d4pcwl.workflow.load import load
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] == ["worker"]:
+        from d4pcwl.cli import worker
+
+        return worker.main(arguments[1:])
     debug = "--debug" in arguments
     return guarded("dispel4py", lambda: _main(arguments), debug=debug)
 
