@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import importlib.util
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,9 @@ _HANGS_AFTER_SECONDS = 120
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A suite in the background is deaf to Ctrl-C, and so would be the commands that it tests.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
         "markers",
         "processes(*numbers): the numbers of processes that mappings of several are tested with",

@@ -336,6 +336,17 @@ def test_results_so_far_are_kept(mapping: Mapping) -> None:
     assert results[source]["output"] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_what_was_written_before_a_failure_comes_through(number: int) -> None:
+    """The items before the bad one go on to the other processes, and come out."""
+    source = Source(range(5))
+    bad = FaultyPE("raise", at=3)
+    graph = chain(source, bad, Plus(10))
+    results, error = Mapping("multi", number).run_partly(graph)
+    assert isinstance(error, PEError)
+    assert [item for outputs in results.values() for item in outputs["output"]] == [10, 11]
+
+
 def test_stream_gives_what_there_is_before_it_raises(mapping: Mapping) -> None:
     items: list[Any] = []
 

@@ -20,9 +20,10 @@ from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from d4pcwl.errors import D4pcwlError, UsageError, WorkerDied
+from d4pcwl.errors import D4pcwlError, ItemError, UsageError, WorkerDied
 from d4pcwl.runtime.channel import Disconnected, Flusher, Sender
 from d4pcwl.runtime.console import LineLock, LineWriter
+from d4pcwl.runtime.instance import Halt
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.static import (
@@ -42,6 +43,7 @@ WATCH = -1
 _GRACE_SECONDS = 1.0
 _LOOK_SECONDS = 0.25
 _LAST_WORDS_SECONDS = 0.05
+_SETTLE_SECONDS = 0.5
 
 
 class Transport(Protocol):
@@ -123,6 +125,7 @@ class _Watch:
                 f"worker process {self.lost[0]} lost those that it was joined to"
             )
         if self.failure is not None:
+            self._let_it_settle(inbox)
             for worker in self.workers:
                 worker.terminate()
             self._take_the_rest(inbox)
@@ -162,6 +165,18 @@ class _Watch:
         for number in self.awaited.intersection(dead):
             if self.failure is None:
                 self._mourn(number)
+
+    def _let_it_settle(self, inbox: Inbox) -> None:
+        """Give what was written before the failure a moment to come out as results."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            heard = False
+            for _, message in inbox.receive(_LAST_WORDS_SECONDS):
+                heard = True
+                if message is not None and message[0] == "items":
+                    deliver(self.takers, message[1])
+            if not heard:
+                return
 
     def _take_the_rest(self, inbox: Inbox) -> None:
         """Take the results that were under way when the run failed: they are kept."""
@@ -265,6 +280,8 @@ def _work_to_the_end(
         with contextlib.suppress(OSError):
             out.finish()
         _report(results, error)
+        with contextlib.suppress(Disconnected, Halt, ItemError, OSError):
+            link.flush()  # what was written before goes on to those that still work
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         with contextlib.suppress(OSError):
