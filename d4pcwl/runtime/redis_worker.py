@@ -65,6 +65,8 @@ def work(post: Post) -> None:
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
+        if os.getppid() != parent:
+            post.orphaned()  # the thread that does so may be cut short by our own end
         os._exit(code)
 
 
