@@ -211,8 +211,10 @@ def test_ports_of_stages() -> None:
     found = cut(graph, "a.out0,a.out1")
     first, second = found.stages
     assert found.stage_of(c) is second
-    assert found.outputs(first) == found.inputs(second) == [(a, "out0"), (a, "out1")]
-    assert found.outputs(second) == found.inputs(first) == []
+    crossing = list(found.crossing)
+    assert found.leaving(first) == found.entering(second) == crossing
+    assert [(e.source, e.output) for e in crossing] == [(a, "out0"), (a, "out0"), (a, "out1")]
+    assert found.leaving(second) == found.entering(first) == []
 
 
 def test_stages_come_sources_first() -> None:

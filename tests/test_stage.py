@@ -16,7 +16,14 @@ from d4pcwl import GenericPE, IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.errors import D4pcwlError, GraphError, StreamFileError, UsageError
 from d4pcwl.runtime.job import Job, mapping_module
 from d4pcwl.runtime.results import Results, StreamFileSink
-from d4pcwl.runtime.stage import StreamFileReader, chosen_pes, stage_graph, stage_sink
+from d4pcwl.runtime.stage import (
+    Source,
+    StreamFileReader,
+    Target,
+    chosen_pes,
+    stage_graph,
+    stage_sink,
+)
 from d4pcwl.runtime.stream_file import StreamReader
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import root_inputs
@@ -51,9 +58,10 @@ def run_stage(
 ) -> Results:
     """Run one stage as the command does; its results."""
     pes = chosen_pes(graph, ids)
-    stage = stage_graph(graph, pes, sources)
+    stage = stage_graph(graph, pes, [Source(path, port) for port, path in sources.items()])
     results = Results({pe.id: pe.name for pe in pes})
-    sink, ports = stage_sink(graph, pes, targets, results)
+    files = [Target(port, (path,)) for port, path in targets.items()]
+    sink, ports = stage_sink(graph, pes, files, results)
     inputs = {pe: n for pe, n in root_inputs(graph).items() if pe in ids}
     inputs.update({pe.id: 1 for pe in stage.pes if isinstance(pe, StreamFileReader)})
     complete = False

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import select
 import signal
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -81,17 +79,6 @@ def version() -> str:
     import d4pcwl
 
     return f"d4pcwl {d4pcwl.__version__}"
-
-
-def port_file(text: str) -> tuple[str, Path]:
-    """Read ``PE.PORT=FILE``.
-
-    :raises argparse.ArgumentTypeError: it has another form
-    """
-    port, equals, path = text.partition("=")
-    if not equals or not path or "." not in port:
-        raise argparse.ArgumentTypeError(f"expected PE.PORT=FILE, not {text!r}")
-    return port, Path(path)
 
 
 def _terminated(signum: int, frame: FrameType | None) -> NoReturn:

@@ -7,17 +7,18 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from d4pcwl.cli.common import guarded, port_file, say, version
+from d4pcwl.cli import stage
+from d4pcwl.cli.common import guarded, say, version
 from d4pcwl.errors import UsageError
 from d4pcwl.runtime.job import MAPPINGS, Job, mapping_module
 from d4pcwl.runtime.policy import parse_policy
 from d4pcwl.runtime.results import ErrorLines, JsonLinesSpool, Sink, WithErrors, file_sink
 from d4pcwl.workflow.cut import fuse
-from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.inputs import RootInputs, idle_roots, parse_json, read_inputs, root_inputs
+from d4pcwl.workflow.inputs import idle_roots, parse_json, read_inputs, root_inputs
 from d4pcwl.workflow.load import load
 
 
@@ -125,27 +126,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     talk.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
     talk.add_argument("-v", "--verbose", action="store_true", help="the plan, and items counted")
     output.add_argument("--debug", action="store_true", help="tracebacks")
-    stage = parser.add_argument_group("one stage of a cut graph (used in compiled CWL)")
-    stage.add_argument("--stage", metavar="ID,ID,…", help="run only these PEs")
-    stage.add_argument("--expect", metavar="DIGEST", help="fail unless the stage is the one meant")
-    stage.add_argument(
-        "--from",
-        dest="sources",
-        action="append",
-        default=[],
-        type=port_file,
-        metavar="PE.PORT=FILE",
-        help="the stream file of an output of another stage",
-    )
-    stage.add_argument(
-        "--to",
-        dest="targets",
-        action="append",
-        default=[],
-        type=port_file,
-        metavar="PE.PORT=FILE",
-        help="where the items go that another stage takes",
-    )
+    stage.add_options(parser.add_argument_group("one stage of a cut graph (used in compiled CWL)"))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -158,9 +139,10 @@ def _run(options: argparse.Namespace) -> int:
     graph = load(options.script, options.attr).flat()
     given = _given(options)
     if options.stage:
-        graph, inputs, sink, ports = _stage(options, graph, given)
-    elif options.sources or options.targets or options.expect:
-        raise UsageError("--from, --to and --expect go with --stage")
+        make_sink = partial(_results_sink, options)
+        graph, inputs, sink, ports = stage.read(options, graph, given, make_sink)
+    elif options.sources or options.targets or options.splits or options.expect:
+        raise UsageError("--from, --to, --split and --expect go with --stage")
     else:
         inputs = root_inputs(graph, given, options.iter)
         sink = _results_sink(options, [(pe.id, output) for pe, output in graph.unconnected])
@@ -209,34 +191,6 @@ def _results_sink(options: argparse.Namespace, ports: list[tuple[str, str]]) -> 
     if options.results is None:
         return JsonLinesSpool(sys.stdout)
     return file_sink(options.results, ports, allow_pickle=options.allow_pickle)
-
-
-def _stage(
-    options: argparse.Namespace, whole: FlatGraph, given: Any
-) -> tuple[FlatGraph, RootInputs, Sink, list[tuple[Any, str]]]:
-    """The graph, inputs, sink and results of the stage that the options name."""
-    from d4pcwl.runtime.stage import (
-        StreamFileReader,
-        chosen_pes,
-        stage_graph,
-        stage_sink,
-    )
-
-    pes = chosen_pes(whole, [name for name in options.stage.split(",") if name], options.expect)
-    pickles = options.allow_pickle
-    graph = stage_graph(whole, pes, dict(options.sources), allow_pickle=pickles)
-    if given is None:
-        inputs = root_inputs(graph, None, options.iter)
-    else:
-        # What is given may speak of other stages, too.
-        inside = {pe.id for pe in pes}
-        inputs = {pe: v for pe, v in root_inputs(whole, given).items() if pe in inside}
-    inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, StreamFileReader)})
-    ends = [(pe.id, output) for pe, output in whole.unconnected if pe in pes]
-    sink, ports = stage_sink(
-        whole, pes, dict(options.targets), _results_sink(options, ends), allow_pickle=pickles
-    )
-    return graph, inputs, sink, ports
 
 
 def _say_left_out(description: dict[str, Any]) -> None:

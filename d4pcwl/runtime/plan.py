@@ -23,7 +23,7 @@ from d4pcwl.runtime.policy import ERRORS, FAIL, Policy, policy_of
 from d4pcwl.workflow.cut import Cut
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy, Grouping
-from d4pcwl.workflow.pe import GenericPE
+from d4pcwl.workflow.pe import has_postprocess
 from d4pcwl.workflow.state import keeps_state
 
 
@@ -183,15 +183,9 @@ def make_plan(
         routes,
         tuple(ports),
         tuple(map(frozenset, upstream)),
-        tuple(tuple(pe.id for pe in c) for c in components if _is_cycle(graph, c)),
+        tuple(tuple(pe.id for pe in c) for c in components if graph.is_cycle(c)),
         pool=len(used) - 1 if pool else None,
         policies={pe: chosen for pe, chosen in policies.items() if chosen != FAIL},
-    )
-
-
-def _is_cycle(graph: FlatGraph, component: Sequence[Any]) -> bool:
-    return len(component) > 1 or any(
-        edge.target is edge.source for edge in graph.out_of(component[0])
     )
 
 
@@ -202,7 +196,7 @@ def _count_instances(graph: FlatGraph, processes: int) -> dict[int, int]:
         asked = int(getattr(pe, "numprocesses", 1) or 1)
         pinned = getattr(pe, "single", False) or not graph.into(pe)
         counts[id(pe)] = 1 if pinned else max(1, asked)
-    in_cycle = {id(pe) for c in graph.cycles if _is_cycle(graph, c) for pe in c}
+    in_cycle = {id(pe) for c in graph.cycles if graph.is_cycle(c) for pe in c}
     if processes <= sum(counts.values()):
         return counts
     replicable = [pe for pe in graph.pes if id(pe) not in in_cycle and _replicable(graph, pe)]
@@ -227,18 +221,10 @@ def _replicable(graph: FlatGraph, pe: Any) -> bool:
 def _may_run_anywhere(graph: FlatGraph, pe: Any) -> bool:
     """Whether any worker's copy of ``pe`` can take any of its items."""
     groupings = [graph.grouping(edge) for edge in graph.into(pe)]
-    in_cycle = any(pe in component for component in graph.cycles if _is_cycle(graph, component))
-    if not groupings or in_cycle or getattr(pe, "single", False) or _has_postprocess(pe):
+    in_cycle = any(pe in component for component in graph.cycles if graph.is_cycle(component))
+    if not groupings or in_cycle or getattr(pe, "single", False) or has_postprocess(pe):
         return False
     return all(grouping == SHUFFLE for grouping in groupings) and keeps_state(pe) is None
-
-
-def _has_postprocess(pe: Any) -> bool:
-    """Whether something is to be done after the last item, which has to be the last of all."""
-    return any(
-        getattr(type(pe), name, None) is not getattr(GenericPE, name)
-        for name in ("postprocess", "_postprocess")
-    )
 
 
 def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int, list[int]]:
@@ -248,7 +234,7 @@ def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int
     for component in graph.cycles:
         if id(component[0]) not in counts:
             continue
-        if _is_cycle(graph, component):
+        if graph.is_cycle(component):
             units.append([id(pe) for pe in component for _ in range(counts[id(pe)])])
         else:
             units += [[id(component[0])] for _ in range(counts[id(component[0])])]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from d4pcwl.errors import InputError, PEError
 from d4pcwl.runtime.instance import Receive, RunningPE, guarded, local, own_copy
 from d4pcwl.runtime.plan import Plan, Route
 from d4pcwl.runtime.policy import ERRORS, FAIL
+from d4pcwl.runtime.sharing import by_key, fan_out, in_turn
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, parse_grouping
 from d4pcwl.workflow.inputs import RootInputs
@@ -104,7 +105,7 @@ class Worker:
             if (instance.pe, output) in self.plan.results:
                 refuse = partial(running.refuse_item, output)
                 takers.append(guarded(self.link.result(instance.pe, output), refuse))
-            running.bind(output, _fan_out(takers))
+            running.bind(output, fan_out(takers))
 
     def _taker(self, index: int, output: str, route: Route) -> Receive:
         """What takes the items of one edge from one instance."""
@@ -112,14 +113,14 @@ class Worker:
         if len(targets) == 1:
             return targets[0]
         if route.grouping == ALL:
-            return _fan_out(targets)
+            return fan_out(targets)
         if isinstance(route.grouping, GroupBy):
             refuse = partial(self.running[index].refuse_item, output)
             where = f"{self.plan.instances[route.targets[0]].pe}.{route.input}"
-            return _by_key(targets, route.grouping, where, refuse)
+            return by_key(targets, route.grouping, where, refuse)
         # Senders begin at different targets, so that short streams are spread too.
         first = self.plan.instances[index].number % len(targets)
-        return _in_turn([*targets[first:], *targets[:first]])
+        return in_turn([*targets[first:], *targets[:first]])
 
     def _outlet(self, index: int, output: str, target: int, input: str) -> Receive:
         if target not in self.running or not self._direct:
@@ -228,50 +229,6 @@ class Worker:
             if pe in cycle:
                 return [i.index for i in self.plan.instances if i.pe in cycle]
         return [index]
-
-
-def _fan_out(takers: Sequence[Receive]) -> Receive:
-    if len(takers) == 1:
-        return takers[0]
-
-    def send(item: Any) -> None:
-        for take in takers:
-            take(item)
-
-    return send
-
-
-def _in_turn(takers: Sequence[Receive]) -> Receive:
-    last, turn = len(takers) - 1, -1
-
-    def send(item: Any) -> None:
-        nonlocal turn
-        turn = turn + 1 if turn < last else 0
-        takers[turn](item)
-
-    return send
-
-
-def _by_key(
-    takers: Sequence[Receive], grouping: GroupBy, where: str, refuse: Callable[[Exception], None]
-) -> Receive:
-    owner = grouping.owner(len(takers))
-
-    def send(item: Any) -> None:
-        try:
-            number = owner(item)
-        except (LookupError, TypeError) as error:
-            keys = ", ".join(map(repr, grouping.keys))
-            refuse(
-                type(error)(
-                    f"{where} is grouped by {keys}, which this {type(item).__name__} does not "
-                    f"have: {error}"
-                )
-            )
-            return
-        takers[number](item)
-
-    return send
 
 
 def _share(

@@ -4,6 +4,7 @@
 ``whole``                 one stage
 ``composite``             one stage for each outermost composite
 ``partition``             one stage for each entry of the graph's ``partitions``
+``pe``                    one stage for each PE; those that form a cycle stay together
 ``PE.port,PE.port,…``     the graph falls apart where these ports' edges are
 ========================  ===========================================================
 
@@ -13,8 +14,9 @@ their neighbours as far as the order of stages allows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from d4pcwl.errors import GraphError, nearest, raise_faults
@@ -52,17 +54,35 @@ class Cut:
     stages: tuple[Stage, ...]
     crossing: tuple[Edge, ...]
 
+    @cached_property
+    def _stage_of(self) -> dict[int, Stage]:
+        return {id(pe): stage for stage in self.stages for pe in stage.pes}
+
+    @cached_property
+    def _entering(self) -> dict[Stage, list[Edge]]:
+        return self._at("target")
+
+    @cached_property
+    def _leaving(self) -> dict[Stage, list[Edge]]:
+        return self._at("source")
+
+    def _at(self, end: str) -> dict[Stage, list[Edge]]:
+        edges: dict[Stage, list[Edge]] = {}
+        for edge in self.crossing:
+            edges.setdefault(self.stage_of(getattr(edge, end)), []).append(edge)
+        return edges
+
     def stage_of(self, pe: Any) -> Stage:
         """The stage that a PE is in."""
-        return next(stage for stage in self.stages if pe in stage)
+        return self._stage_of[id(pe)]
 
-    def outputs(self, stage: Stage) -> list[tuple[Any, str]]:
-        """The ports of a stage whose items other stages take, each once."""
-        return _ports((edge.source, edge.output) for edge in self.crossing if edge.source in stage)
+    def entering(self, stage: Stage) -> list[Edge]:
+        """The edges from other stages to this one."""
+        return self._entering.get(stage, [])
 
-    def inputs(self, stage: Stage) -> list[tuple[Any, str]]:
-        """The ports of other stages whose items a stage takes, each once."""
-        return _ports((edge.source, edge.output) for edge in self.crossing if edge.target in stage)
+    def leaving(self, stage: Stage) -> list[Edge]:
+        """The edges from this stage to others."""
+        return self._leaving.get(stage, [])
 
 
 def cut(graph: FlatGraph, how: str = "whole") -> Cut:
@@ -78,9 +98,37 @@ def cut(graph: FlatGraph, how: str = "whole") -> Cut:
         groups = _by_composite(graph)
     elif how == "partition":
         groups = _by_partition(graph)
+    elif how == "pe":
+        return cut_between(graph, lambda _: False)
     else:
         groups = _by_ports(graph, [part.strip() for part in how.split(",") if part.strip()])
     return _ordered(graph, groups)
+
+
+def cut_between(graph: FlatGraph, may_share_stage: Callable[[Edge], bool]) -> Cut:
+    """Cut ``graph`` into the largest stages that hold together by edges that may lie in a stage.
+
+    A stage has no path that leaves it and comes back: along any other edge the level of a PE goes
+    up, and the PEs of a stage are of one level.
+    """
+    level = dict.fromkeys(map(id, graph.pes), 0)
+    for component in graph.cycles:
+        inside = {id(pe) for pe in component}
+        highest = max(
+            (
+                level[id(edge.source)] + (0 if may_share_stage(edge) else 1)
+                for pe in component
+                for edge in graph.into(pe)
+                if id(edge.source) not in inside
+            ),
+            default=0,
+        )
+        level.update(dict.fromkeys(inside, highest))
+    groups = _Groups(graph)
+    for edge in graph.edges:
+        if level[id(edge.source)] == level[id(edge.target)]:
+            groups.merge(edge.source, edge.target)
+    return _ordered(graph, [(_stage_name(pes), pes, "") for pes in groups.members()])
 
 
 def fuse(graph: FlatGraph) -> Cut:
@@ -276,7 +324,3 @@ def _unique(names: Iterable[str]) -> list[str]:
             candidate, number = f"{name}_{number}", number + 1
         unique.append(candidate)
     return unique
-
-
-def _ports(ports: Iterable[tuple[Any, str]]) -> list[tuple[Any, str]]:
-    return list({(id(pe), port): (pe, port) for pe, port in ports}.values())

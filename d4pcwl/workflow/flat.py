@@ -79,6 +79,11 @@ class FlatGraph:
         components = _ordered_components(before)
         return tuple(tuple(self.pes[number] for number in members) for members in components)
 
+    def is_cycle(self, component: Sequence[Any]) -> bool:
+        """Whether one of :attr:`cycles` is one indeed, and not a PE by itself."""
+        first = component[0]
+        return len(component) > 1 or any(edge.target is first for edge in self.out_of(first))
+
     def in_order(self) -> list[Any]:
         """The PEs, sources first; those that form a cycle stand together."""
         return [pe for component in self.cycles for pe in component]

@@ -223,6 +223,14 @@ def is_pe(candidate: object) -> bool:
     )
 
 
+def has_postprocess(pe: object) -> bool:
+    """Whether a PE does something after its last item."""
+    return any(
+        getattr(type(pe), name, None) is not getattr(GenericPE, name)
+        for name in ("postprocess", "_postprocess")
+    )
+
+
 def log_line(pe: Any, message: object) -> None:
     """Print ``message`` with the PE's id and rank, as one line of standard output."""
     rank = getattr(pe, "rank", None)

@@ -1,0 +1,110 @@
+"""The options of ``dispel4py`` that run one stage of a cut graph, as compiled CWL does."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from d4pcwl.errors import UsageError
+from d4pcwl.runtime.results import Sink
+from d4pcwl.runtime.stage import (
+    Source,
+    StreamFileReader,
+    Target,
+    chosen_pes,
+    stage_graph,
+    stage_sink,
+)
+from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.inputs import RootInputs, root_inputs
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """Say which PEs, and which files their streams come from and go to."""
+    group.add_argument("--stage", metavar="ID,ID,…", help="run only these PEs")
+    group.add_argument("--expect", metavar="DIGEST", help="fail unless the stage is the one meant")
+    group.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        default=[],
+        type=_source,
+        metavar="[PE.PORT=]FILE",
+        help="a stream file with items of another stage",
+    )
+    group.add_argument(
+        "--to",
+        dest="targets",
+        action="append",
+        default=[],
+        type=_target,
+        metavar="PE.PORT=FILE",
+        help="where the items go that another stage takes",
+    )
+    group.add_argument(
+        "--split",
+        dest="splits",
+        action="append",
+        default=[],
+        nargs="+",
+        metavar=("PE.PORT PE.PORT FILE", "FILE"),
+        help="where the items of an output go if the stage with that input runs in shards: a file "
+        "for each shard",
+    )
+
+
+def read(
+    options: argparse.Namespace,
+    whole: FlatGraph,
+    given: Any,
+    make_sink: Callable[[list[tuple[str, str]]], Sink],
+) -> tuple[FlatGraph, RootInputs, Sink, list[tuple[Any, str]]]:
+    """The graph, inputs, sink and results of the stage that the options name.
+
+    :param given: the inputs of roots; they may speak of other stages, too
+    :param make_sink: makes the sink for results of the outputs that it is given
+    :raises D4pcwlError: there is no such stage, or its files are not right
+    """
+    pes = chosen_pes(whole, [name for name in options.stage.split(",") if name], options.expect)
+    pickles = options.allow_pickle
+    graph = stage_graph(whole, pes, options.sources, allow_pickle=pickles)
+    if given is None:
+        inputs = root_inputs(graph, None, options.iter)
+    else:
+        inside = {pe.id for pe in pes}
+        inputs = {pe: v for pe, v in root_inputs(whole, given).items() if pe in inside}
+    inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, StreamFileReader)})
+    ends = [(pe.id, output) for pe, output in whole.unconnected if pe in pes]
+    targets = [*options.targets, *map(_split, options.splits)]
+    sink, ports = stage_sink(whole, pes, targets, make_sink(ends), allow_pickle=pickles)
+    return graph, inputs, sink, ports
+
+
+def _source(text: str) -> Source:
+    port, equals, path = text.partition("=")
+    if equals and path and "." in port and "/" not in port:
+        return Source(Path(path), port)
+    return Source(Path(text))
+
+
+def _target(text: str) -> Target:
+    port, equals, path = text.partition("=")
+    if not equals or not path or "." not in port:
+        raise argparse.ArgumentTypeError(f"expected PE.PORT=FILE, not {text!r}")
+    return Target(port, (Path(path),))
+
+
+def _split(values: list[str]) -> Target:
+    """The files that a ``--split`` names.
+
+    :raises UsageError: it names none
+    """
+    if len(values) < 3:
+        raise UsageError(
+            f"--split {' '.join(values)}: expected PE.PORT, the PE.PORT that takes its items, and "
+            "a FILE for each shard"
+        )
+    port, taken_at, *paths = values
+    return Target(port, tuple(map(Path, paths)), taken_at)

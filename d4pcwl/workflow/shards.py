@@ -1,0 +1,185 @@
+"""Which stages of a cut may run in shards: side by side, each on a part of the items.
+
+A shard is to a CWL step what an instance is to a PE. The number of shards is fixed when the
+document is made, and results must not depend on it, so a PE is *sharded* only where that is sure:
+
+- it keeps no state, or every input that feeds it is grouped by key, so that each shard has all of
+  its keys; an input with the grouping ``all`` brings every item to each shard, and the PE's author
+  reckoned with copies;
+- it is no source, not ``single``, in no cycle, and not all of its items come to one place
+  (``global``) or to every place (``all`` alone).
+
+How the items of an edge pass between stages is a :class:`Passage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from d4pcwl.errors import GraphError, raise_faults
+from d4pcwl.workflow.cut import Cut, Stage, cut, cut_between
+from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.graph import Edge
+from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy
+from d4pcwl.workflow.pe import has_postprocess
+from d4pcwl.workflow.state import keeps_state
+
+
+class Passage(Enum):
+    """How the items of an edge pass from a stage to another."""
+
+    WHOLE = "whole"
+    """All items, of all shards, go to the target, or to each shard of it."""
+    ALIGNED = "aligned"
+    """The items of a shard go to the shard with the same number."""
+    SPLIT = "split"
+    """Each item goes to one shard, by its key or in turn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sharding:
+    """A cut graph, and which of its stages run in shards.
+
+    :param count: the number of shards
+    :param sharded: the stages that run in shards
+    """
+
+    cut: Cut
+    count: int
+    sharded: frozenset[Stage]
+
+    def passage(self, edge: Edge) -> Passage:
+        """How the items of an edge that crosses the cut pass."""
+        return _passage(
+            self.cut.graph,
+            edge,
+            self.cut.stage_of(edge.source) in self.sharded,
+            self.cut.stage_of(edge.target) in self.sharded,
+        )
+
+    def runs(self) -> list[tuple[Stage, ...]]:
+        """The sharded stages, those together whose shards can go on without waiting for others.
+
+        A run is joined by aligned edges, and nothing leaves it that comes back to it.
+        """
+        level: dict[Stage, int] = dict.fromkeys(self.cut.stages, 0)
+        edges = [
+            (self.cut.stage_of(edge.source), self.cut.stage_of(edge.target), self.passage(edge))
+            for edge in self.cut.crossing
+        ]
+        into: dict[Stage, list[tuple[Stage, Passage]]] = {}
+        for source, target, passage in edges:
+            into.setdefault(target, []).append((source, passage))
+        for stage in self.cut.stages:  # sources first
+            for source, passage in into.get(stage, ()):
+                step = 0 if passage is Passage.ALIGNED else 1
+                level[stage] = max(level[stage], level[source] + step)
+        run_of: dict[Stage, list[Stage]] = {}
+        for stage in self.cut.stages:
+            if stage in self.sharded:
+                run_of[stage] = [stage]
+        for source, target, passage in edges:
+            if passage is Passage.ALIGNED and level[source] == level[target]:
+                first, second = run_of[source], run_of[target]
+                if first is not second:
+                    first += second
+                    for stage in second:
+                        run_of[stage] = first
+        order = {stage: number for number, stage in enumerate(self.cut.stages)}
+        runs = {id(run): tuple(sorted(run, key=order.__getitem__)) for run in run_of.values()}
+        return list(runs.values())
+
+
+def shard(
+    graph: FlatGraph, count: int, how: str | None = None, together: Collection[Any] = ()
+) -> Sharding:
+    """Cut ``graph`` into stages that run in shards as far as they may.
+
+    :param count: the number of shards
+    :param how: as for :func:`~d4pcwl.workflow.cut.cut`; by default where sharding begins and ends
+    :param together: PEs that must not be sharded, for reasons that the graph does not show
+    :raises GraphError: PEs that keep state would have to be sharded; or as ``cut`` does
+    """
+    able = _sharded_pes(graph, together)
+    stages = cut(graph, how) if how else cut_between(graph, _may_share_stage(graph, able))
+    sharded = frozenset(stage for stage in stages.stages if _is_sharded(graph, stage, able))
+    return Sharding(stages, count, sharded)
+
+
+def _sharded_pes(graph: FlatGraph, together: Collection[Any]) -> set[int]:
+    """The PEs, by ``id()``, that may run in shards."""
+    kept = {id(pe) for pe in together}
+    kept |= {id(pe) for component in graph.cycles if graph.is_cycle(component) for pe in component}
+    able: set[int] = set()
+    faults: list[str] = []
+    for pe in graph.pes:
+        groupings = {edge.input: graph.grouping(edge) for edge in graph.into(pe)}
+        kinds = set(groupings.values())
+        if not groupings or getattr(pe, "single", False) or GLOBAL in kinds:
+            continue
+        fault = _refusal(pe, groupings)
+        if fault:
+            faults.append(fault)
+        elif kinds != {ALL} and id(pe) not in kept:
+            able.add(id(pe))
+    raise_faults(GraphError, faults)
+    return able
+
+
+def _refusal(pe: Any, groupings: dict[str, Any]) -> str | None:
+    """Why a PE cannot be sharded, and whose items must not simply be left in one place either."""
+    reason = keeps_state(pe)
+    unkeyed = [name for name, grouping in groupings.items() if not isinstance(grouping, GroupBy)]
+    if reason is None or not unkeyed:
+        return None
+    if ALL in groupings.values() and not has_postprocess(pe):
+        return None
+    inputs = " and ".join(f"'{name}'" for name in unkeyed)
+    return (
+        f"PE {pe.id} keeps state ({reason}) and its input {inputs} has no key, so its results "
+        "would depend on the shards; group the input by a key, give it the grouping 'global' to "
+        "keep the PE in one piece, or set stateful = False in the PE if it keeps none"
+    )
+
+
+def _may_share_stage(graph: FlatGraph, able: set[int]) -> Callable[[Edge], bool]:
+    def may(edge: Edge) -> bool:
+        if (id(edge.source) in able) != (id(edge.target) in able):
+            return False
+        return id(edge.source) not in able or graph.grouping(edge) == SHUFFLE
+
+    return may
+
+
+def _is_sharded(graph: FlatGraph, stage: Stage, able: set[int]) -> bool:
+    if not all(id(pe) in able for pe in stage.pes):
+        return False
+    inside = [edge for pe in stage.pes for edge in graph.out_of(pe) if edge.target in stage]
+    return all(graph.grouping(e) == SHUFFLE or _any_shard_will_do(graph, e) for e in inside)
+
+
+def _any_shard_will_do(graph: FlatGraph, edge: Edge) -> bool:
+    """Whether a keyed PE minds which shard has a key."""
+    return isinstance(graph.grouping(edge), GroupBy) and keeps_state(edge.target) is None
+
+
+def _passage(graph: FlatGraph, edge: Edge, from_shards: bool, to_shards: bool) -> Passage:
+    grouping = graph.grouping(edge)
+    if not to_shards or grouping == ALL:
+        return Passage.WHOLE
+    if grouping == SHUFFLE and from_shards:
+        return Passage.ALIGNED
+    return Passage.SPLIT
+
+
+def split_of(sharding: Sharding, edges: Sequence[Edge]) -> list[Edge]:
+    """Of edges that are split, one for each output and grouping: the first."""
+    graph = sharding.cut.graph
+    first: dict[tuple[int, str, Any], Edge] = {}
+    for edge in edges:
+        if sharding.passage(edge) is Passage.SPLIT:
+            first.setdefault((id(edge.source), edge.output, graph.grouping(edge)), edge)
+    return list(first.values())
