@@ -40,10 +40,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--cut",
-        default="whole",
         metavar="HOW",
         help="whole (one tool, the default); or a Workflow of the stages given by composite, "
-        "partition, or PE.port,PE.port,…",
+        "partition, pe, or PE.port,PE.port,…",
+    )
+    parser.add_argument(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="a Workflow that scatters stages over N shards, where the results allow it; by "
+        "default it is cut where shards begin and end",
     )
     parser.add_argument("--docker", metavar="IMAGE", help="add a DockerRequirement hint")
     parser.add_argument(
@@ -74,6 +80,7 @@ def _run(options: argparse.Namespace) -> int:
         mapping=options.mapping,
         processes=options.num,
         cut=options.cut,
+        shards=options.shards,
         docker=options.docker,
         abstract=options.abstract,
         folder=_document_folder(options.output, as_folder),

@@ -13,17 +13,21 @@ from typing import Any
 from urllib.parse import quote
 
 from d4pcwl.cwl.abstract import abstract_workflow
-from d4pcwl.cwl.declare import Declaration, read_declarations
+from d4pcwl.cwl.declare import Declaration, Declarations, read_declarations
 from d4pcwl.cwl.parameter import NAMESPACE, Parameter
+from d4pcwl.cwl.staging import staged_workflow
 from d4pcwl.cwl.text import document_text, yaml_text
-from d4pcwl.cwl.tool import Facts, covered, make_tool
-from d4pcwl.cwl.workflow import StagedWorkflow, staged_workflow
+from d4pcwl.cwl.tool import Facts, Tool, make_tool
+from d4pcwl.cwl.tool_inputs import covered
+from d4pcwl.cwl.workflow import Workflow
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
 from d4pcwl.runtime.job import MAPPINGS, mapping_module
 from d4pcwl.workflow.cut import cut as cut_graph
+from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_graph, is_workflow
 from d4pcwl.workflow.load import Script, load
 from d4pcwl.workflow.reading import ScriptReading, read_script
+from d4pcwl.workflow.shards import Sharding, shard
 
 VERSION = "v1.2"
 
@@ -65,7 +69,8 @@ def to_cwl(
     attr: str | None = None,
     mapping: str = "simple",
     processes: int | None = None,
-    cut: str = "whole",
+    cut: str | None = None,
+    shards: int | None = None,
     docker: str | None = None,
     abstract: bool = False,
     folder: str | os.PathLike[str] | None = None,
@@ -77,8 +82,11 @@ def to_cwl(
     :param attr: which graph of the script
     :param mapping: the default of the parameter ``mapping``
     :param processes: the default of the parameter ``processes``
-    :param cut: ``whole``, ``composite``, ``partition``, or ``PE.port,…``; see
-        :mod:`d4pcwl.workflow.cut`
+    :param cut: ``whole``, ``composite``, ``partition``, ``pe``, or ``PE.port,…``; see
+        :mod:`d4pcwl.workflow.cut`. By default the whole; with ``shards``, where they begin and
+        end
+    :param shards: scatter the stages that may be over that many shards; see
+        :mod:`d4pcwl.workflow.shards`
     :param docker: the image for a DockerRequirement hint
     :param abstract: emit Operations, which show the graph and cannot be run
     :param folder: where the document is going to be: files are then located relative to it, else
@@ -95,6 +103,10 @@ def to_cwl(
         raise UsageError("the name of the container image is empty")
     if processes is not None and processes < 1:
         raise UsageError(f"at least one process is needed, not {processes}")
+    if shards is not None and shards < 2:
+        raise UsageError(f"{shards} shards: at least 2 are needed to run side by side")
+    if shards and cut == "whole":
+        raise UsageError("shards need stages: leave the cut out, or give another than whole")
     script = _script(workflow, attr)
     explicit = attr is not None or (
         isinstance(workflow, str) and workflow.endswith(f":{script.attr}")
@@ -102,7 +114,7 @@ def to_cwl(
     graph = script.flat()
     reading = _readable(script.path)
     declarations = read_declarations(graph, script.path, script.module)
-    stages = cut_graph(graph, cut)
+    stages = _stages(graph, cut, shards, declarations, reading)
     facts = Facts(
         graph=graph,
         script=script.path,
@@ -117,9 +129,9 @@ def to_cwl(
     )
     notes = tuple(_notes(reading, script.path, declarations.of(graph.pes)))
     if abstract:
-        document = {"cwlVersion": VERSION, **abstract_workflow(facts, stages)}
+        document = {"cwlVersion": VERSION, **abstract_workflow(facts, stages.cut)}
         return Compiled(document, {_main_name(script): document}, {}, (), notes)
-    if cut == "whole":
+    if cut in (None, "whole") and not shards:
         tool = make_tool(facts, "main", graph.pes)
         document = _process(tool.to_cwl())
         document.pop("id")
@@ -130,6 +142,38 @@ def to_cwl(
     packed = _packed(workflow_of_stages)
     files = _unpacked(workflow_of_stages, _main_name(script))
     return Compiled(packed, files, job, missing, notes)
+
+
+def _stages(
+    graph: FlatGraph,
+    how: str | None,
+    shards: int | None,
+    declarations: Declarations,
+    reading: ScriptReading,
+) -> Sharding:
+    """The stages of a graph, and which of them run in shards."""
+    if shards is None:
+        return Sharding(cut_graph(graph, how or "whole"), 1, frozenset())
+    faults = [
+        f"writes: {use.name}: it is declared for the whole graph; with shards it must be said "
+        "which PE writes it: declare it in that PE"
+        for use in declarations.whole.writes.values()
+        if not use.type.is_list
+    ]
+    raise_faults(TranslationError, faults)
+    return shard(graph, shards, how, _writers(graph, declarations))
+
+
+def _writers(graph: FlatGraph, declarations: Declarations) -> list[Any]:
+    """The PEs whose files would be written by each shard, and can only be one: a file or folder,
+    or files that other PEs read."""
+    read = {name for pe in graph.pes for name in declarations.of((pe,)).reads}
+    return [
+        pe
+        for pe in graph.pes
+        for use in declarations.by_pe[pe.id].writes.values()
+        if not use.type.is_list or use.name in read
+    ]
 
 
 def _has_several_graphs(script: Script) -> bool:
@@ -229,29 +273,32 @@ def _namespaces(*processes: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "cwltool", "http://commonwl.org/cwltool#"
 
 
-def _packed(workflow: StagedWorkflow) -> dict[str, Any]:
-    main = workflow.to_cwl({step.id: f"#{step.id}" for step in workflow.steps})
-    tools = [step.tool.to_cwl() for step in workflow.steps]
+def _packed(workflow: Workflow) -> dict[str, Any]:
+    processes = list(workflow.processes())
+    runs = {process.id: f"#{process.id}" for process in processes}
+    tools = [_text(process, runs) for process in processes]
     return {
         "cwlVersion": VERSION,
         "$namespaces": dict(_namespaces(*tools)),
-        "$graph": [main, *tools],
+        "$graph": [workflow.to_cwl(runs), *tools],
     }
 
 
-def _unpacked(workflow: StagedWorkflow, main_name: str) -> dict[str, dict[str, Any]]:
-    names = {step.id: f"{step.id}.cwl" for step in workflow.steps}
-    for step_id, name in names.items():
+def _unpacked(workflow: Workflow, main_name: str) -> dict[str, dict[str, Any]]:
+    processes = list(workflow.processes())
+    names = {process.id: f"{process.id}.cwl" for process in processes}
+    for process_id, name in names.items():
         if name == main_name:
-            names[step_id] = f"{step_id}_stage.cwl"
-    main = workflow.to_cwl(names)
-    main.pop("id")
-    documents = {main_name: _process(main)}
-    for step in workflow.steps:
-        tool = step.tool.to_cwl()
-        tool.pop("id")
-        documents[names[step.id]] = _process(tool)
-    return documents
+            names[process_id] = f"{process_id}_stage.cwl"
+    texts = {main_name: workflow.to_cwl(names)}
+    texts.update({names[process.id]: _text(process, names) for process in processes})
+    for text in texts.values():
+        text.pop("id")
+    return {name: _process(text) for name, text in texts.items()}
+
+
+def _text(process: Tool | Workflow, runs: dict[str, str]) -> dict[str, Any]:
+    return process.to_cwl(runs) if isinstance(process, Workflow) else process.to_cwl()
 
 
 def _job(parameters: Any) -> tuple[dict[str, Any], tuple[str, ...]]:

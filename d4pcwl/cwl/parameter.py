@@ -23,6 +23,7 @@ class Parameter:
     :param default: its default; :data:`REQUIRED` for none
     :param binding: its ``inputBinding``
     :param sample: a value for the job order, where there is no default
+    :param key: what it is, for wiring
     """
 
     id: str
@@ -35,10 +36,14 @@ class Parameter:
     format: str = ""
     streamable: bool = False
     sample: Any = None
+    key: Any = field(default=None, compare=False)
 
     def to_cwl(self, *, bound: bool = True) -> dict[str, Any]:
         """The parameter as CWL; a Workflow's is not ``bound`` to a command line."""
-        text: dict[str, Any] = {"id": self.id, "type": self.type}
+        own_type = self.type
+        if not bound and isinstance(own_type, dict):
+            own_type = {key: value for key, value in own_type.items() if key != "inputBinding"}
+        text: dict[str, Any] = {"id": self.id, "type": own_type}
         if self.label:
             text["label"] = self.label
         if self.doc:
@@ -85,6 +90,18 @@ class Output:
         if self.glob is not None:
             text["outputBinding"] = {"glob": self.glob}
         return text
+
+
+def array_of(cwl_type: str) -> Any:
+    """The type of lists of a type, which may itself be one.
+
+    >>> array_of("File"), array_of("File[]")
+    ('File[]', {'type': 'array', 'items': {'type': 'array', 'items': 'File'}})
+    """
+    base = "File" if cwl_type == "stdout" else cwl_type
+    if base.endswith("[]"):
+        return {"type": "array", "items": {"type": "array", "items": base[:-2]}}
+    return f"{base}[]"
 
 
 def identifier(name: str, taken: Iterable[str] = ()) -> str:

@@ -63,6 +63,7 @@ _KEYS = [
     "source",
     "outputSource",
     "linkMerge",
+    "pickValue",
 ]
 _PROCESSES = ("CommandLineTool", "Workflow")
 _SECTIONS = ("inputs", "outputs", "steps", "requirements", "hints", "baseCommand")
@@ -122,7 +123,7 @@ def _styled(value: Any) -> Any:
         return [_styled(entry) for entry in value]
     if isinstance(value, str):
         if "\n" in value and not re.search(
-            r"[ \t]\n|[ \t]$|^[ \n]|[^\n\t\x20-\ud7ff\ue000-\ufffd]", value
+            r"[ \t]\n|[ \t]$|^[ \n]|[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]", value
         ):
             return LiteralScalarString(value)
         if _AMBIGUOUS.fullmatch(value):

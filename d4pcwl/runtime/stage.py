@@ -164,7 +164,7 @@ def _readers(sources: Iterable[Source], allow_pickle: bool) -> dict[str, StreamF
             raise StreamFileError(
                 f"--from {source.port}: {source.path} holds the items of {port or 'nothing'}"
             )
-        if split:
+        if split and split["of"] > 1:
             shards.setdefault((split["shard"], split["of"]), source.path)
         name = _split_name(port, split["grouping"]) if split else port
         files.setdefault(name, []).append(source.path)
@@ -264,7 +264,7 @@ class SplitSink:
             return in_turn(takers)
 
         def refuse(error: Exception) -> None:
-            raise ItemError(f"{pe}.{output}: {error}")
+            raise ItemError(str(error)) from error
 
         return by_key(takers, self._grouping, self._where, refuse)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -39,6 +40,14 @@ class CompositePE(WorkflowGraph):
         """Give the composite an output that stands for one of a node inside."""
         self.add(internal_pe)
         self.outputmappings[output_name] = (internal_pe, internal_output)
+
+
+def own_doc(composite: Any) -> str:
+    """The docstring of a composite's class, where that is the user's."""
+    cls = type(composite)
+    if cls.__module__.startswith(("d4pcwl.", "dispel4py.")):
+        return ""
+    return inspect.cleandoc(cls.__dict__.get("__doc__") or "")
 
 
 def create_iterative_chain(

@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import Any
 
 from d4pcwl.errors import GraphError, nearest, raise_faults
+from d4pcwl.workflow.composite import own_doc
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import Edge, label
 
@@ -128,7 +129,7 @@ def cut_between(graph: FlatGraph, may_share_stage: Callable[[Edge], bool]) -> Cu
     for edge in graph.edges:
         if level[id(edge.source)] == level[id(edge.target)]:
             groups.merge(edge.source, edge.target)
-    return _ordered(graph, [(_stage_name(pes), pes, "") for pes in groups.members()])
+    return _ordered(graph, _named_by_pes(graph, groups.members()))
 
 
 def fuse(graph: FlatGraph) -> Cut:
@@ -158,18 +159,9 @@ def _by_composite(graph: FlatGraph) -> list[_Group]:
             "CompositePE"
         )
     named = [
-        (label(composite), members, _own_doc(composite)) for composite, members in groups.values()
+        (label(composite), members, own_doc(composite)) for composite, members in groups.values()
     ]
     return _with_the_rest(graph, named)
-
-
-def _own_doc(composite: Any) -> str:
-    doc = type(composite).__dict__.get("__doc__") if _is_subclass(composite) else None
-    return (doc or "").strip()
-
-
-def _is_subclass(composite: Any) -> bool:
-    return not type(composite).__module__.startswith(("d4pcwl.", "dispel4py."))
 
 
 def _by_partition(graph: FlatGraph) -> list[_Group]:
@@ -211,7 +203,7 @@ def _by_ports(graph: FlatGraph, names: Sequence[str]) -> list[_Group]:
             if id(edge) in severed and groups.find(edge.source) == groups.find(edge.target)
         ],
     )
-    return [(_stage_name(pes), pes, "") for pes in groups.members()]
+    return _named_by_pes(graph, groups.members())
 
 
 def _edges_at(graph: FlatGraph, name: str) -> tuple[list[Edge], str | None]:
@@ -269,7 +261,7 @@ def _with_the_rest(graph: FlatGraph, named: Sequence[_Group]) -> list[_Group]:
             if _acyclic(graph, attempt):
                 groups = attempt
     rest = [pes for pes in groups.members() if id(pes[0]) not in taken]
-    return [*named, *((_stage_name(pes), pes, "") for pes in rest)]
+    return [*named, *_named_by_pes(graph, rest)]
 
 
 def _acyclic(graph: FlatGraph, groups: _Groups) -> bool:
@@ -280,8 +272,16 @@ def _acyclic(graph: FlatGraph, groups: _Groups) -> bool:
     return bool(networkx.is_directed_acyclic_graph(quotient))
 
 
-def _stage_name(pes: Sequence[Any]) -> str:
-    return str(pes[0].name) if len(pes) == 1 else f"{pes[0].name}_to_{pes[-1].name}"
+def _named_by_pes(graph: FlatGraph, groups: Iterable[Sequence[Any]]) -> list[_Group]:
+    """Groups with the names of their first and last PEs, along the graph."""
+    place = {id(pe): number for number, pe in enumerate(graph.in_order())}
+    named: list[_Group] = []
+    for pes in groups:
+        first = min(pes, key=lambda pe: place[id(pe)])
+        last = max(pes, key=lambda pe: place[id(pe)])
+        name = first.name if first is last else f"{first.name}_to_{last.name}"
+        named.append((str(name), pes, ""))
+    return named
 
 
 def _ordered(graph: FlatGraph, groups: Sequence[_Group]) -> Cut:

@@ -14,9 +14,10 @@ How the items of an edge pass between stages is a :class:`Passage`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 from d4pcwl.errors import GraphError, raise_faults
@@ -32,7 +33,9 @@ class Passage(Enum):
     """How the items of an edge pass from a stage to another."""
 
     WHOLE = "whole"
-    """All items, of all shards, go to the target, or to each shard of it."""
+    """All items, of all shards, go to a target in one piece."""
+    ALL = "all"
+    """All items, of all shards, go to each shard of the target."""
     ALIGNED = "aligned"
     """The items of a shard go to the shard with the same number."""
     SPLIT = "split"
@@ -59,6 +62,21 @@ class Sharding:
             self.cut.stage_of(edge.source) in self.sharded,
             self.cut.stage_of(edge.target) in self.sharded,
         )
+
+    @cached_property
+    def _first(self) -> dict[Any, Edge]:
+        first: dict[Any, Edge] = {}
+        for edge in self.cut.crossing:
+            first.setdefault(self._kind(edge), edge)
+        return first
+
+    def _kind(self, edge: Edge) -> Any:
+        passage, grouping = self.passage(edge), self.cut.graph.grouping(edge)
+        return (id(edge.source), edge.output, passage, grouping)
+
+    def first_alike(self, edge: Edge) -> Edge:
+        """The first edge of the same output that passes in the same way, by the same keys."""
+        return self._first[self._kind(edge)]
 
     def runs(self) -> list[tuple[Stage, ...]]:
         """The sharded stages, those together whose shards can go on without waiting for others.
@@ -168,18 +186,10 @@ def _any_shard_will_do(graph: FlatGraph, edge: Edge) -> bool:
 
 def _passage(graph: FlatGraph, edge: Edge, from_shards: bool, to_shards: bool) -> Passage:
     grouping = graph.grouping(edge)
-    if not to_shards or grouping == ALL:
+    if not to_shards:
         return Passage.WHOLE
+    if grouping == ALL:
+        return Passage.ALL
     if grouping == SHUFFLE and from_shards:
         return Passage.ALIGNED
     return Passage.SPLIT
-
-
-def split_of(sharding: Sharding, edges: Sequence[Edge]) -> list[Edge]:
-    """Of edges that are split, one for each output and grouping: the first."""
-    graph = sharding.cut.graph
-    first: dict[tuple[int, str, Any], Edge] = {}
-    for edge in edges:
-        if sharding.passage(edge) is Passage.SPLIT:
-            first.setdefault((id(edge.source), edge.output, graph.grouping(edge)), edge)
-    return list(first.values())

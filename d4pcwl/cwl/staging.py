@@ -1,0 +1,161 @@
+"""From a cut graph to a Workflow: a step for each stage, joined by stream files.
+
+Streams go from the stage that writes them to those that take them; a file or folder that one stage
+leaves behind goes to the next one that reads it. Everything else comes from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from d4pcwl.cwl.enclosing import enclosed_composites, enclosed_runs
+from d4pcwl.cwl.parameter import Output, Parameter, identifier
+from d4pcwl.cwl.streams import SHARD, Stream, Taken, streams_of
+from d4pcwl.cwl.tool import Facts, Tool, make_tool
+from d4pcwl.cwl.workflow import Link, Step, Workflow
+from d4pcwl.workflow.cut import Stage
+from d4pcwl.workflow.shards import Sharding
+
+
+def staged_workflow(facts: Facts, sharding: Sharding) -> Workflow:
+    """The Workflow of a cut graph: sharded stages are scattered, those that go on together in a
+    subworkflow; without shards, composites that fall into stages are subworkflows."""
+    building = _Building(facts, sharding, _step_ids(facts, sharding))
+    for stage in sharding.cut.stages:
+        building.add(stage)
+    whole = facts.declarations.whole
+    workflow = Workflow(
+        "main",
+        whole.label or facts.reading.title or facts.script.stem,
+        whole.doc or facts.reading.doc,
+        list(building.parameters.values()),
+        building.steps,
+        building.results(),
+        {"d4p:digest": facts.graph.digest()},
+    )
+    ids = dict(building.ids)
+    if sharding.sharded:
+        runs = [run for run in sharding.runs() if len(run) > 1]
+        return enclosed_runs(workflow, [[ids[stage] for stage in run] for run in runs])
+    return enclosed_composites(workflow, sharding.cut, ids)
+
+
+@dataclass
+class _Building:
+    facts: Facts
+    sharding: Sharding
+    ids: dict[Stage, str]
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    streams: dict[Stream, list[str]] = field(default_factory=dict)
+    written: dict[str, list[tuple[str, Output]]] = field(default_factory=dict)
+    by_step: list[tuple[str, Output]] = field(default_factory=list)
+
+    def add(self, stage: Stage) -> None:
+        """A step for ``stage``; those that feed it are there."""
+        step_id = self.ids[stage]
+        tool = _stage_tool(self.facts, self.sharding, stage, step_id)
+        reads = self.facts.declarations.of(stage.pes).reads
+        links: dict[str, Link] = {}
+        scatter: list[str] = []
+        for parameter in tool.parameters:
+            if isinstance(parameter.key, Taken):
+                links[parameter.id] = self._stream_link(parameter.key)
+                if parameter.key.sharded:
+                    scatter.append(parameter.id)
+            elif parameter.id == SHARD and stage in self.sharding.sharded:
+                links[SHARD] = Link((self._shard_numbers(),))
+                scatter.append(SHARD)
+            elif parameter.id in self.written and parameter.id in reads:
+                links[parameter.id] = Link((self.written[parameter.id][-1][0],))
+            else:
+                links[parameter.id] = Link((self._shared(parameter, step_id),))
+        step = Step(step_id, tool, links, tuple(scatter))
+        self.steps.append(step)
+        for output in step.outputs:
+            place = f"{step_id}/{output.id}"
+            if isinstance(output.key, Stream):
+                self.streams.setdefault(output.key, []).append(place)
+            elif isinstance(output.key, tuple):
+                self.written.setdefault(output.key[1], []).append((place, output))
+            else:
+                self.by_step.append((step_id, output))
+
+    def _stream_link(self, taken: Taken) -> Link:
+        places = tuple(self.streams[taken.stream])
+        return Link(places, merge="merge_nested") if len(places) > 1 else Link(places)
+
+    def _shard_numbers(self) -> str:
+        """The parameter that has the numbers of the shards."""
+        name = "shards"
+        if name not in self.parameters:
+            numbers = list(range(self.sharding.count))
+            label = "The numbers of the shards: as many as the document is made for"
+            self.parameters[name] = Parameter(
+                name, "int[]", label, default=numbers, has_default=True
+            )
+        return name
+
+    def _shared(self, parameter: Parameter, step: str) -> str:
+        """The Workflow's parameter for one of a tool; tools that mean the same by it share it."""
+        known = self.parameters.setdefault(parameter.id, parameter)
+        if known == parameter:
+            return parameter.id
+        name = identifier(f"{step}_{parameter.id}", [*self.parameters, *self.ids.values()])
+        self.parameters[name] = replace(parameter, id=name)
+        return name
+
+    def results(self) -> list[tuple[Output, Link]]:
+        """The outputs of the Workflow, with names of their own where stages share one."""
+        taken = {*self.parameters, *self.ids.values()}
+        results: list[tuple[Output, Link]] = []
+        kinds = [output.id for _, output in self.by_step]
+        for step, output in self.by_step:
+            alone = kinds.count(output.id) == 1
+            name = identifier(output.id if alone else f"{step}_{output.id}", taken)
+            label = output.label if alone else f"{output.label}, in {step}"
+            taken.add(name)
+            link = Link((f"{step}/{output.id}",))
+            results.append((replace(output, id=name, label=label), link))
+        for written in self.written.values():
+            output, link = _last_written(written)
+            name = identifier(output.id, taken)
+            taken.add(name)
+            results.append((replace(output, id=name), link))
+        return results
+
+
+def _last_written(written: Sequence[tuple[str, Output]]) -> tuple[Output, Link]:
+    """What the last stage left of a file; where any may have written it, the last one that did."""
+    place, output = written[-1]
+    if len(written) == 1:
+        return output, Link((place,))
+    places = tuple(place for place, _ in reversed(written))
+    if str(output.type).endswith("?"):
+        sure = replace(output, type=str(output.type).removesuffix("?"))
+        return sure, Link(places, pick="first_non_null")
+    if output.type == "File[]":
+        return output, Link(places[::-1], merge="merge_flattened")
+    return output, Link((place,))
+
+
+def _step_ids(facts: Facts, sharding: Sharding) -> dict[Stage, str]:
+    """The ids of the steps. They share one space of names with the Workflow's inputs, which keep
+    the names that they have for the whole graph."""
+    inputs = {
+        parameter.id
+        for stage in sharding.cut.stages
+        for parameter in _stage_tool(facts, sharding, stage, stage.name).parameters
+    }
+    ids: dict[Stage, str] = {}
+    for stage in sharding.cut.stages:
+        name = identifier(stage.name)
+        name = f"{name}_stage" if name in {*inputs, "main", "shards"} else name
+        ids[stage] = identifier(name, {*inputs, *ids.values()})
+    return ids
+
+
+def _stage_tool(facts: Facts, sharding: Sharding, stage: Stage, tool_id: str) -> Tool:
+    streams = streams_of(sharding, stage)
+    return make_tool(facts, tool_id, stage.pes, doc=stage.doc, streams=streams)
