@@ -323,7 +323,7 @@ def test_a_graph_that_a_module_holds_can_be_given_itself(tmp_path: Path) -> None
         (kit.CHAIN, {"cut": " , "}, GraphError, "names no PE.port"),
         (kit.DIAMOND, {"cut": "Source.output"}, None, ""),
         (kit.DIAMOND + "\ngraph.partitions = [[source, join], [plus]]\n", {"cut": "partition"},
-         GraphError, "cycle of stages"),
+         GraphError, "cycle of the stages"),
         (kit.CHAIN, {"mapping": "mutli"}, UsageError, "did you mean multi"),
         (kit.CHAIN, {"processes": 0}, UsageError, "at least one process"),
         (kit.CHAIN, {"docker": ""}, UsageError, "empty"),

@@ -17,11 +17,14 @@ from d4pcwl.cwl.workflow import Link, Step, Workflow
 from d4pcwl.workflow.cut import Stage
 from d4pcwl.workflow.shards import Sharding
 
+_SHARDS = "shards"
+"""The parameter of the Workflow that is the numbers of the shards."""
+
 
 def staged_workflow(facts: Facts, sharding: Sharding) -> Workflow:
     """The Workflow of a cut graph: sharded stages are scattered, those that go on together in a
     subworkflow; without shards, composites that fall into stages are subworkflows."""
-    building = _Building(facts, sharding, _step_ids(facts, sharding))
+    building = _Building(facts, sharding, _tools(facts, sharding))
     for stage in sharding.cut.stages:
         building.add(stage)
     whole = facts.declarations.whole
@@ -34,7 +37,7 @@ def staged_workflow(facts: Facts, sharding: Sharding) -> Workflow:
         building.results(),
         {"d4p:digest": facts.graph.digest()},
     )
-    ids = dict(building.ids)
+    ids = {stage: tool.id for stage, tool in building.tools.items()}
     if sharding.sharded:
         runs = [run for run in sharding.runs() if len(run) > 1]
         return enclosed_runs(workflow, [[ids[stage] for stage in run] for run in runs])
@@ -45,7 +48,7 @@ def staged_workflow(facts: Facts, sharding: Sharding) -> Workflow:
 class _Building:
     facts: Facts
     sharding: Sharding
-    ids: dict[Stage, str]
+    tools: dict[Stage, Tool]
     parameters: dict[str, Parameter] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     streams: dict[Stream, list[str]] = field(default_factory=dict)
@@ -54,8 +57,7 @@ class _Building:
 
     def add(self, stage: Stage) -> None:
         """A step for ``stage``; those that feed it are there."""
-        step_id = self.ids[stage]
-        tool = _stage_tool(self.facts, self.sharding, stage, step_id)
+        tool = self.tools[stage]
         reads = self.facts.declarations.of(stage.pes).reads
         links: dict[str, Link] = {}
         scatter: list[str] = []
@@ -70,17 +72,17 @@ class _Building:
             elif parameter.id in self.written and parameter.id in reads:
                 links[parameter.id] = Link((self.written[parameter.id][-1][0],))
             else:
-                links[parameter.id] = Link((self._shared(parameter, step_id),))
-        step = Step(step_id, tool, links, tuple(scatter))
+                links[parameter.id] = Link((self._shared(parameter, tool.id),))
+        step = Step(tool.id, tool, links, tuple(scatter))
         self.steps.append(step)
         for output in step.outputs:
-            place = f"{step_id}/{output.id}"
+            place = f"{tool.id}/{output.id}"
             if isinstance(output.key, Stream):
                 self.streams.setdefault(output.key, []).append(place)
             elif isinstance(output.key, tuple):
                 self.written.setdefault(output.key[1], []).append((place, output))
             else:
-                self.by_step.append((step_id, output))
+                self.by_step.append((tool.id, output))
 
     def _stream_link(self, taken: Taken) -> Link:
         places = tuple(self.streams[taken.stream])
@@ -88,7 +90,7 @@ class _Building:
 
     def _shard_numbers(self) -> str:
         """The parameter that has the numbers of the shards."""
-        name = "shards"
+        name = _SHARDS
         if name not in self.parameters:
             numbers = list(range(self.sharding.count))
             label = "The numbers of the shards: as many as the document is made for"
@@ -102,13 +104,16 @@ class _Building:
         known = self.parameters.setdefault(parameter.id, parameter)
         if known == parameter:
             return parameter.id
-        name = identifier(f"{step}_{parameter.id}", [*self.parameters, *self.ids.values()])
+        name = identifier(f"{step}_{parameter.id}", [*self.parameters, *self._step_ids()])
         self.parameters[name] = replace(parameter, id=name)
         return name
 
+    def _step_ids(self) -> list[str]:
+        return [tool.id for tool in self.tools.values()]
+
     def results(self) -> list[tuple[Output, Link]]:
         """The outputs of the Workflow, with names of their own where stages share one."""
-        taken = {*self.parameters, *self.ids.values()}
+        taken = {*self.parameters, *self._step_ids()}
         results: list[tuple[Output, Link]] = []
         kinds = [output.id for _, output in self.by_step]
         for step, output in self.by_step:
@@ -140,22 +145,20 @@ def _last_written(written: Sequence[tuple[str, Output]]) -> tuple[Output, Link]:
     return output, Link((place,))
 
 
-def _step_ids(facts: Facts, sharding: Sharding) -> dict[Stage, str]:
-    """The ids of the steps. They share one space of names with the Workflow's inputs, which keep
-    the names that they have for the whole graph."""
-    inputs = {
-        parameter.id
-        for stage in sharding.cut.stages
-        for parameter in _stage_tool(facts, sharding, stage, stage.name).parameters
-    }
-    ids: dict[Stage, str] = {}
+def _tools(facts: Facts, sharding: Sharding) -> dict[Stage, Tool]:
+    """The tool of each stage. Their ids, which are those of the steps, share one space of names
+    with the Workflow's inputs, which keep the names that they have for the whole graph."""
+    tools: dict[Stage, Tool] = {}
+    names: set[str] = set()
     for stage in sharding.cut.stages:
-        name = identifier(stage.name)
-        name = f"{name}_stage" if name in {*inputs, "main", "shards"} else name
-        ids[stage] = identifier(name, {*inputs, *ids.values()})
-    return ids
-
-
-def _stage_tool(facts: Facts, sharding: Sharding, stage: Stage, tool_id: str) -> Tool:
-    streams = streams_of(sharding, stage)
-    return make_tool(facts, tool_id, stage.pes, doc=stage.doc, streams=streams)
+        name = identifier(stage.name, names)
+        names.add(name)
+        streams = streams_of(sharding, stage)
+        tools[stage] = make_tool(facts, name, stage.pes, doc=stage.doc, streams=streams)
+    inputs = {parameter.id for tool in tools.values() for parameter in tool.parameters}
+    inputs |= {"main", _SHARDS}
+    for tool in tools.values():
+        if tool.id in inputs:
+            tool.id = identifier(f"{tool.id}_stage", {*inputs, *names})
+            names.add(tool.id)
+    return tools

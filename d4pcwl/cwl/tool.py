@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,11 @@ class Facts:
     mappings: tuple[str, ...]
     processes: int
     image: str | None = None
+
+    @cached_property
+    def declared(self) -> Declaration:
+        """What is declared for all PEs together."""
+        return self.declarations.of(self.graph.pes)
 
 
 @dataclass

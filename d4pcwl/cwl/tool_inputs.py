@@ -73,7 +73,7 @@ def within(path: str, pattern: str) -> bool:
 
 def add_found_data(tool: Tool, facts: Facts) -> None:
     """The data files that the script names: found by reading it."""
-    every = facts.declarations.of(facts.graph.pes)
+    every = facts.declared
     found: list[LocalFile] = [*facts.reading.data_files, *facts.reading.data_dirs]
     for file in found:
         if covered(file.path, [*every.reads.values(), *every.writes.values()]):
@@ -185,7 +185,7 @@ def _sample(cwl_type: CwlType, name: str) -> Any:
 def add_environment(tool: Tool, facts: Facts, declared: Declaration) -> None:
     """A parameter for each environment variable that the script reads."""
     # Which PE reads a variable is not found by reading: what one declares holds in all stages.
-    every = facts.declarations.of(facts.graph.pes).env
+    every = facts.declared.env
     found = {variable.name: variable for variable in facts.reading.environment}
     unset = []
     for name in sorted({*found, *declared.env}):

@@ -49,7 +49,7 @@ def add_writes(tool: Tool, facts: Facts, pes: tuple[Any, ...], declared: Declara
                 key=("writes", use.name),
             )
         )
-    every = facts.declarations.of(facts.graph.pes)
+    every = facts.declared
     for found in facts.reading.writes:
         if covered(found.path, every.writes.values()) or not _may_write(facts, pes, found):
             continue

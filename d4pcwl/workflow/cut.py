@@ -17,11 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from d4pcwl.errors import GraphError, nearest, raise_faults
 from d4pcwl.workflow.composite import own_doc
-from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.flat import FlatGraph, ordered_components
 from d4pcwl.workflow.graph import Edge, label
 
 
@@ -265,11 +266,16 @@ def _with_the_rest(graph: FlatGraph, named: Sequence[_Group]) -> list[_Group]:
 
 
 def _acyclic(graph: FlatGraph, groups: _Groups) -> bool:
-    import networkx
-
-    pairs = ((groups.find(edge.source), groups.find(edge.target)) for edge in graph.edges)
-    quotient = networkx.DiGraph((a, b) for a, b in pairs if a != b)
-    return bool(networkx.is_directed_acyclic_graph(quotient))
+    sorter: TopologicalSorter[int] = TopologicalSorter()
+    for edge in graph.edges:
+        source, target = groups.find(edge.source), groups.find(edge.target)
+        if source != target:
+            sorter.add(target, source)
+    try:
+        sorter.prepare()
+    except CycleError:
+        return False
+    return True
 
 
 def _named_by_pes(graph: FlatGraph, groups: Iterable[Sequence[Any]]) -> list[_Group]:
@@ -285,28 +291,26 @@ def _named_by_pes(graph: FlatGraph, groups: Iterable[Sequence[Any]]) -> list[_Gr
 
 
 def _ordered(graph: FlatGraph, groups: Sequence[_Group]) -> Cut:
-    import networkx
-
     number_of = {id(pe): number for number, (_, pes, _) in enumerate(groups) for pe in pes}
     crossing = [e for e in graph.edges if number_of[id(e.source)] != number_of[id(e.target)]]
-    quotient: networkx.DiGraph[int] = networkx.DiGraph()
-    quotient.add_nodes_from(range(len(groups)))
-    quotient.add_edges_from((number_of[id(e.source)], number_of[id(e.target)]) for e in crossing)
-    try:
-        order = list(networkx.lexicographical_topological_sort(quotient))
-    except networkx.NetworkXUnfeasible:
-        circle = [edge[0] for edge in networkx.find_cycle(quotient)]
-        names = [groups[number][0] for number in [*circle, circle[0]]]
+    before: dict[int, set[int]] = {number: set() for number in range(len(groups))}
+    for edge in crossing:
+        before[number_of[id(edge.target)]].add(number_of[id(edge.source)])
+    components = ordered_components(before)
+    circle = next((component for component in components if len(component) > 1), None)
+    if circle is not None:
+        names = [groups[number][0] for number in circle]
         guilty = [
             str(edge)
             for edge in crossing
             if number_of[id(edge.source)] in circle and number_of[id(edge.target)] in circle
         ]
         raise GraphError(
-            f"this cut makes a cycle of stages: {' → '.join(names)}, by the edges "
+            f"this cut makes a cycle of the stages {', '.join(names)}, by the edges "
             f"{'; '.join(guilty)}. A CWL step starts when the ones before it have ended; "
             "keep these PEs in one stage"
-        ) from None
+        )
+    order = [number for component in components for number in component]
     names = _unique([groups[number][0] for number in order])
     place = {id(pe): place for place, pe in enumerate(graph.pes)}
     stages = tuple(

@@ -59,7 +59,15 @@ class FlatGraph:
         """The PEs that no edge feeds, in order."""
         return tuple(pe for pe in self.pes if not self.into(pe))
 
-    @property
+    @cached_property
+    def _edge_place(self) -> dict[int, int]:
+        return {id(edge): place for place, edge in enumerate(self.edges)}
+
+    @cached_property
+    def _place(self) -> dict[int, int]:
+        return {id(pe): place for place, pe in enumerate(self.pes)}
+
+    @cached_property
     def unconnected(self) -> list[tuple[Any, str]]:
         """The outputs that no edge takes from: their items are the results of the workflow."""
         return [
@@ -76,7 +84,7 @@ class FlatGraph:
         before: dict[int, set[int]] = {number: set() for number in numbers.values()}
         for edge in self.edges:
             before[numbers[id(edge.target)]].add(numbers[id(edge.source)])
-        components = _ordered_components(before)
+        components = ordered_components(before)
         return tuple(tuple(self.pes[number] for number in members) for members in components)
 
     def is_cycle(self, component: Sequence[Any]) -> bool:
@@ -100,7 +108,8 @@ class FlatGraph:
         It holds what a stage depends on: the PEs' ids and classes, their ports with groupings, and
         every edge that touches them; not the code of the PEs.
         """
-        chosen = {id(pe) for pe in (self.pes if pes is None else pes)}
+        chosen = sorted(self.pes if pes is None else pes, key=lambda pe: self._place[id(pe)])
+        touching = {id(e): e for pe in chosen for e in (*self.into(pe), *self.out_of(pe))}
         return {
             "pes": [
                 {
@@ -112,13 +121,11 @@ class FlatGraph:
                     },
                     "outputs": list(pe.outputconnections),
                 }
-                for pe in self.pes
-                if id(pe) in chosen
+                for pe in chosen
             ],
             "edges": [
                 [edge.source.id, edge.output, edge.target.id, edge.input]
-                for edge in self.edges
-                if id(edge.source) in chosen or id(edge.target) in chosen
+                for edge in sorted(touching.values(), key=lambda e: self._edge_place[id(e)])
             ],
         }
 
@@ -239,7 +246,7 @@ def _settle_ids(pes: Sequence[Any]) -> None:
         taken.add(pe.id)
 
 
-def _ordered_components(before: dict[int, set[int]]) -> list[list[int]]:
+def ordered_components(before: dict[int, set[int]]) -> list[list[int]]:
     """The strongly connected components of a graph of numbers, each after those before it.
 
     Among those that may come next, the one with the lowest number does.
