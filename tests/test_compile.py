@@ -344,7 +344,122 @@ def test_what_cannot_be_compiled_is_refused(
 def test_an_image_is_a_hint_and_none_is_named_otherwise(tmp_path: Path) -> None:
     hints = kit.by_class(tool(tmp_path, kit.CHAIN, docker="x/y:1")["hints"])
     assert hints["DockerRequirement"]["dockerPull"] == "x/y:1"
-    assert "hints" not in tool(tmp_path, kit.CHAIN)
+    assert "DockerRequirement" not in kit.by_class(tool(tmp_path, kit.CHAIN)["hints"])
+
+
+def test_packages_that_the_script_imports_are_required(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    hints = kit.by_class(tool(tmp_path, kit.ARRAYS)["hints"])
+    packages = [{"package": "d4pcwl"}, {"package": "numpy"}]
+    assert hints["SoftwareRequirement"]["packages"] == packages
+
+
+def test_redis_kinds_may_be_given_a_server(tmp_path: Path) -> None:
+    document = tool(tmp_path, kit.CHAIN, mapping="dyn_redis")
+    url = kit.by_id(document["inputs"])["redis_url"]
+    assert (url["type"], url["inputBinding"]["prefix"]) == ("string?", "--redis-url")
+    assert kit.by_class(document["requirements"])["NetworkAccess"]["networkAccess"] is True
+    assert "redis_url" not in kit.by_id(tool(tmp_path, kit.CHAIN)["inputs"])
+
+
+def test_an_engine_may_start_the_ranks(tmp_path: Path) -> None:
+    document = tool(tmp_path, kit.CHAIN, mapping="mpi", mpi_requirement=True)
+    hint = kit.by_class(document["hints"])["cwltool:MPIRequirement"]
+    assert hint["processes"] == "$(inputs.processes)"
+    assert kit.by_id(document["inputs"])["mapping"]["type"]["symbols"] == ["mpi"]
+    assert document["$namespaces"]["cwltool"] == "http://commonwl.org/cwltool#"
+    with pytest.raises(UsageError, match="is for the mapping mpi"):
+        tool(tmp_path, kit.CHAIN, mpi_requirement=True)
+    ordinary = kit.by_class(tool(tmp_path, kit.CHAIN, mapping="mpi")["hints"])
+    assert "cwltool:MPIRequirement" not in ordinary
+
+
+def test_the_report_says_what_is_kept_how(tmp_path: Path) -> None:
+    text = kit.WORDS.replace("class Count", "import os\nMODE = os.environ['MODE']\n\n\nclass Count")
+    text += "\nsplit.numprocesses = 3\nsplit.on_error = 'skip'\ngraph.partitions = [[lines]]\n"
+    script = kit.write_script(tmp_path, text)
+    report = tmp_path / "report.json"
+    command = ["d4p2cwl", script, "--shards", "2", "-o", tmp_path / "flow.cwl", "--report", report]
+    said = kit.command(*command, env={"MODE": "fast"}).stderr
+    entries = json.loads(report.read_text())["entries"]
+    by_code: dict[str, list[Any]] = {}
+    for entry in entries:
+        by_code.setdefault(entry["code"], []).append(entry)
+        assert Path(entry["file"]).name == "flow.py"
+    assert set(by_code) == {
+        "variable", "partitions", "instances", "policy", "state", "stream", "order"
+    }  # fmt: skip
+    lines = text.splitlines()
+    assert "os.environ" in lines[by_code["variable"][0]["line"] - 1]
+    assert lines[by_code["instances"][0]["line"] - 1] == "class Split(IterativePE):"
+    assert by_code["instances"][0]["message"] == "Split1 asks for 3 processes"
+    assert "self.counts" in by_code["state"][0]["message"]
+    assert [entry["message"] for entry in by_code["stream"]] == [
+        "Lines0.output → Split1.input (shuffle)", "Split1.output → Count2.input (group-by [0])"
+    ]  # fmt: skip
+    assert "2 shards" in by_code["stream"][1]["kept"]
+    assert said.count("note: ") == len(by_code["variable"])  # the rest is in the report only
+
+
+def test_the_report_of_composites_and_untyped_inputs(tmp_path: Path) -> None:
+    entries = compiled(tmp_path, kit.COMPOSITES, cut="pe").report
+    kept = {entry.message: entry.kept for entry in entries if entry.code == "composite"}
+    names = ("outer", "Inner", "other")
+    assert kept == {
+        f"composite {n}": "its PEs are in several steps of a subworkflow" for n in names
+    }
+    assert {e.kept for e in compiled(tmp_path, kit.COMPOSITES).report if e.code == "composite"} == {
+        "inside one step"
+    }
+    untyped = [e for e in compiled(tmp_path, kit.ROOTS).report if e.code == "untyped-input"]
+    assert [entry.message for entry in untyped] == [
+        "the type of the items of left0.input is not declared",
+        "the type of the items of right2.input is not declared",
+    ]
+
+
+def test_composites_that_are_cut_are_subworkflows(tmp_path: Path) -> None:
+    result = compiled(tmp_path, kit.COMPOSITES, cut="pe")
+    processes = kit.by_id(result.document["$graph"])
+    steps = {
+        name: [step["id"] for step in process["steps"]]
+        for name, process in processes.items()
+        if process["class"] == "Workflow"
+    }
+    assert steps["main"] == ["Source", "outer", "other"]
+    assert steps["outer"] == ["Inner", "thousand"]
+    assert steps["Inner"] == ["one", "ten"]
+    assert steps["other"] == ["one_2", "ten_2"]
+    assert processes["outer"]["label"] == "Adds eleven, and then a thousand"
+    assert set(result.files) == {
+        "flow.cwl", "Source.cwl", "outer.cwl", "Inner.cwl", "one.cwl", "ten.cwl", "thousand.cwl",
+        "other.cwl", "one_2.cwl", "ten_2.cwl",
+    }  # fmt: skip
+
+
+def test_a_composite_with_a_step_between_its_own_stays_open(tmp_path: Path) -> None:
+    text = (
+        kit.COMPOSITES[: kit.COMPOSITES.index("graph = ")]
+        + """
+class Ends(CompositePE):
+    def __init__(self):
+        CompositePE.__init__(self)
+        first, last = named(Add(1), "first"), named(Add(2), "last")
+        self._map_input("input", first, "input")
+        self._map_output("middle", first, "output")
+        self._map_input("back", last, "input")
+        self._map_output("output", last, "output")
+
+
+graph = WorkflowGraph()
+source, ends, between = Source(), Ends(), named(Add(5), "between")
+graph.connect(source, "output", ends, "input")
+graph.connect(ends, "middle", between, "input")
+graph.connect(between, "output", ends, "back")
+"""
+    )
+    main = kit.by_id(compiled(tmp_path, text, cut="pe").document["$graph"])["main"]
+    assert [step["id"] for step in main["steps"]] == ["Source", "first", "between", "last"]
 
 
 def test_ids_are_cwls_and_never_one_letter(tmp_path: Path) -> None:

@@ -200,7 +200,8 @@ def test_declarations_stay_with_their_stage(tmp_path: Path) -> None:
     assert "out" in kit.by_id(double["outputs"])
     for stage in (numbers, double):
         assert kit.by_class(stage["hints"])["SoftwareRequirement"]["packages"] == [
-            {"package": "numpy", "version": ["2"]}
+            {"package": "d4pcwl"},
+            {"package": "numpy", "version": ["2"]},
         ]
 
 
@@ -273,12 +274,68 @@ def test_the_whole_graph_has_label_doc_image_software_and_gpu(tmp_path: Path) ->
     hints = kit.by_class(document["hints"])
     assert hints["DockerRequirement"]["dockerPull"] == "x/y:2"
     assert hints["SoftwareRequirement"]["packages"] == [
+        {"package": "d4pcwl"},
         {"package": "numpy", "version": ["2.0", "2.1"]},
         {"package": "obspy"},
         {"package": "scipy", "version": ["1"]},
     ]
     assert hints["cwltool:CUDARequirement"]["cudaDeviceCountMin"] == 2
     assert "cwltool" in document["$namespaces"]
+
+
+def test_what_talks_to_others_is_not_reused_unless_declared(tmp_path: Path) -> None:
+    def reuse(**declarations: Any) -> Any:
+        document = declared(tmp_path, **declarations).document
+        return kit.by_class(document["hints"]).get("WorkReuse", {}).get("enableReuse", True)
+
+    assert reuse() is True
+    assert reuse(numbers={"network": True}) is False
+    assert reuse(numbers={"network": True, "reuse": True}) is True
+    assert reuse(numbers={"reuse": True}, double={"reuse": False}) is False
+
+
+def test_metadata_are_terms_of_schema_org(tmp_path: Path) -> None:
+    author = {"class": "Person", "name": "A. B.", "affiliation": [{"name": "X"}, "Y"]}
+    metadata = {"author": author, "license": "https://spdx.org/licenses/MIT"}
+    for cut in ("whole", "pe"):
+        result = declared(tmp_path, whole={"metadata": metadata}, cut=cut)
+        document = result.document
+        main = kit.by_id(document["$graph"])["main"] if "$graph" in document else document
+        assert main["s:license"] == "https://spdx.org/licenses/MIT"
+        assert main["s:author"] == {
+            "s:additionalType": "https://schema.org/Person",
+            "s:name": "A. B.",
+            "s:affiliation": [{"s:name": "X"}, "Y"],
+        }
+        assert document["$namespaces"]["s"] == "https://schema.org/"
+        path = tmp_path / f"{cut}.cwl"
+        path.write_text(str(result))
+        kit.validate(path)
+
+
+def test_names_of_files_tell_their_formats(tmp_path: Path) -> None:
+    writes = {
+        "table": {"type": "File", "path": "t.csv"},
+        "own": {"type": "File", "path": "o.csv", "format": "https://edam/1"},
+        "packed": {"type": "File", "path": "t.csv.gz"},
+        "odd": {"type": "File", "path": "t.qqq"},
+        "folder": {"type": "Directory", "path": "t.json"},
+    }
+    outputs = kit.by_id(declared(tmp_path, numbers={"writes": writes}).document["outputs"])
+    formats = {name: outputs[name].get("format") for name in writes}
+    assert formats == {
+        "table": "https://www.iana.org/assignments/media-types/text/csv",
+        "own": "https://edam/1", "packed": None, "odd": None, "folder": None,
+    }  # fmt: skip
+
+
+def test_a_file_of_the_whole_graph_is_left_by_the_stage_that_writes_it(tmp_path: Path) -> None:
+    text = kit.CHAIN.replace("return 2 *", 'open("log", "a").write("x"); return 2 *')
+    result = declared(tmp_path, text=text, whole={"writes": {"log": "File"}}, cut="pe")
+    path = tmp_path / "cut.cwl"
+    path.write_text(str(result))
+    outputs, _ = kit.cwltool(path, None, tmp_path / "out")
+    assert (tmp_path / "out" / outputs["log"]["basename"]).read_text() == "xxxxx"
 
 
 def test_an_image_on_the_command_line_goes_first(tmp_path: Path) -> None:
@@ -348,7 +405,7 @@ def test_all_faults_are_told_at_once_with_the_nearest_names(tmp_path: Path) -> N
         )
     said = str(caught.value).splitlines()
     for part in (
-        "Numbers.cwl: raeds: not known; did you mean reads?",
+        "Numbers.cwl: raeds: not known; did you mean reads or reuse?",
         "Numbers.cwl: label: not known (it is for the whole graph)",
         "Numbers.cwl: time_limit: expected seconds as an integer, not '9'",
         "Numbers.cwl: network: expected true or false, not 1",

@@ -53,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--docker", metavar="IMAGE", help="add a DockerRequirement hint")
     parser.add_argument(
+        "--mpi-requirement",
+        action="store_true",
+        help="with --mapping mpi: the engine starts the ranks (hint cwltool:MPIRequirement)",
+    )
+    parser.add_argument(
         "-o",
         "--output",
         metavar="FILE|DIR/",
@@ -60,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
         "tool",
     )
     parser.add_argument("--job", type=Path, metavar="FILE", help="write a job order as well")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write as JSON what is kept otherwise than a reader of the script might think",
+    )
     parser.add_argument(
         "--abstract", action="store_true", help="show the structure only, as CWL Operations"
     )
@@ -82,6 +93,7 @@ def _run(options: argparse.Namespace) -> int:
         cut=options.cut,
         shards=options.shards,
         docker=options.docker,
+        mpi_requirement=options.mpi_requirement,
         abstract=options.abstract,
         folder=_document_folder(options.output, as_folder),
     )
@@ -98,6 +110,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.job is not None:
         job = _relocated(compiled.job, options, as_folder)
         written[options.job] = type(compiled)(**{**vars(compiled), "job": job}).job_text()
+    if options.report is not None:
+        if options.report in written:
+            raise UsageError(f"--report {options.report}: another output is to be written there")
+        written[options.report] = compiled.report_text()
     for path in written:
         if path.suffix == ".py" and path.exists():
             raise UsageError(f"{path} is a script; it is not overwritten")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,10 +16,10 @@ from urllib.parse import quote
 from d4pcwl.cwl.abstract import abstract_workflow
 from d4pcwl.cwl.declare import Declaration, Declarations, read_declarations
 from d4pcwl.cwl.parameter import NAMESPACE, Parameter
+from d4pcwl.cwl.report import Entry, entries
 from d4pcwl.cwl.staging import staged_workflow
 from d4pcwl.cwl.text import document_text, yaml_text
 from d4pcwl.cwl.tool import Facts, Tool, make_tool
-from d4pcwl.cwl.tool_inputs import covered
 from d4pcwl.cwl.workflow import Workflow
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
 from d4pcwl.runtime.job import MAPPINGS, mapping_module
@@ -40,14 +41,24 @@ class Compiled:
     :param files: the same as one document for each process, by file name; the first is the main one
     :param job: a job order: every parameter with a value, as far as one is known
     :param missing: the parameters that have no value yet but a sample
-    :param notes: what was found in the script and is left to people
+    :param report: what is kept otherwise than a reader of the script might think
     """
 
     document: dict[str, Any]
     files: dict[str, dict[str, Any]]
     job: dict[str, Any]
     missing: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    report: tuple[Entry, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What was found in the script and is left to people."""
+        return [str(entry) for entry in self.report if entry.note]
+
+    def report_text(self) -> str:
+        """The report as JSON."""
+        listed = [entry.to_json() for entry in self.report]
+        return json.dumps({"entries": listed}, indent=2, ensure_ascii=False) + "\n"
 
     def __str__(self) -> str:
         """The packed document as YAML."""
@@ -72,6 +83,7 @@ def to_cwl(
     cut: str | None = None,
     shards: int | None = None,
     docker: str | None = None,
+    mpi_requirement: bool = False,
     abstract: bool = False,
     folder: str | os.PathLike[str] | None = None,
 ) -> Compiled:
@@ -88,6 +100,8 @@ def to_cwl(
     :param shards: scatter the stages that may be over that many shards; see
         :mod:`d4pcwl.workflow.shards`
     :param docker: the image for a DockerRequirement hint
+    :param mpi_requirement: with the mapping mpi, leave it to the engine to start the ranks, by the
+        extension ``cwltool:MPIRequirement``
     :param abstract: emit Operations, which show the graph and cannot be run
     :param folder: where the document is going to be: files are then located relative to it, else
         by absolute URIs
@@ -103,6 +117,8 @@ def to_cwl(
         raise UsageError("the name of the container image is empty")
     if processes is not None and processes < 1:
         raise UsageError(f"at least one process is needed, not {processes}")
+    if mpi_requirement and mapping != "mpi":
+        raise UsageError("an MPIRequirement is for the mapping mpi; choose it as well")
     if shards is not None and shards < 2:
         raise UsageError(f"{shards} shards: at least 2 are needed to run side by side")
     if shards and cut == "whole":
@@ -123,25 +139,27 @@ def to_cwl(
         declarations=declarations,
         locate=_locator(folder),
         mapping=mapping,
-        mappings=tuple(MAPPINGS),
+        mappings=("mpi",) if mpi_requirement else tuple(MAPPINGS),
         processes=processes or _default_processes(declarations.of(graph.pes), mapping),
         image=docker,
+        packages=_distributions(reading.packages),
+        mpi=mpi_requirement,
     )
-    notes = tuple(_notes(reading, script.path, declarations.of(graph.pes)))
+    report = entries(facts, stages)
     if abstract:
         document = {"cwlVersion": VERSION, **abstract_workflow(facts, stages.cut)}
-        return Compiled(document, {_main_name(script): document}, {}, (), notes)
+        return Compiled(document, {_main_name(script): document}, {}, (), report)
     if cut in (None, "whole") and not shards:
         tool = make_tool(facts, "main", graph.pes)
         document = _process(tool.to_cwl())
         document.pop("id")
         job, missing = _job(tool.parameters)
-        return Compiled(document, {_main_name(script): document}, job, missing, notes)
+        return Compiled(document, {_main_name(script): document}, job, missing, report)
     workflow_of_stages = staged_workflow(facts, stages)
     job, missing = _job(workflow_of_stages.parameters)
     packed = _packed(workflow_of_stages)
     files = _unpacked(workflow_of_stages, _main_name(script))
-    return Compiled(packed, files, job, missing, notes)
+    return Compiled(packed, files, job, missing, report)
 
 
 def _stages(
@@ -183,6 +201,17 @@ def _has_several_graphs(script: Script) -> bool:
         if is_graph(value) and not isinstance(value, type) and is_workflow(value)
     }
     return len(graphs) > 1
+
+
+def _distributions(packages: Sequence[str]) -> tuple[str, ...]:
+    """The names under which the packages that a script imports are installed."""
+    if not packages:
+        return ()
+    from importlib.metadata import packages_distributions
+
+    known = packages_distributions()
+    found = {known[package][0] for package in packages if package in known}
+    return tuple(sorted(found - {"d4pcwl", "stream-d4py"}, key=str.lower))
 
 
 def _default_processes(declared: Declaration, mapping: str) -> int:
@@ -239,24 +268,6 @@ def _placed(faults: tuple[Fault, ...], script: Path) -> Iterator[Fault]:
         yield Fault(fault.message, file, fault.line, fault.column, fault.source)
 
 
-def _notes(reading: ScriptReading, script: Path, declared: Declaration) -> Iterator[str]:
-    """What was found and not declared."""
-    for note in reading.notes:
-        yield f"{script.parent / note.file}:{note.line}: {note.message}"
-    for named in (*reading.data_files, *reading.data_dirs):
-        if not covered(named.path, [*declared.reads.values(), *declared.writes.values()]):
-            place = f"{script.parent / named.file}:{named.line}"
-            yield f"{place}: {named.path} is taken for a file that it reads"
-    for written in reading.writes:
-        if not covered(written.path, declared.writes.values()):
-            place = f"{script.parent / written.file}:{written.line}"
-            yield f"{place}: {written.path} is taken for an output"
-    for variable in reading.environment:
-        if not variable.standard and variable.name not in declared.env:
-            place = f"{script.parent / variable.file}:{variable.line}"
-            yield f"{place}: the environment variable {variable.name} becomes a parameter"
-
-
 def _main_name(script: Script) -> str:
     return f"{script.path.stem}.cwl"
 
@@ -268,6 +279,8 @@ def _process(process: dict[str, Any]) -> dict[str, Any]:
 
 def _namespaces(*processes: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from NAMESPACE.items()
+    if any(key.startswith("s:") for process in processes for key in process):
+        yield "s", "https://schema.org/"
     hints = [hint for process in processes for hint in process.get("hints", ())]
     if any(hint["class"].startswith("cwltool:") for hint in hints):
         yield "cwltool", "http://commonwl.org/cwltool#"
@@ -276,11 +289,12 @@ def _namespaces(*processes: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _packed(workflow: Workflow) -> dict[str, Any]:
     processes = list(workflow.processes())
     runs = {process.id: f"#{process.id}" for process in processes}
+    main = workflow.to_cwl(runs)
     tools = [_text(process, runs) for process in processes]
     return {
         "cwlVersion": VERSION,
-        "$namespaces": dict(_namespaces(*tools)),
-        "$graph": [workflow.to_cwl(runs), *tools],
+        "$namespaces": dict(_namespaces(main, *tools)),
+        "$graph": [main, *tools],
     }
 
 

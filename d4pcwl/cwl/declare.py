@@ -19,9 +19,12 @@ script's dictionary, and under ``pes`` those of each PE by its name; it goes bef
 ``time_limit``        in seconds
 ``network``           True: the PE talks to others
 ``gpu``               ``{"cuda": "12.0", "capability": "8.0", "count": 1}``
+``reuse``             whether engines may take results of an earlier run; by default, unless it
+                      talks to others
 ``label``, ``doc``,   only for the whole graph; ``image`` is a container image with dispel4py in it,
-``image``,            ``software`` a dictionary from package to its versions
-``software``
+``image``,            ``software`` a dictionary from package to its versions, ``metadata`` what
+``software``,         schema.org has words for: ``{"author": {"class": "Person", "name": "…"}}``
+``metadata``
 ====================  ==========================================================================
 
 Types are those of CWL: ``File``, ``Directory``, ``int``, ``long``, ``float``, ``double``,
@@ -42,7 +45,7 @@ from d4pcwl.workflow.flat import FlatGraph
 _TYPE = re.compile(
     r"(?P<base>File|Directory|int|long|float|double|boolean|string|Any)(?P<list>\[\])?(?P<null>\?)?"
 )
-_FOR_ALL = ("label", "doc", "image", "software")
+_FOR_ALL = ("label", "doc", "image", "software", "metadata")
 
 
 @dataclass(frozen=True)
@@ -107,11 +110,13 @@ class Declaration:
     resources: dict[str, int | float] = field(default_factory=dict)
     time_limit: int | None = None
     network: bool | None = None
+    reuse: bool | None = None
     gpu: dict[str, Any] = field(default_factory=dict)
     label: str | None = None
     doc: str | None = None
     image: str | None = None
     software: dict[str, list[str]] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     def over(self, other: Declaration) -> Declaration:
         """This declaration, and where it says nothing the other one."""
@@ -144,6 +149,7 @@ class Declaration:
             resources=resources,
             time_limit=max(limits) if limits else None,
             network=self.network or other.network,
+            reuse=False if False in (self.reuse, other.reuse) else merged.reuse,
             writes=writes,
         )
 
@@ -404,6 +410,23 @@ def _software(value: Any, where: str) -> dict[str, list[str]]:
     return packages
 
 
+def _metadata(value: Any, where: str) -> dict[str, Any]:
+    """Terms of schema.org with their values, which are texts, numbers, or things with terms."""
+
+    def check(entry: Any, at: str) -> None:
+        if isinstance(entry, (list, tuple)):
+            for each in entry:
+                check(each, at)
+        elif isinstance(entry, Mapping):
+            for key, inner in _mapping(entry, at).items():
+                check(inner, f"{at}: {key}")
+        elif not isinstance(entry, (str, int, float)):
+            raise DeclarationError(f"{at}: expected a text, a number, or terms, not {entry!r}")
+
+    check(_mapping(value, where), where)
+    return dict(value)
+
+
 def _is(kind: type, what: str) -> Callable[[Any, str], Any]:
     def check(value: Any, where: str) -> Any:
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -421,9 +444,11 @@ _PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "resources": _resources,
     "time_limit": _is(int, "seconds as an integer"),
     "network": _is(bool, "true or false"),
+    "reuse": _is(bool, "true or false"),
     "gpu": _gpu,
     "label": _is(str, "a text"),
     "doc": _is(str, "a text"),
     "image": _is(str, "the name of an image"),
     "software": _software,
+    "metadata": _metadata,
 }

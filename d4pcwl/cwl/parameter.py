@@ -12,6 +12,8 @@ NAMESPACE = {"d4p": "https://w3id.org/d4pcwl#"}
 
 # In full: not every engine resolves a prefix in a packed document.
 STREAM_FORMAT = NAMESPACE["d4p"] + "stream-file"
+MEDIA_TYPE = "https://www.iana.org/assignments/media-types/"
+TEXT_FORMAT = MEDIA_TYPE + "text/plain"
 JSON_LINES_FORMAT = NAMESPACE["d4p"] + "json-lines"
 
 

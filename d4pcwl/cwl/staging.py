@@ -35,7 +35,7 @@ def staged_workflow(facts: Facts, sharding: Sharding) -> Workflow:
         list(building.parameters.values()),
         building.steps,
         building.results(),
-        {"d4p:digest": facts.graph.digest()},
+        {"d4p:digest": facts.graph.digest(), **facts.metadata()},
     )
     ids = {stage: tool.id for stage, tool in building.tools.items()}
     if sharding.sharded:

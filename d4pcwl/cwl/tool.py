@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from d4pcwl.cwl.declare import Declaration, Declarations
-from d4pcwl.cwl.parameter import Output, Parameter, identifier
+from d4pcwl.cwl.parameter import TEXT_FORMAT, Output, Parameter, identifier
 from d4pcwl.cwl.streams import SHARD, StageStreams, add_left, add_taken
 from d4pcwl.cwl.tool_inputs import (
     add_choices,
@@ -23,6 +23,7 @@ from d4pcwl.cwl.tool_inputs import (
     within,
 )
 from d4pcwl.cwl.tool_outputs import add_results, add_writes
+from d4pcwl.runtime.job import REDIS_MAPPINGS
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.reading import ScriptReading
 
@@ -34,6 +35,8 @@ class Facts:
     :param attr: the name of the graph, where the script has to be told
     :param locate: from a file to the location that the document gives it
     :param mappings: the mappings to choose from when the tool runs
+    :param packages: the distributions that the script imports from
+    :param mpi: whether the engine is to start the processes, by ``cwltool:MPIRequirement``
     """
 
     graph: FlatGraph
@@ -46,11 +49,36 @@ class Facts:
     mappings: tuple[str, ...]
     processes: int
     image: str | None = None
+    packages: tuple[str, ...] = ()
+    mpi: bool = False
 
     @cached_property
     def declared(self) -> Declaration:
         """What is declared for all PEs together."""
         return self.declarations.of(self.graph.pes)
+
+    def metadata(self) -> dict[str, Any]:
+        """What is declared in terms of schema.org, as fields of a document."""
+        return _schema_org(self.declarations.whole.metadata)
+
+
+def _schema_org(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Terms with the prefix that stands for schema.org; ``class`` says what kind a thing is.
+
+    A field ``class`` would be looked up among CWL's own classes.
+    """
+
+    def value_of(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return _schema_org(value)
+        return [value_of(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+    return {
+        "s:additionalType" if term == "class" else f"s:{term}": f"https://schema.org/{value}"
+        if term == "class"
+        else value_of(value)
+        for term, value in terms.items()
+    }
 
 
 @dataclass
@@ -141,11 +169,13 @@ def make_tool(
     add_results(tool, facts, pes, prefix)
     add_writes(tool, facts, pes, declared)
     tool.stdout = f"{prefix}printed.txt"
-    tool.outputs.append(
-        Output(tool.free("printed"), "stdout", None, "What the PEs print", key="printed")
-    )
+    label = "What the PEs print"
+    printed = Output(tool.free("printed"), "stdout", None, label, "", TEXT_FORMAT, key="printed")
+    tool.outputs.append(printed)
     _add_requirements(tool, facts, declared)
     tool.extra["d4p:digest"] = facts.graph.digest(pes)
+    if streams is None:
+        tool.extra.update(facts.metadata())
     return tool
 
 
@@ -213,19 +243,25 @@ def _add_requirements(tool: Tool, facts: Facts, declared: Declaration) -> None:
         if key in declared.resources:
             resources[field_name] = declared.resources[key]
     tool.requirements.append({"class": "ResourceRequirement", **resources})
-    if declared.network:
+    if declared.network or facts.mapping in REDIS_MAPPINGS:
         tool.requirements.append({"class": "NetworkAccess", "networkAccess": True})
+    reuse = not declared.network if declared.reuse is None else declared.reuse
+    if not reuse:
+        tool.hints.append({"class": "WorkReuse", "enableReuse": False})
     if declared.time_limit:
         tool.requirements.append({"class": "ToolTimeLimit", "timelimit": declared.time_limit})
     image = facts.image or declared.image
     if image:
         tool.hints.append({"class": "DockerRequirement", "dockerPull": image})
-    if declared.software:
-        packages = [
-            {"package": package, **({"version": versions} if versions else {})}
-            for package, versions in sorted(declared.software.items())
-        ]
-        tool.hints.append({"class": "SoftwareRequirement", "packages": packages})
+    packages = [
+        {"package": package, **({"version": versions} if versions else {})}
+        for package in sorted({"d4pcwl", *facts.packages, *declared.software})
+        for versions in [declared.software.get(package)]
+    ]
+    tool.hints.append({"class": "SoftwareRequirement", "packages": packages})
+    if facts.mpi:
+        processes = "$(inputs.processes)"
+        tool.hints.append({"class": "cwltool:MPIRequirement", "processes": processes})
     if declared.gpu:
         tool.hints.append(
             {

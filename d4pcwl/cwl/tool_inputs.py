@@ -12,6 +12,7 @@ from urllib.parse import quote
 from d4pcwl.cwl.declare import CwlType, Declaration, FileUse, RootInput
 from d4pcwl.cwl.handover import TEXT, UNSET
 from d4pcwl.cwl.parameter import Parameter
+from d4pcwl.runtime.job import REDIS_MAPPINGS
 from d4pcwl.workflow.reading import LocalFile
 
 if TYPE_CHECKING:
@@ -227,3 +228,7 @@ def add_choices(tool: Tool, facts: Facts) -> None:
     )
     label = "How many processes it may use"
     tool.add(Parameter("processes", "int", label, default=facts.processes, has_default=True))
+    if facts.mapping in REDIS_MAPPINGS:
+        label = "The Redis server; without one, the run starts its own"
+        binding = {"position": 3, "prefix": "--redis-url"}
+        tool.add(Parameter("redis_url", "string?", label, binding=binding))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import mimetypes
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from d4pcwl.cwl.declare import Declaration
-from d4pcwl.cwl.parameter import JSON_LINES_FORMAT, Output
+from d4pcwl.cwl.declare import Declaration, FileUse
+from d4pcwl.cwl.parameter import JSON_LINES_FORMAT, MEDIA_TYPE, Output
 from d4pcwl.cwl.tool_inputs import covered
 from d4pcwl.workflow.reading import NamedPath
 
@@ -45,7 +46,7 @@ def add_writes(tool: Tool, facts: Facts, pes: tuple[Any, ...], declared: Declara
                 str(use.type if sure else replace(use.type, optional=True)),
                 use.path,
                 doc=use.doc,
-                format=use.format,
+                format=use.format or _guessed_format(facts, use),
                 key=("writes", use.name),
             )
         )
@@ -60,6 +61,16 @@ def add_writes(tool: Tool, facts: Facts, pes: tuple[Any, ...], declared: Declara
         doc = "The working folder, with files whose names are only known when the script runs"
         tool.outputs.append(Output(tool.free("written"), "Directory", ".", doc=doc, key="written"))
         tool.env["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+def _guessed_format(facts: Facts, use: FileUse) -> str:
+    """The media type that the name of a file tells, unless a PE that reads it asks for another."""
+    taken = facts.declared.reads.get(use.name)
+    if use.type.base != "File" or (taken is not None and taken.format):
+        return ""
+    kind, packing = mimetypes.guess_type(use.path)
+    registered = kind and not packing and not kind.split("/")[1].startswith("x-")
+    return f"{MEDIA_TYPE}{kind}" if registered else ""
 
 
 def _may_write(facts: Facts, pes: tuple[Any, ...], found: NamedPath) -> bool:

@@ -33,6 +33,9 @@ MAPPINGS = {
 }
 """The mappings by name, each in a module of that name, with what it is."""
 
+REDIS_MAPPINGS = frozenset(name for name in MAPPINGS if "redis" in name)
+"""The mappings that need a Redis server, and start one where none is named."""
+
 
 def _silent(message: str) -> None:
     """Say nothing."""

@@ -76,6 +76,7 @@ outputs:
   - id: printed
     label: What the PEs print
     type: stdout
+    format: https://www.iana.org/assignments/media-types/text/plain
 stdout: printed.txt
 
 baseCommand:
@@ -89,4 +90,9 @@ arguments:
   - prefix: -d
     position: 5
     valueFrom: '{"source": [{"input": "$(inputs.source.path)"}]}'
+
+hints:
+  - class: SoftwareRequirement
+    packages:
+      - package: d4pcwl
 d4p:digest: 9a3130df724423f1

@@ -138,6 +138,7 @@ outputs:
   - id: printed
     label: What the PEs print
     type: stdout
+    format: https://www.iana.org/assignments/media-types/text/plain
 stdout: printed.txt
 
 baseCommand:
@@ -152,6 +153,8 @@ arguments:
 hints:
   - class: SoftwareRequirement
     packages:
+      - package: d4pcwl
+      - package: matplotlib
       - package: numpy
         version:
           - '2.4'

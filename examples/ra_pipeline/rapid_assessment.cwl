@@ -136,6 +136,7 @@ outputs:
   - id: printed
     label: What the PEs print
     type: stdout
+    format: https://www.iana.org/assignments/media-types/text/plain
 stdout: printed.txt
 
 baseCommand:
@@ -150,6 +151,7 @@ arguments:
 hints:
   - class: SoftwareRequirement
     packages:
+      - package: d4pcwl
       - package: matplotlib
         version:
           - '3.10'
