@@ -1,4 +1,4 @@
-"""``d4pcwl run|compile|stream``: every command under one name."""
+"""``d4pcwl run|compile|stream|graph``: every command under one name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _other(arguments: list[str]) -> int:
-    from d4pcwl.cli import stream
+    from d4pcwl.cli import graph, stream
 
     parser = argparse.ArgumentParser(
         prog="d4pcwl", description="The bridge between dispel4py and CWL."
@@ -34,6 +34,7 @@ def _other(arguments: list[str]) -> int:
     commands.add_parser("run", help="run a script's graph: the command dispel4py", add_help=False)
     commands.add_parser("compile", help="make CWL of it: the command d4p2cwl", add_help=False)
     stream.add_parser(commands)
+    graph.add_parser(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)
     return code

@@ -1,91 +1,77 @@
-"""Pictures of a graph, by Graphviz: composites are boxes around their PEs."""
+"""Pictures of a graph: composites, or the stages of a cut, are boxes around their PEs."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from d4pcwl.errors import UsageError
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.graph import label
+from d4pcwl.workflow.picture import Arrow, Box, Node, Picture
+from d4pcwl.workflow.shards import Sharding
+
+
+def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
+    """The picture of a graph.
+
+    :param stages: what it is cut into; then these are the boxes, and not the composites
+    """
+    keys = {id(pe): f"pe{number}" for number, pe in enumerate(flat.pes)}
+    nodes = [
+        Node(
+            keys[id(pe)],
+            pe.id,
+            tuple(map(str, pe.inputconnections)),
+            tuple(map(str, pe.outputconnections)),
+            _composites(flat, pe, keys) if stages is None else (_stage(stages, pe, keys),),
+        )
+        for pe in flat.pes
+    ]
+    arrows = []
+    for edge in flat.edges:
+        grouping = flat.grouping(edge)
+        title = "" if grouping.kind == "shuffle" else str(grouping)
+        source, target = keys[id(edge.source)], keys[id(edge.target)]
+        arrows.append(Arrow(source, edge.output, target, edge.input, title))
+    return Picture(nodes, arrows)
+
+
+def _composites(flat: FlatGraph, pe: Any, keys: dict[int, str]) -> tuple[Box, ...]:
+    """A box for each composite around a PE, called by the first PE in it."""
+    boxes = []
+    for depth, composite in enumerate(flat.composites.get(id(pe), ())):
+        first = next(p for p in flat.pes if composite in flat.composites.get(id(p), ()))
+        boxes.append(Box(f"box{depth}_{keys[id(first)]}", label(composite)))
+    return tuple(boxes)
+
+
+def _stage(stages: Sharding, pe: Any, keys: dict[int, str]) -> Box:
+    stage = stages.cut.stage_of(pe)
+    times = f", {stages.count} shards" if stage in stages.sharded else ""
+    return Box(f"stage_{keys[id(stage.pes[0])]}", stage.name + times)
 
 
 def draw(graph: Any) -> str:
-    """The graph in Graphviz' language: a record for each PE, with its ports, and the edges."""
-    flat = flatten(graph)
-    numbers = {id(pe): number for number, pe in enumerate(flat.pes)}
-    lines = [
-        "digraph workflow {",
-        "  rankdir=LR;",
-        '  node [shape=record, style=filled, fillcolor=white, fontname="sans-serif"];',
-        *_nodes(flat, numbers, (), "  "),
-    ]
-    for edge in flat.edges:
-        source = f"pe{numbers[id(edge.source)]}:{_port(edge.source.outputconnections, edge.output)}"
-        inputs = edge.target.inputconnections
-        target = f"pe{numbers[id(edge.target)]}:{_port(inputs, edge.input, 'in')}"
-        grouping = flat.grouping(edge)
-        text = "" if grouping.kind == "shuffle" else f' [label="{_escaped(str(grouping))}"]'
-        lines.append(f"  {source} -> {target}{text};")
-    return "\n".join([*lines, "}", ""])
+    """The graph in Graphviz' language."""
+    return picture(flatten(graph)).dot()
 
 
 def drawDot(graph: Any, img_type: str = "png") -> bytes:  # noqa: N802 - upstream's name
     """The graph as an image.
 
     :param img_type: any of Graphviz' formats
-    :raises FileNotFoundError: Graphviz' command ``dot`` is not installed
+    :raises UsageError: Graphviz is not installed, or does not know the format
     """
-    return subprocess.run(
-        ["dot", "-T", img_type], input=draw(graph).encode(), stdout=subprocess.PIPE, check=True
-    ).stdout
+    return picture(flatten(graph)).image(img_type)
 
 
 def write_image(graph: Any, filename: str, img_type: str = "png") -> None:
     """Draw the graph into a file; without Graphviz, say so and go on."""
     try:
         image = drawDot(graph, img_type)
-    except FileNotFoundError:
-        sys.stderr.write(f"{filename} is not drawn: Graphviz (the command dot) is not installed\n")
+    except UsageError as error:
+        sys.stderr.write(f"{filename} is not drawn: {error}\n")
         return
     Path(filename).write_bytes(image)
-
-
-def _nodes(
-    flat: FlatGraph, numbers: dict[int, int], path: tuple[Any, ...], indent: str
-) -> list[str]:
-    """The PEs directly within the composite at ``path``, and the composites within it."""
-    lines: list[str] = []
-    inner: dict[int, Any] = {}
-    for pe in flat.pes:
-        around = flat.composites.get(id(pe), ())
-        if len(around) == len(path) and all(a is b for a, b in zip(around, path, strict=True)):
-            inputs = _ports(pe.inputconnections, "in")
-            outputs = _ports(pe.outputconnections)
-            parts = [part for part in (inputs, _escaped(pe.id), outputs) if part]
-            lines.append(f'{indent}pe{numbers[id(pe)]} [label="{{ {" | ".join(parts)} }}"];')
-        elif len(around) > len(path) and all(a is b for a, b in zip(around, path, strict=False)):
-            inner.setdefault(id(around[len(path)]), around[len(path)])
-    for key, composite in inner.items():
-        first = min(numbers[id(pe)] for pe in flat.pes if composite in flat.composites[id(pe)])
-        lines += [
-            f"{indent}subgraph cluster_{len(path)}_{list(inner).index(key)}_{first} {{",
-            f'{indent}  label="{_escaped(label(composite))}"; style=filled; fillcolor=lightgrey;',
-            *_nodes(flat, numbers, (*path, composite), indent + "  "),
-            f"{indent}}}",
-        ]
-    return lines
-
-
-def _ports(connections: dict[str, Any], prefix: str = "out") -> str:
-    ports = (f"<{prefix}{i}> {_escaped(str(name))}" for i, name in enumerate(connections))
-    return "{ " + " | ".join(ports) + " }" if connections else ""
-
-
-def _port(connections: dict[str, Any], name: str, prefix: str = "out") -> str:
-    return f"{prefix}{list(connections).index(name)}"
-
-
-def _escaped(text: str) -> str:
-    return "".join(f"\\{c}" if c in '"{}|<>\\' else c for c in text)

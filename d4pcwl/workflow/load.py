@@ -94,9 +94,13 @@ def _nearby(path: Path) -> str:
 
 
 def _run_file(path: Path) -> ModuleType:
-    folder = str(path.resolve().parent)
-    if sys.path[:1] != [folder]:
-        sys.path.insert(0, folder)
+    # Engines stage each file by a link of its own, so what is beside the link goes before what is
+    # beside the file it leads to, where Python would look.
+    folders = list(
+        dict.fromkeys([os.path.dirname(os.path.abspath(path)), str(path.resolve().parent)])
+    )
+    if sys.path[: len(folders)] != folders:
+        sys.path[:0] = folders
     name = _module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

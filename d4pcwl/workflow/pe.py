@@ -32,11 +32,13 @@ class GenericPE:
     :meth:`_add_output`, and override :meth:`_process` (or :meth:`process`), which receives a
     dictionary from input name to item and may return a dictionary from output name to item.
 
-    Two class attributes speak to the planner: ``single = True`` pins a PE to one instance, and
-    ``stateful = True`` or ``False`` overrules what is seen from its source.
+    Class attributes speak to the planner: ``single = True`` pins a PE to one instance,
+    ``stateful = True`` or ``False`` overrules what is seen from its source, and ``heavy = True``
+    says that one item is so much work that items are best handed out one by one.
     """
 
     single: ClassVar[bool] = False
+    heavy: ClassVar[bool] = False
 
     def __init__(self, numprocesses: int = 1) -> None:
         self.inputconnections: dict[str, dict[str, Any]] = {}

@@ -1,0 +1,92 @@
+"""``d4pcwl graph SCRIPT|CWL``: draw a graph and its stages, or the steps of a CWL document."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d4pcwl.errors import UsageError
+
+if TYPE_CHECKING:
+    from d4pcwl.workflow.picture import Picture
+
+_TEXTS = {".mmd": "mermaid", ".md": "markdown", ".dot": "dot", ".gv": "dot"}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``graph``; :func:`run` is set as the ``run`` of the arguments."""
+    parser = subparsers.add_parser(
+        "graph",
+        help="draw a graph or a CWL document",
+        description="Draw the graph of a script, with its composites or the stages of a cut as "
+        "boxes; or the steps of a CWL document.",
+    )
+    parser.add_argument("file", metavar="SCRIPT|CWL", help="a script, or a .cwl document")
+    parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
+    parser.add_argument("--cut", metavar="HOW", help="the stages, as for d4p2cwl")
+    parser.add_argument("--shards", type=int, metavar="N", help="the shards, as for d4p2cwl")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the suffix says the form: .svg, .png or .pdf (drawn by Graphviz), .dot, .mmd "
+        "(Mermaid) or .md (Mermaid in Markdown); without it, Mermaid on standard output",
+    )
+    parser.add_argument("--debug", action="store_true", help="tracebacks")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the parsed arguments ask for; return the exit code.
+
+    :raises D4pcwlError: the file is not right, or cannot be drawn
+    """
+    picture = _picture(options)
+    if options.output is None:
+        sys.stdout.write(picture.mermaid())
+        return 0
+    kind = options.output.suffix
+    if not kind:
+        raise UsageError(f"-o {options.output}: the suffix says the form: .svg, .png, .mmd, …")
+    content = {
+        "mermaid": lambda: picture.mermaid().encode(),
+        "markdown": lambda: f"```mermaid\n{picture.mermaid()}```\n".encode(),
+        "dot": lambda: picture.dot().encode(),
+        "image": lambda: picture.image(kind[1:]),
+    }[_TEXTS.get(kind, "image")]()
+    try:
+        options.output.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"{options.output}: cannot be written: {error.strerror}") from None
+    return 0
+
+
+def _picture(options: argparse.Namespace) -> Picture:
+    if Path(options.file.partition("#")[0]).suffix in (".cwl", ".yml", ".yaml", ".json"):
+        given = [name for name in ("attr", "cut", "shards") if getattr(options, name)]
+        if given:
+            raise UsageError(f"--{given[0]} is for scripts, and {options.file} is a CWL document")
+        from d4pcwl.cwl.picture import picture_of_cwl
+
+        return picture_of_cwl(options.file)
+    from d4pcwl.workflow.draw import picture
+    from d4pcwl.workflow.load import load
+
+    with contextlib.redirect_stdout(sys.stderr):  # what a script prints is no part of the picture
+        graph = load(options.file, options.attr).flat()
+    return picture(graph, _stages(graph, options))
+
+
+def _stages(graph: Any, options: argparse.Namespace) -> Any:
+    from d4pcwl.workflow.cut import cut
+    from d4pcwl.workflow.shards import Sharding, shard
+
+    if options.shards is not None:
+        if options.shards < 2:
+            raise UsageError(f"--shards {options.shards}: at least 2 are needed")
+        return shard(graph, options.shards, options.cut)
+    return Sharding(cut(graph, options.cut), 1, frozenset()) if options.cut else None

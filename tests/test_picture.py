@@ -1,0 +1,111 @@
+"""Pictures of graphs, of their stages and of CWL documents: ``d4pcwl graph``."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cwl_kit as kit
+import pytest
+
+from d4pcwl.errors import UsageError
+from d4pcwl.workflow.picture import Arrow, Box, Node, Picture
+
+
+def test_composites_are_boxes(tmp_path: Path) -> None:
+    script = kit.write_script(tmp_path, kit.COMPOSITES)
+    lines = kit.command("d4pcwl", "graph", script).stdout.splitlines()
+    assert lines[0] == "flowchart LR"
+    assert lines[1:12] == [
+        '  pe0["Source0"]',
+        '  subgraph box0_pe1["outer"]',
+        '    pe3["thousand3"]',
+        '    subgraph box1_pe1["Inner"]',
+        '      pe1["one1"]',
+        '      pe2["ten2"]',
+        "    end",
+        "  end",
+        '  subgraph box0_pe4["other"]',
+        '    pe4["one4"]',
+        '    pe5["ten5"]',
+    ]
+    assert '  pe0 -->|"output → input"| pe1' in lines
+
+
+def test_stages_and_shards_are_boxes(tmp_path: Path) -> None:
+    script = kit.write_script(tmp_path, kit.WORDS)
+    text = kit.command("d4pcwl", "graph", script, "--shards", "4").stdout
+    assert 'subgraph stage_pe0["Lines"]' in text
+    assert 'subgraph stage_pe1["Split, 4 shards"]' in text
+    assert 'pe1 -->|"output → input (group-by [0])"| pe2' in text
+    cut = kit.command("d4pcwl", "graph", script, "--cut", "Split.output").stdout
+    assert 'subgraph stage_pe0["Lines_to_Split"]' in cut
+    assert "shards" not in cut
+
+
+def test_the_steps_of_a_document(tmp_path: Path) -> None:
+    script = kit.write_script(tmp_path, kit.COMPOSITES)
+    kit.command("d4p2cwl", "-q", script, "--cut", "pe", "-o", tmp_path / "flow.cwl")
+    text = kit.command("d4pcwl", "graph", tmp_path / "flow.cwl").stdout
+    lines = [line.strip() for line in text.splitlines()]
+    boxes = [line for line in lines if line.startswith("subgraph")]
+    assert boxes == [
+        'subgraph step1["outer"]',
+        'subgraph step2["Inner"]',
+        'subgraph step6["other"]',
+    ]
+    assert 'step0["Source"]' in lines
+    assert 'step0 -->|"Source0_output"| step3' in lines  # into the box in the box
+    assert 'step3 -->|"one1_output"| step4' in lines
+    assert 'step4 -->|"ten2_output"| step5' in lines  # out of the inner box
+    tool = kit.command("d4p2cwl", "-q", script, "-o", tmp_path / "tool.cwl")
+    assert tool.returncode == 0
+    assert 'tool["flow"]' in kit.command("d4pcwl", "graph", tmp_path / "tool.cwl").stdout
+
+
+@pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
+@pytest.mark.parametrize(("suffix", "start"), [(".svg", b"<?xml"), (".png", b"\x89PNG")])
+def test_images(tmp_path: Path, suffix: str, start: bytes) -> None:
+    script = kit.write_script(tmp_path, kit.DIAMOND)
+    image = tmp_path / f"flow{suffix}"
+    kit.command("d4pcwl", "graph", script, "--cut", "pe", "-o", image)
+    assert image.read_bytes().startswith(start)
+    if suffix == ".svg":
+        assert b"Source0" in image.read_bytes()
+
+
+def test_texts(tmp_path: Path) -> None:
+    script = kit.write_script(tmp_path, kit.DIAMOND)
+    for name in ("flow.dot", "flow.mmd", "flow.md"):
+        kit.command("d4pcwl", "graph", script, "-o", tmp_path / name)
+    assert (tmp_path / "flow.dot").read_text().startswith("digraph workflow {")
+    mermaid = (tmp_path / "flow.mmd").read_text()
+    assert (tmp_path / "flow.md").read_text() == f"```mermaid\n{mermaid}```\n"
+
+
+def test_what_cannot_be_drawn_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = kit.write_script(tmp_path, kit.DIAMOND)
+
+    def said(*arguments: object) -> str:
+        return kit.command("d4pcwl", "graph", *arguments, code=2, cwd=tmp_path).stderr
+
+    assert "the suffix says the form" in said(script, "-o", "picture")
+    assert "no such script" in said("flwo.py")
+    assert "--shards 1: at least 2" in said(script, "--shards", "1")
+    assert "--cut is for scripts" in said("flow.cwl", "--cut", "pe")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="it is not installed"):
+        Picture([Node("a", "a")]).image("svg")
+
+
+def test_arrows_between_the_same_nodes_are_one_and_odd_names_are_safe() -> None:
+    box = Box("b", 'a "box" <1>')
+    nodes = [Node("x", "X#1", (), tuple("pqrs"), (box,)), Node("y", "Y|{}", tuple("pqrs"))]
+    few = Picture(nodes, [Arrow("x", "p", "y", "p"), Arrow("x", "q", "y", "r", "all")])
+    assert 'x -->|"p; q → r (all)"| y' in few.mermaid()
+    assert 'subgraph b["a #quot;box#quot; #lt;1#gt;"]' in few.mermaid()
+    assert 'x["X#35;1"]' in few.mermaid()
+    many = Picture(nodes, [Arrow("x", port, "y", port) for port in "pqrs"])
+    assert 'x -->|"4 values"| y' in many.mermaid()
+    assert many.dot().count(" -> ") == 4
+    assert r"Y\|\{\}" in many.dot()
