@@ -1,5 +1,6 @@
-# Sourced by the scripts beside it: `use_venv NAME EXTRAS` makes the virtual environment .venv-NAME
-# with this project and its extras in it, and puts its commands first on the PATH.
+# Sourced by the scripts beside it: `use_venv NAME EXTRAS [REQUIREMENT ...]` makes the virtual
+# environment .venv-NAME with this project and its extras in it, and what else is required, and puts
+# its commands first on the PATH.
 
 use_venv() {
     local name=".venv-$1" extras="$2" python="${PYTHON:-python3}"
@@ -11,6 +12,7 @@ use_venv() {
         rm -rf "$name"
         "$python" -m venv "$name"
     fi
-    "$name/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
+    shift 2
+    "$name/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extras]" "$@"
     export PATH="$PWD/$name/bin:$PATH"
 }
