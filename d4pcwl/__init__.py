@@ -4,8 +4,9 @@ Importing it makes dispel4py's import names (``dispel4py.base``, ``dispel4py.wor
 available, with nothing else installed.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from d4pcwl.compat import install as _install_upstream_names
-from d4pcwl.cwl.compile import Compiled, to_cwl
 from d4pcwl.errors import D4pcwlError
 from d4pcwl.runtime.results import Results
 from d4pcwl.runtime.run import Result, run, stream
@@ -21,6 +22,11 @@ from d4pcwl.workflow.pe import (
     SimpleFunctionPE,
 )
 
+if TYPE_CHECKING:
+    from d4pcwl.cwl.compile import Compiled, to_cwl
+    from d4pcwl.cwl.importing.cwl_graph import CwlGraph
+    from d4pcwl.cwl.importing.from_cwl import from_cwl
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -28,6 +34,7 @@ __all__ = [
     "Compiled",
     "CompositePE",
     "ConsumerPE",
+    "CwlGraph",
     "D4pcwlError",
     "GenericPE",
     "IterativePE",
@@ -38,10 +45,28 @@ __all__ = [
     "SimpleFunctionPE",
     "WorkflowGraph",
     "create_iterative_chain",
+    "from_cwl",
     "load",
     "run",
     "stream",
     "to_cwl",
 ]
 
+_LATER = {
+    "Compiled": "d4pcwl.cwl.compile",
+    "CwlGraph": "d4pcwl.cwl.importing.cwl_graph",
+    "from_cwl": "d4pcwl.cwl.importing.from_cwl",
+    "to_cwl": "d4pcwl.cwl.compile",
+}
+
 _install_upstream_names()
+
+
+def __getattr__(name: str) -> Any:
+    """The names of compiler and importer: they take longer to import than all else here, and few
+    runs need them."""
+    if name in _LATER:
+        from importlib import import_module
+
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'd4pcwl' has no attribute '{name}'")

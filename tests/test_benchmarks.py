@@ -194,3 +194,32 @@ def test_soak_of_dyn_multi() -> None:
     assert total[0] == "all"
     assert int(total[2]) >= 6
     assert total[6:] == ["0", "0", "0", "0"]
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def watch_memory(*options: str) -> tuple[int, list[list[str]]]:
+    command = [sys.executable, str(BENCHMARKS / "memory"), *options]
+    run = subprocess.run(command, capture_output=True, text=True)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in run.stdout.splitlines()]
+    return run.returncode, rows[2:]
+
+
+def test_memory_of_a_long_stream_is_watched() -> None:
+    code, ((simple, *first), (multi, *second)) = watch_memory(
+        "--items", "1000000", "--only", "simple,multi"
+    )
+    assert (code, simple, multi) == (0, "simple", "multi")
+    for items, rate, early, late, growth, fault in (first, second):
+        assert (items, fault) == ("1,000,000", "")
+        assert float(rate.replace(",", "")) > 0
+        assert 0 < float(growth) <= 1.2
+        assert float(early) > 5
+        assert float(late) > 5
+
+
+def test_memory_of_a_run_that_fails_is_no_figure() -> None:
+    code, (row,) = watch_memory("--items", "10", "--only", "simpel")
+    assert code == 1
+    assert "no mapping is called 'simpel'" in row[-1]

@@ -211,6 +211,17 @@ def test_helper_modules_beside_the_script(write: Write) -> None:
     assert sys.path[0].endswith("/sub")
 
 
+def test_helper_modules_beside_a_link_to_the_script(write: Write, tmp_path: Path) -> None:
+    write("kept/1/flow.py", "import linked_helper, kept_helper\n" + GRAPH)
+    write("kept/2/linked_helper.py")
+    write("kept/1/linked_helper.py", "raise AssertionError")
+    write("kept/1/kept_helper.py")
+    (tmp_path / "staged").mkdir()
+    for name in ("1/flow.py", "2/linked_helper.py"):
+        (tmp_path / "staged" / Path(name).name).symlink_to(tmp_path / "kept" / name)
+    assert load("staged/flow.py").attr == "graph"
+
+
 @pytest.mark.parametrize("name", ["json", "random", "csv", "d4pcwl", "pytest"])
 def test_script_called_like_a_module(write: Write, name: str) -> None:
     before = sys.modules.get(name)

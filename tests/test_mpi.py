@@ -22,16 +22,18 @@ pytestmark = pytest.mark.skipif(
 
 _SECONDS = 60
 _KIT = str(Path(__file__).parent)
+_NOTE = """
+import os
+with open("/proc/self/maps") as maps, open(os.environ["TEST_MPI_MAPPED"], "a") as mapped:
+    for line in maps:
+        if "/dev/shm/mpich_shm_" in line:
+            mapped.write(line.split()[5] + "\\n")
+"""
 _BEGIN = f"""
 import os, sys
 sys.path.insert(0, {_KIT!r})
 from mapping_kit import *
 from d4pcwl import SimpleFunctionPE
-
-with open("/proc/self/maps") as maps, open(os.environ["TEST_MPI_MAPPED"], "a") as mapped:
-    for line in maps:
-        if "/dev/shm/mpich_shm_" in line:
-            mapped.write(line.split()[5] + "\\n")
 """
 
 
@@ -53,7 +55,7 @@ class Script:
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
-        path.write_text(_BEGIN + textwrap.dedent(text))
+        path.write_text(_BEGIN + _NOTE + textwrap.dedent(text))
 
     def run(self, ranks: int | None, *options: str) -> subprocess.CompletedProcess[str]:
         command = ["-m", "mpi4py", "-m", "d4pcwl", "run", "mpi", str(self.path), *options]
@@ -66,12 +68,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _sweep(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """MPICH leaves its memory in /dev/shm where a rank is killed or aborted: remove just that."""
+def mapped(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A file with the names of what MPICH has put into /dev/shm; a test that fails leaves none."""
     mapped = tmp_path_factory.mktemp("mapped") / "files"
     mapped.touch()
     monkeypatch.setenv("TEST_MPI_MAPPED", str(mapped))
-    yield
+    yield mapped
     for name in set(mapped.read_text().splitlines()):
         Path(name).unlink(missing_ok=True)
 
@@ -192,7 +194,7 @@ if MPI.COMM_WORLD.rank == 0:
 
 @pytest.mark.parametrize("ranks", [None, 2, 5])
 def test_results_are_those_of_simple(path: Path, ranks: int | None) -> None:
-    path.write_text(_BEGIN + "import d4pcwl.errors\n" + MANY)
+    path.write_text(_BEGIN + _NOTE + "import d4pcwl.errors\n" + MANY)
     done = python("-m", "mpi4py", str(path), ranks=ranks)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -316,9 +318,32 @@ def test_ranks_that_stall_are_ended(path: Path, deaf: int) -> None:
     assert done.stderr.count("a fault was asked for") in (1, 2)
 
 
-def test_a_rank_that_is_killed(path: Path) -> None:
+def test_a_rank_that_is_killed(path: Path, mapped: Path) -> None:
+    """It cannot tidy up, nor can the others, which mpiexec kills."""
     done = Script(path, "graph = chain(Source(range(10**7)), FaultyPE('die', 9), Plus())\n").run(3)
     assert done.returncode not in (0, None)
+    segments = set(mapped.read_text().splitlines())
+    assert len(segments) == 1
+    assert not any(Path(name).exists() for name in segments)
+
+
+def test_a_rank_that_is_killed_in_a_run_from_python(path: Path, mapped: Path) -> None:
+    text = "d4pcwl.run(chain(Source([1]), FaultyPE('die')), mapping='mpi')\n"
+    path.write_text(_BEGIN + "import mpi4py.MPI\n" + _NOTE + text)
+    assert python("-m", "mpi4py", str(path), ranks=2).returncode not in (0, None)
+    assert mapped.read_text()
+    assert not any(Path(name).exists() for name in mapped.read_text().splitlines())
+
+
+def test_no_temporary_folders(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks that are killed could not remove theirs."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    seen = "SimpleFunctionPE(lambda number: sorted(os.listdir(os.environ['TMPDIR'])))"
+    done = Script(path, f"graph = chain(Source([1]), {seen})\n").run(2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith('"data": []}\n')
 
 
 def test_an_item_that_cannot_be_sent(path: Path) -> None:

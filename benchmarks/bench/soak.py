@@ -26,6 +26,7 @@ from bench.table import rendered
 _HERE = Path(__file__).parent
 DYNAMIC = ("dyn_multi", "dyn_auto_multi", "dyn_redis", "hybrid_redis", "dyn_auto_redis")
 STATIC = ("multi", "zmq_multi", "redis", "mpi")
+_MPICH_SEGMENT = "/dev/shm/mpich_shm_"
 _PROMPT_SECONDS = 5.0
 _HANGS_AFTER_SECONDS = 60.0
 _FAULTS_ENOUGH = 10
@@ -169,14 +170,14 @@ class Driver:
         self.dynamic = mapping in DYNAMIC
         self.processes = options.processes
         self.mark = secrets.token_hex(8)
-        self.temporary, self.pinned = folder / "temporary", folder / "pinned"
-        for made in (self.temporary, self.pinned):
+        self.temporary, self.notes = folder / "temporary", folder / "notes"
+        for made in (self.temporary, self.notes):
             made.mkdir(exist_ok=True)
         self.env = {
             **os.environ,
             "BENCH_RUN": self.mark,
             "TMPDIR": str(self.temporary),
-            "SOAK_PINNED": str(self.pinned),
+            "SOAK_NOTES": str(self.notes),
             "SOAK_ITEMS": str(self.items),
         }
 
@@ -235,7 +236,7 @@ class Driver:
 
     def run(self, draw: random.Random, kills: int) -> bool:
         """One run with kills; whether this driver can go on."""
-        for old in self.pinned.iterdir():
+        for old in self.notes.iterdir():
             old.unlink()
         tally = self.tally
         tally.runs += 1
@@ -264,7 +265,8 @@ class Driver:
         if answer is None:
             tally.faults.append(f"hangs after {len(killed)} kills")
             return False
-        pinned = {int(path.name) for path in self.pinned.iterdir()}
+        # A worker that was killed before it had begun may have been meant to hold state.
+        pinned = self.noted("pinned") | (killed - self.noted("begun"))
         lost, duplicated, fault = weigh(answer, self.items, killed, pinned, dynamic=self.dynamic)
         tally.lost += lost
         tally.duplicated += duplicated
@@ -279,12 +281,20 @@ class Driver:
         tally.left += self.left_behind(answer)
         return True
 
+    def noted(self, what: str) -> set[int]:
+        """The processes that have left word of that."""
+        return {int(path.name.split("-")[1]) for path in self.notes.glob(f"{what}-*")}
+
+    def victims(self) -> list[int]:
+        """Those that may be killed."""
+        return self.workers()
+
     def kill_one(self, draw: random.Random) -> int | None:
         """Kill a worker that is at work."""
-        workers = self.workers()
-        if not workers:
+        victims = self.victims()
+        if not victims:
             return None
-        victim = draw.choice(workers)
+        victim = draw.choice(victims)
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has ended by itself
             if Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
                 os.kill(victim, signal.SIGKILL)
@@ -307,6 +317,8 @@ class Driver:
 class Command(Driver):
     """The same for mpi, where each run is a command of its own."""
 
+    segments: set[str]
+
     def command(self) -> list[str]:
         commands = Path(sys.executable).parent
         script = str(_HERE / "pipelines" / "soaked.py")
@@ -319,6 +331,7 @@ class Command(Driver):
         ]
 
     def __enter__(self) -> Driver:
+        self.segments = set()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -334,13 +347,24 @@ class Command(Driver):
             start_new_session=True,
         )
 
-    def workers(self) -> list[int]:
+    def left_behind(self, answer: dict[str, Any]) -> list[str]:
+        left = [Path(name) for name in self.segments if Path(name).exists()]
+        for path in left:
+            path.unlink()
+        self.segments.clear()
+        return ["segment of MPICH"] * len(left) + super().left_behind(answer)
+
+    def victims(self) -> list[int]:
+        """The ranks that have come through MPI's own start, before which nothing of ours begins."""
         ranks = []
-        for pid in super().workers():
+        for pid in self.workers():
             with contextlib.suppress(OSError):
-                if b"d4pcwl.cli.dispel4py" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    argument = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1]
-                    ranks += [pid] if argument == b"-m" else []
+                arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if b"d4pcwl.cli.dispel4py" in arguments and arguments[1] == b"-m":
+                    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+                    shared = [line for line in maps if _MPICH_SEGMENT in line]
+                    self.segments.update(line.split()[5] for line in shared)
+                    ranks += [pid] if any("(deleted)" in line for line in shared) else []
         return ranks
 
     def answer(self, timeout: float) -> dict[str, Any] | None:

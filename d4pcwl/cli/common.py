@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import select
 import signal
+import stat
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from d4pcwl.errors import D4pcwlError, PEError
+from d4pcwl.errors import D4pcwlError, PEError, UsageError
 
 
 class Terminated(BaseException):
@@ -79,6 +81,38 @@ def version() -> str:
     import d4pcwl
 
     return f"d4pcwl {d4pcwl.__version__}"
+
+
+def stdout_folder() -> str | None:
+    """The folder of the file that standard output goes to, where it goes to one."""
+    try:
+        if stat.S_ISREG(os.fstat(1).st_mode):
+            return os.path.dirname(os.readlink("/proc/self/fd/1"))
+    except OSError:
+        pass
+    return None
+
+
+def write_files(files: Mapping[Path, str], executable: Container[Path] = ()) -> None:
+    """Write all files, or none.
+
+    :raises UsageError: one cannot be written
+    """
+    partial: dict[Path, Path] = {}
+    try:
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = path.with_name(f".{path.name}.partial")
+            partial[beside] = path
+            beside.write_text(text, encoding="utf-8")
+        for beside, path in partial.items():
+            os.replace(beside, path)
+            if path in executable:
+                path.chmod(path.stat().st_mode | 0o111)
+    except OSError as error:
+        for beside in partial:
+            beside.unlink(missing_ok=True)
+        raise UsageError(f"{error.filename}: cannot be written: {error.strerror}") from None
 
 
 def _terminated(signum: int, frame: FrameType | None) -> NoReturn:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import stat
 import sys
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from d4pcwl.cli.common import guarded, say, version
+from d4pcwl.cli.common import guarded, say, stdout_folder, version, write_files
 from d4pcwl.errors import UsageError
 
 
@@ -117,7 +116,7 @@ def _run(options: argparse.Namespace) -> int:
     for path in written:
         if path.suffix == ".py" and path.exists():
             raise UsageError(f"{path} is a script; it is not overwritten")
-    _write(written, documents)
+    write_files(written, documents)
     if not options.output:
         sys.stdout.write(str(compiled))
     if not options.quiet:
@@ -134,13 +133,7 @@ def _document_folder(output: str | None, as_folder: bool) -> str | None:
     """Where the document is going to be, if that can be known."""
     if output:
         return output if as_folder else os.path.dirname(output) or "."
-    # Standard output that goes to a file tells where it is.
-    try:
-        if stat.S_ISREG(os.fstat(1).st_mode):
-            return os.path.dirname(os.readlink("/proc/self/fd/1"))
-    except OSError:
-        pass
-    return None
+    return stdout_folder()
 
 
 def _relocated(
@@ -159,28 +152,6 @@ def _relocated(
         return [moved(entry) for entry in value] if isinstance(value, list) else value
 
     return {name: moved(value) for name, value in job.items()}
-
-
-def _write(files: Mapping[Path, str], executable: Container[Path]) -> None:
-    """Write all files, or none.
-
-    :raises UsageError: one cannot be written
-    """
-    partial: dict[Path, Path] = {}
-    try:
-        for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f".{path.name}.partial")
-            partial[beside] = path
-            beside.write_text(text, encoding="utf-8")
-        for beside, path in partial.items():
-            os.replace(beside, path)
-            if path in executable:
-                path.chmod(path.stat().st_mode | 0o111)
-    except OSError as error:
-        for beside in partial:
-            beside.unlink(missing_ok=True)
-        raise UsageError(f"{error.filename}: cannot be written: {error.strerror}") from None
 
 
 if __name__ == "__main__":

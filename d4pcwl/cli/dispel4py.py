@@ -14,7 +14,7 @@ from typing import Any
 from d4pcwl.cli import stage
 from d4pcwl.cli.common import guarded, say, version
 from d4pcwl.errors import UsageError
-from d4pcwl.runtime.job import MAPPINGS, Job, mapping_module
+from d4pcwl.runtime.job import MAPPINGS, Job, mapping_module, run_job
 from d4pcwl.runtime.policy import parse_policy
 from d4pcwl.runtime.results import ErrorLines, JsonLinesSpool, Sink, WithErrors, file_sink
 from d4pcwl.workflow.cut import fuse
@@ -130,6 +130,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from d4pcwl.cwl.files import with_files, with_paths
     from d4pcwl.cwl.handover import leave_out_unset
 
     number = getattr(options, "num", None)
@@ -139,12 +140,13 @@ def _run(options: argparse.Namespace) -> int:
     graph = load(options.script, options.attr).flat()
     given = _given(options)
     if options.stage:
+        given = with_paths(given)
         make_sink = partial(_results_sink, options)
         graph, inputs, sink, ports = stage.read(options, graph, given, make_sink)
     elif options.sources or options.targets or options.splits or options.expect:
         raise UsageError("--from, --to, --split and --expect go with --stage")
     else:
-        inputs = root_inputs(graph, given, options.iter)
+        inputs = with_files(graph, root_inputs(graph, given, options.iter), options.file)
         sink = _results_sink(options, [(pe.id, output) for pe, output in graph.unconnected])
         ports = None
     if not options.quiet:
@@ -165,7 +167,7 @@ def _run(options: argparse.Namespace) -> int:
     complete = False
     try:
         told = replace(job, sink=WithErrors(sink, errors.tell if errors else _say_left_out))
-        options.mapping.run(told)
+        run_job(options.mapping, told)
         complete = True
     finally:
         sink.close(complete)
@@ -177,13 +179,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _given(options: argparse.Namespace) -> Any:
-    from d4pcwl.cwl.files import with_paths
     from d4pcwl.cwl.handover import with_escapes
 
     if options.file is not None:
-        return with_paths(read_inputs(options.file))
+        return read_inputs(options.file)
     if options.data is not None:
-        return with_paths(parse_json(with_escapes(options.data, os.environ), "-d"))
+        return parse_json(with_escapes(options.data, os.environ), "-d")
     return None
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from d4pcwl.cli.common import guarded, say, version
 from d4pcwl.errors import UsageError
-from d4pcwl.runtime.redis_server import add_server_options, named_server
+from d4pcwl.runtime.options import add_processes, add_server_options
+from d4pcwl.runtime.redis_server import named_server
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,9 +39,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
     parser.add_argument("--run", required=True, metavar="ID", help="the run to join")
-    parser.add_argument(
-        "-n", "--num", type=int, metavar="PROCESSES", help="worker processes (default: the cores)"
-    )
+    add_processes(parser, "worker processes")
     add_server_options(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="tell what is done")
     parser.add_argument("--debug", action="store_true", help="tracebacks")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import sys
 import threading
 import time
@@ -14,10 +13,12 @@ from typing import Any
 from d4pcwl.runtime import wire
 from d4pcwl.runtime.channel import PROMPT_SECONDS
 from d4pcwl.runtime.console import LineLock, LineWriter
-from d4pcwl.runtime.dynamic import DynamicWorker, Parcel, Queue, Stopped, Task
+from d4pcwl.runtime.dynamic import DynamicWorker
+from d4pcwl.runtime.exchange import BATCH, Parcel, Queue, Stopped, Task
 from d4pcwl.runtime.instance import Halt
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.plan import Plan
+from d4pcwl.runtime.processes import hear_signals, is_orphan
 from d4pcwl.runtime.reports import explained
 
 WINDOW = 2
@@ -27,8 +28,10 @@ WINDOW = 2
 class _ByParent:
     """The exchange of a worker: two pipes to the parent."""
 
-    def __init__(self, read_fd: int, write_fd: int) -> None:
-        self.read_fd, self.write_fd = read_fd, write_fd
+    def __init__(self, read_fd: int, write_fd: int, plan: Plan, pinned: int | None) -> None:
+        self.read_fd, self.write_fd, self.pinned = read_fd, write_fd, pinned
+        self.pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+        self.received = 0
         self.credit = WINDOW
         self.sizes: dict[Queue, int] = {}
         self.sending = threading.RLock()
@@ -36,10 +39,15 @@ class _ByParent:
         self.poll.register(read_fd, select.POLLIN)
 
     def receive(self, wait: bool) -> Task | int | None:
+        if wait and self.pinned is not None and not self.poll.poll(0):
+            # The parent cannot see it otherwise; a task is not to wait behind a slow pinned PE.
+            self._send("idle", self.received)
         while wait or self.poll.poll(0):
             kind, content = wire.read_frame(self.read_fd)
+            self.received += 1
             if kind == "task":
-                number, queue, data, self.sizes = content
+                number, queue, data, sizes = content
+                self.sizes.update(sizes)
                 return Task(number, queue, data)
             if kind == "private":
                 return Task(None, *content)
@@ -48,13 +56,14 @@ class _ByParent:
                 return index
             if kind == "stop":
                 raise Stopped
-            owed, self.sizes = content
+            owed, sizes = content
+            self.sizes.update(sizes)
             self.credit += owed
             return None
         return None
 
-    def commit(self, task: Task, parcel: Parcel, seconds: float) -> None:
-        self._send("commit", (task.key, parcel.apart(), seconds))
+    def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
+        self._send("commit", (task.key, parcel.apart(), items, seconds))
 
     def taken(self, task: Task) -> None:
         self._send("taken", task.queue[0])
@@ -70,7 +79,7 @@ class _ByParent:
         self._send("end", instance)
 
     def batch_size(self, queue: Queue) -> int:
-        return self.sizes.get(queue, 0)
+        return self.sizes.get(queue, 0) if queue[0] in self.pool else BATCH
 
     def _send(self, kind: str, content: Any) -> None:
         with self.sending:
@@ -92,17 +101,16 @@ def work(
     lock: LineLock,
 ) -> None:
     """A worker process, from its fork to its end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides on Ctrl-C
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    hear_signals()
     for fd in unused:
         os.close(fd)
     out = LineWriter(1, lock)
     sys.stdout = out
-    exchange = _ByParent(read_fd, write_fd)
+    exchange = _ByParent(read_fd, write_fd, plan, pinned)
     worker = None
     try:
         worker = DynamicWorker(job.graph, plan, pinned, job.inputs, exchange, out.flush)
-        _watch_time(worker, exchange, out, os.getppid())
+        _watch_time(worker, exchange, out)
         worker.run()
         out.finish()
         exchange.report("done", worker.counts)
@@ -119,13 +127,13 @@ def work(
         os._exit(0)
 
 
-def _watch_time(worker: DynamicWorker, exchange: _ByParent, out: LineWriter, parent: int) -> None:
+def _watch_time(worker: DynamicWorker, exchange: _ByParent, out: LineWriter) -> None:
     """Send on what a slow PE has written while it is at work; end when the parent is gone."""
 
     def tick() -> None:
         while True:
             time.sleep(PROMPT_SECONDS)
-            if os.getppid() != parent:
+            if is_orphan():
                 os._exit(1)
             try:
                 worker.flush()

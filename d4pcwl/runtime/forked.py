@@ -10,28 +10,34 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import multiprocessing
 import os
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from d4pcwl.errors import D4pcwlError, ItemError, UsageError, WorkerDied
+from d4pcwl.errors import D4pcwlError, ItemError, WorkerDied
 from d4pcwl.runtime.channel import Disconnected, Flusher, Sender
 from d4pcwl.runtime.console import LineLock, LineWriter
 from d4pcwl.runtime.instance import Halt
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.plan import Plan
+from d4pcwl.runtime.processes import (
+    GRACE_SECONDS,
+    end,
+    hear_signals,
+    is_orphan,
+    signals_held_back,
+    start,
+)
+from d4pcwl.runtime.reports import cause_of_death, explained
 from d4pcwl.runtime.static import (
     Channels,
     Inbox,
     ResultChannel,
     deliver,
-    explained,
     joined,
     work_off,
 )
@@ -40,7 +46,6 @@ from d4pcwl.runtime.worker import Worker
 WATCH = -1
 """The number of the watching parent, among the numbers of processes."""
 
-_GRACE_SECONDS = 1.0
 _LOOK_SECONDS = 0.25
 _LAST_WORDS_SECONDS = 0.05
 _SETTLE_SECONDS = 0.5
@@ -63,8 +68,6 @@ def run_forked(job: Job, connect: Callable[[list[tuple[int, int]]], Transport]) 
     :raises RunError: a PE failed, or a worker died
     :raises UsageError: this system cannot fork
     """
-    if "fork" not in multiprocessing.get_all_start_methods():
-        raise UsageError("this mapping needs a system that can fork; use simple")
     plan = job.plan()
     job.say(str(plan))
     pairs = [*sorted(joined(plan)), *((number, WATCH) for number in range(len(plan.processes)))]
@@ -84,27 +87,21 @@ class _Watch:
         self.lost: list[int] = []
 
     def run(self, transport: Transport) -> None:
-        context = multiprocessing.get_context("fork")
         sys.stdout.flush()
         sys.stderr.flush()
         lock = LineLock()
         try:
             gc.freeze()  # what exists now is not copied page by page when workers collect garbage
-            for number in range(len(self.plan.processes)):
-                worker = context.Process(
-                    target=_work, args=(self.job, self.plan, number, transport, lock)
-                )
-                with warnings.catch_warnings():
-                    # Python warns of forks beside threads; those of numerical libraries are idle.
-                    warnings.simplefilter("ignore", DeprecationWarning)
-                    worker.start()
-                self.workers.append(worker)
+            with signals_held_back():
+                for number in range(len(self.plan.processes)):
+                    self.workers.append(start(_work, self.job, self.plan, number, transport, lock))
+                # Interrupted in between, a transport could be left half made.
+                _, inbox = transport.enter(WATCH)
             gc.unfreeze()
-            _, inbox = transport.enter(WATCH)
             self._watch(inbox)
         finally:
             transport.close()
-            self._stop()
+            end(self.workers)
             lock.close()
         if self.failure is not None:
             raise self.failure
@@ -158,7 +155,7 @@ class _Watch:
         if all(self.workers[number].is_alive() for number in self.awaited):
             return
         dead = [number for number in self.awaited if not self.workers[number].is_alive()]
-        deadline = time.monotonic() + _GRACE_SECONDS
+        deadline = time.monotonic() + GRACE_SECONDS
         while self.failure is None and time.monotonic() < deadline:
             if not self._hear(inbox, _LAST_WORDS_SECONDS):
                 break
@@ -180,7 +177,7 @@ class _Watch:
 
     def _take_the_rest(self, inbox: Inbox) -> None:
         """Take the results that were under way when the run failed: they are kept."""
-        deadline = time.monotonic() + _GRACE_SECONDS
+        deadline = time.monotonic() + GRACE_SECONDS
         going = set(range(len(self.workers)))
         while time.monotonic() < deadline:
             quiet = not any(self.workers[number].is_alive() for number in going)
@@ -194,33 +191,13 @@ class _Watch:
     def _mourn(self, number: int) -> None:
         """A worker has ended without a report: that is a failure."""
         worker = self.workers[number]
-        worker.join(_GRACE_SECONDS)
-        code = worker.exitcode
-        if code is not None and code < 0:
-            how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
-            how += " - out of memory?" if code == -signal.SIGKILL else ""
-        else:
-            how = f"exited with code {code}"
+        worker.join(GRACE_SECONDS)
+        how = cause_of_death(worker.exitcode)
+        how += " - out of memory?" if worker.exitcode == -signal.SIGKILL else ""
         names = ", ".join(self.plan.instances[i].pe for i in self.plan.processes[number])
         self.failure = WorkerDied(
             f"the worker process of {names} {how}; items that it held are lost"
         )
-
-    def _stop(self) -> None:
-        """End those workers that have not ended."""
-        for worker in self.workers:
-            if worker.is_alive():
-                worker.terminate()
-        deadline = _GRACE_SECONDS
-        for worker in self.workers:
-            worker.join(deadline)
-            if worker.is_alive():
-                deadline = 0.1
-                worker.kill()
-                worker.join()
-            # A thread that starts processes of its own may be reaping ours at this very moment.
-            with contextlib.suppress(ValueError):
-                worker.close()
 
 
 # --- in the worker process ------------------------------------------------------------------------
@@ -233,8 +210,7 @@ class _Terminated(BaseException):
 def _work(job: Job, plan: Plan, number: int, transport: Transport, lock: LineLock) -> None:
     """A worker process, from its fork to its end."""
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides on Ctrl-C
-        signal.signal(signal.SIGTERM, _terminate)
+        hear_signals(_terminate)
         _work_to_the_end(job, plan, number, transport, lock)
         transport.close()
     finally:
@@ -250,14 +226,13 @@ def _work_to_the_end(
     link = Channels(plan, number, others, results.result)
     out = LineWriter(1, lock)
     sys.stdout = out
-    parent = os.getppid()
 
     def flush_failed(error: BaseException) -> None:
         _report(results, error)
         os.kill(os.getpid(), signal.SIGTERM)
 
     def look_for_parent() -> None:
-        if os.getppid() != parent:
+        if is_orphan():
             os._exit(1)
 
     def idle() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import UsageError, nearest
 from d4pcwl.runtime.plan import Plan, make_plan, usable_cores
 from d4pcwl.runtime.policy import FAIL, Policy
+from d4pcwl.workflow.pe import PreparingPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,3 +118,17 @@ def mapping_module(name: str) -> ModuleType:
     if short not in MAPPINGS:
         raise UsageError(f"no mapping is called '{name}'{nearest(short, MAPPINGS)}")
     return importlib.import_module(f"d4pcwl.runtime.mappings.{short}")
+
+
+def run_job(mapping: ModuleType, job: Job) -> None:
+    """Run a job under a mapping, with what its roots want to have around it.
+
+    :raises D4pcwlError: as the mapping's ``run``, and as the roots' ``around_run``
+    """
+    name = mapping.__name__.rpartition(".")[2]
+    with ExitStack() as stack:
+        inputs = dict(job.inputs)
+        for pe in job.graph.roots:
+            if isinstance(pe, PreparingPE) and pe.id in inputs:
+                inputs[pe.id] = stack.enter_context(pe.around_run(inputs[pe.id], name))
+        mapping.run(replace(job, inputs=inputs))

@@ -15,7 +15,7 @@ is made in three moves.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,7 @@ class Plan:
     :param cycles: ids of PEs that stand in a cycle, cycle by cycle
     :param pool: in plans of dynamic mappings, the number of the process that stands for the pool of
         workers; its instances run wherever there is time
+    :param heavy: pooled instances whose items are handed out one by one
     :param policies: by PE id, what to do about items on which a PE fails; see
         :mod:`d4pcwl.runtime.policy`
     """
@@ -81,6 +82,7 @@ class Plan:
     upstream: tuple[frozenset[int], ...] = field(repr=False, default=())
     cycles: tuple[tuple[str, ...], ...] = ()
     pool: int | None = None
+    heavy: frozenset[int] = frozenset()
     policies: dict[str, Policy] = field(default_factory=dict)
 
     def of(self, pe: str) -> tuple[Instance, ...]:
@@ -136,7 +138,9 @@ def make_plan(
     if pool:
         counts.update(dict.fromkeys(pool, 1))
         pinned = {key: count for key, count in counts.items() if key not in pool}
-        process_of = _place(graph, pinned, max(1, processes // 2))
+        # Where pooled PEs do the heavy work, what is pinned is light, and needs but one process.
+        heavy = any(getattr(pe, "heavy", False) for pe in graph.pes if id(pe) in pool)
+        process_of = _place(graph, pinned, 1 if heavy else max(1, processes // 2))
         process_of.update({key: [processes] for key in pool})
     elif stages is None:
         process_of = _place(graph, counts, processes)
@@ -185,6 +189,9 @@ def make_plan(
         tuple(map(frozenset, upstream)),
         tuple(tuple(pe.id for pe in c) for c in components if graph.is_cycle(c)),
         pool=len(used) - 1 if pool else None,
+        heavy=frozenset(
+            indices[id(pe)][0] for pe in graph.pes if id(pe) in pool and getattr(pe, "heavy", False)
+        ),
         policies={pe: chosen for pe, chosen in policies.items() if chosen != FAIL},
     )
 

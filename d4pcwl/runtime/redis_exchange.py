@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from d4pcwl.errors import PEError
-from d4pcwl.runtime.dynamic import BATCH, TASK_SECONDS, Parcel, Queue, Stopped, Task
+from d4pcwl.runtime.exchange import (
+    BATCH,
+    SLOW_SECONDS,
+    TASK_SECONDS,
+    Parcel,
+    Queue,
+    Stopped,
+    Task,
+)
 from d4pcwl.runtime.instance import Halt
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.redis_client import Address, Client, ServerLost
@@ -52,6 +60,7 @@ def scripts(run: str) -> Scripts:
         bytes=QUEUE_BYTES,
         window=WINDOW,
         seconds=TASK_SECONDS,
+        slow=SLOW_SECONDS,
     )
 
 
@@ -103,7 +112,7 @@ class RedisExchange:
     # --- what a DynamicWorker calls -------------------------------------------------------------
 
     def receive(self, wait: bool) -> Task | int | None:
-        """See :class:`~d4pcwl.runtime.dynamic.Exchange`."""
+        """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
         if not self._found:
             now = time.monotonic()
             if not wait and now - self._looked < _LOOK_SECONDS:
@@ -117,13 +126,13 @@ class RedisExchange:
                 self._wait()
         return self._next()
 
-    def commit(self, task: Task, parcel: Parcel, seconds: float) -> None:
-        """See :class:`~d4pcwl.runtime.dynamic.Exchange`."""
+    def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
+        """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
         assert isinstance(task, Work)
         done = {
             "lane": str(task.queue[0]),
             "id": task.key,
-            "items": task.count,
+            "items": items,
             "bytes": task.size,
             "seconds": seconds,
             "blob": task.blob,
@@ -132,23 +141,23 @@ class RedisExchange:
         self._step(parcel, task=done, want=2 if self.process is None else 0)
 
     def taken(self, task: Task) -> None:
-        """See :class:`~d4pcwl.runtime.dynamic.Exchange`."""
+        """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
         self._in_hand[task.queue[0]] -= 1
 
     def stream(self, parcel: Parcel) -> None:
-        """See :class:`~d4pcwl.runtime.dynamic.Exchange`."""
+        """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
         self._step(parcel)
 
     def may_stream(self) -> bool:
-        """See :class:`~d4pcwl.runtime.dynamic.Exchange`."""
+        """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
         return not self._blocked
 
     def end(self, instance: int) -> None:
-        """See :class:`~d4pcwl.runtime.dynamic.Exchange`."""
+        """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
         self._step(ends=[str(instance)])
 
     def batch_size(self, queue: Queue) -> int:
-        """See :class:`~d4pcwl.runtime.dynamic.Exchange`; what is pinned is not shared out."""
+        """See :class:`~d4pcwl.runtime.exchange.Exchange`; what is pinned is not shared out."""
         return self.sizes.get(queue[0], 0) if queue[0] in self._pool else BATCH
 
     # --- beside it ------------------------------------------------------------------------------

@@ -178,6 +178,7 @@ if h.task then
     if pace > 0 then each = (pace + each) / 2 end
     call('HSET', P .. 'pace', lane, tostring(each))
     local size = math.floor(math.max(1, math.min(1000, @SECONDS@ / math.max(each, 1e-9))))
+    if each > @SLOW@ then size = 1 end
     local told = number('sizes', lane)
     if size > 1.5 * told or size < told / 1.5 then
       call('HSET', P .. 'sizes', lane, size)
@@ -335,10 +336,11 @@ class Scripts:
     :param bytes: the same in bytes
     :param window: entries of a private lane that are fetched in one go
     :param seconds: how long a task should take
+    :param slow: seconds for an item above which items are handed out singly
     """
 
     def __init__(
-        self, prefix: str, *, batches: int, bytes: int, window: int, seconds: float
+        self, prefix: str, *, batches: int, bytes: int, window: int, seconds: float, slow: float
     ) -> None:
         self.prefix = prefix
         values = {
@@ -348,6 +350,7 @@ class Scripts:
             "BYTES": bytes,
             "WINDOW": window,
             "SECONDS": seconds,
+            "SLOW": slow,
         }
         common = _COMMON
         self._texts: dict[str, str] = {}

@@ -6,7 +6,6 @@ disk, and ends with the run.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import os
@@ -36,32 +35,8 @@ _START_SECONDS = 10.0
 _SOCKET_NAME_BYTES = 100  # the system's limit is 104 or 108
 
 
-def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """Upstream's ``-ri`` and ``-rp``, and ``--redis-url``."""
-    parser.add_argument(
-        "-ri",
-        "--redis-ip",
-        metavar="HOST",
-        help="the Redis server's host (default: REDIS_URL or REDIS_HOST; without any, a server "
-        "of its own is started)",
-    )
-    parser.add_argument(
-        "-rp",
-        "--redis-port",
-        type=int,
-        metavar="PORT",
-        help="its port (default: REDIS_PORT, else 6379)",
-    )
-    parser.add_argument(
-        "--redis-url",
-        metavar="URL",
-        help="redis://HOST:PORT/DATABASE, rediss://…, or unix:///PATH; name and password may come "
-        "from REDIS_USERNAME and REDIS_PASSWORD",
-    )
-
-
 def named_server(options: Any) -> Address | None:
-    """The server that options or environment name.
+    """The server that options (``runtime/options.py``) or environment name.
 
     :raises UsageError: they are not right
     """

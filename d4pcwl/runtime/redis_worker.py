@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import signal
 import socket
 import sys
 import threading
@@ -15,14 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from d4pcwl.errors import D4pcwlError, GraphError, PEError, RunError
+from d4pcwl.errors import GraphError, RunError
 from d4pcwl.runtime.channel import PROMPT_SECONDS
 from d4pcwl.runtime.console import LineLock, LineWriter
-from d4pcwl.runtime.dynamic import DynamicWorker, Parcel
+from d4pcwl.runtime.dynamic import DynamicWorker
+from d4pcwl.runtime.exchange import Parcel
 from d4pcwl.runtime.instance import Halt
 from d4pcwl.runtime.plan import Plan
+from d4pcwl.runtime.processes import end, hear_signals, is_orphan, signals_held_back, start
 from d4pcwl.runtime.redis_client import Address, Client, ServerError, ServerLost
-from d4pcwl.runtime.redis_exchange import RedisExchange, scripts
+from d4pcwl.runtime.redis_exchange import RedisExchange
+from d4pcwl.runtime.reports import explained
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
 
@@ -54,23 +56,21 @@ class Post:
 
 def work(post: Post) -> None:
     """A worker process, from its fork to its end."""
-    parent = os.getppid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides on Ctrl-C
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    hear_signals()
     code = 1
     try:
-        code = _work(post, parent)
+        code = _work(post)
     except BaseException:  # noqa: BLE001 - nothing may escape into the parent's code
         traceback.print_exc()
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
-        if os.getppid() != parent:
+        if is_orphan():
             post.orphaned()  # the thread that does so may be cut short by our own end
         os._exit(code)
 
 
-def _work(post: Post, parent: int) -> int:
+def _work(post: Post) -> int:
     out = LineWriter(1, post.lock)
     sys.stdout = out
     try:
@@ -84,7 +84,7 @@ def _work(post: Post, parent: int) -> int:
         worker = DynamicWorker(
             post.graph, post.plan, post.process, post.inputs, exchange, out.flush
         )
-        _watch_time(post, worker, exchange, out, parent)
+        _watch_time(post, worker, exchange, out)
         worker.run()
         out.finish()
         exchange.report("done", worker.counts)
@@ -106,14 +106,16 @@ def _report_failure(
         if worker is not None:
             with contextlib.suppress(BaseException):
                 exchange.stream(Parcel(results=worker.results_so_far()))
-        exchange.report("failed", _explained(error))
+        if isinstance(error, ServerError):
+            error = RunError(f"the Redis server refuses a command: {error}")
+        exchange.report("failed", explained(error))
     except ServerLost:
         return 1
     return 0
 
 
 def _watch_time(
-    post: Post, worker: DynamicWorker, exchange: RedisExchange, out: LineWriter, parent: int
+    post: Post, worker: DynamicWorker, exchange: RedisExchange, out: LineWriter
 ) -> None:
     """Send on what a slow PE has written while it is at work; give signs of life; end when the
     parent is gone."""
@@ -122,7 +124,7 @@ def _watch_time(
         signed = time.monotonic()
         while True:
             time.sleep(PROMPT_SECONDS)
-            if os.getppid() != parent:
+            if is_orphan():
                 post.orphaned()
                 os._exit(1)
             try:
@@ -150,17 +152,6 @@ def _give_sign(exchange: RedisExchange) -> None:
     milliseconds = int(1000 * ALIVE_SECONDS)
     with exchange.sending:
         exchange.scripts.call(exchange.client, "alive", exchange.name, milliseconds, "")
-
-
-def _explained(error: BaseException) -> D4pcwlError:
-    if isinstance(error, Halt):
-        return error.error
-    if isinstance(error, D4pcwlError):
-        return error
-    text = "".join(traceback.format_exception(error))
-    if isinstance(error, ServerError):
-        return RunError(f"the Redis server refuses a command: {error}")
-    return PEError(f"a worker process failed: {type(error).__name__}: {error}", text)
 
 
 # --- joining from elsewhere -----------------------------------------------------------------------
@@ -193,9 +184,6 @@ def join(
     :raises GraphError: the script is not the one that runs
     :raises RunError: a worker failed, or the server was lost
     """
-    import multiprocessing
-    import warnings
-
     if graph.digest() != told["digest"]:
         raise GraphError(
             f"the script is not the one that run '{run}' was started with: its PEs, their ports "
@@ -203,7 +191,6 @@ def join(
         )
     if told["plan"].pool is None:
         raise RunError(f"run '{run}' has no work to share: every PE is pinned to a process")
-    context = multiprocessing.get_context("fork")
     host = socket.gethostname()
     lock = LineLock()
     processes = []
@@ -213,25 +200,17 @@ def join(
         for number in range(workers):
             name = f"{host}-{os.getpid()}-{number}"
             post = Post(address, run, graph, told["plan"], {}, name, None, lock, remote=True)
-            process = context.Process(target=work, args=(post,), name=name)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                process.start()
-            processes.append(process)
+            with signals_held_back():
+                processes.append(start(work, post, name=name))
             say(f"worker {name} joined run {run}")
         for process in processes:
             process.join()
         codes = [process.exitcode for process in processes]
     finally:
-        for process in processes:
-            if process.is_alive():
-                process.terminate()
-                _sign_off(address, run, process.name)
-                process.join(1)
-                if process.is_alive():
-                    process.kill()
-                    process.join()
-            process.close()
+        killed = [process.name for process in processes if process.is_alive()]
+        end(processes)
+        for name in killed:
+            _sign_off(address, run, name)
         lock.close()
     if any(codes):
         raise RunError(f"a worker process ended with code {next(filter(None, codes))}")
@@ -243,6 +222,3 @@ def _sign_off(address: Address, run: str, name: str) -> None:
         client = Client(address)
         client.call("DEL", f"d4p:{run}:alive:{name}")
         client.close()
-
-
-__all__ = ["ALIVE_SECONDS", "Post", "describe_run", "join", "scripts", "work"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from d4pcwl.errors import ScriptError, UsageError
 from d4pcwl.runtime.instance import Halt, Receive
-from d4pcwl.runtime.job import Job, mapping_module
+from d4pcwl.runtime.job import Job, mapping_module, run_job
 from d4pcwl.runtime.policy import Policy, parse_policy
 from d4pcwl.runtime.results import Results, Sink
 from d4pcwl.runtime.values import IMMUTABLE, snapshot
@@ -73,7 +73,7 @@ def run(
     flat = _flat(workflow)
     results = Results({pe.id: pe.name for pe in flat.pes})
     policy = parse_policy(on_error, time_out, "on_error")
-    mapping_module(mapping).run(_job(flat, inputs, iterations, processes, results, policy))
+    run_job(mapping_module(mapping), _job(flat, inputs, iterations, processes, results, policy))
     return results
 
 
@@ -103,7 +103,7 @@ def stream(
     policy = parse_policy(on_error, time_out, "on_error")
     job = replace(_job(flat, inputs, iterations, processes, sink, policy), check=sink.check)
     module = mapping_module(mapping)
-    thread = threading.Thread(target=sink.feed_from, args=(lambda: module.run(job),))
+    thread = threading.Thread(target=sink.feed_from, args=(lambda: run_job(module, job),))
     thread.start()
     try:
         yield from sink

@@ -129,6 +129,10 @@ def stage_graph(
     named = {source.port for source in sources if source.port}
     missing = needed - named if all(source.port for source in sources) else set()
     _raise_port_faults("--from", missing, named - needed, needed)
+    absent = [
+        f"--from {source.path}: no such file" for source in sources if not source.path.exists()
+    ]
+    raise_faults(UsageError, absent)
     readers = _readers(sources, allow_pickle)
     edges = [
         edge for edge in graph.edges if id(edge.source) in inside and id(edge.target) in inside

@@ -7,34 +7,13 @@ other until all instances have ended.
 
 from __future__ import annotations
 
-import argparse
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from d4pcwl.errors import D4pcwlError, PEError
 from d4pcwl.runtime.channel import Channel, Disconnected, Sender
-from d4pcwl.runtime.instance import Halt, Receive
+from d4pcwl.runtime.instance import Receive
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.worker import Worker
-
-
-def add_static_options(parser: argparse.ArgumentParser) -> None:
-    """Upstream's options of its static mappings."""
-    parser.add_argument(
-        "-n",
-        "--num",
-        type=int,
-        metavar="PROCESSES",
-        help="number of processes (default: the usable cores); any number will do: PEs share "
-        "processes, or are replicated, to fit",
-    )
-    parser.add_argument(
-        "-s",
-        "--simple",
-        action="store_true",
-        help="fuse PEs into the graph's partitions, or into roots and the rest",
-    )
 
 
 class Inbox(Protocol):
@@ -163,13 +142,3 @@ def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], No
             link.flush()
             idle()
             take(None)
-
-
-def explained(error: BaseException) -> D4pcwlError:
-    """An error as it is told to another process."""
-    if isinstance(error, Halt):
-        return error.error
-    if isinstance(error, D4pcwlError):
-        return error
-    text = "".join(traceback.format_exception(error))
-    return PEError(f"a worker process failed: {type(error).__name__}: {error}", text)

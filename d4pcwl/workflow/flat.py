@@ -14,7 +14,7 @@ from typing import Any
 from d4pcwl.errors import GraphError, raise_faults
 from d4pcwl.workflow.graph import Edge, is_graph, label, mapped_port
 from d4pcwl.workflow.grouping import Grouping, parse_grouping
-from d4pcwl.workflow.pe import GROUPING, is_pe, unknown_port
+from d4pcwl.workflow.pe import GROUPING, RESULT, is_pe, unknown_port
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +73,8 @@ class FlatGraph:
         return [
             (pe, output)
             for pe in self.pes
-            for output in pe.outputconnections
-            if not self.out_of(pe, output)
+            for output, port in pe.outputconnections.items()
+            if port.get(RESULT, True) and not self.out_of(pe, output)
         ]
 
     @cached_property

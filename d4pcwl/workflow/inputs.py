@@ -2,7 +2,8 @@
 
 Inputs are a dictionary from PE (its id, its name, or the object) to a list of input dictionaries
 (input name → item), or to a number of iterations. A dictionary from input name to a list of items
-stands for one input dictionary for each item.
+stands for one input dictionary for each item. Where a graph has one root only, its input
+dictionary, or a list of them, may be given without the PE's name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from d4pcwl.errors import Fault, InputError, nearest, raise_faults
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.pe import ConsumerPE, IterativePE, is_pe, unknown_port
+from d4pcwl.workflow.pe import ConsumerPE, IterativePE, PreparingPE, is_pe, unknown_port
 
 RootInputs = dict[str, list[dict[str, Any]] | int]
 """From a PE's id to its input dictionaries, or to how often it runs without any."""
@@ -69,6 +70,7 @@ def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> Roo
         return {pe.id: iterations for pe in graph.roots}
     if isinstance(given, int) and not isinstance(given, bool):
         return root_inputs(graph, None, given)
+    given = _of_only_root(graph, given)
     if not isinstance(given, Mapping):
         raise InputError(
             "inputs are to be an object from PE name or id to a list of input objects or a number "
@@ -89,6 +91,21 @@ def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> Roo
 def idle_roots(graph: FlatGraph, inputs: RootInputs) -> list[str]:
     """The ids of roots that get neither a stream nor an input, so that they will not run."""
     return [pe.id for pe in graph.roots if pe.id not in inputs]
+
+
+def _of_only_root(graph: FlatGraph, given: Any) -> Any:
+    """Inputs of the only root under its name, where that is left out."""
+    entries = given if isinstance(given, list) else [given]
+    if len(graph.roots) != 1 or not all(isinstance(entry, Mapping) for entry in entries):
+        return given
+    (root,) = graph.roots
+    names = {name for entry in entries for name in entry}
+    known = names <= root.inputconnections.keys()
+    orders = isinstance(root, PreparingPE) and root.job_orders
+    pes = any(is_pe(name) or graph.find(str(name)) for name in names)
+    if (orders and known) or (not pes and (orders or (known and names))):
+        return {root: entries}
+    return given
 
 
 def _named(graph: FlatGraph, key: Any) -> Any:

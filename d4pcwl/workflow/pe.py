@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import GeneratorType
 from typing import Any, ClassVar
 
@@ -21,6 +22,8 @@ DESCRIPTION = "descr"
 META = "meta"
 GROUPING = "grouping"
 WRITER = "writer"
+RESULT = "result"
+"""In an output's entry, False: its items are no results where nobody takes them."""
 
 
 class GenericPE:
@@ -128,6 +131,27 @@ class GenericPE:
         }
         state.pop("write", None)
         return state
+
+
+class PreparingPE(GenericPE):
+    """A root that prepares the run: it is given its inputs before anything runs, all at once.
+
+    ``job_orders = True`` says that its inputs are CWL job orders, in which files are objects
+    rather than paths.
+    """
+
+    job_orders: ClassVar[bool] = False
+
+    def around_run(
+        self, given: list[dict[str, Any]] | int, mapping: str
+    ) -> AbstractContextManager[list[dict[str, Any]]]:
+        """What is entered before the run and left after it, however it ends.
+
+        :param given: the inputs, or a number of iterations
+        :param mapping: the name of the mapping
+        :returns: a context manager that gives the inputs that :meth:`process` gets
+        """
+        raise NotImplementedError
 
 
 class BasePE(GenericPE):

@@ -12,17 +12,17 @@ ITEMS = int(os.environ.get("SOAK_ITEMS", "2000"))
 SECONDS = float(os.environ.get("SOAK_SECONDS_PER_ITEM", "0.0004"))
 
 
-def note_pinned() -> None:
-    """Leave word of which process holds state."""
-    folder = os.environ.get("SOAK_PINNED")
+def note(what: str) -> None:
+    """Leave word of what a process does: ``pinned`` holds state, ``begun`` has come so far."""
+    folder = os.environ.get("SOAK_NOTES")
     if folder:
-        with open(os.path.join(folder, str(os.getpid())), "w"):
+        with open(os.path.join(folder, f"{what}-{os.getpid()}"), "w"):
             pass
 
 
 class Numbers(ProducerPE):
     def preprocess(self) -> None:
-        note_pinned()
+        note("pinned")
 
     def _process(self, inputs: object) -> None:
         for number in range(ITEMS):
@@ -30,6 +30,9 @@ class Numbers(ProducerPE):
 
 
 class Work(IterativePE):
+    def preprocess(self) -> None:
+        note("begun")
+
     def _process(self, data: int) -> int:
         time.sleep(SECONDS)
         return data
@@ -53,7 +56,7 @@ class Collect(IterativePE):
         self.items: list[int] = []
 
     def preprocess(self) -> None:
-        note_pinned()
+        note("pinned")
 
     def _process(self, data: int) -> None:
         self.items.append(data)

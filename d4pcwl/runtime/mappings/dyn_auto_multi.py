@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import argparse
 
-from d4pcwl.runtime.broker import Scale, run_by_broker
+from d4pcwl.runtime.broker import run_by_broker
 from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.options import add_processes
+from d4pcwl.runtime.scale import THRESHOLD, Scale
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Upstream's options, but for -ct, which has no effect there."""
-    parser.add_argument(
-        "-n",
-        "--num",
-        type=int,
-        metavar="PROCESSES",
-        help="the most worker processes (default: the usable cores)",
-    )
+    add_processes(parser, "the most worker processes")
     parser.add_argument(
         "-thr",
-        "--threshold",
+        "--queue_threshold",
+        dest="threshold",
         type=int,
-        default=10,
+        default=THRESHOLD,
         metavar="BATCHES",
-        help="start one more worker when so many batches wait for each (default: 10)",
+        help="start one more worker when so many batches wait for each (default: %(default)s)",
     )
 
 
@@ -32,5 +29,5 @@ def run(job: Job) -> None:
 
     :raises RunError: a PE failed, or a worker died that held the state of PEs
     """
-    threshold = getattr(job.options, "threshold", 10)
+    threshold = getattr(job.options, "threshold", THRESHOLD)
     run_by_broker(job, lambda processes: Scale(min(2, processes), processes, threshold))

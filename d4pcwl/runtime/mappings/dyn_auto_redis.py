@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import argparse
 
-from d4pcwl.runtime.broker import Scale
 from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.options import add_processes, add_server_options
 from d4pcwl.runtime.redis_coordinator import run_by_redis
-from d4pcwl.runtime.redis_server import add_server_options
-
-_THRESHOLD = 10
+from d4pcwl.runtime.scale import IDLE_SECONDS, Scale
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Upstream's options, but for -ct, which has no effect there, and ``--redis-url``."""
-    parser.add_argument(
-        "-n",
-        "--num",
-        type=int,
-        metavar="PROCESSES",
-        help="the most worker processes (default: the usable cores)",
-    )
+    add_processes(parser, "the most worker processes")
     parser.add_argument(
         "-thr",
-        "--threshold",
+        "--idle_time",
         type=int,
-        default=_THRESHOLD,
-        metavar="BATCHES",
-        help=f"start one more worker when so many batches wait for each (default: {_THRESHOLD})",
+        default=int(1000 * IDLE_SECONDS),
+        metavar="MILLISECONDS",
+        help="let a worker go that has had nothing to do for so long (default: %(default)s)",
     )
     add_server_options(parser)
 
@@ -37,9 +29,9 @@ def run(job: Job) -> None:
 
     :raises RunError: a PE failed, a worker died that held the state of PEs, or the server is lost
     """
-    threshold = getattr(job.options, "threshold", _THRESHOLD)
+    idle_seconds = getattr(job.options, "idle_time", 1000 * IDLE_SECONDS) / 1000
     run_by_redis(
         job,
         pooled=True,
-        scale=lambda processes: Scale(min(2, processes), processes, threshold),
+        scale=lambda processes: Scale(min(2, processes), processes, idle_seconds=idle_seconds),
     )

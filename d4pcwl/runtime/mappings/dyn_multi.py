@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import argparse
 
-from d4pcwl.runtime.broker import Scale, run_by_broker
+from d4pcwl.runtime.broker import run_by_broker
 from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.options import add_processes
+from d4pcwl.runtime.scale import fixed
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Upstream's options; its -ct has no effect there and is not taken."""
-    parser.add_argument(
-        "-n",
-        "--num",
-        type=int,
-        metavar="PROCESSES",
-        help="number of worker processes (default: the usable cores)",
-    )
+    add_processes(parser, "number of worker processes")
 
 
 def run(job: Job) -> None:
@@ -28,4 +24,4 @@ def run(job: Job) -> None:
 
     :raises RunError: a PE failed, or a worker died that held the state of PEs
     """
-    run_by_broker(job, lambda processes: Scale(processes, processes))
+    run_by_broker(job, fixed)

@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import argparse
 
-from d4pcwl.runtime.broker import Scale
 from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.options import add_processes, add_server_options
 from d4pcwl.runtime.redis_coordinator import run_by_redis
-from d4pcwl.runtime.redis_server import add_server_options
+from d4pcwl.runtime.scale import fixed
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Upstream's options, but for -ct, which has no effect there, and ``--redis-url``."""
-    parser.add_argument(
-        "-n",
-        "--num",
-        type=int,
-        metavar="PROCESSES",
-        help="number of worker processes (default: the usable cores)",
-    )
+    add_processes(parser, "number of worker processes")
     add_server_options(parser)
 
 
@@ -32,4 +26,4 @@ def run(job: Job) -> None:
 
     :raises RunError: a PE failed, a worker died that held the state of PEs, or the server is lost
     """
-    run_by_redis(job, pooled=True, scale=lambda processes: Scale(processes, processes))
+    run_by_redis(job, pooled=True, scale=fixed)

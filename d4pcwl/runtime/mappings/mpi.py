@@ -10,15 +10,16 @@ import argparse
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from d4pcwl.errors import D4pcwlError, UsageError
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.static import add_static_options
+from d4pcwl.runtime.options import add_static_options
 
 _LAUNCHED = (
     "PMI_RANK",
@@ -45,19 +46,24 @@ def around(options: Any, arguments: Sequence[str], work: Callable[[], int]) -> i
     """
     if not any(name in os.environ for name in _LAUNCHED) and (options.num or 1) > 1:
         _launch(options.num, arguments)
+    from d4pcwl.runtime.rank_memory import unlink_segments
+
     mpi = _mpi4py()
     comm = mpi.COMM_WORLD
     first = comm.Get_rank() == 0
+    unlink_segments(comm)
     mpi._set_abort_status(1)  # until all have come to the end together
     options.agreed = options.clean = False
-    with tempfile.TemporaryDirectory() as nowhere:
+    with ExitStack() as stack:
         if not first:
             options.quiet, options.verbose = True, False
             options.results = options.errors = None
-            options.targets = [
-                (port, Path(nowhere, f"{number}.d4ps"))
-                for number, (port, _) in enumerate(options.targets)
-            ]
+            if options.targets:  # rank 0 has the items; the others' files stay empty
+                nowhere = stack.enter_context(TemporaryDirectory())
+                options.targets = [
+                    (port, Path(nowhere, f"{number}.d4ps"))
+                    for number, (port, _) in enumerate(options.targets)
+                ]
         elif options.num not in (None, comm.Get_size()) and not options.quiet:
             sys.stderr.write(
                 f"dispel4py: note: -n {options.num}, but there are {comm.Get_size()} ranks\n"
@@ -83,6 +89,7 @@ def run(job: Job) -> None:
     :raises RunError: a PE failed, on whichever rank
     :raises UsageError: mpi4py is not installed, or its MPI is not that of mpiexec
     """
+    from d4pcwl.runtime.rank_memory import unlink_segments
     from d4pcwl.runtime.ranks import Ranks, agree
 
     mpi = _mpi4py()
@@ -93,6 +100,8 @@ def run(job: Job) -> None:
         plan = replace(job, stages=None).plan(processes)
     if job.options is not None:
         job.options.agreed = True
+    else:  # from Python: nobody has been around
+        unlink_segments(comm)
     try:
         agree(comm, str(plan), None)
     except D4pcwlError:

@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import argparse
 
-from d4pcwl.runtime.broker import Scale
 from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.options import add_processes, add_server_options
 from d4pcwl.runtime.redis_coordinator import run_by_redis
-from d4pcwl.runtime.redis_server import add_server_options
+from d4pcwl.runtime.scale import fixed
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Upstream's options, and ``--redis-url``."""
-    parser.add_argument(
-        "-n",
-        "--num",
-        type=int,
-        metavar="PROCESSES",
-        help="number of processes (default: the usable cores)",
-    )
+    add_processes(parser)
     add_server_options(parser)
 
 
@@ -31,4 +25,4 @@ def run(job: Job) -> None:
 
     :raises RunError: a PE failed, a worker died, or the server is lost
     """
-    run_by_redis(job, pooled=False, scale=lambda processes: Scale(processes, processes))
+    run_by_redis(job, pooled=False, scale=fixed)

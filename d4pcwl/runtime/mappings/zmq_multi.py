@@ -24,7 +24,8 @@ from d4pcwl.errors import UsageError
 from d4pcwl.runtime import wire
 from d4pcwl.runtime.forked import run_forked
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.static import add_static_options
+from d4pcwl.runtime.options import add_static_options
+from d4pcwl.runtime.processes import is_orphan
 
 if TYPE_CHECKING:
     import zmq
@@ -118,7 +119,7 @@ class _ZmqSender:
     """A way out."""
 
     def __init__(self, push: zmq.Socket[bytes], prefix: bytes) -> None:
-        self._push, self._prefix, self._parent = push, prefix, os.getppid()
+        self._push, self._prefix = push, prefix
 
     def send(self, data: bytes, buffers: Sequence[memoryview]) -> None:
         import zmq
@@ -130,7 +131,7 @@ class _ZmqSender:
                 return
             except zmq.Again:
                 # ZeroMQ would wait for ever for a receiver that is gone.
-                if os.getppid() != self._parent:
+                if is_orphan():
                     raise BrokenPipeError("the parent has gone") from None
                 self._push.poll(_LOOK_MILLISECONDS, zmq.POLLOUT)
 

@@ -1,0 +1,128 @@
+"""``cwl2d4p DOCUMENT``: write the dispel4py script of a CWL document."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from d4pcwl.cli.common import guarded, say, stdout_folder, version, write_files
+from d4pcwl.errors import UsageError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code: 0, 2 wrong usage or document, 33 unsupported CWL."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    return guarded(
+        "cwl2d4p", lambda: _run(_parser().parse_args(arguments)), debug="--debug" in arguments
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cwl2d4p",
+        description="Write the dispel4py script of a CWL document (v1.0 to v1.2): a step is a "
+        "node, a link a connection. The tools stay in the document, to which the script refers.",
+        epilog="dispel4py MAPPING SCRIPT -f JOB.json runs the script for a CWL job order, or for a "
+        "list of them. A document that d4p2cwl made of a script gives that script's own graph, if "
+        "it is at hand and unchanged.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "document",
+        metavar="DOCUMENT",
+        help="a CWL file or URL, #ID for one process of a packed one",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE.py|DIR/",
+        help="where the script goes (default: standard output); into a folder, with a packed copy "
+        "of the document beside it",
+    )
+    engine = parser.add_mutually_exclusive_group()
+    engine.add_argument(
+        "--no-container", action="store_true", help="the script runs tools without a container"
+    )
+    engine.add_argument("--podman", action="store_true", help="the script uses podman")
+    engine.add_argument("--singularity", action="store_true", help="the script uses singularity")
+    parser.add_argument(
+        "--no-native",
+        action="store_true",
+        help="write the steps of a document that d4p2cwl made, too",
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no notes on standard error")
+    parser.add_argument("--debug", action="store_true", help="tracebacks")
+    parser.add_argument("--version", action="version", version=version())
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from d4pcwl.cwl.importing.from_cwl import linked
+    from d4pcwl.cwl.importing.native import script_of
+    from d4pcwl.cwl.importing.packing import packed
+    from d4pcwl.cwl.importing.script import graph_script, native_script
+
+    location, _, process = options.document.partition("#")
+    if os.path.exists(options.document):
+        location, process = options.document, ""
+    container = _container(options)
+    graph = linked(location, process=process or None, container=container)
+    script = None if options.no_native else script_of(graph)
+    folder, target, copies = _places(options.output, _script_name(process or location))
+    written: dict[Path, str] = {}
+    if script is not None:
+        text = native_script(graph, script, folder=folder)
+        if not options.quiet:
+            say(f"note: the document was made of {script.path}, whose graph the script has")
+    else:
+        if copies and "://" not in location:
+            copy = Path(folder, f"{target.stem}.cwl")
+            if not (copy.exists() and copy.samefile(location)):
+                written[copy] = packed(graph.document, str(copy.parent))
+                location, process = str(copy), ""
+        text = graph_script(
+            graph, location, process=process or None, container=container, folder=folder
+        )
+    if not options.output:
+        sys.stdout.write(text)
+        return 0
+    if target.exists() and target.read_text(encoding="utf-8") != text:
+        raise UsageError(f"{target} is there already and may have been edited; it is not replaced")
+    write_files({**written, target: text})
+    return 0
+
+
+def _places(output: str | None, name: str) -> tuple[str, Path, bool]:
+    """The script's folder (empty where it is not known), its path, and whether the document goes
+    there as well."""
+    if output is None:
+        return stdout_folder() or "", Path(name), False
+    if output.endswith(("/", os.sep)) or os.path.isdir(output):
+        return output, Path(output, name), True
+    path = Path(output)
+    if path.suffix != ".py":
+        raise UsageError(f"-o {output}: a script is called NAME.py; for a folder, say {output}/")
+    return str(path.parent), path, False
+
+
+def _script_name(document: str) -> str:
+    """A name for the script of a document, by which Python can import it."""
+    stem = os.path.basename(document).partition(".")[0]
+    name = re.sub(r"\W", "_", stem) or "workflow"
+    return f"{name}.py" if name.isidentifier() else f"workflow_{name}.py"
+
+
+def _container(options: argparse.Namespace) -> str | None:
+    from d4pcwl.cwl.importing.settings import DOCKER, PODMAN, SINGULARITY
+
+    if options.no_container:
+        return None
+    return PODMAN if options.podman else SINGULARITY if options.singularity else DOCKER
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""``d4pcwl-runner WF.cwl [JOB]``: run a CWL document as a stream graph."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from d4pcwl.cli.common import guarded, say, version
+from d4pcwl.errors import InputError, RunError, UsageError
+from d4pcwl.runtime.job import MAPPINGS, mapping_module
+
+if TYPE_CHECKING:
+    from d4pcwl.cwl.importing.document import Document
+    from d4pcwl.cwl.importing.execute import Finished
+    from d4pcwl.cwl.importing.joborder import JobOrder
+    from d4pcwl.cwl.importing.settings import Settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code: 0, 1 failed, 2 wrong usage, 33 unsupported CWL."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    return guarded("d4pcwl-runner", lambda: _main(arguments), debug="--debug" in arguments)
+
+
+def _main(arguments: list[str]) -> int:
+    options = _parse(arguments)
+    try:
+        return _run(options)
+    except InputError as error:
+        raise RunError(str(error)) from error  # what cannot be run has failed: 1, as for engines
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--mapping", choices=[name for name in MAPPINGS if name != "mpi"])
+    chosen = first.parse_known_args(_before_document(arguments))[0].mapping
+    parser = argparse.ArgumentParser(
+        prog="d4pcwl-runner",
+        usage="%(prog)s [options] DOCUMENT [JOB | --INPUT VALUE ...]",
+        description="Run a CWL CommandLineTool, ExpressionTool or Workflow (v1.0 to v1.2). A "
+        "workflow runs as a stream graph: what a scatter makes is worked on as it comes.",
+        epilog="DOCUMENT --help lists the document's inputs. Exit codes: 0 done; 1 failed; 2 wrong "
+        "usage; 33 needs a CWL feature that is not supported.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=version())
+    parser.add_argument(
+        "document",
+        metavar="DOCUMENT",
+        help="a CWL file or URL, #ID for one process of a packed one; or a job order that names "
+        "its document as cwl:tool",
+    )
+    parser.add_argument(
+        "job", nargs=argparse.REMAINDER, metavar="JOB", help="a job order (YAML or JSON), or inputs"
+    )
+    parser.add_argument(
+        "--jobs",
+        metavar="FILE",
+        help="many job orders, one JSON object a line (- is standard input): the output objects "
+        "come one a line and in order, the files of job N in OUTDIR/N",
+    )
+    _add_run_options(parser, chosen)
+    _add_tool_options(parser)
+    _add_file_options(parser)
+    options = parser.parse_args(arguments)
+    if options.jobs and options.job:
+        parser.error("give --jobs or a job order, not both")
+    if options.num is not None and options.num < 1:
+        raise UsageError(f"-n {options.num}: at least one process is needed")
+    return options
+
+
+def _before_document(arguments: list[str]) -> list[str]:
+    """The arguments as far as they are surely ours: --mapping may be an input of the document."""
+    for number, argument in enumerate(arguments):
+        if not argument.startswith("-") and (
+            number == 0 or not arguments[number - 1].startswith("-")
+        ):
+            return arguments[:number]
+    return arguments
+
+
+def _add_run_options(parser: argparse.ArgumentParser, mapping: str | None) -> None:
+    group = parser.add_argument_group("how it runs")
+    group.add_argument(
+        "--mapping",
+        choices=[name for name in MAPPINGS if name != "mpi"],
+        help="default: dyn_multi, or simple where nothing can run side by side",
+    )
+    group.add_argument(
+        "--on-error",
+        choices=["stop", "continue"],
+        default="stop",
+        help="when a tool fails: start nothing more (default), or go on with all that does not "
+        "depend on it",
+    )
+    mapping_module(mapping or "dyn_multi").add_options(group)
+    talk = group.add_mutually_exclusive_group()
+    talk.add_argument("--quiet", action="store_true", help="only errors on standard error")
+    talk.add_argument("--verbose", action="store_true", help="the plan as well")
+    group.add_argument("--debug", action="store_true", help="tracebacks, and cwltool's whole log")
+
+
+def _add_tool_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("tools, as with cwltool")
+    engine = group.add_mutually_exclusive_group()
+    engine.add_argument("--no-container", action="store_true", help="run tools without a container")
+    engine.add_argument("--podman", action="store_true", help="use podman")
+    engine.add_argument("--singularity", action="store_true", help="use singularity")
+    group.add_argument("--default-container", metavar="IMAGE", help="for tools that name none")
+    group.add_argument(
+        "--disable-pull", dest="enable_pull", action="store_false", help="fetch no images"
+    )
+    group.add_argument(
+        "--enable-pull", dest="enable_pull", action="store_true", help="fetch images (default)"
+    )
+    group.add_argument(
+        "--preserve-environment", action="append", default=[], metavar="NAME", help="pass it on"
+    )
+    group.add_argument(
+        "--preserve-entire-environment", action="store_true", help="pass all variables on"
+    )
+    group.add_argument(
+        "--relax-path-checks", action="store_true", help="allow any character in file names"
+    )
+    group.add_argument(
+        "--eval-timeout", type=float, default=60, metavar="SECONDS", help="for an expression"
+    )
+    parser.set_defaults(enable_pull=True)
+
+
+def _add_file_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("files, as with cwltool")
+    group.add_argument("--outdir", default=".", help="where output files go (default: here)")
+    group.add_argument("--tmpdir-prefix", metavar="PREFIX", help="of tools' temporary folders")
+    group.add_argument("--tmp-outdir-prefix", metavar="PREFIX", help="of intermediate outputs")
+    outputs = group.add_mutually_exclusive_group()
+    for action, text in (
+        ("move", "move output files to --outdir (default)"),
+        ("copy", "copy them"),
+        ("leave", "leave them where the tools made them"),
+    ):
+        outputs.add_argument(
+            f"--{action}-outputs", dest="outputs", action="store_const", const=action, help=text
+        )
+    parser.set_defaults(outputs="move")
+    group.add_argument(
+        "--no-compute-checksum",
+        dest="compute_checksum",
+        action="store_false",
+        help="no checksums in the output object",
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from d4pcwl.cwl.importing.execute import Workplace
+
+    code = 0
+
+    def failed(message: str) -> None:
+        nonlocal code
+        code = 1
+        say(f"d4pcwl-runner: {message}")
+
+    def finished(job: Finished) -> None:
+        nonlocal code
+        code = max(code, int(job.failed))
+        _print(job.outputs, as_line=bool(options.jobs))
+
+    with Workplace(options.tmp_outdir_prefix, options.tmpdir_prefix) as place:
+        from d4pcwl.cwl.importing.execute import Run, prepared
+
+        settings = _settings(options, place.folder, place.scratch)
+        document, orders = _document(options, settings)
+        jobs = prepared(document, orders)
+        run = Run(
+            document,
+            jobs,
+            options.outdir,
+            finished,
+            failed,
+            mapping=options.mapping,
+            processes=options.num,
+            options=options,
+            say=say if options.verbose else _say_nothing,
+            apart=bool(options.jobs),
+        )
+        run.run()
+        run.finish()
+        if options.outputs == "leave":
+            place.keep()
+    return code
+
+
+def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Settings:
+    from d4pcwl.cwl.importing.settings import DOCKER, PODMAN, SINGULARITY, Settings
+
+    container: str | None = DOCKER
+    if options.no_container:
+        container = None
+    elif options.podman:
+        container = PODMAN
+    elif options.singularity:
+        container = SINGULARITY
+    return Settings(
+        container=container,
+        enable_pull=options.enable_pull,
+        default_container=options.default_container,
+        relax_path_checks=options.relax_path_checks,
+        preserve_environment=tuple(options.preserve_environment),
+        preserve_entire_environment=options.preserve_entire_environment,
+        outputs=options.outputs,
+        compute_checksum=options.compute_checksum,
+        eval_timeout=options.eval_timeout,
+        stop_on_error=options.on_error == "stop",
+        quiet=options.quiet,
+        debug=options.debug,
+        folder=folder,
+        scratch=scratch,
+    )
+
+
+def _document(
+    options: argparse.Namespace, settings: Settings
+) -> tuple[Document, list[dict[str, Any]]]:
+    """The document and its input objects."""
+    from d4pcwl.cwl.importing.document import Document
+    from d4pcwl.cwl.importing.joborder import (
+        JobOrder,
+        from_arguments,
+        initial_inputs,
+        read_job_order,
+        read_jobs,
+    )
+
+    given: list[str] = options.job
+    orders: list[JobOrder] = []
+    if options.jobs:
+        orders = list(read_jobs(options.jobs, options.document))
+    elif len(given) == 1 and (given[0] == "-" or not given[0].startswith("-")):
+        orders = [read_job_order(given[0], options.document)]
+    document = Document(options.document, settings)
+    if len(orders) == 1 and not options.jobs:
+        (order,) = orders
+        document = Document(
+            options.document, settings, order.overrides, order.requirements, order.basedir
+        )
+    elif not options.jobs:
+        order = JobOrder()
+        if given:
+            order = from_arguments(document.process, given, options.document)
+        orders = [order]
+    return document, [initial_inputs(order, document.process) for order in orders]
+
+
+def _print(outputs: dict[str, Any], *, as_line: bool) -> None:
+    text = json.dumps(outputs, indent=None if as_line else 4, ensure_ascii=False, default=str)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _say_nothing(message: str) -> None:
+    """Without --verbose."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

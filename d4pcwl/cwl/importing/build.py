@@ -1,0 +1,279 @@
+"""From a CWL document to the graph that runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from d4pcwl.cwl.importing.document import Document, Path, plain, short_name
+from d4pcwl.cwl.importing.join import DOT
+from d4pcwl.cwl.importing.links import Link
+from d4pcwl.cwl.importing.pes import (
+    FAILURES,
+    JOB,
+    RESULT,
+    SKIPPED,
+    TASK,
+    EnterPE,
+    InputsPE,
+    JoinPE,
+    LeavePE,
+    OutputsPE,
+    PassPE,
+    ToolPE,
+    input_origin,
+    origin,
+)
+from d4pcwl.errors import Fault, InputError, raise_faults
+from d4pcwl.workflow.composite import CompositePE
+from d4pcwl.workflow.graph import WorkflowGraph
+
+_Port = tuple[Any, str]
+
+
+@dataclass
+class Built:
+    """A graph made of a document.
+
+    :param inputs: its root
+    :param outputs: where the output objects of jobs come out
+    :param results: the ports whose items are to be had: output objects, and failures
+    :param dead_ends: whether there are steps that no output of the document depends on
+    """
+
+    graph: WorkflowGraph
+    inputs: InputsPE
+    outputs: OutputsPE
+    results: list[_Port] = field(default_factory=list)
+    dead_ends: bool = False
+
+
+def build(document: Document) -> Built:
+    """Make the graph of a document.
+
+    :raises InputError: with all faults: the document cannot be linked together
+    """
+    process = document.process
+    tool = process.tool
+    graph = WorkflowGraph()
+    root = InputsPE(short_name(entry["id"]) for entry in tool["inputs"])
+    if tool["class"] == "Workflow":
+        builder = _Builder(document)
+        links = builder.outputs(())
+        end = OutputsPE(links)
+        built = Built(graph, root, end, [(end, RESULT), (end, FAILURES)])
+        builder.fill(graph, (), root, end, built)
+        raise_faults(InputError, builder.faults)
+        return built
+    names = [short_name(entry["id"]) for entry in tool["outputs"]]
+    end = OutputsPE(Link(name, (origin((), name),)) for name in names)
+    pe = ToolPE(document, (), names)
+    graph.connect(root, TASK, pe, TASK)
+    for name in names:
+        graph.connect(pe, name, end, name)
+    if not names:
+        graph.connect(root, JOB, end, JOB)
+    return Built(graph, root, end, [(end, RESULT), (end, FAILURES), (pe, FAILURES)])
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step in a graph: the node that takes its inputs, and the one that has its outputs."""
+
+    entry: Any
+    exit: Any
+    links: list[Link]
+    outputs: list[str] = field(default_factory=list)
+    wants_begin: bool = False
+
+
+class _Builder:
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.faults: list[Fault | str] = []
+
+    def fill(
+        self,
+        graph: Any,
+        path: Path,
+        begin: Any,
+        end: Any,
+        built: Built,
+        bypass: PassPE | None = None,
+    ) -> None:
+        """Put the steps of a workflow into a graph.
+
+        :param begin: the PE that hands out the workflow's inputs
+        :param end: the PE that takes its outputs
+        :param bypass: the PE that hands out the inputs that ``begin`` does not
+        """
+        workflow = self.document.workflow(path)
+        ports: dict[str, _Port] = {}
+        for entry in workflow.tool["inputs"]:
+            name = short_name(entry["id"])
+            passed = bypass is not None and name in bypass.outputconnections
+            ports[input_origin(path, name)] = (bypass if passed else begin, name)
+        # In the document's order: cwltool shuffles the steps.
+        order = {entry["id"]: number for number, entry in enumerate(workflow.tool["steps"])}
+        steps: list[_Step] = []
+        for declared in sorted(workflow.steps, key=lambda step: order[step.id]):
+            inner = (*path, short_name(declared.id))
+            step = self._step(graph, inner, declared, workflow, built)
+            steps.append(step)
+            for entry in declared.tool["outputs"]:
+                name = short_name(entry["id"])
+                ports[origin(inner, name)] = (step.exit, name)
+        used: set[tuple[int, str]] = set()
+        for step in [*steps, _Step(end, None, end.links, wants_begin=True)]:
+            for link in step.links:
+                for source in dict.fromkeys(link.sources):
+                    node, name = ports[source]
+                    used.add((id(node), name))
+                    graph.connect(node, name, step.entry, link.name)
+            if step.wants_begin:
+                graph.connect(begin, JOB, step.entry, JOB)
+        for step in steps:
+            ends = [(id(step.exit), name) not in used for name in step.outputs]
+            # Outputs of a tool are made together; those of a subworkflow are not.
+            built.dead_ends |= all(ends) or (isinstance(step.exit, CompositePE) and any(ends))
+
+    def _step(self, graph: Any, path: Path, step: Any, workflow: Any, built: Built) -> _Step:
+        """The nodes of a step, joined to each other but to nothing else."""
+        links = self._inputs(path, step, workflow)
+        outputs = [short_name(entry["id"]) for entry in step.tool["outputs"]]
+        scatter = step.tool.get("scatter", [])
+        names = [short_name(name) for name in ([scatter] if isinstance(scatter, str) else scatter)]
+        is_workflow = step.embedded_tool.tool["class"] == "Workflow"
+        passed = passed_inputs(step, links) if is_workflow else []
+        gathered = [link for link in links if link.name not in passed]
+        join = JoinPE(path, gathered, names, step.tool.get("scatterMethod", DOT))
+        wants_begin = not any(link.sources for link in gathered)
+        if not is_workflow:
+            tool = ToolPE(self.document, path, outputs)
+            built.results.append((tool, FAILURES))
+            graph.connect(join, TASK, tool, TASK)
+            return _Step(join, tool, links, outputs, wants_begin)
+        given = [short_name(entry["id"]) for entry in step.embedded_tool.tool["inputs"]]
+        enter = EnterPE(self.document, path, outputs, given, passed)
+        leave = LeavePE(path, self.outputs(path), outputs)
+        inside = CompositePE()
+        inside.name = path[-1]  # type: ignore[attr-defined]
+        inside.connect(join, TASK, enter, TASK)
+        inside.connect(enter, SKIPPED, leave, SKIPPED)
+        for name in (*join.inputconnections,):
+            inside._map_input(name, join, name)
+        bypass = PassPE(path, passed)
+        for name in passed:
+            inside._map_input(name, bypass, name)
+        for name in outputs:
+            inside._map_output(name, leave, name)
+        built.results += [(enter, FAILURES), (leave, FAILURES)]
+        self.fill(inside, path, enter, leave, built, bypass)
+        graph.add(inside)
+        return _Step(inside, inside, links, outputs, wants_begin)
+
+    # --- links ------------------------------------------------------------------------------
+
+    def outputs(self, path: Path) -> list[Link]:
+        """How the outputs of a workflow come about."""
+        workflow = self.document.workflow(path)
+        origins = self._origins(path, workflow)
+        return [
+            self._link(entry, "outputSource", origins, workflow, path)
+            for entry in workflow.tool["outputs"]
+        ]
+
+    def _inputs(self, path: Path, step: Any, workflow: Any) -> list[Link]:
+        """How the inputs of a step come about."""
+        origins = self._origins(path[:-1], workflow)
+        links = []
+        for entry in step.tool["inputs"]:
+            link = self._link(entry, "source", origins, workflow, path)
+            links.append(link)
+            name = f"step {'/'.join(path)}: input '{link.name}'"
+            if "valueFrom" in entry and not _has(workflow, "StepInputExpressionRequirement"):
+                self.faults.append(
+                    _fault(entry, f"{name} has valueFrom; add StepInputExpressionRequirement")
+                )
+            if not (link.sources or link.has_default or "valueFrom" in entry):
+                if "null" in entry["type"] or entry.get("not_connected"):
+                    continue
+                self.faults.append(_fault(entry, f"{name} gets no value"))
+        return links
+
+    def _link(
+        self, entry: Any, field_name: str, origins: dict[str, str], workflow: Any, path: Path
+    ) -> Link:
+        name = short_name(entry["id"])
+        given = entry.get(field_name, [])
+        ids = [given] if isinstance(given, str) else list(given)
+        for unknown in (source for source in ids if source not in origins):
+            self.faults.append(
+                _fault(entry, f"{'/'.join((*path, name))}: there is no source {unknown}")
+            )
+        if len(ids) > 1 and not _has(workflow, "MultipleInputFeatureRequirement"):
+            self.faults.append(
+                _fault(
+                    entry,
+                    f"{'/'.join((*path, name))} has several sources; add "
+                    "MultipleInputFeatureRequirement",
+                )
+            )
+        return Link(
+            name,
+            tuple(origins[source] for source in ids if source in origins),
+            entry.get("linkMerge", "merge_nested" if len(ids) > 1 else None),
+            entry.get("pickValue"),
+            plain(entry.get("default")) if field_name == "source" else None,
+            field_name == "source" and "default" in entry,
+        )
+
+    def _origins(self, path: Path, workflow: Any) -> dict[str, str]:
+        """From the ids that links name to origins, in one workflow."""
+        found = {
+            entry["id"]: input_origin(path, short_name(entry["id"]))
+            for entry in workflow.tool["inputs"]
+        }
+        for step in workflow.steps:
+            inner = (*path, short_name(step.id))
+            found |= {
+                entry["id"]: origin(inner, short_name(entry["id"]))
+                for entry in step.tool["outputs"]
+            }
+        return found
+
+
+def passed_inputs(step: Any, links: list[Link]) -> list[str]:
+    """The inputs of a subworkflow that may go in element by element.
+
+    They are arrays of one source each, in a step without scatter, condition or expressions.
+    """
+    entries = {short_name(entry["id"]): entry for entry in step.tool["inputs"]}
+    if "scatter" in step.tool or "when" in step.tool:
+        return []
+    if any("valueFrom" in entry or entry.get("loadContents") for entry in entries.values()):
+        return []
+    return [
+        link.name
+        for link in links
+        if link.streams
+        and not link.has_default
+        and not entries[link.name].get("not_connected")
+        and _is_array(entries[link.name]["type"])
+    ]
+
+
+def _is_array(declared: Any) -> bool:
+    kinds = declared if isinstance(declared, list) else [declared]
+    return any(isinstance(kind, dict) and kind.get("type") == "array" for kind in kinds)
+
+
+def _has(workflow: Any, requirement: str) -> bool:
+    return bool(workflow.get_requirement(requirement)[0])
+
+
+def _fault(entry: Any, message: str) -> Fault:
+    marks = getattr(entry, "lc", None)
+    line = getattr(marks, "line", None)
+    file = getattr(marks, "filename", None)
+    return Fault(message, file.removeprefix("file://") if file else None, line and line + 1)

@@ -1,0 +1,112 @@
+"""CWL's own schema, kept from run to run as cwltool has parsed it.
+
+Parsing it takes longer than all else of a short run. What was parsed is kept in the user's cache
+folder (``$XDG_CACHE_HOME/d4pcwl``); it is a pickle, so it is only taken from a file that is the
+user's own and that nobody else may write. Whatever is wrong with it, cwltool parses anew.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import stat
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_LAYOUT = 1
+"""To be raised when what is kept changes."""
+
+_BASIC = (
+    "https://w3id.org/cwl/salad#Any",
+    "https://w3id.org/cwl/cwl#File",
+    "https://w3id.org/cwl/cwl#Directory",
+)
+
+
+def provide_schema(version: str) -> None:
+    """Have the schema of a CWL version ready in cwltool.
+
+    :param version: ``v1.0``, ``v1.1`` or ``v1.2``; cwltool sees to others
+    """
+    import schema_salad.schema
+    from cwltool import process
+
+    if version not in ("v1.0", "v1.1", "v1.2") or version in process.SCHEMA_CACHE:
+        return
+    path = _cache_file(version)
+    found = _read(path) if path else None
+    if found is None:
+        # cwltool takes the basic types from v1.0, whatever the document's version.
+        first = process.get_schema("v1.0")
+        basic: Any = tuple(first[3].idx[name] for name in _BASIC)
+        found = (process.get_schema(version), basic, schema_salad.schema.get_metaschema())
+        if path:
+            _write(path, found)
+    schema_salad.schema.cached_metaschema = found[2]
+    process.SCHEMA_CACHE[version] = found[0]
+    process.SCHEMA_ANY, process.SCHEMA_FILE, process.SCHEMA_DIR = found[1]
+
+
+def _cache_file(version: str) -> Path | None:
+    """Where it is kept; another version of cwltool or Python has another file."""
+    import cwltool
+    import schema_salad.ref_resolver as salad
+
+    try:
+        given = os.environ.get("XDG_CACHE_HOME")
+        folder = Path(given) if given else Path.home() / ".cache"
+        schema = Path(cwltool.__file__).parent / "schemas" / version / "CommonWorkflowLanguage.yml"
+        marks = [
+            f"{f.stat().st_mtime_ns:x}-{f.stat().st_size:x}" for f in (schema, Path(salad.__file__))
+        ]
+    except (OSError, RuntimeError):
+        return None
+    name = "-".join(["cwl", version, f"layout{_LAYOUT}", f"{sys.hexversion:x}", *marks])
+    return folder / "d4pcwl" / f"{name}.pickle"
+
+
+def _read(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return None
+            return pickle.load(file)
+    except Exception:  # noqa: BLE001 - a damaged pickle may raise anything; then it is made anew
+        return None
+
+
+def _write(path: Path, schema: Any) -> None:
+    buffer = io.BytesIO()
+    try:
+        _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(schema)
+        pickle.loads(buffer.getvalue())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(buffer.getvalue())
+        os.replace(file.name, path)
+    except Exception:  # noqa: BLE001 - a cache that cannot be kept is no fault of the run's
+        return
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles salad's dictionaries with normalized keys, which do not pickle by themselves."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        from schema_salad.ref_resolver import NormDict
+
+        if type(obj) is NormDict:
+            return _norm_dict, (obj.normalize, dict(obj))
+        return NotImplemented
+
+
+def _norm_dict(normalize: Callable[[str], str], entries: dict[str, Any]) -> Any:
+    from schema_salad.ref_resolver import NormDict
+
+    made = NormDict(normalize)
+    made.update(entries)
+    return made

@@ -1,0 +1,190 @@
+"""Dynamic runs: how what PEs write is gathered, and handed over in parcels."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from d4pcwl.errors import ItemError, PEError
+from d4pcwl.runtime.exchange import BATCH, Exchange, Parcel, Queue
+from d4pcwl.runtime.instance import Halt, Receive
+from d4pcwl.runtime.plan import Plan
+from d4pcwl.runtime.policy import ERRORS
+from d4pcwl.runtime.values import IMMUTABLE, snapshot, weight
+
+_BATCH_BYTES = 1 << 20
+_SINGLES = 64
+
+
+class Writer:
+    """Gathers what PEs write, as values, until it is made a parcel."""
+
+    def __init__(self, plan: Plan, exchange: Exchange) -> None:
+        self.exchange, self.heavy = exchange, plan.heavy
+        self.slots = {port: slot for slot, port in enumerate(plan.results)}
+        self.items: dict[tuple[Queue | int, str], list[Any]] = {}
+        self.count = 0
+        self.bytes = 0
+        self.refused: Halt | None = None
+        self.lock = threading.RLock()
+
+    def add(self, key: Queue | int, name: str, item: Any, full: Callable[[], None]) -> None:
+        if type(item) not in IMMUTABLE:
+            try:
+                item = snapshot(item)
+            except Exception as error:
+                raise self._refuse(PEError(_refusal(name, item, error))) from error
+            self.bytes += weight(item)
+        with self.lock:
+            self.items.setdefault((key, name), []).append(item)
+            self.count += 1
+        if self.count >= BATCH or self.bytes >= _BATCH_BYTES:
+            full()
+
+    def parcel(self) -> Parcel:
+        """Everything gathered so far.
+
+        :raises Halt: an item cannot be pickled, or was refused before, which a bare ``except:`` in
+            a PE may have caught; names the output that it comes from
+        """
+        if self.refused is not None:
+            raise self.refused
+        with self.lock:
+            gathered, self.items = self.items, {}
+            self.count = self.bytes = 0
+        try:
+            return self.pack(gathered)
+        except ItemError as error:
+            raise self._refuse(PEError(str(error))) from error
+
+    def _refuse(self, error: PEError) -> Halt:
+        self.refused = Halt(error)
+        return self.refused
+
+    def pack(self, gathered: dict[tuple[Queue | int, str], list[Any]]) -> Parcel:
+        """Make a parcel.
+
+        :raises ItemError: an item cannot be pickled
+        """
+        parcel = Parcel()
+        for (key, name), items in gathered.items():
+            if isinstance(key, int):
+                parcel.results.append((key, _pickled(items, name)))
+                continue
+            size = 1 if key[0] in self.heavy else self.exchange.batch_size(key)
+            parcel.batches += batches(key, items, size, name)
+        return parcel
+
+
+def batches(queue: Queue, items: list[Any], size: int, name: str) -> list[tuple[Queue, int, bytes]]:
+    """Items for a queue, in batches as :class:`Parcel` has them.
+
+    :param size: of a batch; 0 where none is known
+    :param name: the output that they come from
+    :raises ItemError: an item cannot be pickled
+    """
+    parts = [items[start:stop] for start, stop in _portions(len(items), size)]
+    return [(queue, len(part), _pickled(part, name)) for part in parts]
+
+
+def _portions(count: int, size: int) -> list[tuple[int, int]]:
+    """How to part so many items into batches.
+
+    Where no size is known each may take long: they are parted singly, so that every worker gets
+    one, and into growing batches beyond that.
+    """
+    portions, start, step = [], 0, size or 1
+    while start < count:
+        portions.append((start, min(count, start + step)))
+        start += step
+        step = size or (1 if start < _SINGLES else 2 * step)
+    return portions
+
+
+def _pickled(items: list[Any], name: str) -> bytes:
+    try:
+        return pickle.dumps(items, protocol=5)
+    except Exception as error:
+        for item in items:
+            try:
+                pickle.dumps(item, protocol=5)
+            except Exception as blame:
+                raise ItemError(_refusal(name, item, blame)) from blame
+        raise ItemError(f"{name}: {error}") from error
+
+
+def _refusal(name: str, item: Any, error: Exception) -> str:
+    kind = type(item).__qualname__
+    return f"{name}: an item of type {kind} cannot be sent to another process: {error}"
+
+
+class PoolLink:
+    """The link of pooled PEs: everything waits for the commit."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+
+    def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
+        name, key = ".".join(source), (target, input)
+        return lambda item: self.writer.add(key, name, item, _not_yet)
+
+    def result(self, pe: str, output: str) -> Receive:
+        name, slot = f"{pe}.{output}", self.writer.slots[pe, output]
+        return lambda item: self.writer.add(slot, name, item, _not_yet)
+
+    def end(self, instance: int) -> None:
+        """Pooled PEs end when the exchange says so."""
+
+
+def _not_yet() -> None:
+    """A task's output waits for its commit, however much it is."""
+
+
+class PinnedLink:
+    """The link of pinned instances: what they write is streamed; a full exchange makes it wait."""
+
+    def __init__(
+        self, writer: Writer, plan: Plan, exchange: Exchange, help_out: Callable[[int], None]
+    ) -> None:
+        self.writer, self.plan, self.exchange, self.help_out = writer, plan, exchange, help_out
+
+    def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
+        name, key = ".".join(source), (target, input)
+        flush = self._flush_of(source[0])
+        return lambda item: self.writer.add(key, name, item, flush)
+
+    def result(self, pe: str, output: str) -> Receive:
+        name, slot = f"{pe}.{output}", self.writer.slots[pe, output]
+        # Descriptions of items that are left out belong to no instance, and wait for none.
+        flush = self.flush if (pe, output) == ERRORS else self._flush_of(pe)
+        return lambda item: self.writer.add(slot, name, item, flush)
+
+    def _flush_of(self, pe: str) -> Callable[[], None]:
+        last = self.plan.of(pe)[-1].index
+
+        def flush() -> None:
+            while not self.exchange.may_stream():
+                self.help_out(last)
+            self.flush()
+
+        return flush
+
+    def flush(self) -> None:
+        """Hand on what was written, if there is room.
+
+        :raises Halt: an item cannot be pickled
+        """
+        with self.writer.lock:
+            if self.writer.refused is not None:
+                raise self.writer.refused
+            if self.writer.items and self.exchange.may_stream():
+                self.exchange.stream(self.writer.parcel())
+
+    def end(self, instance: int) -> None:
+        flush = self._flush_of(self.plan.instances[instance].pe)
+        while self.writer.items or self.writer.refused:
+            flush()
+        with self.writer.lock:  # what another thread is just handing on goes first
+            self.exchange.end(instance)

@@ -1,0 +1,93 @@
+"""Dynamic runs: tasks, what they write, and how workers are joined, as all kinds have them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from d4pcwl.runtime import wire
+
+Queue = tuple[int, str]
+"""An instance of the plan and one of its inputs."""
+
+BATCH = 1000
+"""Items in a full batch."""
+
+TASK_SECONDS = 0.02
+"""How long a task should take: long enough to be worth its hand-over, short enough to share out."""
+
+SLOW_SECONDS = 0.003
+"""Items that take longer than this are handed out singly."""
+
+
+def task_size(pace: float) -> int:
+    """How many items make a task where each takes ``pace`` seconds."""
+    return 1 if pace > SLOW_SECONDS else min(BATCH, int(TASK_SECONDS / pace))
+
+
+@dataclass
+class Parcel:
+    """What an instance or a task has written.
+
+    :param batches: for queues: the number of items, and the items pickled
+    :param results: for results, by their number in the plan: the items pickled
+    """
+
+    batches: list[tuple[Queue, int, Any]] = field(default_factory=list)
+    results: list[tuple[int, Any]] = field(default_factory=list)
+
+    def apart(self) -> Parcel:
+        """The same, so that large batches travel beside the message rather than in it."""
+        return Parcel(
+            [(queue, count, wire.apart(data)) for queue, count, data in self.batches],
+            [(slot, wire.apart(data)) for slot, data in self.results],
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.batches or self.results)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A batch of items for a pooled PE (``key`` names it to the exchange) or for a pinned one."""
+
+    key: Any
+    queue: Queue
+    items: bytes
+
+
+class Exchange(Protocol):
+    """How a worker is joined to the others.
+
+    :meth:`receive` gives a :class:`Task` of the pool (with a key) or for a pinned instance (without
+    one), the index of an instance that has ended, or None where nothing is there; and it raises
+    :class:`Stopped` at the end of the run.
+    """
+
+    def receive(self, wait: bool) -> Task | int | None:
+        """The next thing to do."""
+
+    def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
+        """A task of the pool is done, and this is what it wrote.
+
+        :param items: of the task that were worked on, in so many seconds; the parcel has the rest
+        """
+
+    def taken(self, task: Task) -> None:
+        """A pinned instance has worked off a batch."""
+
+    def stream(self, parcel: Parcel) -> None:
+        """Hand on what pinned instances wrote."""
+
+    def may_stream(self) -> bool:
+        """Whether there is room for more."""
+
+    def end(self, instance: int) -> None:
+        """A pinned instance has ended."""
+
+    def batch_size(self, queue: Queue) -> int:
+        """How many items of a queue make a task of about :data:`TASK_SECONDS`; 0: not known yet."""
+
+
+class Stopped(BaseException):
+    """The run is over; raised by :meth:`Exchange.receive`."""

@@ -1,0 +1,35 @@
+"""How many workers a dynamic run has, and how often it makes up for one that dies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ATTEMPTS = 3
+"""Workers that a task may kill before it is held to be its fault."""
+
+THRESHOLD = 10
+"""Upstream's default: with so many batches waiting for each worker one more is started."""
+
+IDLE_SECONDS = 1.0
+"""Upstream's default: how long a worker has nothing to do before it is let go."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How many workers run at a time.
+
+    :param least: at the start, and when there is little to do
+    :param most: at the most
+    :param threshold: with that many batches waiting for each worker one more is started
+    :param idle_seconds: a worker that has had nothing to do for so long is let go
+    """
+
+    least: int
+    most: int
+    threshold: int = THRESHOLD
+    idle_seconds: float = IDLE_SECONDS
+
+
+def fixed(processes: int) -> Scale:
+    """Always so many workers."""
+    return Scale(processes, processes)

@@ -1,0 +1,255 @@
+"""``d4pcwl-runner`` when something fails, is refused, or is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from runner_kit import CHAIN, LOGGING_TOOL, run, start, write
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Path:
+    return write(tmp_path, tool_cwl=LOGGING_TOOL, chain_cwl=CHAIN)
+
+
+def job(folder: Path, texts: list[str]) -> Path:
+    path = folder / "job.json"
+    path.write_text(json.dumps({"texts": texts, "log": str(folder / "log")}))
+    return path
+
+
+@pytest.mark.parametrize("options", [("--mapping", "simple"), ("-n", "2")])
+def test_the_message_says_which_step_and_element_and_why(
+    options: tuple[str, ...], chain: Path
+) -> None:
+    made, told = run(
+        chain / "chain.cwl", *options, job(chain, ["a", "bad"]), outdir=chain / "out", code=1
+    )
+    assert "d4pcwl-runner: step first[1]: permanentFail" in told
+    assert "exited with status: 3" in told
+    assert "command: sh -c" in told
+    assert "standard error, at the end:\n    this is bad" in told
+    assert "Traceback" not in told
+    assert made["first"] == ["a", "bad"] or made["first"] == ["a", None]
+
+
+def test_nothing_is_started_after_a_failure(chain: Path) -> None:
+    texts = ["a", "bad", "c", "d"]
+    made, _ = run(
+        chain / "chain.cwl",
+        *("--mapping", "simple"),
+        job(chain, texts),
+        outdir=chain / "out",
+        code=1,
+    )
+    assert made["third"] == ["a", None, None, None]  # what is finished is kept
+    log = (chain / "log").read_text().splitlines()
+    assert log == ["first a", "second a", "third a", "first bad"]
+
+
+@pytest.mark.parametrize("options", [("--mapping", "simple"), ("-n", "2")])
+def test_on_error_continue_goes_on_with_what_does_not_depend_on_it(
+    options: tuple[str, ...], chain: Path
+) -> None:
+    made, told = run(
+        chain / "chain.cwl",
+        *(*options, "--on-error", "continue"),
+        job(chain, ["a", "bad", "c"]),
+        outdir=chain / "out",
+        code=1,
+    )
+    assert made["third"] == ["a", None, "c"]
+    assert told.count("permanentFail") == 1
+    assert "second bad" not in (chain / "log").read_text()
+
+
+def test_a_failed_job_keeps_its_line(chain: Path) -> None:
+    jobs = chain / "jobs.jsonl"
+    jobs.write_text(
+        "".join(
+            json.dumps({"texts": texts, "log": str(chain / "log")}) + "\n"
+            for texts in (["a"], ["bad"], ["c"])
+        )
+    )
+    text, told = run(
+        chain / "chain.cwl",
+        *("--on-error", "continue", "--jobs"),
+        jobs,
+        outdir=chain / "out",
+        code=1,
+    )
+    assert [json.loads(line)["third"] for line in text.splitlines()] == [["a"], [None], ["c"]]
+    assert "job 2: step first[0]: permanentFail" in told
+
+
+CODES = """
+cwlVersion: v1.2
+class: CommandLineTool
+inputs: {code: {type: int, inputBinding: {}}}
+outputs: {}
+successCodes: [7]
+temporaryFailCodes: [8]
+baseCommand: [sh, -c, 'exit $0']
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(7, None), (8, "temporaryFail"), (9, "permanentFail")]
+)
+def test_success_and_failure_codes(code: int, status: str | None, tmp_path: Path) -> None:
+    write(tmp_path, codes_cwl=CODES, job_json=json.dumps({"code": code}))
+    expected = 0 if status is None else 1
+    _, told = run(
+        tmp_path / "codes.cwl", tmp_path / "job.json", outdir=tmp_path / "out", code=expected
+    )
+    assert status is None or f"d4pcwl-runner: {status}" in told
+
+
+def test_a_subworkflow_says_where_it_failed(chain: Path) -> None:
+    write(
+        chain,
+        outer_cwl="""
+cwlVersion: v1.2
+class: Workflow
+requirements: {ScatterFeatureRequirement: {}, SubworkflowFeatureRequirement: {}}
+inputs: {lists: {type: {type: array, items: {type: array, items: string}}}, log: string}
+outputs: {third: {type: Any, outputSource: inner/third}}
+steps:
+  inner: {run: chain.cwl, scatter: texts, in: {texts: lists, log: log}, out: [third]}
+""",
+    )
+    order = chain / "job.json"
+    order.write_text(json.dumps({"lists": [["a"], ["b", "c", "bad"]], "log": str(chain / "log")}))
+    made, told = run(
+        chain / "outer.cwl", "--on-error", "continue", order, outdir=chain / "out", code=1
+    )
+    assert "step inner[1]/first[2]: permanentFail" in told
+    assert made == {"third": [["a"], ["b", "c", None]]}
+
+
+REFUSED = {
+    "unknown": ("requirements: {NoSuchRequirement: {}}", "NoSuchRequirement"),
+    "inplace": (
+        "requirements: {InplaceUpdateRequirement: {inplaceUpdate: true}}",
+        "InplaceUpdateRequirement",
+    ),
+    "container": ("requirements: {DockerRequirement: {dockerPull: x}}", "DockerRequirement"),
+    "extension": (
+        "$namespaces: {cwltool: 'http://commonwl.org/cwltool#'}\n"
+        "requirements: {cwltool:ProcessGenerator: {}}",
+        "cwltool:ProcessGenerator",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_supported_is_refused_with_33(name: str, tmp_path: Path) -> None:
+    text, requirement = REFUSED[name]
+    write(
+        tmp_path,
+        tool_cwl=f"cwlVersion: v1.2\nclass: CommandLineTool\nbaseCommand: touch\n"
+        f"arguments: [{tmp_path}/touched]\ninputs: []\noutputs: []\n{text}\n",
+        flow_cwl="cwlVersion: v1.2\nclass: Workflow\ninputs: []\noutputs: []\n"
+        "steps: {go: {run: tool.cwl, in: [], out: []}}\n",
+    )
+    line = 7 + text.count("\n")
+    for document in ("tool", "flow"):
+        _, told = run(
+            tmp_path / f"{document}.cwl", "--no-container", outdir=tmp_path / "out", code=33
+        )
+        assert requirement in told
+        assert f"tool.cwl:{line}" in told
+    assert not (tmp_path / "touched").exists()
+
+
+def test_a_document_that_is_not_valid_is_told_of(tmp_path: Path) -> None:
+    write(tmp_path, wrong_cwl="cwlVersion: v1.2\nclass: CommandLineTool\ninputs: []\n")
+    _, told = run(tmp_path / "wrong.cwl", outdir=tmp_path / "out", code=1)
+    assert "wrong.cwl" in told
+    assert "outputs" in told
+    assert "Traceback" not in told
+    _, told = run(tmp_path / "none.cwl", outdir=tmp_path / "out", code=1)
+    assert "none.cwl" in told
+
+
+def test_inputs_that_do_not_fit_are_told_of(chain: Path) -> None:
+    order = chain / "job.json"
+    order.write_text('{"texts": 3, "log": "x"}')
+    _, told = run(chain / "chain.cwl", order, outdir=chain / "out", code=1)
+    assert "'texts' field" in told
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("options", [("--mapping", "simple"), ("-n", "2"), ("--mapping", "multi")])
+def test_an_interrupt_leaves_nothing(
+    how: signal.Signals, options: tuple[str, ...], chain: Path
+) -> None:
+    scratch = chain / "scratch"
+    scratch.mkdir()
+    runner = subprocess.Popen(
+        [
+            *start("d4pcwl-runner"),
+            *options,
+            *("--outdir", str(chain / "out"), "--tmpdir-prefix", f"{scratch}/t"),
+            str(chain / "chain.cwl"),
+            str(job(chain, ["a", "forever", "forever"])),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    family: list[psutil.Process] = []
+    deadline = time.monotonic() + 60
+    while not any(process.name() == "sleep" for process in family):
+        assert time.monotonic() < deadline
+        assert runner.poll() is None
+        time.sleep(0.05)
+        family = [p for p in _descendants(runner.pid) if p.is_running()]
+    os.kill(runner.pid, how)
+    _, told = runner.communicate(timeout=60)
+    assert runner.returncode == 128 + how, told
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert list(scratch.iterdir()) == []
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        try:
+            process.name()
+            found.append(process)
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
+def test_a_run_leaves_nothing_in_the_temporary_folder(chain: Path) -> None:
+    scratch = chain / "scratch"
+    scratch.mkdir()
+    run(
+        chain / "chain.cwl",
+        job(chain, ["a", "bad"]),
+        outdir=chain / "out",
+        code=1,
+        env={"TMPDIR": str(scratch)},
+    )
+    assert list(scratch.iterdir()) == []
+
+
+def test_help_and_version() -> None:
+    for option, shown in (("--version", "d4pcwl "), ("--help", "--on-error {stop,continue}")):
+        done = subprocess.run(
+            [sys.executable, "-m", "d4pcwl.cli.runner", option],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown in done.stdout

@@ -1,0 +1,202 @@
+"""How dynamic mappings share out tasks that take time: nobody waits for what another could do.
+
+Nothing here is timed: tasks wait for one another, for ever if they are in one hand.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mapping_kit import Gate, Mapping, Source, Trail, chain
+
+import d4pcwl
+from d4pcwl import IterativePE, ProducerPE
+from d4pcwl.cli.dispel4py import main
+from d4pcwl.runtime.broker_queues import QUEUE_BATCHES, Batch, Queues
+from d4pcwl.runtime.dynamic_output import _portions
+from d4pcwl.runtime.exchange import SLOW_SECONDS, task_size
+from d4pcwl.runtime.plan import make_plan
+from d4pcwl.workflow.flat import flatten
+from d4pcwl.workflow.inputs import root_inputs
+
+_PATIENCE_SECONDS = 30
+KINDS = ["dyn_multi", "dyn_redis", "hybrid_redis"]
+
+
+def wait_for(trail: Trail, lines: int) -> None:
+    """Wait until there are so many lines on a trail; give up after half a minute."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while len(trail.lines()) < lines:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(trail.lines())} of {lines} have come")
+        threading.Event().wait(0.005)
+
+
+class Meets(IterativePE):
+    """Lets an item go when so many have begun: each must be in the hands of another worker."""
+
+    def __init__(self, trail: Trail, number: int) -> None:
+        super().__init__()
+        self.trail, self.number = trail, number
+
+    def _process(self, data: Any) -> Any:
+        if data == "quick":
+            return data
+        if data == "slow":
+            time.sleep(0.2)
+            return data
+        self.trail.leave(data)
+        wait_for(self.trail, self.number)
+        return data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("items", [2, 4])
+def test_every_worker_gets_a_task_before_any_gets_two(kind: str, items: int, trail: Trail) -> None:
+    """Four processes; the source's is free when it has written."""
+    results = Mapping(kind, 4).items(chain(Source(range(items)), Meets(trail, items)))
+    assert sorted(results) == list(range(items))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rest_of_a_batch_that_turns_out_slow_is_shared(kind: str, trail: Trail) -> None:
+    """Quick items have made batches large; then comes one with a slow item at its head."""
+
+    class Turns(ProducerPE):
+        def _process(self, inputs: Any) -> None:
+            for _ in range(5000):
+                self.write("output", "quick")
+            for item in ("slow", 1, 2, 3):
+                self.write("output", item)
+
+    results = Mapping(kind, 4).items(chain(Turns(), Meets(trail, 3)))
+    assert len(results) == 5004
+    assert {item for item in results if item != "quick"} == {"slow", 1, 2, 3}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "dyn_auto_multi", "dyn_auto_redis"])
+def test_no_task_waits_behind_a_busy_pinned_pe(kind: str, trail: Trail) -> None:
+    """The source does not return before its items are done."""
+
+    class Stays(ProducerPE):
+        def _process(self, inputs: Any) -> None:
+            for number in range(3):
+                self.write("output", number)
+            wait_for(trail, 3)
+
+    class Pooled(IterativePE):
+        def _process(self, data: int) -> int:
+            trail.leave(data)
+            return data
+
+    assert sorted(Mapping(kind, 2).items(chain(Stays(), Pooled()))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "processes", "is_heavy"),
+    [
+        ("simple", 1, False),
+        ("multi", 3, False),
+        ("zmq_multi", 3, False),
+        ("dyn_multi", 1, False),
+        ("dyn_multi", 4, False),
+        ("dyn_multi", 2, True),  # the process of the other PEs takes no heavy item
+    ],
+)
+def test_what_a_task_writes_is_forwarded_when_it_ends(
+    kind: str, processes: int, is_heavy: bool, gate: Gate
+) -> None:
+    """The second item is not done before the first has reached the next PE."""
+
+    class Waits(IterativePE):
+        heavy = is_heavy
+
+        def _process(self, data: int) -> int:
+            if data == 1:
+                gate.wait()
+            return data
+
+    class Opens(IterativePE):
+        stateful = True
+
+        def _process(self, data: int) -> int:
+            if data == 0:
+                gate.open()
+            return data
+
+    graph = chain(Source(range(2)), Waits(), Opens())
+    assert sorted(Mapping(kind, processes).items(graph)) == [0, 1]
+
+
+def test_what_a_task_writes_is_a_result_when_it_ends(gate: Gate) -> None:
+    """The same for results, as they are streamed."""
+
+    class Waits(IterativePE):
+        def _process(self, data: int) -> int:
+            if data == 1:
+                gate.wait()
+            return data
+
+    run = d4pcwl.stream(chain(Source(range(2)), Waits()), mapping="dyn_multi", processes=2)
+    assert next(run).item == 0
+    gate.open()
+    assert [result.item for result in run] == [1]
+
+
+@pytest.mark.parametrize("kind", ["dyn_multi", "dyn_auto_multi", "dyn_redis", "dyn_auto_redis"])
+def test_upstreams_consumer_timeout_is_refused(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There it is parsed and never looked at, and our runs end when all is done, not in time."""
+    script = tmp_path / "script.py"
+    script.touch()
+    with pytest.raises(SystemExit) as caught:
+        main([kind, str(script), "-n", "2", "-ct", "1000"])
+    assert caught.value.code == 2
+    assert "unrecognized arguments: -ct 1000" in capsys.readouterr().err
+
+
+# --- sizes and queues -----------------------------------------------------------------------------
+
+
+def test_sizes_of_tasks() -> None:
+    assert task_size(10 * SLOW_SECONDS) == task_size(1.01 * SLOW_SECONDS) == 1
+    assert task_size(SLOW_SECONDS) > 1
+    assert task_size(1e-9) == 1000
+    for count in (0, 1, 3, 64, 100, 5000):
+        for size in (0, 1, 7, 1000):
+            portions = _portions(count, size)
+            assert [i for start, stop in portions for i in range(start, stop)] == [*range(count)]
+    assert all(stop - start == 1 for start, stop in _portions(64, 0))
+    assert len(_portions(1000, 0)) < 100
+
+
+def test_queues() -> None:
+    flat = flatten(chain(Source([]), IterativePE(), IterativePE()))
+    queues = Queues(make_plan(flat, 3, pooled=True, given=root_inputs(flat)))
+    first, second = (1, "input"), (2, "input")
+    assert queues.pool == {1, 2}
+    assert queues.next() is None
+    queues.put(Batch(first, 1, b"x"))
+    queues.put(Batch(second, 1, b"x"))
+    assert queues.next() == second  # what is downstream goes first
+    batch = queues.take(second)
+    assert not queues.is_idle(2)
+    assert not queues.is_quick(second)  # that is not known yet
+    queues.done(batch, 1, 1e-4)
+    assert queues.is_idle(2)
+    assert queues.is_quick(second)
+    assert queues.sizes_after([1]) == {second: 200}
+    for _ in range(QUEUE_BATCHES):
+        queues.put(Batch(second, 1, b"x"))
+    assert queues.full_after([1])
+    assert queues.next() == second
+    assert queues.pooled_batches() == QUEUE_BATCHES + 1
+    taken = queues.take(first)
+    queues.put_back(taken)
+    assert queues.of([1]) == [first]
+    assert queues.at_work[1] == 0
