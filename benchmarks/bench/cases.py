@@ -89,7 +89,8 @@ CASES = (
         }
         | _REDIS_ARRAYS,
         {"simple": "shared", "multi": "shared", "mpi": "mpi_arrays"}
-        | dict.fromkeys(DYNAMIC, "shared"),
+        | dict.fromkeys(DYNAMIC, "shared")
+        | dict.fromkeys(REDIS, "redis_arrays"),
         amount=1.0,
     ),
     Case(
@@ -129,6 +130,7 @@ LIMITS = {
     "shared": ("MB/s", "3 processes, 1 MB arrays in shared memory", 1),
     "memcpy": ("MB/s", "64 MB from memory to memory", 1),
     "redis": ("items/s", "one Redis stream, batches of 500, pipelined", 1),
+    "redis_arrays": ("MB/s", "3 processes, two Redis streams, 1 MB arrays", 1),
     "mpi": ("items/s", "4 ranks, batches of 1,000 pickled", 4),
     "mpi_pair": ("items/s", "2 ranks, batches of 1,000 pickled", 2),
     "mpi_arrays": ("MB/s", "3 ranks, 1 MB arrays as buffers", 3),

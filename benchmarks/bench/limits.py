@@ -10,7 +10,8 @@ import pickle
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 BATCH = 1000
 REDIS_BATCH = 500
@@ -194,6 +195,46 @@ def redis(scale: float) -> float:
     return items / (time.perf_counter() - began)
 
 
+def redis_arrays(scale: float) -> float:
+    """MB/s through two streams, by way of a process between: arrays of 1 MB, one a message."""
+    import numpy as np
+    import redis as client
+
+    port = int(os.environ["BENCH_REDIS_PORT"])
+    items = max(20, int(200 * scale))
+    keys = [f"limit-{os.getpid()}-{hop}" for hop in range(2)]
+
+    def incoming(server: Any, key: str) -> Iterator[memoryview]:
+        after: bytes | str = "0"
+        seen = 0
+        while seen < items:
+            for _, entries in server.xread({key: after}, count=8, block=1000):
+                for after, fields in entries:  # noqa: B007 - the last id is where to go on
+                    yield memoryview(fields[b"0"])
+                    seen += 1
+                server.xdel(key, *(entry for entry, _ in entries))
+
+    def source() -> None:
+        server = client.Redis(port=port)
+        for number in range(items):
+            server.xadd(keys[0], {b"0": np.full(FLOATS, float(number)).data.cast("B")})
+
+    def between() -> None:
+        server = client.Redis(port=port)
+        for data in incoming(client.Redis(port=port), keys[0]):
+            server.xadd(keys[1], {b"0": data})
+
+    def last() -> None:
+        server = client.Redis(port=port)
+        total = sum(float(np.frombuffer(data)[-1]) for data in incoming(server, keys[1]))
+        assert total == items * (items - 1) / 2
+        server.delete(*keys)
+
+    began = time.perf_counter()
+    _forked(source, between, last)
+    return items * MB / (time.perf_counter() - began)
+
+
 def mpi(scale: float) -> float:
     """Items/s along the ranks, pickled in batches of 1,000, unpacked at each."""
     from mpi4py import MPI
@@ -240,7 +281,7 @@ def mpi_arrays(scale: float) -> float:
 
 
 def main(arguments: list[str]) -> None:
-    measures = (calls, pipes, shared, memcpy, redis, mpi, mpi_arrays)
+    measures = (calls, pipes, shared, memcpy, redis, redis_arrays, mpi, mpi_arrays)
     measure = {function.__name__: function for function in measures}[arguments[0]]
     rate = measure(float(arguments[1]) if arguments[1:] else 1.0)
     if rate:
