@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from d4pcwl import to_cwl
-from d4pcwl.cwl.handover import leave_out_unset, with_escapes
+from d4pcwl.cwl.handover import leave_out_unset, with_texts
 from d4pcwl.cwl.text import document_text, yaml_text
+from d4pcwl.errors import UsageError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029"))
 
@@ -128,20 +129,17 @@ def test_defaults_are_data_and_keep_their_order() -> None:
     assert text.index("id: x") < text.index("default:")
 
 
-@given(st.lists(TEXTS.filter(lambda text: "\0" not in text), max_size=4))
-def test_raw_texts_in_json_are_given_their_escapes(texts: list[str]) -> None:
-    # PE names that no text can be mistaken for: the law holds where nothing is ambiguous.
-    raw = ", ".join(f'"§{n}§": [{{"input": "{text}"}}]' for n, text in enumerate(texts))
-    environ = {f"D4PCWL_TEXT_{n + 1}": text for n, text in enumerate(texts)}
-    if any("§" in text or ('"' in text and "{" in text) for text in texts):
-        return
-    given_back = json.loads(with_escapes(f"{{{raw}}}", environ))
-    assert [value[0]["input"] for value in given_back.values()] == texts
-    assert environ == {}
+def test_texts_beside_the_data_are_put_in() -> None:
+    data = {"a": [{"input": {"$text": 2}}, {"input": [{"$text": 1}, {"$text": 1, "b": 2}, None]}]}
+    assert with_texts(data, ['one "quoted"', "{"]) == {
+        "a": [{"input": "{"}, {"input": ['one "quoted"', {"$text": 1, "b": 2}, None]}]
+    }
 
 
-def test_data_without_raw_texts_is_left_alone() -> None:
-    assert with_escapes('{"a": "b\\n"}', {"OTHER": "b"}) == '{"a": "b\\n"}'
+@pytest.mark.parametrize("number", [0, 2, -1, "1", None])
+def test_a_text_that_is_not_given_is_told_of(number: object) -> None:
+    with pytest.raises(UsageError, match="-d has a place for --text number"):
+        with_texts([{"$text": number}], ["one"])
 
 
 def test_variables_that_are_to_be_absent_are_left_out_where_empty() -> None:

@@ -82,6 +82,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     given.add_argument("-d", "--data", metavar="JSON", help="the same, written here")
     given.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help='stands in -d where {"$text": N} does, N from 1 (used in compiled CWL)',
+    )
+    given.add_argument(
         "-i",
         "--iter",
         type=int,
@@ -179,12 +186,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _given(options: argparse.Namespace) -> Any:
-    from d4pcwl.cwl.handover import with_escapes
+    from d4pcwl.cwl.handover import with_texts
 
     if options.file is not None:
         return read_inputs(options.file)
     if options.data is not None:
-        return parse_json(with_escapes(options.data, os.environ), "-d")
+        return with_texts(parse_json(options.data, "-d"), options.text)
     return None
 
 

@@ -1,17 +1,20 @@
-"""What the emitted tools say in the environment, since CWL cannot say it elsewhere.
+"""What emitted tools say to the command, since CWL cannot say it elsewhere.
 
-Parameter references put a text into ``-d`` as it is, without JSON's escapes, and an
-EnvVarRequirement cannot leave a variable out. Both are mended when the command starts. Upstream's
-dispel4py knows neither variable; it runs the same tools as far as it needs neither.
+A parameter reference puts a text into JSON as it is, without escapes, so texts stand beside ``-d``
+as arguments of their own. An EnvVarRequirement cannot leave a variable out, so the tool names those
+that are to be absent where they are empty.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
+from typing import Any
 
-TEXT = "D4PCWL_TEXT_"
-"""With a number, from 1: the texts that stand raw between quotes in ``-d``, in that order."""
+from d4pcwl.errors import UsageError
+
+TEXT = "$text"
+"""The only key of an object in ``-d`` that stands for a text: its value is the number of the
+``--text``, from 1."""
 
 UNSET = "D4PCWL_UNSET"
 """Names, separated by spaces, of variables that are to be absent where they are empty."""
@@ -24,18 +27,21 @@ def leave_out_unset(environ: MutableMapping[str, str]) -> None:
             environ.pop(name, None)
 
 
-def with_escapes(data: str, environ: MutableMapping[str, str]) -> str:
-    """``data`` with JSON's escapes in those of its texts that :data:`TEXT` gives.
+def with_texts(value: Any, texts: Sequence[str]) -> Any:
+    """``value`` with texts in the places that stand for them.
 
-    >>> with_escapes('[{"input": "a "quoted" word"}]', {"D4PCWL_TEXT_1": 'a "quoted" word'})
-    '[{"input": "a \\\\"quoted\\\\" word"}]'
+    :raises UsageError: there is no text of a number
+
+    >>> with_texts([{"input": {"$text": 1}}], ['a "quoted" word'])
+    [{'input': 'a "quoted" word'}]
     """
-    done, number = 0, 1
-    while (text := environ.pop(f"{TEXT}{number}", None)) is not None:
-        place = data.find(f'"{text}"', done)
-        if place >= 0:
-            escaped = json.dumps(text, ensure_ascii=False)
-            data = data[:place] + escaped + data[place + len(text) + 2 :]
-            done = place + len(escaped)
-        number += 1
-    return data
+    if isinstance(value, list):
+        return [with_texts(entry, texts) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if list(value) != [TEXT]:
+        return {key: with_texts(entry, texts) for key, entry in value.items()}
+    number = value[TEXT]
+    if not isinstance(number, int) or not 1 <= number <= len(texts):
+        raise UsageError(f"-d has a place for --text number {number}, and {len(texts)} are given")
+    return texts[number - 1]

@@ -150,11 +150,9 @@ def _declared_value(tool: Tool, name: str, inputs: Mapping[str, RootInput]) -> s
         if root.type.is_list:
             pass  # a list, unlike a text, is put in as JSON
         elif root.type.is_file:
-            reference = f'"$(inputs.{parameter}.path)"'
+            reference = _text_beside(tool, f"$(inputs.{parameter}.path)")
         elif root.type.base == "string":
-            number = 1 + sum(variable.startswith(TEXT) for variable in tool.env)
-            tool.env[f"{TEXT}{number}"] = reference
-            reference = f'"{reference}"'
+            reference = _text_beside(tool, reference)
         references[root.port] = reference
     if not any(root.type.is_list for root in inputs.values()):
         pairs = [f"{_quoted(port)}: {reference}" for port, reference in references.items()]
@@ -165,6 +163,15 @@ def _declared_value(tool: Tool, name: str, inputs: Mapping[str, RootInput]) -> s
         for port, reference in references.items()
     ]
     return f"{{{', '.join(pairs)}}}"
+
+
+def _text_beside(tool: Tool, reference: str) -> str:
+    """What stands in ``-d`` for a text, which becomes an argument of its own."""
+    number = 1 + sum(argument.get("prefix") == "--text=" for argument in tool.arguments)
+    tool.arguments.append(
+        {"position": 5, "prefix": "--text=", "separate": False, "valueFrom": reference}
+    )
+    return f'{{"{TEXT}": {number}}}'
 
 
 def _quoted(text: str) -> str:

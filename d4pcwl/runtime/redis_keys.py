@@ -7,6 +7,7 @@ parent that is killed leaves nothing for long; one that works puts that off agai
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import threading
 from collections.abc import Iterable
@@ -160,5 +161,5 @@ def _script(options: Any) -> dict[str, str]:
     if Path(script).exists():
         name, colon, attr = script, "", ""
     if Path(name).exists():
-        script = str(Path(name).resolve()) + colon + attr
+        script = os.path.abspath(name) + colon + attr  # a link stays one: modules lie beside it
     return {"script": script, "attr": getattr(options, "attr", None) or ""}

@@ -87,9 +87,13 @@ arguments:
   - prefix: -n
     position: 3
     valueFrom: $(runtime.cores)
+  - prefix: --text=
+    position: 5
+    valueFrom: $(inputs.source.path)
+    separate: false
   - prefix: -d
     position: 5
-    valueFrom: '{"source": [{"input": "$(inputs.source.path)"}]}'
+    valueFrom: '{"source": [{"input": {"$text": 1}}]}'
 
 hints:
   - class: SoftwareRequirement

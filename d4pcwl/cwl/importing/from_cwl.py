@@ -31,9 +31,9 @@ def from_cwl(
     :raises InputError: the document is not valid CWL
     :raises UnsupportedFeature: it needs what we do not have
 
-    >>> from d4pcwl import run, to_cwl
-    >>> with open("/tmp/word_count.cwl", "w") as file:
-    ...     _ = file.write(str(to_cwl("examples/word_count/word_count.py")))
+    >>> graph = from_cwl("examples/ra_pipeline/ra.cwl")
+    >>> list(graph.steps)
+    ['create_env', 'download_data', 'preprocess_data', 'rapid_assessment']
     """
     from d4pcwl.cwl.importing.native import script_of
 

@@ -29,9 +29,12 @@ from d4pcwl.cwl.importing.pes import (
     PassPE,
     ToolPE,
 )
-from d4pcwl.errors import GraphError, PEError, UsageError
+from d4pcwl.errors import GraphError, InputError, PEError, UsageError
 from d4pcwl.workflow import pe as ports
 from d4pcwl.workflow.pe import GenericPE, PreparingPE
+
+_OF_RUNS = {"cwl:requirements", "cwltool:overrides", "cwl:tool"}
+"""What a job order may say of the run."""
 
 
 @dataclass
@@ -110,9 +113,13 @@ class JobsPE(InputsPE, PreparingPE):
                 "the steps of a CWL document exchange files of this machine: choose another "
                 "mapping than mpi"
             )
+        orders: list[dict[str, Any]] = [{}] * given if isinstance(given, int) else given
+        for name in {name for order in orders for name in order} & _OF_RUNS:
+            raise InputError(
+                f"the job order has {name}, which is for d4pcwl-runner; change the document instead"
+            )
         if not self.place._open.acquire(blocking=False):
             raise GraphError("this graph is running already; load it once more for another run")
-        orders: list[dict[str, Any]] = [{}] * given if isinstance(given, int) else given
         place, settings = self.place, self.document.settings
         try:
             with _folders() as (folder, scratch):

@@ -80,10 +80,14 @@ class JoinPE(GenericPE):
         links = self.links
         if not any(link.sources for link in links):
             links = [*links, Link(JOB, (JOB,))]  # nothing comes but the news that it begins
+        # What two inputs share comes twice, and the join is to see it once.
+        self.ports = {source: link.name for link in reversed(links) for source in link.sources}
         self.join = Join(links, self.scatter, self.method)
 
     def process(self, inputs: dict[str, Any]) -> None:
-        (token,) = inputs.values()
+        ((port, token),) = inputs.items()
+        if self.ports[token.origin] != port:
+            return
         for firing in self.join.receive(token):
             if firing.inputs is not None:
                 firing.inputs.pop(JOB, None)
