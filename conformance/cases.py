@@ -85,6 +85,7 @@ class Case:
     :param ordered_sharded: as ``ordered``, for the form *sharded*
     :param refused: from a form to a part of the message by which it has to be refused, by the
         compiler or by the step that finds out; ``ENGINE FORM`` goes before ``FORM``
+    :param faulty: from an engine to a fault of its own, for which it cannot run this
     """
 
     name: str
@@ -110,6 +111,7 @@ class Case:
     shard_cut: str = ""
     ordered_sharded: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
+    faulty: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -153,7 +155,7 @@ def read_case(folder: Path) -> Case:
         raise CaseError(f"{file}: {error}") from None
     known = {each.name for each in fields(Case)} - {"name", "folder"}
     forms = (*FORMS, *(f"{engine} {form}" for engine in ENGINES for form in FORMS))
-    choices = {"covers": FEATURES, "extras": MODULES, "refused": forms}
+    choices = {"covers": FEATURES, "extras": MODULES, "refused": forms, "faulty": ENGINES}
     faults = [f"unknown key {key!r}" for key in told if key not in known]
     faults += [f"{key} is missing" for key in ("title", "covers", "cut") if key not in told]
     for key, names in choices.items():

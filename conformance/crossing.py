@@ -93,6 +93,9 @@ class Crossing:
 
     def _why_not(self, cell: Cell) -> str | None:
         """Why a cell cannot be run here, if it cannot."""
+        fault = self._cases[cell.workflow].faulty.get(cell.place)
+        if fault:
+            return fault
         for name in ("cwltool", cell.place):  # cwltool checks the documents
             if cell.place != NATIVE and name in self._missing:
                 return self._missing[name]

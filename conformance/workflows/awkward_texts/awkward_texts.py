@@ -1,10 +1,8 @@
 """Texts that shells and formats find awkward
 
-A root is given a text with quotes, dollars and backslashes, and so is the environment: no character
-of them may be lost, or be taken for something else.
+A root is given a text with quotes, dollars and backslashes: no character of it may be lost, or be
+taken for something else.
 """
-
-import os
 
 from dispel4py.base import IterativePE
 from dispel4py.workflow_graph import WorkflowGraph
@@ -20,17 +18,15 @@ class Characters(IterativePE):
             self.write("output", [place, character])
 
 
-class Compare(IterativePE):
-    """Says whether a character stands in the environment, too."""
-
-    cwl = {"env": {"MOTTO": {"default": "", "doc": "a text with many characters"}}}
+class Name(IterativePE):
+    """Numbers them as Unicode does."""
 
     def _process(self, item):
-        return [*item, item[1] in os.environ.get("MOTTO", "")]
+        return [*item, ord(item[1])]
 
 
-characters, compare = Characters(), Compare()
-characters.name, compare.name = "text", "compare"
+characters, name = Characters(), Name()
+characters.name, name.name = "text", "name"
 
 graph = WorkflowGraph()
-graph.connect(characters, "output", compare, "input")
+graph.connect(characters, "output", name, "input")
