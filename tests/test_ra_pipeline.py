@@ -153,6 +153,19 @@ def test_the_steps_give_the_same_under_multi(
     assert figures(tmp_path / "out" / "pgm_data") == figures(stepwise[0])
 
 
+def test_the_imported_workflow_gives_the_figures_of_the_steps(
+    example_data: Path, stepwise: tuple[Path, str], tmp_path: Path
+) -> None:
+    command("cwl2d4p", EXAMPLE / "ra.cwl", "-o", tmp_path / "ra.py")
+    job = job_order(example_data, tmp_path)
+    done = command("dispel4py", "multi", tmp_path / "ra.py", "-f", job, cwd=tmp_path)
+    (line,) = done.stdout.splitlines()
+    outputs = json.loads(line)["data"]
+    assert set(outputs) == {"misfit_data", "pgm_data"}
+    assert outputs["pgm_data"]["path"] == str(tmp_path / "pgm_data")
+    assert figures(tmp_path / "pgm_data") == figures(stepwise[0])
+
+
 @pytest.mark.skipif(
     not (REFERENCE / "expected" / "pgm.json").is_file(),
     reason="the data of the real event are not here; RA_DATA names their folder",

@@ -40,8 +40,8 @@ def _parser() -> argparse.ArgumentParser:
         "-o",
         "--output",
         metavar="FILE.py|DIR/",
-        help="where the script goes (default: standard output); into a folder, with a packed copy "
-        "of the document beside it",
+        help="where the script goes (default: standard output); in a folder, beside copies of the "
+        "document and of the files that it refers to",
     )
     engine = parser.add_mutually_exclusive_group()
     engine.add_argument(
@@ -61,9 +61,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from d4pcwl.cwl.importing.copying import copy_document
     from d4pcwl.cwl.importing.from_cwl import linked
     from d4pcwl.cwl.importing.native import script_of
-    from d4pcwl.cwl.importing.packing import packed
     from d4pcwl.cwl.importing.script import graph_script, native_script
 
     location, _, process = options.document.partition("#")
@@ -72,18 +72,15 @@ def _run(options: argparse.Namespace) -> int:
     container = _container(options)
     graph = linked(location, process=process or None, container=container)
     script = None if options.no_native else script_of(graph)
-    folder, target, copies = _places(options.output, _script_name(process or location))
-    written: dict[Path, str] = {}
+    folder, target, as_folder = _places(options.output, _script_name(process or location))
     if script is not None:
         text = native_script(graph, script, folder=folder)
         if not options.quiet:
-            say(f"note: the document was made of {script.path}, whose graph the script has")
+            place = os.path.relpath(script.path)
+            say(f"note: the document was made of {place}, whose graph the script has")
     else:
-        if copies and "://" not in location:
-            copy = Path(folder, f"{target.stem}.cwl")
-            if not (copy.exists() and copy.samefile(location)):
-                written[copy] = packed(graph.document, str(copy.parent))
-                location, process = str(copy), ""
+        if as_folder and "://" not in location:
+            location = copy_document(graph.document, folder)
         text = graph_script(
             graph, location, process=process or None, container=container, folder=folder
         )
@@ -92,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if target.exists() and target.read_text(encoding="utf-8") != text:
         raise UsageError(f"{target} is there already and may have been edited; it is not replaced")
-    write_files({**written, target: text})
+    write_files({target: text})
     return 0
 
 

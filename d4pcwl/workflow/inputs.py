@@ -100,12 +100,17 @@ def _of_only_root(graph: FlatGraph, given: Any) -> Any:
         return given
     (root,) = graph.roots
     names = {name for entry in entries for name in entry}
-    known = names <= root.inputconnections.keys()
-    orders = isinstance(root, PreparingPE) and root.job_orders
+    ports = root.inputconnections.keys()
     pes = any(is_pe(name) or graph.find(str(name)) for name in names)
-    if (orders and known) or (not pes and (orders or (known and names))):
-        return {root: entries}
-    return given
+    if _takes_job_orders(root):
+        fits = bool(names & ports) or not pes
+    else:
+        fits = bool(names) and names <= ports and not pes
+    return {root: entries} if fits else given
+
+
+def _takes_job_orders(pe: Any) -> bool:
+    return isinstance(pe, PreparingPE) and pe.job_orders
 
 
 def _named(graph: FlatGraph, key: Any) -> Any:
@@ -145,9 +150,10 @@ def _checked(pe: Any, value: Any) -> list[dict[str, Any]] | int:
                 f"{where}: expected an object from input name to item, found {_short(item)}"
             )
             continue
-        # A root without inputs is given whole dictionaries: what they hold is its own affair.
+        # A root without inputs is given whole dictionaries: what they hold is its own affair. A
+        # job order may hold what a document does not ask for.
         unknown = [name for name in item if name not in pe.inputconnections]
-        if pe.inputconnections:
+        if pe.inputconnections and not _takes_job_orders(pe):
             faults += [f"{where}: {unknown_port(pe, 'input', name)}" for name in unknown]
     raise_faults(InputError, faults)
     return [dict(item) for item in value]

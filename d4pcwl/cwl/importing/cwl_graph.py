@@ -101,13 +101,12 @@ class Steps(WorkflowGraph):
                 )
         if from_node is self.inputs:
             what, known = f"{self._title} has no input", self._input_names
-            source, origin_name = (
-                self._giver(from_connection),
-                input_origin(self.path, from_connection),
-            )
+            source = self._giver(from_connection)
+            origin_name = input_origin(self.path, from_connection)
         else:
             what, known = f"step {from_node.name} has no output", from_node.output_names
-            source, origin_name = from_node, origin(from_node.path, from_connection)
+            source = from_node
+            origin_name = origin(from_node.path, from_connection)
         if from_connection not in known:
             raise GraphError(f"{what} '{from_connection}'{nearest(from_connection, known)}")
         target = self._end if to_node is self.outputs else to_node
@@ -119,14 +118,14 @@ class Steps(WorkflowGraph):
             to_node.take(to_connection, origin_name)
             self._settle_begin(to_node)
         edge = Edge(source, from_connection, target, to_connection)
-        if not any(edge.key == other.key for other in self.edges):
+        if edge.key not in self._joined:
             super().connect(source, from_connection, target, to_connection)
         self.connections.append((from_node, from_connection, to_node, to_connection))
 
     def _settle_begin(self, step: CwlStep | CwlSubworkflow) -> None:
         """Have a step to which nothing is connected begin when the workflow does."""
         begin = Edge(self._giver(JOB), JOB, step, JOB)
-        present = any(edge.key == begin.key for edge in self.edges)
+        present = begin.key in self._joined
         wanted = not any(link.sources for link in step.join.links)
         if wanted and not present:
             super().connect(begin.source, JOB, step, JOB)
@@ -206,7 +205,8 @@ class CwlGraph(Steps):
             location = os.path.abspath(location)
         if process is not None:
             location = f"{location}#{process}"
-        self.document = Document(location, Settings(container=container, quiet=True))
+        settings = Settings(container=container, quiet=True, stop_on_error=False)
+        self.document = Document(location, settings)
         self.path = ()
         self._begin()
         self.place = Place()

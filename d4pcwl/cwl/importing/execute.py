@@ -213,7 +213,7 @@ class Workplace:
         self.folder = make_folder(prefix or scratch)
         self.scratch = make_folder(scratch) if scratch else os.path.join(self.folder, "tmp")
         os.makedirs(self.scratch, exist_ok=True)
-        _adopt_orphans()
+        adopt_orphans(True)
         return self
 
     def keep(self) -> None:
@@ -241,10 +241,10 @@ def remove_folder(folder: str) -> None:
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def _adopt_orphans() -> None:
-    """Have tools whose worker was killed become our children, so that we can end them."""
+def adopt_orphans(adopt: bool) -> None:
+    """Have tools whose worker was killed become our children, so that we can end them; or not."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
 
 
 def end_descendants() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from d4pcwl.cwl.importing.cwl_graph import CwlGraph, CwlSubworkflow, Steps
 from d4pcwl.cwl.importing.document import short_name
 from d4pcwl.cwl.importing.settings import DOCKER
+from d4pcwl.workflow.flat import ordered_components
 from d4pcwl.workflow.graph import WorkflowGraph
 
 
@@ -62,12 +64,12 @@ def linked(
 
 
 def _fill(graph: Steps) -> None:
-    """Add the steps of a workflow, in the document's order, and link them."""
+    """Add the steps of a workflow, sources first, and link them."""
     workflow = graph.document.workflow(graph.path)
     givers: dict[str, tuple[Any, str]] = {
         entry["id"]: (graph.inputs, short_name(entry["id"])) for entry in workflow.tool["inputs"]
     }
-    for declared in workflow.tool["steps"]:
+    for declared in _sources_first(workflow.tool["steps"]):
         name = short_name(declared["id"])
         path = (*graph.path, name)
         entry = graph.document.step(path).tool
@@ -86,6 +88,26 @@ def _fill(graph: Steps) -> None:
         if short_name(entry["id"]) in graph.taken:
             for source in _listed(entry.get("outputSource")):
                 graph.connect(*givers[source], graph.outputs, short_name(entry["id"]))
+
+
+def _sources_first(steps: Sequence[Any]) -> list[Any]:
+    """Steps after those that feed them; else in the document's order."""
+    numbers = {
+        output: number
+        for number, step in enumerate(steps)
+        for entry in step["out"]
+        for output in [entry if isinstance(entry, str) else entry["id"]]
+    }
+    before = {
+        number: {
+            numbers[source]
+            for entry in step["in"]
+            for source in _listed(entry.get("source"))
+            if source in numbers
+        }
+        for number, step in enumerate(steps)
+    }
+    return [steps[number] for component in ordered_components(before) for number in component]
 
 
 def _listed(sources: Any) -> list[str]:

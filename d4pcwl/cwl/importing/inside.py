@@ -256,16 +256,20 @@ def _folders() -> Iterator[tuple[str, str]]:
 
     In the end they are gone, and so is every process that works in them.
     """
-    from d4pcwl.cwl.importing.execute import remove_folder
+    from d4pcwl.cwl.importing.execute import adopt_orphans, remove_folder
+    from d4pcwl.cwl.importing.pes import end_javascript
     from d4pcwl.cwl.importing.settings import make_folder
 
     folder = make_folder(None)
+    adopt_orphans(True)
     try:
         scratch = os.path.join(folder, "tmp")
         os.mkdir(scratch)
         yield folder, scratch
     finally:
         _end_processes_in(folder)
+        end_javascript()
+        adopt_orphans(False)
         remove_folder(folder)
 
 

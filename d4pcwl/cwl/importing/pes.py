@@ -465,6 +465,17 @@ def input_origin(path: Path, name: str) -> str:
     return origin((*path, ""), name)
 
 
+def end_javascript() -> None:
+    """End the processes by which this one has had expressions evaluated."""
+    from cwl_utils import sandboxjs
+
+    engine: Any = sandboxjs.get_js_engine()
+    for process in getattr(engine, "processes_to_kill", ()):
+        process.kill()
+        process.communicate()
+    _forget_javascript()
+
+
 def _forget_javascript() -> None:
     """Have expressions evaluated by a process of this worker's own, not one that it inherited."""
     import threading

@@ -28,9 +28,7 @@ def graph_script(
     :param location: the path or URI of the document
     :param folder: where the script is going to be; empty where that is not known
     """
-    uses_path, document = _place(location, folder)
-    arguments = [document]
-    arguments += [f"process={quoted(process)}"] if process is not None else []
+    arguments = [f"process={quoted(process)}"] if process is not None else []
     if container != DOCKER:
         arguments.append("container=" + (quoted(container) if container else "None"))
     names = _Names(graph)
@@ -38,10 +36,7 @@ def graph_script(
     lines = [
         *_docstring(tool.get("label"), tool.get("doc"), Path(location.partition("#")[0]).stem),
         "",
-        *(["from pathlib import Path", ""] if uses_path else []),
-        "from d4pcwl import CwlGraph",
-        "",
-        *_call("graph = CwlGraph", arguments),
+        *_built_from("CwlGraph()", location, folder, arguments),
         "",
         *_described_inputs(tool["inputs"]),
         "inputs, outputs = graph.inputs, graph.outputs",
@@ -53,31 +48,42 @@ def graph_script(
 
 def native_script(graph: CwlGraph, script: Script, *, folder: str) -> str:
     """The script that refers to the one of which a document was made."""
-    uses_path, place = _place(str(script.path), folder)
     tool = graph.document.process.tool
     doc = f"The graph is that of {script.path.name}, of which the CWL document was made."
-    arguments = [place, quoted(script.attr)]
     lines = [
         *_docstring(tool.get("label"), doc, script.path.stem),
         "",
-        *(["from pathlib import Path", ""] if uses_path else []),
-        "from d4pcwl import load",
-        "",
-        *_call("graph = load", arguments, ".graph"),
+        *_built_from("load().graph", str(script.path), folder, [quoted(script.attr)]),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _place(location: str, folder: str) -> tuple[bool, str]:
-    """An expression for a path or URI, and whether it says ``Path``."""
-    if "://" in location:
-        return False, quoted(location)
-    if not folder:
-        return False, quoted(os.path.abspath(location))
-    relative = Path(os.path.relpath(location, folder)).as_posix()
-    if "/" not in relative:
-        return True, f"Path(__file__).with_name({quoted(relative)})"
-    return True, f"Path(__file__).parent / {quoted(relative)}"
+def _built_from(function: str, location: str, folder: str, others: Sequence[str]) -> list[str]:
+    """The import that a call needs, and the call with a path or URI as its first argument."""
+    relative = ""
+    if "://" in location or not folder:
+        place = quoted(location if "://" in location else os.path.abspath(location))
+    else:
+        relative = Path(os.path.relpath(location, folder)).as_posix()
+        place = f"Path(__file__).with_name({quoted(relative)})"
+        if "/" in relative:
+            place = f"Path(__file__).parent / {quoted(relative)}"
+    name, _, suffix = function.partition("()")
+    head = [*(["from pathlib import Path", ""] if relative else []), f"from d4pcwl import {name}"]
+    lines = _call(f"graph = {name}", [place, *others], suffix)
+    if relative and any(len(line) > WIDTH for line in lines):
+        lines = [
+            *_assigned("document", quoted(relative)),
+            *_call(f"graph = {name}", ["Path(__file__).parent / document", *others], suffix),
+        ]
+    return [*head, "", *lines]
+
+
+def _assigned(name: str, literal: str) -> list[str]:
+    """An assignment, in parentheses where only that makes it fit."""
+    line = f"{name} = {literal}"
+    inner = _INDENT + literal
+    return [line] if len(line) <= WIDTH or len(inner) > WIDTH else [f"{name} = (", inner, ")"]
 
 
 class _Names:
