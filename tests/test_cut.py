@@ -180,9 +180,7 @@ def test_partitions_that_are_wrong() -> None:
         "partition 1: Plus is not in the graph",
     ]
     graph.partitions = [[pes[0], pes[2]], [pes[1], pes[3]]]
-    with pytest.raises(
-        GraphError, match=r"cycle of the stages partition0, partition1, .*keep"
-    ):
+    with pytest.raises(GraphError, match=r"cycle of the stages partition0, partition1, .*keep"):
         cut(flatten(graph), "partition")
 
 
