@@ -153,6 +153,16 @@ def test_the_steps_give_the_same_under_multi(
     assert figures(tmp_path / "out" / "pgm_data") == figures(stepwise[0])
 
 
+def test_the_runner_gives_the_figures_of_cwltool(
+    example_data: Path, stepwise: tuple[Path, str], tmp_path: Path
+) -> None:
+    job = job_order(example_data, tmp_path)
+    options = ["--quiet", "--no-container", "--outdir", tmp_path / "out"]
+    done = command("d4pcwl-runner", *options, EXAMPLE / "ra.cwl", job)
+    assert set(json.loads(done.stdout)) == {"misfit_data", "pgm_data"}
+    assert figures(tmp_path / "out" / "pgm_data") == figures(stepwise[0])
+
+
 def test_the_imported_workflow_gives_the_figures_of_the_steps(
     example_data: Path, stepwise: tuple[Path, str], tmp_path: Path
 ) -> None:
