@@ -30,7 +30,7 @@ from d4pcwl.runtime.console import LineLock
 from d4pcwl.runtime.exchange import Parcel
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.plan import Plan, usable_cores
-from d4pcwl.runtime.processes import GRACE_SECONDS, end, signals_held_back, start
+from d4pcwl.runtime.processes import GRACE_SECONDS, end, release, signals_held_back, start
 from d4pcwl.runtime.reports import cause_of_death
 from d4pcwl.runtime.scale import ATTEMPTS, IDLE_SECONDS, Scale
 
@@ -135,7 +135,7 @@ class Broker:
         seat.process.join(GRACE_SECONDS)
         code = seat.process.exitcode
         if code is not None:
-            seat.process.close()
+            release(seat.process)
         if seat.leaving:
             return
         held = [i for i, host in self.host.items() if host is seat and i not in self.ended]

@@ -77,6 +77,15 @@ def end(processes: Sequence[BaseProcess]) -> None:
         if process.is_alive():
             process.kill()
             process.join()
-        # A thread that starts processes of its own may be reaping ours at this very moment.
-        with contextlib.suppress(ValueError):
-            process.close()
+        release(process)
+
+
+def release(process: BaseProcess) -> None:
+    """Give back the descriptors that are kept for a process that has ended.
+
+    ``process.close()`` does so too, but on the way it leaves the process without its insides, on
+    which a thread that starts processes of its own may be looking at this very moment.
+    """
+    popen: Any = getattr(process, "_popen", None)
+    if popen is not None:
+        popen.close()

@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from d4pcwl.errors import WorkerDied
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.plan import Plan
-from d4pcwl.runtime.processes import end, signals_held_back, start
+from d4pcwl.runtime.processes import end, release, signals_held_back, start
 from d4pcwl.runtime.redis_client import Client
 from d4pcwl.runtime.redis_keys import RunKeys
 from d4pcwl.runtime.redis_scripts import TTL_SECONDS
@@ -95,7 +95,7 @@ class Staff:
         """
         seat.process.join()
         code = seat.process.exitcode
-        seat.process.close()
+        release(seat.process)
         del self.seats[seat.name]
         if seat.leaving and seat.reported:
             return
