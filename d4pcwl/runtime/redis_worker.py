@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from d4pcwl.errors import GraphError, RunError
 from d4pcwl.runtime.channel import PROMPT_SECONDS
@@ -65,9 +65,20 @@ def work(post: Post) -> None:
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
+        _leave(post, code)
+
+
+def _leave(post: Post, code: int) -> NoReturn:
+    """End the process, and where its parent has gone what that leaves behind.
+
+    The parent's own server ends with it, so a server that is lost may be the first sign of that.
+    """
+    for _ in range(5 if code else 1):
         if is_orphan():
-            post.orphaned()  # the thread that does so may be cut short by our own end
-        os._exit(code)
+            post.orphaned()
+            break
+        time.sleep(0.01 if code else 0)
+    os._exit(code)
 
 
 def _work(post: Post) -> int:
@@ -125,8 +136,7 @@ def _watch_time(
         while True:
             time.sleep(PROMPT_SECONDS)
             if is_orphan():
-                post.orphaned()
-                os._exit(1)
+                _leave(post, 1)
             try:
                 if post.remote and time.monotonic() - signed > ALIVE_SECONDS / 4:
                     _give_sign(exchange)
@@ -139,9 +149,9 @@ def _watch_time(
                 code = _report_failure(exchange, worker, halt)
                 with contextlib.suppress(OSError):
                     out.finish()
-                os._exit(code)
+                _leave(post, code)
             except ServerLost:
-                os._exit(1)
+                _leave(post, 1)
             except BaseException:  # noqa: BLE001 - Stopped, or what the main thread meets as well
                 return
 
