@@ -7,18 +7,20 @@ learns from files (:class:`Trail`), never from the clock.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import select
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import d4pcwl
 from d4pcwl import ConsumerPE, GenericPE, IterativePE, ProducerPE, WorkflowGraph
@@ -251,7 +253,60 @@ def commit(fault: str) -> None:
     raise AssertionError(f"no fault is called {fault}")
 
 
+class Homed(Source):
+    """A source that lets the PEs below know whether they are in its process, as they may be in a
+    dynamic mapping: a process that dies there takes the source with it."""
+
+    home: ClassVar[int | None] = None
+
+    @classmethod
+    def here(cls) -> bool:
+        return cls.home == os.getpid()
+
+    def _process(self, inputs: Any) -> None:
+        Homed.home = os.getpid()
+        super()._process(inputs)
+
+
+class DiesOnce(IterativePE):
+    """Passes numbers on; one process dies over one of them, and not that of a :class:`Homed`.
+
+    :param mark: a file that is made before
+    """
+
+    def __init__(self, mark: Path) -> None:
+        super().__init__()
+        self.mark = mark
+
+    def _process(self, data: int) -> int:
+        if data % 10 != 5:
+            return data
+        if Homed.here():
+            wait_until(self.mark.exists)
+            return data
+        with contextlib.suppress(FileExistsError):
+            self.mark.open("x").close()
+            commit("die")
+        return data
+
+
+class DiesAlways(IterativePE):
+    """Every process dies over one of ten numbers, but that of a :class:`Homed` only stalls."""
+
+    def _process(self, data: int) -> int:
+        if data % 10 == 5:
+            commit("stall" if Homed.here() else "die")
+        return data
+
+
 # --- learning from other processes ----------------------------------------------------------------
+
+
+def wait_until(true: Callable[[], Any], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it does not come about"
+        time.sleep(0.01)
 
 
 class Trail:

@@ -13,14 +13,17 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mapping_kit import (
+    DiesAlways,
+    DiesOnce,
     FaultyPE,
+    Homed,
     Identity,
     Mapping,
     Plus,
@@ -28,9 +31,9 @@ from mapping_kit import (
     Total,
     chain,
     children,
-    commit,
     named,
     nothing_left,
+    wait_until,
 )
 
 from d4pcwl import IterativePE, ProducerPE, WorkflowGraph
@@ -76,13 +79,6 @@ def keys(client: Client) -> list[bytes]:
     return found
 
 
-def wait_until(true: Callable[[], Any], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it does not come about"
-        time.sleep(0.01)
-
-
 def is_alive(pid: int) -> bool:
     """Whether there is such a process; one that init has yet to take note of has ended."""
     try:
@@ -100,30 +96,6 @@ def started(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str
         finally:
             if sys.exc_info()[0] is not None:
                 process.terminate()
-
-
-class Once(IterativePE):
-    """Passes items on; at the first time that it meets item ``at``, something happens."""
-
-    def __init__(self, mark: Path, at: int, does: Callable[[], Any]) -> None:
-        super().__init__()
-        self.mark, self.at, self.does = mark, at, does
-
-    def _process(self, data: int) -> int:
-        if data == self.at:
-            try:
-                self.mark.open("x").close()
-            except FileExistsError:
-                return data
-            self.does()
-        return data
-
-
-class Always(IterativePE):
-    def _process(self, data: int) -> int:
-        if data == 7:
-            commit("die")
-        return data
 
 
 # --- keys -----------------------------------------------------------------------------------------
@@ -258,16 +230,16 @@ def test_batches_that_are_too_large_are_split_or_refused(
 def test_what_a_dead_worker_had_in_hand_is_done_by_others(
     server: Client, name: str, tmp_path: Path
 ) -> None:
-    once = Once(tmp_path / "mark", 500, lambda: commit("die"))
+    mark = tmp_path / "mark"
     with nothing_left():
-        items = Mapping(name, 4).items(chain(Source(range(5000)), Plus(0), once, Plus(0)))
+        items = Mapping(name, 4).items(chain(Homed(range(5000)), Plus(0), DiesOnce(mark), Plus(0)))
     assert sorted(items) == list(range(5000))
-    assert (tmp_path / "mark").exists()
+    assert mark.exists()
     assert keys(server) == []
 
 
 def test_a_task_that_kills_its_workers_ends_the_run(server: Client) -> None:
-    graph = chain(Source(range(100)), named(Always(), "victim"), Plus())
+    graph = chain(Homed(range(1000)), named(DiesAlways(), "victim"), Plus())
     with nothing_left(), pytest.raises(WorkerDied, match="PE victim1: 3 worker processes died"):
         Mapping("dyn_redis", 3).run(graph)
     assert keys(server) == []

@@ -5,17 +5,30 @@ Nothing here is timed: tasks wait for one another, for ever if they are in one h
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mapping_kit import Gate, Mapping, Source, Trail, chain
+from mapping_kit import (
+    DiesAlways,
+    DiesOnce,
+    Gate,
+    Homed,
+    Mapping,
+    Plus,
+    Source,
+    Trail,
+    chain,
+    named,
+    nothing_left,
+    wait_until,
+)
 
 import d4pcwl
 from d4pcwl import IterativePE, ProducerPE
 from d4pcwl.cli.dispel4py import main
+from d4pcwl.errors import WorkerDied
 from d4pcwl.runtime.broker_queues import QUEUE_BATCHES, Batch, Queues
 from d4pcwl.runtime.dynamic_output import _portions
 from d4pcwl.runtime.exchange import SLOW_SECONDS, task_size
@@ -23,17 +36,12 @@ from d4pcwl.runtime.plan import make_plan
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 
-_PATIENCE_SECONDS = 30
 KINDS = ["dyn_multi", "dyn_redis", "hybrid_redis"]
 
 
 def wait_for(trail: Trail, lines: int) -> None:
-    """Wait until there are so many lines on a trail; give up after half a minute."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while len(trail.lines()) < lines:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{len(trail.lines())} of {lines} have come")
-        threading.Event().wait(0.005)
+    """Wait until there are so many lines on a trail."""
+    wait_until(lambda: len(trail.lines()) >= lines)
 
 
 class Meets(IterativePE):
@@ -161,6 +169,23 @@ def test_upstreams_consumer_timeout_is_refused(
 
 
 # --- sizes and queues -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["dyn_multi", "dyn_auto_multi"])
+def test_what_a_dead_worker_had_in_hand_is_done_by_others(kind: str, tmp_path: Path) -> None:
+    """test_redis.py has the same for the kinds of its own."""
+    mark = tmp_path / "mark"
+    with nothing_left():
+        items = Mapping(kind, 4).items(chain(Homed(range(5000)), Plus(0), DiesOnce(mark), Plus(0)))
+    assert sorted(items) == list(range(5000))
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("kind", ["dyn_multi", "dyn_auto_multi"])
+def test_a_task_that_kills_its_workers_ends_the_run(kind: str) -> None:
+    graph = chain(Homed(range(1000)), named(DiesAlways(), "victim"), Plus())
+    with nothing_left(), pytest.raises(WorkerDied, match="PE victim1: 3 worker processes died"):
+        Mapping(kind, 3).run(graph)
 
 
 def test_sizes_of_tasks() -> None:

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from d4pcwl.errors import UsageError
 
@@ -75,18 +75,10 @@ def _picture(options: argparse.Namespace) -> Picture:
         return picture_of_cwl(options.file)
     from d4pcwl.workflow.draw import picture
     from d4pcwl.workflow.load import load
+    from d4pcwl.workflow.shards import staged
 
     with contextlib.redirect_stdout(sys.stderr):  # what a script prints is no part of the picture
         graph = load(options.file, options.attr).flat()
-    return picture(graph, _stages(graph, options))
-
-
-def _stages(graph: Any, options: argparse.Namespace) -> Any:
-    from d4pcwl.workflow.cut import cut
-    from d4pcwl.workflow.shards import Sharding, shard
-
-    if options.shards is not None:
-        if options.shards < 2:
-            raise UsageError(f"--shards {options.shards}: at least 2 are needed")
-        return shard(graph, options.shards, options.cut)
-    return Sharding(cut(graph, options.cut), 1, frozenset()) if options.cut else None
+    if options.cut is None and options.shards is None:
+        return picture(graph)
+    return picture(graph, staged(graph, options.cut, options.shards))

@@ -23,12 +23,11 @@ from d4pcwl.cwl.tool import Facts, Tool, make_tool
 from d4pcwl.cwl.workflow import Workflow
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
 from d4pcwl.runtime.job import MAPPINGS, mapping_module
-from d4pcwl.workflow.cut import cut as cut_graph
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_graph, is_workflow
 from d4pcwl.workflow.load import Script, load
 from d4pcwl.workflow.reading import ScriptReading, read_script
-from d4pcwl.workflow.shards import Sharding, shard
+from d4pcwl.workflow.shards import Sharding, staged
 
 VERSION = "v1.2"
 
@@ -119,10 +118,6 @@ def to_cwl(
         raise UsageError(f"at least one process is needed, not {processes}")
     if mpi_requirement and mapping != "mpi":
         raise UsageError("an MPIRequirement is for the mapping mpi; choose it as well")
-    if shards is not None and shards < 2:
-        raise UsageError(f"{shards} shards: at least 2 are needed to run side by side")
-    if shards and cut == "whole":
-        raise UsageError("shards need stages: leave the cut out, or give another than whole")
     script = _script(workflow, attr)
     explicit = attr is not None or (
         isinstance(workflow, str) and workflow.endswith(f":{script.attr}")
@@ -171,7 +166,7 @@ def _stages(
 ) -> Sharding:
     """The stages of a graph, and which of them run in shards."""
     if shards is None:
-        return Sharding(cut_graph(graph, how or "whole"), 1, frozenset())
+        return staged(graph, how)
     faults = [
         f"writes: {use.name}: it is declared for the whole graph; with shards it must be said "
         "which PE writes it: declare it in that PE"
@@ -179,7 +174,7 @@ def _stages(
         if not use.type.is_list
     ]
     raise_faults(TranslationError, faults)
-    return shard(graph, shards, how, _writers(graph, declarations))
+    return staged(graph, how, shards, _writers(graph, declarations))
 
 
 def _writers(graph: FlatGraph, declarations: Declarations) -> list[Any]:

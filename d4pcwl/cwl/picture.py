@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from d4pcwl.cwl.importing.document import short_name
 from d4pcwl.workflow.picture import Arrow, Box, Node, Picture
 
 
@@ -23,7 +24,7 @@ def picture_of_cwl(location: str) -> Picture:
         drawing.add_workflow(process, (), {}, top=True)
     else:
         drawing.add_node(
-            "tool", str(process.tool.get("label", _short(process.tool["id"]))), process
+            "tool", str(process.tool.get("label", short_name(process.tool["id"]))), process
         )
     return Picture(drawing.nodes, drawing.arrows)
 
@@ -37,7 +38,7 @@ class _Drawing:
     def add_node(self, key: str, title: str, process: Any, boxes: tuple[Box, ...] = ()) -> None:
         """A process that is drawn as a whole."""
         names = [
-            tuple(_short(entry["id"]) for entry in process.tool[kind])
+            tuple(short_name(entry["id"]) for entry in process.tool[kind])
             for kind in ("inputs", "outputs")
         ]
         self.nodes.append(Node(key, title, names[0], names[1], boxes))
@@ -57,14 +58,16 @@ class _Drawing:
         """
         made: dict[str, list[_End]] = {}
         if top:
-            inputs = tuple(_short(entry["id"]) for entry in workflow.tool["inputs"])
+            inputs = tuple(short_name(entry["id"]) for entry in workflow.tool["inputs"])
             self.nodes.append(Node("inputs", "inputs", (), inputs))
             made = {
-                entry["id"]: [("inputs", _short(entry["id"]))] for entry in workflow.tool["inputs"]
+                entry["id"]: [("inputs", short_name(entry["id"]))]
+                for entry in workflow.tool["inputs"]
             }
         else:
             made = {
-                entry["id"]: fed.get(_short(entry["id"]), []) for entry in workflow.tool["inputs"]
+                entry["id"]: fed.get(short_name(entry["id"]), [])
+                for entry in workflow.tool["inputs"]
             }
         waiting = list(workflow.steps)
         while waiting:
@@ -72,7 +75,7 @@ class _Drawing:
             waiting.remove(step)
             made.update(self._add_step(step, boxes, made))
         results = {
-            _short(entry["id"]): [
+            short_name(entry["id"]): [
                 end for source in _sources(entry, "outputSource") for end in made[source]
             ]
             for entry in workflow.tool["outputs"]
@@ -89,9 +92,9 @@ class _Drawing:
         key = f"step{self._steps}"
         self._steps += 1
         scattered = step.tool.get("scatter")
-        title = _short(step.id) + (" (scattered)" if scattered else "")
+        title = short_name(step.id) + (" (scattered)" if scattered else "")
         fed = {
-            _short(entry["id"]): [
+            short_name(entry["id"]): [
                 end for source in _sources(entry, "source") for end in made[source]
             ]
             for entry in step.tool["inputs"]
@@ -106,7 +109,7 @@ class _Drawing:
                 if name in known:
                     self._arrows(ends, key, name)
             outputs = {name: [(key, name)] for name in self.nodes[-1].outputs}
-        return {entry["id"]: outputs[_short(entry["id"])] for entry in step.tool["outputs"]}
+        return {entry["id"]: outputs[short_name(entry["id"])] for entry in step.tool["outputs"]}
 
     def _arrows(self, ends: list[_End], target: str, name: str) -> None:
         self.arrows += [Arrow(source, output, target, name) for source, output in ends]
@@ -124,7 +127,3 @@ def _all_sources(step: Any) -> Iterator[str]:
 def _sources(entry: Mapping[str, Any], key: str) -> list[str]:
     source = entry.get(key) or []
     return [source] if isinstance(source, str) else list(source)
-
-
-def _short(identifier: str) -> str:
-    return identifier.rpartition("#")[2].rpartition("/")[2]

@@ -73,11 +73,11 @@ def _leave(post: Post, code: int) -> NoReturn:
 
     The parent's own server ends with it, so a server that is lost may be the first sign of that.
     """
-    for _ in range(5 if code else 1):
-        if is_orphan():
-            post.orphaned()
-            break
-        time.sleep(0.01 if code else 0)
+    looks = 5 if code else 1
+    while not is_orphan() and (looks := looks - 1):
+        time.sleep(0.01)
+    if is_orphan():
+        post.orphaned()
     os._exit(code)
 
 

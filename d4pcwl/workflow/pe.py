@@ -9,6 +9,7 @@ by the runtime, which binds every instance to its routes (``runtime/instance.py`
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import GeneratorType
@@ -133,7 +134,7 @@ class GenericPE:
         return state
 
 
-class PreparingPE(GenericPE):
+class PreparingPE(GenericPE, ABC):
     """A root that prepares the run: it is given its inputs before anything runs, all at once.
 
     ``job_orders = True`` says that its inputs are CWL job orders, in which files are objects
@@ -142,6 +143,7 @@ class PreparingPE(GenericPE):
 
     job_orders: ClassVar[bool] = False
 
+    @abstractmethod
     def around_run(
         self, given: list[dict[str, Any]] | int, mapping: str
     ) -> AbstractContextManager[list[dict[str, Any]]]:
@@ -151,7 +153,6 @@ class PreparingPE(GenericPE):
         :param mapping: the name of the mapping
         :returns: a context manager that gives the inputs that :meth:`process` gets
         """
-        raise NotImplementedError
 
 
 class BasePE(GenericPE):

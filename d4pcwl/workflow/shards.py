@@ -20,7 +20,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
-from d4pcwl.errors import GraphError, raise_faults
+from d4pcwl.errors import GraphError, UsageError, raise_faults
 from d4pcwl.workflow.cut import Cut, Stage, cut, cut_between
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import Edge
@@ -109,6 +109,30 @@ class Sharding:
         order = {stage: number for number, stage in enumerate(self.cut.stages)}
         runs = {id(run): tuple(sorted(run, key=order.__getitem__)) for run in run_of.values()}
         return list(runs.values())
+
+
+def staged(
+    graph: FlatGraph,
+    how: str | None,
+    count: int | None = None,
+    together: Collection[Any] = (),
+) -> Sharding:
+    """The stages that the user asks for, with shards or without.
+
+    :param how: as for :func:`~d4pcwl.workflow.cut.cut`; None is the whole, or with shards where
+        they begin and end
+    :param count: the number of shards; None: there are none
+    :param together: as for :func:`shard`
+    :raises UsageError: shards that make no sense
+    :raises GraphError: as :func:`shard` and ``cut`` do
+    """
+    if count is None:
+        return Sharding(cut(graph, how or "whole"), 1, frozenset())
+    if count < 2:
+        raise UsageError(f"--shards {count}: at least 2 are needed to run side by side")
+    if how == "whole":
+        raise UsageError("shards need stages: leave the cut out, or give another than whole")
+    return shard(graph, count, how, together)
 
 
 def shard(

@@ -8,6 +8,7 @@ are scattered, and what goes where.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,7 +37,7 @@ Connection = tuple[Any, str, Any, str]
 """From a node's output to a node's input, as it was connected."""
 
 
-class Steps(WorkflowGraph):
+class Steps(WorkflowGraph, ABC):
     """The steps of one workflow, and what goes between them.
 
     ``inputs`` hands out the inputs of the workflow and ``outputs`` takes its outputs; both are
@@ -160,14 +161,14 @@ class Steps(WorkflowGraph):
         """The outputs that can be linked."""
         return [link.name for link in self._end.links]
 
+    @abstractmethod
     def _giver(self, name: str) -> Any:
         """The PE that hands an input out."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def _end(self) -> Any:
         """The PE that takes the outputs."""
-        raise NotImplementedError
 
     @property
     def _input_names(self) -> list[str]:

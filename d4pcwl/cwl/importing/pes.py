@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -102,7 +103,7 @@ class _ReportingPE(GenericPE):
         self.write(FAILURES, failure)
 
 
-class _ExecutingPE(_ReportingPE):
+class _ExecutingPE(_ReportingPE, ABC):
     """What ToolPE and EnterPE share: they take firings, and may find that nothing is to be done.
 
     :param path: the step; ``()`` where the document is a tool rather than a workflow
@@ -161,13 +162,13 @@ class _ExecutingPE(_ReportingPE):
         context.name = f"{where} of {firing.tag[0] + 1}" if firing.tag[0] else where
         return context
 
+    @abstractmethod
     def execute(self, firing: Firing, given: dict[str, Any]) -> None:
         """Run the process."""
-        raise NotImplementedError
 
+    @abstractmethod
     def deliver(self, firing: Firing, values: Mapping[str, Any], *, failed: bool = False) -> None:
         """Send the values of the outputs on."""
-        raise NotImplementedError
 
     @property
     def stopped(self) -> bool:
