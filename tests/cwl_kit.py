@@ -341,12 +341,12 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment; ``code`` is the exit code that it must have."""
     program, *rest = map(str, arguments)
-    found = shutil.which(program, path=_path())
+    found = shutil.which(program, path=with_commands()["PATH"])
     assert found, f"{program} is not installed"
     done = subprocess.run(
         [found, *rest],
         cwd=cwd,
-        env={**os.environ, "PATH": _path(), **(env or {})},
+        env={**os.environ, **with_commands(), **(env or {})},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -358,8 +358,9 @@ def command(
     return done
 
 
-def _path() -> str:
-    return os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+def with_commands() -> dict[str, str]:
+    """What the environment needs so that this environment's commands are found."""
+    return {"PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
 
 
 def cwltool(

@@ -3,8 +3,9 @@
 A PE that keeps no state is *pooled*: its items wait in a queue, and whichever worker has time
 takes a *task*, a batch of them. What a task writes is handed over in one *commit* together with the
 word that the task is done: if the worker dies before that, nothing of it has happened, and another
-worker gets the task. Everything else (sources, PEs that keep state, cycles) is *pinned* to one
-process and has a private queue; what it writes is streamed on as it comes.
+worker gets the task. (``GenericPE.hand_on`` is the one way around that.) Everything else (sources,
+PEs that keep state, cycles) is *pinned* to one process and has a private queue; what it writes is
+streamed on as it comes.
 
 How queues and commits travel is the affair of an
 :class:`~d4pcwl.runtime.exchange.Exchange`: by way of the parent process
@@ -56,6 +57,8 @@ class DynamicWorker:
         if plan.pool is not None:
             link = PoolLink(self._pool_writer)
             self.pool = Worker(graph, plan, plan.pool, {}, link, direct=False)
+            for running in self.pool.running.values():
+                running.let_hand_on(self._hand_on)
 
     def run(self) -> None:
         """Work until the run is over.
@@ -77,6 +80,12 @@ class DynamicWorker:
     def flush(self) -> None:
         """Hand on what pinned instances wrote, if there is room; may be called from a thread."""
         self._link.flush()
+
+    def _hand_on(self) -> None:
+        """Hand on what a task has written, though it is not done."""
+        parcel = self._pool_writer.parcel()
+        if parcel:
+            self.exchange.stream(parcel)
 
     def results_so_far(self) -> list[tuple[int, bytes]]:
         """The results that wait to be handed on, for when the run has failed here."""

@@ -77,7 +77,7 @@ class Exchange(Protocol):
         """A pinned instance has worked off a batch."""
 
     def stream(self, parcel: Parcel) -> None:
-        """Hand on what pinned instances wrote."""
+        """Hand on what pinned instances wrote, or a task before it is done."""
 
     def may_stream(self) -> bool:
         """Whether there is room for more."""

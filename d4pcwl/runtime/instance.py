@@ -94,6 +94,14 @@ class RunningPE:
         self._emitters[output] = emit
         self.pe.outputconnections[output][WRITER] = _Port(_expanding(emit))
 
+    def let_hand_on(self, hand_on: Callable[[], None]) -> None:
+        """Let the PE hand on what it has written while it is at work on an item.
+
+        With a policy it may not: what an attempt writes is held back until it has succeeded.
+        """
+        if self._policy == FAIL:
+            self.pe.hand_on = hand_on
+
     @property
     def count(self) -> int:
         """How many items the instance has taken."""

@@ -83,7 +83,9 @@ class RunKeys:
         ports = {pe for pe, _ in plan.results}
         writers[self._sink] = self._units(i.index for i in plan.instances if i.pe in ports)
         told = {sender: " ".join(targets) for sender, targets in after.items()}
-        return {"place": place, "writers": writers, "after": told, "left": left}
+        pinned = len(plan.processes) - (plan.pool is not None)
+        heavy: dict[Any, int] = {"-": pinned, **dict.fromkeys(plan.heavy, 1)}
+        return {"place": place, "writers": writers, "after": told, "left": left, "heavy": heavy}
 
     def _units(self, instances: Iterable[int]) -> str:
         """The units (see ``runtime/redis_scripts.py``) of the instances."""
@@ -100,8 +102,8 @@ class RunKeys:
         """The keys of the run, without the prefix; not those of single workers."""
         lanes, processes = range(self._sink + 1), range(len(self.plan.processes))
         plain = (
-            "state meta place writers after bytes left fresh waiting full blocked pace sizes "
-            "blobs workers remote idle leaving ended events"
+            "state meta place writers after heavy bytes left fresh waiting full blocked pace "
+            "sizes blobs workers remote idle leaving ended events"
         )
         return [
             *plain.split(),

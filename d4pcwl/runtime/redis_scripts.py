@@ -8,6 +8,7 @@ All keys begin with ``d4p:RUN:`` (below: without it).
 ``place``       hash: lane → ``pool``, the number of a process, or ``sink`` (results)
 ``writers``     hash: lane → the units that write to it
 ``after``       hash: instance → the lanes that are to know of its end
+``heavy``       hash: lane of heavy items → 1; ``-``: how many processes have pinned instances
 ``lane:L``      stream: the batches for instance L, or the results; of a pooled instance with a
                 consumer group, whose pending entries are the tasks in hand
 ``again:L``     list: entries of a pooled lane that a dead worker had in hand
@@ -62,19 +63,22 @@ local function words(text)
   return found
 end
 
--- The pooled lane to take a task from: the furthest downstream that may be worked on.
-local function next_lane()
+-- The pooled lane to take a task from: the furthest downstream that may be worked on. Heavy items
+-- do not keep from their work the instances that are pinned to a worker, if there are others.
+local function next_lane(pinned)
+  local light = pinned and call('SCARD', P .. 'workers') > number('heavy', '-')
   for _, lane in ipairs(call('ZREVRANGE', P .. 'waiting', 0, -1)) do
-    if number('blocked', lane) == 0 then return lane end
+    local allowed = not light or number('heavy', lane) == 0
+    if allowed and number('blocked', lane) == 0 then return lane end
   end
 end
 
 -- Wake one worker if there is something for it; it wakes the next if there is more.
 local function wake()
-  if call('EXISTS', P .. 'idle') == 0 or not next_lane() then return end
-  local worker = call('ZRANGE', P .. 'idle', 0, 0)[1]
-  call('ZREM', P .. 'idle', worker)
-  ring(worker)
+  local first = call('ZRANGE', P .. 'idle', 0, 0, 'WITHSCORES')
+  if #first == 0 or not next_lane(tonumber(first[2]) == 1) then return end
+  call('ZREM', P .. 'idle', first[1])
+  ring(first[1])
 end
 
 local function more_fresh(lane, count)
@@ -221,7 +225,8 @@ if state == 'run' and #found == 0 and h.want > 1 then
     verdict = 'stop'
     call('SREM', P .. 'workers', me)
   else
-    local lane = next_lane()
+    local pinned = h.process ~= ''
+    local lane = next_lane(pinned)
     while lane and #found == 0 do
       local key, entries = P .. 'lane:' .. lane, nil
       local id = call('LPOP', P .. 'again:' .. lane)
@@ -233,7 +238,7 @@ if state == 'run' and #found == 0 and h.want > 1 then
       end
       more_fresh(lane, -1)
       if #entries > 0 then found[1] = {lane, entries[1][1], entries[1][2]} end
-      lane = next_lane()
+      lane = next_lane(pinned)
     end
     if #found == 0 and h.wait then
       call('ZADD', P .. 'idle', h.rank, me)

@@ -66,13 +66,16 @@ class Staff:
         self._numbers = count()
 
     def hire_all(self) -> None:
-        """Start the workers that a run begins with."""
+        """Start the workers that a run begins with.
+
+        Those of the pool come first: where there are such, the others leave heavy items to them.
+        """
         pinned = [n for n in range(len(self._plan.processes)) if n != self._plan.pool]
-        for number in pinned:
-            self._hire(number)
         if self._pool:
             for _ in range(max(0, self._scale.least - len(pinned))):
                 self._hire(None)
+        for number in pinned:
+            self._hire(number)
 
     def _hire(self, pinned: int | None) -> None:
         name = f"p{pinned}" if pinned is not None else f"w{next(self._numbers)}"

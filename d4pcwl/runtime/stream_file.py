@@ -3,7 +3,8 @@
 docs/stream-files.md is the format's specification. What this module promises beside it: a producer
 writes to ``PATH.partial`` and the file gets its name when it is sealed, so a failed producer never
 leaves a short stream that looks whole; equal streams give equal bytes; memory does not grow with
-the file's length.
+the file's length. Only a file that is read along (:mod:`~d4pcwl.runtime.following`) is written
+where it is, item by item.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import IO, Any, Self
 
 from d4pcwl.errors import ItemError, StreamFileError, UsageError
 from d4pcwl.runtime import codec
+from d4pcwl.runtime.following import is_awaited
 from d4pcwl.runtime.plain import Buffer
 from d4pcwl.runtime.stream_format import (
     BUFFER,
@@ -45,7 +47,8 @@ class StreamWriter:
     ``close`` seals the file. As a context manager it is sealed at the end of the block, unless the
     block raises: then the output so far stays in ``PATH.partial``.
 
-    :param path: the file to be; where it is a pipe or device, that is written to directly
+    :param path: the file to be; where it is a pipe or device, or a file that is awaited, that is
+        written to directly
     :param ports: the (pe, port) pairs whose items the file holds; items name them by index
     :param allow_pickle: store items as pickle that have no open format
     :param metadata: plain JSON for the header, the same from run to run (no times, no host names)
@@ -71,7 +74,8 @@ class StreamWriter:
         self._hash = hashlib.sha256(MAGIC + header)
         self._crc = zlib.crc32(MAGIC + header)
         self._target = self.path
-        if _is_regular(self.path):
+        self._awaited = _is_awaited(self.path)
+        if _is_regular(self.path) and not self._awaited:
             self._target = self.path.with_name(self.path.name + PARTIAL)
         try:
             self._file: IO[bytes] = open(self._target, "wb", buffering=BUFFER)  # noqa: SIM115
@@ -162,6 +166,8 @@ class StreamWriter:
             for piece in pieces:
                 self._file.write(piece)
                 self._hash.update(piece)
+            if self._awaited:
+                self._file.flush()
         except (OSError, ValueError) as error:
             with suppress(OSError):
                 self._file.close()  # a torn record must never get an end record
@@ -189,6 +195,17 @@ def _header_line(
         return canonical(header) + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"a stream file's metadata must be plain JSON: {error}") from error
+
+
+def _is_awaited(path: Path) -> bool:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(file).st_mode) and is_awaited(file)
+    finally:
+        os.close(file)
 
 
 def _is_regular(path: Path) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import IO, Any, NamedTuple, Self
 
 from d4pcwl.errors import ItemError, StreamFileError
 from d4pcwl.runtime import codec
+from d4pcwl.runtime.following import is_awaited
 from d4pcwl.runtime.stream_format import (
     BUFFER,
     CHECK,
@@ -33,6 +35,8 @@ from d4pcwl.runtime.stream_format import (
 
 _CHUNK = 1 << 24  # what is read on trust where the file's size is not known
 _LONGEST_HEADER = 1 << 26
+_LOOK_SECONDS = 0.01
+"""How often to look for more of a file that is being written."""
 
 
 class Record(NamedTuple):
@@ -49,7 +53,9 @@ class StreamReader:
     """Read a stream file from front to back: iterating gives ``(port_index, item)``.
 
     Every item's check sum is verified before it is given out, the count and the digest of all of
-    them after the last. A second iteration goes on where the first stopped, as a file's does.
+    them after the last. A second iteration goes on where the first stopped, as a file's does. Where
+    a file is still being written for us (see :mod:`~d4pcwl.runtime.following`), what is not there
+    yet is waited for.
 
     :param path: the file, or a pipe that delivers one
     :param allow_pickle: decode items that are pickles, which runs code that the file brings
@@ -78,6 +84,7 @@ class StreamReader:
         try:
             status = os.fstat(self._file.fileno())
             self._regular = stat.S_ISREG(status.st_mode)
+            self._all_there = not self._regular
             line = self._read_header()
         except BaseException:
             self._file.close()
@@ -143,9 +150,13 @@ class StreamReader:
 
     def _read_header(self) -> bytes:
         magic = self._file.read(len(MAGIC))
+        while len(magic) < len(MAGIC) and self._wait_for_more():
+            magic += self._file.read(len(MAGIC) - len(magic))
         if magic != MAGIC:
             raise StreamFileError(f"{self.path}: {self._foreign(magic)}")
         line = self._file.readline(_LONGEST_HEADER)
+        while not line.endswith(b"\n") and self._wait_for_more():
+            line += self._file.readline(_LONGEST_HEADER)
         if not line.endswith(b"\n"):
             raise StreamFileError(
                 f"{self.path}: truncated at byte {len(MAGIC + line)}, in the header"
@@ -210,10 +221,12 @@ class StreamReader:
         try:
             if length <= _CHUNK:
                 data = self._file.read(length)
-            elif self._regular and length > os.fstat(self._file.fileno()).st_size - start:
-                data = b""
+                while len(data) < length and self._wait_for_more():
+                    data += self._file.read(length - len(data))
             elif self._regular:
-                data = self._file.read(length)
+                while not (there := self._has(start + length)) and self._wait_for_more():
+                    pass
+                data = self._file.read(length) if there else b""
             else:
                 pieces = []
                 left = length
@@ -230,6 +243,20 @@ class StreamReader:
                 " has no end record, so its producer did not finish, or it was not copied whole"
             )
         return data
+
+    def _has(self, size: int) -> bool:
+        """Whether the file is at least so long."""
+        return os.fstat(self._file.fileno()).st_size >= size
+
+    def _wait_for_more(self) -> bool:
+        """Whether to read on where nothing is left, after a while; False: that was all."""
+        if self._all_there:
+            return False
+        if is_awaited(self._file.fileno()):
+            time.sleep(_LOOK_SECONDS)
+        else:
+            self._all_there = True  # though what was written last may not have been read yet
+        return True
 
     def _verify_end(self, number: int, offset: int, payload: bytes) -> None:
         expected = {

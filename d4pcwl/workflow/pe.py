@@ -44,6 +44,10 @@ class GenericPE:
     single: ClassVar[bool] = False
     heavy: ClassVar[bool] = False
 
+    hand_on: Callable[[], None] | None = None
+    """Where a mapping hands on what an item's work wrote when that work is done: does so at once
+    with what there is. Should the worker die, the item comes again, and that is written again."""
+
     def __init__(self, numprocesses: int = 1) -> None:
         self.inputconnections: dict[str, dict[str, Any]] = {}
         self.outputconnections: dict[str, dict[str, Any]] = {}
@@ -130,7 +134,8 @@ class GenericPE:
             name: {key: value for key, value in port.items() if key != WRITER}
             for name, port in self.outputconnections.items()
         }
-        state.pop("write", None)
+        for bound in ("write", "hand_on"):
+            state.pop(bound, None)
         return state
 
 

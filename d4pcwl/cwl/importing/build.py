@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from d4pcwl.cwl.importing.document import Document, Path, plain, short_name
+from d4pcwl.cwl.importing.flows import Flows
 from d4pcwl.cwl.importing.join import DOT
 from d4pcwl.cwl.importing.links import Link
 from d4pcwl.cwl.importing.pes import (
@@ -39,6 +40,7 @@ class Built:
     :param outputs: where the output objects of jobs come out
     :param results: the ports whose items are to be had: output objects, and failures
     :param dead_ends: whether there are steps that no output of the document depends on
+    :param followed: how many steps leave streams that others may read while they are written
     """
 
     graph: WorkflowGraph
@@ -46,6 +48,7 @@ class Built:
     outputs: OutputsPE
     results: list[_Port] = field(default_factory=list)
     dead_ends: bool = False
+    followed: int = 0
 
 
 def build(document: Document) -> Built:
@@ -64,6 +67,10 @@ def build(document: Document) -> Built:
         built = Built(graph, root, end, [(end, RESULT), (end, FAILURES)])
         builder.fill(graph, (), root, end, built)
         raise_faults(InputError, builder.faults)
+        followed = Flows(document, builder.inputs, {**builder.given, (): links}).followed()
+        for path, files in followed.items():
+            builder.tools[path].followed = files
+        built.followed = len(followed)
         return built
     names = [short_name(entry["id"]) for entry in tool["outputs"]]
     end = OutputsPE(Link(name, (origin((), name),)) for name in names)
@@ -91,6 +98,9 @@ class _Builder:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.faults: list[Fault | str] = []
+        self.inputs: dict[Path, list[Link]] = {}
+        self.given: dict[Path, list[Link]] = {}
+        self.tools: dict[Path, ToolPE] = {}
 
     def fill(
         self,
@@ -139,7 +149,7 @@ class _Builder:
 
     def _step(self, graph: Any, path: Path, step: Any, workflow: Any, built: Built) -> _Step:
         """The nodes of a step, joined to each other but to nothing else."""
-        links = self._inputs(path, step, workflow)
+        links = self.inputs[path] = self._inputs(path, step, workflow)
         outputs = [short_name(entry["id"]) for entry in step.tool["outputs"]]
         scatter = step.tool.get("scatter", [])
         names = [short_name(name) for name in ([scatter] if isinstance(scatter, str) else scatter)]
@@ -149,13 +159,14 @@ class _Builder:
         join = JoinPE(path, gathered, names, step.tool.get("scatterMethod", DOT))
         wants_begin = not any(link.sources for link in gathered)
         if not is_workflow:
-            tool = ToolPE(self.document, path, outputs)
+            tool = self.tools[path] = ToolPE(self.document, path, outputs)
             built.results.append((tool, FAILURES))
             graph.connect(join, TASK, tool, TASK)
             return _Step(join, tool, links, outputs, wants_begin)
         given = [short_name(entry["id"]) for entry in step.embedded_tool.tool["inputs"]]
         enter = EnterPE(self.document, path, outputs, given, passed)
-        leave = LeavePE(path, self.outputs(path), outputs)
+        self.given[path] = self.outputs(path)
+        leave = LeavePE(path, self.given[path], outputs)
         inside = CompositePE()
         inside.name = path[-1]  # type: ignore[attr-defined]
         inside.connect(join, TASK, enter, TASK)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from d4pcwl.cwl.importing.build import build, passed_inputs
 from d4pcwl.cwl.importing.document import Document, Path, plain, short_name
+from d4pcwl.cwl.importing.flows import Flows
 from d4pcwl.cwl.importing.inside import (
     BeginPE,
     ElementsPE,
@@ -151,6 +152,13 @@ class Steps(WorkflowGraph, ABC):
                 return True
         return False
 
+    def all_steps(self) -> Iterator[tuple[Path, CwlStep | CwlSubworkflow]]:
+        """The steps at every depth, by their paths."""
+        for step in self.steps.values():
+            yield step.path, step
+            if isinstance(step, CwlSubworkflow):
+                yield from step.all_steps()
+
     @property
     def given(self) -> list[Link]:
         """What the outputs are linked to."""
@@ -212,11 +220,23 @@ class CwlGraph(Steps):
         self._begin()
         self.place = Place()
         build(self.document)  # finds what is wrong with its links, all at once
-        self.inputs = JobsPE(self.document, self.place, self._input_names, self.dead_ends)
+        self.inputs = JobsPE(self.document, self.place, self._input_names, self._prepare)
         outputs = self.document.process.tool["outputs"]
         links = [_unconnected(entry) for entry in outputs]
         self.outputs = ResultsPE(self.document, self.place, links)
         WorkflowGraph.connect(self, self.inputs, JOB, self.outputs, JOB)
+
+    def _prepare(self) -> None:
+        """Settle what depends on how the steps are linked in the end."""
+        self.place.move = not self.dead_ends()
+        if self.is_workflow:
+            steps = dict(self.all_steps())
+            inputs = {path: step.links for path, step in steps.items()}
+            inner = {p: step.given for p, step in steps.items() if isinstance(step, CwlSubworkflow)}
+            followed = Flows(self.document, inputs, {(): self.given, **inner}).followed()
+            for path, step in steps.items():
+                if isinstance(step, CwlStep):
+                    step.tool.followed = followed.get(path, {})
 
     @property
     def is_workflow(self) -> bool:
@@ -266,7 +286,7 @@ class CwlStep(CompositePE):
         self.join = GatherPE(path, self.links, scatter, method)
         if not path:
             self.join.name = "tool.join"
-        tool = RunToolPE(document, path, outputs)
+        tool = self.tool = RunToolPE(document, path, outputs)
         WorkflowGraph.connect(self, self.join, TASK, tool, TASK)
         for name in self.join.inputconnections:
             self._map_input(name, self.join, name)

@@ -91,17 +91,21 @@ class Run:
             options=self.options,
             say=self.say,
         )
-        name = self.mapping or self._best_mapping(flat)
+        name = self.mapping or self._best_mapping(flat, built.followed)
         number = self.processes or usable_cores()
         if name.startswith("dyn_") or name == "hybrid_redis":
-            number += 1  # for the joins, so that as many workers as asked for run tools
+            # As many as asked for run tools: one more for the joins, and some for tools that read
+            # along, which mostly wait for those that write.
+            number += 1 + min(built.followed, number)
         mapping_module(name).run(replace(job, processes=number))
         if self._unsupported:
             raise UnsupportedFeature("\n".join(self._unsupported))
 
-    def _best_mapping(self, graph: FlatGraph) -> str:
+    def _best_mapping(self, graph: FlatGraph, followed: int) -> str:
         """``simple`` where no two tools can run side by side, else ``dyn_multi``."""
-        many = len(self.jobs) > 1 or any(getattr(pe, "scatter", None) for pe in graph.pes)
+        many = (
+            followed or len(self.jobs) > 1 or any(getattr(pe, "scatter", None) for pe in graph.pes)
+        )
         alone = not many and _is_chain(graph)
         return "simple" if alone or (self.processes or usable_cores()) == 1 else "dyn_multi"
 

@@ -43,7 +43,8 @@ class Place:
 
     :param outdir: where output files go; empty while nothing runs
     :param apart: each job's files go to a folder of their own, named by its number from 1
-    :param move: whether output files may be moved, since nothing reads them any more
+    :param move: whether output files may be moved, since nothing reads them any more when a job's
+        outputs are complete
     """
 
     outdir: str = ""
@@ -74,8 +75,7 @@ class JobsPE(InputsPE, PreparingPE):
     """The root: its inputs are those of the document, and each item is a job order.
 
     :param names: the inputs of the document
-    :param dead_ends: tells whether there are steps that no output depends on: those may still read
-        files when a job's outputs are complete
+    :param prepare: called before anything runs, when the graph's links are what they will be
     """
 
     job_orders: ClassVar[bool] = True
@@ -86,10 +86,10 @@ class JobsPE(InputsPE, PreparingPE):
         document: Document,
         place: Place,
         names: Iterable[str],
-        dead_ends: Callable[[], bool],
+        prepare: Callable[[], None],
     ) -> None:
         InputsPE.__init__(self, names)
-        self.document, self.place, self.dead_ends = document, place, dead_ends
+        self.document, self.place, self.prepare = document, place, prepare
         self.inputconnections.clear()
         for name in self.names:
             self._add_input(name)
@@ -125,7 +125,7 @@ class JobsPE(InputsPE, PreparingPE):
             with _folders() as (folder, scratch):
                 self.document.settings = replace(settings, folder=folder, scratch=scratch)
                 place.outdir, place.apart = os.getcwd(), len(orders) > 1
-                place.move = not self.dead_ends()
+                self.prepare()
                 jobs = prepared(
                     self.document,
                     [

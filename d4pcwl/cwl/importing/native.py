@@ -18,13 +18,12 @@ from typing import Any
 from d4pcwl.cwl.files import local_path
 from d4pcwl.cwl.importing.cwl_graph import CwlGraph, CwlStep, CwlSubworkflow, Steps
 from d4pcwl.cwl.importing.document import short_name
+from d4pcwl.cwl.importing.flows import DIGEST, is_compiled
 from d4pcwl.cwl.importing.pes import input_origin, origin
-from d4pcwl.cwl.parameter import NAMESPACE, STREAM_FORMAT
+from d4pcwl.cwl.parameter import STREAM_FORMAT
 from d4pcwl.errors import ScriptError
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.load import Script, load
-
-_DIGEST = NAMESPACE["d4p"] + "digest"
 
 
 @dataclass(frozen=True)
@@ -66,25 +65,19 @@ def script_of(graph: CwlGraph) -> Script | None:
             flat = script.flat()
     except ScriptError:
         return None
-    whole = graph.document.process.tool.get(_DIGEST) == flat.digest()
+    whole = graph.document.process.tool.get(DIGEST) == flat.digest()
     return script if whole and _same_stages(graph, found, flat) else None
 
 
 def _tools(graph: Steps) -> Iterator[CwlStep]:
-    for step in graph.steps.values():
-        if isinstance(step, CwlSubworkflow):
-            yield from _tools(step)
-        else:
-            yield step
+    return (step for _, step in graph.all_steps() if isinstance(step, CwlStep))
 
 
 def _stage(graph: CwlGraph, step: CwlStep) -> _Stage | None:
     """What a step runs, if that is ``dispel4py``, as the compiler writes it."""
     document = graph.document
     tool: Any = document.at(step.path).tool
-    if tool["class"] != "CommandLineTool" or tool.get("baseCommand") != ["dispel4py"]:
-        return None
-    if _DIGEST not in tool or (step.path and _is_altered(document.step(step.path).tool)):
+    if not is_compiled(tool) or (step.path and _is_altered(document.step(step.path).tool)):
         return None
     arguments = tool.get("arguments", [])
     if not all(isinstance(entry, dict) and "valueFrom" in entry for entry in arguments):
@@ -106,7 +99,7 @@ def _stage(graph: CwlGraph, step: CwlStep) -> _Stage | None:
         if entry.get("format") == STREAM_FORMAT:
             taken.append(short_name(entry["id"]))
     pes = tuple(options["--stage"].split(",")) if "--stage" in options else ()
-    return _Stage(step, staged, options.get("-a"), pes, tool[_DIGEST], left, tuple(taken))
+    return _Stage(step, staged, options.get("-a"), pes, tool[DIGEST], left, tuple(taken))
 
 
 def _is_altered(step: Any) -> bool:

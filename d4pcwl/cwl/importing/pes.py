@@ -12,15 +12,21 @@ import os
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from d4pcwl.cwl.importing.document import Document, Path
 from d4pcwl.cwl.importing.join import DOT, Join
 from d4pcwl.cwl.importing.links import Link, LinkFault
+from d4pcwl.cwl.importing.read_along import failed_producer, once, readable_streams
 from d4pcwl.cwl.importing.token import Firing, Gathering, Index, Tag, Token, without_elements
 from d4pcwl.workflow.pe import GenericPE
+
+if TYPE_CHECKING:
+    from d4pcwl.cwl.importing.tool_run import Outcome
 
 JOB = "(job)"
 """The port for what comes once in each run of a workflow, whatever its inputs are."""
@@ -192,29 +198,56 @@ class _ExecutingPE(_ReportingPE, ABC):
 
 
 class ToolPE(_ExecutingPE):
-    """Runs a CommandLineTool or an ExpressionTool."""
+    """Runs a CommandLineTool or an ExpressionTool.
+
+    ``followed`` has the outputs that others may read while the tool writes them, and the names of
+    their files: where the mapping allows it, they are delivered when the tool begins.
+    """
 
     heavy: ClassVar[bool] = True
 
     def __init__(self, document: Document, path: Path, outputs: Iterable[str]) -> None:
         super().__init__(document, path, outputs)
         self.name = "/".join(path) or "tool"
+        self.followed: dict[str, str] = {}
         for name in self.outputs:
             self._add_output(name)
 
     def execute(self, firing: Firing, given: dict[str, Any]) -> None:
-        from d4pcwl.cwl.importing.tool_run import SUCCESS, run_tool
+        from d4pcwl.cwl.importing.tool_run import run_tool
 
         began = time.monotonic()
-        outcome = run_tool(self.document.at(self.path), given, self.context(firing))
-        failed = outcome.status != SUCCESS
-        if failed:
-            self.fail(firing, outcome.description, unsupported=outcome.unsupported)
+        delivered: set[str] = set()
+        during = None
+        if self.followed and self.hand_on is not None:
+            during = partial(self._while_followed, firing, delivered)
+        outcome = run_tool(self.document.at(self.path), given, self.context(firing), during)
+        if outcome.failed:
+            producer = failed_producer(given)
+            reason = f"step {producer}, whose stream it read, failed" if producer else None
+            self.fail(firing, reason or outcome.description, unsupported=outcome.unsupported)
         elif not self.document.settings.quiet:
             where = place(self.path, firing.tag, firing.index) or self.name
             sys.stderr.write(f"{where}: done in {time.monotonic() - began:.2f} s\n")
-        values = {name: outcome.outputs.get(name) for name in self.outputs}
-        self.deliver(firing, values, failed=failed)
+        values = {n: outcome.outputs.get(n) for n in self.outputs if n not in delivered}
+        self.deliver(firing, values, failed=outcome.failed)
+
+    @contextmanager
+    def _while_followed(
+        self, firing: Firing, delivered: set[str], outdir: str, outcome: Outcome
+    ) -> Iterator[None]:
+        """Deliver the streams that the tool is about to write into its folder.
+
+        :param delivered: is told which these are
+        """
+        assert self.hand_on is not None
+        once(self.document.settings.folder, (self.path, firing.tag, firing.index))
+        where = place(self.path, firing.tag, firing.index)
+        with readable_streams(outdir, self.followed, where, lambda: outcome.failed) as streams:
+            self.deliver(firing, streams)
+            delivered |= streams.keys()
+            self.hand_on()
+            yield
 
     def deliver(self, firing: Firing, values: Mapping[str, Any], *, failed: bool = False) -> None:
         for name, value in values.items():

@@ -9,8 +9,8 @@ import shlex
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,11 @@ class Outcome:
     unsupported: bool = False
 
     @property
+    def failed(self) -> bool:
+        """Whether it is no success."""
+        return self.status != SUCCESS
+
+    @property
     def description(self) -> str:
         """The failure in words, some lines of it."""
         lines = [self.status]
@@ -55,10 +60,17 @@ class Outcome:
         return "\n".join(lines)
 
 
-def run_tool(process: Process, inputs: dict[str, Any], context: RuntimeContext) -> Outcome:
+def run_tool(
+    process: Process,
+    inputs: dict[str, Any],
+    context: RuntimeContext,
+    during: Callable[[str, Outcome], AbstractContextManager[None]] | None = None,
+) -> Outcome:
     """Run a tool once, with its folders, staging and output collection.
 
     :param inputs: its input object; what is missing takes its default
+    :param during: entered with the tool's folder before its command runs, and left when the outcome
+        is known
     """
     from cwltool.errors import UnsupportedRequirement
 
@@ -74,7 +86,8 @@ def run_tool(process: Process, inputs: dict[str, Any], context: RuntimeContext) 
             for job in process.job(inputs, finished, context):
                 command = getattr(job, "command_line", None)
                 outcome.command = shlex.join(map(str, command)) if command else ""
-                job.run(context)
+                with during(job.outdir, outcome) if during and command else nullcontext():
+                    job.run(context)
                 if outcome.status != SUCCESS and getattr(job, "stderr", None):
                     _read_tail(os.path.join(job.outdir, job.stderr), outcome.tail)
         except Exception as error:  # noqa: BLE001 - whatever the library raises, the step failed
