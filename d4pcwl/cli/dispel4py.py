@@ -76,9 +76,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     given.add_argument(
         "-f",
         "--file",
-        metavar="JSON_FILE",
-        help="from PE name or id to a list of input objects, or to a number of iterations; "
-        "goes before -d",
+        metavar="FILE",
+        help="JSON or YAML: from PE name or id to a list of input objects, or to a number of "
+        "iterations; goes before -d",
     )
     given.add_argument("-d", "--data", metavar="JSON", help="the same, written here")
     given.add_argument(

@@ -314,7 +314,7 @@ class Broker:
         if not self.pool or workers >= self.scale.most or workers < self.scale.least:
             return
         waiting = self.queues.pooled_batches()
-        if waiting >= self.scale.threshold * workers:
+        if self.queues.heavy_waits() or waiting >= self.scale.threshold * workers:
             self.job.say(f"scale up to {workers + 1} workers: {waiting} batches wait")
             self._hire(None)
 

@@ -135,6 +135,10 @@ class Queues:
         """How many batches wait for workers of the pool."""
         return sum(len(self._lanes[queue].batches) for queue in self.of(self.pool))
 
+    def heavy_waits(self) -> bool:
+        """Whether an item waits that is much work."""
+        return bool(self.of(self._heavy))
+
 
 def _queues_after(plan: Plan) -> dict[int, list[Queue]]:
     """For every instance the queues that it writes to."""

@@ -154,12 +154,15 @@ class Staff:
         if self._scale.least == self._scale.most:
             return
         lanes, idle = self._client.calls(
-            [("HVALS", self._key + "fresh"), ("ZRANGE", self._key + "idle", 0, -1)]
+            [("HGETALL", self._key + "fresh"), ("ZRANGE", self._key + "idle", 0, -1)]
         )
-        waiting = sum(map(int, lanes))
+        fresh = dict(zip(lanes[::2], map(int, lanes[1::2]), strict=True))
+        waiting = sum(fresh.values())
+        heavy_waits = any(fresh.get(str(lane).encode()) for lane in self._plan.heavy)
         working = [seat for seat in self.seats.values() if not seat.leaving]
         may_grow = bool(self._pool) and len(working) < self._scale.most
-        if may_grow and waiting >= self._scale.threshold * len(working):
+        enough = heavy_waits or waiting >= self._scale.threshold * len(working)
+        if may_grow and enough:
             self._job.say(f"scale up to {len(working) + 1} workers: {waiting} batches wait")
             self._hire(None)
             return

@@ -20,7 +20,8 @@ class Scale:
 
     :param least: at the start, and when there is little to do
     :param most: at the most
-    :param threshold: with that many batches waiting for each worker one more is started
+    :param threshold: with that many batches waiting for each worker one more is started; where
+        items are much work, with any that waits
     :param idle_seconds: a worker that has had nothing to do for so long is let go
     """
 

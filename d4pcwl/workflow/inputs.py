@@ -40,16 +40,42 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def read_inputs(path: str | Path) -> Any:
-    """Decode a file of inputs.
+    """Decode a file of inputs: YAML where its name says so, else JSON.
 
-    :raises InputError: the file cannot be read, or is not JSON
+    :raises InputError: the file cannot be read, or decoded
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"{path}: cannot be read: {reason}") from None
-    return parse_json(text, str(path))
+    parse = _parse_yaml if Path(path).suffix in (".yml", ".yaml") else parse_json
+    return parse(text, str(path))
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    """Decode YAML; dates are texts, as they are in JSON and in CWL's job orders.
+
+    :raises InputError: says line and column
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import SafeConstructor
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    class WithoutDates(SafeConstructor):
+        """Knows no dates."""
+
+    WithoutDates.add_constructor("tag:yaml.org,2002:timestamp", WithoutDates.construct_yaml_str)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = WithoutDates
+    try:
+        return yaml.load(text)
+    except YAMLError as error:
+        problem, line, column = str(error), None, None
+        if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+            mark = error.problem_mark
+            problem, line, column = str(error.problem), mark.line + 1, mark.column + 1
+        raise InputError(str(Fault(f"not YAML: {problem}", where, line, column))) from None
 
 
 def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> RootInputs:

@@ -189,7 +189,7 @@ class Steps(WorkflowGraph, ABC):
 
 
 class CwlGraph(Steps):
-    """A CWL document as a graph that any mapping but ``mpi`` runs.
+    """A CWL document as a graph that any mapping runs.
 
     Its root takes job orders; an output object comes out for each, with the files in the current
     folder, or, where there are several job orders, in folders named by their numbers.

@@ -9,6 +9,7 @@ run, as a failure of any PE does.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -102,17 +103,12 @@ class JobsPE(InputsPE, PreparingPE):
         """Check the job orders, and have folders for what is in between while the run lasts.
 
         :raises InputError: a job order does not fit the document
-        :raises UsageError: the mapping is ``mpi``, whose ranks do not share folders
+        :raises UsageError: there can be no such folder, or ranks of ``mpi`` do not share it
         """
         from d4pcwl.cwl.files import with_locations
         from d4pcwl.cwl.importing.execute import prepared
         from d4pcwl.cwl.importing.joborder import JobOrder, initial_inputs
 
-        if mapping == "mpi":
-            raise UsageError(
-                "the steps of a CWL document exchange files of this machine: choose another "
-                "mapping than mpi"
-            )
         orders: list[dict[str, Any]] = [{}] * given if isinstance(given, int) else given
         for name in {name for order in orders for name in order} & _OF_RUNS:
             raise InputError(
@@ -122,9 +118,9 @@ class JobsPE(InputsPE, PreparingPE):
             raise GraphError("this graph is running already; load it once more for another run")
         place, settings = self.place, self.document.settings
         try:
-            with _folders() as (folder, scratch):
+            with _folders(mapping) as (outdir, folder, scratch):
                 self.document.settings = replace(settings, folder=folder, scratch=scratch)
-                place.outdir, place.apart = os.getcwd(), len(orders) > 1
+                place.outdir, place.apart = outdir, len(orders) > 1
                 self.prepare()
                 jobs = prepared(
                     self.document,
@@ -251,26 +247,51 @@ class ResultsPE(_RaisingPE, OutputsPE):
 
 
 @contextmanager
-def _folders() -> Iterator[tuple[str, str]]:
-    """A folder for intermediate files and one in it for tools' temporary ones.
+def _folders(mapping: str) -> Iterator[tuple[str, str, str]]:
+    """The current folder, one for intermediate files, and one in that for tools' temporary ones.
 
-    In the end they are gone, and so is every process that works in them.
+    In the end the latter are gone, and so is every process that works in them. All ranks of ``mpi``
+    have the same.
+
+    :raises UsageError: there is no such folder
     """
     from d4pcwl.cwl.importing.execute import adopt_orphans, remove_folder
     from d4pcwl.cwl.importing.pes import end_javascript
-    from d4pcwl.cwl.importing.settings import make_folder
 
-    folder = make_folder(None)
+    first = True
+    if mapping == "mpi":
+        from d4pcwl.runtime.mappings.mpi import is_first, made_by_first
+
+        first = is_first()
+        here, folder, scratch = made_by_first(_make_folders)
+    else:
+        here, folder, scratch = _make_folders()
     adopt_orphans(True)
     try:
-        scratch = os.path.join(folder, "tmp")
-        os.mkdir(scratch)
-        yield folder, scratch
+        if not os.path.isdir(scratch):
+            raise UsageError(
+                f"{socket.gethostname()} does not see {folder}, where the steps exchange files: "
+                "set TMPDIR to a folder that all ranks share"
+            )
+        yield here, folder, scratch
     finally:
         _end_processes_in(folder)
         end_javascript()
         adopt_orphans(False)
-        remove_folder(folder)
+        if first:
+            remove_folder(folder)
+
+
+def _make_folders() -> tuple[str, str, str]:
+    from d4pcwl.cwl.importing.settings import make_folder
+
+    try:
+        folder = make_folder(None)
+        scratch = os.path.join(folder, "tmp")
+        os.mkdir(scratch)
+    except OSError as error:
+        raise UsageError(f"no folder can be made for temporary files: {error}") from error
+    return os.getcwd(), folder, scratch
 
 
 def _end_processes_in(folder: str) -> None:

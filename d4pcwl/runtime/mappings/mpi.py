@@ -122,6 +122,29 @@ def run(job: Job) -> None:
         job.say(f"{plan.instances[index].pe} (rank {index}): processed {count} items")
 
 
+def made_by_first(make: Callable[[], Any]) -> Any:
+    """What rank 0 makes, on every rank; all must call this.
+
+    :raises D4pcwlError: rank 0 could not make it
+    """
+    comm = _mpi4py().COMM_WORLD
+    made, refused = None, None
+    if comm.Get_rank() == 0:
+        try:
+            made = make()
+        except D4pcwlError as error:
+            refused = error
+    made, refused = comm.bcast((made, refused))
+    if refused is not None:
+        raise refused
+    return made
+
+
+def is_first() -> bool:
+    """Whether this is rank 0."""
+    return bool(_mpi4py().COMM_WORLD.Get_rank() == 0)
+
+
 def _say_clean(job: Job) -> None:
     if job.options is not None:
         job.options.clean = True
