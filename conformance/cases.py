@@ -15,7 +15,7 @@ from typing import Any
 WORKFLOWS = Path(__file__).resolve().parent / "workflows"
 
 FORMS = ("whole", "cut", "sharded")
-ENGINES = ("cwltool", "streamflow", "toil")
+ENGINES = ("d4pcwl-runner", "cwltool", "streamflow", "toil")
 
 FEATURES = (
     "all",

@@ -1,9 +1,9 @@
 """The CWL engines on this machine: run a document on one, and get its output object.
 
 Each engine has a virtual environment of its own, since their pins clash; d4pcwl is in all of them.
-cwltool is looked for beside the running Python, the others in ``.venv-streamflow`` and
-``.venv-toil``, which ``scripts/engines`` makes. ``D4PCWL_CWLTOOL``, ``D4PCWL_STREAMFLOW`` and
-``D4PCWL_TOIL`` name other environments.
+cwltool is looked for beside the running Python, as our own runner is, the others in
+``.venv-streamflow`` and ``.venv-toil``, which ``scripts/engines`` makes. ``D4PCWL_CWLTOOL``,
+``D4PCWL_STREAMFLOW`` and ``D4PCWL_TOIL`` name other environments.
 
     outputs = available()["streamflow"].run(document, job, outdir)
 
@@ -43,7 +43,7 @@ class EngineFailure(Exception):
 class Engine:
     """A CWL engine.
 
-    :param name: ``cwltool``, ``streamflow`` or ``toil``
+    :param name: ``cwltool``, ``streamflow``, ``toil`` or ``d4pcwl-runner``
     :param venv: its virtual environment
     :param options: more options for its command, before the document
     :param env: more environment variables
@@ -168,7 +168,14 @@ class Engine:
         return plain
 
 
-_PROGRAMS = {"cwltool": "cwltool", "streamflow": "cwl-runner", "toil": "toil-cwl-runner"}
+_PROGRAMS = {
+    "cwltool": "cwltool",
+    "streamflow": "cwl-runner",
+    "toil": "toil-cwl-runner",
+    "d4pcwl-runner": "d4pcwl-runner",
+}
+_BESIDE = ("cwltool", "d4pcwl-runner")
+"""Those that are looked for beside the running Python."""
 
 
 def available() -> dict[str, Engine]:
@@ -185,18 +192,23 @@ def missing() -> dict[str, str]:
     """For each engine that is not installed, why, and how to install it."""
     found = available()
     return {
-        name: f"{_PROGRAMS[name]} and dispel4py are not both in {_venv(name)}: "
-        + ("pip install cwltool" if name == "cwltool" else f"scripts/engines {name} makes it")
-        for name in _PROGRAMS
+        name: f"{program} and dispel4py are not both in {_venv(name)}: {_how_to_install(name)}"
+        for name, program in _PROGRAMS.items()
         if name not in found
     }
+
+
+def _how_to_install(name: str) -> str:
+    if name in _BESIDE:
+        return "pip install 'd4pcwl[runner]'"
+    return f"scripts/engines {name} makes it"
 
 
 def _venv(name: str) -> Path:
     given = os.environ.get(f"D4PCWL_{name.upper()}")
     if given:
         return Path(given).absolute()
-    return Path(sys.prefix) if name == "cwltool" else ROOT / f".venv-{name}"
+    return Path(sys.prefix) if name in _BESIDE else ROOT / f".venv-{name}"
 
 
 # --- outputs --------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
-"""d4pcwl-runner beside the CWL engines: uneven scatters in a chain, many small jobs, start-up."""
+"""d4pcwl-runner beside the CWL engines: uneven scatters in a chain, compiled steps that exchange
+streams, many small jobs, start-up."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 import subprocess
 import sys
@@ -19,6 +19,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "conformance"))
 
 from engines import EngineFailure, available, missing
+
+from bench.pipelines import naps
+from d4pcwl import to_cwl
 
 _TOOL = {"class": "CommandLineTool", "inputs": {}, "outputs": {}}
 _SLEEP = {
@@ -35,7 +38,8 @@ _WORKERS = 2
 class Case:
     """A document with a job order.
 
-    :param limit: the seconds that two workers need at least for what the tools do
+    :param limit: the seconds that the tools need at least: two at a time, or side by side where
+        items stream from one to the next
     """
 
     name: str
@@ -78,8 +82,7 @@ def _cases(items: int) -> Iterator[Case]:
         },
         {"numbers": list(range(items))},
     )
-    dice = random.Random(7)
-    stages = {name: [round(dice.expovariate(1 / 0.05), 3) for _ in range(items)] for name in "abc"}
+    stages = dict(zip("abc", naps.draw(items), strict=True))
     steps = {}
     for name, before in zip(stages, (None, "a", "b"), strict=True):
         links = {"seconds": f"seconds_{name}"} | ({"after": f"{before}/done"} if before else {})
@@ -106,6 +109,23 @@ def _cases(items: int) -> Iterator[Case]:
         {f"seconds_{name}": seconds for name, seconds in stages.items()},
         max(total / _WORKERS, longest),
     )
+    compiled = to_cwl(naps.__file__, cut="pe")
+    yield Case(
+        f"{naps.ITEMS} items through three compiled steps",
+        compiled.document,
+        compiled.job,
+        _one_after_another(naps.draw()),
+    )
+
+
+def _one_after_another(stages: Sequence[Sequence[float]]) -> float:
+    """When the last item comes out of stages that work side by side, each at one item at a time."""
+    free = [0.0] * len(stages)
+    for times in zip(*stages, strict=True):
+        there = 0.0
+        for stage, seconds in enumerate(times):
+            there = free[stage] = max(there, free[stage]) + seconds
+    return free[-1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -155,6 +175,8 @@ def _runners(only: Sequence[str] | None) -> dict[str, _Run]:
     }
     engines: dict[str, _Run] = {}
     for name, engine in available().items():
+        if name == "d4pcwl-runner":
+            continue
         engines[name] = partial(engine.run, timeout=900)
         if name == "cwltool":
             parallel = engine.with_options("--parallel")

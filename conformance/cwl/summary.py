@@ -106,13 +106,16 @@ def _reason(told: str, part: ElementTree.Element) -> str:
     return (part.text or part.attrib.get("message", "")).strip().splitlines()[-1][:200]
 
 
-def write_summary(results: list[Result], options: str, commit: str) -> str:
-    """The summary as Markdown."""
+def write_summary(results: list[Result], tool: str, options: str, commit: str) -> str:
+    """The summary as Markdown.
+
+    :param tool: what was judged
+    """
     total = Counter(result.state for result in results)
     tags = sorted({tag for result in results for tag in result.tags})
     tags.sort(key=lambda tag: tag != "required")
     lines = [
-        "# The CWL v1.2 conformance suite with d4pcwl-runner",
+        f"# The CWL v1.2 conformance suite with {tool}",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, d4pcwl {version('d4pcwl')} with cwltool's library "
         f"{version('cwltool')}, options `{options}`"
