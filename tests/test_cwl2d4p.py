@@ -536,9 +536,12 @@ def test_standard_output_refers_to_the_document(documents: Path) -> None:
         (("--no-container",), 'with_name("say.cwl"), container=None)'),
         (("--podman",), 'with_name("say.cwl"), container="podman")'),
         (("--singularity",), 'with_name("say.cwl"), container="singularity")'),
+        (("--relax-path-checks",), 'with_name("say.cwl"), relax_path_checks=True)'),
     ],
 )
-def test_what_runs_containers(options: tuple[str, ...], shown: str, documents: Path) -> None:
+def test_options_are_written_into_the_script(
+    options: tuple[str, ...], shown: str, documents: Path
+) -> None:
     assert shown in script_of(documents / "say.cwl", *options).read_text()
 
 

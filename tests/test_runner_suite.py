@@ -92,3 +92,13 @@ def test_a_part_of_the_suite_goes_to_standard_output(suite: Path) -> None:
     assert "**1 of 2 tests pass**, 1 are refused with exit code 33, 0 fail" in done.stdout
     assert "| refused | unsupported |" in done.stdout
     assert "no test nonsense" in conformance(suite, "--only", "nonsense").stderr
+
+
+def test_imported_scripts_are_judged_likewise(suite: Path) -> None:
+    pytest.importorskip("cwltest")
+    done = conformance(suite, "--imported", "--only", "good,bad,refused")
+    assert done.returncode == 1
+    assert done.stdout.startswith("# The CWL v1.2 conformance suite with scripts of cwl2d4p\n")
+    assert "**1 of 3 tests pass**, 1 are refused with exit code 33, 1 fail" in done.stdout
+    assert "| bad | failed, required | permanentFail: exited with status: 1 |" in done.stdout
+    assert "| refused | unsupported | NoSuch: this requirement is not known here |" in done.stdout

@@ -50,6 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument("--podman", action="store_true", help="the script uses podman")
     engine.add_argument("--singularity", action="store_true", help="the script uses singularity")
     parser.add_argument(
+        "--relax-path-checks",
+        action="store_true",
+        help="the script allows any character in file names",
+    )
+    parser.add_argument(
         "--no-native",
         action="store_true",
         help="write the steps of a document that d4p2cwl made, too",
@@ -62,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     from d4pcwl.cwl.importing.copying import copy_document
+    from d4pcwl.cwl.importing.cwl_graph import CwlGraph
     from d4pcwl.cwl.importing.from_cwl import linked
     from d4pcwl.cwl.importing.native import script_of
     from d4pcwl.cwl.importing.script import graph_script, native_script
@@ -69,8 +75,14 @@ def _run(options: argparse.Namespace) -> int:
     location, _, process = options.document.partition("#")
     if os.path.exists(options.document):
         location, process = options.document, ""
-    container = _container(options)
-    graph = linked(location, process=process or None, container=container)
+    graph = linked(
+        CwlGraph(
+            location,
+            process=process or None,
+            container=_container(options),
+            relax_path_checks=options.relax_path_checks,
+        )
+    )
     script = None if options.no_native else script_of(graph)
     folder, target, as_folder = _places(options.output, _script_name(process or location))
     if script is not None:
@@ -81,9 +93,7 @@ def _run(options: argparse.Namespace) -> int:
     else:
         if as_folder and "://" not in location:
             location = copy_document(graph.document, folder)
-        text = graph_script(
-            graph, location, process=process or None, container=container, folder=folder
-        )
+        text = graph_script(graph, location, process=process or None, folder=folder)
     if not options.output:
         sys.stdout.write(text)
         return 0

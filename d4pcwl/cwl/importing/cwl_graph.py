@@ -197,6 +197,7 @@ class CwlGraph(Steps):
     :param document: the path or URI of the document
     :param process: which process of a packed document
     :param container: what runs containers: ``docker``, ``podman``, ``singularity``; None: nothing
+    :param relax_path_checks: allow any character in file names
     :raises InputError: the document is not valid CWL
     :raises UnsupportedFeature: it needs what we do not have
     """
@@ -207,6 +208,7 @@ class CwlGraph(Steps):
         *,
         process: str | None = None,
         container: str | None = DOCKER,
+        relax_path_checks: bool = False,
     ) -> None:
         super().__init__()
         location = os.fspath(document)
@@ -214,7 +216,12 @@ class CwlGraph(Steps):
             location = os.path.abspath(location)
         if process is not None:
             location = f"{location}#{process}"
-        settings = Settings(container=container, quiet=True, stop_on_error=False)
+        settings = Settings(
+            container=container,
+            relax_path_checks=relax_path_checks,
+            quiet=True,
+            stop_on_error=False,
+        )
         self.document = Document(location, settings)
         self.path = ()
         self._begin()

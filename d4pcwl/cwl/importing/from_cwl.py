@@ -18,6 +18,7 @@ def from_cwl(
     *,
     process: str | None = None,
     container: str | None = DOCKER,
+    relax_path_checks: bool = False,
     native: bool = True,
 ) -> WorkflowGraph:
     """The graph of a CWL document.
@@ -29,6 +30,7 @@ def from_cwl(
     :param document: its path or URI
     :param process: which process of a packed document
     :param container: what runs containers: ``docker``, ``podman``, ``singularity``; None: nothing
+    :param relax_path_checks: allow any character in file names
     :param native: whether a script's own graph is wanted
     :raises InputError: the document is not valid CWL
     :raises UnsupportedFeature: it needs what we do not have
@@ -39,19 +41,17 @@ def from_cwl(
     """
     from d4pcwl.cwl.importing.native import script_of
 
-    graph = linked(document, process=process, container=container)
+    graph = linked(
+        CwlGraph(
+            document, process=process, container=container, relax_path_checks=relax_path_checks
+        )
+    )
     found = script_of(graph) if native else None
     return graph if found is None else found.graph
 
 
-def linked(
-    document: str | os.PathLike[str],
-    *,
-    process: str | None = None,
-    container: str | None = DOCKER,
-) -> CwlGraph:
-    """The graph of a document's steps, linked as the document says."""
-    graph = CwlGraph(document, process=process, container=container)
+def linked(graph: CwlGraph) -> CwlGraph:
+    """The same graph, with the document's steps in it, linked as the document says."""
     if graph.is_workflow:
         _fill(graph)
     else:

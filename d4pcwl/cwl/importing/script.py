@@ -20,17 +20,19 @@ WIDTH = 100
 _INDENT = "    "
 
 
-def graph_script(
-    graph: CwlGraph, location: str, *, process: str | None, container: str | None, folder: str
-) -> str:
+def graph_script(graph: CwlGraph, location: str, *, process: str | None, folder: str) -> str:
     """The script that builds a graph, formatted.
 
     :param location: the path or URI of the document
     :param folder: where the script is going to be; empty where that is not known
     """
     arguments = [f"process={quoted(process)}"] if process is not None else []
-    if container != DOCKER:
-        arguments.append("container=" + (quoted(container) if container else "None"))
+    settings = graph.document.settings
+    if settings.container != DOCKER:
+        name = settings.container
+        arguments.append("container=" + (quoted(name) if name else "None"))
+    if settings.relax_path_checks:
+        arguments.append("relax_path_checks=True")
     names = _Names(graph)
     tool = graph.document.process.tool
     lines = [
