@@ -21,6 +21,9 @@ from d4pcwl.cwl.parameter import NAMESPACE, STREAM_FORMAT
 DIGEST = NAMESPACE["d4p"] + "digest"
 """The field in which ``d4p2cwl`` leaves the digest of what a process runs."""
 
+_BySource = defaultdict[str, list[tuple[Path, Link]]]
+"""Links by what they take from, each with the step or workflow that it is of."""
+
 
 @dataclass(frozen=True)
 class Flows:
@@ -75,12 +78,12 @@ class Flows:
         return taken
 
     @cached_property
-    def _takers(self) -> dict[str, list[tuple[Path, Link]]]:
+    def _takers(self) -> _BySource:
         """To each source the inputs of steps that take from it."""
         return _by_source(self.inputs)
 
     @cached_property
-    def _leavers(self) -> dict[str, list[tuple[Path, Link]]]:
+    def _leavers(self) -> _BySource:
         """To each source the outputs of workflows that it is given out by."""
         return _by_source(self.outputs)
 
@@ -109,10 +112,8 @@ class Flows:
         )
 
 
-def _by_source(
-    links: Mapping[Path, Sequence[Link]],
-) -> defaultdict[str, list[tuple[Path, Link]]]:
-    found = defaultdict(list)
+def _by_source(links: Mapping[Path, Sequence[Link]]) -> _BySource:
+    found: _BySource = defaultdict(list)
     for path, some in links.items():
         for link in some:
             for source in dict.fromkeys(link.sources):
