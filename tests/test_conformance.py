@@ -182,7 +182,8 @@ def test_paths_in_inputs_are_seen_from_the_case(parts: Any, tmp_path: Path) -> N
 
 def test_the_full_cross_has_all(parts: Any) -> None:
     cells = parts.selection.choose(["a", "b"], mappings=list(MAPPINGS), full=True)
-    assert len(set(cells)) == len(cells) == 2 * len(MAPPINGS) * (1 + 3 * 3)
+    places = 1 + len(parts.cases.ENGINES) * len(parts.cases.FORMS)
+    assert len(set(cells)) == len(cells) == 2 * len(MAPPINGS) * places
 
 
 def test_the_usual_selection_has_every_mapping_natively_and_on_cwltool(parts: Any) -> None:
@@ -367,7 +368,7 @@ def start(*arguments: object, **env: str) -> subprocess.Popen[str]:
     [
         (["--only", "nothing"], "no workflow nothing; there are "),
         (["--mappings", "simpel"], "no simpel; there are simple, "),
-        (["--engines", "cwltool,tool"], "no tool; there are cwltool, "),
+        (["--engines", "cwltool,tool"], "no tool; there are d4pcwl-runner, cwltool, "),
         (["--forms", ""], "there are whole, cut, sharded"),
         (["--quick", "--full"], "exclude each other"),
         (["-j", "0"], "at least 1"),

@@ -145,12 +145,13 @@ def _steps(graph: Steps, names: _Names) -> Iterator[str]:
 
 
 def _about(graph: Steps, step: CwlStep | CwlSubworkflow) -> str:
-    """What a step is, in a line: its label, else the first line of its doc, else its tool's."""
+    """What a step is, in a line: its label, else the first line of its doc, else its tool's; none
+    of them where it only repeats the name."""
     document = graph.document
     entries: list[Any] = [document.step(step.path).tool] if step.path else []
     for entry in (*entries, document.at(step.path).tool):
         for told in (entry.get("label"), _text(entry.get("doc"))):
-            if told and told.strip():
+            if told and told.strip() not in ("", step.name):
                 return str(told).strip().splitlines()[0]
     return ""
 
