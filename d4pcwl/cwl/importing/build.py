@@ -6,20 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from d4pcwl.cwl.importing.document import Document, Path, plain, short_name
+from d4pcwl.cwl.importing.ends import RESULT, LeavePE, OutputsPE
 from d4pcwl.cwl.importing.flows import Flows
 from d4pcwl.cwl.importing.join import DOT
 from d4pcwl.cwl.importing.links import Link
 from d4pcwl.cwl.importing.pes import (
     FAILURES,
     JOB,
-    RESULT,
     SKIPPED,
     TASK,
     EnterPE,
     InputsPE,
     JoinPE,
-    LeavePE,
-    OutputsPE,
     PassPE,
     ToolPE,
     input_origin,

@@ -17,16 +17,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from d4pcwl.cwl.importing.document import Document, Path
+from d4pcwl.cwl.importing.ends import RESULT, LeavePE, OutputsPE
 from d4pcwl.cwl.importing.links import Link
 from d4pcwl.cwl.importing.pes import (
     FAILURES,
     JOB,
-    RESULT,
     EnterPE,
     InputsPE,
     JoinPE,
-    LeavePE,
-    OutputsPE,
     PassPE,
     ToolPE,
 )
