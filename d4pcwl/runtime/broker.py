@@ -50,7 +50,7 @@ class _Seat:
     outgoing: deque[memoryview] = field(default_factory=deque)
     tasks: dict[int, Batch] = field(default_factory=dict)
     in_hand: dict[int, int] = field(default_factory=dict)
-    owed: int = 0
+    owed: dict[int | None, int] = field(default_factory=dict)
     ended_to_tell: list[int] = field(default_factory=list)
     sent: int = 0
     waits_after: int = -1
@@ -214,8 +214,9 @@ class Broker:
             self.may_end.add(batch.queue[0])
             self._deliver(parcel)
         elif kind == "stream":
-            seat.owed += 1
-            self._deliver(content)
+            writer, parcel = content
+            seat.owed[writer] = seat.owed.get(writer, 0) + 1
+            self._deliver(parcel)
         elif kind == "idle":
             seat.waits_after = content
         elif kind == "taken":
@@ -258,9 +259,11 @@ class Broker:
         for seat in list(self.seats.values()):
             self._give_private(seat)
             pinned = self.plan.processes[seat.pinned] if seat.pinned is not None else ()
-            if seat.owed and not self.queues.full_after(pinned):
-                self._send(seat, "go", (seat.owed, self.queues.sizes_after(pinned)))
-                seat.owed = 0
+            for writer, owed in list(seat.owed.items()):
+                instances = pinned if writer is None else (writer,)
+                if not self.queues.full_after(instances):
+                    self._send(seat, "go", (writer, owed, self.queues.sizes_after(instances)))
+                    del seat.owed[writer]
         self._give_tasks()
         self._scale_up()
         self._scale_down()

@@ -8,6 +8,7 @@ import select
 import sys
 import threading
 import time
+from collections import defaultdict
 from typing import Any
 
 from d4pcwl.runtime import wire
@@ -32,7 +33,7 @@ class _ByParent:
         self.read_fd, self.write_fd, self.pinned = read_fd, write_fd, pinned
         self.pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
         self.received = 0
-        self.credit = WINDOW
+        self.credits: defaultdict[int | None, int] = defaultdict(lambda: WINDOW)
         self.sizes: dict[Queue, int] = {}
         self.sending = threading.RLock()
         self.poll = select.poll()
@@ -56,9 +57,9 @@ class _ByParent:
                 return index
             if kind == "stop":
                 raise Stopped
-            owed, sizes = content
+            writer, owed, sizes = content
             self.sizes.update(sizes)
-            self.credit += owed
+            self.credits[writer] += owed
             return None
         return None
 
@@ -68,12 +69,12 @@ class _ByParent:
     def taken(self, task: Task) -> None:
         self._send("taken", task.queue[0])
 
-    def stream(self, parcel: Parcel) -> None:
-        self.credit -= 1
-        self._send("stream", parcel.apart())
+    def stream(self, parcel: Parcel, writer: int | None = None) -> None:
+        self.credits[writer] -= 1
+        self._send("stream", (writer, parcel.apart()))
 
-    def may_stream(self) -> bool:
-        return self.credit > 0
+    def may_stream(self, writer: int | None = None) -> bool:
+        return self.credits[writer] > 0
 
     def end(self, instance: int) -> None:
         self._send("end", instance)

@@ -50,7 +50,7 @@ class DynamicWorker:
         self.plan, self.exchange, self.idle = plan, exchange, idle
         self._deferred: deque[Task | int] = deque()
         self._pool_writer = Writer(plan, exchange)
-        self._link = PinnedLink(Writer(plan, exchange), plan, exchange, self._help)
+        self._link = PinnedLink(Writer(plan, exchange), plan, process, exchange, self._help)
         pinned = plan if process is not None else _without_processes(plan)
         self.pinned = Worker(graph, pinned, process or 0, inputs, self._link)
         self.pool: Worker | None = None

@@ -146,9 +146,16 @@ class PinnedLink:
     """The link of pinned instances: what they write is streamed; a full exchange makes it wait."""
 
     def __init__(
-        self, writer: Writer, plan: Plan, exchange: Exchange, help_out: Callable[[int], None]
+        self,
+        writer: Writer,
+        plan: Plan,
+        process: int | None,
+        exchange: Exchange,
+        help_out: Callable[[int], None],
     ) -> None:
         self.writer, self.plan, self.exchange, self.help_out = writer, plan, exchange, help_out
+        mine = plan.processes[process] if process is not None else ()
+        self._here = {plan.instances[index].pe: index for index in mine}
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
         name, key = ".".join(source), (target, input)
@@ -162,12 +169,12 @@ class PinnedLink:
         return lambda item: self.writer.add(slot, name, item, flush)
 
     def _flush_of(self, pe: str) -> Callable[[], None]:
-        last = self.plan.of(pe)[-1].index
+        last, here = self.plan.of(pe)[-1].index, self._here[pe]
 
         def flush() -> None:
-            while not self.exchange.may_stream():
+            while not self.exchange.may_stream(here):
                 self.help_out(last)
-            self.flush()
+            self._hand_on(here)
 
         return flush
 
@@ -176,11 +183,14 @@ class PinnedLink:
 
         :raises Halt: an item cannot be pickled
         """
+        self._hand_on(None)
+
+    def _hand_on(self, writer: int | None) -> None:
         with self.writer.lock:
             if self.writer.refused is not None:
                 raise self.writer.refused
-            if self.writer.items and self.exchange.may_stream():
-                self.exchange.stream(self.writer.parcel())
+            if self.writer.items and self.exchange.may_stream(writer):
+                self.exchange.stream(self.writer.parcel(), writer)
 
     def end(self, instance: int) -> None:
         flush = self._flush_of(self.plan.instances[instance].pe)

@@ -76,11 +76,19 @@ class Exchange(Protocol):
     def taken(self, task: Task) -> None:
         """A pinned instance has worked off a batch."""
 
-    def stream(self, parcel: Parcel) -> None:
-        """Hand on what pinned instances wrote, or a task before it is done."""
+    def stream(self, parcel: Parcel, writer: int | None = None) -> None:
+        """Hand on what pinned instances wrote, or a task before it is done.
 
-    def may_stream(self) -> bool:
-        """Whether there is room for more."""
+        :param writer: the instance that does not go on before this is handed on, if one waits
+        """
+
+    def may_stream(self, writer: int | None = None) -> bool:
+        """Whether there is room for more in all queues that the pinned ``writer`` writes to; where
+        none is named, in those that any instance here writes to.
+
+        One that waits for room must not wait for the queues of another: that one may be what waits
+        behind it.
+        """
 
     def end(self, instance: int) -> None:
         """A pinned instance has ended."""

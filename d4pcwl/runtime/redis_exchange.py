@@ -93,7 +93,8 @@ class RedisExchange:
         self.scripts = scripts(run)
         self.sizes: dict[int, int] = {}
         self._key = self.scripts.prefix
-        self._blocked = self._stopped = False
+        self._blocked: frozenset[int] = frozenset()
+        self._stopped = False
         self._found: deque[Work | int] = deque()
         self._in_hand = Counter[int]()
         self._looked = 0.0
@@ -104,6 +105,7 @@ class RedisExchange:
         self._sink = len(plan.instances)
         self._inputs = _inputs(plan)
         mine = frozenset(plan.processes[process] if process is not None else ())
+        self._mine = [str(index) for index in sorted(mine)]
         # The end of a sender is told in every lane that it may have written to.
         self._told = Counter(
             sender for index in mine for sender in plan.upstream[index] if sender not in mine
@@ -144,13 +146,13 @@ class RedisExchange:
         """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
         self._in_hand[task.queue[0]] -= 1
 
-    def stream(self, parcel: Parcel) -> None:
+    def stream(self, parcel: Parcel, writer: int | None = None) -> None:
         """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
         self._step(parcel)
 
-    def may_stream(self) -> bool:
+    def may_stream(self, writer: int | None = None) -> bool:
         """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
-        return not self._blocked
+        return not self._blocked if writer is None else writer not in self._blocked
 
     def end(self, instance: int) -> None:
         """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
@@ -198,6 +200,7 @@ class RedisExchange:
                 "worker": self.name,
                 "process": "" if self.process is None else str(self.process),
                 "rank": 0 if self.process is None else 1,
+                "writers": self._mine,
                 "batches": batches,
                 "blobs": [name for name, _ in blobs],
                 "ends": ends or [],
@@ -221,7 +224,7 @@ class RedisExchange:
             self._stopped = True
             return
         verdict, _, blocked, sizes, found = answer
-        self._blocked = blocked > 0
+        self._blocked = frozenset(map(int, blocked))
         for lane, size in zip(sizes[::2], sizes[1::2], strict=True):
             self.sizes[int(lane)] = size
         for lane, id_, fields in found:

@@ -73,7 +73,7 @@ class RunKeys:
         for instance in plan.instances:
             lane = instance.index
             place[lane] = "pool" if lane in pool else str(instance.process)
-            writers[lane] = self._units(plan.upstream[lane])
+            writers[lane] = _words(plan.upstream[lane])
             if lane in pool:
                 left[lane] = len(plan.upstream[lane])
             for sender in plan.upstream[lane]:
@@ -81,18 +81,11 @@ class RunKeys:
                     after.setdefault(sender, []).append(str(lane))
         place[self._sink] = "sink"
         ports = {pe for pe, _ in plan.results}
-        writers[self._sink] = self._units(i.index for i in plan.instances if i.pe in ports)
+        writers[self._sink] = _words(i.index for i in plan.instances if i.pe in ports)
         told = {sender: " ".join(targets) for sender, targets in after.items()}
         pinned = len(plan.processes) - (plan.pool is not None)
         heavy: dict[Any, int] = {"-": pinned, **dict.fromkeys(plan.heavy, 1)}
         return {"place": place, "writers": writers, "after": told, "left": left, "heavy": heavy}
-
-    def _units(self, instances: Iterable[int]) -> str:
-        """The units (see ``runtime/redis_scripts.py``) of the instances."""
-        units = {
-            str(i) if i in self._pool else f"p{self.plan.instances[i].process}" for i in instances
-        }
-        return " ".join(sorted(units))
 
     def _meta(self, job: Job) -> dict[str, Any]:
         meta = {**_script(job.options), "digest": job.graph.digest(), "instances": self._sink}
@@ -165,3 +158,7 @@ def _script(options: Any) -> dict[str, str]:
     if Path(name).exists():
         script = os.path.abspath(name) + colon + attr  # a link stays one: modules lie beside it
     return {"script": script, "attr": getattr(options, "attr", None) or ""}
+
+
+def _words(instances: Iterable[int]) -> str:
+    return " ".join(map(str, sorted(instances)))

@@ -6,7 +6,7 @@ All keys begin with ``d4p:RUN:`` (below: without it).
 ``state``       ``run`` or ``stop``; where it is missing the run is over, and nothing is written
 ``meta``        hash: what a worker from elsewhere has to know
 ``place``       hash: lane → ``pool``, the number of a process, or ``sink`` (results)
-``writers``     hash: lane → the units that write to it
+``writers``     hash: lane → the instances that write to it
 ``after``       hash: instance → the lanes that are to know of its end
 ``heavy``       hash: lane of heavy items → 1; ``-``: how many processes have pinned instances
 ``lane:L``      stream: the batches for instance L, or the results; of a pooled instance with a
@@ -18,7 +18,7 @@ All keys begin with ``d4p:RUN:`` (below: without it).
 ``fresh``       hash: pooled lane → batches that nobody has in hand
 ``waiting``     sorted set: pooled lanes with such batches
 ``news:P``      sorted set: lanes with entries for process P
-``full``        set of lanes; ``blocked`` hash: unit → how many full lanes it writes to
+``full``        set of lanes; ``blocked`` hash: instance → how many full lanes it writes to
 ``pace``        hash: lane → seconds per item; ``sizes`` hash: lane → items for a task
 ``workers``     set; ``remote`` set: those from elsewhere; ``alive:W``: such a one's heartbeat
 ``idle``        sorted set: workers that wait for a task; ``bell:W`` stream: wakes worker W
@@ -26,8 +26,7 @@ All keys begin with ``d4p:RUN:`` (below: without it).
 ``ended``       set of instances; ``events`` stream: for the coordinator
 ==============  ================================================================================
 
-A *lane* is the queue of an instance, by its index in the plan; the results have the next number. A
-*unit* is what writes: a pooled instance (its index), or a process (``p`` and its number).
+A *lane* is the queue of an instance, by its index in the plan; the results have the next number.
 """
 
 from __future__ import annotations
@@ -111,8 +110,8 @@ local function put(lane, input, items, bytes, form, data)
   if call('SISMEMBER', P .. 'full', lane) == 0 and is_over(lane, @BATCHES@, @BYTES@) then
     call('SADD', P .. 'full', lane)
     keep('full')
-    for _, unit in ipairs(words(call('HGET', P .. 'writers', lane))) do
-      call('HINCRBY', P .. 'blocked', unit, 1)
+    for _, writer in ipairs(words(call('HGET', P .. 'writers', lane))) do
+      call('HINCRBY', P .. 'blocked', writer, 1)
     end
   end
 end
@@ -123,9 +122,10 @@ local function drained(lane, bytes)
   if call('SISMEMBER', P .. 'full', lane) == 1
       and not is_over(lane, @BATCHES@ / 2, @BYTES@ / 2) then
     call('SREM', P .. 'full', lane)
-    for _, unit in ipairs(words(call('HGET', P .. 'writers', lane))) do
-      local blocked = call('HINCRBY', P .. 'blocked', unit, -1)
-      if blocked == 0 and string.sub(unit, 1, 1) == 'p' then ring(unit) end
+    for _, writer in ipairs(words(call('HGET', P .. 'writers', lane))) do
+      local blocked = call('HINCRBY', P .. 'blocked', writer, -1)
+      local place = call('HGET', P .. 'place', writer)
+      if blocked == 0 and place ~= 'pool' then ring('p' .. place) end
     end
   end
 end
@@ -264,7 +264,10 @@ if found[1] and found[1][2] ~= '' then
   for _, lane in ipairs(words(call('HGET', P .. 'after', found[1][1]))) do tell_size(lane) end
 end
 if call('GET', P .. 'state') == 'stop' and #found == 0 then verdict = 'stop' end
-local blocked = h.process ~= '' and number('blocked', 'p' .. h.process) or 0
+local blocked = {}
+for _, writer in ipairs(h.writers) do
+  if number('blocked', writer) > 0 then blocked[#blocked + 1] = writer end
+end
 return {verdict, committed, blocked, sizes, found}
 """
 
