@@ -39,6 +39,8 @@ from d4pcwl.runtime.scale import ATTEMPTS, IDLE_SECONDS, Scale
 class _Seat:
     """A worker as the parent sees it.
 
+    :param owed: by the instance that writes, how many parcels were taken for which there was to be
+        room again
     :param sent: how many messages it was sent; ``waits_after`` how many it had when it last said
         that it waits
     """

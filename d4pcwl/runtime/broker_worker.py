@@ -121,7 +121,7 @@ def work(
         with contextlib.suppress(OSError):
             out.finish()
         if worker is not None:
-            exchange.report("stream", Parcel(results=worker.results_so_far()))
+            exchange.report("stream", (None, Parcel(results=worker.results_so_far())))
         exchange.report("failed", explained(error))
     finally:
         sys.stderr.flush()
@@ -139,7 +139,7 @@ def _watch_time(worker: DynamicWorker, exchange: _ByParent, out: LineWriter) -> 
             try:
                 worker.flush()
             except Halt as halt:
-                exchange.report("stream", Parcel(results=worker.results_so_far()))
+                exchange.report("stream", (None, Parcel(results=worker.results_so_far())))
                 exchange.report("failed", halt.error)
                 out.finish()
                 os._exit(0)
