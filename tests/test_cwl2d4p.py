@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from cwl_kit import command, own_modules
+from mpi_kit import needs_mpi
 from runner_kit import CHAIN, LOGGING_TOOL, run, without_places, write
 from test_runner import (
     CONDITIONS,
@@ -101,14 +101,7 @@ steps:
     out: [text]
 """  # noqa: E501
 
-MPI = pytest.param(
-    "mpi",
-    marks=pytest.mark.skipif(
-        importlib.util.find_spec("mpi4py") is None
-        or not Path(sys.executable).with_name("mpiexec").exists(),
-        reason="mpi4py, or mpiexec beside Python, is missing: pip install 'd4pcwl[mpi]'",
-    ),
-)
+MPI = pytest.param("mpi", marks=needs_mpi)
 
 ALL_JOBS: dict[str, dict[str, Any]] = {
     **JOBS,

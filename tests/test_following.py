@@ -324,9 +324,13 @@ def followed(document: Path, **settings: Any) -> dict[str, list[str]]:
     from d4pcwl.cwl.importing.settings import Settings
     from d4pcwl.workflow.flat import flatten
 
-    graph = flatten(build(Document(str(document), Settings(**settings))).graph)
-    tools = [pe for pe in graph.pes if isinstance(pe, ToolPE)]
-    return {pe.name: sorted(pe.followed) for pe in tools if pe.followed}
+    built = build(Document(str(document), Settings(**settings)))
+    assert built.flows is not None
+    count = built.flows.let_follow(built.tools)
+    tools = [pe for pe in flatten(built.graph).pes if isinstance(pe, ToolPE)]
+    found = {pe.name: sorted(pe.followed) for pe in tools if pe.followed}
+    assert len(found) == count
+    return found
 
 
 def _give_out(main: Any, tools: Any) -> None:

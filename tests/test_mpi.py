@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import signal
@@ -13,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mpi_kit import MPIEXEC, needs_mpi
 
-_MPIEXEC = Path(sys.executable).with_name("mpiexec")
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("mpi4py") is None or not _MPIEXEC.exists(),
-    reason="mpi4py, or mpiexec beside Python, is missing: pip install 'd4pcwl[mpi]'",
-)
+pytestmark = needs_mpi
 
 _SECONDS = 60
 _KIT = str(Path(__file__).parent)
@@ -39,7 +35,7 @@ from d4pcwl import SimpleFunctionPE
 
 def python(*arguments: str, ranks: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run Python, by mpiexec where a number of ranks is given."""
-    launcher = [str(_MPIEXEC), "-n", str(ranks)] if ranks else []
+    launcher = [str(MPIEXEC), "-n", str(ranks)] if ranks else []
     return subprocess.run(
         [*launcher, sys.executable, *arguments],
         capture_output=True,
@@ -379,7 +375,7 @@ def test_the_launcher_is_interrupted(path: Path) -> None:
         graph = chain(Source(range(10**9)), Ready(), Plus(), FaultyPE("stall", 10**8))
         """,
     )
-    command = [str(_MPIEXEC), "-n", "3", sys.executable, "-m", "d4pcwl", "run", "mpi", str(path)]
+    command = [str(MPIEXEC), "-n", "3", sys.executable, "-m", "d4pcwl", "run", "mpi", str(path)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as launcher:

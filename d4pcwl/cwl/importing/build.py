@@ -38,7 +38,8 @@ class Built:
     :param outputs: where the output objects of jobs come out
     :param results: the ports whose items are to be had: output objects, and failures
     :param dead_ends: whether there are steps that no output of the document depends on
-    :param followed: how many steps leave streams that others may read while they are written
+    :param tools: those of its steps
+    :param flows: the links between these; None where the document is a tool
     """
 
     graph: WorkflowGraph
@@ -46,7 +47,8 @@ class Built:
     outputs: OutputsPE
     results: list[_Port] = field(default_factory=list)
     dead_ends: bool = False
-    followed: int = 0
+    tools: dict[Path, ToolPE] = field(default_factory=dict)
+    flows: Flows | None = None
 
 
 def build(document: Document) -> Built:
@@ -65,10 +67,8 @@ def build(document: Document) -> Built:
         built = Built(graph, root, end, [(end, RESULT), (end, FAILURES)])
         builder.fill(graph, (), root, end, built)
         raise_faults(InputError, builder.faults)
-        followed = Flows(document, builder.inputs, {**builder.given, (): links}).followed()
-        for path, files in followed.items():
-            builder.tools[path].followed = files
-        built.followed = len(followed)
+        built.tools = builder.tools
+        built.flows = Flows(document, builder.inputs, {**builder.given, (): links})
         return built
     names = [short_name(entry["id"]) for entry in tool["outputs"]]
     end = OutputsPE(Link(name, (origin((), name),)) for name in names)

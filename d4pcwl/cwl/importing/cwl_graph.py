@@ -240,10 +240,8 @@ class CwlGraph(Steps):
             steps = dict(self.all_steps())
             inputs = {path: step.links for path, step in steps.items()}
             inner = {p: step.given for p, step in steps.items() if isinstance(step, CwlSubworkflow)}
-            followed = Flows(self.document, inputs, {(): self.given, **inner}).followed()
-            for path, step in steps.items():
-                if isinstance(step, CwlStep):
-                    step.tool.followed = followed.get(path, {})
+            tools = {path: step.tool for path, step in steps.items() if isinstance(step, CwlStep)}
+            Flows(self.document, inputs, {(): self.given, **inner}).let_follow(tools)
 
     @property
     def is_workflow(self) -> bool:

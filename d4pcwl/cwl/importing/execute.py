@@ -91,12 +91,13 @@ class Run:
             options=self.options,
             say=self.say,
         )
-        name = self.mapping or self._best_mapping(flat, built.followed)
+        followed = built.flows.let_follow(built.tools) if built.flows else 0
+        name = self.mapping or self._best_mapping(flat, followed)
         number = self.processes or usable_cores()
         if name.startswith("dyn_") or name == "hybrid_redis":
             # As many as asked for run tools: one more for the joins, and some for tools that read
             # along, which mostly wait for those that write.
-            number += 1 + min(built.followed, number)
+            number += 1 + min(followed, number)
         mapping_module(name).run(replace(job, processes=number))
         if self._unsupported:
             raise UnsupportedFeature("\n".join(self._unsupported))

@@ -15,7 +15,7 @@ from typing import Any
 
 from d4pcwl.cwl.importing.document import Document, Path, short_name
 from d4pcwl.cwl.importing.links import Link
-from d4pcwl.cwl.importing.pes import input_origin, origin
+from d4pcwl.cwl.importing.pes import ToolPE, input_origin, origin
 from d4pcwl.cwl.parameter import NAMESPACE, STREAM_FORMAT
 
 DIGEST = NAMESPACE["d4p"] + "digest"
@@ -46,6 +46,16 @@ class Flows:
                 if self._may_follow(origin(path, name)):
                     found.setdefault(path, {})[name] = file
         return found
+
+    def let_follow(self, tools: Mapping[Path, ToolPE]) -> int:
+        """Tell the tools of steps which of their outputs may be read along.
+
+        :returns: how many steps have such
+        """
+        followed = self.followed()
+        for path, tool in tools.items():
+            tool.followed = followed.get(path, {})
+        return len(followed)
 
     def _streams_left(self, path: Path) -> Iterator[tuple[str, str]]:
         """The outputs of a step that are streams, each with its file's name."""

@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from d4pcwl.cwl.importing.document import short_name
+
 if TYPE_CHECKING:
     from cwltool.context import RuntimeContext
     from cwltool.process import Process
@@ -95,7 +97,7 @@ def run_tool(
             outcome.reasons.append(explanation(error))
             outcome.unsupported = isinstance(error, UnsupportedRequirement)
     # A tool that writes cwl.output.json may leave out what can be null.
-    needed = [_short(e["id"]) for e in process.tool["outputs"] if "null" not in e["type"]]
+    needed = [short_name(e["id"]) for e in process.tool["outputs"] if "null" not in e["type"]]
     missing = [name for name in needed if name not in outcome.outputs]
     if outcome.status == SUCCESS and missing:
         outcome.status = "permanentFail"
@@ -103,10 +105,6 @@ def run_tool(
     if outcome.status == SUCCESS:
         _warn(outcome.reasons)
     return outcome
-
-
-def _short(identifier: str) -> str:
-    return identifier.rpartition("#")[2].rpartition("/")[2]
 
 
 def explanation(error: Exception) -> str:
