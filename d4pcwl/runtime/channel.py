@@ -6,8 +6,9 @@ fast stream moves in large batches and a slow one without delay. How a frame tra
 :class:`Sender`'s affair, which a mapping provides; one that has no room makes the channel wait, and
 so no queue grows.
 
-A frame is ``("items", [(slot, items), …])``, a slot being an input of an instance, or it is a
-message of the mapping's own, a tuple that begins with its kind.
+A frame is ``("items", [(slot, items), …], levels)``, a slot being an input of an instance, or it is
+a message of the mapping's own, a tuple that begins with its kind. ``levels`` say how far the senders
+are (``runtime/order.py``); they hold once the frame's items have been taken.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, Protocol
 from d4pcwl.errors import ItemError, PEError
 from d4pcwl.runtime import wire
 from d4pcwl.runtime.instance import Halt, Receive
+from d4pcwl.runtime.marks import Level, Mark
 from d4pcwl.runtime.values import IMMUTABLE, snapshot, weight
 
 BATCH = 1000
@@ -60,6 +62,8 @@ class Channel:
 
     :param sender: how frames travel
     :param names: for each slot, the output that its items come from, for messages
+
+    ``news`` gives the levels that the receiver does not know yet.
     """
 
     def __init__(self, sender: Sender, names: Sequence[str]) -> None:
@@ -69,9 +73,16 @@ class Channel:
         self._waiting: deque[tuple[int, Any]] = deque()
         self._sending = threading.RLock()
         self._refused: ItemError | None = None
+        self._marked: set[int] = set()
+        self.news: Callable[[], list[Level]] = list
 
-    def outlet(self, slot: int) -> Receive:
-        """What takes the items for one slot."""
+    def outlet(self, slot: int, *, marked: bool = False) -> Receive:
+        """What takes the items for one slot.
+
+        :param marked: they come with their marks, as pairs
+        """
+        if marked:
+            return self._marked_outlet(slot)
         waiting, append = self._waiting, self._waiting.append
 
         def take(item: Any) -> None:
@@ -84,7 +95,21 @@ class Channel:
 
         return take
 
-    def _take_large(self, slot: int, item: Any) -> None:
+    def _marked_outlet(self, slot: int) -> Receive:
+        self._marked.add(slot)
+        waiting, append = self._waiting, self._waiting.append
+
+        def take(pair: tuple[Mark, Any]) -> None:
+            if type(pair[1]) not in _SMALL:
+                self._take_large(slot, pair[1], pair[0])
+                return
+            append((slot, pair))
+            if len(waiting) >= BATCH:
+                self._flush_for_pe()
+
+        return take
+
+    def _take_large(self, slot: int, item: Any, mark: Mark | None = None) -> None:
         size = weight(item)
         self._bytes += size
         if size < LARGE and type(item) not in IMMUTABLE:
@@ -93,7 +118,7 @@ class Channel:
             except Exception as error:
                 self._refused = ItemError(self._refusal(slot, item, error))
                 raise Halt(PEError(str(self._refused))) from error
-        self._waiting.append((slot, item))
+        self._waiting.append((slot, item if mark is None else (mark, item)))
         # A large item is encoded before take returns: it needs no copy of its own.
         if size >= LARGE or self._bytes >= BATCH_BYTES or len(self._waiting) >= BATCH:
             self._flush_for_pe()
@@ -112,13 +137,15 @@ class Channel:
         :raises Disconnected: the receiver is gone
         """
         with self._sending:
-            while self._waiting or self._refused:
+            levels = self.news()  # what they speak of is waiting by now, or has been sent
+            while self._waiting or self._refused or levels:
                 if self._refused:  # and not for the first time, where a PE has caught it
                     raise self._refused
                 self._bytes = 0
                 batch = self._next_batch()
+                told, levels = ([], levels) if self._waiting else (levels, [])
                 try:
-                    data, buffers = wire.pickled(("items", batch))
+                    data, buffers = wire.pickled(("items", batch, told))
                 except ItemError as error:
                     self._refused = self._explained(batch, error)
                     raise self._refused from error
@@ -133,7 +160,7 @@ class Channel:
     def _explained(self, batch: list[tuple[int, list[Any]]], error: ItemError) -> ItemError:
         """The error for a batch, about the item that is to blame."""
         for slot, items in batch:
-            for item in items:
+            for item in (pair[1] for pair in items) if slot in self._marked else items:
                 try:
                     wire.pickled(item)
                 except ItemError as blame:

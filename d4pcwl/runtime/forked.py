@@ -23,6 +23,7 @@ from d4pcwl.runtime.channel import Disconnected, Flusher, Sender
 from d4pcwl.runtime.console import LineLock, LineWriter
 from d4pcwl.runtime.instance import Halt
 from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.marks import RESULTS, SortedResults
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.processes import (
     GRACE_SECONDS,
@@ -39,12 +40,13 @@ from d4pcwl.runtime.static import (
     ResultChannel,
     deliver,
     joined,
+    tell_levels,
     work_off,
 )
 from d4pcwl.runtime.worker import Worker
 
-WATCH = -1
-"""The number of the watching parent, among the numbers of processes."""
+WATCH = RESULTS
+"""The number of the watching parent, among the numbers of processes: it takes the results."""
 
 _LOOK_SECONDS = 0.25
 _LAST_WORDS_SECONDS = 0.05
@@ -79,7 +81,8 @@ class _Watch:
 
     def __init__(self, job: Job, plan: Plan) -> None:
         self.job, self.plan = job, plan
-        self.takers = [job.sink.take(pe, output) for pe, output in plan.results]
+        takers = [job.sink.take(pe, output) for pe, output in plan.results]
+        self.results = SortedResults(plan, takers)
         self.failure: D4pcwlError | None = None
         self.counts: dict[int, int] = {}
         self.workers: list[BaseProcess] = []
@@ -103,6 +106,7 @@ class _Watch:
             transport.close()
             end(self.workers)
             lock.close()
+            self.results.give_up()
         if self.failure is not None:
             raise self.failure
         for index, count in sorted(self.counts.items()):
@@ -137,7 +141,7 @@ class _Watch:
                 if number in self.awaited:
                     self._mourn(number)
             elif message[0] == "items":
-                deliver(self.takers, message[1])
+                self._take(message)
             else:
                 self.awaited.discard(number)
                 if message[0] == "done":
@@ -149,6 +153,12 @@ class _Watch:
             if self.failure is not None:
                 break
         return heard
+
+    def _take(self, message: Any) -> None:
+        _, items, levels = message
+        deliver(self.results.takers, items)
+        if levels:
+            self.results.note(levels)
 
     def _look_for_dead(self, inbox: Inbox) -> None:
         """Find workers that have ended without a report; first, what they have said is heard."""
@@ -171,7 +181,7 @@ class _Watch:
             for _, message in inbox.receive(_LAST_WORDS_SECONDS):
                 heard = True
                 if message is not None and message[0] == "items":
-                    deliver(self.takers, message[1])
+                    self._take(message)
             if not heard:
                 return
 
@@ -184,7 +194,7 @@ class _Watch:
             for _, message in inbox.receive(_LAST_WORDS_SECONDS):
                 quiet = False
                 if message is not None and message[0] == "items":
-                    deliver(self.takers, message[1])
+                    self._take(message)
             if quiet:
                 return
 
@@ -243,6 +253,7 @@ def _work_to_the_end(
     try:
         flusher.start()
         worker = Worker(job.graph, plan, number, job.inputs, link)
+        tell_levels(plan, number, {**link.channels, RESULTS: results}, worker.level)
         work_off(worker, link, inbox, idle)
         flusher.stop()
         link.flush()

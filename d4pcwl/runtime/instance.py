@@ -441,8 +441,27 @@ def own_copy(pe: Any) -> Any:
         ) from error
 
 
-def local(receive: Receive, complain: Callable[[Exception], None]) -> Receive:
-    """Send to an instance in the same process: it gets a value of its own."""
+def local(
+    receive: Receive, complain: Callable[[Exception], None], *, marked: bool = False
+) -> Receive:
+    """Send to an instance in the same process: it gets a value of its own.
+
+    :param marked: items come with their marks, as pairs
+    """
+    if marked:
+
+        def send_pair(pair: tuple[Any, Any]) -> None:
+            if type(pair[1]) in IMMUTABLE:
+                receive(pair)
+                return
+            try:
+                own = snapshot(pair[1])
+            except Exception as error:  # noqa: BLE001 - users' code
+                complain(error)
+                return
+            receive((pair[0], own))
+
+        return send_pair
 
     def send(item: Any) -> None:
         if type(item) in IMMUTABLE:

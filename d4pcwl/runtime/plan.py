@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from d4pcwl.runtime.order import Order, find_order
 from d4pcwl.runtime.policy import ERRORS, FAIL, Policy, policy_of
 from d4pcwl.workflow.cut import Cut
 from d4pcwl.workflow.flat import FlatGraph
@@ -73,6 +74,7 @@ class Plan:
     :param heavy: pooled instances whose items are handed out one by one
     :param policies: by PE id, what to do about items on which a PE fails; see
         :mod:`d4pcwl.runtime.policy`
+    :param order: where items carry marks, by which receivers put them in order
     """
 
     instances: tuple[Instance, ...]
@@ -84,10 +86,23 @@ class Plan:
     pool: int | None = None
     heavy: frozenset[int] = frozenset()
     policies: dict[str, Policy] = field(default_factory=dict)
+    order: Order = field(repr=False, default=Order())
 
     def of(self, pe: str) -> tuple[Instance, ...]:
         """The instances of a PE."""
         return tuple(instance for instance in self.instances if instance.pe == pe)
+
+    def senders(self, pe: str, name: str) -> tuple[str, ...]:
+        """The PEs that send to an input."""
+        targets = {instance.index for instance in self.of(pe)}
+        return tuple(
+            {
+                source: None
+                for (source, _), routes in self.routes.items()
+                for route in routes
+                if route.input == name and not targets.isdisjoint(route.targets)
+            }
+        )
 
     def __str__(self) -> str:
         lines = []
@@ -177,7 +192,8 @@ def make_plan(
     by_process: list[list[int]] = [[] for _ in used]
     for instance in instances:
         by_process[instance.process].append(instance.index)
-    ports = [(pe.id, o) for pe, o in (graph.unconnected if results is None else results)]
+    outputs = list(graph.unconnected if results is None else results)
+    ports = [(pe.id, o) for pe, o in outputs]
     policies = {pe.id: policy_of(pe, not graph.into(pe), policy) for pe in graph.pes}
     if any(chosen.skip for chosen in policies.values()):
         ports.append(ERRORS)
@@ -193,6 +209,7 @@ def make_plan(
             indices[id(pe)][0] for pe in graph.pes if id(pe) in pool and getattr(pe, "heavy", False)
         ),
         policies={pe: chosen for pe, chosen in policies.items() if chosen != FAIL},
+        order=find_order(graph, indices, pool, outputs),
     )
 
 

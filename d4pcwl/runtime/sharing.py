@@ -34,16 +34,23 @@ def in_turn(takers: Sequence[Receive]) -> Receive:
 
 
 def by_key(
-    takers: Sequence[Receive], grouping: GroupBy, where: str, refuse: Callable[[Exception], None]
+    takers: Sequence[Receive],
+    grouping: GroupBy,
+    where: str,
+    refuse: Callable[[Exception], None],
+    *,
+    marked: bool = False,
 ) -> Receive:
     """Items with equal keys to the same one of them.
 
     :param where: the input that is grouped, for the message
     :param refuse: is told of an item that has no such key
+    :param marked: items come with their marks, as pairs
     """
     owner = grouping.owner(len(takers))
 
-    def send(item: Any) -> None:
+    def send(sent: Any) -> None:
+        item = sent[1] if marked else sent
         try:
             number = owner(item)
         except (LookupError, TypeError) as error:
@@ -55,6 +62,6 @@ def by_key(
                 )
             )
             return
-        takers[number](item)
+        takers[number](sent)
 
     return send

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from d4pcwl.runtime.channel import Channel, Disconnected, Sender
 from d4pcwl.runtime.instance import Receive
+from d4pcwl.runtime.marks import LevelOf, News, wanted_levels
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.worker import Worker
 
@@ -69,8 +70,10 @@ class Channels:
         self.channels = {receiver: Channel(sender, names) for receiver, sender in senders.items()}
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        channel = self.channels[self.plan.instances[target].process]
-        return channel.outlet(self.slots[(*source, target, input)])
+        instance = self.plan.instances[target]
+        marked = (instance.pe, input) in self.plan.order.marked
+        slot = self.slots[(*source, target, input)]
+        return self.channels[instance.process].outlet(slot, marked=marked)
 
     def end(self, instance: int) -> None:
         receivers = {
@@ -93,10 +96,23 @@ class ResultChannel(Channel):
     def __init__(self, sender: Sender, plan: Plan) -> None:
         super().__init__(sender, [f"{pe}.{output}" for pe, output in plan.results])
         self._numbers = {port: number for number, port in enumerate(plan.results)}
+        self._order = plan.order
 
     def result(self, pe: str, output: str) -> Receive:
         """What takes the items of an output that are results."""
-        return self.outlet(self._numbers[pe, output])
+        port = (pe, output)
+        return self.outlet(self._numbers[port], marked=port in self._order.results)
+
+
+def tell_levels(plan: Plan, number: int, channels: Mapping[int, Channel], level: LevelOf) -> None:
+    """Have channels tell their receivers how far the instances of a process are.
+
+    :param number: of the process
+    :param channels: by receiver; those who take results are :data:`~d4pcwl.runtime.marks.RESULTS`
+    """
+    for receiver, wanted in wanted_levels(plan, number).items():
+        if receiver in channels:
+            channels[receiver].news = News(wanted, level)
 
 
 def deliver(receivers: Sequence[Receive] | Mapping[int, Receive], runs: Any) -> None:
@@ -128,6 +144,8 @@ def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], No
                     raise Disconnected("a sender has gone")
             elif message[0] == "items":
                 deliver(receivers, message[1])
+                if message[2]:
+                    worker.note(message[2])
             else:
                 worker.upstream_ended(message[1])
         return taken

@@ -10,12 +10,22 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 from d4pcwl.errors import InputError, PEError
 from d4pcwl.runtime.instance import Receive, RunningPE, guarded, local, own_copy
+from d4pcwl.runtime.marks import (
+    AFTER_ALL,
+    NO_MORE,
+    Gather,
+    Heard,
+    Least,
+    Level,
+    Position,
+    unmarked,
+)
 from d4pcwl.runtime.plan import Plan, Route
 from d4pcwl.runtime.policy import ERRORS, FAIL
 from d4pcwl.runtime.sharing import by_key, fan_out, in_turn
@@ -29,10 +39,11 @@ class Link(Protocol):
     """What a mapping gives a worker: the ways out of its process."""
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        """What takes the items of an output for an input of an instance in another process."""
+        """What takes the items of an output for an input of an instance in another process; marked
+        items, where that input has them."""
 
     def result(self, pe: str, output: str) -> Receive:
-        """What takes the items of an output that are results."""
+        """What takes the items of an output that are results; marked items, where it has them."""
 
     def end(self, instance: int) -> None:
         """Tell the other processes that an instance has sent its last item."""
@@ -84,13 +95,22 @@ class Worker:
                 policy=policy,
                 leave_out=link.result(*ERRORS) if policy.skip else None,
             )
+        self._ended: set[int] = set()
+        self._heard = Heard()
+        self._positions: dict[int, Position] = {}
+        self._gathers: dict[tuple[int, str], Gather] = {}
+        self._below: dict[int, list[Callable[[int], int]]] = {}
+        self._receivers: dict[tuple[int, str], Receive] = {}
+        if plan.order:
+            self._keep_order()
         # Targets first, so that every emitter can bind the receivers that it calls.
         for index in reversed(list(self.running)):
             self._bind_outputs(index)
+        for (index, input), gather in self._gathers.items():
+            gather.deliver = self._marked_receiver(index, input)
         self._open = {index: set(plan.upstream[index]) for index in self.running}
         self._feeds = deque(self._root_feeds(inputs))
         self._fed = {index for index, _ in self._feeds}
-        self._ended: set[int] = set()
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 20 * len(self.running)))
 
     # --- wiring ---------------------------------------------------------------------------------
@@ -98,17 +118,23 @@ class Worker:
     def _bind_outputs(self, index: int) -> None:
         running, instance = self.running[index], self.plan.instances[index]
         for output in running.pe.outputconnections:
-            takers = [
-                self._taker(index, output, route)
-                for route in self.plan.routes.get((instance.pe, output), ())
-            ]
-            if (instance.pe, output) in self.plan.results:
+            port = (instance.pe, output)
+            plain: list[Receive] = []
+            marked: list[Receive] = []
+            for route in self.plan.routes.get(port, ()):
+                takers = marked if self._has_marks(route.targets[0], route.input) else plain
+                takers.append(self._taker(index, output, route))
+            if port in self.plan.results:
                 refuse = partial(running.refuse_item, output)
-                takers.append(guarded(self.link.result(instance.pe, output), refuse))
-            running.bind(output, fan_out(takers))
+                takers = marked if port in self.plan.order.results else plain
+                takers.append(guarded(self.link.result(*port), refuse))
+            emit = fan_out(plain)
+            if marked:
+                emit = self._positions[index].emitter(emit if plain else None, fan_out(marked))
+            running.bind(output, emit)
 
     def _taker(self, index: int, output: str, route: Route) -> Receive:
-        """What takes the items of one edge from one instance."""
+        """What takes the items of one edge from one instance; marked items, where it has them."""
         targets = [self._outlet(index, output, target, route.input) for target in route.targets]
         if len(targets) == 1:
             return targets[0]
@@ -117,7 +143,8 @@ class Worker:
         if isinstance(route.grouping, GroupBy):
             refuse = partial(self.running[index].refuse_item, output)
             where = f"{self.plan.instances[route.targets[0]].pe}.{route.input}"
-            return by_key(targets, route.grouping, where, refuse)
+            marked = self._has_marks(route.targets[0], route.input)
+            return by_key(targets, route.grouping, where, refuse, marked=marked)
         # Senders begin at different targets, so that short streams are spread too.
         first = self.plan.instances[index].number % len(targets)
         return in_turn([*targets[first:], *targets[:first]])
@@ -127,11 +154,73 @@ class Worker:
             source = (self.plan.instances[index].pe, output)
             return self.link.outlet(source, target, input)
         refuse = partial(self.running[index].refuse_item, output)
-        running = self.running[target]
+        marked = self._has_marks(target, input)
         if self.plan.instances[target].pe in self._cyclic:
             # Round a cycle somebody's outputs are not bound yet: look the receiver up when called.
-            return local(lambda item: running.receiver(input)(item), refuse)
-        return local(running.receiver(input), refuse)
+            return local(lambda item: self.receiver(target, input)(item), refuse, marked=marked)
+        return local(self.receiver(target, input), refuse, marked=marked)
+
+    # --- order ----------------------------------------------------------------------------------
+
+    def _has_marks(self, target: int, input: str) -> bool:
+        return (self.plan.instances[target].pe, input) in self.plan.order.marked
+
+    def _keep_order(self) -> None:
+        """Make what gives marks to items, and what puts items in order by them."""
+        order = self.plan.order
+        for index in self.running:
+            instance = self.plan.instances[index]
+            own = self.plan.of(instance.pe)[0].index if instance.pe in order.passing else None
+            self._positions[index] = Position(index, instance.number, own)
+        for pe, input in sorted(order.marked):
+            senders = [i.index for name in self.plan.senders(pe, input) for i in self.plan.of(name)]
+            for instance in self.plan.of(pe):
+                if instance.index in self.running:
+                    self._follow(instance.index, input, senders)
+
+    def _follow(self, index: int, input: str, senders: Sequence[int]) -> None:
+        """Know how far those are that send to an input, and hold back what comes too early."""
+        pe = self.plan.instances[index].pe
+        least = Least(self.plan, senders, partial(self.level, seen_by=index))
+        level: Callable[[int], int] = least
+        if (pe, input) in self.plan.order.sorted:
+            mates = [i for i in self._group(index) if i in senders]
+            self._gathers[index, input] = gather = Gather(least, mates)
+            level = gather.level
+        self._below.setdefault(index, []).append(level)
+
+    def _marked_receiver(self, index: int, input: str) -> Receive:
+        receive, position = self.running[index].receiver(input), self._positions[index]
+        return unmarked(receive) if position.own is None else position.entering(receive)
+
+    def level(self, index: int, origin: int, seen_by: int | None = None) -> int:
+        """Below which number everything has been written by an instance for an origin.
+
+        :param seen_by: the instance that wants to know it of one that is elsewhere
+        """
+        if index not in self.running:
+            return self._heard.level(index, origin, seen_by)
+        if index in self._ended:
+            return NO_MORE
+        position = self._positions[index]
+        if position.own is None:
+            return position.count
+        if position.own == origin:
+            return position.count if index in self._fed else AFTER_ALL
+        return min((level(origin) for level in self._below.get(index, ())), default=NO_MORE)
+
+    def note(self, levels: Iterable[Level], receiver: int | None = None) -> None:
+        """Note how far instances in other processes are, and take up what may be now.
+
+        :param receiver: the instance that they are told to; all, where it is None
+        """
+        self._heard.note(levels, receiver)
+        self.advance()
+
+    def advance(self) -> None:
+        """Take up the items that were held back, as far as nothing can come before them."""
+        for gather in self._gathers.values():
+            gather.advance()
 
     # --- running --------------------------------------------------------------------------------
 
@@ -143,7 +232,12 @@ class Worker:
         self._end_if_done(self.running)
 
     def receiver(self, instance: int, input: str) -> Receive:
-        """What takes items from other processes; they must be values that nobody else holds."""
+        """What takes the items of an input, marked items where it has them; they must be values
+        that nobody else holds."""
+        if (instance, input) in self._gathers:
+            return self._gathers[instance, input].hold
+        if self._has_marks(instance, input):
+            return self._marked_receiver(instance, input)
         return self.running[instance].receiver(input)
 
     @property
@@ -155,9 +249,11 @@ class Worker:
         """Run up to so many iterations of each root that has inputs left."""
         for _ in range(len(self._feeds)):
             index, inputs = self._feeds.popleft()
-            process = self.running[index].process
+            process, position = self.running[index].process, self._positions.get(index)
             exhausted = True
-            for number, item in enumerate(inputs, 1):
+            for number, (place, item) in enumerate(inputs, 1):
+                if position is not None:
+                    position.feed(place)
                 process(item)
                 if number == times:
                     exhausted = False
@@ -167,12 +263,15 @@ class Worker:
                 self._end_if_done([index])
             else:
                 self._feeds.append((index, inputs))
+        self.advance()
 
     def upstream_ended(self, instance: int) -> None:
         """Note that an instance of another process has sent its last item."""
         waiting = [index for index, senders in self._open.items() if instance in senders]
         for index in waiting:
             self._open[index].discard(instance)
+        self._heard.end(instance)
+        self.advance()
         self._end_if_done(waiting)
 
     def awaits(self, process: int) -> bool:
@@ -190,13 +289,15 @@ class Worker:
         """How many items each instance has taken."""
         return {index: running.count for index, running in self.running.items()}
 
-    def _root_feeds(self, inputs: RootInputs) -> Iterator[tuple[int, Iterator[dict[str, Any]]]]:
+    def _root_feeds(
+        self, inputs: RootInputs
+    ) -> Iterator[tuple[int, Iterator[tuple[int, dict[str, Any]]]]]:
         for index, running in self.running.items():
             instance = self.plan.instances[index]
             siblings = len(self.plan.of(instance.pe))
             given = inputs.get(instance.pe)
             if isinstance(given, int):
-                yield index, ({} for _ in range(instance.number, given, siblings))
+                yield index, ((n, {}) for n in range(instance.number, given, siblings))
             elif given is not None:
                 share = list(_share(running.pe, given, siblings, instance.number))
                 yield index, iter(share)
@@ -213,7 +314,7 @@ class Worker:
             if any(i in self._ended or i in self._fed or self._open[i] - inner for i in group):
                 continue
             for index in group:
-                self.running[index].finish()
+                self._finish(index)
             for index in group:
                 self._ended.add(index)
                 self.link.end(index)
@@ -221,6 +322,16 @@ class Worker:
                     if index in senders:
                         senders.discard(index)
                         queue.append(other)
+
+    def _finish(self, index: int) -> None:
+        """End one instance."""
+        for (instance, _), gather in self._gathers.items():
+            if instance == index:
+                gather.advance()
+        position = self._positions.get(index)
+        if position is not None and position.own is not None:
+            position.leave()
+        self.running[index].finish()
 
     def _group(self, index: int) -> Sequence[int]:
         """The instances that end together: those of a cycle, else the one."""
@@ -233,8 +344,9 @@ class Worker:
 
 def _share(
     pe: Any, given: Iterable[dict[str, Any]], count: int, number: int
-) -> Iterator[dict[str, Any]]:
-    """Those root inputs of a PE that its groupings send to instance ``number`` of ``count``."""
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Those root inputs of a PE that its groupings send to instance ``number`` of ``count``, each
+    with its place among all."""
     for place, inputs in enumerate(given):
         target: int | None = place % count
         for name, item in inputs.items():
@@ -253,4 +365,4 @@ def _share(
                         f"does not have: {error}"
                     ) from None
         if target is None or target == number:
-            yield dict(inputs)
+            yield place, dict(inputs)

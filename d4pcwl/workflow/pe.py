@@ -22,6 +22,9 @@ TYPE = "type"
 DESCRIPTION = "descr"
 META = "meta"
 GROUPING = "grouping"
+ORDERED = "ordered"
+"""In an input's entry, False: the order of its items does not matter."""
+
 WRITER = "writer"
 RESULT = "result"
 """In an output's entry, False: its items are no results where nobody takes them."""
@@ -38,11 +41,13 @@ class GenericPE:
 
     Class attributes speak to the planner: ``single = True`` pins a PE to one instance,
     ``stateful = True`` or ``False`` overrules what is seen from its source, and ``heavy = True``
-    says that one item is so much work that items are best handed out one by one.
+    says that one item is so much work that items are best handed out one by one. ``ordered = False``
+    says that the order of the items that it takes, and of its results, does not matter.
     """
 
     single: ClassVar[bool] = False
     heavy: ClassVar[bool] = False
+    ordered: ClassVar[bool] = True
 
     hand_on: Callable[[], None] | None = None
     """Where a mapping hands on what an item's work wrote when that work is done: does so at once
@@ -56,10 +61,22 @@ class GenericPE:
         self.id = self.name
 
     def _add_input(
-        self, name: str, grouping: Any = None, tuple_type: Sequence[str] | None = None
+        self,
+        name: str,
+        grouping: Any = None,
+        tuple_type: Sequence[str] | None = None,
+        *,
+        ordered: bool = True,
     ) -> None:
-        """Declare an input; see :mod:`d4pcwl.workflow.grouping` for ``grouping``."""
+        """Declare an input.
+
+        :param grouping: see :mod:`d4pcwl.workflow.grouping`
+        :param ordered: False where the order of its items does not matter; then they need not
+            wait for each other
+        """
         connection: dict[str, Any] = {NAME: name}
+        if not ordered:
+            connection[ORDERED] = False
         if grouping is not None and grouping != []:
             connection[GROUPING] = grouping
         if tuple_type:
@@ -261,6 +278,12 @@ def has_postprocess(pe: object) -> bool:
         getattr(type(pe), name, None) is not getattr(GenericPE, name)
         for name in ("postprocess", "_postprocess")
     )
+
+
+def keeps_order(pe: Any, name: str | None = None) -> bool:
+    """Whether the order of a PE's items matters, on the whole or at one of its inputs."""
+    port = pe.inputconnections.get(name, {}) if name is not None else {}
+    return bool(getattr(pe, "ordered", True)) and bool(port.get(ORDERED, True))
 
 
 def log_line(pe: Any, message: object) -> None:
