@@ -251,7 +251,7 @@ class SortedResults:
         self._heard = Heard()
         self._gathers = []
         self.takers = list(takers)
-        for slot, (pe, output) in enumerate(plan.results):
+        for slot, (pe, output) in enumerate(plan.results if takers else ()):
             if (pe, output) in plan.order.results:
                 senders = (instance.index for instance in plan.of(pe))
                 least = Least(plan, senders, self._heard.level)

@@ -22,14 +22,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import D4pcwlError, ItemError, RunError
-from d4pcwl.runtime.channel import PROMPT_SECONDS, Disconnected
+from d4pcwl.runtime.channel import PROMPT_SECONDS, Channel, Disconnected
 from d4pcwl.runtime.console import LineWriter
 from d4pcwl.runtime.instance import Halt, Receive
 from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.marks import RESULTS as TO_SINK
+from d4pcwl.runtime.marks import Level, News, SortedResults, wanted_levels
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.rank_console import RankConsole, console
 from d4pcwl.runtime.rank_frames import (
@@ -43,7 +45,14 @@ from d4pcwl.runtime.rank_frames import (
 )
 from d4pcwl.runtime.rank_interruption import Interruption
 from d4pcwl.runtime.reports import explained
-from d4pcwl.runtime.static import Channels, ResultChannel, deliver, joined, work_off
+from d4pcwl.runtime.static import (
+    Channels,
+    ResultChannel,
+    deliver,
+    joined,
+    tell_levels,
+    work_off,
+)
 from d4pcwl.runtime.worker import Worker
 
 if TYPE_CHECKING:
@@ -76,9 +85,9 @@ class Ranks:
         self._attending = threading.Lock()
         self._sink = threading.Lock()
         self._expected = set(range(1, self.frames.size)) if self.rank == 0 else set[int]()
-        self._takers: list[Receive] = []
-        if self.rank == 0:
-            self._takers = [job.sink.take(pe, output) for pe, output in plan.results]
+        takers = [job.sink.take(*port) for port in plan.results] if self.rank == 0 else []
+        self._results = SortedResults(plan, takers)
+        self._own_levels: Callable[[], list[Level]] = list
         self._heard = False  # "bye"
         self._draining = False
         self._interruption = Interruption()
@@ -111,6 +120,7 @@ class Ranks:
             else:
                 assert results is not None
                 self._end_as_other(error, results)
+        self._results.give_up()
         if error is not None and not isinstance(error, (Exception, Stopped, Halt)):
             raise error
         if self.failure is not None:
@@ -130,6 +140,7 @@ class Ranks:
                         self.attend()
                         for channel in channels:
                             channel.flush()
+                        self._note_own_levels()
                         self.frames.send_on()
                     except BaseException as error:  # noqa: BLE001 - the main thread is told
                         self._interruption.cause(error)
@@ -144,6 +155,7 @@ class Ranks:
         def idle() -> None:
             if results is not None:
                 results.flush()
+            self._note_own_levels()
             out.flush()
 
         thread = threading.Thread(target=tick, name="d4pcwl-flusher", daemon=True)
@@ -156,10 +168,12 @@ class Ranks:
                     worker = Worker(
                         job.graph, self.plan, self.rank, job.inputs, link, own=job.own_pes
                     )
+                    self._tell_levels(worker, link, results)
                     fed = any(receiver == self.rank for _, receiver in self.pairs)
                     work_off(worker, link, RankInbox(self.frames, fed), idle)
                     self.counts.update(worker.counts)
                 link.flush()
+                self._note_own_levels()
                 out.finish()
             except BaseException as caught:  # noqa: BLE001 - the others are told, whatever it is
                 error = caught
@@ -287,11 +301,13 @@ class Ranks:
                 self.failure = message[1]
         return True
 
-    def _hear(self, source: int, kind: str, content: Any) -> None:
+    def _hear(self, source: int, kind: str, content: Any, levels: Sequence[Level] = ()) -> None:
         """Take results, texts and reports, on rank 0."""
         if kind == "items":
             with self._sink:
-                deliver(self._takers, content)
+                deliver(self._results.takers, content)
+                if levels:
+                    self._results.note(levels)
         elif kind == "text":
             assert self._texts is not None
             self._texts.write(content)
@@ -303,8 +319,23 @@ class Ranks:
             if kind == "done":
                 self.counts.update(content)
 
+    def _tell_levels(self, worker: Worker, link: Channels, results: ResultChannel | None) -> None:
+        channels: dict[int, Channel] = dict(link.channels)
+        if results is not None:
+            channels[TO_SINK] = results
+        tell_levels(self.plan, self.rank, channels, worker.level)
+        if results is None:
+            wanted = wanted_levels(self.plan, self.rank).get(TO_SINK, ())
+            self._own_levels = News(wanted, worker.level)
+
+    def _note_own_levels(self) -> None:
+        """Note how far the instances of rank 0 are with their results."""
+        with self._sink:
+            if levels := self._own_levels():
+                self._results.note(levels)
+
     def _own_result(self, pe: str, output: str) -> Receive:
-        take, sink = self._takers[self.plan.results.index((pe, output))], self._sink
+        take, sink = self._results.takers[self.plan.results.index((pe, output))], self._sink
 
         def receive(item: Any) -> None:
             with sink:
