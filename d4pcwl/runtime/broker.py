@@ -16,7 +16,7 @@ import select
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from multiprocessing.process import BaseProcess
@@ -29,7 +29,9 @@ from d4pcwl.runtime.broker_worker import WINDOW, work
 from d4pcwl.runtime.console import LineLock
 from d4pcwl.runtime.exchange import Parcel
 from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.marks import NO_MORE, Level, SortedResults
 from d4pcwl.runtime.plan import Plan, usable_cores
+from d4pcwl.runtime.pool_order import PoolOrder
 from d4pcwl.runtime.processes import GRACE_SECONDS, end, release, signals_held_back, start
 from d4pcwl.runtime.reports import cause_of_death
 from d4pcwl.runtime.scale import ATTEMPTS, IDLE_SECONDS, Scale
@@ -65,7 +67,9 @@ class Broker:
 
     def __init__(self, job: Job, plan: Plan, scale: Scale) -> None:
         self.job, self.plan, self.scale = job, plan, scale
-        self.takers = [job.sink.take(pe, output) for pe, output in plan.results]
+        takers = [job.sink.take(pe, output) for pe, output in plan.results]
+        self.results = SortedResults(plan, takers)
+        self.order = PoolOrder(plan)
         self.queues = Queues(plan)
         self.pool = self.queues.pool
         self.told = {index: set(senders) for index, senders in enumerate(plan.upstream)}
@@ -103,6 +107,7 @@ class Broker:
                 self._dismiss_all()
         finally:
             self._stop()
+            self.results.give_up()
         if self.failure is not None:
             raise self.failure
         for index, number in sorted(self.counts.items()):
@@ -215,6 +220,9 @@ class Broker:
             self.queues.done(batch, items, seconds)
             self.may_end.add(batch.queue[0])
             self._deliver(parcel)
+            if batch.lows:
+                self.order.done(batch.queue[0], batch.lows)
+                self._tell_order([batch.queue[0]])
         elif kind == "stream":
             writer, parcel = content
             seat.owed[writer] = seat.owed.get(writer, 0) + 1
@@ -232,15 +240,47 @@ class Broker:
                 self.counts[index] = self.counts.get(index, 0) + number
 
     def _deliver(self, parcel: Parcel) -> None:
-        for queue, items, data in parcel.batches:
-            self.queues.put(Batch(queue, items, data))
-        for slot, data in parcel.results:
-            take = self.takers[slot]
+        for queue, items, data, lows in parcel.batches:
+            self.queues.put(Batch(queue, items, data, lows))
+            if queue[0] in self.pool:
+                self.order.put(queue[0], lows)
+            else:
+                self.order.deliver(queue, lows, items, len(data))
+        for slot, items, data, lows in parcel.results:
+            if lows:
+                sender = self.plan.of(self.plan.results[slot][0])[0].index
+                self.order.deliver((sender, ""), lows, items, len(data))
+            take = self.results.takers[slot]
             for item in wire.loads(data):
                 take(item)
+        if parcel.levels:
+            self._note_levels(parcel.levels)
+
+    def _note_levels(self, levels: Sequence[Level]) -> None:
+        """Note how far pinned instances are; tell those who put in order what comes from them."""
+        self.order.note(levels)
+        by_instance: dict[int, list[Level]] = {}
+        for level in levels:
+            by_instance.setdefault(level[0], []).append(level)
+        for index, told in by_instance.items():
+            for queue in self.queues.marked_after(index):
+                self.queues.tell(queue, told)
+        self.results.note(levels)
+        self._tell_order(by_instance)
+
+    def _tell_order(self, changed: Iterable[int]) -> None:
+        """Tell those who put in order what comes from the pool how far it is."""
+        for (index, name), levels in self.order.news(changed):
+            if name:
+                self.queues.tell((index, name), levels)
+            else:
+                self.results.note(levels)
 
     def _end(self, index: int) -> None:
         self.ended.add(index)
+        if self.plan.order and index not in self.pool:
+            origins = self.plan.order.origins_of(self.plan.instances[index])
+            self._note_levels([(index, origin, NO_MORE) for origin in origins])
         for target in self.after_instances[index]:
             self.told[target].discard(index)
             if target in self.pool:
@@ -263,7 +303,7 @@ class Broker:
             pinned = self.plan.processes[seat.pinned] if seat.pinned is not None else ()
             for writer, owed in list(seat.owed.items()):
                 instances = pinned if writer is None else (writer,)
-                if not self.queues.full_after(instances):
+                if not (self.queues.full_after(instances) or self.order.is_far_ahead(instances)):
                     self._send(seat, "go", (writer, owed, self.queues.sizes_after(instances)))
                     del seat.owed[writer]
         self._give_tasks()
@@ -278,6 +318,9 @@ class Broker:
         for queue in self.queues.of(mine):
             while queue in self.queues.waiting and seat.in_hand.get(queue[0], 0) < WINDOW:
                 batch = self.queues.take(queue)
+                if batch.levels:
+                    self._send(seat, "told", (queue, batch.levels))
+                    continue
                 seat.in_hand[queue[0]] = seat.in_hand.get(queue[0], 0) + 1
                 self._send(seat, "private", (queue, wire.apart(batch.data)))
         if not self.queues.of(mine):

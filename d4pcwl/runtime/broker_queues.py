@@ -7,10 +7,11 @@ say of the time that tasks took it learns a queue's *pace*, and by that how many
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from d4pcwl.runtime.exchange import SLOW_SECONDS, Queue, task_size
+from d4pcwl.runtime.marks import Level
 from d4pcwl.runtime.plan import Plan
 
 QUEUE_BATCHES = 64
@@ -23,13 +24,17 @@ QUEUE_BYTES = 64 << 20
 class Batch:
     """Some items of a queue, as they came.
 
+    :param lows: of marked items, by origin, the lowest number
     :param attempts: workers that have died over it
+    :param levels: in place of items: how far those are that send to the queue
     """
 
     queue: Queue
     items: int
     data: bytes
+    lows: Mapping[int, int] = field(default_factory=dict)
     attempts: int = 0
+    levels: tuple[Level, ...] = ()
 
 
 @dataclass
@@ -60,11 +65,23 @@ class Queues:
             for target in route.targets
         }
         self._after = _queues_after(plan)
+        self._marked = {
+            queue
+            for queue in self._lanes
+            if queue[0] not in self.pool
+            and (plan.instances[queue[0]].pe, queue[1]) in plan.order.marked
+        }
 
     def put(self, batch: Batch) -> None:
         """Add a batch at the end."""
         self._lanes[batch.queue].batches.append(batch)
         self._note(batch, 1)
+
+    def tell(self, queue: Queue, levels: Iterable[Level]) -> None:
+        """Have a pinned instance told how far its senders are, after what waits for it by now."""
+        lane = self._lanes[queue]
+        told = lane.batches.pop().levels if lane.batches and lane.batches[-1].levels else ()
+        self.put(Batch(queue, 0, b"", levels=(*told, *levels)))
 
     def put_back(self, batch: Batch) -> None:
         """Add a batch at the head: one whose worker has died."""
@@ -113,6 +130,10 @@ class Queues:
     def full_after(self, instances: Iterable[int]) -> bool:
         """Whether a queue is full that one of the instances writes to."""
         return any(self._lanes[queue].full for index in instances for queue in self._after[index])
+
+    def marked_after(self, index: int) -> list[Queue]:
+        """The queues of pinned instances that an instance writes marked items to."""
+        return [queue for queue in self._after[index] if queue in self._marked]
 
     def is_idle(self, index: int) -> bool:
         """Whether nothing of a pooled instance waits or is worked on."""

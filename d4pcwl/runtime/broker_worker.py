@@ -15,7 +15,7 @@ from d4pcwl.runtime import wire
 from d4pcwl.runtime.channel import PROMPT_SECONDS
 from d4pcwl.runtime.console import LineLock, LineWriter
 from d4pcwl.runtime.dynamic import DynamicWorker
-from d4pcwl.runtime.exchange import BATCH, Parcel, Queue, Stopped, Task
+from d4pcwl.runtime.exchange import BATCH, Parcel, Queue, Stopped, Task, Told
 from d4pcwl.runtime.instance import Halt
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.plan import Plan
@@ -39,7 +39,7 @@ class _ByParent:
         self.poll = select.poll()
         self.poll.register(read_fd, select.POLLIN)
 
-    def receive(self, wait: bool) -> Task | int | None:
+    def receive(self, wait: bool) -> Task | Told | int | None:
         if wait and self.pinned is not None and not self.poll.poll(0):
             # The parent cannot see it otherwise; a task is not to wait behind a slow pinned PE.
             self._send("idle", self.received)
@@ -52,6 +52,8 @@ class _ByParent:
                 return Task(number, queue, data)
             if kind == "private":
                 return Task(None, *content)
+            if kind == "told":
+                return Told(*content)
             if kind == "ended":
                 index: int = content
                 return index

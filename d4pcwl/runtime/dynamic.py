@@ -21,8 +21,9 @@ from collections import deque
 from collections.abc import Callable
 
 from d4pcwl.errors import ItemError
-from d4pcwl.runtime.dynamic_output import PinnedLink, PoolLink, Writer, batches
-from d4pcwl.runtime.exchange import TASK_SECONDS, Exchange, Stopped, Task
+from d4pcwl.runtime.dynamic_output import PinnedLink, PoolLink, Writer
+from d4pcwl.runtime.exchange import TASK_SECONDS, Exchange, Lot, Stopped, Task, Told
+from d4pcwl.runtime.marks import News, wanted_levels
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.worker import Worker
 from d4pcwl.workflow.flat import FlatGraph
@@ -48,11 +49,17 @@ class DynamicWorker:
         idle: Callable[[], None],
     ) -> None:
         self.plan, self.exchange, self.idle = plan, exchange, idle
-        self._deferred: deque[Task | int] = deque()
+        self._deferred: deque[Task | Told | int] = deque()
         self._pool_writer = Writer(plan, exchange)
         self._link = PinnedLink(Writer(plan, exchange), plan, process, exchange, self._help)
         pinned = plan if process is not None else _without_processes(plan)
         self.pinned = Worker(graph, pinned, process or 0, inputs, self._link)
+        if process is not None and plan.order:
+            others = wanted_levels(plan, process)
+            wanted = {
+                level: None for to, levels in others.items() if to != process for level in levels
+            }
+            self._link.writer.news = News(wanted, self.pinned.level)
         self.pool: Worker | None = None
         if plan.pool is not None:
             link = PoolLink(self._pool_writer)
@@ -87,9 +94,9 @@ class DynamicWorker:
         if parcel:
             self.exchange.stream(parcel)
 
-    def results_so_far(self) -> list[tuple[int, bytes]]:
+    def results_so_far(self) -> list[Lot]:
         """The results that wait to be handed on, for when the run has failed here."""
-        waiting: list[tuple[int, bytes]] = []
+        waiting: list[Lot] = []
         for writer in (self._link.writer, self._pool_writer):
             with writer.lock, contextlib.suppress(ItemError):
                 keys = [key for key in writer.items if isinstance(key[0], int)]
@@ -133,22 +140,25 @@ class DynamicWorker:
         else:
             self._deferred.append(message)
 
-    def _deferred_for(self, instance: int) -> Task | None:
+    def _deferred_for(self, instance: int) -> Task | Told | None:
         """What had to wait in a help within this one; nothing that came later may overtake it."""
         for place, message in enumerate(self._deferred):
-            if isinstance(message, Task) and self._may_handle(message, instance):
+            if not isinstance(message, int) and self._may_handle(message, instance):
                 del self._deferred[place]
                 return message
         return None
 
-    def _may_handle(self, message: Task | int, instance: int) -> bool:
-        return isinstance(message, Task) and (
-            message.key is not None or message.queue[0] > instance
-        )
+    def _may_handle(self, message: Task | Told | int, instance: int) -> bool:
+        if isinstance(message, int):
+            return False
+        is_task = isinstance(message, Task) and message.key is not None
+        return is_task or message.queue[0] > instance
 
-    def _handle(self, message: Task | int) -> None:
+    def _handle(self, message: Task | Told | int) -> None:
         if isinstance(message, int):
             self.pinned.upstream_ended(message)
+        elif isinstance(message, Told):
+            self.pinned.note(message.levels, message.queue)
         elif message.key is None:
             self._run_batch(self.pinned, message)
             self.exchange.taken(message)
@@ -179,7 +189,7 @@ class DynamicWorker:
             instance, input_ = task.queue
             name = f"{self.plan.instances[instance].pe}.{input_}"
             # Their pace is not known: the mean of quick items and a slow one says nothing of them.
-            parcel.batches += batches(task.queue, items[done:], 0, name)
+            parcel.batches += self._pool_writer.lots(task.queue, items[done:], 0, name)
         self.exchange.commit(task, parcel, done, seconds)
 
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from d4pcwl.errors import ItemError, PEError
-from d4pcwl.runtime.exchange import BATCH, Exchange, Parcel, Queue
+from d4pcwl.runtime.exchange import BATCH, Exchange, Lot, Parcel, Queue
 from d4pcwl.runtime.instance import Halt, Receive
+from d4pcwl.runtime.marks import NO_MORE, Level, Mark
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.policy import ERRORS
 from d4pcwl.runtime.values import IMMUTABLE, snapshot, weight
@@ -24,21 +25,31 @@ class Writer:
     def __init__(self, plan: Plan, exchange: Exchange) -> None:
         self.exchange, self.heavy = exchange, plan.heavy
         self.slots = {port: slot for slot, port in enumerate(plan.results)}
+        self.marked = {slot for port, slot in self.slots.items() if port in plan.order.results} | {
+            (target, route.input)
+            for routes in plan.routes.values()
+            for route in routes
+            for target in route.targets
+            if (plan.instances[target].pe, route.input) in plan.order.marked
+        }
+        self.news: Callable[[], list[Level]] = list
         self.items: dict[tuple[Queue | int, str], list[Any]] = {}
         self.count = 0
         self.bytes = 0
         self.refused: Halt | None = None
         self.lock = threading.RLock()
 
-    def add(self, key: Queue | int, name: str, item: Any, full: Callable[[], None]) -> None:
+    def add(self, key: Queue | int, name: str, sent: Any, full: Callable[[], None]) -> None:
+        item = sent[1] if key in self.marked else sent
         if type(item) not in IMMUTABLE:
             try:
                 item = snapshot(item)
             except Exception as error:
                 raise self._refuse(PEError(_refusal(name, item, error))) from error
             self.bytes += weight(item)
+            sent = (sent[0], item) if key in self.marked else item
         with self.lock:
-            self.items.setdefault((key, name), []).append(item)
+            self.items.setdefault((key, name), []).append(sent)
             self.count += 1
         if self.count >= BATCH or self.bytes >= _BATCH_BYTES:
             full()
@@ -70,23 +81,39 @@ class Writer:
         """
         parcel = Parcel()
         for (key, name), items in gathered.items():
+            size = len(items)
+            if not isinstance(key, int):
+                size = 1 if key[0] in self.heavy else self.exchange.batch_size(key)
+            lots = self.lots(key, items, size, name)
             if isinstance(key, int):
-                parcel.results.append((key, _pickled(items, name)))
-                continue
-            size = 1 if key[0] in self.heavy else self.exchange.batch_size(key)
-            parcel.batches += batches(key, items, size, name)
+                parcel.results += lots
+            else:
+                parcel.batches += lots
         return parcel
 
+    def lots(self, to: Queue | int, items: list[Any], size: int, name: str) -> list[Lot]:
+        """Items for a queue or a result, in batches.
 
-def batches(queue: Queue, items: list[Any], size: int, name: str) -> list[tuple[Queue, int, bytes]]:
-    """Items for a queue, in batches as :class:`Parcel` has them.
+        :param size: of a batch; 0 where none is known
+        :param name: the output that they come from
+        :raises ItemError: an item cannot be pickled
+        """
+        marked = to in self.marked
+        parts = [items[start:stop] for start, stop in _portions(len(items), size)]
+        return [
+            Lot(to, len(part), _pickled(part, name, marked), _lows(part) if marked else {})
+            for part in parts
+        ]
 
-    :param size: of a batch; 0 where none is known
-    :param name: the output that they come from
-    :raises ItemError: an item cannot be pickled
-    """
-    parts = [items[start:stop] for start, stop in _portions(len(items), size)]
-    return [(queue, len(part), _pickled(part, name)) for part in parts]
+
+def _lows(pairs: list[tuple[Mark, Any]]) -> dict[int, int]:
+    """By origin, the lowest number of marked items."""
+    lows: dict[int, int] = {}
+    for mark, _ in pairs:
+        origin, number = mark[0], mark[1]
+        if number < lows.get(origin, NO_MORE):
+            lows[origin] = number
+    return lows
 
 
 def _portions(count: int, size: int) -> list[tuple[int, int]]:
@@ -103,11 +130,11 @@ def _portions(count: int, size: int) -> list[tuple[int, int]]:
     return portions
 
 
-def _pickled(items: list[Any], name: str) -> bytes:
+def _pickled(items: list[Any], name: str, marked: bool) -> bytes:
     try:
         return pickle.dumps(items, protocol=5)
     except Exception as error:
-        for item in items:
+        for item in (pair[1] for pair in items) if marked else items:
             try:
                 pickle.dumps(item, protocol=5)
             except Exception as blame:
@@ -189,8 +216,13 @@ class PinnedLink:
         with self.writer.lock:
             if self.writer.refused is not None:
                 raise self.writer.refused
-            if self.writer.items and self.exchange.may_stream(writer):
-                self.exchange.stream(self.writer.parcel(), writer)
+            if not self.exchange.may_stream(writer):
+                return
+            levels = self.writer.news()  # what they speak of has been written
+            if self.writer.items or levels:
+                parcel = self.writer.parcel()
+                parcel.levels = levels
+                self.exchange.stream(parcel, writer)
 
     def end(self, instance: int) -> None:
         flush = self._flush_of(self.plan.instances[instance].pe)

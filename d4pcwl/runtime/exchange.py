@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from d4pcwl.runtime import wire
+from d4pcwl.runtime.marks import Level
 
 Queue = tuple[int, str]
 """An instance of the plan and one of its inputs."""
@@ -25,26 +26,46 @@ def task_size(pace: float) -> int:
     return 1 if pace > SLOW_SECONDS else min(BATCH, int(TASK_SECONDS / pace))
 
 
+class Lot(NamedTuple):
+    """Some items, pickled, on their way to a queue, or to a result by its number in the plan.
+
+    :param items: how many
+    :param lows: of marked items, by origin, the lowest number (``runtime/order.py``)
+    """
+
+    to: Any
+    items: int
+    data: Any
+    lows: dict[int, int]
+
+    def apart(self) -> Lot:
+        """The same, so that it travels beside a message rather than in it, if it is large."""
+        return self._replace(data=wire.apart(self.data))
+
+
 @dataclass
 class Parcel:
     """What an instance or a task has written.
 
-    :param batches: for queues: the number of items, and the items pickled
-    :param results: for results, by their number in the plan: the items pickled
+    :param batches: for queues
+    :param results: for results
+    :param levels: how far pinned instances are with it
     """
 
-    batches: list[tuple[Queue, int, Any]] = field(default_factory=list)
-    results: list[tuple[int, Any]] = field(default_factory=list)
+    batches: list[Lot] = field(default_factory=list)
+    results: list[Lot] = field(default_factory=list)
+    levels: list[Level] = field(default_factory=list)
 
     def apart(self) -> Parcel:
         """The same, so that large batches travel beside the message rather than in it."""
         return Parcel(
-            [(queue, count, wire.apart(data)) for queue, count, data in self.batches],
-            [(slot, wire.apart(data)) for slot, data in self.results],
+            [lot.apart() for lot in self.batches],
+            [lot.apart() for lot in self.results],
+            self.levels,
         )
 
     def __bool__(self) -> bool:
-        return bool(self.batches or self.results)
+        return bool(self.batches or self.results or self.levels)
 
 
 @dataclass(frozen=True)
@@ -56,15 +77,23 @@ class Task:
     items: bytes
 
 
+@dataclass(frozen=True)
+class Told:
+    """How far those are that send to a queue; holds when what came before it has been taken."""
+
+    queue: Queue
+    levels: list[Level]
+
+
 class Exchange(Protocol):
     """How a worker is joined to the others.
 
     :meth:`receive` gives a :class:`Task` of the pool (with a key) or for a pinned instance (without
-    one), the index of an instance that has ended, or None where nothing is there; and it raises
-    :class:`Stopped` at the end of the run.
+    one), what such an instance is :class:`Told`, the index of an instance that has ended, or None
+    where nothing is there; and it raises :class:`Stopped` at the end of the run.
     """
 
-    def receive(self, wait: bool) -> Task | int | None:
+    def receive(self, wait: bool) -> Task | Told | int | None:
         """The next thing to do."""
 
     def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:

@@ -174,11 +174,11 @@ class Heard:
     """The levels of instances in other processes, as they have told them."""
 
     def __init__(self) -> None:
-        self._levels: dict[tuple[int | None, int, int], int] = {}
+        self._levels: dict[tuple[tuple[int, str] | None, int, int], int] = {}
         self._ended: set[int] = set()
 
-    def note(self, levels: Iterable[Level], receiver: int | None = None) -> None:
-        """Take what is told to an instance, or to all where it is None."""
+    def note(self, levels: Iterable[Level], receiver: tuple[int, str] | None = None) -> None:
+        """Take what is told to an input of an instance, or to all where it is None."""
         for instance, origin, level in levels:
             self._levels[receiver, instance, origin] = level
 
@@ -186,7 +186,7 @@ class Heard:
         """An instance has sent its last item."""
         self._ended.add(instance)
 
-    def level(self, instance: int, origin: int, seen_by: int | None = None) -> int:
+    def level(self, instance: int, origin: int, seen_by: tuple[int, str] | None = None) -> int:
         """How far an instance is with an origin, as far as another has been told."""
         if instance in self._ended:
             return NO_MORE

@@ -172,16 +172,17 @@ class Worker:
             instance = self.plan.instances[index]
             own = self.plan.of(instance.pe)[0].index if instance.pe in order.passing else None
             self._positions[index] = Position(index, instance.number, own)
-        for pe, input in sorted(order.marked):
-            senders = [i.index for name in self.plan.senders(pe, input) for i in self.plan.of(name)]
-            for instance in self.plan.of(pe):
-                if instance.index in self.running:
-                    self._follow(instance.index, input, senders)
+        for index in self.running:
+            pe = self.plan.instances[index].pe
+            for input in self.running[index].pe.inputconnections:
+                if (pe, input) in order.marked:
+                    names = self.plan.senders(pe, input)
+                    self._follow(index, input, [i.index for n in names for i in self.plan.of(n)])
 
     def _follow(self, index: int, input: str, senders: Sequence[int]) -> None:
         """Know how far those are that send to an input, and hold back what comes too early."""
         pe = self.plan.instances[index].pe
-        least = Least(self.plan, senders, partial(self.level, seen_by=index))
+        least = Least(self.plan, senders, partial(self.level, seen_by=(index, input)))
         level: Callable[[int], int] = least
         if (pe, input) in self.plan.order.sorted:
             mates = [i for i in self._group(index) if i in senders]
@@ -193,10 +194,10 @@ class Worker:
         receive, position = self.running[index].receiver(input), self._positions[index]
         return unmarked(receive) if position.own is None else position.entering(receive)
 
-    def level(self, index: int, origin: int, seen_by: int | None = None) -> int:
+    def level(self, index: int, origin: int, seen_by: tuple[int, str] | None = None) -> int:
         """Below which number everything has been written by an instance for an origin.
 
-        :param seen_by: the instance that wants to know it of one that is elsewhere
+        :param seen_by: the instance and input that want to know it of one that is elsewhere
         """
         if index not in self.running:
             return self._heard.level(index, origin, seen_by)
@@ -209,18 +210,22 @@ class Worker:
             return position.count if index in self._fed else AFTER_ALL
         return min((level(origin) for level in self._below.get(index, ())), default=NO_MORE)
 
-    def note(self, levels: Iterable[Level], receiver: int | None = None) -> None:
+    def note(self, levels: Iterable[Level], receiver: tuple[int, str] | None = None) -> None:
         """Note how far instances in other processes are, and take up what may be now.
 
-        :param receiver: the instance that they are told to; all, where it is None
+        :param receiver: the instance and input that they are told to; all, where it is None
         """
         self._heard.note(levels, receiver)
-        self.advance()
+        self.advance(receiver[0] if receiver is not None else 0)
 
-    def advance(self) -> None:
-        """Take up the items that were held back, as far as nothing can come before them."""
-        for gather in self._gathers.values():
-            gather.advance()
+    def advance(self, first: int = 0) -> None:
+        """Take up the items that were held back, as far as nothing can come before them.
+
+        :param first: the instance to begin with; one before it may be at work
+        """
+        for (index, _), gather in self._gathers.items():
+            if index >= first:
+                gather.advance()
 
     # --- running --------------------------------------------------------------------------------
 
