@@ -15,8 +15,9 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from d4pcwl.runtime.marks import AFTER_ALL, NO_MORE, Level, receivers
+from d4pcwl.runtime.marks import AFTER_ALL, Level
 from d4pcwl.runtime.plan import Plan
 
 Lows = Mapping[int, int]
@@ -26,109 +27,114 @@ Receiver = tuple[int, str]
 """An instance and one of its inputs; or the pooled instance that has results, and an empty name."""
 
 MOST_AHEAD_BYTES = 64 << 20
-MOST_AHEAD_ITEMS = 200_000
+"""What may be ahead on one way. An item counts with its bytes, encoded, and those of a mark."""
+
+MARK_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Way:
+    """The way through the pool to one receiver.
+
+    :param senders: the pooled instances that send to it
+    :param pooled: all pooled instances on the way
+    :param entries: the pinned instances that send into the way
+    :param origins: of the marks of each sender and entry
+    """
+
+    senders: tuple[int, ...]
+    pooled: frozenset[int]
+    entries: tuple[int, ...]
+    origins: Mapping[int, frozenset[int]]
+
+
+def find_ways(plan: Plan) -> dict[Receiver, Way]:
+    """The ways through the pool, by receiver."""
+    pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+    senders: dict[Receiver, dict[int, None]] = {}
+    for (pe, _), routes in plan.routes.items() if plan.order else ():
+        for sender in pool.intersection(instance.index for instance in plan.of(pe)):
+            for route in routes:
+                for target in pool.symmetric_difference(route.targets) - pool:
+                    if (plan.instances[target].pe, route.input) in plan.order.marked:
+                        senders.setdefault((target, route.input), {})[sender] = None
+    for pe, _ in plan.order.results:
+        for instance in plan.of(pe):
+            if instance.index in pool:
+                senders[instance.index, ""] = {instance.index: None}
+    return {receiver: _way(plan, pool, tuple(found)) for receiver, found in senders.items()}
+
+
+def _way(plan: Plan, pool: frozenset[int], senders: tuple[int, ...]) -> Way:
+    pooled, todo = set(senders), list(senders)
+    while todo:
+        more = (plan.upstream[todo.pop()] & pool) - pooled
+        pooled |= more
+        todo += more
+    entries = sorted({s for index in pooled for s in plan.upstream[index]} - pool)
+    origins = {
+        index: frozenset(plan.order.origins_of(plan.instances[index]))
+        for index in (*entries, *senders)
+    }
+    return Way(senders, frozenset(pooled), tuple(entries), origins)
 
 
 @dataclass
-class _Behind:
-    """What the pool still has of one stream, as the lowest numbers of its batches."""
+class _Stream:
+    """What the pool still has of the items of one origin on one way.
+
+    :param lows: a heap of the lowest numbers of its batches; ``count`` says how many are left
+    :param ahead: a heap of batches that were delivered too early: lowest number, and weight
+    :param reached: the level that the receiver has been told
+    """
 
     lows: list[int] = field(default_factory=list)
     count: Counter[int] = field(default_factory=Counter)
-    ahead: list[tuple[int, int, int]] = field(default_factory=list)
-    told: int = 0
-
-    def add(self, low: int) -> None:
-        heapq.heappush(self.lows, low)
-        self.count[low] += 1
-
-    def remove(self, low: int) -> None:
-        self.count[low] -= 1
+    ahead: list[tuple[int, int]] = field(default_factory=list)
+    reached: int = 0
 
     @property
     def lowest(self) -> int:
         while self.lows and not self.count[self.lows[0]]:
-            del self.count[self.lows[0]]
-            low = heapq.heappop(self.lows)
-            while self.lows and self.lows[0] == low:
-                heapq.heappop(self.lows)
-        return self.lows[0] if self.lows else NO_MORE
+            del self.count[heapq.heappop(self.lows)]
+        return self.lows[0] if self.lows else AFTER_ALL
 
-
-class _Stream:
-    """The way through the pool to one receiver.
-
-    :param senders: the pooled instances that send to it
-    :param entries: the pinned instances that send into the way
-    """
-
-    def __init__(self, plan: Plan, senders: list[int], way: set[int]) -> None:
-        self.senders, self.way = senders, way
-        self.entries = sorted(
-            sender
-            for index in way
-            for sender in plan.upstream[index]
-            if sender not in way and index in receivers(plan, plan.instances[sender].pe)
-        )
-        self.origins_of = {
-            index: frozenset(plan.order.origins_of(plan.instances[index]))
-            for index in (*self.entries, *senders)
-        }
-        self.behind = {o: _Behind() for index in senders for o in self.origins_of[index]}
-        self.bytes = self.items = 0
+    def add(self, low: int) -> None:
+        if not self.count[low]:
+            heapq.heappush(self.lows, low)
+        self.count[low] += 1
 
 
 class PoolOrder:
     """See the module."""
 
     def __init__(self, plan: Plan) -> None:
-        self._streams: dict[Receiver, _Stream] = {}
-        self._through: dict[int, list[tuple[Receiver, _Stream]]] = {}
+        self._ways = find_ways(plan)
+        self._through: dict[int, list[Receiver]] = {}
+        self._streams: dict[tuple[Receiver, int], _Stream] = {}
         self._levels: dict[tuple[int, int], int] = {}
-        pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
-        if plan.order:
-            self._find_streams(plan, pool)
-
-    def _find_streams(self, plan: Plan, pool: frozenset[int]) -> None:
-        ends: dict[Receiver, list[int]] = {}
-        for index in sorted(pool):
-            pe = plan.instances[index].pe
-            for target in receivers(plan, pe):
-                if target not in pool:
-                    for (source, _), routes in plan.routes.items():
-                        for route in routes:
-                            if source == pe and target in route.targets:
-                                ends.setdefault((target, route.input), []).append(index)
-            if any(name == pe for name, _ in plan.order.results):
-                ends[index, ""] = [index]
-        for receiver, senders in ends.items():
-            way, todo = set[int](), list(dict.fromkeys(senders))
-            while todo:
-                index = todo.pop()
-                if index not in way:
-                    way.add(index)
-                    todo += [sender for sender in plan.upstream[index] if sender in pool]
-            stream = _Stream(plan, list(dict.fromkeys(senders)), way)
-            self._streams[receiver] = stream
-            for index in (*way, *stream.entries):
-                self._through.setdefault(index, []).append((receiver, stream))
-
-    def __bool__(self) -> bool:
-        return bool(self._streams)
+        self._ahead = Counter[Receiver]()
+        for receiver, way in self._ways.items():
+            for index in (*way.pooled, *way.entries):
+                self._through.setdefault(index, []).append(receiver)
+            for origin in frozenset[int]().union(*(way.origins[s] for s in way.senders)):
+                self._streams[receiver, origin] = _Stream()
 
     def put(self, instance: int, lows: Lows) -> None:
         """A batch for a pooled instance has come."""
-        for _, stream in self._through.get(instance, ()):
-            for origin, low in lows.items():
-                if origin in stream.behind:
-                    stream.behind[origin].add(low)
+        for stream, low in self._streams_of(instance, lows):
+            stream.add(low)
 
     def done(self, instance: int, lows: Lows) -> None:
         """A batch of a pooled instance is done; what it led to has been put before."""
-        for _, stream in self._through.get(instance, ()):
+        for stream, low in self._streams_of(instance, lows):
+            stream.count[low] -= 1
+
+    def _streams_of(self, instance: int, lows: Lows) -> Iterator[tuple[_Stream, int]]:
+        for receiver in self._through.get(instance, ()):
             for origin, low in lows.items():
-                if origin in stream.behind:
-                    stream.behind[origin].remove(low)
+                if (receiver, origin) in self._streams:
+                    yield self._streams[receiver, origin], low
 
     def note(self, levels: Iterable[Level]) -> None:
         """Note how far pinned instances are with what they send to the pool."""
@@ -137,55 +143,82 @@ class PoolOrder:
 
     def deliver(self, receiver: Receiver, lows: Lows, items: int, size: int) -> None:
         """A batch goes to a receiver."""
-        stream = self._streams.get(receiver)
-        if stream is None:
-            return
         for origin, low in lows.items():
-            behind = stream.behind.get(origin)
-            if behind is not None and low >= behind.told:
-                heapq.heappush(behind.ahead, (low, items, size))
-                stream.bytes += size
-                stream.items += items
+            stream = self._streams.get((receiver, origin))
+            if stream is not None and low >= stream.reached:
+                weight = size + MARK_BYTES * items
+                heapq.heappush(stream.ahead, (low, weight))
+                self._ahead[receiver] += weight
                 return
 
     def is_far_ahead(self, instances: Iterable[int]) -> bool:
-        """Whether so much is ahead, behind the pool that these instances write to, that they are to
+        """Whether so much is ahead, on ways that these pinned instances write to, that they are to
         wait."""
         return any(
-            stream.bytes >= MOST_AHEAD_BYTES or stream.items >= MOST_AHEAD_ITEMS
+            self._ahead[receiver] >= MOST_AHEAD_BYTES
             for instance in instances
-            for _, stream in self._through.get(instance, ())
-            if instance in stream.entries
+            for receiver in self._through.get(instance, ())
         )
 
     def news(self, instances: Iterable[int]) -> Iterator[tuple[Receiver, list[Level]]]:
         """What receivers are to be told, after something has changed at some instances."""
-        seen: dict[Receiver, _Stream] = {}
-        for instance in instances:
-            seen.update(self._through.get(instance, ()))
-        for receiver, stream in seen.items():
-            levels: list[Level] = []
-            for origin, behind in stream.behind.items():
-                level = self._level(stream, origin, behind)
-                if level > behind.told:
-                    behind.told = level
-                    self._let_go(stream, behind)
-                    levels += [
-                        (s, origin, level) for s in stream.senders if origin in stream.origins_of[s]
-                    ]
+        changed = {receiver: None for i in instances for receiver in self._through.get(i, ())}
+        for receiver in changed:
+            levels = [
+                level
+                for (whose, origin), stream in self._streams.items()
+                if whose == receiver
+                for level in self._move_on(receiver, origin, stream)
+            ]
             if levels:
                 yield receiver, levels
 
-    def _level(self, stream: _Stream, origin: int, behind: _Behind) -> int:
-        entries = (
-            self._levels.get((entry, origin), 0)
-            for entry in stream.entries
-            if origin in stream.origins_of[entry]
-        )
-        return min(behind.lowest, min(entries, default=AFTER_ALL))
+    def _move_on(self, receiver: Receiver, origin: int, stream: _Stream) -> Iterator[Level]:
+        way = self._ways[receiver]
+        told = (self._levels.get((e, origin), 0) for e in way.entries if origin in way.origins[e])
+        level = min(stream.lowest, *told, AFTER_ALL)
+        if level <= stream.reached:
+            return
+        stream.reached = level
+        while stream.ahead and stream.ahead[0][0] < level:
+            self._ahead[receiver] -= heapq.heappop(stream.ahead)[1]
+        for sender in way.senders:
+            if origin in way.origins[sender]:
+                yield sender, origin, level
 
-    def _let_go(self, stream: _Stream, behind: _Behind) -> None:
-        while behind.ahead and behind.ahead[0][0] < behind.told:
-            _, items, size = heapq.heappop(behind.ahead)
-            stream.items -= items
-            stream.bytes -= size
+
+def described(plan: Plan, inputs: Mapping[int, list[str]]) -> dict[str, Any]:
+    """The ways as plain data for those who share out tasks elsewhere; ways count from 1.
+
+    :param inputs: by instance, the inputs in the order by whose numbers they are known
+    """
+    ways: list[dict[str, Any]] = []
+    through: dict[str, list[int]] = {}
+    to: dict[str, int] = {}
+    sink = len(plan.instances)
+    for number, ((index, name), way) in enumerate(find_ways(plan).items(), 1):
+        lane, input_ = (index, inputs[index].index(name)) if name else (sink, 0)
+        if name:
+            to[f"{lane}:{input_}"] = number
+        else:
+            pe = plan.instances[index].pe
+            slots = (slot for slot, port in enumerate(plan.results) if port[0] == pe)
+            to.update({f"{lane}:{slot}": number for slot in slots})
+        origins = frozenset[int]().union(*(way.origins[sender] for sender in way.senders))
+        ways.append(
+            {
+                "lane": str(lane),
+                "input": input_,
+                "entries": [str(entry) for entry in way.entries],
+                "origins": {
+                    str(origin): {
+                        "entries": [str(e) for e in way.entries if origin in way.origins[e]],
+                        "senders": [s for s in way.senders if origin in way.origins[s]],
+                    }
+                    for origin in sorted(origins)
+                },
+            }
+        )
+        for index in sorted({*way.pooled, *way.entries}):
+            through.setdefault(str(index), []).append(number)
+    return {"ways": ways, "through": through, "to": to}

@@ -8,6 +8,7 @@ the keys, starts workers, takes the results, watches over workers and keys, and 
 from __future__ import annotations
 
 import contextlib
+import json
 import pickle
 import secrets
 import sys
@@ -20,6 +21,7 @@ from d4pcwl.errors import D4pcwlError, WorkerDied
 from d4pcwl.runtime import wire
 from d4pcwl.runtime.console import LineLock
 from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.marks import SortedResults
 from d4pcwl.runtime.plan import Plan, usable_cores
 from d4pcwl.runtime.redis_client import Address, Client, ServerLost
 from d4pcwl.runtime.redis_keys import RunKeys
@@ -65,7 +67,7 @@ class Coordinator:
         self, job: Job, plan: Plan, scale: Scale, address: Address, own: OwnServer | None = None
     ) -> None:
         self.job, self.plan, self.address, self.own = job, plan, address, own
-        self.takers = [job.sink.take(pe, output) for pe, output in plan.results]
+        self.results = SortedResults(plan, [job.sink.take(*port) for port in plan.results])
         self.run_id = secrets.token_hex(6)
         self.keys = RunKeys(address, self.run_id, plan)
         self.scripts, self.key = self.keys.scripts, self.keys.prefix
@@ -112,6 +114,7 @@ class Coordinator:
             if self.own is None:  # it is stopped otherwise, and everything with it
                 self.keys.clear_up(workers)
             self.lock.close()
+            self.results.give_up()
         if self.failure is not None:
             raise self.failure
         for index, number in sorted(self.counts.items()):
@@ -208,12 +211,16 @@ class Coordinator:
     def _take_results(self, entries: list[Any]) -> None:
         taken: list[Any] = []
         for id_, fields in entries:
-            _, slot, _, _, _, size, form, data = fields
+            if fields[0] == b"l":
+                self.results.note([(i, o, n) for i, o, n in json.loads(fields[3])])
+                taken += [self.sink, id_, 0]
+                continue
+            _, slot, _, _, _, size, form, data, *_ = fields
             if form == b"k":
                 key = self.key + "blobs"
                 data, _ = self.client.calls([("HGET", key, data), ("HDEL", key, data)])
             taken += [self.sink, id_, size]
-            take = self.takers[int(slot)]
+            take = self.results.takers[int(slot)]
             for item in wire.loads(data):
                 take(item)
         self.scripts.call(self.client, "taken", *taken)

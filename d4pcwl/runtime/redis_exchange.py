@@ -13,7 +13,8 @@ import pickle
 import threading
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from d4pcwl.errors import PEError
@@ -25,8 +26,10 @@ from d4pcwl.runtime.exchange import (
     Queue,
     Stopped,
     Task,
+    Told,
 )
 from d4pcwl.runtime.instance import Halt
+from d4pcwl.runtime.marks import NO_MORE, Level
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.redis_client import Address, Client, ServerLost
 from d4pcwl.runtime.redis_scripts import TTL_SECONDS, Scripts
@@ -71,11 +74,13 @@ class Work(Task):
     :param size: of the batch, in bytes
     :param count: of its items
     :param blob: where it is kept, if apart
+    :param lows: of marked items, as it was found
     """
 
     size: int = 0
     count: int = 0
     blob: str = ""
+    lows: str = ""
 
 
 class RedisExchange:
@@ -95,7 +100,7 @@ class RedisExchange:
         self._key = self.scripts.prefix
         self._blocked: frozenset[int] = frozenset()
         self._stopped = False
-        self._found: deque[Work | int] = deque()
+        self._found: deque[Work | Told | int] = deque()
         self._in_hand = Counter[int]()
         self._looked = 0.0
         self._rung = "0-0"
@@ -103,7 +108,8 @@ class RedisExchange:
         self.sending = threading.RLock()
         self._pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
         self._sink = len(plan.instances)
-        self._inputs = _inputs(plan)
+        self._inputs = inputs_of(plan)
+        self._listeners = _listeners(plan, self._inputs)
         mine = frozenset(plan.processes[process] if process is not None else ())
         self._mine = [str(index) for index in sorted(mine)]
         # The end of a sender is told in every lane that it may have written to.
@@ -113,7 +119,7 @@ class RedisExchange:
 
     # --- what a DynamicWorker calls -------------------------------------------------------------
 
-    def receive(self, wait: bool) -> Task | int | None:
+    def receive(self, wait: bool) -> Task | Told | int | None:
         """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
         if not self._found:
             now = time.monotonic()
@@ -138,6 +144,7 @@ class RedisExchange:
             "bytes": task.size,
             "seconds": seconds,
             "blob": task.blob,
+            "lows": task.lows,
         }
         # A worker with nothing pinned to it takes its next task by the way.
         self._step(parcel, task=done, want=2 if self.process is None else 0)
@@ -156,7 +163,10 @@ class RedisExchange:
 
     def end(self, instance: int) -> None:
         """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
-        self._step(ends=[str(instance)])
+        order = self.plan.order
+        origins = order.origins_of(self.plan.instances[instance]) if order else ()
+        levels = [(instance, origin, NO_MORE) for origin in origins]
+        self._step(Parcel(levels=levels), ends=[str(instance)])
 
     def batch_size(self, queue: Queue) -> int:
         """See :class:`~d4pcwl.runtime.exchange.Exchange`; what is pinned is not shared out."""
@@ -203,6 +213,8 @@ class RedisExchange:
                 "writers": self._mine,
                 "batches": batches,
                 "blobs": [name for name, _ in blobs],
+                "levels": [(str(i), o, n) for i, o, n in parcel.levels] if parcel else [],
+                "told": self._to_tell(parcel.levels) if parcel else [],
                 "ends": ends or [],
                 "closed": [str(lane) for lane, n in self._in_hand.items() if n >= WINDOW],
                 "want": want,
@@ -238,19 +250,31 @@ class RedisExchange:
             if not self._told[sender]:
                 self._found.append(sender)
             return
-        _, input_, _, count, _, size, form, data = fields
-        queue = (lane, self._inputs[lane][int(input_)])
+        queue = (lane, self._inputs[lane][int(fields[1])])
+        if fields[0] == b"l":
+            self._found.append(Told(queue, [(i, o, n) for i, o, n in json.loads(fields[3])]))
+            return
+        _, _, _, count, _, size, form, data, _, lows = fields
         blob = data.decode() if form == b"k" else ""
         items = b"" if blob else data
-        self._found.append(Work(id_ or None, queue, items, int(size), int(count), blob))
+        work = Work(id_ or None, queue, items, int(size), int(count), blob, lows.decode())
+        self._found.append(work)
         if not id_:
             self._in_hand[lane] += 1
 
-    def _next(self) -> Work | int | None:
+    def _to_tell(self, levels: Iterable[Level]) -> list[tuple[str, int, str]]:
+        """Lane, input, and levels for those who take marked items from instances here."""
+        told: dict[tuple[int, int], list[Level]] = {}
+        for level in levels:
+            for lane, number in self._listeners.get(level[0], ()):
+                told.setdefault((lane, number), []).append(level)
+        return [(str(lane), number, json.dumps(found)) for (lane, number), found in told.items()]
+
+    def _next(self) -> Work | Told | int | None:
         if not self._found:
             return None
         found = self._found.popleft()
-        if isinstance(found, int) or not found.blob:
+        if not isinstance(found, Work) or not found.blob:
             return found
         key = self._key + "blobs"
         commands: list[tuple[Any, ...]] = [("HGET", key, found.blob)]
@@ -266,7 +290,7 @@ class RedisExchange:
             if found.key is None:
                 raise ServerLost(f"items have gone from the Redis server at {self.client.address}")
             return None
-        return Work(found.key, found.queue, data, found.size, found.count, found.blob)
+        return replace(found, items=data)
 
     def _wait(self) -> None:
         """Wait for the bell."""
@@ -283,23 +307,24 @@ class RedisExchange:
         data: list[bytes] = []
         blobs: list[tuple[str, bytes]] = []
         parts = [
-            (lane, self._inputs[lane].index(input_), part)
-            for (lane, input_), count, items in parcel.batches
+            (lane, self._inputs[lane].index(input_), lows, part)
+            for (lane, input_), count, items, lows in parcel.batches
             for part in self._split(items, count, f"{self.plan.instances[lane].pe}.{input_}")
         ]
         parts += [
-            (self._sink, slot, part)
-            for slot, items in parcel.results
-            for part in self._split(items, 0, ".".join(self.plan.results[slot]))
+            (self._sink, slot, lows, part)
+            for slot, count, items, lows in parcel.results
+            for part in self._split(items, count, ".".join(self.plan.results[slot]))
         ]
-        for lane, number, (count, items) in parts:
+        for lane, number, lows, (count, items) in parts:
             form = "d"
             size = len(items)
             if size >= LARGE:
                 blob = f"{self.name}-{next(self._numbers)}"
                 blobs.append((blob, items))
                 form, items = "k", blob.encode()
-            batches.append([str(lane), number, count, size, form])
+            low = json.dumps(lows) if lows else ""
+            batches.append([str(lane), number, count, size, form, low])
             data.append(items)
         return batches, data, blobs
 
@@ -328,7 +353,30 @@ class RedisExchange:
         return parts
 
 
-def _inputs(plan: Plan) -> dict[int, list[str]]:
+def _listeners(plan: Plan, inputs: dict[int, list[str]]) -> dict[int, list[tuple[int, int]]]:
+    """By instance, the lanes and inputs that are told how far it is: those of pinned instances that
+    take marked items from it, and the results."""
+    pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+    listeners: dict[int, list[tuple[int, int]]] = {}
+    for (pe, _), routes in plan.routes.items():
+        for route in routes:
+            for target in route.targets:
+                if (
+                    target in pool
+                    or (plan.instances[target].pe, route.input) not in plan.order.marked
+                ):
+                    continue
+                for sender in plan.of(pe):
+                    listener = (target, inputs[target].index(route.input))
+                    if listener not in listeners.setdefault(sender.index, []):
+                        listeners[sender.index].append(listener)
+    for pe in {pe for pe, _ in plan.order.results}:
+        for sender in plan.of(pe):
+            listeners.setdefault(sender.index, []).append((len(plan.instances), 0))
+    return listeners
+
+
+def inputs_of(plan: Plan) -> dict[int, list[str]]:
     """The inputs of every instance that items are sent to, in a fixed order."""
     found: dict[int, set[str]] = {}
     for routes in plan.routes.values():

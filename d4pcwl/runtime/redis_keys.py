@@ -7,6 +7,7 @@ parent that is killed leaves nothing for long; one that works puts that off agai
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import threading
@@ -16,8 +17,9 @@ from typing import Any
 
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.plan import Plan
+from d4pcwl.runtime.pool_order import described
 from d4pcwl.runtime.redis_client import Address, Client, ServerError, ServerLost
-from d4pcwl.runtime.redis_exchange import scripts
+from d4pcwl.runtime.redis_exchange import inputs_of, scripts
 from d4pcwl.runtime.redis_scripts import GROUP, TTL_SECONDS
 
 
@@ -33,6 +35,7 @@ class RunKeys:
         self.prefix = self.scripts.prefix
         self._pool = plan.processes[plan.pool] if plan.pool is not None else ()
         self._sink = len(plan.instances)
+        self._order = described(plan, inputs_of(plan))
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="d4pcwl-keeper")
 
@@ -44,12 +47,14 @@ class RunKeys:
         :raises ServerLost: the server takes none of it
         """
         hashes = {"meta": self._meta(job), **self._ways()}
-        hashes |= {n: {"-": 0} for n in ("bytes", "fresh", "blocked", "pace", "sizes", "blobs")}
+        counted = "bytes fresh blocked pace sizes blobs ahead levels reached"
+        hashes |= {name: {"-": 0} for name in counted.split()}
         commands: list[tuple[Any, ...]] = []
         for name, fields in hashes.items():
             flat = [part for pair in fields.items() for part in pair]
             if flat:
                 commands.append(("HSET", self.prefix + name, *flat))
+        commands.append(("SET", self.prefix + "order", json.dumps(self._order)))
         streams = [*(f"lane:{lane}" for lane in range(self._sink + 1)), "events"]
         commands += [
             ("XGROUP", "CREATE", self.prefix + name, GROUP, "0", "MKSTREAM") for name in streams
@@ -96,14 +101,20 @@ class RunKeys:
         lanes, processes = range(self._sink + 1), range(len(self.plan.processes))
         plain = (
             "state meta place writers after heavy bytes left fresh waiting full blocked pace "
-            "sizes blobs workers remote idle leaving ended events"
+            "sizes blobs workers remote idle leaving ended events order ahead far levels reached"
         )
+        streams = [
+            f"{number}:{origin}"
+            for number, way in enumerate(self._order["ways"], 1)
+            for origin in way["origins"]
+        ]
         return [
             *plain.split(),
             *(f"lane:{lane}" for lane in lanes),
             *(f"again:{lane}" for lane in self._pool),
             *(f"news:{process}" for process in processes),
             *(f"bell:p{process}" for process in processes),  # rung even after its worker has died
+            *(f"{kind}:{stream}" for kind in ("behind", "early") for stream in streams),
         ]
 
     # --- meanwhile, and at the end --------------------------------------------------------------

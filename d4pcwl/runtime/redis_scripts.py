@@ -12,6 +12,11 @@ All keys begin with ``d4p:RUN:`` (below: without it).
 ``lane:L``      stream: the batches for instance L, or the results; of a pooled instance with a
                 consumer group, whose pending entries are the tasks in hand
 ``again:L``     list: entries of a pooled lane that a dead worker had in hand
+``order``       JSON: the ways through the pool to those who put in order (:mod:`pool_order`)
+``behind:R:O``  sorted set: by lowest number, the batches of origin O that are still on way R
+``early:R:O``   sorted set: those that were delivered although others are still on the way
+``ahead``       hash: way → weight of the latter; ``far`` set of ways on which that is too much
+``levels``      hash: ``I:O`` → how far pinned instance I is; ``reached``: ``R:O`` → how far way R is
 ``blobs``       hash: batches too large to pass through scripts
 ``bytes``       hash: lane → bytes waiting
 ``left``        hash: pooled instance → senders not ended + batches not done
@@ -34,6 +39,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from d4pcwl.runtime.marks import AFTER_ALL
+from d4pcwl.runtime.pool_order import MARK_BYTES, MOST_AHEAD_BYTES
 from d4pcwl.runtime.redis_client import Client, ServerError
 
 TTL_SECONDS = 60
@@ -94,11 +101,104 @@ local function is_over(lane, most_batches, most_bytes)
   return call('XLEN', P .. 'lane:' .. lane) >= most_batches or number('bytes', lane) >= most_bytes
 end
 
+-- The ways through the pool, read when they are first needed.
+local found_ways = nil
+local function ways()
+  found_ways = found_ways or cjson.decode(call('GET', P .. 'order'))
+  return found_ways
+end
+
+-- What is done to each way and origin that a batch belongs to.
+local function each_way(lane, lows, act)
+  for _, way in ipairs(ways().through[lane] or {}) do
+    for origin, low in pairs(lows) do
+      if ways().ways[way].origins[origin] then act(way .. ':' .. origin, low) end
+    end
+  end
+end
+
+-- Batches ahead of others on a way: where they are too much, those who write to the way wait.
+local function count_ahead(way, weight)
+  local ahead = call('HINCRBY', P .. 'ahead', way, weight)
+  local was_far = call('SISMEMBER', P .. 'far', way) == 1
+  local far = ahead >= (was_far and @AHEAD@ / 2 or @AHEAD@)
+  if far == was_far then return end
+  call(far and 'SADD' or 'SREM', P .. 'far', way)
+  keep('far')
+  for _, writer in ipairs(ways().ways[way].entries) do
+    local blocked = call('HINCRBY', P .. 'blocked', writer, far and 1 or -1)
+    local place = call('HGET', P .. 'place', writer)
+    if blocked == 0 and place ~= 'pool' then ring('p' .. place) end
+  end
+end
+
+-- Tell a lane, behind what waits there, how far those are that send to it.
+local function tell(lane, input, levels)
+  call('XADD', P .. 'lane:' .. lane, '*', 'l', input, 'd', levels)
+  local place = call('HGET', P .. 'place', lane)
+  if place ~= 'sink' then
+    call('ZADD', P .. 'news:' .. place, lane, lane)
+    keep('news:' .. place)
+    ring('p' .. place)
+  end
+end
+
+-- How far the ways are that lead through an instance; whom it concerns is told.
+local function move_on(instance)
+  for _, way in ipairs(ways().through[instance] or {}) do
+    local told = {}
+    for origin, of in pairs(ways().ways[way].origins) do
+      local field = way .. ':' .. origin
+      local first = call('ZRANGE', P .. 'behind:' .. field, 0, 0, 'WITHSCORES')
+      local level = first[2] and tonumber(first[2]) or @AFTER@
+      for _, entry in ipairs(of.entries) do
+        level = math.min(level, number('levels', entry .. ':' .. origin))
+      end
+      if level > number('reached', field) then
+        local text = string.format('%.0f', level)
+        call('HSET', P .. 'reached', field, text)
+        local key = P .. 'early:' .. field
+        for _, one in ipairs(call('ZRANGEBYSCORE', key, '-inf', '(' .. text)) do
+          count_ahead(way, -tonumber(string.match(one, '^%d+')))
+        end
+        call('ZREMRANGEBYSCORE', key, '-inf', '(' .. text)
+        for _, sender in ipairs(of.senders) do
+          told[#told + 1] = '[' .. sender .. ',' .. origin .. ',' .. text .. ']'
+        end
+      end
+    end
+    if #told > 0 then
+      tell(ways().ways[way].lane, ways().ways[way].input, '[' .. table.concat(told, ',') .. ']')
+    end
+  end
+end
+
 -- Put a batch into a lane.
-local function put(lane, input, items, bytes, form, data)
-  call('XADD', P .. 'lane:' .. lane, '*', 'q', input, 'n', items, 'b', bytes, form, data)
+local function put(lane, input, items, bytes, form, data, lows)
+  local id = call('XADD', P .. 'lane:' .. lane, '*', 'q', input, 'n', items, 'b', bytes, form, data,
+                  'o', lows)
   call('HINCRBY', P .. 'bytes', lane, bytes)
   local place = call('HGET', P .. 'place', lane)
+  if lows ~= '' then
+    if place == 'pool' then
+      each_way(lane, cjson.decode(lows), function(field, low)
+        call('ZADD', P .. 'behind:' .. field, low, lane .. ':' .. id)
+        keep('behind:' .. field)
+      end)
+    else
+      local way = ways().to[lane .. ':' .. input]
+      for origin, low in pairs(way and cjson.decode(lows) or {}) do
+        local field = way .. ':' .. origin
+        if ways().ways[way].origins[origin] and low >= number('reached', field) then
+          local weight = bytes + @MARK@ * items
+          call('ZADD', P .. 'early:' .. field, low, weight .. ':' .. id)
+          keep('early:' .. field)
+          count_ahead(way, weight)
+          break
+        end
+      end
+    end
+  end
   if place == 'pool' then
     call('HINCRBY', P .. 'left', lane, 1)
     more_fresh(lane, 1)
@@ -192,8 +292,21 @@ end
 
 if committed == 1 then
   for place, batch in ipairs(h.batches) do
-    put(batch[1], batch[2], batch[3], batch[4], batch[5], ARGV[1 + place])
+    put(batch[1], batch[2], batch[3], batch[4], batch[5], ARGV[1 + place], batch[6])
   end
+  for _, level in ipairs(h.levels) do
+    call('HSET', P .. 'levels', level[1] .. ':' .. level[2], string.format('%.0f', level[3]))
+  end
+  for _, told in ipairs(h.told) do tell(told[1], told[2], told[3]) end
+  local moved = {}
+  for _, level in ipairs(h.levels) do moved[level[1]] = true end
+  if h.task and h.task.lows ~= '' then
+    each_way(h.task.lane, cjson.decode(h.task.lows), function(field)
+      call('ZREM', P .. 'behind:' .. field, h.task.lane .. ':' .. h.task.id)
+    end)
+    moved[h.task.lane] = true
+  end
+  for instance in pairs(moved) do move_on(instance) end
   for _, instance in ipairs(h.ends) do finish(instance) end
   if h.task then
     if call('HINCRBY', P .. 'left', h.task.lane, -1) == 0 then finish(h.task.lane) end
@@ -359,6 +472,9 @@ class Scripts:
             "WINDOW": window,
             "SECONDS": seconds,
             "SLOW": slow,
+            "AHEAD": MOST_AHEAD_BYTES,
+            "MARK": MARK_BYTES,
+            "AFTER": AFTER_ALL,
         }
         common = _COMMON
         self._texts: dict[str, str] = {}
