@@ -1,4 +1,4 @@
-"""Order: a receiver sees the items of each edge as ``simple`` shows them, and so come the results."""
+"""Order: receivers see the items of each edge as ``simple`` shows them; so come the results."""
 
 from __future__ import annotations
 

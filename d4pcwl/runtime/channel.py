@@ -6,9 +6,9 @@ fast stream moves in large batches and a slow one without delay. How a frame tra
 :class:`Sender`'s affair, which a mapping provides; one that has no room makes the channel wait, and
 so no queue grows.
 
-A frame is ``("items", [(slot, items), …], levels)``, a slot being an input of an instance, or it is
-a message of the mapping's own, a tuple that begins with its kind. ``levels`` say how far the senders
-are (``runtime/order.py``); they hold once the frame's items have been taken.
+A frame is ``("items", [(slot, items), …], levels)``, a slot being an input of an instance, or it
+is a message of the mapping's own, a tuple that begins with its kind. ``levels`` say how far the
+senders are (``runtime/order.py``); they hold once the frame's items have been taken.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""Order: where in a plan items must carry marks, so that receivers see them as ``simple`` shows them.
+"""Order: where in a plan items carry marks, by which receivers see them in ``simple``'s order.
 
 Where a PE runs in several instances, or in the pool, its stream is *split*: items may overtake each
-other. Where a receiver can tell, because it keeps state or because results come out there, they
-must be put in order again. In between, every item carries a *mark*::
+other. A receiver that keeps state can tell, and so can whoever reads results: there the items are
+put in order again. In between, every item carries a *mark*::
 
     (origin, number, place, …)
 
-The *origin* is the instance from which the stream was split: one that is its PE's only instance,
-so that what it writes is in order. It numbers what it writes. A PE on the way *passes marks on*: what
-it writes for an item has the item's mark and one number more, its place among what was written
-for that item. So marks sort as ``simple`` works: what was written for an earlier item comes first.
+The *origin* is the instance from which the stream was split. It is the only one of its PE, so what
+it writes is in order, and it numbers what it writes. A PE on the way *passes marks on*: what it
+writes for an item has the item's mark and one number more, its place among all that was written
+for that item. So marks sort as ``simple`` works: what comes of an earlier item comes first.
 
-A receiver may pass on an item when nothing with a smaller mark can come any more. It learns that
-from *levels*: the level of an instance for an origin is a number below which it has written
-all. How items and levels travel is the affair of the mapping; ``runtime/marks.py`` has what all share.
+A receiver may take up an item when nothing with a smaller mark can come any more. It learns that
+from *levels*: the level of an instance, for an origin, is a number below which it has written all.
+How items and levels travel is up to the mapping; ``runtime/marks.py`` has what all share.
 
 The way is that of punctuated streams: Tucker, Maier, Sheard, Fegaras, "Exploiting punctuation
 semantics in continuous data streams", IEEE TKDE 15 (2003), doi:10.1109/TKDE.2003.1198390.

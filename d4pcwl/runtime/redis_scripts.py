@@ -16,7 +16,7 @@ All keys begin with ``d4p:RUN:`` (below: without it).
 ``behind:R:O``  sorted set: by lowest number, the batches of origin O that are still on way R
 ``early:R:O``   sorted set: those that were delivered although others are still on the way
 ``ahead``       hash: way → weight of the latter; ``far`` set of ways on which that is too much
-``levels``      hash: ``I:O`` → how far pinned instance I is; ``reached``: ``R:O`` → how far way R is
+``levels``      hash: ``I:O`` → how far pinned instance I is; ``reached``: ``R:O`` → how far way R
 ``blobs``       hash: batches too large to pass through scripts
 ``bytes``       hash: lane → bytes waiting
 ``left``        hash: pooled instance → senders not ended + batches not done

@@ -41,8 +41,8 @@ class GenericPE:
 
     Class attributes speak to the planner: ``single = True`` pins a PE to one instance,
     ``stateful = True`` or ``False`` overrules what is seen from its source, and ``heavy = True``
-    says that one item is so much work that items are best handed out one by one. ``ordered = False``
-    says that the order of the items that it takes, and of its results, does not matter.
+    says that one item is so much work that items are best handed out one by one. ``ordered =
+    False`` says that the order of the items that it takes, and of its results, does not matter.
     """
 
     single: ClassVar[bool] = False
