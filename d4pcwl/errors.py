@@ -140,6 +140,15 @@ def raise_faults(error: type[D4pcwlError], faults: Iterable[Fault | str]) -> Non
         raise error("\n".join(texts))
 
 
+def brief(value: object, limit: int = 40) -> str:
+    """The ``repr`` of anything, cut to ``limit`` characters, for messages: it never raises."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - what cannot show itself must not hide the error at hand
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A clause for messages: names like ``name``, or all that there are (``'; known: a, b'``)."""
     import difflib
