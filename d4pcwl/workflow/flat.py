@@ -12,6 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from d4pcwl.errors import GraphError, raise_faults
+from d4pcwl.workflow.admission import admit
 from d4pcwl.workflow.graph import Edge, WorkflowGraph, is_graph, label, mapped_port
 from d4pcwl.workflow.grouping import Grouping, parse_grouping
 from d4pcwl.workflow.pe import GROUPING, RESULT, is_pe, unknown_port
@@ -189,6 +190,7 @@ def _collect(
             if id(node) in seen:
                 raise GraphError(f"{label(node)} is in two composites; each needs a PE of its own")
             seen.add(id(node))
+            admit(node)
             nodes.append((node, path))
         elif is_graph(node):
             _collect(node, (*path, node), nodes, edges, partitions, seen)

@@ -87,7 +87,7 @@ class WorkflowGraph:
             raise GraphError(f"{node.__name__} is a class; connect an instance: {node.__name__}()")
         if not is_pe(node) and not is_graph(node):
             raise GraphError(f"{brief(node)} is neither a PE nor a graph")
-        if is_pe(node) and not declares(node, "inputconnections", "outputconnections"):
+        if is_pe(node) and not declares(node, "name", "inputconnections", "outputconnections"):
             raise GraphError(
                 f"{type(node).__name__} does not call the __init__ of its base class: "
                 "super().__init__()"

@@ -80,7 +80,7 @@ def _import(name: str) -> tuple[ModuleType, Path]:
     try:
         module = importlib.import_module(name)
     except BaseException as error:
-        if _is_an_order(error):
+        if is_an_order(error):
             raise
         if isinstance(error, ModuleNotFoundError) and error.name in _parents(name):
             raise ScriptError(f"no such script or module: {name}{_nearby(path)}") from None
@@ -130,16 +130,16 @@ def _run_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         sys.modules.pop(name, None)
-        if _is_an_order(error):
+        if is_an_order(error):
             raise
         raise _script_failed(error, str(path)) from error
     return module
 
 
-def _is_an_order(error: BaseException) -> bool:
-    """Whether what ended a script's body is not its own, but Ctrl-C or a signal to the command."""
-    own = isinstance(error, Exception) or not type(error).__module__.startswith("d4pcwl.")
-    return isinstance(error, KeyboardInterrupt) or not own
+def is_an_order(error: BaseException) -> bool:
+    """Whether users' code ended by what is not its own: Ctrl-C, a signal, or the end of the run."""
+    ours = type(error).__module__.startswith("d4pcwl.") and not isinstance(error, Exception)
+    return ours or isinstance(error, KeyboardInterrupt)
 
 
 def _module_name(path: Path) -> str:

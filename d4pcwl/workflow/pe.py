@@ -39,11 +39,15 @@ class GenericPE:
 
     Class attributes speak to the planner: ``single = True`` pins a PE to one instance,
     ``stateful = True`` or ``False`` overrules what is seen from its source, and ``heavy = True``
-    says that one item is so much work that items are best handed out one by one.
+    says that one item is so much work that items are best handed out one by one. ``on_error`` and
+    ``time_out`` say what to do about items on which it fails, ``cwl`` declares it for CWL.
     """
 
     single: ClassVar[bool] = False
     heavy: ClassVar[bool] = False
+    on_error: ClassVar[str | None] = None
+    time_out: ClassVar[float | None] = None
+    cwl: ClassVar[Any] = None
 
     hand_on: Callable[[], None] | None = None
     """Where a mapping hands on what an item's work wrote when that work is done: does so at once
