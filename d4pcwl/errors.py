@@ -51,8 +51,11 @@ class GraphError(D4pcwlError):
     exit_code = 2
 
 
-class InputError(D4pcwlError):
-    """The inputs given for the roots of the graph do not fit it."""
+class InputError(D4pcwlError, ValueError):
+    """The inputs given for the roots of the graph do not fit it.
+
+    Upstream raises a ``ValueError`` there.
+    """
 
     exit_code = 2
 

@@ -162,6 +162,14 @@ def test_no_such_script(write: Write, source: str, message: str) -> None:
         ("x = (1\ny = 2\n", r"flow.py:1:5: SyntaxError: .*\n    x = \(1\n        \^"),
         ("if 1:\nx = 2\n", "flow.py:2:1: IndentationError: .*\n    x = 2\n    \\^"),
         ("import no_such_thing\n", "flow.py:1: ModuleNotFoundError: .*\n    import no_such"),
+        (
+            "from dispel4py.seismo.seismo import SeismoPE\n",
+            r"flow.py:1: No module named 'dispel4py.seismo'; d4pcwl has no .* stream-d4py\)\n",
+        ),
+        (
+            "from dispel4py.base import NoSuchPE\n",
+            r"flow.py:1: cannot import name 'NoSuchPE' .*; d4pcwl has no such name; if",
+        ),
         ("import helper\n", "helper.py:2: ValueError: in the helper\n    raise ValueError"),
         ("import broken\n", "broken.py:1:9: SyntaxError"),
         (

@@ -19,6 +19,10 @@ from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.graph import is_workflow
 from d4pcwl.workflow.pe import is_of
 
+_OF_UPSTREAM = (
+    "d4pcwl has no such name; if a version of dispel4py has it, that is to be installed, too "
+    "(pip install stream-d4py)"
+)
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
 
@@ -180,6 +184,8 @@ def _told(error: BaseException) -> Fault:
         error, SyntaxError
     ):  # of a text that the script compiles; it has no place of ours
         return user_fault(error, f"{type(error).__name__}: {error.msg}")
+    if isinstance(error, ImportError) and str(error.name).startswith("dispel4py."):
+        return user_fault(error, f"{error.msg}; {_OF_UPSTREAM}")
     return user_fault(error, "".join(traceback.format_exception_only(error)).strip())
 
 
