@@ -51,8 +51,11 @@ class GraphError(D4pcwlError):
     exit_code = 2
 
 
-class InputError(D4pcwlError):
-    """The inputs given for the roots of the graph do not fit it."""
+class InputError(D4pcwlError, ValueError):
+    """The inputs given for the roots of the graph do not fit it.
+
+    Upstream raises a ``ValueError`` there.
+    """
 
     exit_code = 2
 
@@ -138,6 +141,15 @@ def raise_faults(error: type[D4pcwlError], faults: Iterable[Fault | str]) -> Non
     texts: Sequence[str] = [str(fault) for fault in faults]
     if texts:
         raise error("\n".join(texts))
+
+
+def brief(value: object, limit: int = 40) -> str:
+    """The ``repr`` of anything, cut to ``limit`` characters, for messages: it never raises."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - what cannot show itself must not hide the error at hand
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import datetime as dt
 import enum
@@ -502,9 +503,130 @@ def test_obspy_streams_travel() -> None:
         response.get_evalresp_response_for_frequencies([1.0]),
         stream[0].stats.response.get_evalresp_response_for_frequencies([1.0]),
     )
-    stream[0].stats.event = obspy.core.event.Event()
-    with pytest.raises(ItemError, match=r"item\['stats'\]\['event'\] is of type obspy"):
+    stream[0].stats.event = type("Own", (obspy.core.event.Event,), {})()
+    with pytest.raises(ItemError, match=r"item\['stats'\]\['event'\] is of type .*Own"):
         encode(stream[0])
+
+
+def states(thing: object) -> object:
+    """All that an obspy object consists of, but for where its resource ids look."""
+    if hasattr(thing, "__dict__") and not isinstance(thing, type):
+        kept = {k: states(v) for k, v in vars(thing).items() if not k.endswith(("_key__", "_id__"))}
+        kept.pop("_object_id", None)
+        return type(thing), kept
+    if isinstance(thing, (list, tuple)):
+        return type(thing), [states(part) for part in thing]
+    if isinstance(thing, dict):
+        return type(thing), [(key, states(value)) for key, value in thing.items()]
+    return type(thing), thing
+
+
+def full_catalog() -> Any:
+    """Every kind of part that an event has, each attribute of a type of its own."""
+    obspy = pytest.importorskip("obspy")
+    from obspy.core import event as e
+
+    info = e.CreationInfo(agency_id="XX", author="é", creation_time=obspy.UTCDateTime(ns=123456789))
+    pick = e.Pick(
+        time=obspy.UTCDateTime(2016, 10, 30, 6, 40, 18, 1),
+        waveform_id=e.WaveformStreamID("IV", "NRCA", "", "HHZ"),
+        time_errors=e.QuantityError(uncertainty=0.1, confidence_level=90.0),
+        comments=[e.Comment("a pick", creation_info=info)],
+    )
+    origin = e.Origin(
+        resource_id="smi:local/origin/1",
+        latitude=42.8,
+        longitude=13.1,
+        depth=9200.0,
+        time=obspy.UTCDateTime("2016-10-30T06:40:18.000001"),
+        arrivals=[e.Arrival(pick_id=pick.resource_id, phase="P")],
+        quality=e.OriginQuality(azimuthal_gap=33.0),
+        origin_uncertainty=e.OriginUncertainty(confidence_ellipsoid=e.ConfidenceEllipsoid(1.0)),
+        composite_times=[e.CompositeTime(year=2016)],
+    )
+    magnitude = e.Magnitude(
+        mag=6.5,
+        magnitude_type="Mw",
+        origin_id=origin.resource_id,
+        station_magnitude_contributions=[e.StationMagnitudeContribution(weight=0.0)],
+    )
+    mechanism = e.FocalMechanism(
+        nodal_planes=e.NodalPlanes(nodal_plane_1=e.NodalPlane(strike=150.0)),
+        principal_axes=e.PrincipalAxes(t_axis=e.Axis(azimuth=1.0)),
+        moment_tensor=e.MomentTensor(
+            tensor=e.Tensor(m_rr=1e18),
+            source_time_function=e.SourceTimeFunction(type="triangle"),
+            data_used=[e.DataUsed(wave_type="body waves")],
+        ),
+    )
+    event = e.Event(
+        event_type="earthquake",
+        event_descriptions=[e.EventDescription("Norcia", "region name")],
+        comments=[e.Comment("felt")],
+        picks=[pick],
+        origins=[origin],
+        magnitudes=[magnitude],
+        station_magnitudes=[e.StationMagnitude(mag=6.4)],
+        amplitudes=[e.Amplitude(generic_amplitude=1.0, time_window=e.TimeWindow(begin=1.0))],
+        focal_mechanisms=[mechanism],
+        creation_info=info,
+    )
+    event.preferred_origin_id = origin.resource_id
+    event.preferred_magnitude_id = magnitude.resource_id.id
+    event.extra = OrderedDict(
+        z={"value": {"nested": {"value": [1, 2.5, None]}}, "namespace": "http://x"},
+        a=obspy.core.AttribDict(value=True),
+    )
+    return e.Catalog([event, e.Event()], description="two", comments=[e.Comment("c")])
+
+
+def test_obspy_events_travel() -> None:
+    catalog = full_catalog()
+    item = {"catalog": catalog, "rest": [catalog[0], catalog[0].origins[0], catalog.resource_id]}
+    back = round_trip(item)
+    assert states(back) == states(item)
+    assert packed(back) == packed(item)
+    assert packed(item) == packed(copy.deepcopy(item))
+    for event in (back["catalog"][0], back["rest"][0]):
+        assert event.preferred_origin() is event.origins[0]
+        assert event.preferred_magnitude() is event.magnitudes[0]
+        assert event.origins[0].arrivals[0].pick_id.get_referred_object() is event.picks[0]
+        assert event.resource_id.get_referred_object() is event
+    origin = back["rest"][1]
+    assert origin.resource_id.get_referred_object() is origin
+    assert back["catalog"].resource_id.get_referred_object() is back["catalog"]
+    shown = json.loads(to_json_line("p", "o", catalog))["data"]["events"][0]
+    assert shown["origins"][0]["time"] == "2016-10-30T06:40:18.000001000Z"
+    assert shown["magnitudes"][0]["mag"] == 6.5
+
+
+def test_what_an_event_would_lose_is_named() -> None:
+    catalog = full_catalog()
+    catalog[0].picks[0].comments[0].extra = {"who": {"value": object()}}
+    with pytest.raises(
+        ItemError, match=r"item\['events'\]\[0\]\['picks'\]\[0\]\['comments'\]\[0\]\['extra'\]"
+    ):
+        encode(catalog)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"$obspy.event.Event":[1,2]}',
+        '{"$obspy.event.Event":{"scope_resource_ids":7}}',
+        '{"$obspy.event.Catalog":{}}',
+        '{"$obspy.event.Origin":{"resource_id":"x"}}',
+        '{"$obspy.event.ResourceIdentifier":7}',
+        '{"$obspy.event.ResourceIdentifier":["a"]}',
+        '{"$obspy.event.ResourceIdentifier":["a",7]}',
+        '{"$obspy.event.ResourceIdentifier":[7,"a"]}',
+        '{"$obspy.event.NoSuch":{}}',
+    ],
+)
+def test_events_of_strangers_are_errors(text: str) -> None:
+    pytest.importorskip("obspy")
+    with pytest.raises(ItemError):
+        decode(b"J", text.encode())
 
 
 def test_obspy_inventories_travel() -> None:

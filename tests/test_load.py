@@ -162,6 +162,14 @@ def test_no_such_script(write: Write, source: str, message: str) -> None:
         ("x = (1\ny = 2\n", r"flow.py:1:5: SyntaxError: .*\n    x = \(1\n        \^"),
         ("if 1:\nx = 2\n", "flow.py:2:1: IndentationError: .*\n    x = 2\n    \\^"),
         ("import no_such_thing\n", "flow.py:1: ModuleNotFoundError: .*\n    import no_such"),
+        (
+            "from dispel4py.seismo.seismo import SeismoPE\n",
+            r"flow.py:1: No module named 'dispel4py.seismo'; d4pcwl has no .* stream-d4py\)\n",
+        ),
+        (
+            "from dispel4py.base import NoSuchPE\n",
+            r"flow.py:1: cannot import name 'NoSuchPE' .*; d4pcwl has no such name; if",
+        ),
         ("import helper\n", "helper.py:2: ValueError: in the helper\n    raise ValueError"),
         ("import broken\n", "broken.py:1:9: SyntaxError"),
         (
@@ -248,3 +256,149 @@ def test_classes_of_a_script_can_be_pickled(write: Write) -> None:
     for name in ("flow.py", "2nd-flow.py", "json.py"):
         (pe,) = load(write(f"x/{name}")).flat().pes
         assert type(pickle.loads(pickle.dumps(pe))) is type(pe)
+
+
+ODD_GLOBALS = """
+import unittest.mock, xmlrpc.client
+import numpy
+from dispel4py.workflow_graph import WorkflowGraph as _Graph
+
+class Yes:
+    def __getattr__(self, name):
+        return True
+class Angry:
+    def __getattr__(self, name):
+        raise RuntimeError(f"asked for {name}")
+class Disguised:
+    @property
+    def __class__(self):
+        raise RuntimeError("asked for its class")
+class Meta(type):
+    def __getattr__(cls, name):
+        raise RuntimeError(f"asked for {name}")
+    def __instancecheck__(cls, thing):
+        raise RuntimeError("asked whether it is one")
+    def __eq__(cls, other):
+        raise RuntimeError("compared")
+    __hash__ = None
+class OfMeta(metaclass=Meta):
+    pass
+class Shy:
+    def __getattribute__(self, name):
+        raise RuntimeError(f"asked for {name}")
+class NoTruth:
+    def __bool__(self):
+        raise RuntimeError("asked for its truth")
+    def __eq__(self, other):
+        raise RuntimeError("compared")
+    __hash__ = None
+class Slots:
+    __slots__ = ("nodes",)
+
+server = xmlrpc.client.ServerProxy("http://127.0.0.1:9/")
+mock = unittest.mock.MagicMock()
+pretends = unittest.mock.MagicMock(spec=_Graph())
+specced = unittest.mock.create_autospec(_Graph)
+yes, angry, disguised, shy, no_truth, slots = Yes(), Angry(), Disguised(), Shy(), NoTruth(), Slots()
+array = numpy.arange(3)
+globals()[3] = Yes()
+del _Graph
+"""
+
+
+def test_globals_that_answer_to_every_attribute_are_not_asked(write: Write) -> None:
+    write("flow.py", ODD_GLOBALS + GRAPH)
+    script = load("flow.py")
+    assert script.attr == "graph"
+    assert run(script)["One"]["output"] == [1]
+    for name in ("server", "mock", "pretends", "specced", "yes", "angry", "disguised", "shy"):
+        with pytest.raises(ScriptError, match=rf"flow\.py: {name} is a \w+, not a graph"):
+            load("flow.py", name)
+
+
+def test_what_answers_to_every_attribute_is_neither_pe_nor_graph(write: Write) -> None:
+    names = "server, mock, pretends, yes, angry, disguised, shy, no_truth, slots, array, OfMeta"
+    connects = f"for thing in ({names}):\n"
+    connects += "    try:\n        graph.add(thing)\n"
+    connects += "    except Exception as error:\n        told.append(error)\n"
+    write("flow.py", ODD_GLOBALS + GRAPH + "told = []\n" + connects)
+    script = load("flow.py")
+    told = vars(script.module)["told"]
+    assert [type(error).__name__ for error in told] == ["GraphError"] * 11, told
+    assert len(script.flat().pes) == 1
+
+
+def test_a_script_that_puts_another_object_in_its_place(write: Write) -> None:
+    lazy = "import sys, unittest.mock\n{graph}\nsys.modules[__name__] = {thing}\n"
+    for number, thing in enumerate(("unittest.mock.MagicMock()", "object()", "7")):
+        name = f"lazy{number}"
+        write(f"{name}.py", lazy.format(graph=GRAPH, thing=thing))
+        assert load(f"{name}.py").attr == "graph"
+        with pytest.raises(ScriptError, match=f"{name} puts a .* in the place of its module"):
+            load(name)
+
+
+def test_graphs_that_a_module_makes_when_asked(write: Write) -> None:
+    text = (
+        GRAPH.replace("graph = ", "_made = ").replace("graph.add", "_made.add")
+        + "def __getattr__(name):\n    "
+    )
+    write("lazy.py", text + "if name == 'graph':\n        return _made\n    raise KeyError(name)\n")
+    assert load("lazy.py", "graph").attr == "graph"
+    with pytest.raises(ScriptError, match=r"lazy.py has no 'grahp'\n.*:\d+: KeyError: 'grahp'"):
+        load("lazy.py", "grahp")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("class E(BaseException): pass\nraise E('odd')\n", r"flow.py:2: flow.E: odd\n"),
+        ("import asyncio\nraise asyncio.CancelledError\n", r"flow.py:2: .*CancelledError\n"),
+        ("raise GeneratorExit\n", r"flow.py:1: GeneratorExit\n"),
+        ("class E(Exception):\n  def __str__(self): 1/0\nraise E\n", r"flow.py:3: flow.E: <exc"),
+        (
+            "class C:\n  def __repr__(self): 1/0\nraise SystemExit(C())\n",
+            r"flow.py:3: it called exit\(<C>\)",
+        ),
+        ("compile('x = (', 'made', 'exec')\n", r"flow.py:1: .*SyntaxError: "),
+        ("raise SyntaxError()\n", r"flow.py:1: SyntaxError: "),
+        ("raise KeyError\n", r"flow.py:1: KeyError\n"),
+        ("def f(): f()\nf()\n", r"flow.py:1: RecursionError: maximum"),
+    ],
+)
+def test_odd_ends_of_a_script(write: Write, text: str, message: str) -> None:
+    write("flow.py", text)
+    for form in ("flow.py", "flow"):
+        with pytest.raises(ScriptError, match=r"(failed while it was|cannot be) loaded") as caught:
+            load(form)
+        assert re.match(message, str(caught.value).partition("\n")[2]), caught.value
+
+
+@pytest.mark.parametrize(
+    "name", [".flow", "..", "a..b", "x" * 300, "x" * 5000, "a\0b", "fl ow.", ""]
+)
+def test_odd_names_of_scripts(write: Write, name: str) -> None:
+    with pytest.raises(ScriptError, match=r"no such script|is a folder"):
+        load(name)
+
+
+def test_bytes_that_are_no_script(write: Write, tmp_path: Path) -> None:
+    for number, data in enumerate((b"\0\0", b"\xff\xfe1", b"# coding: no-such\n", b"\x80abc")):
+        (tmp_path / f"bytes{number}.py").write_bytes(data)
+        with pytest.raises(ScriptError, match=rf"bytes{number}.py (cannot be|failed while it was)"):
+            load(f"bytes{number}.py")
+
+
+def test_a_graph_that_is_made_under_the_main_guard_is_told_of(write: Write) -> None:
+    write("flow.py", "import sys\nif '__main__' == __name__:\n" + textwrap.indent(GRAPH, "    "))
+    with pytest.raises(ScriptError, match=r"__name__ == '__main__'.* line 2"):
+        load("flow.py")
+
+
+def test_a_graph_that_is_left_in_a_function_is_told_of(write: Write) -> None:
+    made = "def make():\n" + textwrap.indent(GRAPH, "    ") + "    return graph\n"
+    write("flow.py", made + "make()\n")
+    with pytest.raises(ScriptError, match=r"make\(\) on line 1 .*, graph = make\(\)"):
+        load("flow.py")
+    write("bound.py", made + "pipeline = make()\n")
+    assert load("bound.py").attr == "pipeline"

@@ -93,6 +93,8 @@ def test_group_by_agrees_between_senders(mapping: Mapping) -> None:
 @pytest.mark.processes(1, 4)
 def test_all_global_and_shuffle(mapping: Mapping, grouping: Any, copies: int, ranks: int) -> None:
     tagged = mapping.items(chain(Source(range(9)), Tag(grouping, numprocesses=3)))
+    if mapping.name == "simple":  # it has one instance of each
+        copies = ranks = 1
     assert Counter(item for _, item in tagged) == Counter(dict.fromkeys(range(9), copies))
     # A pool has no instances to count; what comes to all or to one, it does not take.
     assert len({rank for rank, _ in tagged}) == (ranks if grouping or not mapping.pools else 1)
@@ -402,7 +404,8 @@ def test_each_instance_is_set_up_and_ended_once(mapping: Mapping, trail: Trail, 
     for line in trail.lines():
         what, rank = line.split()
         by_rank.setdefault(rank, []).append(what)
-    assert list(by_rank.values()) == [["pre", *["item"] * (items // 3), "post"]] * 3
+    instances = 1 if mapping.name == "simple" else 3
+    assert list(by_rank.values()) == [["pre", *["item"] * (items // instances), "post"]] * instances
 
 
 def test_postprocess_runs_once_all_upstream_have_ended(mapping: Mapping) -> None:
@@ -722,7 +725,7 @@ def test_order_is_kept_between_a_pair_of_instances(mapping: Mapping) -> None:
     items = mapping.items(chain(Source(range(5000)), first, second))
     for to, sender, item in items:
         by_pair.setdefault((sender, to), []).append(item)
-    assert len(by_pair) >= 6
+    assert len(by_pair) == 1 if mapping.name == "simple" else len(by_pair) >= 6
     assert all(sequence == sorted(sequence) for sequence in by_pair.values())
     assert sorted(item for _, _, item in items) == list(range(5000))
 
@@ -785,8 +788,27 @@ def test_numprocesses_and_single(mapping: Mapping) -> None:
         items = mapping.items(chain(Source(range(40)), make(numprocesses=4)))
         found[make] = len({rank for rank, _ in items})
     # What keeps no state may be given the processes that are left over; what does, may not.
-    most = 1 if mapping.pools else max(4, mapping.processes - 1)
-    assert found == {Tag: most, Keeps: 4, Pinned: 1}
+    most, keeps = 1 if mapping.pools else max(4, mapping.processes - 1), 4
+    if mapping.name == "simple":
+        most = keeps = 1
+    assert found == {Tag: most, Keeps: keeps, Pinned: 1}
+
+
+def test_simple_has_one_instance_of_each_pe() -> None:
+    class Halves(IterativePE):
+        def __init__(self) -> None:
+            super().__init__()
+            self.numprocesses = 2
+            self.seen = 0
+
+        def _process(self, data: int) -> int:
+            self.seen += 1
+            return self.seen
+
+    halves = Halves()
+    graph = chain(Source([1, 2, 3, 4]), halves)
+    assert d4pcwl.run(graph)[halves]["output"] == [1, 2, 3, 4]
+    assert halves.numprocesses == 2
 
 
 def test_pes_that_are_run_are_left_as_they_were(mapping: Mapping) -> None:
@@ -912,7 +934,9 @@ def graphs(draw: st.DrawFn) -> WorkflowGraph:
                 st.sampled_from([None, [0], [0, 1], 1, "global", "all"]), min_size=1, max_size=2
             )
         )
-        pe = Mixes(number, groupings, draw(st.integers(0, 2)), draw(st.integers(1, 3)))
+        # An item for 'all' comes to each instance, and simple has but one.
+        instances = 1 if "all" in groupings else draw(st.integers(1, 3))
+        pe = Mixes(number, groupings, draw(st.integers(0, 2)), instances)
         joined = set()
         for port in range(len(groupings)):
             for _ in range(draw(st.integers(1, 2))):

@@ -10,7 +10,7 @@ from typing import Any
 
 import cwl_kit as kit
 import pytest
-from mapping_kit import chain
+from mapping_kit import Mapping, chain
 
 from d4pcwl import GenericPE, IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.errors import D4pcwlError, GraphError, StreamFileError, UsageError
@@ -262,6 +262,34 @@ def test_grouping_holds_across_a_cut(tmp_path: Path, mapping: Any) -> None:
         flatten(chain(Pairs(), Keyed())), ["Keyed1"], {"Pairs0.output": stream}, {}, **how
     )
     assert sorted(results["Keyed"]["output"]) == [[key, 6] for key in "abcde"]
+
+
+class Events(ProducerPE):
+    def _process(self, inputs: Any) -> Any:
+        from obspy.core import event
+
+        origin = event.Origin(latitude=42.8, longitude=13.1)
+        found = event.Event(origins=[origin])
+        found.extra = {"felt": {"value": "yes"}}
+        found.preferred_origin_id = origin.resource_id
+        return {"events": [event.Catalog([found])]}
+
+
+class Latitude(IterativePE):
+    def _process(self, data: Any) -> Any:
+        (found,) = data["events"][0]
+        return found.preferred_origin().latitude, found.extra["felt"]["value"]
+
+
+def test_events_cross_a_cut(tmp_path: Path, mapping: Mapping) -> None:
+    pytest.importorskip("obspy")
+    stream = tmp_path / "s"
+    how = {"mapping": mapping.name, "processes": mapping.processes}
+    pes = Events(), Latitude()
+    run_stage(flatten(chain(*pes)), ["Events0"], {}, {"Events0.output": stream}, **how)
+    results = run_stage(flatten(chain(*pes)), ["Latitude1"], {"Events0.output": stream}, {}, **how)
+    assert results["Latitude"]["output"] == [(42.8, "yes")]
+    assert mapping.items(chain(*pes)) == [(42.8, "yes")]
 
 
 def test_a_failed_stage_leaves_a_stream_that_is_marked(tmp_path: Path) -> None:

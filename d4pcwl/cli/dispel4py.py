@@ -20,6 +20,7 @@ from d4pcwl.runtime.results import ErrorLines, JsonLinesSpool, Sink, WithErrors,
 from d4pcwl.workflow.cut import fuse
 from d4pcwl.workflow.inputs import idle_roots, parse_json, read_inputs, root_inputs
 from d4pcwl.workflow.load import load
+from d4pcwl.workflow.undeclared import UNDECLARED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -159,6 +160,9 @@ def _run(options: argparse.Namespace) -> int:
     if not options.quiet:
         for pe in idle_roots(graph, inputs):
             say(f"note: no input is given for {pe}, so it does not run")
+        for pe, output in graph.unconnected:
+            if pe.outputconnections[output].get(UNDECLARED):
+                say(f"note: {pe.id} is a consumer, but writes to '{output}': its items are results")
     job = Job(
         graph,
         inputs,

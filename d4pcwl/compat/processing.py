@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +43,7 @@ def run_own(workflow: Any, inputs: Any, resultmappings: Any = None) -> dict[str,
         results=None if resultmappings is None else _chosen_outputs(flat, resultmappings),
         own_pes=True,
     )
-    with _one_instance_each(flat):
-        mapping_module("simple").run(job)
+    mapping_module("simple").run(job)
     return {pe: dict(outputs) for pe, outputs in results.items()}
 
 
@@ -114,22 +112,6 @@ class _QueueSink:
         if self._queue is not None:
             self._queue.put(STATUS_TERMINATED)
         return self._queue
-
-
-@contextlib.contextmanager
-def _one_instance_each(flat: FlatGraph) -> Iterator[None]:
-    """Leave aside for a while that PEs ask for several instances.
-
-    All of a PE's state is then found in the one object that the user has.
-    """
-    asked = [pe.numprocesses for pe in flat.pes]
-    try:
-        for pe in flat.pes:
-            pe.numprocesses = 1
-        yield
-    finally:
-        for pe, number in zip(flat.pes, asked, strict=True):
-            pe.numprocesses = number
 
 
 def _chosen_outputs(flat: FlatGraph, chosen: Mapping[Any, Any]) -> list[tuple[Any, str]]:

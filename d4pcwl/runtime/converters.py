@@ -6,9 +6,12 @@ when it is imported, in every process that sees such items.
 
 from __future__ import annotations
 
+import copyreg
 import re
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from d4pcwl.errors import ItemError, UsageError, nearest
@@ -87,6 +90,18 @@ def for_name(name: str) -> Converter:
             f" calls d4pcwl.runtime.codec.register() for it{nearest(name, own)}"
         )
     return _by_name[name]
+
+
+@cache
+def obspy_reducers() -> Mapping[type, Callable[[Any], Any]]:
+    """For a pickler: obspy's types by their converters, all else as it is."""
+    _register_obspy()
+    own = {c.cls: _reducer(c) for c in list(_by_name.values()) if c.name.startswith("obspy.")}
+    return ChainMap(own, copyreg.dispatch_table)
+
+
+def _reducer(converter: Converter) -> Callable[[Any], Any]:
+    return lambda thing: (converter.from_plain, (converter.to_plain(thing),))
 
 
 def full_name(cls: type) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from d4pcwl.errors import ItemError, PEError
+from d4pcwl.runtime import wire
 from d4pcwl.runtime.exchange import BATCH, Exchange, Lot, Parcel, Queue
 from d4pcwl.runtime.instance import Halt, Receive
 from d4pcwl.runtime.marks import NO_MORE, Level, Mark
@@ -132,11 +132,11 @@ def _portions(count: int, size: int) -> list[tuple[int, int]]:
 
 def _pickled(items: list[Any], name: str, marked: bool) -> bytes:
     try:
-        return pickle.dumps(items, protocol=5)
+        return wire.dumps(items)
     except Exception as error:
         for item in (pair[1] for pair in items) if marked else items:
             try:
-                pickle.dumps(item, protocol=5)
+                wire.dumps(item)
             except Exception as blame:
                 raise ItemError(_refusal(name, item, blame)) from blame
         raise ItemError(f"{name}: {error}") from error

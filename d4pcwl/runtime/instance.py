@@ -14,10 +14,10 @@ from functools import partial
 from types import GeneratorType
 from typing import Any
 
-from d4pcwl.errors import D4pcwlError, PEError
+from d4pcwl.errors import D4pcwlError, PEError, brief
 from d4pcwl.runtime.policy import FAIL, Policy, time_limit
 from d4pcwl.runtime.values import IMMUTABLE, snapshot
-from d4pcwl.workflow.load import user_fault
+from d4pcwl.workflow.load import is_an_order, user_fault
 from d4pcwl.workflow.pe import (
     WRITER,
     ConsumerPE,
@@ -162,7 +162,9 @@ class RunningPE:
                 number += 1
                 try:
                     result = work(item)
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
+                except BaseException as error:
+                    if is_an_order(error):
+                        raise
                     work = self._stay_halted
                     fail(error, f"on item {number} of '{name}'")
                     return
@@ -178,7 +180,9 @@ class RunningPE:
             number += 1
             try:
                 result = work(item)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
+            except BaseException as error:
+                if is_an_order(error):
+                    raise
                 work = self._stay_halted
                 fail(error, f"on item {number} of '{name}'")
                 return
@@ -211,7 +215,9 @@ class RunningPE:
             number += 1
             try:
                 result = work({name: item} if name else item)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
+            except BaseException as error:
+                if is_an_order(error):
+                    raise
                 work = self._stay_halted
                 fail(error, f"on item {number} of '{name}'" if name else f"in iteration {number}")
                 return
@@ -253,7 +259,9 @@ class RunningPE:
         except Halt as halt:
             self.halted = None
             return halt.__cause__ or halt.error
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
+        except BaseException as error:
+            if is_an_order(error):
+                raise
             return error
         else:
             held, self._held = self._held, None
@@ -285,7 +293,7 @@ class RunningPE:
             "pe": self.title,
             "input": name,
             "number": number,
-            "item": repr(item)[:1000],
+            "item": brief(item, 1000),
             "error": "".join(traceback.format_exception_only(error)).strip(),
             "traceback": "".join(traceback.format_exception(error)),
         }
@@ -337,7 +345,9 @@ class RunningPE:
                 item = next(generator)
             except StopIteration:
                 return
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
+            except BaseException as error:
+                if is_an_order(error):
+                    raise
                 self._fail(error, where)
                 return
             if item is not None:
@@ -346,7 +356,9 @@ class RunningPE:
     def _call(self, method: Callable[[], Any], where: str) -> Any:
         try:
             return method()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - users' code
+        except BaseException as error:
+            if is_an_order(error):
+                raise
             self._fail(error, where)
 
     def _stay_halted(self, item: Any) -> None:
@@ -372,7 +384,7 @@ class RunningPE:
         :raises Halt: always
         """
         if isinstance(error, SystemExit):
-            what = f"it called exit({error.code!r})"
+            what = f"it called exit({brief(error.code)})"
         elif isinstance(error, PEError):
             what = str(error)
         else:

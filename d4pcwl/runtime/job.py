@@ -76,10 +76,13 @@ class Job:
     check: Callable[[], None] = field(default=_go_on)
     policy: Policy = FAIL
 
-    def plan(self, processes: int | None = None, *, pooled: bool = False) -> Plan:
+    def plan(
+        self, processes: int | None = None, *, pooled: bool = False, copies: bool = True
+    ) -> Plan:
         """The plan of this run, for ``processes``, else the number asked for, else the cores.
 
         :param pooled: for a dynamic mapping: PEs that may run anywhere are put into a pool
+        :param copies: whether PEs may have several instances
         """
         number = processes or self.processes or usable_cores()
         return make_plan(
@@ -90,6 +93,7 @@ class Job:
             pooled=pooled and number > 1,  # a single worker needs no pool
             given=self.inputs,
             policy=self.policy,
+            copies=copies,
         )
 
 

@@ -1,7 +1,9 @@
-"""obspy's waveforms, times, station metadata and responses in streams, without pickle.
+"""obspy's waveforms, times, station metadata, responses and events in streams, without pickle.
 
-Imported only where an object of obspy's is at hand. Objects go by their attributes and come back
-without their constructors: those would compute the sampling rate anew, and check what need not be.
+Imported only where an object of obspy's is at hand. Objects go by their attributes, whose names are
+those of StationXML and QuakeML, and come back without their constructors: those would compute the
+sampling rate anew, and check what need not be. The XML formats themselves have no place for what
+scripts add, for nanoseconds, and for types.
 """
 
 from __future__ import annotations
@@ -38,6 +40,23 @@ def register_all(register: Callable[..., None]) -> None:
                 register(cls, f"obspy.{cls.__name__}", _Number(base), _RebuildNumber(cls))
             elif issubclass(cls, ComparingObject):
                 register(cls, f"obspy.{cls.__name__}", _attributes, _Rebuild(cls))
+    _register_events(register)
+
+
+def _register_events(register: Callable[..., None]) -> None:
+    """Register catalogues and events with all their parts, as ``obspy.event.Origin`` and so on."""
+    from obspy.core import AttribDict, event
+
+    for cls in vars(event).values():
+        if not isinstance(cls, type) or not cls.__module__.startswith(event.__name__):
+            continue
+        name = f"obspy.event.{cls.__name__}"
+        if cls is event.ResourceIdentifier:
+            register(cls, name, _identifier_to_plain, _identifier_from_plain)
+        elif cls is event.Event or cls is event.Catalog:
+            register(cls, name, _attributes, _RebuildScope(cls))
+        elif issubclass(cls, AttribDict):
+            register(cls, name, _attributes, _RebuildPart(cls))
 
 
 def _attributes(thing: Any) -> dict[str, Any]:
@@ -54,6 +73,45 @@ class _Rebuild:
         thing: Any = self.cls.__new__(self.cls)
         vars(thing).update(attributes)
         return thing
+
+
+class _RebuildPart(_Rebuild):
+    """The same for a part of an event: its resource id refers to it."""
+
+    def __call__(self, attributes: dict[str, Any]) -> Any:
+        part = super().__call__(attributes)
+        if attributes.get("resource_id") is not None:
+            part.resource_id.set_referred_object(part, warn=False)
+        return part
+
+
+class _RebuildScope(_Rebuild):
+    """The same for an event or a catalogue, as obspy does it when it reads a pickle: the resource
+    ids in an event refer to the event's own parts."""
+
+    def __call__(self, attributes: dict[str, Any]) -> Any:
+        scope: Any = self.cls.__new__(self.cls)
+        scope.__setstate__(dict(attributes))
+        return scope
+
+
+def _identifier_to_plain(identifier: Any) -> Any:
+    """The text that a user gave; prefix and unique part of one that obspy made up."""
+    return identifier.id if identifier.fixed else [identifier.prefix, identifier.uuid]
+
+
+def _identifier_from_plain(plain: Any) -> Any:
+    from obspy.core.event import ResourceIdentifier  # type: ignore
+
+    if isinstance(plain, str):
+        return ResourceIdentifier(plain)
+    identifier = ResourceIdentifier()
+    identifier.prefix, unique = plain
+    if not isinstance(unique, str):
+        raise TypeError("the unique part of a resource id is no text")
+    identifier._uuid = unique
+    identifier._resource_key = identifier.id  # what obspy finds it by, as its constructor has it
+    return identifier
 
 
 class _Number:

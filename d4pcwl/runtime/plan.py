@@ -3,9 +3,9 @@
 A plan is data: it can be printed, pickled and compared, and it is the same for every mapping. It
 is made in three moves.
 
-1. *How many instances?* One for each PE; as many as ``numprocesses`` says where the user says more;
-   and where processes are left over, more of those PEs that may be replicated without changing the
-   results (:func:`_replicable`).
+1. *How many instances?* One for each PE; as many as ``numprocesses`` says where the user says more
+   (but under ``simple``, which has one of each); and where processes are left over, more of those
+   PEs that may be replicated without changing the results (:func:`_replicable`).
 2. *Which process?* One each while processes last. With fewer, instances that stand next to each
    other, sources first, are fused; PEs that form a cycle always share a process. So processes
    depend on each other in one direction only, and no two can wait for each other.
@@ -133,6 +133,7 @@ def make_plan(
     pooled: bool = False,
     given: Collection[str] = (),
     policy: Policy = FAIL,
+    copies: bool = True,
 ) -> Plan:
     """Plan the run of ``graph`` by that many processes.
 
@@ -144,9 +145,14 @@ def make_plan(
         pinned to processes of which there are at most half as many
     :param given: ids of PEs that are given inputs of their own; they are pinned, too
     :param policy: what to do about items on which PEs fail that do not say so themselves
+    :param copies: whether a PE may have several instances; else it has one, whatever it asks for
     """
     components = graph.cycles
-    counts = _count_instances(graph, processes if stages is None else 0)
+    counts = (
+        _count_instances(graph, processes if stages is None else 0)
+        if copies
+        else {id(pe): 1 for pe in graph.pes}
+    )
     pool = {
         id(pe) for pe in graph.pes if pooled and pe.id not in given and _may_run_anywhere(graph, pe)
     }

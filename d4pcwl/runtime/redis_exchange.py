@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from d4pcwl.errors import PEError
+from d4pcwl.runtime import wire
 from d4pcwl.runtime.exchange import (
     BATCH,
     SLOW_SECONDS,
@@ -349,7 +350,7 @@ class RedisExchange:
         parts: list[tuple[int, bytes]] = []
         half = len(entries) // 2
         for part in (entries[:half], entries[half:]):
-            parts += self._split(pickle.dumps(part, protocol=5), len(part), port)
+            parts += self._split(wire.dumps(part), len(part), port)
         return parts
 
 

@@ -16,9 +16,11 @@ has a form of its own (``runtime/stream_file.py``).
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -51,9 +53,30 @@ def pickled(message: Any) -> tuple[bytes, list[memoryview]]:
         return False
 
     try:
-        return pickle.dumps(message, protocol=5, buffer_callback=keep_apart), buffers
+        return dumps(message, keep_apart), buffers
     except Exception as error:
         raise ItemError(f"{type(error).__name__}: {error}") from error
+
+
+def dumps(
+    message: Any, keep_apart: Callable[[pickle.PickleBuffer], bool | None] | None = None
+) -> bytes:
+    """The pickle of a message.
+
+    Objects of obspy's travel as they do in stream files: by its own pickles, which are slower,
+    the resource ids in an event lose what they refer to.
+
+    :param keep_apart: takes the buffers that are to be apart from the pickle
+    """
+    if "obspy.core" not in sys.modules:
+        return pickle.dumps(message, protocol=5, buffer_callback=keep_apart)
+    from d4pcwl.runtime.converters import obspy_reducers
+
+    buffer = io.BytesIO()
+    pickler = pickle.Pickler(buffer, protocol=5, buffer_callback=keep_apart)
+    pickler.dispatch_table = obspy_reducers()
+    pickler.dump(message)
+    return buffer.getvalue()
 
 
 def frame(data: bytes, buffers: Sequence[memoryview], places: Sequence[int] = ()) -> list[Part]:

@@ -55,13 +55,17 @@ def create_iterative_chain(
     function_pe_class: Callable[[], Any] = SimpleFunctionPE,
     name_prefix: str = "PE_",
     name_suffix: str = "",
+    *,
+    FunctionPE_class: Callable[[], Any] | None = None,  # noqa: N803 - upstream's older name
 ) -> WorkflowGraph:
     """A composite with ``input`` and ``output`` that applies functions one after the other.
 
     :param functions: functions, or pairs of a function and its further keyword arguments
     :param function_pe_class: makes a function's PE; it is given ``compute_fn`` and ``params``
+    :param FunctionPE_class: the same by its older name
     :raises GraphError: there are no functions
     """
+    function_pe_class = FunctionPE_class or function_pe_class
     graph = WorkflowGraph()
     chain: list[GenericPE] = []
     for description in functions:

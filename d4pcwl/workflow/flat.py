@@ -12,7 +12,8 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from d4pcwl.errors import GraphError, raise_faults
-from d4pcwl.workflow.graph import Edge, is_graph, label, mapped_port
+from d4pcwl.workflow.admission import admit
+from d4pcwl.workflow.graph import Edge, WorkflowGraph, is_graph, label, mapped_port
 from d4pcwl.workflow.grouping import Grouping, parse_grouping
 from d4pcwl.workflow.pe import GROUPING, RESULT, is_pe, unknown_port
 
@@ -184,11 +185,12 @@ def _collect(
     """Gather PEs, edges and partitions of ``graph`` and of all graphs nested in it."""
     if any(outer is graph for outer in path[:-1]):
         raise GraphError(f"composite {label(graph)} contains itself")
-    for node in _nodes_of(graph):
+    for node in nodes_of(graph):
         if is_pe(node):
             if id(node) in seen:
                 raise GraphError(f"{label(node)} is in two composites; each needs a PE of its own")
             seen.add(id(node))
+            admit(node)
             nodes.append((node, path))
         elif is_graph(node):
             _collect(node, (*path, node), nodes, edges, partitions, seen)
@@ -196,14 +198,15 @@ def _collect(
     partitions.extend(tuple(part) for part in getattr(graph, "partitions", None) or ())
 
 
-def _nodes_of(graph: Any) -> Sequence[Any]:
-    if hasattr(graph, "nodes"):
+def nodes_of(graph: Any) -> Sequence[Any]:
+    """The PEs and nested graphs of a graph, of ours or of upstream's classes."""
+    if isinstance(graph, WorkflowGraph):
         return list(graph.nodes)
     return [node.get_contained_object() for node in graph.graph.nodes()]
 
 
 def _edges_of(graph: Any) -> Iterable[Edge]:
-    if hasattr(graph, "edges"):
+    if isinstance(graph, WorkflowGraph):
         yield from graph.edges
         return
     # Upstream keeps one undirected networkx edge for each pair of nodes, with the direction of its

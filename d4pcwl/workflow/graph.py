@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from d4pcwl.errors import GraphError, nearest
-from d4pcwl.workflow.pe import check_port, is_pe
+from d4pcwl.errors import GraphError, brief, nearest
+from d4pcwl.workflow.pe import check_port, declares, is_of, is_pe
 
 if TYPE_CHECKING:
     import networkx
@@ -83,11 +83,11 @@ class WorkflowGraph:
 
         :raises GraphError: it is neither a PE nor a graph
         """
-        if isinstance(node, type):
+        if is_of(node, type):
             raise GraphError(f"{node.__name__} is a class; connect an instance: {node.__name__}()")
         if not is_pe(node) and not is_graph(node):
-            raise GraphError(f"{node!r} is neither a PE nor a graph")
-        if is_pe(node) and not hasattr(node, "inputconnections"):
+            raise GraphError(f"{brief(node)} is neither a PE nor a graph")
+        if is_pe(node) and not declares(node, "name", "inputconnections", "outputconnections"):
             raise GraphError(
                 f"{type(node).__name__} does not call the __init__ of its base class: "
                 "super().__init__()"
@@ -175,16 +175,17 @@ class WorkflowGraph:
 
 
 def is_graph(candidate: object) -> bool:
-    """Whether an object is a workflow graph: ours, or upstream's (a networkx graph inside)."""
-    return isinstance(candidate, WorkflowGraph) or (
-        hasattr(candidate, "objToNode") and hasattr(candidate, "connect")
-    )
+    """Whether an object is a workflow graph: ours, or upstream's (a networkx graph inside).
+
+    Any object may be asked: none of its own code is run.
+    """
+    return is_of(candidate, WorkflowGraph) or declares(candidate, "objToNode", "graph", "connect")
 
 
 def is_workflow(candidate: object) -> bool:
     """Whether an object is a graph to run: not one with mapped ports, made to be nested."""
     return is_graph(candidate) and not (
-        hasattr(candidate, "inputmappings") or hasattr(candidate, "outputmappings")
+        declares(candidate, "inputmappings") or declares(candidate, "outputmappings")
     )
 
 

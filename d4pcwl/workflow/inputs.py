@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from d4pcwl.errors import Fault, InputError, nearest, raise_faults
+from d4pcwl.errors import Fault, InputError, brief, nearest, raise_faults
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.pe import ConsumerPE, IterativePE, PreparingPE, is_pe, unknown_port
 
@@ -100,7 +100,7 @@ def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> Roo
     if not isinstance(given, Mapping):
         raise InputError(
             "inputs are to be an object from PE name or id to a list of input objects or a number "
-            f"of iterations, not {_short(given)}"
+            f"of iterations, not {brief(given)}"
         )
     settled: RootInputs = {}
     faults: list[str] = []
@@ -166,14 +166,14 @@ def _checked(pe: Any, value: Any) -> list[dict[str, Any]] | int:
     if not isinstance(value, list):
         raise InputError(
             f"inputs of {pe.name} are to be a list of objects from input name to item, or a number "
-            f"of iterations, not {_short(value)}"
+            f"of iterations, not {brief(value)}"
         )
     faults: list[str] = []
     for number, item in enumerate(value):
         where = f"inputs of {pe.name}, number {number}"
         if not isinstance(item, Mapping):
             faults.append(
-                f"{where}: expected an object from input name to item, found {_short(item)}"
+                f"{where}: expected an object from input name to item, found {brief(item)}"
             )
             continue
         # A root without inputs is given whole dictionaries: what they hold is its own affair. A
@@ -196,8 +196,3 @@ def _without_item(pe: Any) -> str:
         f"PE {pe.name} works on the items of its input '{next(iter(pe.inputconnections))}', and no "
         f"stream feeds it; give them, for instance by -d '{example}'"
     )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

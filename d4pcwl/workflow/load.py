@@ -13,10 +13,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from d4pcwl.errors import Fault, ScriptError, nearest
+from d4pcwl.errors import Fault, ScriptError, brief, nearest
+from d4pcwl.workflow.finding import find_graph, named_graphs
 from d4pcwl.workflow.flat import FlatGraph, flatten
-from d4pcwl.workflow.graph import is_graph, is_workflow
+from d4pcwl.workflow.graph import is_workflow
+from d4pcwl.workflow.pe import is_of
 
+_OF_UPSTREAM = (
+    "d4pcwl has no such name; if a version of dispel4py has it, that is to be installed, too "
+    "(pip install stream-d4py)"
+)
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
 
@@ -37,8 +43,8 @@ class Script:
 
     def flat(self) -> FlatGraph:
         """The flat form of the graph, with names that the script gives to nameless composites."""
-        for name, value in vars(self.module).items():
-            if is_graph(value) and not is_workflow(value) and not getattr(value, "name", None):
+        for name, value in named_graphs(self.module).items():
+            if not is_workflow(value) and not getattr(value, "name", None):
                 value.name = name
         return flatten(self.graph)
 
@@ -56,27 +62,39 @@ def load(source: str | os.PathLike[str], attr: str | None = None) -> Script:
     if attr is None and ":" in name and not os.path.exists(name):
         name, _, attr = name.rpartition(":")
     module, path = _import(name)
-    attr, graph = _find_graph(module, path, attr)
+    try:
+        attr, graph = find_graph(module, path, attr)
+    except ScriptError:
+        raise
+    except Exception as error:  # a module may make its names when it is asked for them
+        raise ScriptError(f"{path} has no '{attr}'\n{_told(error)}") from error
     return Script(graph, attr, path, module)
 
 
 def _import(name: str) -> tuple[ModuleType, Path]:
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):
         return _run_file(path), path
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ScriptError(f"{name} is a folder; give the script itself")
-    if path.suffix == ".py" or os.sep in name:
+    if path.suffix == ".py" or os.sep in name or not all(name.split(".")):
         raise ScriptError(f"no such script: {name}{_nearby(path)}")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if is_an_order(error):
+            raise
         if isinstance(error, ModuleNotFoundError) and error.name in _parents(name):
             raise ScriptError(f"no such script or module: {name}{_nearby(path)}") from None
         raise _script_failed(error, name) from error
-    file = getattr(module, "__file__", None)
+    if not is_of(module, ModuleType):
+        raise ScriptError(
+            f"{name} puts a {type(module).__name__} in the place of its module (sys.modules); "
+            "give the file itself"
+        )
+    file = _file_of(module)
     if not file:
         raise ScriptError(f"module {name} has no file")
     return module, Path(os.path.relpath(file))
@@ -89,7 +107,7 @@ def _parents(name: str) -> list[str]:
 
 def _nearby(path: Path) -> str:
     folder = path.parent
-    scripts = [p.name for p in folder.glob("*.py")] if folder.is_dir() else []
+    scripts = [p.name for p in folder.glob("*.py")] if os.path.isdir(folder) else []
     return nearest(path.name, scripts) if scripts else ""
 
 
@@ -116,25 +134,37 @@ def _run_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         sys.modules.pop(name, None)
-        if isinstance(error, (Exception, SystemExit)):
-            raise _script_failed(error, str(path)) from error
-        raise
+        if is_an_order(error):
+            raise
+        raise _script_failed(error, str(path)) from error
     return module
+
+
+def is_an_order(error: BaseException) -> bool:
+    """Whether users' code ended by what is not its own: Ctrl-C, a signal, or the end of the run."""
+    ours = type(error).__module__.startswith("d4pcwl.") and not isinstance(error, Exception)
+    return ours or isinstance(error, KeyboardInterrupt)
 
 
 def _module_name(path: Path) -> str:
     """The script's own name, so that helpers can import it; another where that name is taken."""
     name = path.stem
     loaded = sys.modules.get(name)
-    same = loaded is not None and getattr(loaded, "__file__", None) == str(path)
-    if not name.isidentifier() or name in sys.stdlib_module_names or (loaded and not same):
+    taken = loaded is not None and _file_of(loaded) != str(path)
+    if not name.isidentifier() or name in sys.stdlib_module_names or taken:
         return f"_d4pcwl_script_{name}"
     return name
 
 
+def _file_of(module: object) -> str | None:
+    """The file of a module; what stands in ``sys.modules`` need not be one."""
+    file = vars(module).get("__file__") if is_of(module, ModuleType) else None
+    return file if isinstance(file, str) else None
+
+
 def _script_failed(error: BaseException, name: str) -> ScriptError:
     """The error to show: what was raised, at the user's line that led to it."""
-    if isinstance(error, SyntaxError) and error.filename:
+    if isinstance(error, SyntaxError) and error.filename and os.path.isfile(error.filename):
         fault = Fault(
             f"{type(error).__name__}: {error.msg}",
             _shown(error.filename),
@@ -143,9 +173,20 @@ def _script_failed(error: BaseException, name: str) -> ScriptError:
             (error.text or "").rstrip("\n") or None,
         )
         return ScriptError(f"{name} cannot be loaded\n{fault}")
-    what = f"it called exit({error.code!r})" if isinstance(error, SystemExit) else None
-    what = what or "".join(traceback.format_exception_only(error)).strip()
-    return ScriptError(f"{name} failed while it was loaded\n{user_fault(error, what)}")
+    return ScriptError(f"{name} failed while it was loaded\n{_told(error)}")
+
+
+def _told(error: BaseException) -> Fault:
+    """What was raised, at the user's line."""
+    if isinstance(error, SystemExit):
+        return user_fault(error, f"it called exit({brief(error.code)})")
+    if isinstance(
+        error, SyntaxError
+    ):  # of a text that the script compiles; it has no place of ours
+        return user_fault(error, f"{type(error).__name__}: {error.msg}")
+    if isinstance(error, ImportError) and str(error.name).startswith("dispel4py."):
+        return user_fault(error, f"{error.msg}; {_OF_UPSTREAM}")
+    return user_fault(error, "".join(traceback.format_exception_only(error)).strip())
 
 
 def user_fault(error: BaseException, message: str) -> Fault:
@@ -176,36 +217,3 @@ def _shown(filename: str) -> str:
     """The path as short as it can be said from here."""
     relative = os.path.relpath(filename)
     return filename if relative.startswith("..") else relative
-
-
-def _find_graph(module: ModuleType, path: Path, attr: str | None) -> tuple[str, Any]:
-    graphs = {
-        name: value
-        for name, value in vars(module).items()
-        if is_graph(value) and not isinstance(value, type)
-    }
-    if attr is not None:
-        if not hasattr(module, attr):
-            raise ScriptError(f"{path} has nothing called '{attr}'{nearest(attr, graphs)}")
-        graph = getattr(module, attr)
-        if not is_graph(graph) or isinstance(graph, type):
-            raise ScriptError(
-                f"{path}: {attr} is a {type(graph).__name__}, not a graph{nearest(attr, graphs)}"
-            )
-        return attr, graph
-    nested = {id(node) for graph in graphs.values() for node in getattr(graph, "nodes", ())}
-    found: dict[int, tuple[str, Any]] = {}
-    for name, value in graphs.items():
-        if is_workflow(value) and id(value) not in nested:
-            found.setdefault(id(value), (name, value))
-    if not found:
-        hint = (
-            "; its graphs are composites (they have inputmappings or outputmappings)"
-            if graphs
-            else "; a script is to leave its WorkflowGraph in a variable of the module"
-        )
-        raise ScriptError(f"{path} holds no workflow graph{hint}")
-    if len(found) > 1:
-        names = ", ".join(name for name, _ in found.values())
-        raise ScriptError(f"{path} holds several graphs: {names}; choose one with -a NAME")
-    return next(iter(found.values()))

@@ -8,6 +8,7 @@ by the runtime, which binds every instance to its routes (``runtime/instance.py`
 
 from __future__ import annotations
 
+import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,11 +44,16 @@ class GenericPE:
     ``stateful = True`` or ``False`` overrules what is seen from its source, and ``heavy = True``
     says that one item is so much work that items are best handed out one by one. ``ordered =
     False`` says that the order of the items that it takes, and of its results, does not matter.
+    ``on_error`` and ``time_out`` say what to do about items on which it fails, ``cwl`` declares it
+    for CWL.
     """
 
     single: ClassVar[bool] = False
     heavy: ClassVar[bool] = False
     ordered: ClassVar[bool] = True
+    on_error: ClassVar[str | None] = None
+    time_out: ClassVar[float | None] = None
+    cwl: ClassVar[Any] = None
 
     hand_on: Callable[[], None] | None = None
     """Where a mapping hands on what an item's work wrote when that work is done: does so at once
@@ -266,9 +272,31 @@ class SimpleFunctionPE(IterativePE):
 
 
 def is_pe(candidate: object) -> bool:
-    """Whether an object can be a node of a graph: ours, or one of upstream's PE classes."""
-    return isinstance(candidate, GenericPE) or all(
-        hasattr(candidate, name) for name in ("inputconnections", "outputconnections", "process")
+    """Whether an object can be a node of a graph: ours, or one of upstream's PE classes.
+
+    Any object may be asked: none of its own code is run.
+    """
+    return is_of(candidate, GenericPE) or declares(
+        candidate, "inputconnections", "outputconnections", "process"
+    )
+
+
+def is_of(candidate: object, kind: type) -> bool:
+    """``isinstance`` by what an object is, not by what it says it is.
+
+    Mocks and proxies answer for ``__class__``, too, and some only to raise.
+    """
+    return issubclass(type(candidate), kind)
+
+
+def declares(candidate: object, *names: str) -> bool:
+    """Whether an object, which is no class, has attributes of these names, by itself or its class.
+
+    Its ``__getattr__`` is not asked: there are objects that have an answer to every name.
+    """
+    missing = object()
+    return not is_of(candidate, type) and all(
+        inspect.getattr_static(candidate, name, missing) is not missing for name in names
     )
 
 

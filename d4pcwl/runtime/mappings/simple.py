@@ -1,4 +1,7 @@
-"""``simple``: the whole graph in this process. Each item goes as far as it can before the next."""
+"""``simple``: the whole graph in this process, one instance of each PE, whatever it asks for.
+
+Each item goes as far as it can before the next is taken up.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def run(job: Job) -> None:
 
     :raises RunError: a PE failed
     """
-    plan = job.plan(processes=1)
+    plan = job.plan(processes=1, copies=False)
     job.say(str(plan))
     worker = Worker(job.graph, plan, 0, job.inputs, _OneProcess(job.sink), own=job.own_pes)
     try:

@@ -1,4 +1,4 @@
-"""``dispel4py.examples``: example graphs, upstream's where it is installed."""
+"""``dispel4py.examples``: example graphs; upstream's other examples, where it is installed."""
 
 from pkgutil import extend_path
 

@@ -27,6 +27,12 @@ __all__ = [
     "StdDevPE",
     "StdDevReducePE",
     "SumPE",
+    "parallelAvg",
+    "parallelCount",
+    "parallelMax",
+    "parallelMin",
+    "parallelStdDev",
+    "parallelSum",
     "parallel_aggregate",
     "parallel_avg",
     "parallel_count",
@@ -276,3 +282,12 @@ def parallel_avg(index: int = 0) -> WorkflowGraph:
 def parallel_std_dev(index: int = 0) -> WorkflowGraph:
     """A composite that writes ``(sample standard deviation, count, sum, sum of squares)``."""
     return parallel_aggregate(StdDevPE(index), StdDevReducePE())
+
+
+# The older spellings, still in scripts.
+parallelCount = parallel_count  # noqa: N816
+parallelSum = parallel_sum  # noqa: N816
+parallelMin = parallel_min  # noqa: N816
+parallelMax = parallel_max  # noqa: N816
+parallelAvg = parallel_avg  # noqa: N816
+parallelStdDev = parallel_std_dev  # noqa: N816

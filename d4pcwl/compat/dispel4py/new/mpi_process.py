@@ -2,9 +2,14 @@
 
 from functools import partial
 
-from d4pcwl.compat.processing import parse_with, process_with
+from d4pcwl.compat.processing import (
+    STATUS_ACTIVE,
+    STATUS_TERMINATED,
+    parse_with,
+    process_with,
+)
 
 process = partial(process_with, "mpi")
 parse_args = partial(parse_with, "mpi")
 
-__all__ = ["parse_args", "process"]
+__all__ = ["STATUS_ACTIVE", "STATUS_TERMINATED", "parse_args", "process"]

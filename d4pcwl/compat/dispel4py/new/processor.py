@@ -46,10 +46,12 @@ __all__ = [
     "load_graph_and_inputs",
     "main",
     "parse_common_args",
+    "simpleLogger",
     "simple_logger",
 ]
 
 simple_logger = log_line
+simpleLogger = log_line  # noqa: N816 - the older spelling, still in scripts
 
 
 # -- the command -------------------------------------------------------------------------------

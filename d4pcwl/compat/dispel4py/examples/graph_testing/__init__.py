@@ -1,4 +1,4 @@
-"""``dispel4py.examples.graph_testing``: PEs to try graphs with; upstream's graphs follow."""
+"""``dispel4py.examples.graph_testing``: PEs, and graphs of them, to try mappings with."""
 
 from pkgutil import extend_path
 

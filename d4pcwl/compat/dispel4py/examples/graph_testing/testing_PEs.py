@@ -4,21 +4,33 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from typing import Any
 
-from d4pcwl.workflow.pe import GROUPING, NAME, TYPE, GenericPE
+from d4pcwl.workflow.pe import (
+    GROUPING,
+    NAME,
+    TYPE,
+    ConsumerPE,
+    GenericPE,
+    IterativePE,
+    ProducerPE,
+)
 
 __all__ = [
     "GROUPING",
     "NAME",
     "TYPE",
     "GenericPE",
+    "IntegerProducer",
     "NumberProducer",
+    "PrintDataConsumer",
     "ProvenanceLogger",
     "RandomFilter",
     "RandomWordProducer",
     "TestDelayOneInOneOut",
+    "TestIterative",
     "TestMultiProducer",
     "TestOneInOneOut",
     "TestOneInOneOutWriter",
@@ -62,6 +74,19 @@ class NumberProducer(GenericPE):
         self.counter += 1
         for number in range(self.numIterations):
             self.write("output", f"{self.counter}:{number}")
+
+
+class IntegerProducer(ProducerPE):
+    """Writes the numbers from ``start`` to below ``limit`` in each iteration."""
+
+    def __init__(self, start: int, limit: int) -> None:
+        super().__init__()
+        self.start = start
+        self.limit = limit
+
+    def _process(self, inputs: Any) -> None:
+        for number in range(self.start, self.limit):
+            self.write("output", number)
 
 
 class TestMultiProducer(GenericPE):
@@ -126,6 +151,22 @@ class TestTwoInOneOut(GenericPE):
     def process(self, inputs: dict[str, Any]) -> dict[str, str] | None:
         text = "".join(str(inputs[name]) for name in self.inputconnections if name in inputs)
         return {"output": text} if text else None
+
+
+class TestIterative(IterativePE):
+    """Returns every item as it came."""
+
+    __test__ = False
+
+    def _process(self, data: Any) -> Any:
+        return data
+
+
+class PrintDataConsumer(ConsumerPE):
+    """Prints every item."""
+
+    def _process(self, data: Any) -> None:
+        sys.stdout.write(f"{data}\n")
 
 
 class RandomFilter(TestOneInOneOut):

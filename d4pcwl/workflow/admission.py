@@ -1,0 +1,44 @@
+"""What a PE has to be like to run: scripts set their attributes themselves, some to odd things."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from d4pcwl.errors import GraphError, brief
+from d4pcwl.workflow.pe import is_of
+from d4pcwl.workflow.undeclared import add_undeclared_output
+
+_WORK = ("preprocess", "_preprocess", "process", "_process", "postprocess", "_postprocess")
+
+
+def admit(pe: Any) -> None:
+    """Check a PE, and make its name a text; a consumer is given the output that it writes to.
+
+    :raises GraphError: its ports or its number of instances have not the form that they need, or
+        its work is an async function, which nobody would await
+    """
+    if not is_of(pe.name, str):
+        pe.name = type(pe).__name__ if pe.name is None else str(pe.name)
+    for kind in ("input", "output"):
+        ports = getattr(pe, f"{kind}connections")
+        if not is_of(ports, Mapping) or not all(is_of(port, Mapping) for port in ports.values()):
+            raise GraphError(
+                f"{pe.name}.{kind}connections is to be a dictionary from name to dictionary, such "
+                f"as {{'{kind}': {{'name': '{kind}'}}}}, not {brief(ports)}"
+            )
+    asked = getattr(pe, "numprocesses", 1) or 1
+    try:
+        int(asked)
+    except (TypeError, ValueError, OverflowError):
+        raise GraphError(
+            f"{pe.name}.numprocesses is to be a number of instances, not {brief(asked)}"
+        ) from None
+    for name in _WORK:
+        if inspect.iscoroutinefunction(getattr(pe, name, None)):
+            raise GraphError(
+                f"{pe.name}.{name} is an async function, which nobody awaits: make it a plain one "
+                "that calls asyncio.run(...)"
+            )
+    add_undeclared_output(pe)

@@ -1,0 +1,92 @@
+"""Finding the graph among the names of a script, whatever else these are."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from d4pcwl.errors import ScriptError, nearest
+from d4pcwl.workflow.flat import nodes_of
+from d4pcwl.workflow.graph import is_graph, is_workflow
+
+
+def named_graphs(module: ModuleType) -> dict[str, Any]:
+    """The graphs, composites too, that a module has names for."""
+    return {
+        name: value
+        for name, value in list(vars(module).items())
+        if isinstance(name, str) and is_graph(value)
+    }
+
+
+def find_graph(module: ModuleType, path: Path, attr: str | None) -> tuple[str, Any]:
+    """The workflow graph of a module, and its name: the one called ``attr``, else the only one.
+
+    :param path: the module's file, for messages
+    :raises ScriptError: there is no such graph, or there are several
+    :raises Exception: what the module raises when it is asked for ``attr``
+    """
+    graphs = named_graphs(module)
+    if attr is not None:
+        return attr, _named(module, path, attr, graphs)
+    nested = {id(node) for graph in graphs.values() for node in nodes_of(graph)}
+    found: dict[int, tuple[str, Any]] = {}
+    for name, value in graphs.items():
+        if is_workflow(value) and id(value) not in nested:
+            found.setdefault(id(value), (name, value))
+    if not found:
+        hint = (
+            "; its graphs are composites (they have inputmappings or outputmappings)"
+            if graphs
+            else _where_it_is_made(path)
+            or "; a script is to leave its WorkflowGraph in a variable of the module"
+        )
+        raise ScriptError(f"{path} holds no workflow graph{hint}")
+    if len(found) > 1:
+        names = ", ".join(name for name, _ in found.values())
+        raise ScriptError(f"{path} holds several graphs: {names}; choose one with -a NAME")
+    return next(iter(found.values()))
+
+
+def _named(module: ModuleType, path: Path, attr: str, graphs: dict[str, Any]) -> Any:
+    missing = object()
+    graph = getattr(module, attr, missing)
+    if graph is missing:
+        raise ScriptError(f"{path} has nothing called '{attr}'{nearest(attr, graphs)}")
+    if not is_graph(graph):
+        raise ScriptError(
+            f"{path}: {attr} is a {type(graph).__name__}, not a graph{nearest(attr, graphs)}"
+        )
+    return graph
+
+
+def _where_it_is_made(path: Path) -> str:
+    """For a script that leaves no graph: where its source makes one, and what to do about it."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return ""
+    for node in body:
+        if not any(map(_makes_graph, ast.walk(node))):
+            continue
+        if isinstance(node, ast.If) and "__name__" in map(_name, ast.walk(node.test)):
+            return (
+                f"; it makes one under if __name__ == '__main__' on line {node.lineno}, which only "
+                "runs where the script is the program: make it before that line"
+            )
+        if isinstance(node, ast.FunctionDef):
+            return (
+                f"; its function {node.name}() on line {node.lineno} makes one: keep it in a "
+                f"variable of the module, graph = {node.name}()"
+            )
+    return ""
+
+
+def _makes_graph(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and _name(node.func) == "WorkflowGraph"
+
+
+def _name(node: ast.AST) -> str:
+    return getattr(node, "id", None) or getattr(node, "attr", None) or ""

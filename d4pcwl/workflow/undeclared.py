@@ -1,0 +1,74 @@
+"""Outputs that a PE writes and has not: a ConsumerPE's ``output``.
+
+Consumers have no outputs. Scripts write to ``output`` in them nevertheless, since upstream's
+``simple`` keeps what comes as a result. Mappings need to know of an output beforehand, so it is
+looked for in the code of the class.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+from collections.abc import Hashable, Iterator
+from types import CodeType
+from typing import Any, cast
+
+from d4pcwl.workflow.pe import NAME
+from d4pcwl.workflow.reading_bytecode import NOISE
+from d4pcwl.workflow.reading_functions import is_framework
+from d4pcwl.workflow.reading_roots import plain_function
+
+OUTPUT = "output"
+UNDECLARED = "undeclared"
+"""In an output's entry, True: the PE has not declared it, but writes to it."""
+
+
+def add_undeclared_output(pe: Any) -> None:
+    """Give a consumer the output that it writes to."""
+    if OUTPUT not in pe.outputconnections and _writes_as_consumer(cast(Hashable, type(pe))):
+        pe.outputconnections[OUTPUT] = {NAME: OUTPUT, UNDECLARED: True}
+
+
+@functools.lru_cache(maxsize=1024)
+def _writes_as_consumer(key: Hashable) -> bool:
+    classes = cast(type, key).__mro__
+    if not any(c.__name__ == "ConsumerPE" and is_framework(c.__module__) for c in classes):
+        return False
+    functions = (
+        plain_function(value)
+        for cls in classes
+        if cls is not object and not is_framework(cls.__module__)
+        for value in vars(cls).values()
+    )
+    return any(_writes(function.__code__) for function in functions if function is not None)
+
+
+def _writes(code: CodeType) -> bool:
+    """Whether a method takes ``self.write`` and speaks of ``"output"``, by its bytecode."""
+    if not code.co_argcount:
+        return False
+    me, whole = code.co_varnames[0], list(_with_inner(code))
+    return any(OUTPUT in part.co_consts for part in whole) and any(
+        _takes_write(part, me) for part in whole
+    )
+
+
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _with_inner(constant)
+
+
+def _takes_write(code: CodeType, me: str) -> bool:
+    before: Any = None
+    for step in dis.get_instructions(code):
+        if step.opname in NOISE:
+            continue
+        if step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in ("write", "_write"):
+            # Joined instructions (LOAD_FAST_LOAD_FAST, from Python 3.13 on) have several names.
+            last = before[-1] if isinstance(before, tuple) else before
+            if last == me:
+                return True
+        before = step.argval
+    return False
