@@ -39,7 +39,7 @@ from mapping_kit import (
 from d4pcwl import IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.errors import PEError, RunError, UsageError, WorkerDied
 from d4pcwl.runtime import redis_server
-from d4pcwl.runtime.exchange import Parcel
+from d4pcwl.runtime.exchange import Lot, Parcel
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings import dyn_auto_redis
 from d4pcwl.runtime.plan import make_plan
@@ -233,7 +233,7 @@ def test_what_a_dead_worker_had_in_hand_is_done_by_others(
     mark = tmp_path / "mark"
     with nothing_left():
         items = Mapping(name, 4).items(chain(Homed(range(5000)), Plus(0), DiesOnce(mark), Plus(0)))
-    assert sorted(items) == list(range(5000))
+    assert items == list(range(5000))
     assert mark.exists()
     assert keys(server) == []
 
@@ -268,6 +268,12 @@ def coordinator(server: Client) -> Iterator[Coordinator]:
     made.lock.close()
 
 
+def batches_of_results(server: Client, coordinator: Coordinator) -> int:
+    """How many there are, what is told of the order left out."""
+    entries = server.call("XRANGE", coordinator.key + "lane:2", "-", "+")
+    return sum(fields[0] == b"q" for _, fields in entries)
+
+
 def test_a_late_commit_of_a_task_that_others_have_done_is_ignored(
     server: Client, coordinator: Coordinator
 ) -> None:
@@ -277,7 +283,7 @@ def test_a_late_commit_of_a_task_that_others_have_done_is_ignored(
     source = RedisExchange(address, run, plan, "p0", 0)
     slow, other = (RedisExchange(address, run, plan, name, None) for name in ("slow", "other"))
     items = pickle.dumps([1, 2])
-    source.stream(Parcel([((1, "input"), 2, items)]))
+    source.stream(Parcel([Lot((1, "input"), 2, items, {})]))
     large = pickle.dumps([b"x" * 100_000])
 
     task = slow.receive(wait=True)
@@ -287,9 +293,9 @@ def test_a_late_commit_of_a_task_that_others_have_done_is_ignored(
     again = other.receive(wait=True)
     assert isinstance(again, Work)
     assert (again.items, again.key) == (task.items, task.key)
-    other.commit(again, Parcel(results=[(0, items)]), 2, 0.1)
-    slow.commit(task, Parcel(results=[(0, large)]), 2, 0.1)
-    assert server.call("XLEN", coordinator.key + "lane:2") == 1
+    other.commit(again, Parcel(results=[Lot(0, 1, items, {})]), 2, 0.1)
+    slow.commit(task, Parcel(results=[Lot(0, 1, large, {})]), 2, 0.1)
+    assert batches_of_results(server, coordinator) == 1
     assert server.call("HLEN", coordinator.key + "blobs") == 1  # the one that keeps the key
     source.end(0)
     assert server.call("GET", coordinator.key + "state") == b"stop"
@@ -307,15 +313,15 @@ def test_a_commit_while_the_task_waits_for_another_worker(
     source = RedisExchange(address, run, plan, "p0", 0)
     slow, other = (RedisExchange(address, run, plan, name, None) for name in ("slow", "other"))
     items = pickle.dumps([1])
-    source.stream(Parcel([((1, "input"), 1, items)]))
+    source.stream(Parcel([Lot((1, "input"), 1, items, {})]))
     task = slow.receive(wait=True)
     assert isinstance(task, Work)
     coordinator.staff.bury("slow", "it is slow")
-    slow.commit(task, Parcel(results=[(0, items)]), 1, 0.1)
+    slow.commit(task, Parcel(results=[Lot(0, 1, items, {})]), 1, 0.1)
     time.sleep(0.01)
     assert other.receive(wait=False) is None
     source.end(0)
-    assert server.call("XLEN", coordinator.key + "lane:2") == 1
+    assert batches_of_results(server, coordinator) == 1
     assert server.call("GET", coordinator.key + "state") == b"stop"
     for exchange in (source, slow, other):
         exchange.close()
@@ -326,7 +332,7 @@ def test_nothing_is_written_after_the_end(server: Client, coordinator: Coordinat
 
     late = RedisExchange(coordinator.address, coordinator.run_id, coordinator.plan, "late", None)
     coordinator.keys.clear_up()
-    late.stream(Parcel(results=[(0, pickle.dumps([b"x" * 100_000]))]))
+    late.stream(Parcel(results=[Lot(0, 1, pickle.dumps([b"x" * 100_000]), {})]))
     late.report("done", {})
     late.close()
     assert keys(server) == []

@@ -124,7 +124,11 @@ def test_items_are_sent_in_runs_and_in_order(pipe: Pipe) -> None:
     for take, item in [(first, 1), (first, "two"), (second, [3]), (first, None)]:
         take(item)
     sender.send("end", 7)
-    assert wire.read_frame(pipe.read_fd) == ("items", [(0, [1, "two"]), (1, [[3]]), (0, [None])])
+    assert wire.read_frame(pipe.read_fd) == (
+        "items",
+        [(0, [1, "two"]), (1, [[3]]), (0, [None])],
+        [],
+    )
     assert wire.read_frame(pipe.read_fd) == ("end", 7)
 
 
@@ -132,7 +136,7 @@ def test_full_batches_are_sent_at_once(pipe: Pipe) -> None:
     take = channel(pipe).outlet(0)
     for number in range(BATCH + 1):
         take(number)
-    assert wire.read_frame(pipe.read_fd) == ("items", [(0, list(range(BATCH)))])
+    assert wire.read_frame(pipe.read_fd) == ("items", [(0, list(range(BATCH)))], [])
     os.set_blocking(pipe.read_fd, False)
     with pytest.raises(BlockingIOError):
         os.read(pipe.read_fd, 1)
@@ -185,7 +189,7 @@ def test_flusher_sends_what_waits(pipe: Pipe) -> None:
     flusher = Flusher([sender], failures.append, lambda: None)
     flusher.start()
     sender.outlet(0)("waits")
-    assert wire.read_frame(pipe.read_fd) == ("items", [(0, ["waits"])])
+    assert wire.read_frame(pipe.read_fd) == ("items", [(0, ["waits"])], [])
     flusher.stop()
     assert not flusher.is_alive()
     assert failures == []
