@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d4pcwl.cli.common import write_files
+from d4pcwl.cli.standard import require_output
 from d4pcwl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
 
     :raises D4pcwlError: the file is not right, or cannot be drawn
     """
+    if options.output is None:
+        require_output("draw into a file with -o FILE")
     picture = _picture(options)
     if options.output is None:
         sys.stdout.write(picture.mermaid())
@@ -58,10 +62,7 @@ def run(options: argparse.Namespace) -> int:
         "dot": lambda: picture.dot().encode(),
         "image": lambda: picture.image(kind[1:]),
     }[_TEXTS.get(kind, "image")]()
-    try:
-        options.output.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"{options.output}: cannot be written: {error.strerror}") from None
+    write_files({options.output: content})
     return 0
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from d4pcwl.cli.standard import give_up_output, require_output
 
 if TYPE_CHECKING:
     from d4pcwl.runtime.stream_file import StreamReader, Summary
@@ -44,12 +45,12 @@ def run(args: argparse.Namespace) -> int:
 
     :raises StreamFileError: the file is no stream file, or ``cat`` and ``head`` meet damage
     """
+    require_output("what is asked for goes there")
     try:
         code = _info(args) if args.verb == "info" else _print_items(args)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # the reader of our output has had enough; Python's own flush at exit must not complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output has had enough
+        give_up_output()
         return 0
     return code
 

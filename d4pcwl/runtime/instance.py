@@ -14,7 +14,7 @@ from functools import partial
 from types import GeneratorType
 from typing import Any
 
-from d4pcwl.errors import D4pcwlError, PEError
+from d4pcwl.errors import D4pcwlError, OutputError, PEError
 from d4pcwl.runtime.policy import FAIL, Policy, time_limit
 from d4pcwl.runtime.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.load import user_fault
@@ -35,7 +35,7 @@ Receive = Callable[[Any], None]
 class Halt(BaseException):
     """Ends the run from within a PE's call; not an Exception, so that no PE swallows it."""
 
-    def __init__(self, error: PEError) -> None:
+    def __init__(self, error: D4pcwlError) -> None:
         super().__init__(str(error))
         self.error = error
 
@@ -359,6 +359,9 @@ class RunningPE:
 
         :raises Halt: always
         """
+        if isinstance(error, OutputError):  # no fault of the item
+            self.halted = Halt(error)
+            raise self.halted from error
         what = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, D4pcwlError):
             what = str(error)

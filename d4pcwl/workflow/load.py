@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from d4pcwl.errors import Fault, ScriptError, nearest
+from d4pcwl.errors import Fault, ScriptError, nearest, shown
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.graph import is_graph, is_workflow
 
@@ -137,7 +137,7 @@ def _script_failed(error: BaseException, name: str) -> ScriptError:
     if isinstance(error, SyntaxError) and error.filename:
         fault = Fault(
             f"{type(error).__name__}: {error.msg}",
-            _shown(error.filename),
+            shown(error.filename),
             error.lineno,
             error.offset or None,
             (error.text or "").rstrip("\n") or None,
@@ -159,7 +159,7 @@ def user_fault(error: BaseException, message: str) -> Fault:
         return Fault(message)
     frame = (local or theirs)[-1]
     line = linecache.getline(frame.filename, frame.lineno or 0).rstrip("\n")
-    return Fault(message, _shown(frame.filename), frame.lineno, None, line.strip() or None)
+    return Fault(message, shown(frame.filename), frame.lineno, None, line.strip() or None)
 
 
 def _is_internal(filename: str) -> bool:
@@ -170,12 +170,6 @@ def _is_internal(filename: str) -> bool:
 
 def _is_installed(filename: str) -> bool:
     return "site-packages" in filename or filename.startswith(os.path.dirname(os.__file__) + os.sep)
-
-
-def _shown(filename: str) -> str:
-    """The path as short as it can be said from here."""
-    relative = os.path.relpath(filename)
-    return filename if relative.startswith("..") else relative
 
 
 def _find_graph(module: ModuleType, path: Path, attr: str | None) -> tuple[str, Any]:
