@@ -44,6 +44,7 @@ def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
 
     :param debug: show tracebacks
     """
+    _leave_current_folder_out()
     ends, hook = _Ends(), sys.unraisablehook
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -60,13 +61,25 @@ def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
             signal.signal(number, handler)
 
 
+def _leave_current_folder_out() -> None:
+    """With ``python -m d4pcwl`` modules in the current folder would go before all others."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if spec is not None and spec.name.startswith("d4pcwl.") and sys.path[:1] not in ([], [root]):
+        with contextlib.suppress(OSError):  # the current folder may have been removed
+            if sys.path[0] == os.getcwd():
+                del sys.path[0]
+
+
 def _guarded(command: str, work: Callable[[], int], ends: _Ends, debug: bool) -> int:
     try:
         standard.prepare()
         try:
             code = work()
-        finally:
+        except SystemExit:  # --help, and what argparse refuses
             sys.stdout.flush()
+            raise
+        sys.stdout.flush()
         return code
     except BrokenPipeError:
         return _reader_gone()
@@ -76,21 +89,21 @@ def _guarded(command: str, work: Callable[[], int], ends: _Ends, debug: bool) ->
         if ends.heard:
             return _ended(command, ends.heard)
         if not isinstance(error, D4pcwlError):
-            _tell(f"{command}: error: {_explained(error)}", error if debug else None)
+            tell(f"{command}: error: {_explained(error)}", error if debug else None)
             return 1
         if "BrokenPipeError" in str(error) and _nobody_reads():
             return _reader_gone()
-        _tell(f"{command}: error: {error}", error if debug else None)
+        tell(f"{command}: error: {error}", error if debug else None)
         return error.exit_code
 
 
 def _ended(command: str, number: int) -> int:
-    _tell(f"{command}: {'interrupted' if number == signal.SIGINT else 'terminated'}")
+    tell(f"{command}: {'interrupted' if number == signal.SIGINT else 'terminated'}")
     return 128 + number
 
 
-def _tell(message: str, error: Exception | None = None) -> None:
-    """The last message, after all that went before.
+def tell(message: str, error: Exception | None = None) -> None:
+    """A last message, after all that went before, even if standard output cannot be written.
 
     :param error: the error whose traceback is shown
     """
@@ -116,9 +129,9 @@ def _explained(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "there is not enough memory"
     if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            return place + too_many_files()
+            return too_many_files()
+        place = f"{error.filename}: " if error.filename else ""
         if place or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM):
             return f"{place}{error.strerror}"
     return (

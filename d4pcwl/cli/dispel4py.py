@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from d4pcwl.cli.common import current_folder, end_if_asked, guarded, say, version
+from d4pcwl.cli.common import current_folder, end_if_asked, guarded, say, tell, version
 from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
@@ -258,9 +258,9 @@ class _Files:
             self._say(f"another run writes to {output.path}, too; the one that ends last has it")
         return output
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, *, last: bool = False) -> None:
         if not self._options.quiet:
-            say(f"note: {text}")
+            (tell if last else say)(f"note: {text}")
 
     def __enter__(self) -> _Files:
         return self
@@ -283,7 +283,7 @@ class _Files:
                 self._say(f"another run had written {output.path} meanwhile; this run replaced it")
         kept = self._results
         if kept is not None and kept.is_partial and kept.place.exists() and not kept.is_in_place:
-            self._say(f"the results so far are kept in {shown(kept.place)}")
+            self._say(f"the results so far are kept in {shown(kept.place)}", last=True)
         if failure is not None and kind is None:
             raise failure
 

@@ -166,7 +166,10 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from contextlib import nullcontext
+
     from d4pcwl.cwl.importing.execute import Workplace
+    from d4pcwl.cwl.importing.outdir import NotPlaced, OutputFolder
 
     code = 0
 
@@ -198,9 +201,18 @@ def _run(options: argparse.Namespace) -> int:
             say=say if options.verbose else _say_nothing,
             apart=bool(options.jobs),
         )
-        run.run()
-        run.finish()
-        if options.outputs == "leave":
+        leave = options.outputs == "leave"
+        with nullcontext() if leave else OutputFolder(options.outdir) as outdir:
+            if outdir and outdir.contended and not options.quiet:
+                say(f"note: another run puts its files into {options.outdir}, too")
+            try:
+                run.run()
+                run.finish()
+            except NotPlaced:
+                place.keep()
+                say(f"note: the output files are kept in {place.folder}")
+                raise
+        if leave:
             place.keep()
     return code
 

@@ -359,9 +359,7 @@ class RunningPE:
 
         :raises Halt: always
         """
-        if isinstance(error, OutputError):  # no fault of the item
-            self.halted = Halt(error)
-            raise self.halted from error
+        self._stop_if_output_fails(error)
         what = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, D4pcwlError):
             what = str(error)
@@ -374,6 +372,7 @@ class RunningPE:
 
         :raises Halt: always
         """
+        self._stop_if_output_fails(error)
         if isinstance(error, SystemExit):
             what = f"it called exit({error.code!r})"
         elif isinstance(error, PEError):
@@ -383,6 +382,12 @@ class RunningPE:
         raise self._halt(
             f"PE {self.title} failed {where}\n{user_fault(error, what)}", error
         ) from error
+
+    def _stop_if_output_fails(self, error: BaseException) -> None:
+        """What cannot be written is no fault of the PE, nor of the item."""
+        if isinstance(error, OutputError):
+            self.halted = Halt(error)
+            raise self.halted from error
 
     def _halt(self, message: str, error: BaseException) -> Halt:
         self.halted = Halt(PEError(message, "".join(traceback.format_exception(error))))

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from d4pcwl.errors import Fault, ScriptError, nearest, shown
+from d4pcwl.workflow.beside import PREFIX, hint_of_hidden, is_taken, share_names
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.graph import is_graph, is_workflow
 
@@ -70,6 +71,7 @@ def _import(name: str) -> tuple[ModuleType, Path]:
         raise ScriptError(f"no such script: {name}{_nearby(path)}")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    share_names([os.getcwd()])
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
@@ -101,6 +103,7 @@ def _run_file(path: Path) -> ModuleType:
     )
     if sys.path[: len(folders)] != folders:
         sys.path[:0] = folders
+    share_names(folders, path.name)
     name = _module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -127,8 +130,8 @@ def _module_name(path: Path) -> str:
     name = path.stem
     loaded = sys.modules.get(name)
     same = loaded is not None and getattr(loaded, "__file__", None) == str(path)
-    if not name.isidentifier() or name in sys.stdlib_module_names or (loaded and not same):
-        return f"_d4pcwl_script_{name}"
+    if not name.isidentifier() or is_taken(name) or (loaded and not same):
+        return PREFIX + name
     return name
 
 
@@ -153,6 +156,7 @@ def user_fault(error: BaseException, message: str) -> Fault:
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, KeyError) and frames and frames[-1].filename == os.__file__:
         message = f"the environment variable {error.args[0]} is not set"
+    message += hint_of_hidden(error)
     theirs = [frame for frame in frames if not _is_internal(frame.filename)]
     local = [frame for frame in theirs if not _is_installed(frame.filename)]
     if not theirs:

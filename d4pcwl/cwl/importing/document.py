@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from d4pcwl.cwl.importing.readable import check_readable
 from d4pcwl.cwl.importing.schemas import provide_schema
 from d4pcwl.cwl.importing.settings import Settings
 from d4pcwl.errors import InputError
@@ -99,6 +100,7 @@ class Document:
 
         import cwltool.workflow  # noqa: F401  isort: skip - sets how processes are made
 
+        check_readable(self.location)
         listen_to_cwltool(self.settings)
         context = self.settings.loading()
         context.overrides_list = list(self.overrides)

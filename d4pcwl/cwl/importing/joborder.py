@@ -51,6 +51,7 @@ def read_job_order(path: str, document: str) -> JobOrder:
     from schema_salad.utils import yaml_no_ts
 
     loader = _loader()
+    check_text(Path(path), path, "a job order")
     try:
         if path == "-":
             basedir = os.getcwd()

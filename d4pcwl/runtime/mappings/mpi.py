@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import d4pcwl
 from d4pcwl.errors import D4pcwlError, UsageError
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.options import add_static_options
@@ -196,5 +197,7 @@ def _launch(number: int, arguments: Sequence[str]) -> None:
             "an MPI"
         )
     sys.stdout.flush()
-    command = [sys.executable, "-m", "mpi4py", "-m", "d4pcwl", "run", *arguments]
+    # Modules in the current folder are not to go before mpi4py's, unless we lie there ourselves.
+    safe = [] if Path(d4pcwl.__file__).parents[1].samefile(os.getcwd()) else ["-P"]
+    command = [sys.executable, *safe, "-m", "mpi4py", "-m", "d4pcwl", "run", *arguments]
     os.execv(mpiexec, [mpiexec, "-n", str(number), *command])
