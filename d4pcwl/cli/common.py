@@ -44,7 +44,6 @@ def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
 
     :param debug: show tracebacks
     """
-    _leave_current_folder_out()
     ends, hook = _Ends(), sys.unraisablehook
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -59,16 +58,6 @@ def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _leave_current_folder_out() -> None:
-    """With ``python -m d4pcwl`` modules in the current folder would go before all others."""
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    if spec is not None and spec.name.startswith("d4pcwl.") and sys.path[:1] not in ([], [root]):
-        with contextlib.suppress(OSError):  # the current folder may have been removed
-            if sys.path[0] == os.getcwd():
-                del sys.path[0]
 
 
 def _guarded(command: str, work: Callable[[], int], ends: _Ends, debug: bool) -> int:

@@ -2,7 +2,7 @@
 
 To Python the first module of a name is everybody's, and a script's folder comes first: libraries
 that are loaded later would get the script's ``queue`` for their own. Here the script, and what lies
-beside it, get the module beside it when they say ``import queue``, and everybody else gets Python's.
+beside it, get that module when they say ``import queue``, and everybody else gets Python's.
 The same goes for the few libraries that we load ourselves.
 """
 
