@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cwl_kit import HEAD, command, with_commands, write_script
-from mapping_kit import wait_until
+from mapping_kit import Mapping, wait_until
 
 from d4pcwl.runtime.output_file import OutputFile
 from d4pcwl.runtime.results import ErrorLines, JsonLinesFile, cut_torn_line
@@ -272,3 +272,91 @@ def test_two_runs_with_one_results_file(name: str, tmp_path: Path) -> None:
     assert f"another run writes to {name}, too" in told
     assert f"another run had written {name} meanwhile" in told
     assert not list(tmp_path.glob("*.partial"))
+
+
+# --- scripts and PEs that go to other folders -----------------------------------------------------
+
+GOES = """
+import os
+
+{at_import}
+
+class Source(ProducerPE):
+    def _process(self, inputs):
+        os.chdir("/")
+        for number in range(4):
+            self.write("output", number)
+
+class Goes(IterativePE):
+    on_error = "skip"
+    def _preprocess(self):
+        os.chdir("/")
+    def _process(self, data):
+        os.chdir("/proc")
+        return 6 // data
+
+graph = WorkflowGraph()
+graph.connect(Source(), "output", Goes(), "input")
+"""
+
+AT_IMPORT = ["", "os.chdir('/')"]
+
+
+@pytest.fixture(params=AT_IMPORT, ids=["", "at_import"])
+def goes(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return write_script(tmp_path, HEAD + GOES.format(at_import=request.param))
+
+
+@pytest.mark.processes(2)
+@pytest.mark.parametrize("name", ["r.jsonl", "r.d4ps"])
+def test_files_stay_where_a_pe_goes_elsewhere(mapping: Mapping, name: str, goes: Path) -> None:
+    folder = goes.parent
+    (folder / "in.json").write_text('{"Source": 1}')
+    command(
+        *("dispel4py", mapping.name, goes.name, "-n", mapping.processes, "-f", "in.json"),
+        *("--results", name, "--errors", "e.jsonl"),
+        cwd=folder,
+    )
+    text = command("d4pcwl", "stream", "cat", folder / name).stdout if name == "r.d4ps" else None
+    text = text or (folder / name).read_text()
+    assert sorted(json.loads(line)["data"] for line in text.splitlines()) == [2, 3, 6]
+    assert json.loads((folder / "e.jsonl").read_text())["error"].startswith("ZeroDivisionError")
+    found = {entry for entry in os.listdir(folder) if entry != "__pycache__"}
+    assert found == {"flow.py", "in.json", name, "e.jsonl"}
+
+
+def test_partial_files_stay_as_well(goes: Path) -> None:
+    goes.write_text(goes.read_text().replace('on_error = "skip"', ""))
+    for mapping in ("simple", "multi"):
+        done = command(
+            *("dispel4py", mapping, goes.name, "-n", 2, "--results", "r.jsonl"),
+            cwd=goes.parent,
+            code=1,
+        )
+        assert "ZeroDivisionError" in done.stderr
+        assert "r.jsonl.partial" in done.stderr
+        assert (goes.parent / "r.jsonl.partial").exists()
+
+
+def test_streams_of_a_stage_stay(goes: Path) -> None:
+    folder = goes.parent
+    for mapping in ("simple", "multi"):
+        stage = ("dispel4py", mapping, goes.name, "-n", 2, "--stage")
+        command(*stage, "Source0", "--to", "Source0.output=s.d4ps", cwd=folder)
+        command(*stage, "Goes1", "--from", "s.d4ps", "--results", "r.jsonl", cwd=folder)
+        assert len((folder / "r.jsonl").read_text().splitlines()) == 3
+        (folder / "r.jsonl").unlink()
+        split = ("Source0.output", "Goes1.input", "s1", "s2")
+        command(*stage, "Source0", "--split", *split, cwd=folder)
+        assert (folder / "s1").exists()
+        assert (folder / "s2").exists()
+
+
+def test_documents_go_where_they_are_asked_for(goes: Path) -> None:
+    folder = goes.parent
+    command("d4pcwl", "graph", goes.name, "-o", "g.dot", cwd=folder)
+    options = ("-q", "--cut", "pe", "--job", "job.yml", "--report", "report.json")
+    command("d4p2cwl", goes.name, "-o", "flow.cwl", *options, cwd=folder)
+    for name in ("g.dot", "job.yml", "report.json"):
+        assert (folder / name).exists()
+    assert "location: flow.py" in (folder / "flow.cwl").read_text()

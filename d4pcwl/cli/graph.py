@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,7 +79,8 @@ def _picture(options: argparse.Namespace) -> Picture:
     from d4pcwl.workflow.load import load
     from d4pcwl.workflow.shards import staged
 
-    with contextlib.redirect_stdout(sys.stderr):  # what a script prints is no part of the picture
+    # What a script prints is no part of the picture, and where it goes to is not ours.
+    with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
         graph = load(options.file, options.attr).flat()
     if options.cut is None and options.shards is None:
         return picture(graph)
