@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from d4pcwl.cli.common import guarded, say, stdout_folder, version, write_files
+from d4pcwl.cli.common import end_if_asked, guarded, say, stdout_folder, version, write_files
 from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
@@ -101,6 +101,7 @@ def _run(options: argparse.Namespace) -> int:
         if as_folder and "://" not in location:
             location = copy_document(graph.document, folder)
         text = graph_script(graph, location, process=process or None, folder=folder)
+    end_if_asked()
     if not options.output:
         sys.stdout.write(text)
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from d4pcwl.cli.common import guarded, say, stdout_folder, version, write_files
+from d4pcwl.cli.common import end_if_asked, guarded, say, stdout_folder, version, write_files
 from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
@@ -107,6 +107,7 @@ def _run(options: argparse.Namespace) -> int:
         abstract=options.abstract,
         folder=_document_folder(options.output, as_folder),
     )
+    end_if_asked()
     written: dict[Path, str] = {}
     documents: set[Path] = set()
     if as_folder:

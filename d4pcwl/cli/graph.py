@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d4pcwl.cli.common import write_files
+from d4pcwl.cli.common import end_if_asked, write_files
 from d4pcwl.cli.standard import require_output
 from d4pcwl.errors import UsageError
 
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output is None:
         require_output("draw into a file with -o FILE")
     picture = _picture(options)
+    end_if_asked()
     if options.output is None:
         sys.stdout.write(picture.mermaid())
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from d4pcwl.cli.common import guarded, say, version
+from d4pcwl.cli.common import end_if_asked, guarded, say, version
 from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
@@ -189,6 +189,7 @@ def _run(options: argparse.Namespace) -> int:
         settings = _settings(options, place.folder, place.scratch)
         document, orders = _document(options, settings)
         jobs = prepared(document, orders)
+        end_if_asked()
         run = Run(
             document,
             jobs,

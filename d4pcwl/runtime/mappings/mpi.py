@@ -78,7 +78,7 @@ def around(options: Any, arguments: Sequence[str], work: Callable[[], int]) -> i
                 raise error from error.__cause__
             raise SystemExit(error.exit_code) from None
         finally:
-            if options.clean:
+            if options.clean or comm.Get_size() == 1:  # nobody waits for a rank that is alone
                 mpi._set_abort_status(0)
                 mpi.Finalize()
     return code
