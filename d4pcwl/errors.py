@@ -24,6 +24,7 @@ repair a document once, not once a fault.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -164,3 +165,18 @@ def shown(path: str | os.PathLike[str]) -> str:
     except OSError:  # the current folder has been removed
         return os.fspath(path)
     return os.fspath(path) if relative.startswith("..") else relative
+
+
+# what terminals take for orders: C0 but tab and line end, DEL, C1, and changes of direction
+_ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/\"']*:[^\s/\"']*@")
+
+
+def presentable(text: str) -> str:
+    """Text for terminals and logs.
+
+    Control characters, as the names in a stranger's files may have, are written out. Names and
+    passwords in URLs are left out.
+    """
+    text = _ORDERS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+    return _CREDENTIALS.sub("***@", text)

@@ -105,9 +105,7 @@ def tell(message: str, error: Exception | None = None) -> None:
         import traceback
 
         told = getattr(error, "traceback", "") or "".join(traceback.format_exception(error))
-    with contextlib.suppress(OSError):  # then nobody can be told
-        sys.stderr.write(told + message.rstrip("\n") + "\n")
-        sys.stderr.flush()
+    _write(told + message)
 
 
 def _explained(error: Exception) -> str:
@@ -179,8 +177,14 @@ def _reader_gone() -> int:
 def say(message: str) -> None:
     """A message of our own, to standard error."""
     sys.stdout.flush()
+    _write(message)
+
+
+def _write(message: str) -> None:
+    from d4pcwl.errors import presentable
+
     with contextlib.suppress(OSError):  # the work goes on where nobody can be told of it
-        sys.stderr.write(message.rstrip("\n") + "\n")
+        sys.stderr.write(presentable(message).rstrip("\n") + "\n")
         sys.stderr.flush()
 
 

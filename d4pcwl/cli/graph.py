@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from d4pcwl.cli.common import end_if_asked, write_files
 from d4pcwl.cli.standard import require_output
-from d4pcwl.errors import UsageError
+from d4pcwl.errors import UsageError, presentable
 
 if TYPE_CHECKING:
     from d4pcwl.workflow.picture import Picture
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     picture = _picture(options)
     end_if_asked()
     if options.output is None:
-        sys.stdout.write(picture.mermaid())
+        sys.stdout.write(presentable(picture.mermaid()))
         return 0
     kind = options.output.suffix
     if not kind:

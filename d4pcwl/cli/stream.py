@@ -10,6 +10,7 @@ from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from d4pcwl.cli.common import say
 from d4pcwl.cli.standard import give_up_output, require_output
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ def _print_items(args: argparse.Namespace) -> int:
         for line in islice(_lines(reader), args.n if args.verb == "head" else None):
             sys.stdout.write(line + "\n")
         if reader.broken:
-            sys.stdout.flush()
-            sys.stderr.write(f"{reader.broken}\n")
+            say(reader.broken)
     return 0
 
 
@@ -114,6 +114,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
 
 
 def _as_table(summary: Summary) -> str:
+    from d4pcwl.errors import presentable
     from d4pcwl.runtime.codec import ARRAY, JSON, MIXED, PICKLE
 
     names = {JSON: "JSON", ARRAY: "array", MIXED: "JSON and arrays", PICKLE: "pickle"}
@@ -138,4 +139,4 @@ def _as_table(summary: Summary) -> str:
         f"{row[0]:<{wide[0]}}  {row[1]:<{wide[1]}}  {row[2]:>{wide[2]}}  {row[3]:>{wide[3]}}"
         for row in rows
     ]
-    return "\n".join(lines) + "\n"
+    return presentable("\n".join(lines) + "\n")

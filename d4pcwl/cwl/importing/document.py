@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from d4pcwl.cwl.importing.readable import check_readable
 from d4pcwl.cwl.importing.schemas import provide_schema
 from d4pcwl.cwl.importing.settings import Settings
-from d4pcwl.errors import InputError
+from d4pcwl.errors import InputError, presentable
 
 if TYPE_CHECKING:
     from cwltool.process import Process
@@ -145,7 +145,7 @@ class _ToStandardError(logging.Handler):
         import sys
 
         with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.write(presentable(self.format(record)) + "\n")
 
 
 def listen_to_cwltool(settings: Settings) -> None:
