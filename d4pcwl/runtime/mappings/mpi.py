@@ -7,10 +7,11 @@ Every rank loads the script and makes the same plan; rank 0 takes the results an
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -59,12 +60,8 @@ def around(options: Any, arguments: Sequence[str], work: Callable[[], int]) -> i
         if not first:
             options.quiet, options.verbose = True, False
             options.results = options.errors = None
-            if options.targets:  # rank 0 has the items; the others' files stay empty
-                nowhere = stack.enter_context(TemporaryDirectory())
-                options.targets = [
-                    (port, Path(nowhere, f"{number}.d4ps"))
-                    for number, (port, _) in enumerate(options.targets)
-                ]
+            if options.targets or options.splits:
+                _write_nowhere(options, stack.enter_context(TemporaryDirectory()))
         elif options.num not in (None, comm.Get_size()) and not options.quiet:
             sys.stderr.write(
                 f"dispel4py: note: -n {options.num}, but there are {comm.Get_size()} ranks\n"
@@ -121,6 +118,17 @@ def run(job: Job) -> None:
             _say_clean(job)
     for index, count in sorted(ranks.counts.items() if ranks.rank == 0 else ()):
         job.say(f"{plan.instances[index].pe} (rank {index}): processed {count} items")
+
+
+def _write_nowhere(options: Any, folder: str) -> None:
+    """Rank 0 has the items of a stage's streams; the files of the others stay empty, and go."""
+    names = itertools.count()
+
+    def elsewhere(paths: Sequence[Any]) -> Iterator[Path]:
+        return (Path(folder, f"{next(names)}.d4ps") for _ in paths)
+
+    options.targets = [replace(t, paths=tuple(elsewhere(t.paths))) for t in options.targets]
+    options.splits = [[*split[:2], *map(str, elsewhere(split[2:]))] for split in options.splits]
 
 
 def made_by_first(make: Callable[[], Any]) -> Any:
