@@ -4,28 +4,31 @@ Importing it makes dispel4py's import names (``dispel4py.base``, ``dispel4py.wor
 available, with nothing else installed.
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 from d4pcwl.compat import install as _install_upstream_names
-from d4pcwl.errors import D4pcwlError
-from d4pcwl.runtime.results import Results
-from d4pcwl.runtime.run import Result, run, stream
-from d4pcwl.workflow.composite import CompositePE, create_iterative_chain
-from d4pcwl.workflow.graph import WorkflowGraph
-from d4pcwl.workflow.load import Script, load
-from d4pcwl.workflow.pe import (
-    BasePE,
-    ConsumerPE,
-    GenericPE,
-    IterativePE,
-    ProducerPE,
-    SimpleFunctionPE,
-)
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from d4pcwl.cwl.compile import Compiled, to_cwl
     from d4pcwl.cwl.importing.cwl_graph import CwlGraph
     from d4pcwl.cwl.importing.from_cwl import from_cwl
+    from d4pcwl.errors import D4pcwlError
+    from d4pcwl.runtime.results import Results
+    from d4pcwl.runtime.run import Result, run, stream
+    from d4pcwl.workflow.composite import CompositePE, create_iterative_chain
+    from d4pcwl.workflow.graph import WorkflowGraph
+    from d4pcwl.workflow.load import Script, load
+    from d4pcwl.workflow.pe import (
+        BasePE,
+        ConsumerPE,
+        GenericPE,
+        IterativePE,
+        ProducerPE,
+        SimpleFunctionPE,
+    )
 
 __version__ = "0.1.0"
 
@@ -52,21 +55,34 @@ __all__ = [
     "to_cwl",
 ]
 
-_LATER = {
-    "Compiled": "d4pcwl.cwl.compile",
-    "CwlGraph": "d4pcwl.cwl.importing.cwl_graph",
-    "from_cwl": "d4pcwl.cwl.importing.from_cwl",
-    "to_cwl": "d4pcwl.cwl.compile",
+_PLACES = {
+    "d4pcwl.cwl.compile": ("Compiled", "to_cwl"),
+    "d4pcwl.cwl.importing.cwl_graph": ("CwlGraph",),
+    "d4pcwl.cwl.importing.from_cwl": ("from_cwl",),
+    "d4pcwl.errors": ("D4pcwlError",),
+    "d4pcwl.runtime.results": ("Results",),
+    "d4pcwl.runtime.run": ("Result", "run", "stream"),
+    "d4pcwl.workflow.composite": ("CompositePE", "create_iterative_chain"),
+    "d4pcwl.workflow.graph": ("WorkflowGraph",),
+    "d4pcwl.workflow.load": ("Script", "load"),
+    "d4pcwl.workflow.pe": (
+        *("BasePE", "ConsumerPE", "GenericPE", "IterativePE", "ProducerPE", "SimpleFunctionPE"),
+    ),
 }
 
 _install_upstream_names()
 
 
 def __getattr__(name: str) -> Any:
-    """The names of compiler and importer: they take longer to import than all else here, and few
-    runs need them."""
-    if name in _LATER:
-        from importlib import import_module
+    """The names above, imported when they are first used: commands begin at once, and few runs need
+    the compiler or the importer."""
+    from importlib import import_module
 
-        return getattr(import_module(_LATER[name]), name)
+    for module, names in _PLACES.items():
+        if name in names:
+            return globals().setdefault(name, getattr(import_module(module), name))
     raise AttributeError(f"module 'd4pcwl' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -10,6 +10,7 @@
     ├── DeclarationError        2   what a script or its sidecar file declares is not valid
     ├── TranslationError        2   the graph cannot be carried over to CWL
     ├── RunError                1   the workflow failed while it ran
+    │   ├── OutputError         1   what the run is to leave cannot be written
     │   ├── PEError             1   a PE raised
     │   └── WorkerDied          1   a worker process ended without a word
     ├── ItemError               1   an item cannot be encoded or decoded
@@ -22,6 +23,8 @@ repair a document once, not once a fault.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -74,6 +77,10 @@ class TranslationError(D4pcwlError):
 
 class RunError(D4pcwlError):
     """The workflow failed while it ran."""
+
+
+class OutputError(RunError):
+    """What a run is to leave cannot be written: the disk is full, or a folder has gone."""
 
 
 class PEError(RunError):
@@ -161,3 +168,27 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {' or '.join(close)}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path for messages: as short as it can be said from here."""
+    try:
+        relative = os.path.relpath(path)
+    except OSError:  # the current folder has been removed
+        return os.fspath(path)
+    return os.fspath(path) if relative.startswith("..") else relative
+
+
+# what terminals take for orders: C0 but tab and line end, DEL, C1, and changes of direction
+_ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/\"']*:[^\s/\"']*@")
+
+
+def presentable(text: str) -> str:
+    """Text for terminals and logs.
+
+    Control characters, as the names in a stranger's files may have, are written out. Names and
+    passwords in URLs are left out.
+    """
+    text = _ORDERS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+    return _CREDENTIALS.sub("***@", text)

@@ -1,23 +1,42 @@
-"""What the commands have in common: how they end, and how they tell of errors."""
+"""What the commands have in common: how they end, and how they tell of errors.
+
+Of our modules, none is imported here before :func:`guarded` has begun: an interrupt while they are
+loaded ends a command as it does later on.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import select
 import signal
-import stat
 import sys
-import traceback
-from collections.abc import Callable, Container, Mapping
-from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
-from d4pcwl.errors import D4pcwlError, PEError, UsageError
+from d4pcwl.cli import standard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Mapping
+    from pathlib import Path
+    from types import FrameType
+    from typing import Any
 
 
 class Terminated(BaseException):
     """The system asked the command to end (SIGTERM)."""
+
+
+class _Ends:
+    """What Ctrl-C and SIGTERM do, and which of them came.
+
+    A library may swallow what is raised while it is loaded, or make another error of it.
+    """
+
+    def __init__(self) -> None:
+        self.heard = 0
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        self.heard = signum
+        raise KeyboardInterrupt if signum == signal.SIGINT else Terminated
 
 
 def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
@@ -25,55 +44,148 @@ def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
 
     :param debug: show tracebacks
     """
-    signal.signal(signal.SIGTERM, _terminated)
+    ends, hook = _Ends(), sys.unraisablehook
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        code = work()
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:  # as in the background of a shell
+                signal.signal(number, ends)
+        sys.unraisablehook = _quiet_about_ends(hook)
+        return _guarded(command, work, ends, debug)
+    except (KeyboardInterrupt, Terminated):
+        return _ended(command, ends.heard)
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _guarded(command: str, work: Callable[[], int], ends: _Ends, debug: bool) -> int:
+    try:
+        standard.prepare()
+        try:
+            code = work()
+        except SystemExit:  # --help, and what argparse refuses
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
         return code
-    except D4pcwlError as error:
-        if "BrokenPipeError" in str(error) and _nobody_reads():
-            return _reader_gone()
-        if debug:
-            told = error.traceback if isinstance(error, PEError) else ""
-            sys.stderr.write(told or traceback.format_exc())
-        say(f"{command}: error: {error}")
-        return error.exit_code
-    except KeyboardInterrupt:
-        say(f"{command}: interrupted")
-        return 128 + signal.SIGINT
-    except Terminated:
-        say(f"{command}: terminated")
-        return 128 + signal.SIGTERM
     except BrokenPipeError:
         return _reader_gone()
     except Exception as error:  # noqa: BLE001 - the last resort, and it shows what it can
-        if debug:
-            traceback.print_exc()
-        say(
-            f"{command}: error: {type(error).__name__}: {error}\n"
-            "This is a fault of d4pcwl; run again with --debug and report what it shows"
-        )
-        return 1
+        from d4pcwl.errors import D4pcwlError
+
+        if ends.heard:
+            return _ended(command, ends.heard)
+        if not isinstance(error, D4pcwlError):
+            tell(f"{command}: error: {_explained(error)}", error if debug else None)
+            return 1
+        if "BrokenPipeError" in str(error) and _nobody_reads():
+            return _reader_gone()
+        tell(f"{command}: error: {error}", error if debug else None)
+        return error.exit_code
+
+
+def _ended(command: str, number: int) -> int:
+    tell(f"{command}: {'interrupted' if number == signal.SIGINT else 'terminated'}")
+    return 128 + number
+
+
+def tell(message: str, error: Exception | None = None) -> None:
+    """A last message, after all that went before, even if standard output cannot be written.
+
+    :param error: the error whose traceback is shown
+    """
+    try:
+        sys.stdout.flush()
+    except Exception:  # noqa: BLE001 - that is the error, or it comes after a worse one
+        standard.give_up_output()
+    told = ""
+    if error is not None:
+        import traceback
+
+        told = getattr(error, "traceback", "") or "".join(traceback.format_exception(error))
+    _write(told + message)
+
+
+def _explained(error: Exception) -> str:
+    """What to say of an error that nobody expected."""
+    import errno
+
+    what = str(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, OSError):
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return too_many_files()
+        place = f"{error.filename}: " if error.filename else ""
+        if place or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM):
+            return f"{place}{error.strerror}"
+    return (
+        f"{type(error).__name__}: {what}\n"
+        "This is a fault of d4pcwl; run again with --debug and report what it shows"
+    )
+
+
+def too_many_files() -> str:
+    """What to say where a process may not open as many files as it would have to."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return (
+        f"too many open files: a process may have {limit}, which are too few here; raise the limit "
+        "(ulimit -n), or use fewer processes (-n)"
+    )
+
+
+def _quiet_about_ends(hook: Callable[[Any], object]) -> Callable[[Any], None]:
+    """``sys.unraisablehook`` that does not show where an interrupt was raised in vain."""
+
+    def show(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, (KeyboardInterrupt, Terminated)):
+            hook(unraisable)
+
+    return show
+
+
+def end_if_asked() -> None:
+    """End here if an interrupt came before that others have swallowed, as when they are imported.
+
+    :raises KeyboardInterrupt: Ctrl-C came
+    :raises Terminated: SIGTERM came
+    """
+    ends = signal.getsignal(signal.SIGTERM)
+    if isinstance(ends, _Ends) and ends.heard:
+        ends(ends.heard, None)
 
 
 def _nobody_reads() -> bool:
     """Whether standard output is a pipe that has lost its reader."""
+    import select
+
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
+    poll.register(1, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _reader_gone() -> int:
     """Whoever read our output has gone: give the interpreter somewhere else to flush to."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    standard.give_up_output()
     return 128 + signal.SIGPIPE
 
 
 def say(message: str) -> None:
     """A message of our own, to standard error."""
     sys.stdout.flush()
-    sys.stderr.write(message.rstrip("\n") + "\n")
-    sys.stderr.flush()
+    _write(message)
+
+
+def _write(message: str) -> None:
+    from d4pcwl.errors import presentable
+
+    with contextlib.suppress(OSError):  # the work goes on where nobody can be told of it
+        sys.stderr.write(presentable(message).rstrip("\n") + "\n")
+        sys.stderr.flush()
 
 
 def version() -> str:
@@ -83,8 +195,23 @@ def version() -> str:
     return f"d4pcwl {d4pcwl.__version__}"
 
 
+def current_folder() -> str:
+    """The current folder.
+
+    :raises UsageError: it has been removed
+    """
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        from d4pcwl.errors import UsageError
+
+        raise UsageError("the current folder has been removed; go to another one") from None
+
+
 def stdout_folder() -> str | None:
     """The folder of the file that standard output goes to, where it goes to one."""
+    import stat
+
     try:
         if stat.S_ISREG(os.fstat(1).st_mode):
             return os.path.dirname(os.readlink("/proc/self/fd/1"))
@@ -93,27 +220,31 @@ def stdout_folder() -> str | None:
     return None
 
 
-def write_files(files: Mapping[Path, str], executable: Container[Path] = ()) -> None:
+def write_files(files: Mapping[Path, str | bytes], executable: Container[Path] = ()) -> None:
     """Write all files, or none.
 
     :raises UsageError: one cannot be written
     """
-    partial: dict[Path, Path] = {}
+    from pathlib import Path
+
+    from d4pcwl.errors import UsageError
+    from d4pcwl.runtime.output_file import OutputFile
+
+    written: list[OutputFile] = []
+    path = Path()
     try:
-        for path, text in files.items():
+        for path, content in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f".{path.name}.partial")
-            partial[beside] = path
-            beside.write_text(text, encoding="utf-8")
-        for beside, path in partial.items():
-            os.replace(beside, path)
-            if path in executable:
+            written.append(OutputFile(path))
+            written[-1].file.write(content.encode() if isinstance(content, str) else content)
+            written[-1].file.flush()
+        for output in written:
+            path = output.path
+            output.finish()
+            if path in executable and output.is_partial:
                 path.chmod(path.stat().st_mode | 0o111)
     except OSError as error:
-        for beside in partial:
-            beside.unlink(missing_ok=True)
-        raise UsageError(f"{error.filename}: cannot be written: {error.strerror}") from None
-
-
-def _terminated(signum: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        for output in written:
+            output.drop()

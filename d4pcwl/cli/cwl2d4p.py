@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import re
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from d4pcwl.cli.common import guarded, say, stdout_folder, version, write_files
-from d4pcwl.errors import UsageError
+from d4pcwl.cli.common import end_if_asked, guarded, say, stdout_folder, version, write_files
+from d4pcwl.cli.standard import require_output
+
+TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from pathlib import Path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="cwl2d4p",
         description="Write the dispel4py script of a CWL document (v1.0 to v1.2): a step is a "
@@ -71,7 +75,10 @@ def _run(options: argparse.Namespace) -> int:
     from d4pcwl.cwl.importing.from_cwl import linked
     from d4pcwl.cwl.importing.native import script_of
     from d4pcwl.cwl.importing.script import graph_script, native_script
+    from d4pcwl.errors import UsageError
 
+    if not options.output:
+        require_output("write the script with -o FILE.py")
     location, _, process = options.document.partition("#")
     if os.path.exists(options.document):
         location, process = options.document, ""
@@ -94,10 +101,11 @@ def _run(options: argparse.Namespace) -> int:
         if as_folder and "://" not in location:
             location = copy_document(graph.document, folder)
         text = graph_script(graph, location, process=process or None, folder=folder)
+    end_if_asked()
     if not options.output:
         sys.stdout.write(text)
         return 0
-    if target.exists() and target.read_text(encoding="utf-8") != text:
+    if target.exists() and target.read_bytes() != text.encode():
         raise UsageError(f"{target} is there already and may have been edited; it is not replaced")
     write_files({target: text})
     return 0
@@ -106,6 +114,10 @@ def _run(options: argparse.Namespace) -> int:
 def _places(output: str | None, name: str) -> tuple[str, Path, bool]:
     """The script's folder (empty where it is not known), its path, and whether the document goes
     there as well."""
+    from pathlib import Path
+
+    from d4pcwl.errors import UsageError
+
     if output is None:
         return stdout_folder() or "", Path(name), False
     if output.endswith(("/", os.sep)) or os.path.isdir(output):
@@ -118,6 +130,8 @@ def _places(output: str | None, name: str) -> tuple[str, Path, bool]:
 
 def _script_name(document: str) -> str:
     """A name for the script of a document, by which Python can import it."""
+    import re
+
     stem = os.path.basename(document).partition(".")[0]
     name = re.sub(r"\W", "_", stem) or "workflow"
     return f"{name}.py" if name.isidentifier() else f"workflow_{name}.py"

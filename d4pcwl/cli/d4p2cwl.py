@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from d4pcwl.cli.common import guarded, say, stdout_folder, version, write_files
-from d4pcwl.errors import UsageError
+from d4pcwl.cli.common import end_if_asked, guarded, say, stdout_folder, version, write_files
+from d4pcwl.cli.standard import require_output
+
+TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+    from pathlib import Path
+
     parser = argparse.ArgumentParser(
         prog="d4p2cwl",
         description="Compile the workflow graph of a dispel4py script to CWL v1.2.",
@@ -80,9 +86,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
     from d4pcwl.cwl.compile import to_cwl
     from d4pcwl.cwl.text import document_text
+    from d4pcwl.errors import UsageError
 
+    if not options.output:
+        require_output("write the document with -o FILE")
     as_folder = _is_folder(options.output)
     compiled = to_cwl(
         options.script,
@@ -96,6 +107,7 @@ def _run(options: argparse.Namespace) -> int:
         abstract=options.abstract,
         folder=_document_folder(options.output, as_folder),
     )
+    end_if_asked()
     written: dict[Path, str] = {}
     documents: set[Path] = set()
     if as_folder:
@@ -140,6 +152,8 @@ def _relocated(
     job: Mapping[str, Any], options: argparse.Namespace, as_folder: bool
 ) -> dict[str, Any]:
     """A job order with its relative locations said from its own folder."""
+    from pathlib import Path
+
     source = _document_folder(options.output, as_folder)
     if source is None:
         return dict(job)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import Any
 
-from d4pcwl.cli import stage
-from d4pcwl.cli.common import guarded, say, version
-from d4pcwl.errors import UsageError
-from d4pcwl.runtime.job import MAPPINGS, Job, mapping_module, run_job
-from d4pcwl.runtime.policy import parse_policy
-from d4pcwl.runtime.results import ErrorLines, JsonLinesSpool, Sink, WithErrors, file_sink
-from d4pcwl.workflow.cut import fuse
-from d4pcwl.workflow.inputs import idle_roots, parse_json, read_inputs, root_inputs
-from d4pcwl.workflow.load import load
-from d4pcwl.workflow.undeclared import UNDECLARED
+from d4pcwl.cli.common import current_folder, end_if_asked, guarded, say, tell, version
+from d4pcwl.cli.standard import require_output
+
+TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from typing import Any
+
+    from d4pcwl.runtime.output_file import OutputFile
+    from d4pcwl.runtime.results import ErrorLines, Sink
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +38,11 @@ def _main(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
+    import argparse
+
+    from d4pcwl.errors import UsageError
+    from d4pcwl.runtime.job import MAPPINGS, mapping_module
+
     # The mapping comes first and brings options of its own.
     named = bool(arguments) and not arguments[0].startswith("-")
     parser = argparse.ArgumentParser(
@@ -69,6 +69,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
+    from pathlib import Path
+
+    from d4pcwl.cli import stage
+
     parser.add_argument(
         "script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME"
     )
@@ -138,71 +142,168 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from d4pcwl.cli import stage
     from d4pcwl.cwl.files import with_files, with_paths
     from d4pcwl.cwl.handover import leave_out_unset
+    from d4pcwl.errors import UsageError
+    from d4pcwl.runtime.job import Job, run_job
+    from d4pcwl.runtime.policy import parse_policy
+    from d4pcwl.runtime.results import WithErrors
+    from d4pcwl.workflow.cut import fuse
+    from d4pcwl.workflow.inputs import idle_roots, root_inputs
+    from d4pcwl.workflow.load import load
+    from d4pcwl.workflow.undeclared import UNDECLARED
 
     number = getattr(options, "num", None)
     if number is not None and number < 1:
         raise UsageError(f"-n {number}: at least one process is needed")
     leave_out_unset(os.environ)
+    folder = current_folder()
     graph = load(options.script, options.attr).flat()
+    end_if_asked()
+    if os.getcwd() != folder:
+        _stay(options, folder)
     given = _given(options)
-    if options.stage:
-        given = with_paths(given)
-        make_sink = partial(_results_sink, options)
-        graph, inputs, sink, ports = stage.read(options, graph, given, make_sink)
-    elif options.sources or options.targets or options.splits or options.expect:
-        raise UsageError("--from, --to, --split and --expect go with --stage")
-    else:
-        inputs = with_files(graph, root_inputs(graph, given, options.iter), options.file)
-        sink = _results_sink(options, [(pe.id, output) for pe, output in graph.unconnected])
-        ports = None
-    if not options.quiet:
-        for pe in idle_roots(graph, inputs):
-            say(f"note: no input is given for {pe}, so it does not run")
-        for pe, output in graph.unconnected:
-            if pe.outputconnections[output].get(UNDECLARED):
-                say(f"note: {pe.id} is a consumer, but writes to '{output}': its items are results")
-    job = Job(
-        graph,
-        inputs,
-        sink,
-        results=ports,
-        processes=number,
-        stages=fuse(graph) if getattr(options, "simple", False) else None,
-        say=say if options.verbose else _say_nothing,
-        options=options,
-        policy=parse_policy(options.on_error, options.time_out),
-    )
-    errors = ErrorLines(options.errors) if options.errors else None
-    complete = False
-    try:
-        told = replace(job, sink=WithErrors(sink, errors.tell if errors else _say_left_out))
-        run_job(options.mapping, told)
-        complete = True
-    finally:
-        sink.close(complete)
-        if errors:
-            errors.close()
-        if not complete and options.results and not options.quiet:
-            say(f"note: the results so far are kept in {options.results}.partial")
+    with _Files(options) as files:
+        if options.stage:
+            given = with_paths(given)
+            graph, inputs, sink, ports = stage.read(options, graph, given, files.results)
+        elif options.sources or options.targets or options.splits or options.expect:
+            raise UsageError("--from, --to, --split and --expect go with --stage")
+        else:
+            inputs = with_files(graph, root_inputs(graph, given, options.iter), options.file)
+            sink = files.results([(pe.id, output) for pe, output in graph.unconnected])
+            ports = None
+        files.sink = sink
+        errors = files.errors()
+        if not options.quiet:
+            for pe in idle_roots(graph, inputs):
+                say(f"note: no input is given for {pe}, so it does not run")
+            for pe, output in graph.unconnected:
+                if pe.outputconnections[output].get(UNDECLARED):
+                    say(
+                        f"note: {pe.id} is a consumer, but writes to '{output}': its items are "
+                        "results"
+                    )
+        job = Job(
+            graph,
+            inputs,
+            WithErrors(sink, errors.tell if errors else _say_left_out),
+            results=ports,
+            processes=number,
+            stages=fuse(graph) if getattr(options, "simple", False) else None,
+            say=say if options.verbose else _say_nothing,
+            options=options,
+            policy=parse_policy(options.on_error, options.time_out),
+        )
+        run_job(options.mapping, job)
     return 0
+
+
+def _stay(options: argparse.Namespace, folder: str) -> None:
+    """The script went to another folder: files that are named stay where they were."""
+    from dataclasses import replace
+    from pathlib import Path
+
+    options.folder = folder
+    for name in ("file", "results", "errors"):
+        path = getattr(options, name)
+        if path is not None:
+            setattr(options, name, type(path)(os.path.join(folder, path)))
+    options.sources = [replace(s, path=Path(folder, s.path)) for s in options.sources]
+    options.targets = [
+        replace(t, paths=tuple(Path(folder, path) for path in t.paths)) for t in options.targets
+    ]
+    options.splits = [
+        [*split[:2], *(os.path.join(folder, path) for path in split[2:])]
+        for split in options.splits
+    ]
+
+
+class _Files:
+    """The files that ``--results`` and ``--errors`` name: in their places at the end, or kept."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._outputs: list[OutputFile] = []
+        self._errors: ErrorLines | None = None
+        self._results: OutputFile | None = None
+        self.sink: Sink | None = None
+
+    def results(self, ports: list[tuple[str, str]]) -> Sink:
+        """The sink for the results of these outputs.
+
+        :raises UsageError: it cannot be written
+        """
+        from d4pcwl.runtime.results import JsonLinesSpool, file_sink
+
+        if self._options.results is None:
+            if ports:
+                require_output("--results FILE writes results to a file")
+            return JsonLinesSpool(sys.stdout)
+        sink = file_sink(self._options.results, ports, allow_pickle=self._options.allow_pickle)
+        self.sink = sink
+        if not isinstance(sink, JsonLinesSpool):
+            self._results = self._noted(sink.output)
+        return sink
+
+    def errors(self) -> ErrorLines | None:
+        """Where items that are left out are described, if a file is named.
+
+        :raises UsageError: it cannot be written
+        """
+        from d4pcwl.runtime.results import ErrorLines
+
+        if self._options.errors:
+            self._errors = ErrorLines(self._options.errors)
+            self._noted(self._errors.output)
+        return self._errors
+
+    def _noted(self, output: OutputFile) -> OutputFile:
+        self._outputs.append(output)
+        if output.contended:
+            self._say(f"another run writes to {output.path}, too; the one that ends last has it")
+        return output
+
+    def _say(self, text: str, *, last: bool = False) -> None:
+        if not self._options.quiet:
+            (tell if last else say)(f"note: {text}")
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        from d4pcwl.errors import OutputError, UsageError, shown
+
+        if kind is not None and issubclass(kind, UsageError):  # nothing has run
+            for output in self._outputs:
+                output.drop()
+        failure: OutputError | None = None
+        for file in (self.sink, self._errors):
+            try:
+                if file is not None:
+                    file.close(kind is None)
+            except OutputError as error:
+                failure = failure or error
+        for output in self._outputs:
+            if output.overtook:
+                self._say(f"another run had written {output.path} meanwhile; this run replaced it")
+        kept = self._results
+        if kept is not None and kept.is_partial and kept.place.exists() and not kept.is_in_place:
+            self._say(f"the results so far are kept in {shown(kept.place)}", last=True)
+        if failure is not None and kind is None:
+            raise failure
 
 
 def _given(options: argparse.Namespace) -> Any:
     from d4pcwl.cwl.handover import with_texts
+    from d4pcwl.workflow.inputs import parse_json, read_inputs
 
     if options.file is not None:
         return read_inputs(options.file)
     if options.data is not None:
         return with_texts(parse_json(options.data, "-d"), options.text)
     return None
-
-
-def _results_sink(options: argparse.Namespace, ports: list[tuple[str, str]]) -> Sink:
-    if options.results is None:
-        return JsonLinesSpool(sys.stdout)
-    return file_sink(options.results, ports, allow_pickle=options.allow_pickle)
 
 
 def _say_left_out(description: dict[str, Any]) -> None:

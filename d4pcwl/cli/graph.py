@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d4pcwl.errors import UsageError
+from d4pcwl.cli.common import end_if_asked, write_files
+from d4pcwl.cli.standard import require_output
+from d4pcwl.errors import UsageError, presentable
 
 if TYPE_CHECKING:
     from d4pcwl.workflow.picture import Picture
@@ -45,9 +48,12 @@ def run(options: argparse.Namespace) -> int:
 
     :raises D4pcwlError: the file is not right, or cannot be drawn
     """
-    picture = _picture(options)
     if options.output is None:
-        sys.stdout.write(picture.mermaid())
+        require_output("draw into a file with -o FILE")
+    picture = _picture(options)
+    end_if_asked()
+    if options.output is None:
+        sys.stdout.write(presentable(picture.mermaid()))
         return 0
     kind = options.output.suffix
     if not kind:
@@ -58,10 +64,7 @@ def run(options: argparse.Namespace) -> int:
         "dot": lambda: picture.dot().encode(),
         "image": lambda: picture.image(kind[1:]),
     }[_TEXTS.get(kind, "image")]()
-    try:
-        options.output.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"{options.output}: cannot be written: {error.strerror}") from None
+    write_files({options.output: content})
     return 0
 
 
@@ -77,7 +80,8 @@ def _picture(options: argparse.Namespace) -> Picture:
     from d4pcwl.workflow.load import load
     from d4pcwl.workflow.shards import staged
 
-    with contextlib.redirect_stdout(sys.stderr):  # what a script prints is no part of the picture
+    # What a script prints is no part of the picture, and where it goes to is not ours.
+    with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
         graph = load(options.file, options.attr).flat()
     if options.cut is None and options.shards is None:
         return picture(graph)

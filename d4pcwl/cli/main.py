@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 
 from d4pcwl.cli.common import guarded, version
+
+TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _other(arguments: list[str]) -> int:
+    import argparse
+
     from d4pcwl.cli import graph, stream
 
     parser = argparse.ArgumentParser(

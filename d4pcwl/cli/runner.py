@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-from d4pcwl.cli.common import guarded, say, version
-from d4pcwl.errors import InputError, RunError, UsageError
-from d4pcwl.runtime.job import MAPPINGS, mapping_module
+from d4pcwl.cli.common import end_if_asked, guarded, say, version
+from d4pcwl.cli.standard import require_output
 
+TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from typing import Any
+
     from d4pcwl.cwl.importing.document import Document
     from d4pcwl.cwl.importing.execute import Finished
     from d4pcwl.cwl.importing.joborder import JobOrder
@@ -26,7 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
+    from d4pcwl.errors import InputError, RunError
+
     options = _parse(arguments)
+    require_output("the output object goes there")
     try:
         return _run(options)
     except InputError as error:
@@ -34,6 +37,11 @@ def _main(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
+    import argparse
+
+    from d4pcwl.errors import UsageError
+    from d4pcwl.runtime.job import MAPPINGS
+
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--mapping", choices=[name for name in MAPPINGS if name != "mpi"])
     chosen = first.parse_known_args(_before_document(arguments))[0].mapping
@@ -84,6 +92,8 @@ def _before_document(arguments: list[str]) -> list[str]:
 
 
 def _add_run_options(parser: argparse.ArgumentParser, mapping: str | None) -> None:
+    from d4pcwl.runtime.job import MAPPINGS, mapping_module
+
     group = parser.add_argument_group("how it runs")
     group.add_argument(
         "--mapping",
@@ -156,7 +166,10 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from contextlib import nullcontext
+
     from d4pcwl.cwl.importing.execute import Workplace
+    from d4pcwl.cwl.importing.outdir import NotPlaced, OutputFolder
 
     code = 0
 
@@ -176,6 +189,7 @@ def _run(options: argparse.Namespace) -> int:
         settings = _settings(options, place.folder, place.scratch)
         document, orders = _document(options, settings)
         jobs = prepared(document, orders)
+        end_if_asked()
         run = Run(
             document,
             jobs,
@@ -188,9 +202,18 @@ def _run(options: argparse.Namespace) -> int:
             say=say if options.verbose else _say_nothing,
             apart=bool(options.jobs),
         )
-        run.run()
-        run.finish()
-        if options.outputs == "leave":
+        leave = options.outputs == "leave"
+        with nullcontext() if leave else OutputFolder(options.outdir) as outdir:
+            if outdir and outdir.contended and not options.quiet:
+                say(f"note: another run puts its files into {options.outdir}, too")
+            try:
+                run.run()
+                run.finish()
+            except NotPlaced:
+                place.keep()
+                say(f"note: the output files are kept in {place.folder}")
+                raise
+        if leave:
             place.keep()
     return code
 
@@ -257,6 +280,8 @@ def _document(
 
 
 def _print(outputs: dict[str, Any], *, as_line: bool) -> None:
+    import json
+
     text = json.dumps(outputs, indent=None if as_line else 4, ensure_ascii=False, default=str)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from d4pcwl.cli.common import say
+from d4pcwl.cli.standard import give_up_output, require_output
 
 if TYPE_CHECKING:
     from d4pcwl.runtime.stream_file import StreamReader, Summary
@@ -44,12 +46,12 @@ def run(args: argparse.Namespace) -> int:
 
     :raises StreamFileError: the file is no stream file, or ``cat`` and ``head`` meet damage
     """
+    require_output("what is asked for goes there")
     try:
         code = _info(args) if args.verb == "info" else _print_items(args)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # the reader of our output has had enough; Python's own flush at exit must not complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output has had enough
+        give_up_output()
         return 0
     return code
 
@@ -68,8 +70,7 @@ def _print_items(args: argparse.Namespace) -> int:
         for line in islice(_lines(reader), args.n if args.verb == "head" else None):
             sys.stdout.write(line + "\n")
         if reader.broken:
-            sys.stdout.flush()
-            sys.stderr.write(f"{reader.broken}\n")
+            say(reader.broken)
     return 0
 
 
@@ -113,6 +114,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
 
 
 def _as_table(summary: Summary) -> str:
+    from d4pcwl.errors import presentable
     from d4pcwl.runtime.codec import ARRAY, JSON, MIXED, PICKLE
 
     names = {JSON: "JSON", ARRAY: "array", MIXED: "JSON and arrays", PICKLE: "pickle"}
@@ -137,4 +139,4 @@ def _as_table(summary: Summary) -> str:
         f"{row[0]:<{wide[0]}}  {row[1]:<{wide[1]}}  {row[2]:>{wide[2]}}  {row[3]:>{wide[3]}}"
         for row in rows
     ]
-    return "\n".join(lines) + "\n"
+    return presentable("\n".join(lines) + "\n")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 
-from d4pcwl.cli.common import guarded, say, version
-from d4pcwl.errors import UsageError
-from d4pcwl.runtime.options import add_processes, add_server_options
-from d4pcwl.runtime.redis_server import named_server
+from d4pcwl.cli.common import end_if_asked, guarded, say, version
+
+TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,6 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
+    import argparse
+
+    from d4pcwl.runtime.options import add_processes, add_server_options
+
     parser = argparse.ArgumentParser(
         prog="dispel4py worker",
         description="Join a run of dyn_redis, dyn_auto_redis or hybrid_redis: take work from its "
@@ -47,8 +51,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from d4pcwl.errors import UsageError
     from d4pcwl.runtime.plan import usable_cores
     from d4pcwl.runtime.redis_client import Client
+    from d4pcwl.runtime.redis_server import named_server
     from d4pcwl.runtime.redis_worker import describe_run, join
     from d4pcwl.workflow.load import load
 
@@ -68,6 +74,7 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError(f"run '{options.run}' does not say which script it runs; give SCRIPT")
     attr = options.attr or (None if options.script else told["attr"] or None)
     graph = load(script, attr).flat()
+    end_if_asked()
     join(address, options.run, graph, told, number, say if options.verbose else _say_nothing)
     return 0
 

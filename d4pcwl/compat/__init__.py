@@ -9,15 +9,17 @@ of those modules share.
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
+import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from types import ModuleType
+
+TYPE_CHECKING = False  # this is imported before an interrupt can be told of
+if TYPE_CHECKING:
+    import importlib.machinery
+    from collections.abc import Sequence
+    from types import ModuleType
 
 NAME = "dispel4py"
-_FOLDER = Path(__file__).parent / NAME
+_FOLDER = os.path.join(os.path.dirname(__file__), NAME)
 
 
 class _Finder:
@@ -31,10 +33,12 @@ class _Finder:
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != NAME:
             return None
+        import importlib.util
+
         return importlib.util.spec_from_file_location(
             NAME,
-            _FOLDER / "__init__.py",
-            submodule_search_locations=[str(_FOLDER), *self._upstream()],
+            os.path.join(_FOLDER, "__init__.py"),
+            submodule_search_locations=[_FOLDER, *self._upstream()],
         )
 
     def _upstream(self) -> list[str]:

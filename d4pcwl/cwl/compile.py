@@ -233,8 +233,9 @@ def _script(workflow: Any, attr: str | None) -> Script:
             path = Path(os.fspath(workflow).rpartition(":")[0])
         if path.is_file():
             _readable(path)  # tells of all that is missing; running the script, only of the first
-        # What a script prints while it is loaded must not get into the document.
-        with contextlib.redirect_stdout(sys.stderr):
+        # What a script prints while it is loaded must not get into the document, and files are
+        # looked for where we are now, wherever it goes.
+        with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
             return load(workflow, attr)
     if is_graph(workflow):
         for module in list(sys.modules.values()):

@@ -236,6 +236,6 @@ def add_choices(tool: Tool, facts: Facts) -> None:
     label = "How many processes it may use"
     tool.add(Parameter("processes", "int", label, default=facts.processes, has_default=True))
     if facts.mapping in REDIS_MAPPINGS:
-        label = "The Redis server; without one, the run starts its own"
+        label = "The Redis server (its password in REDIS_PASSWORD); without, the run starts its own"
         binding = {"position": 3, "prefix": "--redis-url"}
         tool.add(Parameter("redis_url", "string?", label, binding=binding))

@@ -8,6 +8,8 @@ import tempfile
 import threading
 from typing import IO
 
+from d4pcwl.errors import OutputError
+
 _FLUSH_BYTES = 1 << 13
 
 
@@ -90,6 +92,12 @@ class LineWriter(io.TextIOBase):
 
     def _put(self, text: str) -> None:
         data = memoryview(text.encode("utf-8", "surrogateescape"))
-        with self._lock:
-            while data:
-                data = data[os.write(self._fd, data) :]
+        try:
+            with self._lock:
+                while data:
+                    data = data[os.write(self._fd, data) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._text, self._size = [], 0
+            raise OutputError(f"standard output: cannot be written: {error.strerror}") from error

@@ -14,7 +14,7 @@ from functools import partial
 from types import GeneratorType
 from typing import Any
 
-from d4pcwl.errors import D4pcwlError, PEError, brief
+from d4pcwl.errors import D4pcwlError, OutputError, PEError, brief
 from d4pcwl.runtime.policy import FAIL, Policy, time_limit
 from d4pcwl.runtime.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.load import is_an_order, user_fault
@@ -35,7 +35,7 @@ Receive = Callable[[Any], None]
 class Halt(BaseException):
     """Ends the run from within a PE's call; not an Exception, so that no PE swallows it."""
 
-    def __init__(self, error: PEError) -> None:
+    def __init__(self, error: D4pcwlError) -> None:
         super().__init__(str(error))
         self.error = error
 
@@ -371,6 +371,7 @@ class RunningPE:
 
         :raises Halt: always
         """
+        self._stop_if_output_fails(error)
         what = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, D4pcwlError):
             what = str(error)
@@ -383,6 +384,7 @@ class RunningPE:
 
         :raises Halt: always
         """
+        self._stop_if_output_fails(error)
         if isinstance(error, SystemExit):
             what = f"it called exit({brief(error.code)})"
         elif isinstance(error, PEError):
@@ -392,6 +394,12 @@ class RunningPE:
         raise self._halt(
             f"PE {self.title} failed {where}\n{user_fault(error, what)}", error
         ) from error
+
+    def _stop_if_output_fails(self, error: BaseException) -> None:
+        """What cannot be written is no fault of the PE, nor of the item."""
+        if isinstance(error, OutputError):
+            self.halted = Halt(error)
+            raise self.halted from error
 
     def _halt(self, message: str, error: BaseException) -> Halt:
         self.halted = Halt(PEError(message, "".join(traceback.format_exception(error))))

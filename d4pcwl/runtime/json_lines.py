@@ -25,8 +25,8 @@ from d4pcwl.runtime.plain import BIG, is_plain
 
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _MAX_DEPTH = 200
-# line ends to some readers, though not to JSON; and what UTF-8 cannot carry
-_AWKWARD = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
+# orders to terminals, line ends to some readers, though not to JSON; what UTF-8 cannot carry
+_AWKWARD = re.compile("[\x80-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class _NoView(Exception):

@@ -53,5 +53,5 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
         "--redis-url",
         metavar="URL",
         help="redis://HOST:PORT/DATABASE, rediss://…, or unix:///PATH; name and password may come "
-        "from REDIS_USERNAME and REDIS_PASSWORD",
+        "from REDIS_USERNAME and REDIS_PASSWORD, where other users cannot read them",
     )

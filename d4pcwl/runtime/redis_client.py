@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -39,7 +39,7 @@ class Address:
     port: int = 6379
     path: str = ""
     username: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     database: int = 0
     tls: bool = False
 
@@ -59,12 +59,12 @@ def parse_url(url: str) -> Address:
 
     :raises UsageError: it has another form
     """
-    parts = urlsplit(url)
-    scheme = parts.scheme.replace("valkey", "redis")
     username, password = credentials()
-    username = unquote(parts.username or "") or username
-    password = unquote(parts.password or "") or password
     try:
+        parts = urlsplit(url)
+        scheme = parts.scheme.replace("valkey", "redis")
+        username = unquote(parts.username or "") or username
+        password = unquote(parts.password or "") or password
         if scheme == "unix" and parts.path:
             number = parse_qs(parts.query).get("db", ["0"])[0]
             return Address(
@@ -83,12 +83,22 @@ def parse_url(url: str) -> Address:
                 database=int(number),
                 tls=scheme == "rediss",
             )
-    except ValueError as error:
-        raise UsageError(f"the Redis URL is not right: {error}") from None
+    except ValueError:
+        raise UsageError(
+            f"the Redis URL {without_password(url)} is not right: PORT and DATABASE are numbers, "
+            "an IPv6 address stands in [], and / and @ in a password are written %2F and %40"
+        ) from None
     raise UsageError(
-        "a Redis URL is redis://HOST:PORT/DATABASE, rediss://… or unix:///PATH"
-        + ("" if parts.password else f", not '{url}'")
+        "a Redis URL is redis://HOST:PORT/DATABASE, rediss://… or unix:///PATH, not "
+        f"'{without_password(url)}'"
     )
+
+
+def without_password(url: str) -> str:
+    """A URL for messages: without all that may be name and password, however it is misspelt."""
+    secret, at, place = url.rpartition("@")
+    scheme, mark, _ = secret.partition("://")
+    return f"{scheme + mark if mark else ''}***@{place}" if at else url
 
 
 def credentials() -> tuple[str, str]:

@@ -164,10 +164,12 @@ def _script(options: Any) -> dict[str, str]:
     if not script or getattr(options, "stage", None):
         return {"script": "", "attr": ""}
     name, colon, attr = script.partition(":")
-    if Path(script).exists():
+    folder = getattr(options, "folder", "")  # where the script was loaded, if it went elsewhere
+    if Path(folder, script).exists():
         name, colon, attr = script, "", ""
-    if Path(name).exists():
-        script = os.path.abspath(name) + colon + attr  # a link stays one: modules lie beside it
+    if Path(folder, name).exists():
+        # A link stays one: modules lie beside it.
+        script = os.path.abspath(os.path.join(folder, name)) + colon + attr
     return {"script": script, "attr": getattr(options, "attr", None) or ""}
 
 

@@ -81,16 +81,20 @@ class OwnServer:
             *("--save", "", "--appendonly", "no", "--daemonize", "no"),
             *("--dir", str(self.folder), "--logfile", str(self._log)),
         ]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for us
-                preexec_fn=_end_with_parent(),
-            )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is for us
+                    preexec_fn=_end_with_parent(),
+                )
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def wait(self) -> Address:
         """Wait until it is ready.
@@ -101,9 +105,10 @@ class OwnServer:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 why = ""
-                with contextlib.suppress(OSError):
-                    why = "".join(self._log.read_text().splitlines(keepends=True)[-3:])
-                raise RunError(f"the embedded Redis server does not start\n{why}".rstrip())
+                with contextlib.suppress(OSError, IndexError):
+                    # a line is "PID:M DAY MONTH YEAR TIME # TEXT"
+                    why = ": " + self._log.read_text().splitlines()[-1].split(" ", 6)[-1]
+                raise RunError(f"the embedded Redis server does not start{why}")
             time.sleep(0.001)
         return Address(path=str(self.path))
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from d4pcwl.errors import StreamFileError, UsageError, nearest
+from d4pcwl.errors import OutputError, StreamFileError, UsageError, nearest
 from d4pcwl.runtime.instance import Receive
 from d4pcwl.runtime.json_lines import to_json_line
+from d4pcwl.runtime.output_file import OutputFile, is_standard_output
 from d4pcwl.runtime.policy import ERRORS
 from d4pcwl.runtime.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.pe import is_pe
@@ -100,41 +103,92 @@ class JsonLinesSpool:
         write = self._spool.write
 
         def receive(item: Any) -> None:
-            write(to_json_line(pe, output, item) + "\n")
+            try:
+                write(to_json_line(pe, output, item) + "\n")
+            except OSError as error:
+                raise OutputError(
+                    f"results cannot be held back in {tempfile.gettempdir()}: {error.strerror}; "
+                    "with --results FILE they are written at once"
+                ) from error
 
         return receive
 
     def close(self, complete: bool) -> None:
-        self._spool.seek(0)
-        with self._spool:
+        try:
+            self._spool.seek(0)
             for line in self._spool:
                 self._out.write(line)
-        self._out.flush()
+            self._out.flush()
+        finally:
+            with suppress(OSError):  # what could not be held back has been told of
+                self._spool.close()
 
 
 class JsonLinesFile:
-    """Results as a file of JSON lines.
+    """Results, or what else is told, as a file of JSON lines.
 
-    While the run lasts, and after a failure, the file is called ``NAME.partial``.
+    :param option: the option that names the file, for messages
+    :param at_once: a line is there for others to read as soon as it is written
+    :raises UsageError: the file cannot be written
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._partial = path.with_name(path.name + ".partial")
-        self._file = self._partial.open("w", encoding="utf-8", newline="\n")
+    def __init__(self, path: Path, option: str = "--results", *, at_once: bool = False) -> None:
+        self._option, self._at_once = option, at_once
+        try:
+            self.output = OutputFile(path)
+        except OSError as error:
+            raise UsageError(f"{option} {path}: cannot be written: {error.strerror}") from None
 
     def take(self, pe: str, output: str) -> Receive:
-        write = self._file.write
+        write = self.write
+        return lambda item: write(to_json_line(pe, output, item))
 
-        def receive(item: Any) -> None:
-            write(to_json_line(pe, output, item) + "\n")
+    def write(self, line: str) -> None:
+        """Append a line.
 
-        return receive
+        :raises OutputError: it cannot be written
+        """
+        try:
+            self.output.file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+            if self._at_once:
+                self.output.file.flush()
+        except (OSError, ValueError) as error:
+            raise self._failed(error) from error
 
     def close(self, complete: bool) -> None:
-        self._file.close()
-        if complete:
-            os.replace(self._partial, self._path)
+        """The run is over; see :class:`Sink`.
+
+        :raises OutputError: what is left cannot be written
+        """
+        try:
+            if complete:
+                self.output.finish()
+            else:
+                self.output.keep()
+        except OSError as error:
+            cut_torn_line(self.output)
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> OutputError:
+        why = getattr(error, "strerror", None) or error
+        return OutputError(f"{self._option} {self.output.place}: cannot be written: {why}")
+
+
+def cut_torn_line(output: OutputFile) -> None:
+    """Cut off a last line that was written in part only, as on a full disk, of a partial file."""
+    if not output.is_partial:
+        return
+    with suppress(OSError), output.place.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _SPOOL_BYTES)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                start += newline + 1
+                break
+            end = start
+        file.truncate(start if end else 0)
 
 
 class StreamFileSink:
@@ -154,16 +208,31 @@ class StreamFileSink:
         self._writer = StreamWriter(
             path, list(ports), allow_pickle=allow_pickle, metadata=dict(metadata or {})
         )
+        self.output = self._writer.output
 
     def take(self, pe: str, output: str) -> Receive:
         number, write = self._ports[(pe, output)], self._writer.write
-        return lambda item: write(number, item)
+
+        def receive(item: Any) -> None:
+            try:
+                write(number, item)
+            except StreamFileError as error:
+                raise OutputError(str(error)) from error
+
+        return receive
 
     def close(self, complete: bool) -> None:
-        if complete:
-            self._writer.close()
-        else:
-            self._writer.abort()
+        """The run is over; see :class:`Sink`.
+
+        :raises OutputError: what is left cannot be written
+        """
+        try:
+            if complete:
+                self._writer.close()
+            else:
+                self._writer.abort()
+        except StreamFileError as error:
+            raise OutputError(str(error)) from error
 
 
 class SinkByPort:
@@ -199,23 +268,18 @@ class WithErrors:
         self._sink.close(complete)
 
 
-class ErrorLines:
+class ErrorLines(JsonLinesFile):
     """The error stream as a file of JSON lines, one for each item that was left out."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._file = path.open("w", encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise UsageError(f"--errors {path}: cannot be written: {error.strerror}") from None
+        super().__init__(path, "--errors", at_once=True)
 
     def tell(self, description: dict[str, Any]) -> None:
-        """Append a line; it is there for others to read at once."""
-        self._file.write(json.dumps(description, ensure_ascii=False) + "\n")
-        self._file.flush()
+        """Append a line.
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        :raises OutputError: it cannot be written
+        """
+        self.write(json.dumps(description, ensure_ascii=False))
 
 
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -224,18 +288,20 @@ STREAM_SUFFIXES = (".d4ps", ".stream")
 
 def file_sink(
     path: Path, ports: Iterable[tuple[str, str]], *, allow_pickle: bool = False
-) -> JsonLinesFile | StreamFileSink:
+) -> JsonLinesFile | StreamFileSink | JsonLinesSpool:
     """The sink for ``--results``: JSON lines or a stream file, by the file's suffix.
+
+    A pipe or a device need not say, and what is standard output is that.
 
     :raises UsageError: another suffix, or the file cannot be written
     """
     try:
-        if path.suffix in JSON_LINES_SUFFIXES:
-            return JsonLinesFile(path)
         if path.suffix in STREAM_SUFFIXES:
             return StreamFileSink(path, list(ports), allow_pickle=allow_pickle)
-    except OSError as error:
-        raise UsageError(f"--results {path}: cannot be written: {error.strerror}") from None
+        if is_standard_output(path):
+            return JsonLinesSpool(sys.stdout)
+        if path.suffix in JSON_LINES_SUFFIXES or (path.exists() and not path.is_file()):
+            return JsonLinesFile(path)
     except StreamFileError as error:
         raise UsageError(f"--results {path}: {error}") from None
     raise UsageError(

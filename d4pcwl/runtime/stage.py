@@ -6,6 +6,7 @@ grouping sends to one shard of the stage that takes it. The head of a file says 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class StreamFileReader(GenericPE):
     def __init__(self, name: str, paths: Sequence[Path], allow_pickle: bool) -> None:
         super().__init__()
         self.name = self.id = name
-        self.paths = paths
+        self.paths = [Path(os.path.abspath(path)) for path in paths]  # PEs may go elsewhere
         self.allow_pickle = allow_pickle
         self._add_output("output")
 

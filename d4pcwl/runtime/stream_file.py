@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from d4pcwl.errors import ItemError, StreamFileError, UsageError
 from d4pcwl.runtime import codec
-from d4pcwl.runtime.following import is_awaited
+from d4pcwl.runtime.output_file import OutputFile
 from d4pcwl.runtime.plain import Buffer
 from d4pcwl.runtime.stream_format import (
     BUFFER,
@@ -30,7 +29,6 @@ from d4pcwl.runtime.stream_format import (
     FIELDS,
     FORMAT,
     MAGIC,
-    PARTIAL,
     SMALL,
     Port,
     canonical,
@@ -45,7 +43,8 @@ class StreamWriter:
     """Write a stream file.
 
     ``close`` seals the file. As a context manager it is sealed at the end of the block, unless the
-    block raises: then the output so far stays in ``PATH.partial``.
+    block raises: then the output so far stays in ``PATH.partial``, or, where another run is writing
+    that, under another name, ``output.place``.
 
     :param path: the file to be; where it is a pipe or device, or a file that is awaited, that is
         written to directly
@@ -73,20 +72,17 @@ class StreamWriter:
         header = _header_line(self.ports, allow_pickle, metadata)
         self._hash = hashlib.sha256(MAGIC + header)
         self._crc = zlib.crc32(MAGIC + header)
-        self._target = self.path
-        self._awaited = _is_awaited(self.path)
-        if _is_regular(self.path) and not self._awaited:
-            self._target = self.path.with_name(self.path.name + PARTIAL)
         try:
-            self._file: IO[bytes] = open(self._target, "wb", buffering=BUFFER)  # noqa: SIM115
+            self.output = OutputFile(self.path, BUFFER, may_be_awaited=True)
         except OSError as error:
-            raise self._failed(error) from error
+            raise _failed(self.path, error) from error
+        self._file = self.output.file
         try:
             self._file.write(MAGIC + header)
             self._file.flush()  # so that what a killed producer leaves can be read as partial
         except OSError as error:
             with suppress(OSError):
-                self._file.close()
+                self.output.keep()
             raise self._failed(error) from error
 
     def write(self, port_index: int, item: Any) -> None:
@@ -129,16 +125,14 @@ class StreamWriter:
         }
         self._record(END, 0, (canonical(end),))
         try:
-            self._file.close()
-            if self._target != self.path:
-                self._target.replace(self.path)
+            self.output.finish()
         except OSError as error:
             raise self._failed(error) from error
 
     def abort(self) -> None:
-        """Close the file unsealed: what was written stays in ``PATH.partial``."""
+        """Close the file unsealed: what was written stays in ``output.place``."""
         try:
-            self._file.close()
+            self.output.keep()
         except OSError as error:
             raise self._failed(error) from error
 
@@ -166,11 +160,11 @@ class StreamWriter:
             for piece in pieces:
                 self._file.write(piece)
                 self._hash.update(piece)
-            if self._awaited:
+            if self.output.awaited:
                 self._file.flush()
         except (OSError, ValueError) as error:
             with suppress(OSError):
-                self._file.close()  # a torn record must never get an end record
+                self.output.keep()  # a torn record must never get an end record
             raise self._failed(error) from error
 
     def _place(self, port_index: int) -> str:
@@ -178,7 +172,11 @@ class StreamWriter:
         return f"{self.path}: {name}"
 
     def _failed(self, error: Exception) -> StreamFileError:
-        return StreamFileError(f"{self._target}: cannot be written: {reason(error)}")
+        return _failed(self.output.place, error)
+
+
+def _failed(place: Path, error: Exception) -> StreamFileError:
+    return StreamFileError(f"{place}: cannot be written: {reason(error)}")
 
 
 def _header_line(
@@ -195,22 +193,3 @@ def _header_line(
         return canonical(header) + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"a stream file's metadata must be plain JSON: {error}") from error
-
-
-def _is_awaited(path: Path) -> bool:
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        return stat.S_ISREG(os.fstat(file).st_mode) and is_awaited(file)
-    finally:
-        os.close(file)
-
-
-def _is_regular(path: Path) -> bool:
-    """Whether ``path`` is a regular file or nothing yet, and not a pipe or a device."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return True

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from d4pcwl.runtime import codec
 
 FORMAT = 1
-PARTIAL = ".partial"
 MAGIC = b"D4PSTREAM 1\n"
 END = b"E"
 

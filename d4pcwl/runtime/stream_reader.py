@@ -16,6 +16,7 @@ from typing import IO, Any, NamedTuple, Self
 from d4pcwl.errors import ItemError, StreamFileError
 from d4pcwl.runtime import codec
 from d4pcwl.runtime.following import is_awaited
+from d4pcwl.runtime.output_file import PARTIAL
 from d4pcwl.runtime.stream_format import (
     BUFFER,
     CHECK,
@@ -26,7 +27,6 @@ from d4pcwl.runtime.stream_format import (
     FORMAT,
     HEAD_SIZE,
     MAGIC,
-    PARTIAL,
     SMALL,
     Port,
     canonical,
@@ -54,13 +54,13 @@ class StreamReader:
 
     Every item's check sum is verified before it is given out, the count and the digest of all of
     them after the last. A second iteration goes on where the first stopped, as a file's does. Where
-    a file is still being written for us (see :mod:`~d4pcwl.runtime.following`), what is not there
-    yet is waited for.
+    a file is still being written (see :mod:`~d4pcwl.runtime.following`), what is not there yet is
+    waited for.
 
     :param path: the file, or a pipe that delivers one
     :param allow_pickle: decode items that are pickles, which runs code that the file brings
-    :param partial: accept a file that has no end or is damaged, and give out the items up to there;
-        ``broken`` then says what ended them
+    :param partial: accept a file that has no end or is damaged, and give out the items up to there,
+        waiting for none; ``broken`` then says what ended them
     :raises StreamFileError: the file cannot be read, is no stream file, or is of a newer format
     """
 
@@ -84,7 +84,7 @@ class StreamReader:
         try:
             status = os.fstat(self._file.fileno())
             self._regular = stat.S_ISREG(status.st_mode)
-            self._all_there = not self._regular
+            self._all_there = partial or not self._regular
             line = self._read_header()
         except BaseException:
             self._file.close()

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from d4pcwl.errors import Fault, ScriptError, brief, nearest
+from d4pcwl.errors import Fault, ScriptError, brief, nearest, shown
+from d4pcwl.workflow.beside import PREFIX, hint_of_hidden, is_taken, share_names
 from d4pcwl.workflow.finding import find_graph, named_graphs
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.graph import is_workflow
@@ -81,6 +82,7 @@ def _import(name: str) -> tuple[ModuleType, Path]:
         raise ScriptError(f"no such script: {name}{_nearby(path)}")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    share_names([os.getcwd()])
     try:
         module = importlib.import_module(name)
     except BaseException as error:
@@ -119,6 +121,7 @@ def _run_file(path: Path) -> ModuleType:
     )
     if sys.path[: len(folders)] != folders:
         sys.path[:0] = folders
+    share_names(folders, path.name)
     name = _module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -150,9 +153,9 @@ def _module_name(path: Path) -> str:
     """The script's own name, so that helpers can import it; another where that name is taken."""
     name = path.stem
     loaded = sys.modules.get(name)
-    taken = loaded is not None and _file_of(loaded) != str(path)
-    if not name.isidentifier() or name in sys.stdlib_module_names or taken:
-        return f"_d4pcwl_script_{name}"
+    other = loaded is not None and _file_of(loaded) != str(path)
+    if not name.isidentifier() or is_taken(name) or other:
+        return PREFIX + name
     return name
 
 
@@ -167,7 +170,7 @@ def _script_failed(error: BaseException, name: str) -> ScriptError:
     if isinstance(error, SyntaxError) and error.filename and os.path.isfile(error.filename):
         fault = Fault(
             f"{type(error).__name__}: {error.msg}",
-            _shown(error.filename),
+            shown(error.filename),
             error.lineno,
             error.offset or None,
             (error.text or "").rstrip("\n") or None,
@@ -194,13 +197,14 @@ def user_fault(error: BaseException, message: str) -> Fault:
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, KeyError) and frames and frames[-1].filename == os.__file__:
         message = f"the environment variable {error.args[0]} is not set"
+    message += hint_of_hidden(error)
     theirs = [frame for frame in frames if not _is_internal(frame.filename)]
     local = [frame for frame in theirs if not _is_installed(frame.filename)]
     if not theirs:
         return Fault(message)
     frame = (local or theirs)[-1]
     line = linecache.getline(frame.filename, frame.lineno or 0).rstrip("\n")
-    return Fault(message, _shown(frame.filename), frame.lineno, None, line.strip() or None)
+    return Fault(message, shown(frame.filename), frame.lineno, None, line.strip() or None)
 
 
 def _is_internal(filename: str) -> bool:
@@ -211,9 +215,3 @@ def _is_internal(filename: str) -> bool:
 
 def _is_installed(filename: str) -> bool:
     return "site-packages" in filename or filename.startswith(os.path.dirname(os.__file__) + os.sep)
-
-
-def _shown(filename: str) -> str:
-    """The path as short as it can be said from here."""
-    relative = os.path.relpath(filename)
-    return filename if relative.startswith("..") else relative

@@ -92,7 +92,7 @@ class Imports:
                 self._missing(module, found, source)
             return
         if known:
-            text = f"module {top!r} beside the script hides the standard library's"
+            text = f"module {top!r} is the one beside the script, not the standard library's"
             self.notes.add(Note(text, source.path, found.node.lineno))
         at = folder
         for number, part in enumerate(module.split("."), start=1):

@@ -9,9 +9,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from d4pcwl.cwl.importing.readable import check_readable
 from d4pcwl.cwl.importing.schemas import provide_schema
 from d4pcwl.cwl.importing.settings import Settings
-from d4pcwl.errors import InputError
+from d4pcwl.errors import InputError, presentable
 
 if TYPE_CHECKING:
     from cwltool.process import Process
@@ -99,6 +100,7 @@ class Document:
 
         import cwltool.workflow  # noqa: F401  isort: skip - sets how processes are made
 
+        check_readable(self.location)
         listen_to_cwltool(self.settings)
         context = self.settings.loading()
         context.overrides_list = list(self.overrides)
@@ -143,7 +145,7 @@ class _ToStandardError(logging.Handler):
         import sys
 
         with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.write(presentable(self.format(record)) + "\n")
 
 
 def listen_to_cwltool(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from d4pcwl.cwl.importing.build import build
 from d4pcwl.cwl.importing.document import Document
+from d4pcwl.cwl.importing.outdir import placing
 from d4pcwl.cwl.importing.pes import FAILURES, ToolPE
 from d4pcwl.cwl.importing.settings import Settings, make_folder
 from d4pcwl.errors import InputError, UnsupportedFeature
@@ -152,7 +153,10 @@ class Run:
         settings = self.document.settings
         action = settings.outputs if self._move or settings.outputs != "move" else "copy"
         outdir = os.path.join(self.outdir, str(number + 1)) if self.apart else self.outdir
-        return relocated(outputs, outdir, action, settings)
+        if action == "leave":
+            return relocated(outputs, outdir, action, settings)
+        with placing(outdir):
+            return relocated(outputs, outdir, action, settings)
 
 
 def relocated(

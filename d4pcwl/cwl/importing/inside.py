@@ -236,12 +236,15 @@ class ResultsPE(_RaisingPE, OutputsPE):
     def _relocated(self, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
         from d4pcwl.cwl.importing.document import plain
         from d4pcwl.cwl.importing.execute import relocated
+        from d4pcwl.cwl.importing.outdir import placing
 
         place = self.place
         outdir = os.path.join(place.outdir, str(number + 1)) if place.apart else place.outdir
         action = "move" if place.move else "copy"
-        final: dict[str, Any] = plain(relocated(outputs, outdir, action, self.document.settings))
-        return final
+        with placing(outdir):
+            final = relocated(outputs, outdir, action, self.document.settings)
+        moved: dict[str, Any] = plain(final)
+        return moved
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.document import document_uri, plain, short_name
+from d4pcwl.cwl.importing.readable import check_text
 from d4pcwl.errors import Fault, InputError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def read_job_order(path: str, document: str) -> JobOrder:
     from schema_salad.utils import yaml_no_ts
 
     loader = _loader()
+    check_text(Path(path), path, "a job order")
     try:
         if path == "-":
             basedir = os.getcwd()

@@ -60,7 +60,7 @@ def script_of(graph: CwlGraph) -> Script | None:
     if len(scripts) > 1 or path is None or not os.path.isfile(path):
         return None
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
             script = load(path, attr)
             flat = script.flat()
     except ScriptError:

@@ -7,16 +7,18 @@ Every rank loads the script and makes the same plan; rank 0 takes the results an
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import d4pcwl
 from d4pcwl.errors import D4pcwlError, UsageError
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.options import add_static_options
@@ -58,12 +60,8 @@ def around(options: Any, arguments: Sequence[str], work: Callable[[], int]) -> i
         if not first:
             options.quiet, options.verbose = True, False
             options.results = options.errors = None
-            if options.targets:  # rank 0 has the items; the others' files stay empty
-                nowhere = stack.enter_context(TemporaryDirectory())
-                options.targets = [
-                    (port, Path(nowhere, f"{number}.d4ps"))
-                    for number, (port, _) in enumerate(options.targets)
-                ]
+            if options.targets or options.splits:
+                _write_nowhere(options, stack.enter_context(TemporaryDirectory()))
         elif options.num not in (None, comm.Get_size()) and not options.quiet:
             sys.stderr.write(
                 f"dispel4py: note: -n {options.num}, but there are {comm.Get_size()} ranks\n"
@@ -77,7 +75,7 @@ def around(options: Any, arguments: Sequence[str], work: Callable[[], int]) -> i
                 raise error from error.__cause__
             raise SystemExit(error.exit_code) from None
         finally:
-            if options.clean:
+            if options.clean or comm.Get_size() == 1:  # nobody waits for a rank that is alone
                 mpi._set_abort_status(0)
                 mpi.Finalize()
     return code
@@ -120,6 +118,17 @@ def run(job: Job) -> None:
             _say_clean(job)
     for index, count in sorted(ranks.counts.items() if ranks.rank == 0 else ()):
         job.say(f"{plan.instances[index].pe} (rank {index}): processed {count} items")
+
+
+def _write_nowhere(options: Any, folder: str) -> None:
+    """Rank 0 has the items of a stage's streams; the files of the others stay empty, and go."""
+    names = itertools.count()
+
+    def elsewhere(paths: Sequence[Any]) -> Iterator[Path]:
+        return (Path(folder, f"{next(names)}.d4ps") for _ in paths)
+
+    options.targets = [replace(t, paths=tuple(elsewhere(t.paths))) for t in options.targets]
+    options.splits = [[*split[:2], *map(str, elsewhere(split[2:]))] for split in options.splits]
 
 
 def made_by_first(make: Callable[[], Any]) -> Any:
@@ -196,5 +205,7 @@ def _launch(number: int, arguments: Sequence[str]) -> None:
             "an MPI"
         )
     sys.stdout.flush()
-    command = [sys.executable, "-m", "mpi4py", "-m", "d4pcwl", "run", *arguments]
+    # Modules in the current folder are not to go before mpi4py's, unless we lie there ourselves.
+    safe = [] if Path(d4pcwl.__file__).parents[1].samefile(os.getcwd()) else ["-P"]
+    command = [sys.executable, *safe, "-m", "mpi4py", "-m", "d4pcwl", "run", *arguments]
     os.execv(mpiexec, [mpiexec, "-n", str(number), *command])

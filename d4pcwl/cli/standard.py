@@ -1,0 +1,84 @@
+"""Standard input, output and error, as commands find them: closed, full, or as they should be."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class _Output(io.FileIO):
+    """Standard output, whose faults are told as such wherever they come up."""
+
+    def write(self, data: ReadableBuffer, /) -> int | None:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            from d4pcwl.errors import OutputError
+
+            raise OutputError(f"standard output: cannot be written: {error.strerror}") from error
+
+
+def prepare() -> None:
+    """Take the place of standard streams that are closed, and see to it that faults are told.
+
+    The number of one that is closed would be given to the next file that is opened, into which
+    prints and messages would then go.
+    """
+    for fd, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            _open_as(fd, flags)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    elif sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        before = sys.stdout
+        before.flush()
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(1, "w", closefd=False)),
+            encoding=before.encoding,
+            errors=before.errors,
+            line_buffering=before.line_buffering,
+            write_through=before.write_through,
+        )
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _open_as(fd: int, flags: int) -> None:
+    nowhere = os.open(os.devnull, flags)
+    if nowhere != fd:
+        os.dup2(nowhere, fd)
+        os.close(nowhere)
+    os.set_inheritable(fd, True)  # as standard streams are
+
+
+def is_closed() -> bool:
+    """Whether the command was started with standard output closed."""
+    return sys.__stdout__ is None
+
+
+def require_output(instead: str) -> None:
+    """Refuse to work for a standard output that is closed.
+
+    :param instead: what the user can do
+    :raises UsageError: it is closed
+    """
+    if is_closed():
+        from d4pcwl.errors import UsageError
+
+        raise UsageError(f"standard output is closed: {instead}")
+
+
+def give_up_output() -> None:
+    """Standard output cannot be written: what is left of it goes nowhere, without a complaint."""
+    _open_as(1, os.O_WRONLY)

@@ -1,0 +1,110 @@
+"""The folder for output files: several runs may be given the same, and never mix their files.
+
+A lock (``flock``) on the folder says that a run goes on whose files are to go there; while one puts
+its files there, the others wait.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from d4pcwl.errors import OutputError, UsageError
+
+_LOCK = ".d4pcwl-placing"
+
+
+class NotPlaced(OutputError):
+    """Output files cannot be put into their folder."""
+
+
+class OutputFolder:
+    """The folder, around a run, at whose end it is gone if nothing was put there.
+
+    :param path: the folder, which is made where it is not there
+
+    ``contended`` says that another run was under way in the beginning.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.abspath(path)
+        self.contended = False
+
+    def __enter__(self) -> OutputFolder:
+        """Begin.
+
+        :raises UsageError: nothing can be written there
+        """
+        self._made = not os.path.isdir(self._path)
+        try:
+            os.makedirs(self._path, exist_ok=True)
+            if not os.access(self._path, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise UsageError(
+                f"--outdir {self._path}: cannot be written: {error.strerror}"
+            ) from None
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.contended = True
+            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        with suppress(OSError):
+            fcntl.flock(self._fd, fcntl.LOCK_UN)  # also where a process that was forked has it
+        os.close(self._fd)
+        if self._made:
+            with suppress(OSError):
+                os.rmdir(self._path)
+
+
+@contextmanager
+def placing(folder: str) -> Iterator[None]:
+    """Put files into a folder, in the block, while no other run does so.
+
+    :param folder: the folder, which is made where it is not there
+    :raises NotPlaced: that cannot be done
+    """
+    path = os.path.join(folder, _LOCK)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        fd = _lock(path)
+        try:
+            yield
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            os.close(fd)
+    except OSError as error:
+        raise _not_placed(folder, error) from error
+
+
+def _not_placed(folder: str, error: OSError) -> NotPlaced:
+    which, why = error.filename2 or error.filename, error.strerror or str(error)
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        _, which, why = error.args[0][0]  # a folder, of which this entry could not be copied
+    return NotPlaced(f"{which or folder}: cannot be written: {why}")
+
+
+def _lock(path: str) -> int:
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except FileNotFoundError:
+            pass  # the run that had it is done, and has removed it
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
