@@ -18,8 +18,9 @@ from d4pcwl.runtime.job import MAPPINGS, Job, mapping_module, run_job
 from d4pcwl.runtime.policy import parse_policy
 from d4pcwl.runtime.results import ErrorLines, JsonLinesSpool, Sink, WithErrors, file_sink
 from d4pcwl.workflow.cut import fuse
-from d4pcwl.workflow.inputs import idle_roots, parse_json, read_inputs, root_inputs
+from d4pcwl.workflow.inputs import idle_roots, root_inputs
 from d4pcwl.workflow.load import load
+from d4pcwl.workflow.texts import parse_json, read_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -189,7 +190,7 @@ def _given(options: argparse.Namespace) -> Any:
     from d4pcwl.cwl.handover import with_texts
 
     if options.file is not None:
-        return read_inputs(options.file)
+        return read_file(options.file)
     if options.data is not None:
         return with_texts(parse_json(options.data, "-d"), options.text)
     return None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cli.common import guarded, say, version
-from d4pcwl.errors import InputError, RunError, UsageError
+from d4pcwl.errors import InputError, RunError, UnreadableText, UsageError
 from d4pcwl.runtime.job import MAPPINGS, mapping_module
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def _main(arguments: list[str]) -> int:
     options = _parse(arguments)
     try:
         return _run(options)
+    except UnreadableText:
+        raise
     except InputError as error:
         raise RunError(str(error)) from error  # what cannot be run has failed: 1, as for engines
 
@@ -43,7 +45,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         description="Run a CWL CommandLineTool, ExpressionTool or Workflow (v1.0 to v1.2). A "
         "workflow runs as a stream graph: what a scatter makes is worked on as it comes.",
         epilog="DOCUMENT --help lists the document's inputs. Exit codes: 0 done; 1 failed; 2 wrong "
-        "usage; 33 needs a CWL feature that is not supported.",
+        "usage, or no YAML; 33 needs a CWL feature that is not supported.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version())
