@@ -7,6 +7,7 @@
     ├── ScriptError             2   the script cannot be loaded, or holds no (single) graph
     ├── GraphError              2   the graph is not well formed
     ├── InputError              2   the root inputs (-f, -d) do not fit the graph
+    │   └── UnreadableText      2   YAML, JSON or CWL that cannot be read, or not at a bounded cost
     ├── DeclarationError        2   what a script or its sidecar file declares is not valid
     ├── TranslationError        2   the graph cannot be carried over to CWL
     ├── RunError                1   the workflow failed while it ran
@@ -61,6 +62,10 @@ class InputError(D4pcwlError, ValueError):
     """
 
     exit_code = 2
+
+
+class UnreadableText(InputError):
+    """A text is no YAML, JSON or CWL, or it would become far more than it is."""
 
 
 class DeclarationError(D4pcwlError):

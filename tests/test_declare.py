@@ -371,7 +371,7 @@ pes:
     [
         ("pes:\n  Numbrs: {}\n", "no PE is called 'Numbrs'; did you mean Numbers"),
         ("- a\n", "expected a mapping"),
-        ("a: [\n", "cannot be read"),
+        ("a: [\n", "not YAML: expected"),
         ("lable: x\n", "lable: not known; did you mean label"),
         ("pes: [Numbers]\n", "pes: expected a dictionary"),
     ],

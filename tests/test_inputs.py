@@ -11,7 +11,9 @@ from mapping_kit import Plus, Ports, Source, join, named
 
 from d4pcwl.errors import InputError
 from d4pcwl.workflow.flat import FlatGraph, flatten
-from d4pcwl.workflow.inputs import idle_roots, parse_json, read_inputs, root_inputs
+from d4pcwl.workflow.inputs import idle_roots, root_inputs
+from d4pcwl.workflow.texts import parse_json
+from d4pcwl.workflow.texts import read_file as read_inputs
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def test_files_of_inputs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"in\.json: cannot be read: No such file"):
         read_inputs(file)
     file.write_bytes(b"\xff")
-    with pytest.raises(InputError, match=r"in\.json: cannot be read: it is not UTF-8 text"):
+    with pytest.raises(InputError, match=r"in\.json:1: cannot be read: it is not UTF-8 text"):
         read_inputs(file)
     file.write_text("[")
     with pytest.raises(InputError, match=r"in\.json:1:2: not JSON"):

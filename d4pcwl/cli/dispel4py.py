@@ -297,10 +297,10 @@ class _Files:
 
 def _given(options: argparse.Namespace) -> Any:
     from d4pcwl.cwl.handover import with_texts
-    from d4pcwl.workflow.inputs import parse_json, read_inputs
+    from d4pcwl.workflow.texts import parse_json, read_file
 
     if options.file is not None:
-        return read_inputs(options.file)
+        return read_file(options.file)
     if options.data is not None:
         return with_texts(parse_json(options.data, "-d"), options.text)
     return None

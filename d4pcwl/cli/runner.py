@@ -26,12 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    from d4pcwl.errors import InputError, RunError
+    from d4pcwl.errors import InputError, RunError, UnreadableText
 
     options = _parse(arguments)
     require_output("the output object goes there")
     try:
         return _run(options)
+    except UnreadableText:
+        raise
     except InputError as error:
         raise RunError(str(error)) from error  # what cannot be run has failed: 1, as for engines
 
@@ -51,7 +53,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         description="Run a CWL CommandLineTool, ExpressionTool or Workflow (v1.0 to v1.2). A "
         "workflow runs as a stream graph: what a scatter makes is worked on as it comes.",
         epilog="DOCUMENT --help lists the document's inputs. Exit codes: 0 done; 1 failed; 2 wrong "
-        "usage; 33 needs a CWL feature that is not supported.",
+        "usage, or no YAML; 33 needs a CWL feature that is not supported.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version())

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from d4pcwl.cli.common import say
 from d4pcwl.cli.standard import give_up_output, require_output
 
+_LONGEST_SHOWN = 1_000_000
+"""Bytes of an item that ``head`` shows whole."""
+
 if TYPE_CHECKING:
     from d4pcwl.runtime.stream_file import StreamReader, Summary
 
@@ -27,7 +30,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    head = verbs.add_parser("head", help="print the first items as JSON lines")
+    head = verbs.add_parser(
+        "head",
+        help="print the first items as JSON lines",
+        description="Print the first items as JSON lines, as soon as they are read. Of items of "
+        "more than 1 MB only the size is shown; cat prints them whole.",
+    )
     head.add_argument("-n", type=_count, default=10, metavar="N", help="how many (default: 10)")
     cat = verbs.add_parser("cat", help="print all items as JSON lines")
     for verb in (head, cat):
@@ -67,21 +75,27 @@ def _print_items(args: argparse.Namespace) -> int:
     from d4pcwl.runtime.stream_file import StreamReader
 
     with StreamReader(args.file, partial=args.partial) as reader:
-        for line in islice(_lines(reader), args.n if args.verb == "head" else None):
+        head = args.verb == "head"
+        for line in islice(
+            _lines(reader, _LONGEST_SHOWN if head else None), args.n if head else None
+        ):
             sys.stdout.write(line + "\n")
+            if head:
+                sys.stdout.flush()  # what follows may be long, or not be written yet
         if reader.broken:
             say(reader.broken)
     return 0
 
 
-def _lines(reader: StreamReader) -> Iterator[str]:
+def _lines(reader: StreamReader, longest: int | None) -> Iterator[str]:
     from d4pcwl.errors import ItemError
     from d4pcwl.runtime import codec
 
-    for record in reader.records():
+    for record in reader.records(longest):
         pe, port = reader.ports[record.port_index]
-        if record.tag == codec.PICKLE:
-            shown = {"pe": pe, "port": port, "pickle": len(record.payload)}
+        if record.payload is None or record.tag == codec.PICKLE:
+            kind = "pickle" if record.tag == codec.PICKLE else "bytes"
+            shown = {"pe": pe, "port": port, kind: record.size}
             yield json.dumps(shown, ensure_ascii=False)
             continue
         try:

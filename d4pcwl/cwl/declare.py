@@ -39,7 +39,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from d4pcwl.errors import DeclarationError, nearest, raise_faults
+from d4pcwl.errors import DeclarationError, UnreadableText, nearest, raise_faults
 from d4pcwl.workflow.flat import FlatGraph
 
 _TYPE = re.compile(
@@ -239,13 +239,13 @@ def _disagreements(whole: Declaration, by_pe: Mapping[str, Declaration]) -> Iter
 
 
 def _load_sidecar(path: Path) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from d4pcwl.workflow.texts import is_blank, parse_yaml, read_text
 
     try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise DeclarationError(f"{path}: cannot be read: {error}") from None
+        text = read_text(path)
+        content = None if is_blank(text) else parse_yaml(text, str(path))
+    except UnreadableText as error:
+        raise DeclarationError(str(error)) from None
     if content is None:
         return {}
     if not isinstance(content, dict):

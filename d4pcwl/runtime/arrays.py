@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 import struct
 from base64 import b64decode, b64encode
 from functools import lru_cache
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.format import descr_to_dtype, dtype_to_descr
 
-from d4pcwl.errors import ItemError
+from d4pcwl.runtime.raising import Wrong, whole
 
 if TYPE_CHECKING:
     from d4pcwl.runtime.plain import Buffer, Lowering
@@ -27,13 +28,18 @@ Array = np.ndarray[Any, Any]
 _MAGIC = b"\x93NUMPY"
 # numpy refuses longer headers too: parsing them is not safe for text from strangers
 _LONGEST_HEADER = 10_000
+_MANY = 1 << 16
+"""How many values that take no bytes an array, or one element of it, may have."""
+_SCALAR = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[mM]8(\[[0-9]*[A-Za-z]+\])?)")
 
 
 def npy_parts(array: Array) -> list[Buffer]:
     """The array as .npy: the header, and a view of the data where they lie in one piece.
 
-    :raises ValueError: .npy has no words for its dtype
+    :raises ValueError: .npy has no words for its dtype, or it has far more values than bytes
     """
+    if not _is_bounded(array.dtype, array.size):
+        raise ValueError("has far more values than bytes")
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     if not fortran and not array.flags.c_contiguous:
         array = array.copy(order="C")
@@ -62,9 +68,36 @@ def read_npy(payload: Buffer) -> Array:
     dtype, fortran, shape = _parse(bytes(view[start : start + length]), view[6])
     if dtype.itemsize * math.prod(shape) != len(view) - start - length:
         raise ValueError(f"an array of {dtype} and shape {shape} has {len(view)} bytes of .npy")
+    if not _is_bounded(dtype, math.prod(shape)):
+        raise ValueError(f"an array of {dtype} and shape {shape} has far more values than bytes")
     order: Any = "F" if fortran else "C"
     array: Array = np.ndarray(shape, dtype, buffer=view, offset=start + length, order=order)
     return array.copy(order=order)
+
+
+def _is_bounded(dtype: np.dtype[Any], size: int) -> bool:
+    """Whether an array has no more values than its bytes, or some thousands, account for."""
+    if dtype.itemsize == 0 and size > _MANY:
+        return False
+    if dtype.names is None and dtype.subdtype is None:
+        return True
+    return values_of(dtype) <= _MANY + 64 * dtype.itemsize
+
+
+def values_of(dtype: np.dtype[Any]) -> int:
+    """How many values an element has, when all that it holds is counted, lists included."""
+    if dtype.subdtype is not None:
+        return values_in(dtype.subdtype[1], dtype.subdtype[0])
+    return 1 + sum(values_of(dtype[name]) for name in dtype.names or ())
+
+
+def values_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """How many values an array is as nested lists, the lists included."""
+    lists, total = 1, 0
+    for length in shape:
+        total += lists
+        lists *= length
+    return total + lists * values_of(dtype)
 
 
 @lru_cache(maxsize=256)
@@ -172,10 +205,21 @@ def _lower_scalar(item: np.generic) -> dict[str, Any] | str:
 
 def raise_scalar(value: Any) -> Any:
     """Undo the ``$numpy`` form: ``[dtype, number]``, or ``["npy", bytes]`` of a 0-d array."""
+    form = "a dtype and a number, or npy and base64"
+    if type(value) is not list or len(value) != 2 or type(value[0]) is not str:
+        raise Wrong(form)
     dtype, plain = value
     if dtype == "npy":
-        return read_npy(b64decode(plain))[()]
+        (npy,) = whole([plain], (str,), form)
+        array = read_npy(b64decode(npy, validate=True))
+        if array.ndim:
+            raise Wrong("an array without dimensions")
+        return array[()]
+    if not _SCALAR.fullmatch(dtype):
+        raise Wrong(form)
     made = np.dtype(dtype)
+    if type(plain) is not {"b": bool, "f": float}.get(made.kind, int):
+        raise Wrong(form)
     if made.kind in "mM":
         return np.array(plain, "i8").view(made)[()]
     return made.type(plain)
@@ -185,10 +229,16 @@ def raise_masked(value: Any) -> Any:
     """Undo the ``$masked`` form: numpy.ma.masked itself, or a masked array."""
     if value is None:
         return np.ma.masked
-    mask = np.ma.nomask if value["mask"] is None else value["mask"]
-    array = np.ma.MaskedArray(
-        value["data"], mask, fill_value=value["fill_value"], hard_mask=value["hard"]
+    if type(value) is not dict or value.keys() != {"data", "mask", "fill_value", "hard"}:
+        raise Wrong("null, or data, mask, fill_value and hard")
+    data, mask = value["data"], value["mask"]
+    if type(data) is not np.ndarray or type(value["hard"]) is not bool:
+        raise Wrong("an array of data and, under hard, true or false")
+    if mask is not None and (type(mask) is not np.ndarray or mask.shape != data.shape):
+        raise Wrong("null or an array of the data's shape as mask")
+    return np.ma.MaskedArray(
+        data,
+        np.ma.nomask if mask is None else mask,
+        fill_value=value["fill_value"],
+        hard_mask=value["hard"],
     )
-    if array.shape != np.shape(value["data"]):
-        raise ItemError("a masked array's data and mask do not fit")
-    return array

@@ -27,12 +27,11 @@ from d4pcwl.runtime.plain import (
     BIG,
     Buffer,
     Lowering,
-    Raising,
     Unencodable,
     dumps,
     is_plain,
-    loads,
 )
+from d4pcwl.runtime.raising import Raising, loads
 
 __all__ = ["ARRAY", "JSON", "MIXED", "PICKLE", "decode", "encode", "register", "to_json_line"]
 
@@ -123,8 +122,7 @@ def decode(tag: bytes, payload: Buffer, *, allow_pickle: bool = False, convert: 
     """
     try:
         if tag == JSON:
-            text = str(payload, "utf-8")
-            return Raising((), convert).loads(text) if '"$' in text else loads(text)
+            return _decode_json(bytes(payload), convert)
         if tag == ARRAY:
             from d4pcwl.runtime import arrays
 
@@ -141,13 +139,22 @@ def decode(tag: bytes, payload: Buffer, *, allow_pickle: bool = False, convert: 
         raise ItemError(f"an item needs a package that is not installed: {error}") from error
     except Exception as error:
         # whatever a converter, a pickle or bytes from strangers can bring about
-        raise ItemError(f"an item cannot be decoded: {type(error).__name__}: {error}") from error
+        text = f"{type(error).__name__}: {error}"
+        shown = text if len(text) <= 300 else text[:300] + "..."
+        raise ItemError(f"an item cannot be decoded: {shown}") from error
     if tag == PICKLE:
         raise ItemError(
             "an item is a pickle, and reading a pickle runs code that it brings; if you trust where"
             " it comes from, allow pickle (--allow-pickle)"
         )
     raise ItemError(f"an item has the codec {tag!r}, which this version of d4pcwl does not know")
+
+
+def _decode_json(payload: bytes, convert: bool, parts: Sequence[memoryview] = ()) -> Any:
+    text = str(payload, "utf-8")
+    if '"$' not in text:
+        return loads(text, payload)
+    return Raising(parts, convert).loads(text, payload)
 
 
 def _decode_mixed(view: memoryview, convert: bool) -> Any:
@@ -162,4 +169,4 @@ def _decode_mixed(view: memoryview, convert: bool) -> Any:
     for size in sizes:
         pieces.append(view[start : start + size])
         start += size
-    return Raising(pieces[1:], convert).loads(str(pieces[0], "utf-8"))
+    return _decode_json(bytes(pieces[0]), convert, pieces[1:])

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
+from d4pcwl.runtime.raising import Wrong, whole
+
 _MODULES = ("response", "util", "channel", "network", "station", "inventory")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -70,6 +72,8 @@ class _Rebuild:
         self.cls = cls
 
     def __call__(self, attributes: dict[str, Any]) -> Any:
+        if type(attributes) is not dict:
+            raise Wrong("an object of attributes")
         thing: Any = self.cls.__new__(self.cls)
         vars(thing).update(attributes)
         return thing
@@ -131,8 +135,8 @@ class _RebuildNumber:
         self.cls = cls
 
     def __call__(self, plain: Any) -> Any:
-        value, attributes = plain
         base: Any = float if issubclass(self.cls, float) else complex
+        value, attributes = whole(plain, (base, dict), "a number and its attributes")
         number = base.__new__(self.cls, value)
         vars(number).update(attributes)
         return number
@@ -157,7 +161,9 @@ def _time_to_plain(time: Any) -> Any:
 def _time_from_plain(plain: Any) -> Any:
     from obspy.core import UTCDateTime
 
-    value, precision = plain if isinstance(plain, list) else (plain, 6)
+    value, precision = plain if isinstance(plain, list) and len(plain) == 2 else (plain, 6)
+    if type(value) not in (int, str) or type(precision) is not int or abs(precision) > 100:
+        raise Wrong("a time, or a list of time and precision")
     if isinstance(value, str):
         whole = datetime.fromisoformat(value[:19] + "+00:00") - _EPOCH
         value = (whole.days * 86400 + whole.seconds) * 10**9 + int(value[20:29])

@@ -1,7 +1,8 @@
-"""Python values as JSON and back: what JSON lacks goes as a tagged object, ``{"$tuple": [1, 2]}``.
+"""Python values as JSON: what JSON lacks goes as a tagged object, ``{"$tuple": [1, 2]}``.
 
 A tagged object has one key, which begins with ``$``; docs/stream-files.md lists them. Lowering is
-exact about types: a value comes back as what it was, or it is refused with the place where it is.
+exact about types: a value comes back as what it was (:mod:`~d4pcwl.runtime.raising`), or it is
+refused with the place where it is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import datetime as dt
 import json
 import math
 import pathlib
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
@@ -20,19 +21,19 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from d4pcwl.errors import ItemError
 from d4pcwl.runtime import converters
 
 Buffer = bytes | bytearray | memoryview
 
 MAX_DEPTH = 200  # JSON readers recurse; three levels of JSON for one of ours stay within 1000
 INLINE_BYTES = 256  # longer bytes are kept beside the JSON, as they are
+FRACTION_BITS = 1 << 18  # what cancelling takes grows with the square of these
 BIG = 1 << 2048  # ints from here on go in hex: Python may limit the digits of decimal ones to 640
 
 _SCALARS = frozenset({str, int, float, bool, NoneType})
 _PLAIN = _SCALARS | {list, dict}
-_FACTORIES = {f.__name__: f for f in (list, dict, set, int, float, str, tuple, bool)}
-_PATHS = {
+FACTORIES = {f.__name__: f for f in (list, dict, set, int, float, str, tuple, bool)}
+PATHS = {
     cls.__name__: cls
     for cls in (
         pathlib.PurePosixPath,
@@ -43,12 +44,7 @@ _PATHS = {
 }
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
 dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-loads = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 class Unencodable(Exception):
@@ -251,7 +247,7 @@ def _lower_bytes(low: Lowering, item: bytes | bytearray, depth: int) -> Any:
 def _lower_defaultdict(low: Lowering, item: defaultdict[Any, Any], depth: int) -> Any:
     factory: Any = item.default_factory
     name = None if factory is None else getattr(factory, "__name__", "")
-    if name is not None and _FACTORIES.get(name) is not factory:
+    if name is not None and FACTORIES.get(name) is not factory:
         raise Unencodable(f"is a defaultdict whose factory is {_short(factory)}; make it a dict")
     return {"$defaultdict": [name, low.pairs(item, depth)]}
 
@@ -277,15 +273,11 @@ def _lower_time(low: Lowering, item: dt.datetime | dt.time, depth: int) -> Any:
     return {name: [bare.isoformat(), item.fold, zone]}
 
 
-def _raise_time(cls: type[dt.datetime] | type[dt.time]) -> Callable[[Any], Any]:
-    def undo(value: Any) -> Any:
-        if isinstance(value, str):
-            return cls.fromisoformat(value)
-        iso, fold, zone = value
-        time = cls.fromisoformat(iso).replace(fold=fold)
-        return time if zone is None else time.replace(tzinfo=ZoneInfo(zone))
-
-    return undo
+def _lower_fraction(low: Lowering, item: Fraction, depth: int) -> Any:
+    both = [item.numerator, item.denominator]
+    if max(number.bit_length() for number in both) > FRACTION_BITS:
+        raise Unencodable(f"is a Fraction of integers with more than {FRACTION_BITS} bits")
+    return {"$fraction": low.children(both, depth)}
 
 
 def _tagged(tag: str, plain: Callable[[Any], Any]) -> Callable[[Lowering, Any, int], Any]:
@@ -315,79 +307,11 @@ _RULES: dict[type, Callable[[Lowering, Any, int], Any]] = {
     dt.date: _tagged("$date", dt.date.isoformat),
     dt.timedelta: _tagged("$timedelta", lambda item: [item.days, item.seconds, item.microseconds]),
     Decimal: _tagged("$decimal", str),
-    Fraction: _tagged("$fraction", lambda item: [item.numerator, item.denominator]),
+    Fraction: _lower_fraction,
     UUID: _tagged("$uuid", str),
     OrderedDict: lambda low, item, depth: {"$ordereddict": low.pairs(item, depth)},
     Counter: lambda low, item, depth: {"$counter": low.pairs(item, depth)},
     defaultdict: _lower_defaultdict,
     deque: lambda low, item, depth: {"$deque": [item.maxlen, low.children(item, depth)]},
-    **dict.fromkeys(_PATHS.values(), _lower_path),
+    **dict.fromkeys(PATHS.values(), _lower_path),
 }
-
-_UNDO: dict[str, Callable[[Any], Any]] = {
-    "$str": lambda value: b64decode(value).decode("utf-8", "surrogatepass"),
-    "$int": lambda value: int(value, 16),
-    "$float": float,
-    "$dict": dict,
-    "$tuple": tuple,
-    "$set": set,
-    "$frozenset": frozenset,
-    "$complex": lambda value: complex(*value),
-    "$slice": lambda value: slice(*value),
-    "$range": lambda value: range(*value),
-    "$datetime": _raise_time(dt.datetime),
-    "$time": _raise_time(dt.time),
-    "$date": dt.date.fromisoformat,
-    "$timedelta": lambda value: dt.timedelta(*value),
-    "$decimal": Decimal,
-    "$fraction": lambda value: Fraction(*value),
-    "$uuid": UUID,
-    "$ordereddict": OrderedDict,
-    "$counter": lambda value: Counter(dict(value)),
-    "$defaultdict": lambda value: defaultdict(value[0] and _FACTORIES[value[0]], value[1]),
-    "$deque": lambda value: deque(value[1], value[0]),
-    "$path": lambda value: _PATHS[value[0]](value[1]),
-}
-
-
-class Raising:
-    """One item on its way back: the object hook of a JSON decoder.
-
-    :param parts: what is kept beside the JSON
-    :param convert: whether registered types come back as objects; else as their plain form
-    """
-
-    def __init__(self, parts: Sequence[memoryview], convert: bool) -> None:
-        self.parts = parts
-        self.convert = convert
-
-    def loads(self, text: str) -> Any:
-        """The item of this JSON text."""
-        hook = self._object
-        return json.JSONDecoder(object_hook=hook, parse_constant=_refuse_constant).decode(text)
-
-    def _object(self, fields: dict[str, Any]) -> Any:
-        tags = [key for key in fields if key.startswith("$")]
-        if not tags:
-            return fields
-        if len(fields) != 1:
-            raise ItemError(f"an item holds an object with {tags[0]!r} and other keys")
-        ((tag, value),) = fields.items()
-        undo = _UNDO.get(tag)
-        if undo is not None:
-            return undo(value)
-        if tag in ("$bytes", "$bytearray"):
-            data = self._part(value)
-            return bytes(data) if tag == "$bytes" else bytearray(data)
-        if "." in tag:
-            return converters.for_name(tag[1:]).from_plain(value) if self.convert else value
-        if tag not in ("$array", "$numpy", "$masked"):
-            raise ItemError(f"an item holds a {tag!r}, which this version of d4pcwl does not know")
-        from d4pcwl.runtime import arrays
-
-        if tag == "$array":
-            return arrays.read_npy(self._part(value))
-        return arrays.raise_scalar(value) if tag == "$numpy" else arrays.raise_masked(value)
-
-    def _part(self, value: int | str) -> Buffer:
-        return b64decode(value, validate=True) if isinstance(value, str) else self.parts[value]

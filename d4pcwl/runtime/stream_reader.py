@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 import time
@@ -17,6 +16,7 @@ from d4pcwl.errors import ItemError, StreamFileError
 from d4pcwl.runtime import codec
 from d4pcwl.runtime.following import is_awaited
 from d4pcwl.runtime.output_file import PARTIAL
+from d4pcwl.runtime.raising import loads
 from d4pcwl.runtime.stream_format import (
     BUFFER,
     CHECK,
@@ -34,6 +34,7 @@ from d4pcwl.runtime.stream_format import (
 )
 
 _CHUNK = 1 << 24  # what is read on trust where the file's size is not known
+_PIECE = 1 << 20  # what is read at a time where it is not kept
 _LONGEST_HEADER = 1 << 26
 _LOOK_SECONDS = 0.01
 """How often to look for more of a file that is being written."""
@@ -46,7 +47,8 @@ class Record(NamedTuple):
     offset: int  # of its first byte
     port_index: int
     tag: bytes
-    payload: bytes
+    size: int  # of the payload
+    payload: bytes | None  # None where it is longer than was asked for
 
 
 class StreamReader:
@@ -104,7 +106,8 @@ class StreamReader:
         """
         decode = codec.decode
         for record in self.records():
-            tag = record.tag
+            tag, payload = record.tag, record.payload
+            assert payload is not None
             if tag == codec.PICKLE and not self.allow_pickle:
                 raise StreamFileError(
                     f"{self._place(record.number, record.offset)} is a pickle, and reading a pickle"
@@ -112,27 +115,28 @@ class StreamReader:
                     " allow_pickle=True (--allow-pickle)"
                 )
             try:
-                item = decode(tag, record.payload, allow_pickle=self.allow_pickle)
+                item = decode(tag, payload, allow_pickle=self.allow_pickle)
             except ItemError as error:
                 port = ".".join(self.ports[record.port_index])
                 place = self._place(record.number, record.offset)
                 raise ItemError(f"{place} from {port}: {error}") from error
             yield record.port_index, item
 
-    def records(self) -> Iterator[Record]:
+    def records(self, longest: int | None = None) -> Iterator[Record]:
         """Give out the records undecoded, their check sums verified.
 
+        :param longest: verify payloads of more bytes than this without keeping them; None: keep all
         :raises StreamFileError: the file is damaged or has no end
         """
         try:
             while not self.sealed and self.broken is None:
                 number, offset = self._number, self._offset
-                tag, port_index, payload = self._read_record(number)
+                tag, port_index, size, payload = self._read_record(number, longest)
                 if tag == END:
                     self._verify_end(number, offset, payload)
                 else:
                     self._number += 1
-                    yield Record(number, offset, port_index, tag, payload)
+                    yield Record(number, offset, port_index, tag, size, payload)
         except StreamFileError as error:
             if not self.partial:
                 raise
@@ -163,11 +167,13 @@ class StreamReader:
             )
         self.header: dict[str, Any] = {}
         try:
-            self.header = json.loads(line)
+            text = line.decode("ascii")
+            self.header = loads(text, line)
             ports = self.header["ports"]
             sound = all(type(p["pe"]) is type(p["port"]) is str for p in ports)
             sound = sound and self.header["format"] == FORMAT and self.header["digest"] == "sha256"
-        except (ValueError, KeyError, TypeError, RecursionError):
+            sound = sound and len(ports) <= 0x10000
+        except (ItemError, ValueError, KeyError, TypeError, RecursionError):
             sound = False
         if not sound:
             raise StreamFileError(f"{self.path}: damaged in the header, at byte {len(MAGIC)}")
@@ -188,12 +194,22 @@ class StreamReader:
                 return f"not a stream file: {hint}"
         return f"not a stream file: it begins with {start!r}, not with {MAGIC!r}"
 
-    def _read_record(self, number: int) -> tuple[bytes, int, bytes]:
+    def _read_record(
+        self, number: int, longest: int | None
+    ) -> tuple[bytes, int, int, bytes | None]:
         offset = self._offset
         head = self._read(HEAD_SIZE, number)
         tag, port_index, length = FIELDS.unpack_from(head)
-        payload = self._read(length, number)
-        crc = zlib.crc32(payload, zlib.crc32(head[: FIELDS.size], self._crc))
+        crc = zlib.crc32(head[: FIELDS.size], self._crc)
+        payload: bytes | None = None
+        if tag == END or longest is None or length <= longest:
+            payload = self._read(length, number)
+            crc = zlib.crc32(payload, crc)
+        else:
+            self._hash.update(head)
+            for piece in self._pieces(length, number):
+                crc = zlib.crc32(piece, crc)
+                self._hash.update(piece)
         if crc != CHECK.unpack_from(head, FIELDS.size)[0]:
             where = " or in the header" if number == 0 else ""
             raise StreamFileError(
@@ -208,14 +224,22 @@ class StreamReader:
                     f" this file or version of d4pcwl does not know"
                 )
             self.items_per_port[port_index] += 1
-            if length <= SMALL:
+            if payload is not None and length <= SMALL:
                 self._hash.update(head + payload)
-            else:
+            elif payload is not None:
                 self._hash.update(head)
                 self._hash.update(payload)
-        return tag, port_index, payload
+        return tag, port_index, length, payload
 
-    def _read(self, length: int, number: int) -> bytes:
+    def _pieces(self, length: int, number: int) -> Iterator[bytes]:
+        """Read exactly ``length`` bytes, a piece at a time."""
+        left = length
+        while left:
+            piece = self._read(min(left, _PIECE), number, length)
+            left -= len(piece)
+            yield piece
+
+    def _read(self, length: int, number: int, announced: int = 0) -> bytes:
         """Read exactly ``length`` bytes; a length that is not there must not be allocated."""
         start = self._offset
         try:
@@ -236,11 +260,17 @@ class StreamReader:
                 data = b"".join(pieces)
         except OSError as error:
             raise StreamFileError(f"{self.path}: cannot be read: {reason(error)}") from error
+        except MemoryError:
+            raise StreamFileError(
+                f"{self._place(number, start)} has {length} bytes, for which memory does not"
+                " suffice"
+            ) from None
         self._offset += len(data)
         if len(data) < length:
+            place = self._place(number, start)
             raise StreamFileError(
-                f"{self._place(number, start)} is cut off: {length} bytes were to follow; the file"
-                " has no end record, so its producer did not finish, or it was not copied whole"
+                f"{place} is cut off: {announced or length} bytes were to follow; the file has no"
+                " end record, so its producer did not finish, or it was not copied whole"
             )
         return data
 
@@ -258,7 +288,7 @@ class StreamReader:
             self._all_there = True  # though what was written last may not have been read yet
         return True
 
-    def _verify_end(self, number: int, offset: int, payload: bytes) -> None:
+    def _verify_end(self, number: int, offset: int, payload: bytes | None) -> None:
         expected = {
             "digest": self._hash.hexdigest(),
             "items": number,
@@ -316,8 +346,8 @@ def scan(path: str | os.PathLike[str]) -> Summary:
     with StreamReader(path, partial=True) as reader:
         sizes = [0] * len(reader.ports)
         codecs: dict[str, int] = {}
-        for record in reader.records():
-            sizes[record.port_index] += len(record.payload)
+        for record in reader.records(longest=SMALL):
+            sizes[record.port_index] += record.size
             letter = record.tag.decode("ascii")
             codecs[letter] = codecs.get(letter, 0) + 1
         return Summary(

@@ -10,72 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from d4pcwl.errors import Fault, InputError, brief, nearest, raise_faults
+from d4pcwl.errors import InputError, brief, nearest, raise_faults
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.pe import ConsumerPE, IterativePE, PreparingPE, is_pe, unknown_port
 
 RootInputs = dict[str, list[dict[str, Any]] | int]
 """From a PE's id to its input dictionaries, or to how often it runs without any."""
-
-
-def parse_json(text: str, where: str) -> Any:
-    """Decode JSON.
-
-    :param where: what the text is, for the message
-    :raises InputError: says line and column and shows the line
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        line = error.doc.split("\n")[error.lineno - 1]
-        shown = line[max(0, error.colno - 60) : error.colno + 20]
-        column = error.colno - max(0, error.colno - 60)
-        fault = Fault(f"not JSON: {error.msg}", where, error.lineno, column, shown)
-        if shown != line:
-            fault = Fault(f"not JSON: {error.msg} (column {error.colno})", where, error.lineno)
-        raise InputError(str(fault)) from None
-
-
-def read_inputs(path: str | Path) -> Any:
-    """Decode a file of inputs: YAML where its name says so, else JSON.
-
-    :raises InputError: the file cannot be read, or decoded
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"{path}: cannot be read: {reason}") from None
-    parse = _parse_yaml if Path(path).suffix in (".yml", ".yaml") else parse_json
-    return parse(text, str(path))
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    """Decode YAML; dates are texts, as they are in JSON and in CWL's job orders.
-
-    :raises InputError: says line and column
-    """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.constructor import SafeConstructor
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    class WithoutDates(SafeConstructor):
-        """Knows no dates."""
-
-    WithoutDates.add_constructor("tag:yaml.org,2002:timestamp", WithoutDates.construct_yaml_str)
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Constructor = WithoutDates
-    try:
-        return yaml.load(text)
-    except YAMLError as error:
-        problem, line, column = str(error), None, None
-        if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-            mark = error.problem_mark
-            problem, line, column = str(error.problem), mark.line + 1, mark.column + 1
-        raise InputError(str(Fault(f"not YAML: {problem}", where, line, column))) from None
 
 
 def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> RootInputs:

@@ -9,7 +9,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from d4pcwl.cwl.importing.readable import check_readable
 from d4pcwl.cwl.importing.schemas import provide_schema
 from d4pcwl.cwl.importing.settings import Settings
 from d4pcwl.errors import InputError, presentable
@@ -62,7 +61,8 @@ class Document:
     def process(self) -> Process:
         """The outermost process.
 
-        :raises InputError: the document is not valid CWL
+        :raises UnreadableText: it is no YAML, contains itself, or would become far more than it is
+        :raises InputError: it is not valid CWL
         :raises UnsupportedFeature: it needs what we do not have
         """
         if self._process is None:
@@ -97,18 +97,21 @@ class Document:
         from schema_salad.exceptions import SchemaSaladException
 
         from d4pcwl.cwl.importing import refusal
+        from d4pcwl.cwl.importing.fetching import refuse_endless, refuse_other, told
 
         import cwltool.workflow  # noqa: F401  isort: skip - sets how processes are made
 
-        check_readable(self.location)
         listen_to_cwltool(self.settings)
         context = self.settings.loading()
         context.overrides_list = list(self.overrides)
+        refuse_endless(context)
         try:
-            context, document, uri = fetch_document(document_uri(self.location), context)
-            provide_schema(str(document.get("cwlVersion", "")))
-            context, uri = resolve_and_validate_document(context, document, uri)
-            process = make_tool(uri, context)
+            with told(self.location):
+                context, document, uri = fetch_document(document_uri(self.location), context)
+                refuse_other(document, self.location)
+                provide_schema(str(document.get("cwlVersion", "")))
+                context, uri = resolve_and_validate_document(context, document, uri)
+                process = make_tool(uri, context)
         except (SchemaSaladException, WorkflowException, OSError, ValueError) as error:
             refusal.look_through(self.location, error)
             raise InputError(f"{self.location}: {error}") from error
@@ -143,6 +146,9 @@ class _ToStandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         import sys
+
+        if record.exc_info and self.level > logging.DEBUG:
+            return  # on the way to an error that is told anyway
 
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(presentable(self.format(record)) + "\n")

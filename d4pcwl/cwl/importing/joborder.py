@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.document import document_uri, plain, short_name
-from d4pcwl.cwl.importing.readable import check_text
-from d4pcwl.errors import Fault, InputError
+from d4pcwl.cwl.importing.fetching import checked_fetcher, told
+from d4pcwl.errors import InputError, UnreadableText
+from d4pcwl.workflow.texts import check_yaml, parse_json, read_text
 
 if TYPE_CHECKING:
     from cwltool.process import Process
@@ -43,29 +43,39 @@ def read_job_order(path: str, document: str) -> JobOrder:
     """Read a job order from a YAML or JSON file; ``-`` is standard input.
 
     :param document: the location of the document that it is for
-    :raises InputError: it cannot be read, or is no object
+    :raises InputError: it cannot be read, not at a bounded cost, or is no object
     """
-    import sys
-
     from cwltool import CWL_CONTENT_TYPES
     from schema_salad.exceptions import SchemaSaladException
-    from schema_salad.utils import yaml_no_ts
 
     loader = _loader()
-    check_text(Path(path), path, "a job order")
     try:
-        if path == "-":
-            basedir = os.getcwd()
-            given = yaml_no_ts().load(sys.stdin)
-            given, _ = loader.resolve_all(given, _uri(basedir) + "/")
-        else:
-            basedir = os.path.dirname(os.path.abspath(path)) if "://" not in path else os.getcwd()
-            given, _ = loader.resolve_ref(path, checklinks=False, content_types=CWL_CONTENT_TYPES)
-    except StopIteration:
-        raise InputError(f"{path}: the job order is empty; write {{}} for no inputs") from None
-    except (SchemaSaladException, OSError, UnicodeDecodeError) as error:
+        with told(path):
+            if path == "-":
+                basedir = os.getcwd()
+                given, _ = loader.resolve_all(_from_standard_input(), _uri(basedir) + "/")
+            else:
+                local = "://" not in path
+                basedir = os.path.dirname(os.path.abspath(path)) if local else os.getcwd()
+                given, _ = loader.resolve_ref(
+                    path, checklinks=False, content_types=CWL_CONTENT_TYPES
+                )
+    except (SchemaSaladException, OSError) as error:
         raise InputError(f"{path}: {error}") from error
     return _job_order(given, path, basedir, document)
+
+
+def _from_standard_input() -> Any:
+    import sys
+
+    from schema_salad.utils import yaml_no_ts
+
+    try:
+        text = sys.stdin.read()
+    except UnicodeDecodeError:
+        raise UnreadableText("standard input: it is not UTF-8 text") from None
+    check_yaml(text, "standard input")
+    return yaml_no_ts().load(text)
 
 
 def read_jobs(path: str, document: str) -> Iterator[JobOrder]:
@@ -78,21 +88,15 @@ def read_jobs(path: str, document: str) -> Iterator[JobOrder]:
     from schema_salad.sourceline import cmap
 
     basedir = os.getcwd() if path == "-" else os.path.dirname(os.path.abspath(path))
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--jobs {path}: {error}") from None
+    text = sys.stdin.read() if path == "-" else read_text(path)
     loader = _loader()
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        try:
-            given = json.loads(line)
-        except json.JSONDecodeError as error:
-            fault = Fault(f"not JSON: {error.msg}", path, number, error.colno, line[:200])
-            raise InputError(str(fault)) from None
+        given = parse_json(line, path, number)
         if isinstance(given, dict):
-            given, _ = loader.resolve_all(cmap(given), _uri(basedir) + "/", checklinks=False)
+            with told(f"{path}:{number}"):
+                given, _ = loader.resolve_all(cmap(given), _uri(basedir) + "/", checklinks=False)
         job = _job_order(given, f"{path}:{number}", basedir, document)
         if job.overrides or job.requirements:
             raise InputError(
@@ -192,7 +196,7 @@ def _loader() -> Loader:
     from cwltool.load_tool import jobloaderctx
     from schema_salad.ref_resolver import Loader
 
-    return Loader(jobloaderctx.copy())
+    return Loader(jobloaderctx.copy(), fetcher_constructor=checked_fetcher())
 
 
 def _uri(path: str) -> str:

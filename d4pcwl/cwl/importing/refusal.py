@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
-from d4pcwl.errors import Fault, UnsupportedFeature, raise_faults
+from d4pcwl.errors import Fault, UnreadableText, UnsupportedFeature, raise_faults
+from d4pcwl.workflow.texts import check_yaml, read_text
 
 if TYPE_CHECKING:
     from cwltool.process import Process
@@ -102,9 +103,10 @@ def _faults_of_file(location: str, seen: set[str]) -> Iterator[Fault]:
     seen.add(uri)
     path = unquote(urlsplit(uri).path)
     try:
-        with open(path, encoding="utf-8") as file:
-            document = YAML(typ="rt").load(file)
-    except (OSError, YAMLError, UnicodeDecodeError):
+        text = read_text(path)
+        check_yaml(text, path)
+        document = YAML(typ="rt").load(text)
+    except (UnreadableText, YAMLError):
         return
     yield from _faults_of_part(document, path, uri, "", seen)
 

@@ -49,6 +49,8 @@ class Settings:
         """For loading documents."""
         from cwltool.context import LoadingContext
 
+        from d4pcwl.cwl.importing.fetching import checked_fetcher
+
         context = LoadingContext(
             {
                 "debug": self.debug,
@@ -60,6 +62,7 @@ class Settings:
             }
         )
         context.resolver = None
+        context.fetcher_constructor = checked_fetcher()
         return context
 
     def running(self, basedir: str, *, toplevel: bool = False) -> RuntimeContext:

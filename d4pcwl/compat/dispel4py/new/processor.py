@@ -19,9 +19,10 @@ from d4pcwl.compat.processing import (
 from d4pcwl.errors import PEError
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.grouping import GroupBy
-from d4pcwl.workflow.inputs import parse_json, read_inputs, root_inputs
+from d4pcwl.workflow.inputs import root_inputs
 from d4pcwl.workflow.load import load
 from d4pcwl.workflow.pe import GenericPE, log_line, unknown_port
+from d4pcwl.workflow.texts import parse_json, read_file
 
 from .mappings import config
 
@@ -80,7 +81,7 @@ def get_inputs_from_arguments(args: argparse.Namespace) -> Any:
     :raises d4pcwl.errors.InputError: it cannot be read, or is not JSON
     """
     if getattr(args, "file", None):
-        return read_inputs(args.file)
+        return read_file(args.file)
     if getattr(args, "data", None):
         return parse_json(args.data, "-d")
     return {}

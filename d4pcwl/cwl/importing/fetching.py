@@ -1,0 +1,167 @@
+"""How the texts of CWL documents and job orders come in: each is looked at before it is parsed.
+
+cwltool's library asks a fetcher for all that it reads: the document, what its steps run, imports,
+includes, schemas. Ours refuses what cannot be read at a bounded cost
+(:mod:`d4pcwl.workflow.texts`). It follows imports before the library does, and so finds those that
+import themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+from d4pcwl.errors import Fault, UnreadableText
+from d4pcwl.workflow.texts import Extent, check_yaml, not_yaml, read_text
+
+if TYPE_CHECKING:
+    from cwltool.context import LoadingContext
+    from schema_salad.fetcher import Fetcher
+
+_RAW: Any = ("",)
+"""What tells a text that is included as it is from one that is parsed."""
+
+
+def checked_fetcher() -> Callable[[Any, Any], Fetcher]:
+    """Makes the fetchers of one document or job order, which know what was read already."""
+    from schema_salad.exceptions import ValidationException
+    from schema_salad.fetcher import DefaultFetcher
+
+    texts: dict[str, str] = {}
+    extents: dict[str, Extent] = {}
+    open_: list[str] = []
+
+    class CheckedFetcher(DefaultFetcher):
+        """Reads texts that are fit to be parsed."""
+
+        def fetch_text(self, url: str, content_types: Any = _RAW) -> str:
+            if url in self.cache:
+                return super().fetch_text(url)
+            text = self._text(url, content_types)
+            if content_types is not _RAW:
+                self._measure(url, text)
+            return text
+
+        def _text(self, url: str, content_types: Any) -> str:
+            found = texts.get(url)
+            if found is None:
+                if urlsplit(url).scheme == "file":
+                    found = read_text(name_of(url))
+                else:
+                    found = super().fetch_text(
+                        url, None if content_types is _RAW else content_types
+                    )
+                texts[url] = found
+            return found
+
+        def _measure(self, url: str, text: str) -> Extent:
+            extent = extents.get(url)
+            if extent is None:
+                open_.append(url)
+                try:
+                    extent = check_yaml(
+                        text, name_of(url), imported=lambda *given: self._imported(url, *given)
+                    )
+                finally:
+                    open_.pop()
+                extents[url] = extent
+            return extent
+
+        def _imported(self, importer: str, reference: str, line: int) -> Extent:
+            url = urldefrag(urljoin(importer, reference))[0]
+            if urlsplit(url).scheme not in ("file", "http", "https"):
+                return Extent(0, 0)  # the library says what is wrong with it
+            if url in open_:
+                message = f"imports {name_of(url)}, which is imported by it"
+                if url == importer:
+                    message = "imports itself"
+                raise UnreadableText(str(Fault(message, name_of(importer), line)))
+            if url in extents:
+                return extents[url]._replace(own=0)
+            try:
+                text = self._text(url, None)
+            except (UnreadableText, ValidationException):
+                return Extent(0, 0)  # as above, if it gets there
+            return self._measure(url, text)
+
+    return CheckedFetcher
+
+
+def name_of(url: str) -> str:
+    """What a file is called in messages: its path, where it is a file."""
+    parts = urlsplit(url)
+    return unquote(parts.path) if parts.scheme == "file" else url
+
+
+@contextmanager
+def told(location: str) -> Iterator[None]:
+    """Have what cwltool's library raises over texts told as theirs, with what it stumbled over.
+
+    :raises UnreadableText: always, and where the block raises one of these
+    """
+    from ruamel.yaml.error import YAMLError
+    from schema_salad.exceptions import SchemaSaladException
+
+    try:
+        yield
+    except YAMLError as error:
+        raise not_yaml(error, location) from error
+    except SchemaSaladException as error:
+        cause = error.__cause__ or error.__context__  # the library's compiled form sets the latter
+        if isinstance(cause, YAMLError):
+            mark = getattr(cause, "problem_mark", None)
+            raise not_yaml(cause, name_of(getattr(mark, "name", "") or location)) from error
+        raise
+    except StopIteration:
+        raise UnreadableText(f"{location}: is empty") from None
+    except RecursionError:
+        raise UnreadableText(f"{location}: is nested too deep") from None
+    except (AttributeError, KeyError, TypeError, IndexError, AssertionError) as error:
+        text = str(error).split("\n", 1)[0][:200]
+        raise UnreadableText(
+            f"{location}: not as CWL has to be: cwltool's loader stumbles over it"
+            f" ({type(error).__name__}: {text})"
+        ) from error
+
+
+def refuse_endless(context: LoadingContext) -> None:
+    """Have processes that run themselves refused, rather than made again and again.
+
+    :param context: for loading a document
+    :raises UnreadableText: later, from the loading
+    """
+    make: Any = context.construct_tool_object
+    open_: list[str] = []
+
+    def guarded(process: Any, context: LoadingContext) -> Any:
+        identifier = str(process.get("id", ""))
+        if identifier and identifier in open_:
+            ring = [
+                name_of(i) + _fragment(i) for i in (*open_[open_.index(identifier) :], identifier)
+            ]
+            raise UnreadableText(f"{ring[0]}: runs itself: {' -> '.join(ring)}")
+        open_.append(identifier)
+        try:
+            return make(process, context)
+        finally:
+            open_.pop()
+
+    made: Any = guarded
+    context.construct_tool_object = made
+
+
+def _fragment(url: str) -> str:
+    name = urldefrag(url)[1]
+    return f"#{name}" if name else ""
+
+
+def refuse_other(given: Any, location: str) -> None:
+    """Refuse a text that is no document.
+
+    :raises UnreadableText: it is no object
+    """
+    if not isinstance(given, dict):
+        found = "list" if isinstance(given, list) else "single value"
+        raise UnreadableText(f"{location}: a {found}, and no object of class and cwlVersion")
