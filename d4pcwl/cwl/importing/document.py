@@ -96,14 +96,17 @@ class Document:
         from schema_salad.exceptions import SchemaSaladException
 
         from d4pcwl.cwl.importing import refusal
+        from d4pcwl.cwl.importing.loading import Loads, check_choice
 
         import cwltool.workflow  # noqa: F401  isort: skip - sets how processes are made
 
         listen_to_cwltool(self.settings)
         context = self.settings.loading()
         context.overrides_list = list(self.overrides)
+        context.construct_tool_object = Loads().make
         try:
             context, document, uri = fetch_document(document_uri(self.location), context)
+            check_choice(self.location, document, uri)
             provide_schema(str(document.get("cwlVersion", "")))
             context, uri = resolve_and_validate_document(context, document, uri)
             process = make_tool(uri, context)
