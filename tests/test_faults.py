@@ -245,7 +245,7 @@ CONTENTS = {
         ("d4pcwl graph", "cwl", 2),
         ("d4pcwl stream cat", "d4ps", 1),
         ("dispel4py simple much.py -f", "json", 2),
-        ("d4pcwl-runner --outdir out echo.cwl", "yml", 1),
+        ("d4pcwl-runner --outdir out echo.cwl", "yml", 2),
     ],
 )
 def test_what_is_not_what_it_should_be(

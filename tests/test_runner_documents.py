@@ -77,7 +77,7 @@ def test_a_process_of_a_packed_document(tmp_path: Path) -> None:
     done = finish(f"{tmp_path}/packed.cwl#one", "--text", "packed", cwd=tmp_path)
     assert said(json.loads(done.stdout)) == "packed\n"
     done = finish(tmp_path / "packed.cwl", "--text", "packed", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "#one" in done.stderr
 
 
@@ -221,3 +221,40 @@ def test_quick_imports() -> None:
     """``--help`` must not load cwltool."""
     code = "import d4pcwl.cli.runner, sys; sys.exit('cwltool' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+GRAPH = """
+cwlVersion: v1.2
+$graph:
+- {class: CommandLineTool, id: one, baseCommand: 'true', inputs: [], outputs: []}
+- {class: CommandLineTool, id: two, baseCommand: 'true', inputs: [], outputs: []}
+- {class: Workflow, id: flow, inputs: [], outputs: [], steps: [{id: s, run: '#two', in: [], out: []}]}
+"""  # noqa: E501
+
+
+def test_a_document_without_main_asks_which(tmp_path: Path) -> None:
+    write(tmp_path, graph_cwl=GRAPH)
+    for name in ("graph.cwl", str(tmp_path / "graph.cwl")):
+        done = finish(name, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1
+        assert f"{name}#one, {name}#two, {name}#flow" in done.stderr
+    for choice in ("one", "flow"):
+        assert finish("--no-container", f"graph.cwl#{choice}", cwd=tmp_path).returncode == 0
+    done = finish("graph.cwl#three", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "graph.cwl#one, graph.cwl#two, graph.cwl#flow" in done.stderr
+
+
+def test_what_a_tool_says_beyond_its_outputs_is_told_of(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        tool_cwl="cwlVersion: v1.2\nclass: CommandLineTool\ninputs: []\noutputs: {a: int}\n"
+        """baseCommand: [sh, -c, 'echo "{\\"a\\": 1, \\"b\\": 2}" > cwl.output.json']\n""",
+    )
+    done = finish("--no-container", "tool.cwl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"a": 1}
+    assert "'b'" in done.stderr
+    assert "cwl.output.json" in done.stderr

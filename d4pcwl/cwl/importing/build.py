@@ -99,6 +99,7 @@ class _Builder:
         self.inputs: dict[Path, list[Link]] = {}
         self.given: dict[Path, list[Link]] = {}
         self.tools: dict[Path, ToolPE] = {}
+        self._origins_of: dict[Path, dict[str, str]] = {}
 
     def fill(
         self,
@@ -238,7 +239,12 @@ class _Builder:
         )
 
     def _origins(self, path: Path, workflow: Any) -> dict[str, str]:
-        """From the ids that links name to origins, in one workflow."""
+        """From the ids that links name to origins, in one workflow; once for all its steps."""
+        if path not in self._origins_of:
+            self._origins_of[path] = self._find_origins(path, workflow)
+        return self._origins_of[path]
+
+    def _find_origins(self, path: Path, workflow: Any) -> dict[str, str]:
         found = {
             entry["id"]: input_origin(path, short_name(entry["id"]))
             for entry in workflow.tool["inputs"]

@@ -98,17 +98,20 @@ class Document:
 
         from d4pcwl.cwl.importing import refusal
         from d4pcwl.cwl.importing.fetching import refuse_endless, refuse_other, told
+        from d4pcwl.cwl.importing.loading import Loads, check_choice
 
         import cwltool.workflow  # noqa: F401  isort: skip - sets how processes are made
 
         listen_to_cwltool(self.settings)
         context = self.settings.loading()
         context.overrides_list = list(self.overrides)
+        context.construct_tool_object = Loads().make
         refuse_endless(context)
         try:
             with told(self.location):
                 context, document, uri = fetch_document(document_uri(self.location), context)
                 refuse_other(document, self.location)
+                check_choice(self.location, document, uri)
                 provide_schema(str(document.get("cwlVersion", "")))
                 context, uri = resolve_and_validate_document(context, document, uri)
                 process = make_tool(uri, context)

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from d4pcwl.cwl.files import local_path
 from d4pcwl.cwl.importing.build import build
 from d4pcwl.cwl.importing.document import Document
 from d4pcwl.cwl.importing.outdir import placing
 from d4pcwl.cwl.importing.pes import FAILURES, ToolPE
 from d4pcwl.cwl.importing.settings import Settings, make_folder
-from d4pcwl.errors import InputError, UnsupportedFeature
+from d4pcwl.errors import InputError, RunError, UnsupportedFeature
 from d4pcwl.runtime.instance import Receive
 from d4pcwl.runtime.job import Job, mapping_module
 from d4pcwl.runtime.plan import usable_cores
@@ -165,22 +166,39 @@ def relocated(
     """An output object with its files in their final places.
 
     :param action: what becomes of the files: ``move``, ``copy`` or ``leave``
+    :raises RunError: one cannot be put there
     """
+    from cwltool.errors import WorkflowException
     from cwltool.mutation import MutationManager
     from cwltool.process import relocateOutputs
     from cwltool.stdfsaccess import StdFsAccess
-    from cwltool.utils import visit_files, visit_files_directories
+    from cwltool.utils import visit_directories, visit_files, visit_files_directories
+    from schema_salad.exceptions import SchemaSaladException
 
-    if action != "leave":
-        os.makedirs(outdir, exist_ok=True)
-    final: Any = relocateOutputs(
-        outputs,
-        os.path.abspath(outdir),
-        {settings.folder},
-        action,
-        StdFsAccess(""),
-        settings.compute_checksum,
-    )
+    from d4pcwl.cwl.importing.confine import ConfinedMapper, check_names, is_inside, stand_alone
+
+    def make_stand_alone(item: Any) -> None:
+        if item["location"].startswith("file://"):
+            path = local_path({"location": item["location"]})
+            if is_inside(path, settings.folder):
+                stand_alone(path)
+
+    try:
+        check_names(outputs)
+        if action != "leave":
+            os.makedirs(outdir, exist_ok=True)
+            visit_directories(outputs, make_stand_alone)
+        final: Any = relocateOutputs(
+            outputs,
+            os.path.abspath(outdir),
+            {settings.folder},
+            action,
+            StdFsAccess(""),
+            settings.compute_checksum,
+            ConfinedMapper,
+        )
+    except (WorkflowException, SchemaSaladException) as error:
+        raise RunError(f"the outputs cannot be put into {outdir}: {error}") from error
     visit_files_directories(final, _location_to_path)
     visit_files(final, MutationManager().unset_generation)
     return dict(final)

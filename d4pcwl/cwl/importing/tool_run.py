@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import re
 import shlex
-import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.document import short_name
+from d4pcwl.cwl.importing.tool_printed import end_of_file, passed_on
 
 if TYPE_CHECKING:
     from cwltool.context import RuntimeContext
     from cwltool.process import Process
-
-TAIL_LINES = 20
-"""How many of the last lines of a tool's standard error are told when it fails."""
 
 SUCCESS = "success"
 
@@ -76,7 +72,12 @@ def run_tool(
     """
     from cwltool.errors import UnsupportedRequirement
 
+    from d4pcwl.cwl.importing import confine
+
     outcome = Outcome()
+    context.path_mapper = (
+        confine.MapperInContainer if _in_container(process, context) else confine.ConfinedMapper
+    )
 
     def finished(outputs: Any, status: str) -> None:
         outcome.outputs = outputs or {}
@@ -85,15 +86,18 @@ def run_tool(
     with _warnings(outcome.reasons), _standard_error(context, outcome.tail):
         try:
             job: Any
-            for job in process.job(inputs, finished, context):
+            for job in process.job(as_given(inputs), finished, context):
+                confine.check_staging(job, context)
+                confine.confine(job)
                 command = getattr(job, "command_line", None)
                 outcome.command = shlex.join(map(str, command)) if command else ""
                 with during(job.outdir, outcome) if during and command else nullcontext():
                     job.run(context)
                 if outcome.status != SUCCESS and getattr(job, "stderr", None):
-                    _read_tail(os.path.join(job.outdir, job.stderr), outcome.tail)
+                    outcome.tail[:] = end_of_file(os.path.join(job.outdir, job.stderr))
+            confine.check_names(outcome.outputs)
         except Exception as error:  # noqa: BLE001 - whatever the library raises, the step failed
-            outcome.status = "permanentFail"
+            outcome.status, outcome.outputs = "permanentFail", {}
             outcome.reasons.append(explanation(error))
             outcome.unsupported = isinstance(error, UnsupportedRequirement)
     # A tool that writes cwl.output.json may leave out what can be null.
@@ -102,9 +106,47 @@ def run_tool(
     if outcome.status == SUCCESS and missing:
         outcome.status = "permanentFail"
         outcome.reasons.append(f"there is no output {', '.join(missing)}")
+    declared = {short_name(entry["id"]) for entry in process.tool["outputs"]}
+    for name in [name for name in outcome.outputs if name not in declared]:
+        del outcome.outputs[name]
+        outcome.reasons.append(
+            f"cwl.output.json has {name!r}, which is no output of the tool: it is left out"
+        )
     if outcome.status == SUCCESS:
         _warn(outcome.reasons)
     return outcome
+
+
+class _Bound(list[Any]):
+    """An array that is not copied any more: cwltool would do so for each of its elements."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Bound:
+        return self
+
+
+class _Given(list[Any]):
+    """An array that cwltool copies when it begins a job, and then no more."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Bound:
+        return _Bound(copy.deepcopy(entry, memo) for entry in self)
+
+
+def as_given(value: Any) -> Any:
+    """An input object as a tool is to get it: without what cwltool is going to say of files itself.
+
+    Its arrays are such that the time to bind them to a command line grows with their length, not
+    with its square.
+    """
+    if isinstance(value, dict):
+        ours = {"dirname"} if value.get("class") in ("File", "Directory") else set()
+        return {key: as_given(entry) for key, entry in value.items() if key not in ours}
+    return _Given(map(as_given, value)) if isinstance(value, list) else value
+
+
+def _in_container(process: Process, context: RuntimeContext) -> bool:
+    """Whether a tool is run in a container."""
+    wanted = process.get_requirement("DockerRequirement")[0] or context.default_container
+    return bool(context.use_container and wanted and process.tool["class"] == "CommandLineTool")
 
 
 def explanation(error: Exception) -> str:
@@ -124,6 +166,13 @@ def _warn(messages: list[str]) -> None:
         logger.warning(message)
 
 
+_SAYS_NOTHING = (
+    "completed permanentFail",
+    "completed temporaryFail",
+    "Unexpected error from fs_access",  # it is told next
+)
+
+
 class _Reasons(logging.Handler):
     def __init__(self, reasons: list[str]) -> None:
         super().__init__(logging.WARNING)
@@ -131,8 +180,8 @@ class _Reasons(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = re.sub(r"^\[(?:job|step) [^]]*\]+ ", "", record.getMessage())
-        if not message.endswith(("completed permanentFail", "completed temporaryFail")):
-            self.reasons.append(message)
+        if not message.endswith(_SAYS_NOTHING):
+            self.reasons.append(message.removeprefix("Job error:\n"))
 
 
 @contextmanager
@@ -152,34 +201,9 @@ def _warnings(reasons: list[str]) -> Iterator[None]:
 @contextmanager
 def _standard_error(context: RuntimeContext, tail: list[str]) -> Iterator[None]:
     """Pass what the tool prints on to our standard error, in whole lines, and keep the end."""
-    read_end, write_end = os.pipe()
-    last: deque[str] = deque(maxlen=TAIL_LINES)
-
-    def pass_on() -> None:
-        with open(read_end, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                text = line.rstrip("\n")
-                last.append(text)
-                sys.stderr.write(text + "\n")
-                sys.stderr.flush()
-
-    reader = threading.Thread(target=pass_on, daemon=True)
-    reader.start()
-    with open(write_end, "wb", buffering=0) as sink:
+    with passed_on(tail) as sink:
         context.default_stdout = context.default_stderr = sink
         try:
             yield
         finally:
             context.default_stdout = context.default_stderr = None
-    # A tool may leave processes of its own behind that keep the pipe open.
-    reader.join(1.0)
-    tail += [line for line in last if line.strip()]
-
-
-def _read_tail(path: str, tail: list[str]) -> None:
-    """The end of a standard error that went to a file of the tool's."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            tail[:] = [line.rstrip("\n") for line in deque(lines, maxlen=TAIL_LINES)]
-    except OSError:
-        pass

@@ -1,0 +1,129 @@
+"""Processes of a document, each loaded once however many steps run it.
+
+cwltool loads what a step runs for each step anew: it resolves, updates and validates the document,
+be it ever so large, and makes a schema of the inputs. Here cwltool is handed steps whose ``run`` is
+a reference, and asks :meth:`Loads.make` for the process.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urldefrag
+
+from d4pcwl.errors import UsageError
+
+if TYPE_CHECKING:
+    from cwltool.context import LoadingContext
+    from cwltool.process import Process
+    from ruamel.yaml.comments import CommentedMap
+
+_REFERENCE = "d4pcwl:process"
+
+
+class Loads:
+    """Makes the processes of one document; cwltool's contexts call it ``construct_tool_object``."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, list[tuple[Any, Any, Process]]] = {}
+        self._open: list[str] = []
+        self._files: dict[str, LoadingContext | None] = {}
+
+    def make(self, toolpath_object: CommentedMap, loadingContext: LoadingContext) -> Process:  # noqa: N803
+        """Make a process; cwltool names the parameters.
+
+        :param toolpath_object: what it is, or a reference to it
+        :param loadingContext: as the step has it
+        :raises ValidationException: it is not valid CWL, or a workflow runs itself
+        """
+        from cwltool.workflow import default_make_tool
+
+        if _REFERENCE in toolpath_object:
+            return self._load(toolpath_object[_REFERENCE], loadingContext)
+        process = default_make_tool(_with_references(toolpath_object), loadingContext)
+        for step in getattr(process, "steps", ()):
+            if _REFERENCE in step.tool["run"]:
+                step.tool["run"] = step.tool["run"][_REFERENCE]
+        return process
+
+    def _load(self, uri: str, context: LoadingContext) -> Process:
+        """The process of a reference: the same for steps that require and hint the same."""
+        from cwltool.load_tool import load_tool, make_tool
+        from schema_salad.exceptions import ValidationException
+
+        if uri in self._open:
+            way = " runs ".join([*self._open[self._open.index(uri) :], uri])
+            raise ValidationException(f"a workflow cannot run itself: {way}")
+        given = context.requirements, context.hints
+        known = self._made.setdefault(uri, [])
+        for *others, process in known:
+            if tuple(others) == given:
+                return process
+        context.metadata = {}  # another file may be of another version
+        self._open.append(uri)
+        try:
+            whole = self._whole_file(uri, context)
+            process = make_tool(uri, whole) if whole else load_tool(uri, context)
+        finally:
+            self._open.pop()
+        known.append((*given, process))
+        return process
+
+    def _whole_file(self, uri: str, context: LoadingContext) -> LoadingContext | None:
+        """A context in which all processes of a file are ready; None where that cannot be had."""
+        from cwltool.errors import WorkflowException
+        from cwltool.load_tool import fetch_document, resolve_and_validate_document
+        from schema_salad.exceptions import SchemaSaladException
+
+        file, fragment = urldefrag(uri)
+        if not fragment:
+            return None
+        if file not in self._files:
+            try:
+                found, document, _ = fetch_document(file, context)
+                self._files[file], _ = resolve_and_validate_document(found, document, file)
+            except (SchemaSaladException, WorkflowException):
+                self._files[file] = None  # what is wrong may be in parts that are not used
+        ready = self._files[file]
+        if ready is not None:
+            context = context.copy()
+            context.loader, context.avsc_names = ready.loader, ready.avsc_names
+            context.metadata = ready.metadata
+        return ready and context
+
+
+def _with_references(tool: Any) -> Any:
+    """A workflow whose steps refer to what they run; else what was given."""
+    from ruamel.yaml.comments import CommentedMap
+
+    if tool.get("class") != "Workflow" or not isinstance(tool.get("steps"), list):
+        return tool
+    tool = copy(tool)  # the document itself is looked into again for other steps
+    tool["steps"] = copy(tool["steps"])
+    for number, step in enumerate(tool["steps"]):
+        if isinstance(step, CommentedMap) and isinstance(step.get("run"), str):
+            tool["steps"][number] = copy(step)
+            tool["steps"][number]["run"] = CommentedMap({_REFERENCE: step["run"]})
+    return tool
+
+
+def check_choice(location: str, document: Any, uri: str) -> None:
+    """See that it is known which process of a document is meant, if it has several.
+
+    :param location: the document as the user calls it
+    :param document: what is in it
+    :param uri: the document's
+    :raises UsageError: none is called main, or there is none of this name
+    """
+    wanted = urldefrag(uri)[1]
+    processes = document.get("$graph") if isinstance(document, dict) else None
+    if not isinstance(processes, list):
+        return
+    given = [entry.get("id", "") for entry in processes if isinstance(entry, dict)]
+    names = [name for name in (str(name).rpartition("#")[2] for name in given) if name]
+    if (wanted.partition("/")[0] or "main") in names or not names:
+        return
+    called = location.partition("#")[0]
+    what = f"there is no process '{wanted}' in it" if wanted else "it has no process 'main'"
+    choices = ", ".join(f"{called}#{name}" for name in names)
+    raise UsageError(f"{called}: {what}; say which one is meant: {choices}")
