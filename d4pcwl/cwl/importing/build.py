@@ -10,6 +10,7 @@ from d4pcwl.cwl.importing.ends import RESULT, LeavePE, OutputsPE
 from d4pcwl.cwl.importing.flows import Flows
 from d4pcwl.cwl.importing.join import DOT
 from d4pcwl.cwl.importing.links import Link
+from d4pcwl.cwl.importing.loops import LoopPE, chained, is_loop
 from d4pcwl.cwl.importing.pes import (
     FAILURES,
     JOB,
@@ -156,18 +157,22 @@ class _Builder:
         gathered = [link for link in links if link.name not in passed]
         join = JoinPE(path, gathered, names, step.tool.get("scatterMethod", DOT))
         wants_begin = not any(link.sources for link in gathered)
+        loop = (
+            LoopPE(self.document, path, outputs, self.loop_links(path)) if is_loop(step) else None
+        )
+        if loop:
+            built.results.append((loop, FAILURES))
         if not is_workflow:
             tool = self.tools[path] = ToolPE(self.document, path, outputs)
             built.results.append((tool, FAILURES))
-            graph.connect(join, TASK, tool, TASK)
-            return _Step(join, tool, links, outputs, wants_begin)
+            return _Step(join, chained(graph, join, loop, tool, tool), links, outputs, wants_begin)
         given = [short_name(entry["id"]) for entry in step.embedded_tool.tool["inputs"]]
         enter = EnterPE(self.document, path, outputs, given, passed)
         self.given[path] = self.outputs(path)
         leave = LeavePE(path, self.given[path], outputs)
         inside = CompositePE()
         inside.name = path[-1]  # type: ignore[attr-defined]
-        inside.connect(join, TASK, enter, TASK)
+        last = chained(inside, join, loop, enter, leave)
         inside.connect(enter, SKIPPED, leave, SKIPPED)
         for name in (*join.inputconnections,):
             inside._map_input(name, join, name)
@@ -175,13 +180,31 @@ class _Builder:
         for name in passed:
             inside._map_input(name, bypass, name)
         for name in outputs:
-            inside._map_output(name, leave, name)
+            inside._map_output(name, last, name)
         built.results += [(enter, FAILURES), (leave, FAILURES)]
         self.fill(inside, path, enter, leave, built, bypass)
         graph.add(inside)
         return _Step(inside, inside, links, outputs, wants_begin)
 
     # --- links ------------------------------------------------------------------------------
+
+    def loop_links(self, path: Path) -> list[Link]:
+        """How the inputs of a loop's next iteration come about."""
+        step: Any = self.document.step(path)
+        outputs = [entry["id"] for entry in step.tool["outputs"]]
+        origins = {name: origin(path, short_name(name)) for name in outputs}
+        links = []
+        for entry in step.tool["loop"]:
+            link = self._link(entry, "outputSource", origins, step, path)
+            links.append(link)
+            name = f"step {'/'.join(path)}: loop input '{link.name}'"
+            if "valueFrom" in entry and not _has(step, "StepInputExpressionRequirement"):
+                self.faults.append(
+                    _fault(entry, f"{name} has valueFrom; add StepInputExpressionRequirement")
+                )
+            if not (link.sources or link.has_default or "valueFrom" in entry):
+                self.faults.append(_fault(entry, f"{name} gets no value"))
+        return links
 
     def outputs(self, path: Path) -> list[Link]:
         """How the outputs of a workflow come about."""
@@ -233,8 +256,8 @@ class _Builder:
             tuple(origins[source] for source in ids if source in origins),
             entry.get("linkMerge", "merge_nested" if len(ids) > 1 else None),
             entry.get("pickValue"),
-            plain(entry.get("default")) if field_name == "source" else None,
-            field_name == "source" and "default" in entry,
+            plain(entry.get("default")),
+            "default" in entry,
         )
 
     def _origins(self, path: Path, workflow: Any) -> dict[str, str]:
@@ -250,6 +273,12 @@ class _Builder:
                 for entry in step.tool["outputs"]
             }
         return found
+
+
+def loop_links(document: Document, path: Path) -> list[Link]:
+    """How the inputs of a loop's next iteration come about, in a document that :func:`build` has
+    found to be right."""
+    return _Builder(document).loop_links(path)
 
 
 def passed_inputs(step: Any, links: list[Link]) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from d4pcwl.cwl.importing.build import build, passed_inputs
+from d4pcwl.cwl.importing.build import build, loop_links, passed_inputs
 from d4pcwl.cwl.importing.document import Document, Path, plain, short_name
 from d4pcwl.cwl.importing.flows import Flows
 from d4pcwl.cwl.importing.inside import (
@@ -25,9 +25,11 @@ from d4pcwl.cwl.importing.inside import (
     Place,
     ResultsPE,
     RunToolPE,
+    TurnPE,
 )
 from d4pcwl.cwl.importing.join import DOT, FLAT, NESTED
 from d4pcwl.cwl.importing.links import Link
+from d4pcwl.cwl.importing.loops import chained, is_loop
 from d4pcwl.cwl.importing.pes import JOB, SKIPPED, TASK, input_origin, origin
 from d4pcwl.cwl.importing.settings import DOCKER, Settings
 from d4pcwl.errors import GraphError, nearest
@@ -291,12 +293,13 @@ class CwlStep(CompositePE):
         self.join = GatherPE(path, self.links, scatter, method)
         if not path:
             self.join.name = "tool.join"
-        tool = self.tool = RunToolPE(document, path, outputs)
-        WorkflowGraph.connect(self, self.join, TASK, tool, TASK)
+        self.tool = RunToolPE(document, path, outputs)
         for name in self.join.inputconnections:
             self._map_input(name, self.join, name)
+        loop = _loop(document, path, outputs)
+        last = chained(self, self.join, loop, self.tool, self.tool)
         for name in outputs:
-            self._map_output(name, tool, name)
+            self._map_output(name, last, name)
 
     def take(self, name: str, source: str) -> None:
         """Note that an input is connected to ``source``."""
@@ -329,13 +332,14 @@ class CwlSubworkflow(Steps, CompositePE):
         self._elements = ElementsPE(path)
         inner = [_unconnected(entry) for entry in document.at(path).tool["outputs"]]
         self._leave = FinishPE(path, inner, outputs)
-        WorkflowGraph.connect(self, self.join, TASK, self._enter, TASK)
+        loop = _loop(document, path, outputs)
+        last = chained(self, self.join, loop, self._enter, self._leave)
         WorkflowGraph.connect(self, self._enter, SKIPPED, self._leave, SKIPPED)
         WorkflowGraph.connect(self, self._enter, JOB, self._leave, JOB)
         for name in self.join.inputconnections:
             self._map_input(name, self.join, name)
         for name in outputs:
-            self._map_output(name, self._leave, name)
+            self._map_output(name, last, name)
 
     def take(self, name: str, source: str) -> None:
         """Note that an input is connected to ``source``.
@@ -375,6 +379,13 @@ class _Inner:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+
+def _loop(document: Document, path: Path, outputs: Sequence[str]) -> TurnPE | None:
+    """What goes round the loop of a step, where it is one."""
+    if not path or not is_loop(document.step(path)):
+        return None
+    return TurnPE(document, path, outputs, loop_links(document, path))
 
 
 def _unconnected(entry: Any) -> Link:

@@ -104,11 +104,13 @@ class Document:
         context.overrides_list = list(self.overrides)
         try:
             context, document, uri = fetch_document(document_uri(self.location), context)
-            provide_schema(str(document.get("cwlVersion", "")))
+            version = str(document.get("cwlVersion", ""))
+            refusal.check_version(self.location, version, self.settings)
+            provide_schema(version, extended=self.settings.enable_ext)
             context, uri = resolve_and_validate_document(context, document, uri)
             process = make_tool(uri, context)
         except (SchemaSaladException, WorkflowException, OSError, ValueError) as error:
-            refusal.look_through(self.location, error)
+            refusal.look_through(self.location, error, self.settings)
             raise InputError(f"{self.location}: {error}") from error
         if self.requirements:
             if process.metadata.get(ORIGINAL_CWLVERSION) == "v1.0":

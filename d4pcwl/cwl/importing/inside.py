@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from d4pcwl.cwl.importing.document import Document, Path
 from d4pcwl.cwl.importing.ends import RESULT, LeavePE, OutputsPE
 from d4pcwl.cwl.importing.links import Link
+from d4pcwl.cwl.importing.loops import LoopPE
 from d4pcwl.cwl.importing.pes import (
     FAILURES,
     JOB,
@@ -143,6 +144,19 @@ class GatherPE(JoinPE):
         self, path: Path, links: Iterable[Link], scatter: Iterable[str], method: str
     ) -> None:
         super().__init__(path, links, scatter, method)
+        _without_results(self)
+
+
+class TurnPE(_RaisingPE, LoopPE):
+    """Goes round the loop of a step.
+
+    :param links: how the inputs that change come about
+    """
+
+    def __init__(
+        self, document: Document, path: Path, outputs: Iterable[str], links: Iterable[Link]
+    ) -> None:
+        super().__init__(document, path, outputs, links)
         _without_results(self)
 
 

@@ -107,7 +107,7 @@ class ReportingPE(GenericPE):
         self.write(FAILURES, failure)
 
 
-class _ExecutingPE(ReportingPE, ABC):
+class ExecutingPE(ReportingPE, ABC):
     """What ToolPE and EnterPE share: they take firings, and may find that nothing is to be done.
 
     :param path: the step; ``()`` where the document is a tool rather than a workflow
@@ -142,7 +142,7 @@ class _ExecutingPE(ReportingPE, ABC):
             try:
                 given = self.evaluate(firing, firing.inputs)
                 if given is None:
-                    self.deliver(firing, dict.fromkeys(self.outputs))
+                    self.skip(firing)
                 else:
                     self.execute(firing, given)
             except Exception as error:  # noqa: BLE001 - whatever it is, the step failed
@@ -154,9 +154,16 @@ class _ExecutingPE(ReportingPE, ABC):
         if not self.path:
             return inputs
         from d4pcwl.cwl.importing.evaluate import step_inputs
+        from d4pcwl.cwl.importing.loops import is_loop
 
         step, around = self.document.step(self.path), self.document.workflow(self.path[:-1])
+        if is_loop(step):
+            return inputs  # what goes round the loop has been evaluated already
         return step_inputs(step, around, inputs, self.context(firing))
+
+    def skip(self, firing: Firing) -> None:
+        """Deliver what a step gives that is not wanted."""
+        self.deliver(firing, dict.fromkeys(self.outputs))
 
     def context(self, firing: Firing) -> Any:
         """cwltool's runtime context for an execution."""
@@ -195,7 +202,7 @@ class _ExecutingPE(ReportingPE, ABC):
         self.report(report)
 
 
-class ToolPE(_ExecutingPE):
+class ToolPE(ExecutingPE):
     """Runs a CommandLineTool or an ExpressionTool.
 
     ``followed`` has the outputs that others may read while the tool writes them, and the names of
@@ -257,7 +264,7 @@ class ToolPE(_ExecutingPE):
             )
 
 
-class EnterPE(_ExecutingPE):
+class EnterPE(ExecutingPE):
     """Begins a run of a subworkflow: hands out its inputs.
 
     :param names: the inputs of the subworkflow
