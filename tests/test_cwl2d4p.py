@@ -474,8 +474,8 @@ def test_failures_in_python(documents: Path, monkeypatch: pytest.MonkeyPatch) ->
         results(graph, {"texts": 3, "log": "x"})
     with pytest.raises(PEError, match=r"step first\[0\]: permanentFail"):
         results(graph, {"texts": ["bad"], "log": str(documents / "log")})
-    with pytest.raises(InputError, match="cwl:requirements, which is for d4pcwl-runner"):
-        results(graph, {"texts": [], "log": "x", "cwl:requirements": []})
+    with pytest.raises(InputError, match="cwl:tool, but the script has its document already"):
+        results(graph, {"texts": [], "log": "x", "cwl:tool": "chain.cwl"})
     made = results(graph, {"texts": ["fine"], "log": str(documents / "log")})
     assert made == [{"first": ["fine"], "third": ["fine"]}]
 
@@ -553,14 +553,14 @@ def test_what_is_refused(documents: Path) -> None:
         documents,
         loose_cwl="cwlVersion: v1.2\nclass: Workflow\ninputs: []\noutputs: []\n"
         "steps: {go: {run: say.cwl, in: {}, out: []}}\n",
-        inplace_cwl="cwlVersion: v1.2\nclass: CommandLineTool\nbaseCommand: 'true'\ninputs: []\n"
-        "outputs: []\nrequirements: {InplaceUpdateRequirement: {inplaceUpdate: true}}\n",
+        software_cwl="cwlVersion: v1.2\nclass: CommandLineTool\nbaseCommand: 'true'\ninputs: []\n"
+        "outputs: []\nrequirements: {SoftwareRequirement: {packages: {}}}\n",
     )
     for name, code, message in (
         ("wrong", 2, "outputs"),
         ("loose", 2, "a"),
         ("none", 2, "none.cwl"),
-        ("inplace", 33, "InplaceUpdateRequirement"),
+        ("software", 33, "SoftwareRequirement"),
     ):
         done = command("cwl2d4p", documents / f"{name}.cwl", code=code)
         assert message in done.stderr

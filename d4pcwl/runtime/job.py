@@ -76,10 +76,13 @@ class Job:
     check: Callable[[], None] = field(default=_go_on)
     policy: Policy = FAIL
 
-    def plan(self, processes: int | None = None, *, pooled: bool = False) -> Plan:
+    def plan(
+        self, processes: int | None = None, *, pooled: bool = False, loops: bool = False
+    ) -> Plan:
         """The plan of this run, for ``processes``, else the number asked for, else the cores.
 
         :param pooled: for a dynamic mapping: PEs that may run anywhere are put into a pool
+        :param loops: heavy PEs of cycles, too
         """
         number = processes or self.processes or usable_cores()
         return make_plan(
@@ -88,6 +91,7 @@ class Job:
             results=self.results,
             stages=self.stages,
             pooled=pooled and number > 1,  # a single worker needs no pool
+            loops=loops,
             given=self.inputs,
             policy=self.policy,
         )

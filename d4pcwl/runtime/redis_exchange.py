@@ -113,7 +113,7 @@ class RedisExchange:
 
     # --- what a DynamicWorker calls -------------------------------------------------------------
 
-    def receive(self, wait: bool) -> Task | int | None:
+    def receive(self, wait: bool, settled: bool = False) -> Task | int | None:
         """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
         if not self._found:
             now = time.monotonic()

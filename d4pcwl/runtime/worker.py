@@ -227,7 +227,7 @@ class Worker:
         pe = self.plan.instances[index].pe
         for cycle in self.plan.cycles:
             if pe in cycle:
-                return [i.index for i in self.plan.instances if i.pe in cycle]
+                return [i for i in self.running if self.plan.instances[i].pe in cycle]
         return [index]
 
 

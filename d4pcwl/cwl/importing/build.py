@@ -24,6 +24,7 @@ from d4pcwl.cwl.importing.pes import (
     input_origin,
     origin,
 )
+from d4pcwl.cwl.importing.updates import after, readers_before
 from d4pcwl.errors import Fault, InputError, raise_faults
 from d4pcwl.workflow.composite import CompositePE
 from d4pcwl.workflow.graph import WorkflowGraph
@@ -124,10 +125,19 @@ class _Builder:
             ports[input_origin(path, name)] = (bypass if passed else begin, name)
         # In the document's order: cwltool shuffles the steps.
         order = {entry["id"]: number for number, entry in enumerate(workflow.tool["steps"])}
-        steps: list[_Step] = []
-        for declared in sorted(workflow.steps, key=lambda step: order[step.id]):
+        declared_steps = sorted(workflow.steps, key=lambda step: order[step.id])
+        links = {}
+        for declared in declared_steps:
             inner = (*path, short_name(declared.id))
-            step = self._step(graph, inner, declared, workflow, built)
+            links[inner] = self._inputs(inner, declared, workflow)
+        self.inputs |= links
+        awaited = {}
+        if self.document.updates_in_place and not self.faults:
+            awaited = readers_before(self.document, links)
+        steps: list[_Step] = []
+        for declared in declared_steps:
+            inner = (*path, short_name(declared.id))
+            step = self._step(graph, inner, declared, built, awaited.get(inner))
             steps.append(step)
             for entry in declared.tool["outputs"]:
                 name = short_name(entry["id"])
@@ -146,14 +156,20 @@ class _Builder:
             # Outputs of a tool are made together; those of a subworkflow are not.
             built.dead_ends |= all(ends) or (isinstance(step.exit, CompositePE) and any(ends))
 
-    def _step(self, graph: Any, path: Path, step: Any, workflow: Any, built: Built) -> _Step:
-        """The nodes of a step, joined to each other but to nothing else."""
-        links = self.inputs[path] = self._inputs(path, step, workflow)
+    def _step(
+        self, graph: Any, path: Path, step: Any, built: Built, awaited: list[Path] | None
+    ) -> _Step:
+        """The nodes of a step, joined to each other but to nothing else.
+
+        :param awaited: the steps that it comes after though it takes nothing from them
+        """
+        links = list(self.inputs[path])
         outputs = [short_name(entry["id"]) for entry in step.tool["outputs"]]
         scatter = step.tool.get("scatter", [])
         names = [short_name(name) for name in ([scatter] if isinstance(scatter, str) else scatter)]
         is_workflow = step.embedded_tool.tool["class"] == "Workflow"
-        passed = passed_inputs(step, links) if is_workflow else []
+        passed = passed_inputs(step, links) if is_workflow and not awaited else []
+        links += [after(self.document, awaited)] if awaited else []
         gathered = [link for link in links if link.name not in passed]
         join = JoinPE(path, gathered, names, step.tool.get("scatterMethod", DOT))
         wants_begin = not any(link.sources for link in gathered)

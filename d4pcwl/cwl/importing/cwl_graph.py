@@ -30,8 +30,9 @@ from d4pcwl.cwl.importing.inside import (
 from d4pcwl.cwl.importing.join import DOT, FLAT, NESTED
 from d4pcwl.cwl.importing.links import Link
 from d4pcwl.cwl.importing.loops import chained, is_loop
-from d4pcwl.cwl.importing.pes import JOB, SKIPPED, TASK, input_origin, origin
+from d4pcwl.cwl.importing.pes import AFTER, JOB, SKIPPED, input_origin, origin
 from d4pcwl.cwl.importing.settings import DOCKER, Settings
+from d4pcwl.cwl.importing.updates import after, readers_before
 from d4pcwl.errors import GraphError, nearest
 from d4pcwl.workflow.composite import CompositePE
 from d4pcwl.workflow.graph import Edge, WorkflowGraph
@@ -125,6 +126,22 @@ class Steps(WorkflowGraph, ABC):
         if edge.key not in self._joined:
             super().connect(source, from_connection, target, to_connection)
         self.connections.append((from_node, from_connection, to_node, to_connection))
+        if self.document.updates_in_place:
+            self._settle_order()
+
+    def _settle_order(self) -> None:
+        """Have steps that update files come after those that read them."""
+        links = {step.path: step.links for step in self.steps.values()}
+        awaited = readers_before(self.document, links)
+        self.edges = [edge for edge in self.edges if edge.input != AFTER]
+        self._index()
+        for step in self.steps.values():
+            readers = awaited.get(step.path, [])
+            step.wait_for([after(self.document, readers)] if readers else [])
+            for path in readers:
+                for name in self.steps[path[-1]].output_names:
+                    super().connect(self.steps[path[-1]], name, step, AFTER)
+            self._settle_begin(step)
 
     def _settle_begin(self, step: CwlStep | CwlSubworkflow) -> None:
         """Have a step to which nothing is connected begin when the workflow does."""
@@ -200,6 +217,8 @@ class CwlGraph(Steps):
     :param process: which process of a packed document
     :param container: what runs containers: ``docker``, ``podman``, ``singularity``; None: nothing
     :param relax_path_checks: allow any character in file names
+    :param enable_ext: allow cwltool's extensions
+    :param enable_dev: allow development versions of CWL
     :raises InputError: the document is not valid CWL
     :raises UnsupportedFeature: it needs what we do not have
     """
@@ -211,6 +230,8 @@ class CwlGraph(Steps):
         process: str | None = None,
         container: str | None = DOCKER,
         relax_path_checks: bool = False,
+        enable_ext: bool = False,
+        enable_dev: bool = False,
     ) -> None:
         super().__init__()
         location = os.fspath(document)
@@ -221,6 +242,8 @@ class CwlGraph(Steps):
         settings = Settings(
             container=container,
             relax_path_checks=relax_path_checks,
+            enable_ext=enable_ext,
+            enable_dev=enable_dev,
             quiet=True,
             stop_on_error=False,
         )
@@ -290,6 +313,7 @@ class CwlStep(CompositePE):
         self.name = path[-1] if path else "tool"
         self.output_names = list(outputs)
         self.links = list(links)
+        self.awaited: list[Link] = []
         self.join = GatherPE(path, self.links, scatter, method)
         if not path:
             self.join.name = "tool.join"
@@ -303,8 +327,13 @@ class CwlStep(CompositePE):
 
     def take(self, name: str, source: str) -> None:
         """Note that an input is connected to ``source``."""
-        what = f"step {self.name} has no input"
-        self.join.links = self.links = _linked(self.links, name, source, what)
+        self.links = _linked(self.links, name, source, f"step {self.name} has no input")
+        self.wait_for(self.awaited)
+
+    def wait_for(self, awaited: list[Link]) -> None:
+        """Have it begin after others."""
+        self.awaited = awaited
+        self.join.links = [*self.links, *awaited]
 
 
 class CwlSubworkflow(Steps, CompositePE):
@@ -326,6 +355,7 @@ class CwlSubworkflow(Steps, CompositePE):
         self._begin()
         self.output_names = list(outputs)
         self.links = list(links)
+        self.awaited: list[Link] = []
         self.inputs, self.outputs = _Inner("inputs"), _Inner("outputs")
         self.join = GatherPE(path, self.links, scatter, method)
         self._enter = BeginPE(document, path, outputs, self._input_names)
@@ -348,8 +378,14 @@ class CwlSubworkflow(Steps, CompositePE):
         before.
         """
         self.links = _linked(self.links, name, source, f"step {self.name} has no input")
+        self.wait_for(self.awaited)
+
+    def wait_for(self, awaited: list[Link]) -> None:
+        """Have it begin after others."""
+        self.awaited = awaited
         step = self.document.step(self.path)
-        passed = set() if self.scatter else set(passed_inputs(step, self.links))
+        whole = self.scatter or awaited
+        passed = set() if whole else set(passed_inputs(step, self.links))
         before = set(self._elements.inputconnections)
         for changed in sorted(passed ^ before):
             inside = changed in passed
@@ -364,7 +400,7 @@ class CwlSubworkflow(Steps, CompositePE):
         self.nodes += [self._elements] if passed else []
         self._index()
         self._enter.leave_to_pass(passed)
-        self.join.links = [link for link in self.links if link.name not in passed]
+        self.join.links = [link for link in self.links if link.name not in passed] + awaited
 
     def _giver(self, name: str) -> Any:
         return self._elements if name in self._elements.outputconnections else self._enter

@@ -6,7 +6,8 @@ import contextlib
 import logging
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.schemas import provide_schema
@@ -49,6 +50,7 @@ class Document:
         self.basedir = basedir or os.getcwd()
         self._process: Process | None = None
         self._steps: dict[Path, WorkflowStep] = {}
+        self._updates: bool | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         given = (self.location, self.settings, self.overrides, self.requirements, self.basedir)
@@ -67,6 +69,37 @@ class Document:
         if self._process is None:
             self._process = self._load()
         return self._process
+
+    @property
+    def updates_in_place(self) -> bool:
+        """Whether a tool in it updates files in place."""
+        from d4pcwl.cwl.importing.updates import any_in_place
+
+        if self._updates is None:
+            self._updates = any_in_place(self.process)
+        return self._updates
+
+    @contextmanager
+    def amended(self, requirements: Sequence[Any], overrides: Sequence[Any]) -> Iterator[None]:
+        """Have requirements and overrides of a job order hold in the block.
+
+        :raises InputError: they do not go with the document
+        """
+        if not (requirements or overrides):
+            yield
+            return
+        before = (self.requirements, self.overrides)
+        try:
+            self._forget(list(requirements), list(overrides))
+            _ = self.process
+            yield
+        finally:
+            self._forget(*before)
+
+    def _forget(self, requirements: list[Any], overrides: list[Any]) -> None:
+        """Have the document loaded anew when it is looked into, with these."""
+        self.requirements, self.overrides = requirements, overrides
+        self._process, self._updates, self._steps = None, None, {}
 
     def at(self, path: Path) -> Process:
         """The process that steps lead to."""

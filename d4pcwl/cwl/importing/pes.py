@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 JOB = "(job)"
 """The port for what comes once in each run of a workflow, whatever its inputs are."""
 
+AFTER = "(after)"
+"""The input of a join by which it awaits steps that it takes nothing from."""
+
 SKIPPED = "(skipped)"
 """The port by which the outputs of a subworkflow are told that does not run."""
 
@@ -80,6 +83,7 @@ class JoinPE(GenericPE):
         for link in self.links:
             self._add_input(link.name)
         self._add_input(JOB)
+        self._add_input(AFTER)
 
     def preprocess(self) -> None:
         links = self.links
@@ -95,7 +99,8 @@ class JoinPE(GenericPE):
             return
         for firing in self.join.receive(token):
             if firing.inputs is not None:
-                firing.inputs.pop(JOB, None)
+                for only_awaited in (JOB, AFTER):
+                    firing.inputs.pop(only_awaited, None)
             self.write(TASK, firing)
 
 
@@ -226,12 +231,18 @@ class ToolPE(ExecutingPE):
         during = None
         if self.followed and self.hand_on is not None:
             during = partial(self._while_followed, firing, delivered)
-        outcome = run_tool(self.document.at(self.path), given, self.context(firing), during)
+        context = self.context(firing)
+        settings = self.document.settings
+        if self.document.updates_in_place:
+            from d4pcwl.cwl.importing.updates import SharedMutations
+
+            context.mutation_manager = SharedMutations(settings.folder, lambda: self.stopped)
+        outcome = run_tool(self.document.at(self.path), given, context, during)
         if outcome.failed:
             producer = failed_producer(given)
             reason = f"step {producer}, whose stream it read, failed" if producer else None
             self.fail(firing, reason or outcome.description, unsupported=outcome.unsupported)
-        elif not self.document.settings.quiet:
+        elif not settings.quiet:
             where = place(self.path, firing.tag, firing.index) or self.name
             sys.stderr.write(f"{where}: done in {time.monotonic() - began:.2f} s\n")
         values = {n: outcome.outputs.get(n) for n in self.outputs if n not in delivered}

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.document import short_name
+from d4pcwl.cwl.importing.updates import SharedMutations
 
 if TYPE_CHECKING:
     from cwltool.context import RuntimeContext
@@ -96,6 +97,9 @@ def run_tool(
             outcome.status = "permanentFail"
             outcome.reasons.append(explanation(error))
             outcome.unsupported = isinstance(error, UnsupportedRequirement)
+        finally:
+            if isinstance(context.mutation_manager, SharedMutations):
+                context.mutation_manager.release_all()
     # A tool that writes cwl.output.json may leave out what can be null.
     needed = [short_name(e["id"]) for e in process.tool["outputs"] if "null" not in e["type"]]
     missing = [name for name in needed if name not in outcome.outputs]
