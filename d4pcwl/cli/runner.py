@@ -205,8 +205,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Settings:
-    from d4pcwl.cwl.importing.settings import DOCKER, PODMAN, SINGULARITY, Settings
+    from d4pcwl.cwl.importing.settings import DOCKER, PODMAN, SINGULARITY, Settings, mpi_config
 
+    if options.mpi_config_file:
+        mpi_config(options.mpi_config_file)
     container: str | None = DOCKER
     if options.no_container:
         container = None

@@ -16,6 +16,7 @@ from d4pcwl.errors import InputError
 
 if TYPE_CHECKING:
     from cwltool.process import Process
+    from cwltool.secrets import SecretStore
     from cwltool.workflow import Workflow, WorkflowStep
 
 Path = tuple[str, ...]
@@ -51,10 +52,11 @@ class Document:
         self._process: Process | None = None
         self._steps: dict[Path, WorkflowStep] = {}
         self._updates: bool | None = None
+        self.secrets: SecretStore | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         given = (self.location, self.settings, self.overrides, self.requirements, self.basedir)
-        return (Document, given)
+        return (Document, given, {"secrets": self.secrets})
 
     def __deepcopy__(self, memo: Any) -> Document:
         return self
@@ -100,6 +102,30 @@ class Document:
         """Have the document loaded anew when it is looked into, with these."""
         self.requirements, self.overrides = requirements, overrides
         self._process, self._updates, self._steps = None, None, {}
+
+    def hide_secrets(self, job: dict[str, Any]) -> dict[str, Any]:
+        """An input object in which placeholders stand for what is secret by ``cwltool:Secrets``.
+
+        Only commands, environments and files of tools get to see what is behind them. They are the
+        same in all processes of a run that hide the same input objects.
+
+        :raises InputError: what is secret is no string
+        """
+        from cwltool.secrets import SecretStore
+
+        hint, _ = self.process.get_requirement("http://commonwl.org/cwltool#Secrets")
+        listed: Any = hint["secrets"] if hint else []
+        names = {short_name(name) for name in listed}
+        hidden = dict(job)
+        for name in sorted(name for name in names if job.get(name) is not None):
+            if not isinstance(job[name], str):
+                raise InputError(f"cwltool:Secrets: '{name}' is not a string, and cannot be hidden")
+            self.secrets = self.secrets or SecretStore()
+            run = os.path.basename(self.settings.folder)
+            placeholder = f"(secret-{run}-{len(self.secrets.secrets)})"
+            self.secrets.secrets[placeholder] = job[name]
+            hidden[name] = placeholder
+        return hidden
 
     def at(self, path: Path) -> Process:
         """The process that steps lead to."""

@@ -294,7 +294,8 @@ def end_container(command: list[str]) -> None:
 
 
 def prepared(document: Document, jobs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The input objects as a workflow's steps get to see them: checked, secondary files found.
+    """The input objects as a workflow's steps get to see them: checked, secondary files found,
+    secrets hidden.
 
     :raises InputError: one does not fit the document
     """
@@ -304,8 +305,9 @@ def prepared(document: Document, jobs: Iterable[dict[str, Any]]) -> list[dict[st
     from d4pcwl.cwl.importing.document import plain
 
     process = document.process
+    jobs = [document.hide_secrets(job) for job in jobs]
     if process.tool["class"] != "Workflow":
-        return list(jobs)  # the tool does so itself
+        return jobs  # the tool does so itself
     ready = []
     for number, job in enumerate(jobs, 1):
         try:

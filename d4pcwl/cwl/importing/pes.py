@@ -173,6 +173,7 @@ class ExecutingPE(ReportingPE, ABC):
     def context(self, firing: Firing) -> Any:
         """cwltool's runtime context for an execution."""
         context = self.document.settings.running(self.document.basedir, toplevel=not self.path)
+        context.secret_store = self.document.secrets
         # Names differ: cwltool tries out numbers for names that it has seen before.
         where = place(self.path, firing.tag, firing.index) or self.name
         context.name = f"{where} of {firing.tag[0] + 1}" if firing.tag[0] else where
