@@ -214,12 +214,7 @@ class _Builder:
             link = self._link(entry, "outputSource", origins, step, path)
             links.append(link)
             name = f"step {'/'.join(path)}: loop input '{link.name}'"
-            if "valueFrom" in entry and not _has(step, "StepInputExpressionRequirement"):
-                self.faults.append(
-                    _fault(entry, f"{name} has valueFrom; add StepInputExpressionRequirement")
-                )
-            if not (link.sources or link.has_default or "valueFrom" in entry):
-                self.faults.append(_fault(entry, f"{name} gets no value"))
+            self._check_input(entry, link, name, step)
         return links
 
     def outputs(self, path: Path) -> list[Link]:
@@ -239,15 +234,24 @@ class _Builder:
             link = self._link(entry, "source", origins, workflow, path)
             links.append(link)
             name = f"step {'/'.join(path)}: input '{link.name}'"
-            if "valueFrom" in entry and not _has(workflow, "StepInputExpressionRequirement"):
-                self.faults.append(
-                    _fault(entry, f"{name} has valueFrom; add StepInputExpressionRequirement")
-                )
-            if not (link.sources or link.has_default or "valueFrom" in entry):
-                if "null" in entry["type"] or entry.get("not_connected"):
-                    continue
-                self.faults.append(_fault(entry, f"{name} gets no value"))
+            optional = "null" in entry["type"] or entry.get("not_connected")
+            self._check_input(entry, link, name, workflow, optional=optional)
         return links
+
+    def _check_input(
+        self, entry: Any, link: Link, name: str, owner: Any, *, optional: bool = False
+    ) -> None:
+        """Note what is wrong with an input.
+
+        :param name: what messages call it
+        :param owner: the process whose requirements hold for its expression
+        """
+        if "valueFrom" in entry and not _has(owner, "StepInputExpressionRequirement"):
+            self.faults.append(
+                _fault(entry, f"{name} has valueFrom; add StepInputExpressionRequirement")
+            )
+        if not (link.sources or link.has_default or "valueFrom" in entry or optional):
+            self.faults.append(_fault(entry, f"{name} gets no value"))
 
     def _link(
         self, entry: Any, field_name: str, origins: dict[str, str], workflow: Any, path: Path
