@@ -186,6 +186,17 @@ def test_a_condition_that_fails_is_told_with_its_iteration(loops: Path) -> None:
     assert "step grow[1]: 'when' must evaluate to true or false, not 'no'" in told
 
 
+def test_a_loop_may_have_no_outputs(loops: Path) -> None:
+    flow = HEAD + (
+        "inputs: {log: string}\noutputs: []\nsteps:\n  note:\n    run: double.cwl\n"
+        "    in: {n: {default: 1}, log: log}\n    out: []\n    when: $(inputs.n < 4)\n"
+        "    loop: {n: {valueFrom: '$(inputs.n + 1)'}}\n"
+    )
+    (loops / "silent.cwl").write_text(flow, encoding="utf-8")
+    loop(loops, "silent", log=str(loops / "log"))
+    assert sorted((loops / "log").read_text().split()) == ["1", "2", "3"]
+
+
 def test_several_jobs(loops: Path) -> None:
     jobs = loops / "jobs.jsonl"
     jobs.write_text('{"start": 1}\n{"start": 5}\n{"start": 90}\n', encoding="utf-8")

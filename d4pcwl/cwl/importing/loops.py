@@ -96,8 +96,8 @@ class LoopPE(ExecutingPE):
             return
         turn = self.turns[item.tag]
         turn.made[port] = (item.value, item.failed)
-        if len(turn.made) == len(self.outputs):
-            self._go_on(turn)
+        if len(turn.made) == len(self.outputs) and self._go_on(turn):
+            self._iterate(turn)
 
     def evaluate(self, firing: Firing, inputs: dict[str, Any]) -> dict[str, Any] | None:
         from d4pcwl.cwl.importing.evaluate import StepExpressions
@@ -119,15 +119,20 @@ class LoopPE(ExecutingPE):
             self.write(name, Token(origin(self.path, name), firing.tag, value, failed=failed))
 
     def _iterate(self, turn: _Turn) -> None:
+        """Begin an iteration; all of them, where nothing comes out that would tell of the end."""
         from d4pcwl.cwl.importing.evaluate import taken
 
-        given = taken(self.document.step(self.path), turn.values)
-        self.write(ITERATION, replace(turn.firing, inputs=given, index=(turn.number,)))
-        if not self.outputs:  # nothing tells when it is done, and nothing waits for it
-            self._go_on(turn)
+        another = True
+        while another:
+            given = taken(self.document.step(self.path), turn.values)
+            self.write(ITERATION, replace(turn.firing, inputs=given, index=(turn.number,)))
+            another = not self.outputs and self._go_on(turn)
 
-    def _go_on(self, turn: _Turn) -> None:
-        """See to it that the next iteration runs, or that the outputs of the loop come out."""
+    def _go_on(self, turn: _Turn) -> bool:
+        """Make the next iteration ready, or give out what the loop has made.
+
+        :returns: whether there is another iteration
+        """
         from d4pcwl.cwl.importing.tool_run import explanation
 
         firing = replace(turn.firing, index=(turn.number,))
@@ -149,8 +154,7 @@ class LoopPE(ExecutingPE):
         if another:
             turn.made.clear()
             turn.number += 1
-            self._iterate(turn)
-            return
+            return True
         del self.turns[firing.tag]
         if failed:
             self.deliver(turn.firing, dict.fromkeys(self.outputs), failed=True)
@@ -159,6 +163,7 @@ class LoopPE(ExecutingPE):
             self.deliver(turn.firing, values)
         else:
             self.deliver(turn.firing, turn.kept[-1])
+        return False
 
     def _set_next(self, turn: _Turn, made: Mapping[str, Any], firing: Firing) -> bool:
         """Set the inputs of the next iteration; whether there is one.
