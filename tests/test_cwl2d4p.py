@@ -467,6 +467,38 @@ def test_an_interrupt_leaves_nothing(how: signal.Signals, kind: str, documents: 
     assert list(scratch.iterdir()) == []
 
 
+REQUIRING = """\
+cwlVersion: v1.2
+class: CommandLineTool
+inputs: {say: string}
+outputs: {said: {type: string, outputBinding: {glob: out, loadContents: true, outputEval: '$(self[0].contents)'}}}
+baseCommand: [sh, -c, 'printf %s "$SAY"']
+stdout: out
+"""  # noqa: E501
+
+
+def test_requirements_of_job_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, tool_cwl=REQUIRING)
+    monkeypatch.chdir(tmp_path)
+    graph = from_cwl("tool.cwl", container=None)
+    variable = {"envDef": [{"envName": "SAY", "envValue": "$(inputs.say)"}]}
+    listed = {"cwl:requirements": [{"class": "EnvVarRequirement", **variable}]}
+    by_class = {"cwl:requirements": {"EnvVarRequirement": variable}}
+    for amended in (listed, by_class):
+        for mapping in ("simple", "multi"):
+            made = results(
+                graph, [{"say": "a", **amended}, {"say": "b", **amended}], mapping=mapping
+            )
+            assert [job["said"] for job in made] == ["a", "b"]
+    overrides = {"tool.cwl": {"requirements": {"EnvVarRequirement": variable}}}
+    (made,) = results(graph, {"say": "c", "cwltool:overrides": overrides})
+    assert made == {"said": "c"}
+    (made,) = results(graph, {"say": "d"})  # they hold for one run
+    assert made == {"said": ""}
+    with pytest.raises(InputError, match="hold for all job orders of a run"):
+        results(graph, [{"say": "e", **listed}, {"say": "f"}])
+
+
 def test_failures_in_python(documents: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(documents)
     graph = from_cwl("chain.cwl")
@@ -474,8 +506,8 @@ def test_failures_in_python(documents: Path, monkeypatch: pytest.MonkeyPatch) ->
         results(graph, {"texts": 3, "log": "x"})
     with pytest.raises(PEError, match=r"step first\[0\]: permanentFail"):
         results(graph, {"texts": ["bad"], "log": str(documents / "log")})
-    with pytest.raises(InputError, match="cwl:requirements, which is for d4pcwl-runner"):
-        results(graph, {"texts": [], "log": "x", "cwl:requirements": []})
+    with pytest.raises(InputError, match="cwl:tool, but the script has its document already"):
+        results(graph, {"texts": [], "log": "x", "cwl:tool": "chain.cwl"})
     made = results(graph, {"texts": ["fine"], "log": str(documents / "log")})
     assert made == [{"first": ["fine"], "third": ["fine"]}]
 
@@ -553,14 +585,14 @@ def test_what_is_refused(documents: Path) -> None:
         documents,
         loose_cwl="cwlVersion: v1.2\nclass: Workflow\ninputs: []\noutputs: []\n"
         "steps: {go: {run: say.cwl, in: {}, out: []}}\n",
-        inplace_cwl="cwlVersion: v1.2\nclass: CommandLineTool\nbaseCommand: 'true'\ninputs: []\n"
-        "outputs: []\nrequirements: {InplaceUpdateRequirement: {inplaceUpdate: true}}\n",
+        software_cwl="cwlVersion: v1.2\nclass: CommandLineTool\nbaseCommand: 'true'\ninputs: []\n"
+        "outputs: []\nrequirements: {SoftwareRequirement: {packages: {}}}\n",
     )
     for name, code, message in (
         ("wrong", 2, "outputs"),
         ("loose", 2, "a"),
         ("none", 2, "none.cwl"),
-        ("inplace", 33, "InplaceUpdateRequirement"),
+        ("software", 33, "SoftwareRequirement"),
     ):
         done = command("cwl2d4p", documents / f"{name}.cwl", code=code)
         assert message in done.stderr

@@ -137,9 +137,11 @@ steps:
 
 REFUSED = {
     "unknown": ("requirements: {NoSuchRequirement: {}}", "NoSuchRequirement"),
-    "inplace": (
-        "requirements: {InplaceUpdateRequirement: {inplaceUpdate: true}}",
-        "InplaceUpdateRequirement",
+    "software": ("requirements: {SoftwareRequirement: {packages: {}}}", "SoftwareRequirement"),
+    "not enabled": (
+        "$namespaces: {cwltool: 'http://commonwl.org/cwltool#'}\n"
+        "requirements: {cwltool:ShmSize: {shmSize: 1g}}",
+        "cwltool:ShmSize: one of cwltool's extensions; say --enable-ext",
     ),
     "container": ("requirements: {DockerRequirement: {dockerPull: x}}", "DockerRequirement"),
     "extension": (

@@ -59,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the script allows any character in file names",
     )
     parser.add_argument(
+        "--enable-ext", action="store_true", help="allow cwltool's extensions, as cwltool:Loop"
+    )
+    parser.add_argument(
+        "--enable-dev", action="store_true", help="allow development versions, as v1.3.0-dev1"
+    )
+    parser.add_argument(
         "--no-native",
         action="store_true",
         help="write the steps of a document that d4p2cwl made, too",
@@ -88,6 +94,8 @@ def _run(options: argparse.Namespace) -> int:
             process=process or None,
             container=_container(options),
             relax_path_checks=options.relax_path_checks,
+            enable_ext=options.enable_ext,
+            enable_dev=options.enable_dev,
         )
     )
     script = None if options.no_native else script_of(graph)

@@ -141,6 +141,15 @@ def _add_tool_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--eval-timeout", type=float, default=60, metavar="SECONDS", help="for an expression"
     )
+    group.add_argument(
+        "--enable-ext", action="store_true", help="allow cwltool's extensions, as cwltool:Loop"
+    )
+    group.add_argument(
+        "--enable-dev", action="store_true", help="allow development versions, as v1.3.0-dev1"
+    )
+    group.add_argument(
+        "--mpi-config-file", metavar="FILE", help="how programs with MPIRequirement are started"
+    )
     parser.set_defaults(enable_pull=True)
 
 
@@ -221,8 +230,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Settings:
-    from d4pcwl.cwl.importing.settings import DOCKER, PODMAN, SINGULARITY, Settings
+    from d4pcwl.cwl.importing.settings import DOCKER, PODMAN, SINGULARITY, Settings, mpi_config
 
+    if options.mpi_config_file:
+        mpi_config(options.mpi_config_file)
     container: str | None = DOCKER
     if options.no_container:
         container = None
@@ -240,6 +251,9 @@ def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Setting
         outputs=options.outputs,
         compute_checksum=options.compute_checksum,
         eval_timeout=options.eval_timeout,
+        enable_ext=options.enable_ext,
+        enable_dev=options.enable_dev,
+        mpi_config_file=options.mpi_config_file,
         stop_on_error=options.on_error == "stop",
         quiet=options.quiet,
         debug=options.debug,

@@ -44,7 +44,7 @@ class _Seat:
     :param owed: by the instance that writes, how many parcels were taken for which there was to be
         room again
     :param sent: how many messages it was sent; ``waits_after`` how many it had when it last said
-        that it waits
+        that it waits, and ``settled`` whether nothing was left with it then
     """
 
     process: BaseProcess
@@ -58,6 +58,7 @@ class _Seat:
     ended_to_tell: list[int] = field(default_factory=list)
     sent: int = 0
     waits_after: int = -1
+    settled: bool = False
     leaving: bool = False
     idle_since: float | None = None
 
@@ -74,6 +75,7 @@ class Broker:
         self.pool = self.queues.pool
         self.told = {index: set(senders) for index, senders in enumerate(plan.upstream)}
         self.may_end = set(self.pool)
+        self.loops = _pooled_loops(plan, self.pool)
         self.after_instances: list[list[int]] = [[] for _ in plan.instances]
         for target, senders in enumerate(plan.upstream):
             for sender in senders:
@@ -228,7 +230,7 @@ class Broker:
             seat.owed[writer] = seat.owed.get(writer, 0) + 1
             self._deliver(parcel)
         elif kind == "idle":
-            seat.waits_after = content
+            seat.waits_after, seat.settled = content
         elif kind == "taken":
             seat.in_hand[content] -= 1
         elif kind == "end":
@@ -294,6 +296,19 @@ class Broker:
             index = self.may_end.pop()
             if index not in self.ended and not self.told[index] and self.queues.is_idle(index):
                 self._end(index)
+        for loop in [loop for loop in self.loops if self._has_run_out(loop)]:
+            self.loops.remove(loop)
+            for index in loop & self.pool:
+                self._end(index)
+
+    def _has_run_out(self, loop: frozenset[int]) -> bool:
+        """Whether nothing comes into a cycle any more, and nothing goes round in it."""
+        if any(self.told[index] - loop for index in loop) or self.queues.of(loop):
+            return False
+        hosts = {id(self.host[index]): self.host[index] for index in loop - self.pool}.values()
+        return all(self.queues.is_idle(index) for index in loop & self.pool) and all(
+            seat.settled and seat.waits_after == seat.sent for seat in hosts
+        )
 
     # --- sharing out ----------------------------------------------------------------------------
 
@@ -415,11 +430,17 @@ class Broker:
             self.poll.unregister(seat.write_fd)
 
 
+def _pooled_loops(plan: Plan, pool: frozenset[int]) -> list[frozenset[int]]:
+    """The cycles, as indices of instances, of which some are pooled: they end together."""
+    loops = [frozenset(i.index for i in plan.instances if i.pe in cycle) for cycle in plan.cycles]
+    return [loop for loop in loops if loop & pool]
+
+
 def run_by_broker(job: Job, scale: Callable[[int], Scale]) -> None:
     """Run a job dynamically by way of this process.
 
     :param scale: from the number of processes asked for to how many run at a time
     """
-    plan = job.plan(pooled=True)
+    plan = job.plan(pooled=True, loops=True)
     job.say(str(plan))
     Broker(job, plan, scale(job.processes or usable_cores())).run()

@@ -162,9 +162,15 @@ class Queues:
 
 
 def _queues_after(plan: Plan) -> dict[int, list[Queue]]:
-    """For every instance the queues that it writes to."""
+    """For every instance the queues that it writes to and may have to wait for.
+
+    Round a cycle nobody waits for room: each could be what the other waits for.
+    """
+    cycle_of = {pe: number for number, cycle in enumerate(plan.cycles) for pe in cycle}
     of_pe: dict[str, list[Queue]] = {}
     for (pe, _), routes in plan.routes.items():
         for route in routes:
-            of_pe.setdefault(pe, []).extend((target, route.input) for target in route.targets)
+            taker = plan.instances[route.targets[0]].pe
+            if pe not in cycle_of or cycle_of[pe] != cycle_of.get(taker):
+                of_pe.setdefault(pe, []).extend((target, route.input) for target in route.targets)
     return {instance.index: of_pe.get(instance.pe, []) for instance in plan.instances}

@@ -39,10 +39,10 @@ class _ByParent:
         self.poll = select.poll()
         self.poll.register(read_fd, select.POLLIN)
 
-    def receive(self, wait: bool) -> Task | Told | int | None:
+    def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
         if wait and self.pinned is not None and not self.poll.poll(0):
             # The parent cannot see it otherwise; a task is not to wait behind a slow pinned PE.
-            self._send("idle", self.received)
+            self._send("idle", (self.received, settled))
         while wait or self.poll.poll(0):
             kind, content = wire.read_frame(self.read_fd)
             self.received += 1

@@ -120,7 +120,7 @@ class DynamicWorker:
                 return
             self._link.flush()
             self.idle()
-            message = self.exchange.receive(wait=True)
+            message = self.exchange.receive(wait=True, settled=not self._link.writer.items)
         if message is not None:
             self._handle(message)
 

@@ -93,8 +93,11 @@ class Exchange(Protocol):
     where nothing is there; and it raises :class:`Stopped` at the end of the run.
     """
 
-    def receive(self, wait: bool) -> Task | Told | int | None:
-        """The next thing to do."""
+    def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
+        """The next thing to do.
+
+        :param settled: nothing is left here to be worked on or handed on, where it waits
+        """
 
     def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
         """A task of the pool is done, and this is what it wrote.

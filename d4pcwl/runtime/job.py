@@ -77,11 +77,17 @@ class Job:
     policy: Policy = FAIL
 
     def plan(
-        self, processes: int | None = None, *, pooled: bool = False, copies: bool = True
+        self,
+        processes: int | None = None,
+        *,
+        pooled: bool = False,
+        loops: bool = False,
+        copies: bool = True,
     ) -> Plan:
         """The plan of this run, for ``processes``, else the number asked for, else the cores.
 
         :param pooled: for a dynamic mapping: PEs that may run anywhere are put into a pool
+        :param loops: heavy PEs of cycles, too
         :param copies: whether PEs may have several instances
         """
         number = processes or self.processes or usable_cores()
@@ -91,6 +97,7 @@ class Job:
             results=self.results,
             stages=self.stages,
             pooled=pooled and number > 1,  # a single worker needs no pool
+            loops=loops,
             given=self.inputs,
             policy=self.policy,
             copies=copies,

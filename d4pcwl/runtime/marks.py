@@ -255,7 +255,7 @@ class SortedResults:
             if (pe, output) in plan.order.results:
                 senders = (instance.index for instance in plan.of(pe))
                 least = Least(plan, senders, self._heard.level)
-                gather = Gather(least)
+                gather = Gather(least, plan.order.loose)
                 gather.deliver = unmarked(takers[slot])
                 self._gathers.append(gather)
                 self.takers[slot] = gather.hold

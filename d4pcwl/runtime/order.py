@@ -46,6 +46,7 @@ class Order:
     :param results: the outputs whose results carry marks, and are put in order
     :param origins: by PE id, the origins of the marks on what it writes, as indices of instances;
         a PE that passes marks on has one of its own as well, for what it writes of itself
+    :param loose: origins whose items are not put in order: pooled instances in a cycle
     """
 
     passing: frozenset[str] = frozenset()
@@ -53,6 +54,7 @@ class Order:
     sorted: frozenset[Port] = frozenset()
     results: frozenset[Port] = frozenset()
     origins: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    loose: frozenset[int] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.marked or self.results)
@@ -118,6 +120,7 @@ def find_order(
             if id(pe) in passing and (id(pe), output) in told
         ),
         _origins(graph, ordered, indices, passing, marked),
+        frozenset(index for key in in_cycle.intersection(pool) for index in indices[key]),
     )
 
 

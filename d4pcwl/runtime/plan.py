@@ -131,6 +131,7 @@ def make_plan(
     results: Iterable[tuple[Any, str]] | None = None,
     stages: Cut | None = None,
     pooled: bool = False,
+    loops: bool = False,
     given: Collection[str] = (),
     policy: Policy = FAIL,
     copies: bool = True,
@@ -143,6 +144,7 @@ def make_plan(
     :param stages: every stage is one process, in place of a placement by the number
     :param pooled: PEs that may run anywhere are put into a pool; the others, which hold state, are
         pinned to processes of which there are at most half as many
+    :param loops: heavy PEs of cycles may be pooled as well
     :param given: ids of PEs that are given inputs of their own; they are pinned, too
     :param policy: what to do about items on which PEs fail that do not say so themselves
     :param copies: whether a PE may have several instances; else it has one, whatever it asks for
@@ -154,7 +156,9 @@ def make_plan(
         else {id(pe): 1 for pe in graph.pes}
     )
     pool = {
-        id(pe) for pe in graph.pes if pooled and pe.id not in given and _may_run_anywhere(graph, pe)
+        id(pe)
+        for pe in graph.pes
+        if pooled and pe.id not in given and _may_run_anywhere(graph, pe, loops)
     }
     if pool:
         counts.update(dict.fromkeys(pool, 1))
@@ -248,11 +252,15 @@ def _replicable(graph: FlatGraph, pe: Any) -> bool:
     return all(isinstance(g, GroupBy) for g in groupings) or keeps_state(pe) is None
 
 
-def _may_run_anywhere(graph: FlatGraph, pe: Any) -> bool:
-    """Whether any worker's copy of ``pe`` can take any of its items."""
+def _may_run_anywhere(graph: FlatGraph, pe: Any, loops: bool) -> bool:
+    """Whether any worker's copy of ``pe`` can take any of its items.
+
+    :param loops: also where it stands in a cycle, if it is heavy
+    """
     groupings = [graph.grouping(edge) for edge in graph.into(pe)]
     in_cycle = any(pe in component for component in graph.cycles if graph.is_cycle(component))
-    if not groupings or in_cycle or getattr(pe, "single", False) or has_postprocess(pe):
+    held = in_cycle and not (loops and getattr(pe, "heavy", False))
+    if not groupings or held or getattr(pe, "single", False) or has_postprocess(pe):
         return False
     return all(grouping == SHUFFLE for grouping in groupings) and keeps_state(pe) is None
 
@@ -262,10 +270,11 @@ def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int
     # A cycle is one unit, and so is every instance of a PE that is in none.
     units: list[list[int]] = []
     for component in graph.cycles:
-        if id(component[0]) not in counts:
+        if not any(id(pe) in counts for pe in component):
             continue
         if graph.is_cycle(component):
-            units.append([id(pe) for pe in component for _ in range(counts[id(pe)])])
+            pinned = [pe for pe in component if id(pe) in counts]
+            units.append([id(pe) for pe in pinned for _ in range(counts[id(pe)])])
         else:
             units += [[id(component[0])] for _ in range(counts[id(component[0])])]
     processes = min(processes, len(units))

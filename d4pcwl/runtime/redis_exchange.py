@@ -120,7 +120,7 @@ class RedisExchange:
 
     # --- what a DynamicWorker calls -------------------------------------------------------------
 
-    def receive(self, wait: bool) -> Task | Told | int | None:
+    def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
         """See :class:`~d4pcwl.runtime.exchange.Exchange`."""
         if not self._found:
             now = time.monotonic()

@@ -185,7 +185,7 @@ class Worker:
         least = Least(self.plan, senders, partial(self.level, seen_by=(index, input)))
         level: Callable[[int], int] = least
         if (pe, input) in self.plan.order.sorted:
-            mates = [i for i in self._group(index) if i in senders]
+            mates = self.plan.order.loose.union(i for i in self._group(index) if i in senders)
             self._gathers[index, input] = gather = Gather(least, mates)
             level = gather.level
         self._below.setdefault(index, []).append(level)
@@ -343,7 +343,7 @@ class Worker:
         pe = self.plan.instances[index].pe
         for cycle in self.plan.cycles:
             if pe in cycle:
-                return [i.index for i in self.plan.instances if i.pe in cycle]
+                return [i for i in self.running if self.plan.instances[i].pe in cycle]
         return [index]
 
 

@@ -10,6 +10,7 @@ from d4pcwl.cwl.importing.ends import RESULT, LeavePE, OutputsPE
 from d4pcwl.cwl.importing.flows import Flows
 from d4pcwl.cwl.importing.join import DOT
 from d4pcwl.cwl.importing.links import Link
+from d4pcwl.cwl.importing.loops import LoopPE, chained, is_loop
 from d4pcwl.cwl.importing.pes import (
     FAILURES,
     JOB,
@@ -23,6 +24,7 @@ from d4pcwl.cwl.importing.pes import (
     input_origin,
     origin,
 )
+from d4pcwl.cwl.importing.updates import after, readers_before
 from d4pcwl.errors import Fault, InputError, raise_faults
 from d4pcwl.workflow.composite import CompositePE
 from d4pcwl.workflow.graph import WorkflowGraph
@@ -124,10 +126,19 @@ class _Builder:
             ports[input_origin(path, name)] = (bypass if passed else begin, name)
         # In the document's order: cwltool shuffles the steps.
         order = {entry["id"]: number for number, entry in enumerate(workflow.tool["steps"])}
-        steps: list[_Step] = []
-        for declared in sorted(workflow.steps, key=lambda step: order[step.id]):
+        declared_steps = sorted(workflow.steps, key=lambda step: order[step.id])
+        links = {}
+        for declared in declared_steps:
             inner = (*path, short_name(declared.id))
-            step = self._step(graph, inner, declared, workflow, built)
+            links[inner] = self._inputs(inner, declared, workflow)
+        self.inputs |= links
+        awaited = {}
+        if self.document.updates_in_place and not self.faults:
+            awaited = readers_before(self.document, links)
+        steps: list[_Step] = []
+        for declared in declared_steps:
+            inner = (*path, short_name(declared.id))
+            step = self._step(graph, inner, declared, built, awaited.get(inner))
             steps.append(step)
             for entry in declared.tool["outputs"]:
                 name = short_name(entry["id"])
@@ -146,29 +157,39 @@ class _Builder:
             # Outputs of a tool are made together; those of a subworkflow are not.
             built.dead_ends |= all(ends) or (isinstance(step.exit, CompositePE) and any(ends))
 
-    def _step(self, graph: Any, path: Path, step: Any, workflow: Any, built: Built) -> _Step:
-        """The nodes of a step, joined to each other but to nothing else."""
-        links = self.inputs[path] = self._inputs(path, step, workflow)
+    def _step(
+        self, graph: Any, path: Path, step: Any, built: Built, awaited: list[Path] | None
+    ) -> _Step:
+        """The nodes of a step, joined to each other but to nothing else.
+
+        :param awaited: the steps that it comes after though it takes nothing from them
+        """
+        links = list(self.inputs[path])
         outputs = [short_name(entry["id"]) for entry in step.tool["outputs"]]
         scatter = step.tool.get("scatter", [])
         names = [short_name(name) for name in ([scatter] if isinstance(scatter, str) else scatter)]
         is_workflow = step.embedded_tool.tool["class"] == "Workflow"
-        passed = passed_inputs(step, links) if is_workflow else []
+        passed = passed_inputs(step, links) if is_workflow and not awaited else []
+        links += [after(self.document, awaited)] if awaited else []
         gathered = [link for link in links if link.name not in passed]
         join = JoinPE(path, gathered, names, step.tool.get("scatterMethod", DOT))
         wants_begin = not any(link.sources for link in gathered)
+        loop = (
+            LoopPE(self.document, path, outputs, self.loop_links(path)) if is_loop(step) else None
+        )
+        if loop:
+            built.results.append((loop, FAILURES))
         if not is_workflow:
             tool = self.tools[path] = ToolPE(self.document, path, outputs)
             built.results.append((tool, FAILURES))
-            graph.connect(join, TASK, tool, TASK)
-            return _Step(join, tool, links, outputs, wants_begin)
+            return _Step(join, chained(graph, join, loop, tool, tool), links, outputs, wants_begin)
         given = [short_name(entry["id"]) for entry in step.embedded_tool.tool["inputs"]]
         enter = EnterPE(self.document, path, outputs, given, passed)
         self.given[path] = self.outputs(path)
         leave = LeavePE(path, self.given[path], outputs)
         inside = CompositePE()
         inside.name = path[-1]  # type: ignore[attr-defined]
-        inside.connect(join, TASK, enter, TASK)
+        last = chained(inside, join, loop, enter, leave)
         inside.connect(enter, SKIPPED, leave, SKIPPED)
         for name in (*join.inputconnections,):
             inside._map_input(name, join, name)
@@ -176,13 +197,26 @@ class _Builder:
         for name in passed:
             inside._map_input(name, bypass, name)
         for name in outputs:
-            inside._map_output(name, leave, name)
+            inside._map_output(name, last, name)
         built.results += [(enter, FAILURES), (leave, FAILURES)]
         self.fill(inside, path, enter, leave, built, bypass)
         graph.add(inside)
         return _Step(inside, inside, links, outputs, wants_begin)
 
     # --- links ------------------------------------------------------------------------------
+
+    def loop_links(self, path: Path) -> list[Link]:
+        """How the inputs of a loop's next iteration come about."""
+        step: Any = self.document.step(path)
+        outputs = [entry["id"] for entry in step.tool["outputs"]]
+        origins = {name: origin(path, short_name(name)) for name in outputs}
+        links = []
+        for entry in step.tool["loop"]:
+            link = self._link(entry, "outputSource", origins, step, path)
+            links.append(link)
+            name = f"step {'/'.join(path)}: loop input '{link.name}'"
+            self._check_input(entry, link, name, step)
+        return links
 
     def outputs(self, path: Path) -> list[Link]:
         """How the outputs of a workflow come about."""
@@ -201,15 +235,24 @@ class _Builder:
             link = self._link(entry, "source", origins, workflow, path)
             links.append(link)
             name = f"step {'/'.join(path)}: input '{link.name}'"
-            if "valueFrom" in entry and not _has(workflow, "StepInputExpressionRequirement"):
-                self.faults.append(
-                    _fault(entry, f"{name} has valueFrom; add StepInputExpressionRequirement")
-                )
-            if not (link.sources or link.has_default or "valueFrom" in entry):
-                if "null" in entry["type"] or entry.get("not_connected"):
-                    continue
-                self.faults.append(_fault(entry, f"{name} gets no value"))
+            optional = "null" in entry["type"] or entry.get("not_connected")
+            self._check_input(entry, link, name, workflow, optional=optional)
         return links
+
+    def _check_input(
+        self, entry: Any, link: Link, name: str, owner: Any, *, optional: bool = False
+    ) -> None:
+        """Note what is wrong with an input.
+
+        :param name: what messages call it
+        :param owner: the process whose requirements hold for its expression
+        """
+        if "valueFrom" in entry and not _has(owner, "StepInputExpressionRequirement"):
+            self.faults.append(
+                _fault(entry, f"{name} has valueFrom; add StepInputExpressionRequirement")
+            )
+        if not (link.sources or link.has_default or "valueFrom" in entry or optional):
+            self.faults.append(_fault(entry, f"{name} gets no value"))
 
     def _link(
         self, entry: Any, field_name: str, origins: dict[str, str], workflow: Any, path: Path
@@ -234,8 +277,8 @@ class _Builder:
             tuple(origins[source] for source in ids if source in origins),
             entry.get("linkMerge", "merge_nested" if len(ids) > 1 else None),
             entry.get("pickValue"),
-            plain(entry.get("default")) if field_name == "source" else None,
-            field_name == "source" and "default" in entry,
+            plain(entry.get("default")),
+            "default" in entry,
         )
 
     def _origins(self, path: Path, workflow: Any) -> dict[str, str]:
@@ -256,6 +299,12 @@ class _Builder:
                 for entry in step.tool["outputs"]
             }
         return found
+
+
+def loop_links(document: Document, path: Path) -> list[Link]:
+    """How the inputs of a loop's next iteration come about, in a document that :func:`build` has
+    found to be right."""
+    return _Builder(document).loop_links(path)
 
 
 def passed_inputs(step: Any, links: list[Link]) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from d4pcwl.cwl.importing.build import build, passed_inputs
+from d4pcwl.cwl.importing.build import build, loop_links, passed_inputs
 from d4pcwl.cwl.importing.document import Document, Path, plain, short_name
 from d4pcwl.cwl.importing.flows import Flows
 from d4pcwl.cwl.importing.inside import (
@@ -25,11 +25,14 @@ from d4pcwl.cwl.importing.inside import (
     Place,
     ResultsPE,
     RunToolPE,
+    TurnPE,
 )
 from d4pcwl.cwl.importing.join import DOT, FLAT, NESTED
 from d4pcwl.cwl.importing.links import Link
-from d4pcwl.cwl.importing.pes import JOB, SKIPPED, TASK, input_origin, origin
+from d4pcwl.cwl.importing.loops import chained, is_loop
+from d4pcwl.cwl.importing.pes import AFTER, JOB, SKIPPED, input_origin, origin
 from d4pcwl.cwl.importing.settings import DOCKER, Settings
+from d4pcwl.cwl.importing.updates import after, readers_before
 from d4pcwl.errors import GraphError, nearest
 from d4pcwl.workflow.composite import CompositePE
 from d4pcwl.workflow.graph import Edge, WorkflowGraph
@@ -123,6 +126,22 @@ class Steps(WorkflowGraph, ABC):
         if edge.key not in self._joined:
             super().connect(source, from_connection, target, to_connection)
         self.connections.append((from_node, from_connection, to_node, to_connection))
+        if self.document.updates_in_place:
+            self._settle_order()
+
+    def _settle_order(self) -> None:
+        """Have steps that update files come after those that read them."""
+        links = {step.path: step.links for step in self.steps.values()}
+        awaited = readers_before(self.document, links)
+        self.edges = [edge for edge in self.edges if edge.input != AFTER]
+        self._index()
+        for step in self.steps.values():
+            readers = awaited.get(step.path, [])
+            step.wait_for([after(self.document, readers)] if readers else [])
+            for path in readers:
+                for name in self.steps[path[-1]].output_names:
+                    super().connect(self.steps[path[-1]], name, step, AFTER)
+            self._settle_begin(step)
 
     def _settle_begin(self, step: CwlStep | CwlSubworkflow) -> None:
         """Have a step to which nothing is connected begin when the workflow does."""
@@ -198,6 +217,8 @@ class CwlGraph(Steps):
     :param process: which process of a packed document
     :param container: what runs containers: ``docker``, ``podman``, ``singularity``; None: nothing
     :param relax_path_checks: allow any character in file names
+    :param enable_ext: allow cwltool's extensions
+    :param enable_dev: allow development versions of CWL
     :raises InputError: the document is not valid CWL
     :raises UnsupportedFeature: it needs what we do not have
     """
@@ -209,6 +230,8 @@ class CwlGraph(Steps):
         process: str | None = None,
         container: str | None = DOCKER,
         relax_path_checks: bool = False,
+        enable_ext: bool = False,
+        enable_dev: bool = False,
     ) -> None:
         super().__init__()
         location = os.fspath(document)
@@ -219,6 +242,8 @@ class CwlGraph(Steps):
         settings = Settings(
             container=container,
             relax_path_checks=relax_path_checks,
+            enable_ext=enable_ext,
+            enable_dev=enable_dev,
             quiet=True,
             stop_on_error=False,
         )
@@ -288,20 +313,27 @@ class CwlStep(CompositePE):
         self.name = path[-1] if path else "tool"
         self.output_names = list(outputs)
         self.links = list(links)
+        self.awaited: list[Link] = []
         self.join = GatherPE(path, self.links, scatter, method)
         if not path:
             self.join.name = "tool.join"
-        tool = self.tool = RunToolPE(document, path, outputs)
-        WorkflowGraph.connect(self, self.join, TASK, tool, TASK)
+        self.tool = RunToolPE(document, path, outputs)
         for name in self.join.inputconnections:
             self._map_input(name, self.join, name)
+        loop = _loop(document, path, outputs)
+        last = chained(self, self.join, loop, self.tool, self.tool)
         for name in outputs:
-            self._map_output(name, tool, name)
+            self._map_output(name, last, name)
 
     def take(self, name: str, source: str) -> None:
         """Note that an input is connected to ``source``."""
-        what = f"step {self.name} has no input"
-        self.join.links = self.links = _linked(self.links, name, source, what)
+        self.links = _linked(self.links, name, source, f"step {self.name} has no input")
+        self.wait_for(self.awaited)
+
+    def wait_for(self, awaited: list[Link]) -> None:
+        """Have it begin after others."""
+        self.awaited = awaited
+        self.join.links = [*self.links, *awaited]
 
 
 class CwlSubworkflow(Steps, CompositePE):
@@ -323,19 +355,21 @@ class CwlSubworkflow(Steps, CompositePE):
         self._begin()
         self.output_names = list(outputs)
         self.links = list(links)
+        self.awaited: list[Link] = []
         self.inputs, self.outputs = _Inner("inputs"), _Inner("outputs")
         self.join = GatherPE(path, self.links, scatter, method)
         self._enter = BeginPE(document, path, outputs, self._input_names)
         self._elements = ElementsPE(path)
         inner = [_unconnected(entry) for entry in document.at(path).tool["outputs"]]
         self._leave = FinishPE(path, inner, outputs)
-        WorkflowGraph.connect(self, self.join, TASK, self._enter, TASK)
+        loop = _loop(document, path, outputs)
+        last = chained(self, self.join, loop, self._enter, self._leave)
         WorkflowGraph.connect(self, self._enter, SKIPPED, self._leave, SKIPPED)
         WorkflowGraph.connect(self, self._enter, JOB, self._leave, JOB)
         for name in self.join.inputconnections:
             self._map_input(name, self.join, name)
         for name in outputs:
-            self._map_output(name, self._leave, name)
+            self._map_output(name, last, name)
 
     def take(self, name: str, source: str) -> None:
         """Note that an input is connected to ``source``.
@@ -344,8 +378,14 @@ class CwlSubworkflow(Steps, CompositePE):
         before.
         """
         self.links = _linked(self.links, name, source, f"step {self.name} has no input")
+        self.wait_for(self.awaited)
+
+    def wait_for(self, awaited: list[Link]) -> None:
+        """Have it begin after others."""
+        self.awaited = awaited
         step = self.document.step(self.path)
-        passed = set() if self.scatter else set(passed_inputs(step, self.links))
+        whole = self.scatter or awaited
+        passed = set() if whole else set(passed_inputs(step, self.links))
         before = set(self._elements.inputconnections)
         for changed in sorted(passed ^ before):
             inside = changed in passed
@@ -360,7 +400,7 @@ class CwlSubworkflow(Steps, CompositePE):
         self.nodes += [self._elements] if passed else []
         self._index()
         self._enter.leave_to_pass(passed)
-        self.join.links = [link for link in self.links if link.name not in passed]
+        self.join.links = [link for link in self.links if link.name not in passed] + awaited
 
     def _giver(self, name: str) -> Any:
         return self._elements if name in self._elements.outputconnections else self._enter
@@ -375,6 +415,13 @@ class _Inner:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+
+def _loop(document: Document, path: Path, outputs: Sequence[str]) -> TurnPE | None:
+    """What goes round the loop of a step, where it is one."""
+    if not path or not is_loop(document.step(path)):
+        return None
+    return TurnPE(document, path, outputs, loop_links(document, path))
 
 
 def _unconnected(entry: Any) -> Link:

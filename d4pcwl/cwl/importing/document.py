@@ -6,7 +6,8 @@ import contextlib
 import logging
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.schemas import provide_schema
@@ -15,6 +16,7 @@ from d4pcwl.errors import InputError, presentable
 
 if TYPE_CHECKING:
     from cwltool.process import Process
+    from cwltool.secrets import SecretStore
     from cwltool.workflow import Workflow, WorkflowStep
 
 Path = tuple[str, ...]
@@ -49,10 +51,12 @@ class Document:
         self.basedir = basedir or os.getcwd()
         self._process: Process | None = None
         self._steps: dict[Path, WorkflowStep] = {}
+        self._updates: bool | None = None
+        self.secrets: SecretStore | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         given = (self.location, self.settings, self.overrides, self.requirements, self.basedir)
-        return (Document, given)
+        return (Document, given, {"secrets": self.secrets})
 
     def __deepcopy__(self, memo: Any) -> Document:
         return self
@@ -68,6 +72,61 @@ class Document:
         if self._process is None:
             self._process = self._load()
         return self._process
+
+    @property
+    def updates_in_place(self) -> bool:
+        """Whether a tool in it updates files in place."""
+        from d4pcwl.cwl.importing.updates import any_in_place
+
+        if self._updates is None:
+            self._updates = any_in_place(self.process)
+        return self._updates
+
+    @contextmanager
+    def amended(self, requirements: Sequence[Any], overrides: Sequence[Any]) -> Iterator[None]:
+        """Have requirements and overrides of a job order hold in the block.
+
+        :raises InputError: they do not go with the document
+        """
+        if not (requirements or overrides):
+            yield
+            return
+        before = (self.requirements, self.overrides)
+        try:
+            self._forget(list(requirements), list(overrides))
+            _ = self.process
+            yield
+        finally:
+            self._forget(*before)
+
+    def _forget(self, requirements: list[Any], overrides: list[Any]) -> None:
+        """Have the document loaded anew when it is looked into, with these."""
+        self.requirements, self.overrides = requirements, overrides
+        self._process, self._updates, self._steps = None, None, {}
+
+    def hide_secrets(self, job: dict[str, Any]) -> dict[str, Any]:
+        """An input object in which placeholders stand for what is secret by ``cwltool:Secrets``.
+
+        Only commands, environments and files of tools get to see what is behind them. They are the
+        same in all processes of a run that hide the same input objects.
+
+        :raises InputError: what is secret is no string
+        """
+        from cwltool.secrets import SecretStore
+
+        hint, _ = self.process.get_requirement("http://commonwl.org/cwltool#Secrets")
+        listed: Any = hint["secrets"] if hint else []
+        names = {short_name(name) for name in listed}
+        hidden = dict(job)
+        for name in sorted(name for name in names if job.get(name) is not None):
+            if not isinstance(job[name], str):
+                raise InputError(f"cwltool:Secrets: '{name}' is not a string, and cannot be hidden")
+            self.secrets = self.secrets or SecretStore()
+            run = os.path.basename(self.settings.folder)
+            placeholder = f"(secret-{run}-{len(self.secrets.secrets)})"
+            self.secrets.secrets[placeholder] = job[name]
+            hidden[name] = placeholder
+        return hidden
 
     def at(self, path: Path) -> Process:
         """The process that steps lead to."""
@@ -112,11 +171,13 @@ class Document:
                 context, document, uri = fetch_document(document_uri(self.location), context)
                 refuse_other(document, self.location)
                 check_choice(self.location, document, uri)
-                provide_schema(str(document.get("cwlVersion", "")))
+                version = str(document.get("cwlVersion", ""))
+                refusal.check_version(self.location, version, self.settings)
+                provide_schema(version, extended=self.settings.enable_ext)
                 context, uri = resolve_and_validate_document(context, document, uri)
                 process = make_tool(uri, context)
         except (SchemaSaladException, WorkflowException, OSError, ValueError) as error:
-            refusal.look_through(self.location, error)
+            refusal.look_through(self.location, error, self.settings)
             raise InputError(f"{self.location}: {error}") from error
         if self.requirements:
             if process.metadata.get(ORIGINAL_CWLVERSION) == "v1.0":

@@ -12,14 +12,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from d4pcwl.cwl.files import local_path
 from d4pcwl.cwl.importing.build import build
 from d4pcwl.cwl.importing.document import Document
+from d4pcwl.cwl.importing.loops import ITERATION, LoopPE
 from d4pcwl.cwl.importing.outdir import placing
-from d4pcwl.cwl.importing.pes import FAILURES, ToolPE
+from d4pcwl.cwl.importing.pes import FAILURES, TASK, ToolPE
 from d4pcwl.cwl.importing.settings import Settings, make_folder
 from d4pcwl.errors import InputError, RunError, UnsupportedFeature
 from d4pcwl.runtime.instance import Receive
@@ -206,13 +208,21 @@ def relocated(
 
 def _is_chain(graph: FlatGraph) -> bool:
     """Whether each tool depends on another, so that no two run at a time."""
-    after: dict[int, int] = {}  # for every PE, the tools on the longest way to its end
-    tools = 0
-    for pe in graph.in_order():
-        before = max((after[id(edge.source)] for edge in graph.into(pe)), default=0)
-        after[id(pe)] = before + isinstance(pe, ToolPE)
-        tools += isinstance(pe, ToolPE)
-    return max(after.values()) == tools
+    # A loop is looked at as two nodes, one before its iterations and one after them.
+    before: dict[tuple[int, bool], set[tuple[int, bool]]] = {}
+    for pe in graph.pes:
+        before[id(pe), False] = set()
+        if isinstance(pe, LoopPE):
+            before[id(pe), True] = {(id(pe), False)}
+    for edge in graph.edges:
+        leaves = isinstance(edge.source, LoopPE) and edge.output != ITERATION
+        returns = isinstance(edge.target, LoopPE) and edge.input != TASK
+        before[id(edge.target), returns].add((id(edge.source), leaves))
+    tools = {(id(pe), False) for pe in graph.pes if isinstance(pe, ToolPE)}
+    after: dict[tuple[int, bool], int] = {}  # the tools on the longest way to its end
+    for node in TopologicalSorter(before).static_order():
+        after[node] = max((after[other] for other in before[node]), default=0) + (node in tools)
+    return max(after.values()) == len(tools)
 
 
 def _location_to_path(item: Any) -> None:
@@ -306,7 +316,8 @@ def end_container(command: list[str]) -> None:
 
 
 def prepared(document: Document, jobs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The input objects as a workflow's steps get to see them: checked, secondary files found.
+    """The input objects as a workflow's steps get to see them: checked, secondary files found,
+    secrets hidden.
 
     :raises InputError: one does not fit the document
     """
@@ -316,8 +327,9 @@ def prepared(document: Document, jobs: Iterable[dict[str, Any]]) -> list[dict[st
     from d4pcwl.cwl.importing.document import plain
 
     process = document.process
+    jobs = [document.hide_secrets(job) for job in jobs]
     if process.tool["class"] != "Workflow":
-        return list(jobs)  # the tool does so itself
+        return jobs  # the tool does so itself
     ready = []
     for number, job in enumerate(jobs, 1):
         try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from d4pcwl.cwl.importing.document import Document, Path, short_name
 from d4pcwl.cwl.importing.links import Link
+from d4pcwl.cwl.importing.loops import is_loop
 from d4pcwl.cwl.importing.pes import ToolPE, input_origin, origin
 from d4pcwl.cwl.parameter import NAMESPACE, STREAM_FORMAT
 
@@ -59,7 +60,7 @@ class Flows:
 
     def _streams_left(self, path: Path) -> Iterator[tuple[str, str]]:
         """The outputs of a step that are streams, each with its file's name."""
-        if not self._runs_here(path):
+        if not self._runs_here(path) or (path and is_loop(self.document.step(path))):
             return
         tool: Any = self.document.at(path).tool
         for entry in tool["outputs"]:
@@ -82,7 +83,7 @@ class Flows:
                 else:
                     return False
             for path, link in self._leavers[source]:
-                if not path or link.pick:
+                if not path or link.pick or is_loop(self.document.step(path)):
                     return False
                 waiting.append(origin(path, link.name))
         return taken

@@ -19,6 +19,8 @@ def from_cwl(
     process: str | None = None,
     container: str | None = DOCKER,
     relax_path_checks: bool = False,
+    enable_ext: bool = False,
+    enable_dev: bool = False,
     native: bool = True,
 ) -> WorkflowGraph:
     """The graph of a CWL document.
@@ -31,6 +33,8 @@ def from_cwl(
     :param process: which process of a packed document
     :param container: what runs containers: ``docker``, ``podman``, ``singularity``; None: nothing
     :param relax_path_checks: allow any character in file names
+    :param enable_ext: allow cwltool's extensions
+    :param enable_dev: allow development versions of CWL
     :param native: whether a script's own graph is wanted
     :raises InputError: the document is not valid CWL
     :raises UnsupportedFeature: it needs what we do not have
@@ -43,7 +47,12 @@ def from_cwl(
 
     graph = linked(
         CwlGraph(
-            document, process=process, container=container, relax_path_checks=relax_path_checks
+            document,
+            process=process,
+            container=container,
+            relax_path_checks=relax_path_checks,
+            enable_ext=enable_ext,
+            enable_dev=enable_dev,
         )
     )
     found = script_of(graph) if native else None

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from d4pcwl.cwl.importing.document import Document, Path
 from d4pcwl.cwl.importing.ends import RESULT, LeavePE, OutputsPE
 from d4pcwl.cwl.importing.links import Link
+from d4pcwl.cwl.importing.loops import LoopPE
 from d4pcwl.cwl.importing.pes import (
     FAILURES,
     JOB,
@@ -31,9 +32,6 @@ from d4pcwl.cwl.importing.pes import (
 from d4pcwl.errors import GraphError, InputError, PEError, UsageError
 from d4pcwl.workflow import pe as ports
 from d4pcwl.workflow.pe import GenericPE, PreparingPE
-
-_OF_RUNS = {"cwl:requirements", "cwltool:overrides", "cwl:tool"}
-"""What a job order may say of the run."""
 
 
 @dataclass
@@ -105,31 +103,30 @@ class JobsPE(InputsPE, PreparingPE):
         """
         from d4pcwl.cwl.files import with_locations
         from d4pcwl.cwl.importing.execute import prepared
-        from d4pcwl.cwl.importing.joborder import JobOrder, initial_inputs
+        from d4pcwl.cwl.importing.joborder import initial_inputs, of_script
 
-        orders: list[dict[str, Any]] = [{}] * given if isinstance(given, int) else given
-        for name in {name for order in orders for name in order} & _OF_RUNS:
+        place, document, settings = self.place, self.document, self.document.settings
+        given = [{}] * given if isinstance(given, int) else given
+        if any("cwl:tool" in order for order in given):
+            raise InputError("the job order has cwl:tool, but the script has its document already")
+        orders = [of_script(with_locations(order, ""), document.location) for order in given]
+        amendments = [(order.requirements, order.overrides) for order in orders] or [([], [])]
+        if any(other != amendments[0] for other in amendments):
             raise InputError(
-                f"the job order has {name}, which is for d4pcwl-runner; change the document instead"
+                "cwl:requirements and cwltool:overrides hold for all job orders of a run; these "
+                "job orders differ in them: give each alone"
             )
-        if not self.place._open.acquire(blocking=False):
+        if not place._open.acquire(blocking=False):
             raise GraphError("this graph is running already; load it once more for another run")
-        place, settings = self.place, self.document.settings
         try:
-            with _folders(mapping) as (outdir, folder, scratch):
-                self.document.settings = replace(settings, folder=folder, scratch=scratch)
+            with _folders(mapping) as (outdir, folder, scratch), document.amended(*amendments[0]):
+                document.settings = replace(settings, folder=folder, scratch=scratch)
                 place.outdir, place.apart = outdir, len(orders) > 1
                 self.prepare()
-                jobs = prepared(
-                    self.document,
-                    [
-                        initial_inputs(JobOrder(with_locations(order, "")), self.document.process)
-                        for order in orders
-                    ],
-                )
-                yield [{JOB: numbered} for numbered in enumerate(jobs)]
+                jobs = [initial_inputs(order, document.process) for order in orders]
+                yield [{JOB: numbered} for numbered in enumerate(prepared(document, jobs))]
         finally:
-            self.document.settings, place.outdir = settings, ""
+            document.settings, place.outdir = settings, ""
             place._open.release()
 
     def process(self, inputs: dict[str, Any]) -> None:
@@ -143,6 +140,19 @@ class GatherPE(JoinPE):
         self, path: Path, links: Iterable[Link], scatter: Iterable[str], method: str
     ) -> None:
         super().__init__(path, links, scatter, method)
+        _without_results(self)
+
+
+class TurnPE(_RaisingPE, LoopPE):
+    """Goes round the loop of a step.
+
+    :param links: how the inputs that change come about
+    """
+
+    def __init__(
+        self, document: Document, path: Path, outputs: Iterable[str], links: Iterable[Link]
+    ) -> None:
+        super().__init__(document, path, outputs, links)
         _without_results(self)
 
 

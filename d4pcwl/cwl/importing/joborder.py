@@ -203,6 +203,23 @@ def _uri(path: str) -> str:
     return Path(path).absolute().as_uri()
 
 
+def of_script(values: Mapping[str, Any], document: str) -> JobOrder:
+    """A job order that a script is given, whose locations are absolute.
+
+    :param document: the location of the document that the script is of
+    """
+    names = {"cwl:requirements": _REQUIREMENTS, "cwltool:overrides": _OVERRIDES}
+    given = {names.get(name, name): value for name, value in values.items()}
+    return _job_order(given, os.getcwd(), os.getcwd(), document)
+
+
+def _requirements(given: Any) -> list[Any]:
+    """``cwl:requirements`` as a list, which may be given by class."""
+    if isinstance(given, Mapping):
+        return [{"class": name, **(entry or {})} for name, entry in given.items()]
+    return list(given)
+
+
 def _job_order(given: Any, name: str, basedir: str, document: str) -> JobOrder:
     if given is None:
         given = {}
@@ -212,7 +229,7 @@ def _job_order(given: Any, name: str, basedir: str, document: str) -> JobOrder:
     job = JobOrder(values, basedir)
     for ours in ("cwl:tool", _TOOL, "__id"):  # what is said of the job order, not in it
         values.pop(ours, None)
-    job.requirements = list(values.pop(_REQUIREMENTS, None) or ())
+    job.requirements = _requirements(values.pop(_REQUIREMENTS, None) or [])
     overrides = values.pop(_OVERRIDES, None)
     if overrides is not None:
         from cwltool.load_tool import resolve_overrides, resolve_tool_uri

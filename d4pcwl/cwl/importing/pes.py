@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 JOB = "(job)"
 """The port for what comes once in each run of a workflow, whatever its inputs are."""
 
+AFTER = "(after)"
+"""The input of a join by which it awaits steps that it takes nothing from."""
+
 SKIPPED = "(skipped)"
 """The port by which the outputs of a subworkflow are told that does not run."""
 
@@ -44,6 +47,8 @@ class InputsPE(GenericPE):
 
     :param names: the inputs of the workflow
     """
+
+    ordered = False  # tokens say where they belong
 
     stateful: ClassVar[bool] = False
 
@@ -68,6 +73,8 @@ class JoinPE(GenericPE):
     :param links: its inputs
     """
 
+    ordered = False  # tokens say where they belong
+
     stateful: ClassVar[bool] = True
 
     def __init__(
@@ -80,6 +87,7 @@ class JoinPE(GenericPE):
         for link in self.links:
             self._add_input(link.name)
         self._add_input(JOB)
+        self._add_input(AFTER)
 
     def preprocess(self) -> None:
         links = self.links
@@ -95,19 +103,22 @@ class JoinPE(GenericPE):
             return
         for firing in self.join.receive(token):
             if firing.inputs is not None:
-                firing.inputs.pop(JOB, None)
+                for only_awaited in (JOB, AFTER):
+                    firing.inputs.pop(only_awaited, None)
             self.write(TASK, firing)
 
 
 class ReportingPE(GenericPE):
     """Tells of failures."""
 
+    ordered = False  # tokens say where they belong
+
     def report(self, failure: dict[str, Any]) -> None:
         """Tell of a failure; what is said here is what people read."""
         self.write(FAILURES, failure)
 
 
-class _ExecutingPE(ReportingPE, ABC):
+class ExecutingPE(ReportingPE, ABC):
     """What ToolPE and EnterPE share: they take firings, and may find that nothing is to be done.
 
     :param path: the step; ``()`` where the document is a tool rather than a workflow
@@ -142,7 +153,7 @@ class _ExecutingPE(ReportingPE, ABC):
             try:
                 given = self.evaluate(firing, firing.inputs)
                 if given is None:
-                    self.deliver(firing, dict.fromkeys(self.outputs))
+                    self.skip(firing)
                 else:
                     self.execute(firing, given)
             except Exception as error:  # noqa: BLE001 - whatever it is, the step failed
@@ -154,13 +165,21 @@ class _ExecutingPE(ReportingPE, ABC):
         if not self.path:
             return inputs
         from d4pcwl.cwl.importing.evaluate import step_inputs
+        from d4pcwl.cwl.importing.loops import is_loop
 
         step, around = self.document.step(self.path), self.document.workflow(self.path[:-1])
+        if is_loop(step):
+            return inputs  # what goes round the loop has been evaluated already
         return step_inputs(step, around, inputs, self.context(firing))
+
+    def skip(self, firing: Firing) -> None:
+        """Deliver what a step gives that is not wanted."""
+        self.deliver(firing, dict.fromkeys(self.outputs))
 
     def context(self, firing: Firing) -> Any:
         """cwltool's runtime context for an execution."""
         context = self.document.settings.running(self.document.basedir, toplevel=not self.path)
+        context.secret_store = self.document.secrets
         # Names differ: cwltool tries out numbers for names that it has seen before.
         where = place(self.path, firing.tag, firing.index) or self.name
         context.name = f"{where} of {firing.tag[0] + 1}" if firing.tag[0] else where
@@ -195,7 +214,7 @@ class _ExecutingPE(ReportingPE, ABC):
         self.report(report)
 
 
-class ToolPE(_ExecutingPE):
+class ToolPE(ExecutingPE):
     """Runs a CommandLineTool or an ExpressionTool.
 
     ``followed`` has the outputs that others may read while the tool writes them, and the names of
@@ -219,12 +238,18 @@ class ToolPE(_ExecutingPE):
         during = None
         if self.followed and self.hand_on is not None:
             during = partial(self._while_followed, firing, delivered)
-        outcome = run_tool(self.document.at(self.path), given, self.context(firing), during)
+        context = self.context(firing)
+        settings = self.document.settings
+        if self.document.updates_in_place:
+            from d4pcwl.cwl.importing.updates import SharedMutations
+
+            context.mutation_manager = SharedMutations(settings.folder, lambda: self.stopped)
+        outcome = run_tool(self.document.at(self.path), given, context, during)
         if outcome.failed:
             producer = failed_producer(given)
             reason = f"step {producer}, whose stream it read, failed" if producer else None
             self.fail(firing, reason or outcome.description, unsupported=outcome.unsupported)
-        elif not self.document.settings.quiet:
+        elif not settings.quiet:
             where = place(self.path, firing.tag, firing.index) or self.name
             sys.stderr.write(f"{where}: done in {time.monotonic() - began:.2f} s\n")
         values = {n: outcome.outputs.get(n) for n in self.outputs if n not in delivered}
@@ -257,7 +282,7 @@ class ToolPE(_ExecutingPE):
             )
 
 
-class EnterPE(_ExecutingPE):
+class EnterPE(ExecutingPE):
     """Begins a run of a subworkflow: hands out its inputs.
 
     :param names: the inputs of the subworkflow
@@ -307,6 +332,8 @@ class PassPE(GenericPE):
 
     :param names: the inputs of the subworkflow that go this way
     """
+
+    ordered = False  # tokens say where they belong
 
     stateful: ClassVar[bool] = False
 

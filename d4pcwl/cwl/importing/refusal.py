@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
@@ -37,12 +38,40 @@ KNOWN = frozenset(
         "WorkReuse",
     }
 )
-"""The requirements of CWL v1.2. All but in-place update and required software are met."""
+"""The requirements of CWL v1.2. All but required software are met."""
+
+EXTENSIONS = frozenset(
+    {
+        "CUDARequirement",
+        "InplaceUpdateRequirement",
+        "LoadListingRequirement",
+        "Loop",
+        "MPIRequirement",
+        "NetworkAccess",
+        "ShmSize",
+        "TimeLimit",
+        "WorkReuse",
+    }
+)
+"""cwltool's own requirements, by their names in its namespace. ``Secrets`` is for hints only."""
 
 _UNMET = {
-    "InplaceUpdateRequirement": "files are values here, and are not updated in place",
     "SoftwareRequirement": "software is not looked for; give it as a hint, or use a container",
 }
+
+
+def check_version(location: str, version: str, settings: Settings) -> None:
+    """Refuse a development version of CWL, unless it is asked for.
+
+    :raises UnsupportedFeature: that is so
+    """
+    from cwltool.update import DEVUPDATES
+
+    if version in DEVUPDATES and not settings.enable_dev:
+        raise UnsupportedFeature(
+            f"{location}: CWL {version} is a development version; say --enable-dev (in Python: "
+            "enable_dev=True)"
+        )
 
 
 def check(process: Process, settings: Settings) -> None:
@@ -53,7 +82,7 @@ def check(process: Process, settings: Settings) -> None:
     raise_faults(UnsupportedFeature, dict.fromkeys(_faults(process, settings, "")))
 
 
-def look_through(location: str, error: Exception) -> None:
+def look_through(location: str, error: Exception, settings: Settings) -> None:
     """See whether a document could not be loaded because of a requirement that is not known.
 
     :param error: what was raised
@@ -61,7 +90,8 @@ def look_through(location: str, error: Exception) -> None:
     """
     from cwltool.errors import UnsupportedRequirement
 
-    raise_faults(UnsupportedFeature, dict.fromkeys(_faults_of_file(location, set())))
+    faults = _faults_of_file(location, set(), settings.enable_ext)
+    raise_faults(UnsupportedFeature, dict.fromkeys(faults))
     if isinstance(error, UnsupportedRequirement):
         raise UnsupportedFeature(str(error)) from error
 
@@ -83,14 +113,10 @@ def _faults(process: Any, settings: Settings, step: str) -> Iterator[Fault]:
         yield _fault(docker, "class", step, message)
     for inner in getattr(process, "steps", ()):
         name = f"{step}/{_last(inner.id)}" if step else _last(inner.id)
-        if inner.tool.get("loop") is not None or any(
-            r["class"] == _EXTENSION + "Loop" for r in inner.requirements
-        ):
-            yield _fault(inner.tool, "id", name, "cwltool:Loop: loops are not run here")
         yield from _faults(inner.embedded_tool, settings, name)
 
 
-def _faults_of_file(location: str, seen: set[str]) -> Iterator[Fault]:
+def _faults_of_file(location: str, seen: set[str], extended: bool) -> Iterator[Fault]:
     """The requirements that are not known, in a file and in those that its steps run."""
     from pathlib import Path
 
@@ -108,43 +134,83 @@ def _faults_of_file(location: str, seen: set[str]) -> Iterator[Fault]:
         document = YAML(typ="rt").load(text)
     except (UnreadableText, YAMLError):
         return
-    yield from _faults_of_part(document, path, uri, "", seen)
+    yield from _faults_of_part(document, _Place(path, uri, "", seen, extended))
 
 
-def _faults_of_part(part: Any, path: str, uri: str, step: str, seen: set[str]) -> Iterator[Fault]:
+@dataclass(frozen=True)
+class _Place:
+    """Where in the files of a document something is.
+
+    :param seen: the files that have been looked into
+    :param extended: whether cwltool's extensions are enabled
+    """
+
+    path: str
+    uri: str
+    step: str
+    seen: set[str]
+    extended: bool
+
+    def fault(self, marks: Any, key: Any, message: str) -> Fault:
+        """A fault at a key, or number, of a mapping or list."""
+        where = f"step {self.step}: " if self.step else ""
+        return Fault(f"{where}{message}", self.path, marks.lc.data[key][0] + 1)
+
+
+def _faults_of_part(part: Any, at: _Place) -> Iterator[Fault]:
     if isinstance(part, list):
         for entry in part:
-            yield from _faults_of_part(entry, path, uri, step, seen)
+            yield from _faults_of_part(entry, at)
         return
     if not isinstance(part, Mapping):
         return
+    kind = part.get("class")
+    if isinstance(kind, str) and _own_name(kind) == "ProcessGenerator":
+        yield at.fault(part, "class", f"{kind}: processes that make processes are not run here")
     requirements = part.get("requirements", ())
     entries: Iterator[Any] = iter(requirements if isinstance(requirements, list) else ())
     if isinstance(requirements, Mapping):
         entries = iter(requirements)
     for place, entry in enumerate(entries):
         name = entry.get("class", "") if isinstance(entry, Mapping) else entry
-        if not isinstance(name, str) or name in KNOWN - _UNMET.keys() or not name:
-            continue
-        if name.startswith(("cwltool:", "http://commonwl.org/cwltool#")):
-            short = name.rpartition("#")[2].removeprefix("cwltool:")
-        else:
-            short = name
-        why = _UNMET.get(short, "this requirement is not known here")
-        at = requirements.lc.data[name if isinstance(requirements, Mapping) else place][0]
-        where = f"step {step}: " if step else ""
-        yield Fault(f"{where}{name}: {why}", path, at + 1)
+        why = _why_not(name, at.extended) if isinstance(name, str) and name else None
+        if why:
+            key = name if isinstance(requirements, Mapping) else place
+            yield at.fault(requirements, key, f"{name}: {why}")
     steps = part.get("steps", ())
     named = steps.items() if isinstance(steps, Mapping) else ((s.get("id"), s) for s in steps or ())
     for name, inner in named:
         run = inner.get("run") if isinstance(inner, Mapping) else None
         if isinstance(run, str):
-            target = urljoin(uri, run)
-            if urldefrag(target)[0] != uri:
-                yield from _faults_of_file(target, seen)
-        yield from _faults_of_part(inner, path, uri, str(name), seen)
-        yield from _faults_of_part(run, path, uri, str(name), seen)
-    yield from _faults_of_part(part.get("$graph"), path, uri, step, seen)
+            target = urljoin(at.uri, run)
+            if urldefrag(target)[0] != at.uri:
+                yield from _faults_of_file(target, at.seen, at.extended)
+        inside = replace(at, step=str(name))
+        yield from _faults_of_part(inner, inside)
+        yield from _faults_of_part(run, inside)
+    yield from _faults_of_part(part.get("$graph"), at)
+
+
+def _why_not(name: str, extended: bool) -> str | None:
+    """Why a requirement cannot be met; None where it can."""
+    own = _own_name(name)
+    if own is None:
+        return _UNMET.get(name) or (None if name in KNOWN else "this requirement is not known here")
+    if own == "Secrets":
+        return "say it among the hints; as a requirement cwltool's library does not take it"
+    if own not in EXTENSIONS:
+        return "this requirement is not known here"
+    if not extended:
+        return "one of cwltool's extensions; say --enable-ext (in Python: enable_ext=True)"
+    return None
+
+
+def _own_name(name: str) -> str | None:
+    """The name of what is cwltool's own, without the namespace; None: it is not."""
+    for prefix in ("cwltool:", _EXTENSION):
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return None
 
 
 def _last(identifier: str) -> str:

@@ -27,17 +27,35 @@ _BASIC = (
 )
 
 
-def provide_schema(version: str) -> None:
-    """Have the schema of a CWL version ready in cwltool.
+_EXTENSIONS = {
+    "v1.0": "extensions.yml",
+    "v1.1": "extensions-v1.1.yml",
+    "v1.2": "extensions-v1.2.yml",
+    "v1.2.0-dev1": "extensions-v1.1.yml",
+    "v1.2.0-dev2": "extensions-v1.1.yml",
+    "v1.2.0-dev3": "extensions-v1.1.yml",
+    "v1.2.0-dev4": "extensions-v1.1.yml",
+    "v1.2.0-dev5": "extensions-v1.2.yml",
+    "v1.3.0-dev1": "extensions-v1.3.yml",
+}
+"""The files of cwltool that extend the schemas of versions of CWL by what is its own."""
+
+
+def provide_schema(version: str, *, extended: bool = False) -> None:
+    """Have the schema of a CWL version ready in cwltool, and the right ones for documents of
+    other versions that it may refer to.
 
     :param version: ``v1.0``, ``v1.1`` or ``v1.2``; cwltool sees to others
+    :param extended: whether cwltool's extensions are part of it
     """
     import schema_salad.schema
     from cwltool import process
 
+    if extended != bool(process.custom_schemas):
+        _use_extensions(extended)
     if version not in ("v1.0", "v1.1", "v1.2") or version in process.SCHEMA_CACHE:
         return
-    path = _cache_file(version)
+    path = _cache_file(version, extended)
     found = _read(path) if path else None
     if found is None:
         # cwltool takes the basic types from v1.0, whatever the document's version.
@@ -51,7 +69,21 @@ def provide_schema(version: str) -> None:
     process.SCHEMA_ANY, process.SCHEMA_FILE, process.SCHEMA_DIR = found[1]
 
 
-def _cache_file(version: str) -> Path | None:
+def _use_extensions(extended: bool) -> None:
+    """Have cwltool take the schemas with its extensions, or those without them."""
+    import cwltool
+    from cwltool import process
+
+    folder = Path(cwltool.__file__).parent
+    for version, name in _EXTENSIONS.items():
+        if extended and (folder / name).exists():
+            text = (folder / name).read_text(encoding="utf-8")
+            process.use_custom_schema(version, "http://commonwl.org/cwltool", text)
+        else:
+            process.use_standard_schema(version)
+
+
+def _cache_file(version: str, extended: bool) -> Path | None:
     """Where it is kept; another version of cwltool or Python has another file."""
     import cwltool
     import schema_salad.ref_resolver as salad
@@ -59,13 +91,15 @@ def _cache_file(version: str) -> Path | None:
     try:
         given = os.environ.get("XDG_CACHE_HOME")
         folder = Path(given) if given else Path.home() / ".cache"
-        schema = Path(cwltool.__file__).parent / "schemas" / version / "CommonWorkflowLanguage.yml"
-        marks = [
-            f"{f.stat().st_mtime_ns:x}-{f.stat().st_size:x}" for f in (schema, Path(salad.__file__))
-        ]
+        library = Path(cwltool.__file__).parent
+        files = [library / "schemas" / version / "CommonWorkflowLanguage.yml"]
+        files += [library / _EXTENSIONS[version]] if extended else []
+        files.append(Path(salad.__file__))
+        marks = [f"{f.stat().st_mtime_ns:x}-{f.stat().st_size:x}" for f in files]
     except (OSError, RuntimeError):
         return None
-    name = "-".join(["cwl", version, f"layout{_LAYOUT}", f"{sys.hexversion:x}", *marks])
+    kind = "cwltool" if extended else "cwl"
+    name = "-".join([kind, version, f"layout{_LAYOUT}", f"{sys.hexversion:x}", *marks])
     return folder / "d4pcwl" / f"{name}.pickle"
 
 

@@ -29,10 +29,11 @@ def graph_script(graph: CwlGraph, location: str, *, process: str | None, folder:
     arguments = [f"process={quoted(process)}"] if process is not None else []
     settings = graph.document.settings
     if settings.container != DOCKER:
-        name = settings.container
-        arguments.append("container=" + (quoted(name) if name else "None"))
-    if settings.relax_path_checks:
-        arguments.append("relax_path_checks=True")
+        engine = settings.container
+        arguments.append("container=" + (quoted(engine) if engine else "None"))
+    for name in ("relax_path_checks", "enable_ext", "enable_dev"):
+        if getattr(settings, name):
+            arguments.append(f"{name}=True")
     names = _Names(graph)
     tool = graph.document.process.tool
     lines = [

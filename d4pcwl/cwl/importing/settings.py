@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from d4pcwl.errors import UsageError
 
 if TYPE_CHECKING:
     from cwltool.context import LoadingContext, RuntimeContext
+    from cwltool.mpi import MpiConfig
 
 DOCKER, PODMAN, SINGULARITY = "docker", "podman", "singularity"
 
@@ -20,6 +24,9 @@ class Settings:
     :param container: what runs containers; None: nothing does
     :param enable_pull: whether images may be fetched
     :param outputs: what becomes of final output files: ``move``, ``copy`` or ``leave``
+    :param enable_ext: whether documents may use cwltool's extensions
+    :param enable_dev: whether documents may be of development versions of CWL
+    :param mpi_config_file: how MPI programs are started, as cwltool's option of this name says
     :param stop_on_error: nothing more is started after a failure
     :param folder: where everything intermediate is, removed when the run is over
     :param scratch: where the tools' temporary folders are, removed likewise
@@ -34,6 +41,9 @@ class Settings:
     outputs: str = "move"
     compute_checksum: bool = True
     eval_timeout: float = 60
+    enable_ext: bool = False
+    enable_dev: bool = False
+    mpi_config_file: str | None = None
     stop_on_error: bool = True
     quiet: bool = False
     debug: bool = False
@@ -58,6 +68,7 @@ class Settings:
                 "podman": self.container == PODMAN,
                 "singularity": self.container == SINGULARITY,
                 "eval_timeout": self.eval_timeout,
+                "enable_dev": self.enable_dev,
                 "disable_js_validation": True,
             }
         )
@@ -94,11 +105,28 @@ class Settings:
                 "use_container": self.container is not None,
             }
         )
+        if self.mpi_config_file:
+            context.mpi_config = mpi_config(self.mpi_config_file)
         context.workflow_eval_lock = threading.Condition(threading.RLock())
         if self.default_container and self.container:
             default: Any = self.default_container
             context.find_default_container = lambda builder: default
         return context
+
+
+@cache
+def mpi_config(path: str) -> MpiConfig:
+    """How MPI programs are started, from a YAML file as cwltool reads it.
+
+    :raises UsageError: the file cannot be read, or has other keys
+    """
+    from cwltool.mpi import MpiConfig
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return MpiConfig.load(path)
+    except (OSError, YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"--mpi-config-file {path}: {error}") from error
 
 
 def make_folder(prefix: str | None) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.document import short_name
 from d4pcwl.cwl.importing.tool_printed import end_of_file, passed_on
+from d4pcwl.cwl.importing.updates import SharedMutations
 
 if TYPE_CHECKING:
     from cwltool.context import RuntimeContext
@@ -100,6 +101,9 @@ def run_tool(
             outcome.status, outcome.outputs = "permanentFail", {}
             outcome.reasons.append(explanation(error))
             outcome.unsupported = isinstance(error, UnsupportedRequirement)
+        finally:
+            if isinstance(context.mutation_manager, SharedMutations):
+                context.mutation_manager.release_all()
     # A tool that writes cwl.output.json may leave out what can be null.
     needed = [short_name(e["id"]) for e in process.tool["outputs"] if "null" not in e["type"]]
     missing = [name for name in needed if name not in outcome.outputs]
