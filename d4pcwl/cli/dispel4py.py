@@ -161,7 +161,7 @@ def _run(options: argparse.Namespace) -> int:
     folder = current_folder()
     graph = load(options.script, options.attr).flat()
     end_if_asked()
-    if os.getcwd() != folder:
+    if current_folder() != folder:
         _stay(options, folder)
     given = _given(options)
     with _Files(options) as files:

@@ -140,8 +140,15 @@ class JsonLinesFile:
             raise UsageError(f"{option} {path}: cannot be written: {error.strerror}") from None
 
     def take(self, pe: str, output: str) -> Receive:
-        write = self.write
-        return lambda item: write(to_json_line(pe, output, item))
+        write = self.output.file.write
+
+        def receive(item: Any) -> None:
+            try:
+                write((to_json_line(pe, output, item) + "\n").encode())
+            except (OSError, ValueError) as error:
+                raise self._failed(error) from error
+
+        return receive
 
     def write(self, line: str) -> None:
         """Append a line.
