@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -201,9 +202,14 @@ def mapped_port(graph: Any, kind: str, name: str) -> tuple[Any, str]:
 
     :raises GraphError: the composite maps no such name
     """
-    mappings: dict[str, tuple[Any, str]] = getattr(graph, f"{kind}mappings", {})
-    if name not in mappings:
+    mappings: Any = getattr(graph, f"{kind}mappings", None) or {}
+    if not is_of(mappings, Mapping) or name not in mappings:
+        known = nearest(str(name), map(str, mappings)) if is_of(mappings, Mapping) else ""
+        raise GraphError(f"composite {label(graph)} maps no {kind} '{name}'{known}")
+    mapped = mappings[name]
+    if not is_of(mapped, (tuple, list)) or len(mapped) != 2:
         raise GraphError(
-            f"composite {label(graph)} maps no {kind} '{name}'{nearest(name, mappings)}"
+            f"composite {label(graph)} is to map its {kind} '{name}' to a pair of a PE and the "
+            f"name of its {kind}, not to {brief(mapped)}"
         )
-    return mappings[name]
+    return mapped[0], mapped[1]
