@@ -13,6 +13,7 @@ from mapping_kit import Mapping, Source, chain
 from d4pcwl import ConsumerPE, GenericPE, IterativePE, SimpleFunctionPE, WorkflowGraph
 from d4pcwl.errors import GraphError, PEError
 from d4pcwl.workflow.flat import flatten
+from d4pcwl.workflow.shards import shard
 
 # --- consumers that write -------------------------------------------------------------------------
 
@@ -224,3 +225,37 @@ def test_exit_with_an_object_that_cannot_show_itself(mapping: Mapping) -> None:
 
     with pytest.raises(PEError, match=r"it called exit\(<Incomparable>\)"):
         mapping.run(chain(Source([1]), Exits()))
+
+
+# --- set-ups that write ---------------------------------------------------------------------------
+
+
+class Begins(IterativePE):
+    """Writes before its first item."""
+
+    def __init__(self, grouping: Any = None) -> None:
+        super().__init__()
+        self._add_input("input", grouping=grouping)
+
+    def _preprocess(self) -> None:
+        self.announce()
+
+    def announce(self) -> None:
+        self.write("output", ["begin"])
+
+    def _process(self, data: Any) -> Any:
+        return data
+
+
+@pytest.mark.processes(2, 6)
+@pytest.mark.parametrize("grouping", [None, [0]])
+def test_what_a_set_up_writes_does_not_depend_on_the_number(
+    mapping: Mapping, grouping: Any
+) -> None:
+    items = mapping.items(chain(Source([["a"], ["b"]]), Begins(grouping)))
+    assert sorted(items) == [["a"], ["b"], ["begin"]]
+
+
+def test_what_writes_in_its_set_up_is_not_sharded() -> None:
+    found = shard(flatten(chain(Source([]), Begins([0]))), 2)
+    assert not found.sharded
