@@ -84,20 +84,22 @@ class WorkflowGraph:
 
         :raises GraphError: it is neither a PE nor a graph
         """
+        if id(node) in self._known:
+            return WorkflowNode(node)
         if is_of(node, type):
             raise GraphError(f"{node.__name__} is a class; connect an instance: {node.__name__}()")
-        if not is_pe(node) and not is_graph(node):
+        if is_pe(node):
+            lacking = {"name", "inputconnections", "outputconnections"} - vars(node).keys()
+            if lacking and not declares(node, *lacking):
+                raise GraphError(
+                    f"{type(node).__name__} does not call the __init__ of its base class: "
+                    "super().__init__()"
+                )
+            node.id = f"{node.name}{len(self.nodes)}"
+        elif not is_graph(node):
             raise GraphError(f"{brief(node)} is neither a PE nor a graph")
-        if is_pe(node) and not declares(node, "name", "inputconnections", "outputconnections"):
-            raise GraphError(
-                f"{type(node).__name__} does not call the __init__ of its base class: "
-                "super().__init__()"
-            )
-        if id(node) not in self._known:
-            if is_pe(node):
-                node.id = f"{node.name}{len(self.nodes)}"
-            self._known.add(id(node))
-            self.nodes.append(node)
+        self._known.add(id(node))
+        self.nodes.append(node)
         return WorkflowNode(node)
 
     def connect(
