@@ -13,6 +13,7 @@ from mapping_kit import Mapping, Source, chain
 from d4pcwl import ConsumerPE, GenericPE, IterativePE, SimpleFunctionPE, WorkflowGraph
 from d4pcwl.errors import GraphError, PEError
 from d4pcwl.workflow.flat import flatten
+from d4pcwl.workflow.shards import shard
 
 # --- consumers that write -------------------------------------------------------------------------
 
@@ -155,6 +156,39 @@ def test_what_pes_cannot_be_is_refused() -> None:
     assert "PE_str._process is an async function" in refused(_process=work)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"partitions": 5}, "partitions of WorkflowGraph are to be a list of lists of PEs, not 5"),
+        ({"partitions": [5]}, "are to be a list of lists of PEs, not \\[5\\]"),
+        ({"inputmappings": 5}, "maps no input 'input'"),
+        ({"inputmappings": [1]}, "maps no input 'input'"),
+        ({"inputmappings": None}, "maps no input 'input'"),
+        ({"inputmappings": {5: None}}, "maps no input 'input'; known: 5"),
+        ({"inputmappings": {"input": 5}}, "its input 'input' to a pair of a PE .* not to 5"),
+        ({"inputmappings": {"input": ("a",)}}, "not to \\('a',\\)"),
+        ({"inputmappings": {"input": ("a", "b")}}, "maps no input 'b'"),
+        ({"inputmappings": {"input": (Source([]), "input")}}, "Source has no inputs"),
+        (
+            {"inputmappings": {"input": (SimpleFunctionPE(abs), "input")}},
+            "maps to PE_abs, which is",
+        ),
+    ],
+)
+def test_what_graphs_cannot_be_is_refused(attributes: dict[str, Any], message: str) -> None:
+    inner = WorkflowGraph()
+    inner.add(SimpleFunctionPE(str))
+    vars(inner).update(attributes)
+    with pytest.raises(GraphError, match=message):
+        flatten(chain(Source([]), inner))
+
+
+@pytest.mark.parametrize("port", [5, None, [], (1, 2)])
+def test_a_port_that_is_no_name_is_refused(port: Any) -> None:
+    with pytest.raises(GraphError, match="Source has no output"):
+        WorkflowGraph().connect(Source([]), port, SimpleFunctionPE(abs), "input")
+
+
 def test_a_pe_that_does_not_call_its_base_class_is_told_of() -> None:
     class Forgets(GenericPE):
         def __init__(self) -> None:
@@ -191,3 +225,37 @@ def test_exit_with_an_object_that_cannot_show_itself(mapping: Mapping) -> None:
 
     with pytest.raises(PEError, match=r"it called exit\(<Incomparable>\)"):
         mapping.run(chain(Source([1]), Exits()))
+
+
+# --- set-ups that write ---------------------------------------------------------------------------
+
+
+class Begins(IterativePE):
+    """Writes before its first item."""
+
+    def __init__(self, grouping: Any = None) -> None:
+        super().__init__()
+        self._add_input("input", grouping=grouping)
+
+    def _preprocess(self) -> None:
+        self.announce()
+
+    def announce(self) -> None:
+        self.write("output", ["begin"])
+
+    def _process(self, data: Any) -> Any:
+        return data
+
+
+@pytest.mark.processes(2, 6)
+@pytest.mark.parametrize("grouping", [None, [0]])
+def test_what_a_set_up_writes_does_not_depend_on_the_number(
+    mapping: Mapping, grouping: Any
+) -> None:
+    items = mapping.items(chain(Source([["a"], ["b"]]), Begins(grouping)))
+    assert sorted(items) == [["a"], ["b"], ["begin"]]
+
+
+def test_what_writes_in_its_set_up_is_not_sharded() -> None:
+    found = shard(flatten(chain(Source([]), Begins([0]))), 2)
+    assert not found.sharded

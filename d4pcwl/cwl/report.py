@@ -117,7 +117,8 @@ def _of_pe(facts: Facts, pe: Any) -> Iterator[Entry]:
     instances = getattr(pe, "numprocesses", 1) or 1
     if instances > 1:
         message = f"{pe.id} asks for {instances} processes"
-        yield Entry("instances", message, "inside the job, as far as 'processes' goes", *place)
+        kept = "inside the job, as far as 'processes' goes; 'simple' has one instance of each PE"
+        yield Entry("instances", message, kept, *place)
     if getattr(pe, "single", False):
         yield Entry("single", f"{pe.id} runs once", "inside the job, which keeps to it", *place)
     for name in ("on_error", "time_out"):

@@ -25,7 +25,7 @@ from d4pcwl.workflow.cut import Cut
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy, Grouping
 from d4pcwl.workflow.pe import has_postprocess
-from d4pcwl.workflow.state import keeps_state
+from d4pcwl.workflow.state import keeps_state, writes_at_once
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ def _replicable(graph: FlatGraph, pe: Any) -> bool:
     if getattr(pe, "single", False) or not graph.into(pe):
         return False
     groupings = [graph.grouping(edge) for edge in graph.into(pe)]
-    if ALL in groupings or GLOBAL in groupings:
+    if ALL in groupings or GLOBAL in groupings or writes_at_once(pe) is not None:
         return False
     return all(isinstance(g, GroupBy) for g in groupings) or keeps_state(pe) is None
 

@@ -23,7 +23,9 @@ def admit(pe: Any) -> None:
         pe.name = type(pe).__name__ if pe.name is None else str(pe.name)
     for kind in ("input", "output"):
         ports = getattr(pe, f"{kind}connections")
-        if not is_of(ports, Mapping) or not all(is_of(port, Mapping) for port in ports.values()):
+        if not is_of(ports, Mapping) or not all(
+            is_of(name, (str, int)) and is_of(port, Mapping) for name, port in ports.items()
+        ):
             raise GraphError(
                 f"{pe.name}.{kind}connections is to be a dictionary from name to dictionary, such "
                 f"as {{'{kind}': {{'name': '{kind}'}}}}, not {brief(ports)}"

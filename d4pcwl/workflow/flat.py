@@ -11,7 +11,7 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from d4pcwl.errors import GraphError, raise_faults
+from d4pcwl.errors import GraphError, brief, raise_faults
 from d4pcwl.workflow.admission import admit
 from d4pcwl.workflow.graph import Edge, WorkflowGraph, is_graph, label, mapped_port
 from d4pcwl.workflow.grouping import Grouping, parse_grouping
@@ -151,10 +151,12 @@ def flatten(graph: Any) -> FlatGraph:
     _collect(graph, (), nodes, edges, partitions, set())
     faults: list[str] = []
     flat_edges: list[Edge] = []
+    inside = {id(pe) for pe, _ in nodes}
     for edge in edges:
         try:
             source, output = _inner(edge.source, "output", edge.output)
             target, target_input = _inner(edge.target, "input", edge.input)
+            _check_inside((source, target), inside)
             flat_edges.append(Edge(source, output, target, target_input))
         except GraphError as fault:
             faults.append(f"{edge}: {fault}")
@@ -195,7 +197,23 @@ def _collect(
         elif is_graph(node):
             _collect(node, (*path, node), nodes, edges, partitions, seen)
     edges.extend(_edges_of(graph))
-    partitions.extend(tuple(part) for part in getattr(graph, "partitions", None) or ())
+    partitions.extend(_partitions_of(graph))
+
+
+def _partitions_of(graph: Any) -> list[tuple[Any, ...]]:
+    given = getattr(graph, "partitions", None)
+    try:
+        return [] if given is None else [tuple(part) for part in given]
+    except TypeError:
+        raise GraphError(
+            f"the partitions of {label(graph)} are to be a list of lists of PEs, not {brief(given)}"
+        ) from None
+
+
+def _check_inside(pes: Iterable[Any], inside: set[int]) -> None:
+    for pe in pes:
+        if id(pe) not in inside:
+            raise GraphError(f"a composite maps to {pe.name}, which is not in it: add it first")
 
 
 def nodes_of(graph: Any) -> Sequence[Any]:

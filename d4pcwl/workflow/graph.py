@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,20 +84,22 @@ class WorkflowGraph:
 
         :raises GraphError: it is neither a PE nor a graph
         """
+        if id(node) in self._known:
+            return WorkflowNode(node)
         if is_of(node, type):
             raise GraphError(f"{node.__name__} is a class; connect an instance: {node.__name__}()")
-        if not is_pe(node) and not is_graph(node):
+        if is_pe(node):
+            lacking = {"name", "inputconnections", "outputconnections"} - vars(node).keys()
+            if lacking and not declares(node, *lacking):
+                raise GraphError(
+                    f"{type(node).__name__} does not call the __init__ of its base class: "
+                    "super().__init__()"
+                )
+            node.id = f"{node.name}{len(self.nodes)}"
+        elif not is_graph(node):
             raise GraphError(f"{brief(node)} is neither a PE nor a graph")
-        if is_pe(node) and not declares(node, "name", "inputconnections", "outputconnections"):
-            raise GraphError(
-                f"{type(node).__name__} does not call the __init__ of its base class: "
-                "super().__init__()"
-            )
-        if id(node) not in self._known:
-            if is_pe(node):
-                node.id = f"{node.name}{len(self.nodes)}"
-            self._known.add(id(node))
-            self.nodes.append(node)
+        self._known.add(id(node))
+        self.nodes.append(node)
         return WorkflowNode(node)
 
     def connect(
@@ -201,9 +204,14 @@ def mapped_port(graph: Any, kind: str, name: str) -> tuple[Any, str]:
 
     :raises GraphError: the composite maps no such name
     """
-    mappings: dict[str, tuple[Any, str]] = getattr(graph, f"{kind}mappings", {})
-    if name not in mappings:
+    mappings: Any = getattr(graph, f"{kind}mappings", None) or {}
+    if not is_of(mappings, Mapping) or name not in mappings:
+        known = nearest(str(name), map(str, mappings)) if is_of(mappings, Mapping) else ""
+        raise GraphError(f"composite {label(graph)} maps no {kind} '{name}'{known}")
+    mapped = mappings[name]
+    if not is_of(mapped, (tuple, list)) or len(mapped) != 2:
         raise GraphError(
-            f"composite {label(graph)} maps no {kind} '{name}'{nearest(name, mappings)}"
+            f"composite {label(graph)} is to map its {kind} '{name}' to a pair of a PE and the "
+            f"name of its {kind}, not to {brief(mapped)}"
         )
-    return mappings[name]
+    return mapped[0], mapped[1]

@@ -183,9 +183,8 @@ def _told(error: BaseException) -> Fault:
     """What was raised, at the user's line."""
     if isinstance(error, SystemExit):
         return user_fault(error, f"it called exit({brief(error.code)})")
-    if isinstance(
-        error, SyntaxError
-    ):  # of a text that the script compiles; it has no place of ours
+    if isinstance(error, SyntaxError):
+        # Of a text that the script compiles: Python would show a place in that.
         return user_fault(error, f"{type(error).__name__}: {error.msg}")
     if isinstance(error, ImportError) and str(error.name).startswith("dispel4py."):
         return user_fault(error, f"{error.msg}; {_OF_UPSTREAM}")

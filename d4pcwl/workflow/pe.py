@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import GeneratorType
 from typing import Any, ClassVar
@@ -281,7 +281,7 @@ def is_pe(candidate: object) -> bool:
     )
 
 
-def is_of(candidate: object, kind: type) -> bool:
+def is_of(candidate: object, kind: type | tuple[type, ...]) -> bool:
     """``isinstance`` by what an object is, not by what it says it is.
 
     Mocks and proxies answer for ``__class__``, too, and some only to raise.
@@ -334,5 +334,6 @@ def check_port(pe: Any, kind: str, name: str) -> None:
 
     :raises GraphError: names the PE and its ports
     """
-    if name not in (pe.inputconnections if kind == "input" else pe.outputconnections):
+    ports = pe.inputconnections if kind == "input" else pe.outputconnections
+    if not isinstance(name, Hashable) or name not in ports:
         raise GraphError(unknown_port(pe, kind, name))

@@ -26,7 +26,7 @@ from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import Edge
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy
 from d4pcwl.workflow.pe import has_postprocess
-from d4pcwl.workflow.state import keeps_state
+from d4pcwl.workflow.state import keeps_state, writes_at_once
 
 
 class Passage(Enum):
@@ -165,7 +165,7 @@ def _sharded_pes(graph: FlatGraph, together: Collection[Any]) -> set[int]:
         fault = _refusal(pe, groupings)
         if fault:
             faults.append(fault)
-        elif kinds != {ALL} and id(pe) not in kept:
+        elif kinds != {ALL} and id(pe) not in kept and writes_at_once(pe) is None:
             able.add(id(pe))
     raise_faults(GraphError, faults)
     return able

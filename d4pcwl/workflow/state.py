@@ -36,7 +36,7 @@ from d4pcwl.workflow.reading_roots import (
     words,
 )
 
-__all__ = ["StateReason", "keeps_state"]
+__all__ = ["StateReason", "keeps_state", "writes_at_once"]
 
 SETUP: Final = words(
     "__init__ __new__ __post_init__ __init_subclass__ __set_name__ __getstate__ __setstate__"
@@ -44,6 +44,7 @@ SETUP: Final = words(
     " setInputTypes get_output_types getOutputTypes"
 )
 HOOKS: Final = words("process _process postprocess _postprocess write _write log _log __call__")
+PRE: Final = ("preprocess", "_preprocess")
 POST: Final = ("postprocess", "_postprocess")
 GIVEN: Final = words("name id rank log write __class__ __doc__")
 UNREADABLE: Final = "its source cannot be read"
@@ -58,6 +59,8 @@ class _Profile:
 
     reason: StateReason | None
     uses: tuple[tuple[Use, FunctionType], ...]
+    begins: StateReason | None
+    """That it writes before its first item, so that each instance would."""
 
 
 def keeps_state(pe: object) -> StateReason | None:
@@ -73,6 +76,20 @@ def keeps_state(pe: object) -> StateReason | None:
         return _of_object(pe, frozenset())
     except Exception:  # noqa: BLE001 - whatever an odd class does, the careful answer is "state"
         return StateReason(UNREADABLE)
+
+
+def writes_at_once(pe: object) -> StateReason | None:
+    """Where ``pe`` writes before its first item: even with keyed instances, each would do so.
+
+    :returns: the place, or None where there is none or ``stateful = False`` is declared; it never
+        raises for what the class is like
+    """
+    try:
+        if inspect.getattr_static(pe, "stateful", None) is False:
+            return None
+        return _profile(cast(Hashable, type(pe)), HOOKS).begins
+    except Exception:  # noqa: BLE001 - keeps_state() has the careful answer for such classes
+        return None
 
 
 def _of_object(pe: object, seen: frozenset[int]) -> StateReason | None:
@@ -110,8 +127,11 @@ def _profile(key: Hashable, hooks: frozenset[str]) -> _Profile:
         reasons += methods[name].reasons
         uses += methods[name].uses
     reasons += [r for name in POST if name in methods for r in _at_the_end(cls, name, methods)]
+    begins = next((r for name in PRE for r in _at_the_beginning(cls, name, methods)), None)
+    if begins is not None:
+        reasons.append(begins)
     kept = tuple(dict.fromkeys((u, f) for u, f in uses if not _is_method(cls, u)))
-    return _Profile(reasons[0] if reasons else None, kept)
+    return _Profile(reasons[0] if reasons else None, kept, begins)
 
 
 def _is_method(cls: type, use: Use) -> bool:
@@ -181,6 +201,19 @@ def _reached(methods: Mapping[str, Traced], hooks: frozenset[str], own: set[str]
     roots = {n for n in methods if n in own and n not in SETUP and (n in hooks or n not in called)}
     running = closure(roots)
     return running | ((methods.keys() & own) - closure(set(SETUP)) - SETUP)
+
+
+def _at_the_beginning(cls: type, name: str, methods: Mapping[str, Traced]) -> Iterator[StateReason]:
+    """What a preprocess writes, each instance would write."""
+    waiting, done = [name] if name in methods else [], {name}
+    while waiting:
+        current = methods[waiting.pop()]
+        used = current.names | current.parents
+        if used & {"write", "_write"}:
+            yield _place(f"writes in {name}", _definitions(cls)[name][0][0][0])
+            return
+        waiting += (used & methods.keys()) - done
+        done |= used
 
 
 def _at_the_end(cls: type, name: str, methods: Mapping[str, Traced]) -> Iterator[StateReason]:
