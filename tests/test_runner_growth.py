@@ -90,6 +90,17 @@ def test_twice_the_files_take_twice_the_work(tmp_path: Path) -> None:
     assert most - more < 2.2 * (more - few)
 
 
+def test_an_array_that_is_given_out_again_is_an_array_of_its_own(tmp_path: Path) -> None:
+    tool = ECHO.replace("text: string}", "text: 'string[]'}").replace("type: string", "type: Any")
+    write(tmp_path, tool_cwl=tool)
+    process = Document(str(tmp_path / "tool.cwl"), Settings()).process
+    work = make_folder(str(tmp_path / "work"))
+    context = Settings(container=None, folder=work, scratch=work).running("/")
+    outcome = run_tool(process, {"text": ["a", "b"]}, context)
+    assert outcome.outputs == {"text": ["a", "b"]}, outcome.description
+    assert type(outcome.outputs["text"]) is list
+
+
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts the documents that cwltool resolves, and the tools that it makes."""

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cwltool.errors import WorkflowException
+from cwltool.errors import UnsupportedRequirement, WorkflowException
 from cwltool.pathmapper import PathMapper
 from cwltool.stdfsaccess import StdFsAccess, abspath
 from cwltool.utils import visit_directories, visit_files_directories
@@ -113,7 +113,11 @@ def check_staging(job: Any, context: Any) -> None:
     :param job: the tool's job, not yet run
     :raises Outside: that is so
     """
-    if context.path_mapper.anywhere or not hasattr(job, "generatefiles"):
+    if not hasattr(job, "generatefiles"):
+        return  # nothing is staged
+    if not isinstance(job.pathmapper, ConfinedMapper):
+        raise UnsupportedRequirement("this version of cwltool stages files unchecked; upgrade it")
+    if context.path_mapper.anywhere:
         return
     listing, folder = job.generatefiles["listing"], job.builder.outdir
     entries = [

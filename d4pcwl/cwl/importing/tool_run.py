@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from d4pcwl.cwl.importing.document import short_name
+from d4pcwl.cwl.importing.document import plain, short_name
 from d4pcwl.cwl.importing.tool_printed import end_of_file, passed_on
 from d4pcwl.cwl.importing.updates import SharedMutations
 
@@ -81,7 +81,7 @@ def run_tool(
     )
 
     def finished(outputs: Any, status: str) -> None:
-        outcome.outputs = outputs or {}
+        outcome.outputs = plain(outputs or {})
         outcome.status = status
 
     with _warnings(outcome.reasons), _standard_error(context, outcome.tail):
