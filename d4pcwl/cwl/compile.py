@@ -16,6 +16,7 @@ from urllib.parse import quote
 from d4pcwl.cwl.abstract import abstract_workflow
 from d4pcwl.cwl.declare import Declaration, Declarations, read_declarations
 from d4pcwl.cwl.parameter import NAMESPACE, Parameter
+from d4pcwl.cwl.references import wrong_references
 from d4pcwl.cwl.report import Entry, entries
 from d4pcwl.cwl.staging import staged_workflow
 from d4pcwl.cwl.text import document_text, yaml_text
@@ -146,7 +147,7 @@ def to_cwl(
         return Compiled(document, {_main_name(script): document}, {}, (), report)
     if cut in (None, "whole") and not shards:
         tool = make_tool(facts, "main", graph.pes)
-        document = _process(tool.to_cwl())
+        document = _process(_checked(tool.to_cwl()))
         document.pop("id")
         job, missing = _job(tool.parameters)
         return Compiled(document, {_main_name(script): document}, job, missing, report)
@@ -307,7 +308,16 @@ def _unpacked(workflow: Workflow, main_name: str) -> dict[str, dict[str, Any]]:
 
 
 def _text(process: Tool | Workflow, runs: dict[str, str]) -> dict[str, Any]:
-    return process.to_cwl(runs) if isinstance(process, Workflow) else process.to_cwl()
+    return process.to_cwl(runs) if isinstance(process, Workflow) else _checked(process.to_cwl())
+
+
+def _checked(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool whose parameter references all engines can resolve.
+
+    :raises TranslationError: with those that none could
+    """
+    raise_faults(TranslationError, (f"{tool['label']}: {f}" for f in wrong_references(tool)))
+    return tool
 
 
 def _job(parameters: Any) -> tuple[dict[str, Any], tuple[str, ...]]:

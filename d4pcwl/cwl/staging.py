@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from d4pcwl.cwl.enclosing import enclosed_composites, enclosed_runs
-from d4pcwl.cwl.parameter import Output, Parameter, identifier
+from d4pcwl.cwl.parameter import Output, Parameter, identifier, parameter_identifier
 from d4pcwl.cwl.streams import SHARD, Stream, Taken, streams_of
 from d4pcwl.cwl.tool import Facts, Tool, make_tool
 from d4pcwl.cwl.workflow import Link, Step, Workflow
@@ -104,7 +104,7 @@ class _Building:
         known = self.parameters.setdefault(parameter.id, parameter)
         if known == parameter:
             return parameter.id
-        name = identifier(f"{step}_{parameter.id}", [*self.parameters, *self._step_ids()])
+        name = parameter_identifier(f"{step}_{parameter.id}", [*self.parameters, *self._step_ids()])
         self.parameters[name] = replace(parameter, id=name)
         return name
 

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from d4pcwl.cwl.declare import Declaration, Declarations
-from d4pcwl.cwl.parameter import TEXT_FORMAT, Output, Parameter, identifier
+from d4pcwl.cwl.parameter import (
+    TEXT_FORMAT,
+    Output,
+    Parameter,
+    identifier,
+    option,
+    parameter_identifier,
+)
+from d4pcwl.cwl.references import literal
 from d4pcwl.cwl.streams import SHARD, StageStreams, add_left, add_taken
 from d4pcwl.cwl.tool_inputs import (
     add_choices,
@@ -26,6 +34,12 @@ from d4pcwl.cwl.tool_outputs import add_results, add_writes
 from d4pcwl.runtime.job import REDIS_MAPPINGS
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.reading import ScriptReading
+from d4pcwl.workflow.reading_roots import words
+
+OWN_PARAMETERS = {SHARD} | words(
+    "script modules input_file input_data iterations mapping processes redis_url"
+)
+"""The parameters that every tool may have: nothing of the script's is called so."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +137,14 @@ class Tool:
     @property
     def ids(self) -> set[str]:
         """The ids that are taken: inputs and outputs share one space of names."""
-        return {p.id for p in self.parameters} | {o.id for o in self.outputs}
+        return {p.id for p in self.parameters} | {o.id for o in self.outputs} | OWN_PARAMETERS
 
     def free(self, name: str) -> str:
-        """An id for ``name`` that is not taken yet."""
+        """An id for the parameter ``name`` that is not taken yet."""
+        return parameter_identifier(name, self.ids)
+
+    def free_output(self, name: str) -> str:
+        """An id for the output ``name`` that is not taken yet."""
         return identifier(name, self.ids)
 
     def add(self, parameter: Parameter) -> None:
@@ -170,7 +188,9 @@ def make_tool(
     add_writes(tool, facts, pes, declared)
     tool.stdout = f"{prefix}printed.txt"
     label = "What the PEs print"
-    printed = Output(tool.free("printed"), "stdout", None, label, "", TEXT_FORMAT, key="printed")
+    printed = Output(
+        tool.free_output("printed"), "stdout", None, label, "", TEXT_FORMAT, key="printed"
+    )
     tool.outputs.append(printed)
     _add_requirements(tool, facts, declared)
     tool.extra["d4p:digest"] = facts.graph.digest(pes)
@@ -228,12 +248,12 @@ def _add_script(tool: Tool, facts: Facts) -> None:
 
 def _add_command(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
     add = tool.arguments.append
-    add({"position": 2, "valueFrom": facts.script.name})
+    add({"position": 2, "valueFrom": literal(facts.script.name)})
     if facts.attr:
         add({"position": 3, "prefix": "-a", "valueFrom": facts.attr})
     add({"position": 3, "prefix": "-n", "valueFrom": "$(runtime.cores)"})
     if len(pes) < len(facts.graph.pes):
-        add({"position": 4, "prefix": "--stage", "valueFrom": ",".join(pe.id for pe in pes)})
+        add(option(4, "--stage", literal(",".join(pe.id for pe in pes))))
         add({"position": 4, "prefix": "--expect", "valueFrom": facts.graph.digest(pes)})
 
 

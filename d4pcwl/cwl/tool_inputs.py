@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ from urllib.parse import quote
 from d4pcwl.cwl.declare import CwlType, Declaration, FileUse, RootInput
 from d4pcwl.cwl.handover import TEXT, UNSET
 from d4pcwl.cwl.parameter import Parameter
+from d4pcwl.cwl.references import literal
 from d4pcwl.runtime.job import REDIS_MAPPINGS
 from d4pcwl.workflow.reading import LocalFile
 
@@ -29,7 +29,7 @@ def file_default(facts: Facts, path: Path) -> dict[str, Any]:
 
 def staged(entryname: str, parameter: str, *, writable: bool = False) -> dict[str, Any]:
     """An entry of the working folder: what a parameter has, under a name."""
-    dirent: dict[str, Any] = {"entryname": entryname, "entry": f"$(inputs.{parameter})"}
+    dirent: dict[str, Any] = {"entryname": literal(entryname), "entry": f"$(inputs.{parameter})"}
     if writable:
         dirent["writable"] = True
     return dirent
@@ -131,7 +131,7 @@ def _add_input_options(tool: Tool) -> None:
 
 
 def _add_iterations(tool: Tool, binding: Mapping[str, Any] | None) -> None:
-    if "iterations" not in tool.ids:
+    if all(parameter.id != "iterations" for parameter in tool.parameters):
         label = "How often roots without inputs run"
         tool.add(
             Parameter("iterations", "int", label, default=1, has_default=True, binding=binding)
@@ -175,7 +175,13 @@ def _text_beside(tool: Tool, reference: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    r"""``text`` as JSON, in which engines find no parameter reference and nothing to unescape.
+
+    >>> print(_quoted('a "$(b)"'))
+    "a \u0022\u0024(b)\u0022"
+    """
+    escaped = (f"\\u{ord(c):04x}" if c in '"\\$' or c < " " else c for c in text)
+    return f'"{"".join(escaped)}"'
 
 
 def _sample(cwl_type: CwlType, name: str) -> Any:

@@ -26,7 +26,7 @@ def add_results(tool: Tool, facts: Facts, pes: tuple[Any, ...], prefix: str) -> 
     file = f"{prefix}results.jsonl"
     tool.arguments.append({"position": 7, "prefix": "--results", "valueFrom": file})
     doc = f"JSON lines: the items of {', '.join(ports)}"
-    name = tool.free("results")
+    name = tool.free_output("results")
     tool.outputs.append(
         Output(name, "File", file, "Results", doc, JSON_LINES_FORMAT, key="results")
     )
@@ -42,7 +42,7 @@ def add_writes(tool: Tool, facts: Facts, pes: tuple[Any, ...], declared: Declara
         name = use.name if use.name not in tool.ids else f"{use.name}_out"
         tool.outputs.append(
             Output(
-                tool.free(name),
+                tool.free_output(name),
                 str(use.type if sure else replace(use.type, optional=True)),
                 use.path,
                 doc=use.doc,
@@ -54,12 +54,14 @@ def add_writes(tool: Tool, facts: Facts, pes: tuple[Any, ...], declared: Declara
     for found in facts.reading.writes:
         if covered(found.path, every.writes.values()) or not _may_write(facts, pes, found):
             continue
-        name = tool.free(PurePosixPath(found.path).name)
+        name = tool.free_output(PurePosixPath(found.path).name)
         doc = f"{found.path}, which {found.file} writes in line {found.line}"
         tool.outputs.append(Output(name, "File?", found.path, doc=doc, key="found"))
     if facts.reading.writes_more and not every.writes:
         doc = "The working folder, with files whose names are only known when the script runs"
-        tool.outputs.append(Output(tool.free("written"), "Directory", ".", doc=doc, key="written"))
+        tool.outputs.append(
+            Output(tool.free_output("written"), "Directory", ".", doc=doc, key="written")
+        )
         tool.env["PYTHONDONTWRITEBYTECODE"] = "1"
 
 
