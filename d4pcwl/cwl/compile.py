@@ -28,6 +28,8 @@ from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_graph, is_workflow
 from d4pcwl.workflow.load import Script, load
 from d4pcwl.workflow.reading import ScriptReading, read_script
+from d4pcwl.workflow.reading_owners import known_attributes
+from d4pcwl.workflow.reading_paths import Attributes
 from d4pcwl.workflow.shards import Sharding, staged
 
 VERSION = "v1.2"
@@ -124,7 +126,7 @@ def to_cwl(
         isinstance(workflow, str) and workflow.endswith(f":{script.attr}")
     )
     graph = script.flat()
-    reading = _readable(script.path)
+    reading = _readable(script.path, known_attributes(graph.pes, script.module))
     declarations = read_declarations(graph, script.path, script.module)
     stages = _stages(graph, cut, shards, declarations, reading)
     facts = Facts(
@@ -215,12 +217,12 @@ def _default_processes(declared: Declaration, mapping: str) -> int:
     return math.ceil(declared.resources.get("cores", 1 if mapping == "simple" else 2))
 
 
-def _readable(path: Path) -> ScriptReading:
+def _readable(path: Path, attributes: Attributes | None = None) -> ScriptReading:
     """What is found by reading a script.
 
     :raises TranslationError: with everything that will be missing where it runs
     """
-    reading = read_script(path)
+    reading = read_script(path, attributes)
     raise_faults(TranslationError, _placed(reading.faults, path))
     return reading
 

@@ -16,6 +16,8 @@ from typing import Any, cast
 from d4pcwl.cwl.tool import Facts
 from d4pcwl.cwl.tool_inputs import covered
 from d4pcwl.workflow.graph import label
+from d4pcwl.workflow.reading import NamedPath
+from d4pcwl.workflow.reading_model import VALUE
 from d4pcwl.workflow.shards import Passage, Sharding
 from d4pcwl.workflow.state import keeps_state
 
@@ -73,21 +75,33 @@ def _found(facts: Facts) -> Iterator[Entry]:
         if not covered(named.path, [*declared.reads.values(), *declared.writes.values()]):
             message = f"{named.path} is taken for a file that it reads"
             yield entry("file-read", message, "a parameter with this file as its default", named)
-    for written in reading.writes:
-        if not covered(written.path, declared.writes.values()):
-            message = f"{written.path} is taken for an output"
-            yield entry("file-written", message, "an output that may be null", written)
+    for written in facts.found_writes(facts.graph.pes):
+        if written.path:
+            yield entry("file-written", *_written(written), written)
     for variable in reading.environment:
         if not variable.standard and variable.name not in declared.env:
             message = f"the environment variable {variable.name} becomes a parameter"
-            yield entry("variable", message, "a parameter of type string", variable)
-    if reading.writes_more and not declared.writes:
+            kind = variable.use if variable.use in ("File", "Directory") else "string"
+            if kind != "string":
+                names = "folder" if kind == "Directory" else "file"
+                message = f"the environment variable {variable.name} names a {names}"
+            yield entry("variable", message, f"a parameter of type {kind}", variable)
+    if any(not written.path for written in facts.found_writes(facts.graph.pes)):
         yield Entry(
             "files-unnamed",
             "files are written whose names are only known when the script runs",
             "the output 'written', which is the working folder",
             str(facts.script),
         )
+
+
+def _written(found: NamedPath) -> tuple[str, str]:
+    """What is said of a file that is written, and what becomes of it."""
+    path = found.path.replace(VALUE, found.variable)
+    if found.pattern:
+        return f"files {path} are taken for outputs", "an output with all that there are"
+    kind = "the folder " if found.folder else ""
+    return f"{kind}{path} is taken for an output", "an output that may be null"
 
 
 def _of_graph(facts: Facts, stages: Sharding) -> Iterator[Entry]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from d4pcwl.cwl.declare import FileUse
 from d4pcwl.cwl.enclosing import enclosed_composites, enclosed_runs
 from d4pcwl.cwl.parameter import Output, Parameter, identifier, parameter_identifier
 from d4pcwl.cwl.streams import SHARD, Stream, Taken, streams_of
@@ -58,7 +59,6 @@ class _Building:
     def add(self, stage: Stage) -> None:
         """A step for ``stage``; those that feed it are there."""
         tool = self.tools[stage]
-        reads = self.facts.declarations.of(stage.pes).reads
         links: dict[str, Link] = {}
         scatter: list[str] = []
         for parameter in tool.parameters:
@@ -69,8 +69,8 @@ class _Building:
             elif parameter.id == SHARD and stage in self.sharding.sharded:
                 links[SHARD] = Link((self._shard_numbers(),))
                 scatter.append(SHARD)
-            elif parameter.id in self.written and parameter.id in reads:
-                links[parameter.id] = Link((self.written[parameter.id][-1][0],))
+            elif isinstance(parameter.key, FileUse) and parameter.key.name in self.written:
+                links[parameter.id] = Link((self.written[parameter.key.name][-1][0],))
             else:
                 links[parameter.id] = Link((self._shared(parameter, tool.id),))
         step = Step(tool.id, tool, links, tuple(scatter))
@@ -119,7 +119,7 @@ class _Building:
         for step, output in self.by_step:
             alone = kinds.count(output.id) == 1
             name = identifier(output.id if alone else f"{step}_{output.id}", taken)
-            label = output.label if alone else f"{output.label}, in {step}"
+            label = f"{output.label}, in {step}" if output.label and not alone else output.label
             taken.add(name)
             link = Link((f"{step}/{output.id}",))
             results.append((replace(output, id=name, label=label), link))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,14 +27,16 @@ from d4pcwl.cwl.tool_inputs import (
     add_found_data,
     add_read,
     add_root_inputs,
+    covered,
     file_default,
     staged,
-    within,
 )
-from d4pcwl.cwl.tool_outputs import add_results, add_writes
+from d4pcwl.cwl.tool_outputs import add_folders, add_results, add_writes
 from d4pcwl.runtime.job import REDIS_MAPPINGS
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.reading import ScriptReading
+from d4pcwl.workflow.reading import NamedPath, ScriptReading
+from d4pcwl.workflow.reading_files import within
+from d4pcwl.workflow.reading_owners import Lines, lines_of
 from d4pcwl.workflow.reading_roots import words
 
 OWN_PARAMETERS = {SHARD} | words(
@@ -70,6 +73,32 @@ class Facts:
     def declared(self) -> Declaration:
         """What is declared for all PEs together."""
         return self.declarations.of(self.graph.pes)
+
+    def found_writes(self, pes: tuple[Any, ...]) -> list[NamedPath]:
+        """What of the files that reading found ``pes`` may write: each in one line only.
+
+        What no PE reaches, such as a function that is handed about, any may run.
+        """
+        found: dict[tuple[str, bool, str], NamedPath] = {}
+        for written in self.reading.writes:
+            file = os.path.realpath(self.script.parent / written.file)
+            writers = {
+                number
+                for number, lines in self._lines.items()
+                if any(each.has(file, written.line) for each in lines)
+            }
+            if not writers or any(id(pe) in writers for pe in pes):
+                found.setdefault((written.path, written.folder, written.variable), written)
+        declared = self.declared.writes.values()
+        return [
+            each
+            for each in found.values()
+            if not covered(each.path, declared) and (each.path or not declared)
+        ]
+
+    @cached_property
+    def _lines(self) -> dict[int, frozenset[Lines]]:
+        return {id(pe): lines_of(pe) for pe in self.graph.pes}
 
     def metadata(self) -> dict[str, Any]:
         """What is declared in terms of schema.org, as fields of a document."""
@@ -169,11 +198,13 @@ def make_tool(
     title, text = _documentation(facts, pes, declared, doc, streams is not None)
     tool = Tool(name, title, text)
     _add_script(tool, facts)
-    written = [*(use.path for use in declared.writes.values())]
-    written += [found.path for found in facts.reading.writes]
+    found = facts.found_writes(pes)
+    written = [use.path for use in declared.writes.values()]
+    written += [each.path for each in found if not each.variable]
     for use in declared.reads.values():
-        add_read(tool, facts, use, writable=any(within(path, use.path) for path in written))
-    add_found_data(tool, facts)
+        writable = any(path and within(path, use.path) for path in written)
+        add_read(tool, facts, use, writable=writable)
+    add_found_data(tool, facts, written)
     _add_command(tool, facts, pes)
     add_root_inputs(tool, facts, pes)
     prefix = ""
@@ -181,11 +212,12 @@ def make_tool(
         prefix = f"{name}_$(inputs.{SHARD})_" if streams.sharded else f"{name}_"
         add_taken(tool, streams)
     add_environment(tool, facts, declared)
+    add_folders(tool, facts, declared, found)
     add_choices(tool, facts)
     if streams is not None:
         add_left(tool, streams)
     add_results(tool, facts, pes, prefix)
-    add_writes(tool, facts, pes, declared)
+    add_writes(tool, facts, pes, declared, found)
     tool.stdout = f"{prefix}printed.txt"
     label = "What the PEs print"
     printed = Output(

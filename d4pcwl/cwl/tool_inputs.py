@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -13,7 +12,8 @@ from d4pcwl.cwl.handover import TEXT, UNSET
 from d4pcwl.cwl.parameter import Parameter
 from d4pcwl.cwl.references import literal
 from d4pcwl.runtime.job import REDIS_MAPPINGS
-from d4pcwl.workflow.reading import LocalFile
+from d4pcwl.workflow.reading import EnvVar, LocalFile
+from d4pcwl.workflow.reading_files import overlap, within
 
 if TYPE_CHECKING:
     from d4pcwl.cwl.tool import Facts, Tool
@@ -51,6 +51,7 @@ def add_read(tool: Tool, facts: Facts, use: FileUse, *, writable: bool) -> None:
             has_default=default is not None,
             format=use.format,
             sample=_sample(use.type, use.path),
+            key=use,
         )
     )
     if use.type.is_list:
@@ -65,15 +66,12 @@ def covered(path: str, uses: Iterable[FileUse]) -> bool:
     return any(within(path, name) for name in names)
 
 
-def within(path: str, pattern: str) -> bool:
-    """Whether ``path``, or a folder around it, is what a path or glob pattern names."""
-    place = PurePosixPath(path)
-    around = [str(place), *map(str, place.parents)]
-    return any(fnmatchcase(each, str(PurePosixPath(pattern))) for each in around)
+def add_found_data(tool: Tool, facts: Facts, written: Collection[str]) -> None:
+    """The data files that the script names: found by reading it.
 
-
-def add_found_data(tool: Tool, facts: Facts) -> None:
-    """The data files that the script names: found by reading it."""
+    :param written: what the tool writes: glob patterns; empty for any file. What is overwritten is
+        a copy, never the user's own file.
+    """
     every = facts.declared
     found: list[LocalFile] = [*facts.reading.data_files, *facts.reading.data_dirs]
     for file in found:
@@ -83,7 +81,8 @@ def add_found_data(tool: Tool, facts: Facts) -> None:
         parameter = tool.free(PurePosixPath(file.path).name)
         doc = f"{file.path}, which {file.file} names in line {file.line}"
         tool.add(Parameter(parameter, default["class"], doc=doc, default=default, has_default=True))
-        tool.listing.append(staged(file.path, parameter))
+        writable = any(not each or overlap(file.path, each) for each in written)
+        tool.listing.append(staged(file.path, parameter, writable=writable))
 
 
 def add_root_inputs(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
@@ -206,6 +205,9 @@ def add_environment(tool: Tool, facts: Facts, declared: Declaration) -> None:
         variable, reads = every.get(name), found.get(name)
         if variable is None and reads is not None and reads.standard:
             continue  # engines give it to every tool
+        if variable is None and reads is not None and reads.use in ("File", "Directory"):
+            _add_variable_path(tool, facts, reads)
+            continue
         default = variable.default if variable else (reads.default if reads else None)
         required = default is None and (
             variable is not None or (reads is not None and reads.required)
@@ -224,6 +226,34 @@ def add_environment(tool: Tool, facts: Facts, declared: Declaration) -> None:
         tool.env[name] = f"$(inputs.{parameter})"
     if unset:
         tool.env[UNSET] = " ".join(unset)
+
+
+def _add_variable_path(tool: Tool, facts: Facts, variable: EnvVar) -> None:
+    """A parameter for the file or folder that an environment variable names.
+
+    What the script takes instead counts where it lies beside it; otherwise it must be given.
+    """
+    parameter = tool.free(variable.name)
+    folder = variable.use == "Directory"
+    home = facts.script.parent.resolve()
+    place = (home / variable.default).resolve() if variable.default else home
+    fits = place.is_dir() if folder else place.is_file()
+    default = None
+    if fits and place != home and place.is_relative_to(home):
+        default = file_default(facts, facts.script.parent / place.relative_to(home))
+    label = f"The {'folder' if folder else 'file'} that the environment variable {variable.name} is"
+    tool.add(
+        Parameter(
+            parameter,
+            variable.use,
+            label,
+            default=default,
+            has_default=default is not None,
+            sample=_sample(CwlType(variable.use), variable.name),
+        )
+    )
+    slash = "" if variable.slash or not folder else "/"
+    tool.env[variable.name] = f"$(inputs.{parameter}.path){slash}"
 
 
 def add_choices(tool: Tool, facts: Facts) -> None:
