@@ -280,7 +280,7 @@ def test_written_files_become_outputs_of_the_stage_that_writes_them(tmp_path: Pa
 def test_files_whose_names_only_the_run_knows_come_as_the_folder(tmp_path: Path) -> None:
     text = kit.CHAIN.replace(
         "        return 2 * data",
-        "        open(f'{data}.txt', 'w').close()\n        return 2 * data",
+        "        open(f'{data}', 'w').close()\n        return 2 * data",
     )
     result = compiled(tmp_path, text)
     assert kit.by_id(result.document["outputs"])["written"]["outputBinding"] == {"glob": "."}

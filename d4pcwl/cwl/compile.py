@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from d4pcwl.cwl.abstract import abstract_workflow
 from d4pcwl.cwl.declare import Declaration, Declarations, read_declarations
+from d4pcwl.cwl.found_inputs import found_inputs, with_found_inputs
 from d4pcwl.cwl.parameter import NAMESPACE, Parameter
 from d4pcwl.cwl.references import wrong_references
 from d4pcwl.cwl.report import Entry, entries
@@ -128,6 +129,8 @@ def to_cwl(
     graph = script.flat()
     reading = _readable(script.path, known_attributes(graph.pes, script.module))
     declarations = read_declarations(graph, script.path, script.module)
+    found = found_inputs(graph, declarations)
+    declarations = with_found_inputs(declarations, found)
     stages = _stages(graph, cut, shards, declarations, reading)
     facts = Facts(
         graph=graph,
@@ -143,7 +146,7 @@ def to_cwl(
         packages=_distributions(reading.packages),
         mpi=mpi_requirement,
     )
-    report = entries(facts, stages)
+    report = entries(facts, stages, found)
     if abstract:
         document = {"cwlVersion": VERSION, **abstract_workflow(facts, stages.cut)}
         return Compiled(document, {_main_name(script): document}, {}, (), report)

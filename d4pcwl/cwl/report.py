@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+from d4pcwl.cwl.found_inputs import FoundInput
 from d4pcwl.cwl.tool import Facts
 from d4pcwl.cwl.tool_inputs import covered
 from d4pcwl.workflow.graph import label
@@ -52,10 +53,14 @@ class Entry:
         return {key: value for key, value in entry.items() if value is not None}
 
 
-def entries(facts: Facts, stages: Sharding) -> tuple[Entry, ...]:
-    """All entries of a translation."""
+def entries(facts: Facts, stages: Sharding, opened: Sequence[FoundInput] = ()) -> tuple[Entry, ...]:
+    """All entries of a translation.
+
+    :param opened: inputs of roots whose items are opened as files
+    """
     return (
         *_found(facts),
+        *map(_opened, opened),
         *_of_graph(facts, stages),
         *(entry for pe in facts.graph.pes for entry in _of_pe(facts, pe)),
         *_of_edges(facts, stages),
@@ -104,6 +109,22 @@ def _written(found: NamedPath) -> tuple[str, str]:
     return f"{kind}{path} is taken for an output", "an output that may be null"
 
 
+def _opened(found: FoundInput) -> Entry:
+    """What is said of a root that opens its items and does not declare it."""
+    pe, opened = found.pe, found.opened
+    place = os.path.relpath(opened.file), opened.line
+    if not opened.use:
+        message = (
+            f"{pe.id} opens files that the items of its input '{opened.port}' name in part, and a "
+            "step sees only the files that it is given: declare the input, or what the PE reads"
+        )
+        return Entry("unclear", message, "", *place, note=True)
+    what = "folders" if opened.use == "Directory" else "files"
+    message = f"{pe.id} opens the items of its input '{opened.port}': they are taken for {what}"
+    kept = f"a parameter of type {opened.use}"
+    return Entry("file-item", message, kept, *place, note=True)
+
+
 def _of_graph(facts: Facts, stages: Sharding) -> Iterator[Entry]:
     graph, script = facts.graph, str(facts.script)
     whole = len(stages.cut.stages) == 1
@@ -144,7 +165,8 @@ def _of_pe(facts: Facts, pe: Any) -> Iterator[Entry]:
         where = (os.path.relpath(reason.file), reason.line) if reason.file else place
         yield Entry("state", message, "it is not copied unless its inputs are keyed", *where)
     if not facts.graph.into(pe) and pe.inputconnections:
-        untyped = set(pe.inputconnections) - set(facts.declarations.by_pe[pe.id].inputs)
+        inputs = facts.declarations.by_pe[pe.id].inputs
+        untyped = set(pe.inputconnections) - {p for p, i in inputs.items() if not i.as_json}
         for port in sorted(untyped):
             message = f"the type of the items of {pe.id}.{port} is not declared"
             kept = "as JSON: input_file or input_data, or a parameter of type Any"

@@ -143,10 +143,11 @@ def _declared_value(tool: Tool, name: str, inputs: Mapping[str, RootInput]) -> s
     for root in inputs.values():
         parameter = tool.free(name if len(inputs) == 1 else f"{name}_{root.port}")
         label = f"Items of {name}" if root.type.is_list else f"The item of {name}"
-        sample = _sample(root.type, name)
+        label += ", as JSON text" if root.as_json else ""
+        sample = "1" if root.as_json else _sample(root.type, name)
         tool.add(Parameter(parameter, str(root.type), label, root.doc, sample=sample))
         reference = f"$(inputs.{parameter})"
-        if root.type.is_list:
+        if root.type.is_list or root.as_json:
             pass  # a list, unlike a text, is put in as JSON
         elif root.type.is_file:
             reference = _text_beside(tool, f"$(inputs.{parameter}.path)")
@@ -252,8 +253,10 @@ def _add_variable_path(tool: Tool, facts: Facts, variable: EnvVar) -> None:
             sample=_sample(CwlType(variable.use), variable.name),
         )
     )
-    slash = "" if variable.slash or not folder else "/"
-    tool.env[variable.name] = f"$(inputs.{parameter}.path){slash}"
+    # In a place of its own, the same in all steps: paths below it may be items.
+    path = parameter if folder else f"{parameter}/$(inputs.{parameter}.basename)"
+    tool.listing.append({"entryname": path, "entry": f"$(inputs.{parameter})"})
+    tool.env[variable.name] = path if variable.slash or not folder else f"{path}/"
 
 
 def add_choices(tool: Tool, facts: Facts) -> None:

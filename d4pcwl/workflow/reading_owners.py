@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, cast
 
-from d4pcwl.workflow.reading_functions import is_framework, is_library
+from d4pcwl.workflow.reading_functions import is_framework, is_library, is_library_file
 from d4pcwl.workflow.reading_paths import Attributes
 from d4pcwl.workflow.reading_roots import plain_function
 
@@ -131,9 +131,13 @@ def known_attributes(pes: Iterable[Any], module: object) -> Attributes:
             into = known.setdefault((file, base.__name__), {})
             for name, text in texts.items():
                 into.setdefault(name, set()).add(text)
-    file = os.path.realpath(getattr(module, "__file__", None) or "")
-    for name, text in _texts(vars(module) if module is not None else {}).items():
-        known.setdefault((file, ""), {}).setdefault(name, set()).add(text)
+    scope = vars(module) if module is not None else {}
+    here = known.setdefault((os.path.realpath(scope.get("__file__") or ""), ""), {})
+    here.update({name: {text} for name, text in _texts(scope).items()})
+    for owner, value in scope.items():
+        beside = getattr(value, "__file__", None) if isinstance(value, ModuleType) else None
+        if beside and not is_library_file(beside):
+            here.update({f"{owner}.{n}": {text} for n, text in _texts(vars(value)).items()})
     return {
         key: {name: next(iter(texts)) for name, texts in each.items() if len(texts) == 1}
         for key, each in known.items()

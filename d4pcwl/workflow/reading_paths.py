@@ -101,6 +101,10 @@ class Paths:
                 f"{owner}.{name}" in self.constants
             ):
                 return self._followed(f"{owner}.{name}", self.constants[f"{owner}.{name}"])
+            case ast.Attribute(value=ast.Name(id=owner), attr=name) if (
+                f"{owner}.{name}" in self.given and owner not in self.local
+            ):
+                return (self.given[f"{owner}.{name}"],)
             case ast.BinOp(left=left, op=ast.Div(), right=right):
                 return self._join([left, right])
             case ast.BinOp(left=left, op=ast.Add(), right=right):
