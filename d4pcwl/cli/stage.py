@@ -78,7 +78,9 @@ def read(
     inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, StreamFileReader)})
     ends = [(pe.id, output) for pe, output in whole.unconnected if pe in pes]
     targets = [*options.targets, *map(_split, options.splits)]
-    sink, ports = stage_sink(whole, pes, targets, make_sink(ends), allow_pickle=pickles)
+    # To a compiled step nobody can say --allow-pickle.
+    asked = None if options.expect and not pickles else pickles
+    sink, ports = stage_sink(whole, pes, targets, make_sink(ends), allow_pickle=asked)
     return graph, inputs, sink, ports
 
 

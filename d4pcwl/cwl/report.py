@@ -19,7 +19,7 @@ from d4pcwl.cwl.tool_inputs import covered
 from d4pcwl.workflow.graph import label
 from d4pcwl.workflow.reading import NamedPath
 from d4pcwl.workflow.reading_model import VALUE
-from d4pcwl.workflow.shards import Passage, Sharding
+from d4pcwl.workflow.shards import Passage, Sharding, kept_whole
 from d4pcwl.workflow.state import keeps_state
 
 
@@ -61,7 +61,9 @@ def entries(facts: Facts, stages: Sharding, opened: Sequence[FoundInput] = ()) -
     return (
         *_found(facts),
         *map(_opened, opened),
+        *_of_steps(facts, stages),
         *_of_graph(facts, stages),
+        *(entry for pe in facts.graph.pes for entry in _kept_whole(facts, stages, pe)),
         *(entry for pe in facts.graph.pes for entry in _of_pe(facts, pe)),
         *_of_edges(facts, stages),
     )
@@ -145,6 +147,26 @@ def _of_graph(facts: Facts, stages: Sharding) -> Iterator[Entry]:
             "in the script: they count under the option -s of mappings, and with --cut partition",
             script,
         )
+
+
+def _of_steps(facts: Facts, stages: Sharding) -> Iterator[Entry]:
+    """What it costs that there are several steps: each is a process that starts from nothing."""
+    starts = len(stages.cut.stages) + len(stages.sharded) * (stages.count - 1)
+    if starts == 1:
+        return
+    imports = ", ".join(facts.reading.packages)
+    loads = f"Python, the script and {imports}" if imports else "Python and the script"
+    message = f"{starts} commands run, and each loads {loads} again"
+    kept = "larger stages, such as --cut composite or PE.port, pay for fewer starts"
+    yield Entry("starts", message, kept, str(facts.script))
+
+
+def _kept_whole(facts: Facts, stages: Sharding, pe: Any) -> Iterator[Entry]:
+    """What is said of a PE that shards would have been possible for, but for its state."""
+    why = kept_whole(facts.graph, pe) if stages.count > 1 else None
+    if why is not None:
+        kept = "in one piece: one step gets the items of all shards"
+        yield Entry("in-one-piece", why, kept, *_place(pe, str(facts.script)), note=True)
 
 
 def _of_pe(facts: Facts, pe: Any) -> Iterator[Entry]:
