@@ -16,7 +16,7 @@ _REFERENCE: Final = re.compile(
     re.ASCII,
 )
 _STARTS: Final = re.compile(r"(?<!\\)(?:\\\\)*\$(?P<open>[({])")
-_DATA: Final = ("label", "doc", "default", "id", "hints")
+_DATA: Final = ("label", "doc", "default", "id", "hints", "envName")
 
 
 def literal(text: str, *, beside_reference: bool = False) -> str:

@@ -226,7 +226,7 @@ def add_environment(tool: Tool, facts: Facts, declared: Declaration) -> None:
             tool.add(Parameter(parameter, "string", label, doc, default=value, has_default=True))
         tool.env[name] = f"$(inputs.{parameter})"
     if unset:
-        tool.env[UNSET] = " ".join(unset)
+        tool.env[UNSET] = literal(" ".join(unset))
 
 
 def _add_variable_path(tool: Tool, facts: Facts, variable: EnvVar) -> None:
