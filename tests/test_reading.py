@@ -270,6 +270,12 @@ WRITES = {
     "matplotlib": ("fig.savefig('a.png'); plt.savefig(fname='b.png')", ["a.png", "b.png"]),
     "numpy": ("np.save('a.npy', x); np.savetxt('b.txt', x)", ["a.npy", "b.txt"]),
     "obspy": ("stream.write('a.mseed', format='MSEED')", ["a.mseed"]),
+    "numpy, its suffix": ("np.save('a.SAC', x); np.savez('b', x=x)", ["a.SAC.npy", "b.npz"]),
+    "either": (
+        "def f():\n    try:\n        n = 'a.txt'\n    except OSError:\n        n = 'b.txt'\n"
+        "    open(n, 'w')",
+        ["a.txt", "b.txt"],
+    ),
     "h5py": ("h5py.File('a.h5', 'w')", ["a.h5"]),
     "copy": ("shutil.copy(name, 'b.txt')", ["b.txt"]),
     "log file": ("logging.basicConfig(filename='run.log')", ["run.log"]),

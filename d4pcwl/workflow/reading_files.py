@@ -233,7 +233,12 @@ class _FileReader:
         return text not in ("io", "gzip", "bz2", "lzma", "codecs", "tarfile", "os", "Image", "np")
 
     def write(self, target: ast.expr, node: ast.Call, name: str, mode: str) -> None:
-        parts = self.paths.parts(target)
+        for parts in self.paths.alternatives(target):
+            self.write_one(_with_suffix(parts, node), target, node, name, mode)
+
+    def write_one(
+        self, parts: Parts, target: ast.expr, node: ast.Call, name: str, mode: str
+    ) -> None:
         where = (self.source.path, node.lineno)
         if name in FOLDER_MAKERS:
             made = self.inside(parts, target)
@@ -399,6 +404,16 @@ def within(path: str, pattern: str) -> bool:
     place = PurePosixPath(path)
     around = [str(place), *map(str, place.parents)]
     return any(fnmatchcase(each, str(PurePosixPath(pattern))) for each in around)
+
+
+def _with_suffix(parts: Parts, node: ast.Call) -> Parts:
+    """The path that a call writes: numpy puts its own suffix behind others."""
+    func, last = node.func, parts[-1]
+    owner = last_name(func.value) if isinstance(func, ast.Attribute) else ""
+    suffix = {"save": ".npy", "savez": ".npz", "savez_compressed": ".npz"}.get(last_name(func))
+    if owner not in ("np", "numpy") or suffix is None or isinstance(last, Hole) or not last:
+        return parts
+    return parts if last.endswith(suffix) else (*parts[:-1], last + suffix)
 
 
 def _some_files(place: Parts, file: str, line: int) -> NamedPath:

@@ -61,21 +61,23 @@ class Paths:
         self.given = self.attributes.get((self.file, ""), {})
         self.local: frozenset[str] = frozenset()
         self._own: _OwnAttributes | None = None
+        self._body: Sequence[ast.AST] = ()
         self._busy: set[str] = set()
 
     @contextmanager
     def inside(self, node: ast.ClassDef | FunctionNode) -> Iterator[None]:
         """While a class or function is read, its own names go before those of the file."""
-        constants, own, local = self.constants, self._own, self.local
+        constants, own, local, body = self.constants, self._own, self.local, self._body
         if isinstance(node, ast.ClassDef):
             self._own = _OwnAttributes(node, self.attributes.get((self.file, node.name), {}))
         else:
             self.constants = _scope(node, constants)
             self.local |= _local_names(node)
+            self._body = _body(node)
         try:
             yield
         finally:
-            self.constants, self._own, self.local = constants, own, local
+            self.constants, self._own, self.local, self._body = constants, own, local, body
 
     def value(self, node: ast.expr) -> str | None:
         """The path or text that ``node`` stands for, or None where that is not known."""
@@ -127,6 +129,17 @@ class Paths:
             case ast.Call(func=func, args=args, keywords=keywords):
                 return self._call(func, args, keywords)
         return UNKNOWN
+
+    def alternatives(self, node: ast.expr) -> list[Parts]:
+        """What ``node`` may stand for: of a name that its function binds several times, each."""
+        parts = self.parts(node)
+        if parts != UNKNOWN or not isinstance(node, ast.Name) or node.id in self._busy:
+            return [parts]
+        self._busy.add(node.id)
+        values = [value for name, value in _bindings(self._body) if name == node.id]
+        found = [self.parts(value) for value in values]
+        self._busy.discard(node.id)
+        return list(dict.fromkeys(found)) or [parts]
 
     def anchored(self, node: ast.expr) -> bool:
         """Whether the path of ``node`` is made from ``__file__``."""
@@ -405,19 +418,24 @@ def _of_module(tree: ast.Module) -> dict[str, ast.expr]:
     return found
 
 
+def _bindings(body: Sequence[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
+    """The plain assignments to names in ``body``."""
+    for node in (node for statement in body for node in ast.walk(statement)):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target = node.targets[0]
+            if isinstance(target, ast.Name):
+                yield target.id, node.value
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            yield node.target.id, node.value
+
+
 def _constants(body: Sequence[ast.AST]) -> dict[str, ast.expr]:
     """The names that ``body`` binds exactly once, by a plain assignment, with their values."""
     count: dict[str, int] = {}
-    values: dict[str, ast.expr] = {}
+    values = dict(_bindings(body))
     for node in (node for statement in body for node in ast.walk(statement)):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             count[node.id] = count.get(node.id, 0) + 1
         elif isinstance(node, ast.arg):
             count[node.arg] = count.get(node.arg, 0) + 1
-        elif isinstance(node, ast.Assign) and len(node.targets) == 1:
-            target = node.targets[0]
-            if isinstance(target, ast.Name):
-                values[target.id] = node.value
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
-            values[node.target.id] = node.value
     return {name: value for name, value in values.items() if count.get(name) == 1}
