@@ -325,6 +325,35 @@ def test_a_cut_gives_each_step_its_own_files(corpus: Path) -> None:
     assert all(not output.get("label", "").startswith(",") for output in main["outputs"])
 
 
+def test_a_later_step_goes_on_with_what_an_earlier_one_changed(
+    corpus: Path, tmp_path: Path
+) -> None:
+    text = (
+        CORPUS
+        + """
+
+class Report(IterativePE):
+    def _process(self, count):
+        self.last = count
+
+    def _postprocess(self):
+        with open('count.txt') as count:
+            self.write('output', [self.last, count.read()])
+
+
+graph.connect(tally, 'output', Report(), 'input')
+"""
+    )
+    corpus.write_text(text)
+    (main, *_) = to_cwl(corpus, cut="pe").document["$graph"]
+    steps = kit.by_id(main["steps"])
+    assert kit.by_id(steps["Report"]["in"])["count_txt"]["source"] == "Tally/count_txt_out"
+    job = {"CORPUS": {"class": "Directory", "location": str(corpus.parent / "texts")}}
+    outputs = run(corpus, tmp_path / "out", job, "--cut", "pe")
+    (corpus.parent / "OUTPUT").mkdir()
+    assert results_of(outputs) == simple(corpus, env={"CORPUS": "texts"})
+
+
 OPENS = (
     kit.HEAD
     + """

@@ -29,7 +29,8 @@ from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_graph, is_workflow
 from d4pcwl.workflow.load import Script, load
 from d4pcwl.workflow.reading import ScriptReading, read_script
-from d4pcwl.workflow.reading_owners import known_attributes
+from d4pcwl.workflow.reading_files import overlap
+from d4pcwl.workflow.reading_owners import known_attributes, lines_of
 from d4pcwl.workflow.reading_paths import Attributes
 from d4pcwl.workflow.shards import Sharding, staged
 
@@ -180,7 +181,8 @@ def _stages(
         if not use.type.is_list
     ]
     raise_faults(TranslationError, faults)
-    return staged(graph, how, shards, _writers(graph, declarations))
+    together = _writers(graph, declarations) + _changers(graph, reading)
+    return staged(graph, how, shards, together)
 
 
 def _writers(graph: FlatGraph, declarations: Declarations) -> list[Any]:
@@ -192,6 +194,21 @@ def _writers(graph: FlatGraph, declarations: Declarations) -> list[Any]:
         for pe in graph.pes
         for use in declarations.by_pe[pe.id].writes.values()
         if not use.type.is_list or use.name in read
+    ]
+
+
+def _changers(graph: FlatGraph, reading: ScriptReading) -> list[Any]:
+    """The PEs that change a file or folder of the script's in place: each shard would its own."""
+    data = [file.path for file in (*reading.data_files, *reading.data_dirs)]
+    lines = [
+        (os.path.realpath(reading.path.parent / written.file), written.line)
+        for written in reading.writes
+        if written.path and any(overlap(path, written.path) for path in data)
+    ]
+    return [
+        pe
+        for pe in graph.pes
+        if any(span.has(file, line) for span in lines_of(pe) for file, line in lines)
     ]
 
 

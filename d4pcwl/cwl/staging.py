@@ -14,6 +14,7 @@ from d4pcwl.cwl.enclosing import enclosed_composites, enclosed_runs
 from d4pcwl.cwl.parameter import Output, Parameter, identifier, parameter_identifier
 from d4pcwl.cwl.streams import SHARD, Stream, Taken, streams_of
 from d4pcwl.cwl.tool import Facts, Tool, make_tool
+from d4pcwl.cwl.tool_inputs import FoundData
 from d4pcwl.cwl.workflow import Link, Step, Workflow
 from d4pcwl.workflow.cut import Stage
 from d4pcwl.workflow.shards import Sharding
@@ -53,7 +54,7 @@ class _Building:
     parameters: dict[str, Parameter] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     streams: dict[Stream, list[str]] = field(default_factory=dict)
-    written: dict[str, list[tuple[str, Output]]] = field(default_factory=dict)
+    written: dict[str | FoundData | None, list[tuple[str, Output]]] = field(default_factory=dict)
     by_step: list[tuple[str, Output]] = field(default_factory=list)
 
     def add(self, stage: Stage) -> None:
@@ -69,8 +70,8 @@ class _Building:
             elif parameter.id == SHARD and stage in self.sharding.sharded:
                 links[SHARD] = Link((self._shard_numbers(),))
                 scatter.append(SHARD)
-            elif isinstance(parameter.key, FileUse) and parameter.key.name in self.written:
-                links[parameter.id] = Link((self.written[parameter.key.name][-1][0],))
+            elif _read_again(parameter) in self.written:
+                links[parameter.id] = Link((self.written[_read_again(parameter)][-1][0],))
             else:
                 links[parameter.id] = Link((self._shared(parameter, tool.id),))
         step = Step(tool.id, tool, links, tuple(scatter))
@@ -129,6 +130,12 @@ class _Building:
             taken.add(name)
             results.append((replace(output, id=name), link))
         return results
+
+
+def _read_again(parameter: Parameter) -> str | FoundData | None:
+    """What a parameter is that an earlier stage may have left: by its name, or as it was found."""
+    key = parameter.key
+    return key if isinstance(key, FoundData) else key.name if isinstance(key, FileUse) else None
 
 
 def _last_written(written: Sequence[tuple[str, Output]]) -> tuple[Output, Link]:

@@ -34,7 +34,7 @@ from d4pcwl.cwl.tool_inputs import (
 from d4pcwl.cwl.tool_outputs import add_folders, add_results, add_writes
 from d4pcwl.runtime.job import REDIS_MAPPINGS
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.reading import NamedPath, ScriptReading
+from d4pcwl.workflow.reading import LocalFile, NamedPath, ScriptReading
 from d4pcwl.workflow.reading_files import within
 from d4pcwl.workflow.reading_owners import Lines, lines_of
 from d4pcwl.workflow.reading_roots import words
@@ -204,7 +204,8 @@ def make_tool(
     for use in declared.reads.values():
         writable = any(path and within(path, use.path) for path in written)
         add_read(tool, facts, use, writable=writable)
-    add_found_data(tool, facts, written)
+    changed = add_found_data(tool, facts, written)
+    found = [each for each in found if not _is_in(each, changed)]
     _add_command(tool, facts, pes)
     add_root_inputs(tool, facts, pes)
     prefix = ""
@@ -217,7 +218,7 @@ def make_tool(
     if streams is not None:
         add_left(tool, streams)
     add_results(tool, facts, pes, prefix)
-    add_writes(tool, facts, pes, declared, found)
+    add_writes(tool, facts, pes, declared, [*changed, *found])
     tool.stdout = f"{prefix}printed.txt"
     label = "What the PEs print"
     printed = Output(
@@ -229,6 +230,11 @@ def make_tool(
     if streams is None:
         tool.extra.update(facts.metadata())
     return tool
+
+
+def _is_in(written: NamedPath, changed: list[LocalFile]) -> bool:
+    """Whether what is written is a file or folder that is given out whole, or in one."""
+    return bool(written.path) and any(within(written.path, file.path) for file in changed)
 
 
 def _documentation(

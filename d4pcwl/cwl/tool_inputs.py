@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -66,12 +67,21 @@ def covered(path: str, uses: Iterable[FileUse]) -> bool:
     return any(within(path, name) for name in names)
 
 
-def add_found_data(tool: Tool, facts: Facts, written: Collection[str]) -> None:
+@dataclass(frozen=True)
+class FoundData:
+    """A file or folder that reading found, by the path at which the script opens it."""
+
+    path: str
+
+
+def add_found_data(tool: Tool, facts: Facts, written: Collection[str]) -> list[LocalFile]:
     """The data files that the script names: found by reading it.
 
     :param written: what the tool writes: glob patterns; empty for any file. What is overwritten is
         a copy, never the user's own file.
+    :returns: what the tool changes in place
     """
+    changed: list[LocalFile] = []
     every = facts.declared
     found: list[LocalFile] = [*facts.reading.data_files, *facts.reading.data_dirs]
     for file in found:
@@ -80,9 +90,14 @@ def add_found_data(tool: Tool, facts: Facts, written: Collection[str]) -> None:
         default = file_default(facts, file.absolute)
         parameter = tool.free(PurePosixPath(file.path).name)
         doc = f"{file.path}, which {file.file} names in line {file.line}"
-        tool.add(Parameter(parameter, default["class"], doc=doc, default=default, has_default=True))
-        writable = any(not each or overlap(file.path, each) for each in written)
+        key = FoundData(file.path)
+        kind = default["class"]
+        tool.add(Parameter(parameter, kind, doc=doc, default=default, has_default=True, key=key))
+        if any(each and overlap(file.path, each) for each in written):
+            changed.append(file)
+        writable = file in changed or "" in written
         tool.listing.append(staged(file.path, parameter, writable=writable))
+    return changed
 
 
 def add_root_inputs(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:

@@ -10,9 +10,10 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.declare import Declaration, FileUse
-from d4pcwl.cwl.parameter import JSON_LINES_FORMAT, MEDIA_TYPE, Output, identifier
+from d4pcwl.cwl.parameter import JSON_LINES_FORMAT, MEDIA_TYPE, Output
 from d4pcwl.cwl.references import literal, literal_glob
-from d4pcwl.workflow.reading import NamedPath
+from d4pcwl.cwl.tool_inputs import FoundData
+from d4pcwl.workflow.reading import LocalFile, NamedPath
 from d4pcwl.workflow.reading_files import within
 from d4pcwl.workflow.reading_model import VALUE
 
@@ -40,11 +41,11 @@ def add_writes(
     facts: Facts,
     pes: tuple[Any, ...],
     declared: Declaration,
-    writes: Collection[NamedPath],
+    writes: Collection[NamedPath | LocalFile],
 ) -> None:
     """An output for each file or folder that PEs write.
 
-    :param writes: what reading found that these PEs may write
+    :param writes: what reading found that these PEs may write, and what they change in place
     """
     in_place = declared.reads.keys() & declared.writes.keys()
     own = set[str]().union(*(facts.declarations.by_pe[pe.id].writes for pe in pes))
@@ -63,7 +64,19 @@ def add_writes(
             )
         )
     for found in writes:
-        _add_found(tool, found)
+        if isinstance(found, LocalFile):
+            _add_changed(tool, found)
+        else:
+            _add_found(tool, found)
+
+
+def _add_changed(tool: Tool, file: LocalFile) -> None:
+    """An output for a file or folder that is changed in place: a later step goes on with it."""
+    name = tool.free_output(f"{PurePosixPath(file.path).name}_out")
+    kind = "Directory" if file.absolute.is_dir() else "File"
+    doc = f"{file.path}, which {file.file} reads in line {file.line} and changes"
+    pattern = literal_glob(file.path)
+    tool.outputs.append(Output(name, kind, pattern, doc=doc, key=("found", FoundData(file.path))))
 
 
 def _add_found(tool: Tool, found: NamedPath) -> None:
@@ -78,8 +91,6 @@ def _add_found(tool: Tool, found: NamedPath) -> None:
         return
     shown = found.path.replace(VALUE, found.variable)
     name = _file_id(shown) if found.pattern else PurePosixPath(shown).name
-    if identifier(name) in tool.ids:
-        name = f"{name}_out"
     pattern = literal(found.path) if found.pattern else literal_glob(found.path)
     pattern = pattern.replace(VALUE, tool.env.get(found.variable, found.variable))
     cwl_type = "File[]" if found.pattern else "Directory?" if found.folder else "File?"

@@ -19,8 +19,8 @@ from d4pcwl.workflow.reading_paths import SAME, SAME_METHODS
 from d4pcwl.workflow.reading_roots import last_name, parameters, plain_function, words
 
 _OPENERS: Final = LOADERS | words(
-    "parse fromstring_path open_rasterio read_file read_feather getdata connect open_zarr imopen"
-    " read_sas read_stata read_spss read_orc read_xml read_json read_pickle fits_open parse_file"
+    "parse getdata read_file read_feather read_sas read_stata read_spss read_orc read_xml read_json"
+    " read_pickle open_rasterio open_zarr open_mfdataset"
 )
 _NOT_PATHS: Final = words(
     "json simplejson orjson ujson yaml pickle cPickle marshal tomllib toml urllib dateutil datetime"
