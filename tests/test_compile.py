@@ -389,8 +389,10 @@ def test_the_report_says_what_is_kept_how(tmp_path: Path) -> None:
         by_code.setdefault(entry["code"], []).append(entry)
         assert Path(entry["file"]).name == "flow.py"
     assert set(by_code) == {
-        "variable", "partitions", "instances", "policy", "state", "stream", "order"
+        "variable", "partitions", "instances", "policy", "state", "stream", "order", "starts"
     }  # fmt: skip
+    (starts,) = by_code["starts"]
+    assert starts["message"].startswith("5 commands run")
     lines = text.splitlines()
     assert "os.environ" in lines[by_code["variable"][0]["line"] - 1]
     assert lines[by_code["instances"][0]["line"] - 1] == "class Split(IterativePE):"

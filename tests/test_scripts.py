@@ -518,6 +518,23 @@ def test_folders_that_are_declared_are_made_unless_the_script_makes_them(tmp_pat
     os.rmdir(tmp_path / "home" / "GM")
 
 
+def test_a_pattern_that_a_data_file_fits_makes_a_copy_of_it_and_no_more(tmp_path: Path) -> None:
+    text = kit.CHAIN.replace(
+        "        return 2 * data",
+        "        open('a.txt').close()\n        open('%s.txt' % data, 'w').close()\n"
+        "        return 2 * data",
+    )
+    script = kit.write_script(tmp_path, text, a__txt="mine")
+    document = to_cwl(script, shards=2).document
+    double = kit.by_id(document["$graph"])["Double"]
+    assert {output["id"] for output in double["outputs"]} == {"results", "txt", "printed"}
+    listing = kit.by_class(double["requirements"])["InitialWorkDirRequirement"]["listing"]
+    assert {entry["entryname"]: entry.get("writable") for entry in listing} == {
+        "flow.py": None,
+        "a.txt": True,
+    }
+
+
 def test_what_instances_are_given_names_their_files(tmp_path: Path) -> None:
     text = (
         kit.HEAD

@@ -29,7 +29,7 @@ from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_graph, is_workflow
 from d4pcwl.workflow.load import Script, load
 from d4pcwl.workflow.reading import ScriptReading, read_script
-from d4pcwl.workflow.reading_files import overlap
+from d4pcwl.workflow.reading_files import changes
 from d4pcwl.workflow.reading_owners import known_attributes, lines_of
 from d4pcwl.workflow.reading_paths import Attributes
 from d4pcwl.workflow.shards import Sharding, staged
@@ -203,7 +203,7 @@ def _changers(graph: FlatGraph, reading: ScriptReading) -> list[Any]:
     lines = [
         (os.path.realpath(reading.path.parent / written.file), written.line)
         for written in reading.writes
-        if written.path and any(overlap(path, written.path) for path in data)
+        if written.path and any(changes(written.path, path) for path in data)
     ]
     return [
         pe

@@ -36,7 +36,7 @@ from d4pcwl.runtime.job import REDIS_MAPPINGS
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.reading import LocalFile, NamedPath, ScriptReading
 from d4pcwl.workflow.reading_files import within
-from d4pcwl.workflow.reading_owners import Lines, lines_of
+from d4pcwl.workflow.reading_owners import lines_of
 from d4pcwl.workflow.reading_roots import words
 
 OWN_PARAMETERS = {SHARD} | words(
@@ -81,12 +81,7 @@ class Facts:
         """
         found: dict[tuple[str, bool, str], NamedPath] = {}
         for written in self.reading.writes:
-            file = os.path.realpath(self.script.parent / written.file)
-            writers = {
-                number
-                for number, lines in self._lines.items()
-                if any(each.has(file, written.line) for each in lines)
-            }
+            writers = self._writers[written]
             if not writers or any(id(pe) in writers for pe in pes):
                 found.setdefault((written.path, written.folder, written.variable), written)
         declared = self.declared.writes.values()
@@ -97,8 +92,15 @@ class Facts:
         ]
 
     @cached_property
-    def _lines(self) -> dict[int, frozenset[Lines]]:
-        return {id(pe): lines_of(pe) for pe in self.graph.pes}
+    def _writers(self) -> dict[NamedPath, set[int]]:
+        """The PEs, by ``id()``, that may run the line in which a file is written."""
+        lines = {id(pe): lines_of(pe) for pe in self.graph.pes}
+        writers: dict[NamedPath, set[int]] = {}
+        for written in self.reading.writes:
+            file = os.path.realpath(self.script.parent / written.file)
+            reached = (n for n, own in lines.items() if any(e.has(file, written.line) for e in own))
+            writers[written] = set(reached)
+        return writers
 
     def metadata(self) -> dict[str, Any]:
         """What is declared in terms of schema.org, as fields of a document."""

@@ -14,7 +14,7 @@ from d4pcwl.cwl.parameter import Parameter
 from d4pcwl.cwl.references import literal
 from d4pcwl.runtime.job import REDIS_MAPPINGS
 from d4pcwl.workflow.reading import EnvVar, LocalFile
-from d4pcwl.workflow.reading_files import overlap, within
+from d4pcwl.workflow.reading_files import changes, overlap, within
 
 if TYPE_CHECKING:
     from d4pcwl.cwl.tool import Facts, Tool
@@ -93,9 +93,9 @@ def add_found_data(tool: Tool, facts: Facts, written: Collection[str]) -> list[L
         key = FoundData(file.path)
         kind = default["class"]
         tool.add(Parameter(parameter, kind, doc=doc, default=default, has_default=True, key=key))
-        if any(each and overlap(file.path, each) for each in written):
+        if any(each and changes(each, file.path) for each in written):
             changed.append(file)
-        writable = file in changed or "" in written
+        writable = any(not each or overlap(file.path, each) for each in written)
         tool.listing.append(staged(file.path, parameter, writable=writable))
     return changed
 

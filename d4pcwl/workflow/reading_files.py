@@ -399,6 +399,11 @@ def overlap(path: str, written: str) -> bool:
     return within(path, written) or within(written, path)
 
 
+def changes(written: str, path: str) -> bool:
+    """Whether what is written is certainly the file or folder ``path``, or in it."""
+    return within(written, path) or ("*" not in written and within(path, written))
+
+
 def within(path: str, pattern: str) -> bool:
     """Whether ``path``, or a folder around it, is what a path or glob pattern names."""
     place = PurePosixPath(path)
