@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import cwl_kit as kit
 import pytest
 
 from d4pcwl import load, to_cwl
+from d4pcwl.cwl.references import wrong_references
 from d4pcwl.errors import DeclarationError, GraphError, ScriptError, TranslationError, UsageError
 
 
@@ -278,7 +280,7 @@ def test_written_files_become_outputs_of_the_stage_that_writes_them(tmp_path: Pa
 def test_files_whose_names_only_the_run_knows_come_as_the_folder(tmp_path: Path) -> None:
     text = kit.CHAIN.replace(
         "        return 2 * data",
-        "        open(f'{data}.txt', 'w').close()\n        return 2 * data",
+        "        open(f'{data}', 'w').close()\n        return 2 * data",
     )
     result = compiled(tmp_path, text)
     assert kit.by_id(result.document["outputs"])["written"]["outputBinding"] == {"glob": "."}
@@ -387,8 +389,10 @@ def test_the_report_says_what_is_kept_how(tmp_path: Path) -> None:
         by_code.setdefault(entry["code"], []).append(entry)
         assert Path(entry["file"]).name == "flow.py"
     assert set(by_code) == {
-        "variable", "partitions", "instances", "policy", "state", "stream", "order"
+        "variable", "partitions", "instances", "policy", "state", "stream", "order", "starts"
     }  # fmt: skip
+    (starts,) = by_code["starts"]
+    assert starts["message"].startswith("5 commands run")
     lines = text.splitlines()
     assert "os.environ" in lines[by_code["variable"][0]["line"] - 1]
     assert lines[by_code["instances"][0]["line"] - 1] == "class Split(IterativePE):"
@@ -462,14 +466,94 @@ graph.connect(between, "output", ends, "back")
     assert [step["id"] for step in main["steps"]] == ["Source", "first", "between", "last"]
 
 
-def test_ids_are_cwls_and_never_one_letter(tmp_path: Path) -> None:
+def test_ids_are_what_a_parameter_reference_can_name(tmp_path: Path) -> None:
     text = kit.ROOTS.replace('"left")', '"x")').replace('"right")', '"µ y/é")') + (
         "\nfor pe in (left, right):\n    pe.cwl = {'inputs': {'input': 'int'}}\n"
     )
     document = tool(tmp_path, text)
     names = [i["id"] for i in document["inputs"]]
     assert "in_x" in names
-    assert all(len(name) > 1 and name.replace("_", "").replace("-", "").isalnum() for name in names)
+    assert all(re.fullmatch("[A-Za-z0-9_]{2,}", name) for name in names)
+    assert len(names) == len(set(names))
+
+
+def test_a_data_file_with_a_hyphen_is_a_parameter_without(tmp_path: Path) -> None:
+    for name in ("data/2018-10-02.txt", "data/2018_10-02.txt", "a-b.txt", "mapping"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    text = (
+        kit.CHAIN
+        + """
+import os
+def never():
+    for name in ['data/2018-10-02.txt', 'data/2018_10-02.txt', 'a-b.txt']:
+        open(name)
+    open('mapping')
+    os.environ.get('A-B', os.environ.get('processes', ''))
+"""
+    )
+    document = tool(tmp_path, text)
+    names = [i["id"] for i in document["inputs"]]
+    assert len(names) == len(set(names))
+    assert {"in_2018_10_02_txt", "in_2018_10_02_txt_2", "a_b_txt", "A_B", "mapping_2"} <= {*names}
+    assert not list(wrong_references(document))
+    assert document == tool(tmp_path, text)
+
+
+ODD = ["P", "a-b", "a b", "a_b", 'say "$(inputs.x)"', "é,ü", "back\\slash", "-n", "mapping", "main"]
+
+
+@pytest.mark.parametrize("cut", [None, "pe"])
+def test_steps_have_the_names_of_their_pes_and_odd_names_run(
+    tmp_path: Path, cut: str | None
+) -> None:
+    text = (
+        kit.ROOTS.split("graph =")[0]
+        + f"""
+graph = WorkflowGraph()
+merge = Merge()
+for name in {ODD!r}:
+    pe = named(Scale(2), name)
+    pe.cwl = {{"inputs": {{"input": "int"}}}}
+    graph.connect(pe, "output", merge, "input")
+"""
+    )
+    result = compiled(tmp_path, text, cut=cut)
+    document = result.document if cut is None else result.document["$graph"][0]
+    ids = [entry["id"] for entry in (*document["inputs"], *document.get("steps", ()))]
+    assert len(ids) == len(set(ids))
+    if cut is not None:
+        steps = [step["id"] for step in document["steps"]]
+        assert {"P", "a_b_stage", "main_stage", "Merge"} <= {*steps}
+    (tmp_path / "odd.cwl").write_text(str(result))
+    job = {**result.job, **dict.fromkeys(result.missing, 1)}
+    outputs, _ = kit.cwltool(tmp_path / "odd.cwl", job, tmp_path / "out")
+    lines = kit.lines_of([Path(outputs["results"]["path"])])
+    assert [json.loads(line)["data"] for line in lines] == [[2]] * len(ODD)
+
+
+def test_an_abstract_workflow_keeps_ports_of_like_names_apart(tmp_path: Path) -> None:
+    text = (
+        kit.HEAD
+        + """
+class Odd(GenericPE):
+    def __init__(self):
+        super().__init__()
+        for port in ("a-b", "a_b"):
+            self._add_input(port)
+            self._add_output(port)
+
+
+graph = WorkflowGraph()
+first, last = Odd(), Odd()
+graph.connect(first, "a-b", last, "a_b")
+"""
+    )
+    document = compiled(tmp_path, text, abstract=True).document
+    (step, _) = document["steps"]
+    assert [i["id"] for i in step["in"]] == ["a_b", "a_b_2"]
+    assert step["out"] == ["a_b_3", "a_b_4"]
+    names = [entry["id"] for key in ("inputs", "outputs", "steps") for entry in document[key]]
     assert len(names) == len(set(names))
 
 

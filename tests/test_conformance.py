@@ -389,11 +389,10 @@ def test_a_quick_run_is_green(tmp_path: Path) -> None:
     table, progress = process.communicate(timeout=900)
     assert process.returncode == 0, progress + table
     assert (tmp_path / "tables" / "table.md").read_text() == table
-    counted = re.search(r"^(\d+) cells: (\d+) pass, 1 refused", table, re.MULTILINE)
+    counted = re.search(r"^(\d+) cells: (\d+) pass", table, re.MULTILINE)
     assert counted, table
-    assert int(counted[2]) >= 3 * 3 + 3 * 3 - 1
-    assert "| running_mean | pass | pass | refused (1) |" in table
-    assert "PE mean1 keeps state" in table
+    assert int(counted[2]) >= 3 * 3 + 3 * 3
+    assert "| running_mean | pass | pass | pass |" in table
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

@@ -377,6 +377,8 @@ def test_an_item_that_cannot_cross_a_cut_names_its_port(tmp_path: Path) -> None:
     _, said = kit.cwltool(tmp_path / "cut.cwl", None, tmp_path / "out", code=1)
     assert "Numbers0.output" in said
     assert "function" in said
+    assert "send plain data" in said
+    assert "pickle" not in said  # which nobody can say to a step
 
 
 @pytest.mark.parametrize("at", ["load", "run"])

@@ -17,14 +17,14 @@ from mapping_kit import Identity, Plus, chain, join, named
 from d4pcwl import GenericPE, IterativePE, ProducerPE, run
 from d4pcwl.cwl.compile import to_cwl
 from d4pcwl.cwl.streams import Stream, streams_of
-from d4pcwl.errors import GraphError, PEError, StreamFileError, TranslationError, UsageError
+from d4pcwl.errors import PEError, StreamFileError, TranslationError, UsageError
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings import simple
 from d4pcwl.runtime.results import Results
 from d4pcwl.runtime.stage import Source, StreamFileReader, Target, stage_graph, stage_sink
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import root_inputs
-from d4pcwl.workflow.shards import Passage, Sharding, shard
+from d4pcwl.workflow.shards import Passage, Sharding, kept_whole, shard
 
 
 class Pairs(ProducerPE):
@@ -158,25 +158,17 @@ def test_a_cycle_stays_in_one_piece() -> None:
 
 
 @pytest.mark.parametrize("pe", [Mean(), CountKeys(None), CountKeys([0], None), CountKeys("all", 0)])
-def test_state_without_a_key_on_every_input_is_refused(pe: Any) -> None:
-    source = Pairs()
+def test_state_without_a_key_on_every_input_stays_in_one_piece(pe: Any) -> None:
+    source, free = named(Pairs(), "source"), named(Pass(None), "free")
     inputs = list(pe.inputconnections)
-    graph = flatten(join(*((source, "output", pe, name) for name in inputs)))
-    if pe.inputconnections.get("in1", {}).get("grouping") == 0:
-        # 'all' and keyed, but it adds up what all shards see, and tells at the end
-        with pytest.raises(GraphError, match="'in0' has no key"):
-            shard(graph, 2)
-        return
-    with pytest.raises(GraphError) as caught:
-        shard(graph, 2)
-    assert "keeps state (" in str(caught.value)
-    assert "group the input by a key, give it the grouping 'global'" in str(caught.value)
-
-
-def test_all_refusals_come_at_once() -> None:
-    with pytest.raises(GraphError) as caught:
-        shard(flatten(chain(Pairs(), Mean(), Mean())), 2)
-    assert str(caught.value).count("keeps state") == 2
+    graph = flatten(
+        join((source, "output", free, "in0"), *((free, "output", pe, name) for name in inputs))
+    )
+    found = shard(graph, 2)
+    assert described(found) == {"source": False, "free": True, pe.name: False}
+    assert {found.passage(edge).value for edge in found.cut.crossing} == {"split", "whole"}
+    assert "keeps state (" in (kept_whole(graph, pe) or "")
+    assert kept_whole(graph, free) is None
 
 
 def test_what_is_declared_to_keep_no_state_is_sharded() -> None:

@@ -67,7 +67,7 @@ def read(
     :param make_sink: makes the sink for results of the outputs that it is given
     :raises D4pcwlError: there is no such stage, or its files are not right
     """
-    pes = chosen_pes(whole, [name for name in options.stage.split(",") if name], options.expect)
+    pes = chosen_pes(whole, _stage_names(whole, options.stage), options.expect)
     pickles = options.allow_pickle
     graph = stage_graph(whole, pes, options.sources, allow_pickle=pickles)
     if given is None:
@@ -78,8 +78,22 @@ def read(
     inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, StreamFileReader)})
     ends = [(pe.id, output) for pe, output in whole.unconnected if pe in pes]
     targets = [*options.targets, *map(_split, options.splits)]
-    sink, ports = stage_sink(whole, pes, targets, make_sink(ends), allow_pickle=pickles)
+    # To a compiled step nobody can say --allow-pickle.
+    asked = None if options.expect and not pickles else pickles
+    sink, ports = stage_sink(whole, pes, targets, make_sink(ends), allow_pickle=asked)
     return graph, inputs, sink, ports
+
+
+def _stage_names(whole: FlatGraph, text: str) -> list[str]:
+    """The names that ``--stage`` lists; a name may have a comma in it."""
+    names: list[str] = []
+    parts = [part for part in text.split(",") if part]
+    while parts:
+        ends = range(len(parts), 0, -1)
+        end = next((n for n in ends if whole.find(",".join(parts[:n]))), 1)
+        names.append(",".join(parts[:end]))
+        parts = parts[end:]
+    return names
 
 
 def _source(text: str) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from d4pcwl.cwl.parameter import NAMESPACE, identifier
@@ -24,9 +25,17 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
     if circles:
         names = "; ".join(" → ".join(pe.id for pe in circle) for circle in circles)
         raise TranslationError(f"an abstract CWL workflow cannot show a cycle: {names}")
-    ids: dict[int, str] = {}
+    ids = dict(zip(map(id, graph.pes), _identifiers(pe.id for pe in graph.pes), strict=True))
+    inputs_of, outputs_of = {}, {}
     for pe in graph.pes:
-        ids[id(pe)] = identifier(pe.id, ids.values())
+        inputs_of[id(pe)], outputs_of[id(pe)] = _port_ids(pe)
+    taken = set(ids.values())
+
+    def free(name: str) -> str:
+        found = identifier(name, taken)
+        taken.add(found)
+        return found
+
     inputs: list[dict[str, Any]] = []
     outputs: list[dict[str, Any]] = []
     steps = []
@@ -34,16 +43,16 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
         step_inputs = []
         for port in pe.inputconnections:
             sources = [
-                f"{ids[id(edge.source)]}/{identifier(edge.output)}"
+                f"{ids[id(edge.source)]}/{outputs_of[id(edge.source)][edge.output]}"
                 for edge in graph.into(pe)
                 if edge.input == port
             ]
             if not sources:
-                name = identifier(f"{ids[id(pe)]}_{port}")
+                name = free(f"{ids[id(pe)]}_{port}")
                 inputs.append({"id": name, "type": "Any?", "label": f"Items of {pe.id}.{port}"})
                 sources = [name]
             source: Any = sources[0] if len(sources) == 1 else sources
-            entry = {"id": identifier(port), "source": source}
+            entry = {"id": inputs_of[id(pe)][port], "source": source}
             if len(sources) > 1:
                 entry["linkMerge"] = "merge_flattened"
             step_inputs.append(entry)
@@ -51,18 +60,18 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
             {
                 "id": ids[id(pe)],
                 "in": step_inputs,
-                "run": _operation(pe),
-                "out": [identifier(port) for port in pe.outputconnections],
+                "run": _operation(pe, inputs_of[id(pe)], outputs_of[id(pe)]),
+                "out": [outputs_of[id(pe)][port] for port in pe.outputconnections],
                 "d4p:stage": cut.stage_of(pe).name,
             }
         )
     for pe, port in graph.unconnected:
         outputs.append(
             {
-                "id": identifier(f"{ids[id(pe)]}_{port}"),
+                "id": free(f"{ids[id(pe)]}_{port}"),
                 "type": "Any?",
                 "label": f"Items of {pe.id}.{port}",
-                "outputSource": f"{ids[id(pe)]}/{identifier(port)}",
+                "outputSource": f"{ids[id(pe)]}/{outputs_of[id(pe)][port]}",
             }
         )
     whole = facts.declarations.whole
@@ -78,16 +87,32 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
     }
 
 
-def _operation(pe: Any) -> dict[str, Any]:
+def _identifiers(names: Iterable[str]) -> list[str]:
+    """An id for each name."""
+    ids: list[str] = []
+    for name in names:
+        ids.append(identifier(name, ids))
+    return ids
+
+
+def _port_ids(pe: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """The ids of a PE's inputs, and of its outputs: both may have one name, and not one id."""
+    inputs, outputs = list(pe.inputconnections), list(pe.outputconnections)
+    ids = _identifiers([*inputs, *outputs])
+    return (
+        dict(zip(inputs, ids, strict=False)),
+        dict(zip(outputs, ids[len(inputs) :], strict=True)),
+    )
+
+
+def _operation(pe: Any, inputs: dict[str, str], outputs: dict[str, str]) -> dict[str, Any]:
     doc = inspect.cleandoc(type(pe).__doc__ or "")
     operation: dict[str, Any] = {"class": "Operation", "label": doc.partition("\n")[0] or pe.name}
     operation["inputs"] = [
-        {"id": identifier(port), "type": "Any?", "doc": f"grouping: {connection['grouping']}"}
+        {"id": inputs[port], "type": "Any?", "doc": f"grouping: {connection['grouping']}"}
         if connection.get("grouping")
-        else {"id": identifier(port), "type": "Any?"}
+        else {"id": inputs[port], "type": "Any?"}
         for port, connection in pe.inputconnections.items()
     ]
-    operation["outputs"] = [
-        {"id": identifier(port), "type": "Any?"} for port in pe.outputconnections
-    ]
+    operation["outputs"] = [{"id": outputs[port], "type": "Any?"} for port in pe.outputconnections]
     return operation

@@ -15,7 +15,9 @@ from urllib.parse import quote
 
 from d4pcwl.cwl.abstract import abstract_workflow
 from d4pcwl.cwl.declare import Declaration, Declarations, read_declarations
+from d4pcwl.cwl.found_inputs import found_inputs, with_found_inputs
 from d4pcwl.cwl.parameter import NAMESPACE, Parameter
+from d4pcwl.cwl.references import wrong_references
 from d4pcwl.cwl.report import Entry, entries
 from d4pcwl.cwl.staging import staged_workflow
 from d4pcwl.cwl.text import document_text, yaml_text
@@ -27,6 +29,9 @@ from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_graph, is_workflow
 from d4pcwl.workflow.load import Script, load
 from d4pcwl.workflow.reading import ScriptReading, read_script
+from d4pcwl.workflow.reading_files import changes
+from d4pcwl.workflow.reading_owners import known_attributes, lines_of
+from d4pcwl.workflow.reading_paths import Attributes
 from d4pcwl.workflow.shards import Sharding, staged
 
 VERSION = "v1.2"
@@ -123,8 +128,10 @@ def to_cwl(
         isinstance(workflow, str) and workflow.endswith(f":{script.attr}")
     )
     graph = script.flat()
-    reading = _readable(script.path)
+    reading = _readable(script.path, known_attributes(graph.pes, script.module))
     declarations = read_declarations(graph, script.path, script.module)
+    found = found_inputs(graph, declarations)
+    declarations = with_found_inputs(declarations, found)
     stages = _stages(graph, cut, shards, declarations, reading)
     facts = Facts(
         graph=graph,
@@ -140,13 +147,13 @@ def to_cwl(
         packages=_distributions(reading.packages),
         mpi=mpi_requirement,
     )
-    report = entries(facts, stages)
+    report = entries(facts, stages, found)
     if abstract:
         document = {"cwlVersion": VERSION, **abstract_workflow(facts, stages.cut)}
         return Compiled(document, {_main_name(script): document}, {}, (), report)
     if cut in (None, "whole") and not shards:
         tool = make_tool(facts, "main", graph.pes)
-        document = _process(tool.to_cwl())
+        document = _process(_checked(tool.to_cwl()))
         document.pop("id")
         job, missing = _job(tool.parameters)
         return Compiled(document, {_main_name(script): document}, job, missing, report)
@@ -174,7 +181,8 @@ def _stages(
         if not use.type.is_list
     ]
     raise_faults(TranslationError, faults)
-    return staged(graph, how, shards, _writers(graph, declarations))
+    together = _writers(graph, declarations) + _changers(graph, reading)
+    return staged(graph, how, shards, together)
 
 
 def _writers(graph: FlatGraph, declarations: Declarations) -> list[Any]:
@@ -186,6 +194,21 @@ def _writers(graph: FlatGraph, declarations: Declarations) -> list[Any]:
         for pe in graph.pes
         for use in declarations.by_pe[pe.id].writes.values()
         if not use.type.is_list or use.name in read
+    ]
+
+
+def _changers(graph: FlatGraph, reading: ScriptReading) -> list[Any]:
+    """The PEs that change a file or folder of the script's in place: each shard would its own."""
+    data = [file.path for file in (*reading.data_files, *reading.data_dirs)]
+    lines = [
+        (os.path.realpath(reading.path.parent / written.file), written.line)
+        for written in reading.writes
+        if written.path and any(changes(written.path, path) for path in data)
+    ]
+    return [
+        pe
+        for pe in graph.pes
+        if any(span.has(file, line) for span in lines_of(pe) for file, line in lines)
     ]
 
 
@@ -214,12 +237,12 @@ def _default_processes(declared: Declaration, mapping: str) -> int:
     return math.ceil(declared.resources.get("cores", 1 if mapping == "simple" else 2))
 
 
-def _readable(path: Path) -> ScriptReading:
+def _readable(path: Path, attributes: Attributes | None = None) -> ScriptReading:
     """What is found by reading a script.
 
     :raises TranslationError: with everything that will be missing where it runs
     """
-    reading = read_script(path)
+    reading = read_script(path, attributes)
     raise_faults(TranslationError, _placed(reading.faults, path))
     return reading
 
@@ -308,7 +331,16 @@ def _unpacked(workflow: Workflow, main_name: str) -> dict[str, dict[str, Any]]:
 
 
 def _text(process: Tool | Workflow, runs: dict[str, str]) -> dict[str, Any]:
-    return process.to_cwl(runs) if isinstance(process, Workflow) else process.to_cwl()
+    return process.to_cwl(runs) if isinstance(process, Workflow) else _checked(process.to_cwl())
+
+
+def _checked(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool whose parameter references all engines can resolve.
+
+    :raises TranslationError: with those that none could
+    """
+    raise_faults(TranslationError, (f"{tool['label']}: {f}" for f in wrong_references(tool)))
+    return tool
 
 
 def _job(parameters: Any) -> tuple[dict[str, Any], tuple[str, ...]]:

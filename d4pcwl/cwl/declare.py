@@ -83,11 +83,15 @@ class FileUse:
 
 @dataclass(frozen=True)
 class RootInput:
-    """The type of the items that a root PE takes on one input."""
+    """The type of the items that a root PE takes on one input.
+
+    :param as_json: whether the text that is given is the item as JSON
+    """
 
     port: str
     type: CwlType
     doc: str = ""
+    as_json: bool = False
 
 
 @dataclass(frozen=True)

@@ -94,28 +94,64 @@ class Output:
         return text
 
 
-def array_of(cwl_type: str) -> Any:
+def option(position: int, prefix: str, value: str) -> dict[str, Any]:
+    """An argument with a prefix; a value that looks like an option is joined to it."""
+    if value.startswith("-"):
+        joined = {"prefix": f"{prefix}=", "separate": False}
+        return {"position": position, **joined, "valueFrom": value}
+    return {"position": position, "prefix": prefix, "valueFrom": value}
+
+
+def array_of(cwl_type: Any) -> Any:
     """The type of lists of a type, which may itself be one.
 
-    >>> array_of("File"), array_of("File[]")
-    ('File[]', {'type': 'array', 'items': {'type': 'array', 'items': 'File'}})
+    >>> array_of("File"), array_of("File?")
+    ('File[]', {'type': 'array', 'items': ['null', 'File']})
+    >>> array_of("File[]")
+    {'type': 'array', 'items': {'type': 'array', 'items': 'File'}}
     """
+    if isinstance(cwl_type, dict):
+        return {"type": "array", "items": cwl_type}
     base = "File" if cwl_type == "stdout" else cwl_type
+    if base.endswith("?"):
+        one = array_of(base[:-3]) if base.endswith("[]?") else base[:-1]
+        return {"type": "array", "items": ["null", one]}
     if base.endswith("[]"):
         return {"type": "array", "items": {"type": "array", "items": base[:-2]}}
     return f"{base}[]"
 
 
-def identifier(name: str, taken: Iterable[str] = ()) -> str:
-    """A CWL id made from a name: letters, digits, ``_`` and ``-``; not one of ``taken``.
+OPTIONS = ("help", "job_order")
+"""What cwltool makes of ``DOCUMENT --help`` and of the job order: no parameter can be called so."""
 
-    One letter is lengthened: engines make command line options of parameters, and one-letter
-    options are their own.
+
+def identifier(name: str, taken: Iterable[str] = ()) -> str:
+    """A CWL id made from a name: letters, digits and ``_``; not one of ``taken``.
+
+    Anything else, such as a hyphen, is no part of a name in a parameter reference.
+
+    >>> identifier("2018-10-02.txt"), identifier("P"), identifier("a-b", {"a_b"})
+    ('in_2018_10_02_txt', 'P', 'a_b_2')
     """
-    text = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or "unnamed"
-    if len(text) == 1 or text[0].isdigit() or text[0] == "-":
+    text = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_") or "unnamed"
+    if text[0].isdigit():
         text = f"in_{text}"
     known, candidate, number = set(taken), text, 2
     while candidate in known:
         candidate, number = f"{text}_{number}", number + 1
     return candidate
+
+
+def parameter_identifier(name: str, taken: Iterable[str] = ()) -> str:
+    """The id of a parameter that people give values to; as :func:`identifier` otherwise.
+
+    Engines make command line options of parameters, and have some of their own: one letter is
+    lengthened, and so are :data:`OPTIONS`.
+
+    >>> parameter_identifier("P")
+    'in_P'
+    """
+    text = identifier(name)
+    if len(text) == 1 or text in OPTIONS:
+        text = f"in_{text}"
+    return identifier(text, taken)

@@ -9,14 +9,17 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+from d4pcwl.cwl.found_inputs import FoundInput
 from d4pcwl.cwl.tool import Facts
 from d4pcwl.cwl.tool_inputs import covered
 from d4pcwl.workflow.graph import label
-from d4pcwl.workflow.shards import Passage, Sharding
+from d4pcwl.workflow.reading import NamedPath
+from d4pcwl.workflow.reading_model import VALUE
+from d4pcwl.workflow.shards import Passage, Sharding, kept_whole
 from d4pcwl.workflow.state import keeps_state
 
 
@@ -50,11 +53,17 @@ class Entry:
         return {key: value for key, value in entry.items() if value is not None}
 
 
-def entries(facts: Facts, stages: Sharding) -> tuple[Entry, ...]:
-    """All entries of a translation."""
+def entries(facts: Facts, stages: Sharding, opened: Sequence[FoundInput] = ()) -> tuple[Entry, ...]:
+    """All entries of a translation.
+
+    :param opened: inputs of roots whose items are opened as files
+    """
     return (
         *_found(facts),
+        *map(_opened, opened),
+        *_of_steps(facts, stages),
         *_of_graph(facts, stages),
+        *(entry for pe in facts.graph.pes for entry in _kept_whole(facts, stages, pe)),
         *(entry for pe in facts.graph.pes for entry in _of_pe(facts, pe)),
         *_of_edges(facts, stages),
     )
@@ -73,21 +82,49 @@ def _found(facts: Facts) -> Iterator[Entry]:
         if not covered(named.path, [*declared.reads.values(), *declared.writes.values()]):
             message = f"{named.path} is taken for a file that it reads"
             yield entry("file-read", message, "a parameter with this file as its default", named)
-    for written in reading.writes:
-        if not covered(written.path, declared.writes.values()):
-            message = f"{written.path} is taken for an output"
-            yield entry("file-written", message, "an output that may be null", written)
+    for written in facts.found_writes(facts.graph.pes):
+        if written.path:
+            yield entry("file-written", *_written(written), written)
     for variable in reading.environment:
         if not variable.standard and variable.name not in declared.env:
             message = f"the environment variable {variable.name} becomes a parameter"
-            yield entry("variable", message, "a parameter of type string", variable)
-    if reading.writes_more and not declared.writes:
+            kind = variable.use if variable.use in ("File", "Directory") else "string"
+            if kind != "string":
+                names = "folder" if kind == "Directory" else "file"
+                message = f"the environment variable {variable.name} names a {names}"
+            yield entry("variable", message, f"a parameter of type {kind}", variable)
+    if any(not written.path for written in facts.found_writes(facts.graph.pes)):
         yield Entry(
             "files-unnamed",
             "files are written whose names are only known when the script runs",
             "the output 'written', which is the working folder",
             str(facts.script),
         )
+
+
+def _written(found: NamedPath) -> tuple[str, str]:
+    """What is said of a file that is written, and what becomes of it."""
+    path = found.path.replace(VALUE, found.variable)
+    if found.pattern:
+        return f"files {path} are taken for outputs", "an output with all that there are"
+    kind = "the folder " if found.folder else ""
+    return f"{kind}{path} is taken for an output", "an output that may be null"
+
+
+def _opened(found: FoundInput) -> Entry:
+    """What is said of a root that opens its items and does not declare it."""
+    pe, opened = found.pe, found.opened
+    place = os.path.relpath(opened.file), opened.line
+    if not opened.use:
+        message = (
+            f"{pe.id} opens files that the items of its input '{opened.port}' name in part, and a "
+            "step sees only the files that it is given: declare the input, or what the PE reads"
+        )
+        return Entry("unclear", message, "", *place, note=True)
+    what = "folders" if opened.use == "Directory" else "files"
+    message = f"{pe.id} opens the items of its input '{opened.port}': they are taken for {what}"
+    kept = f"a parameter of type {opened.use}"
+    return Entry("file-item", message, kept, *place, note=True)
 
 
 def _of_graph(facts: Facts, stages: Sharding) -> Iterator[Entry]:
@@ -112,6 +149,26 @@ def _of_graph(facts: Facts, stages: Sharding) -> Iterator[Entry]:
         )
 
 
+def _of_steps(facts: Facts, stages: Sharding) -> Iterator[Entry]:
+    """What it costs that there are several steps: each is a process that starts from nothing."""
+    starts = len(stages.cut.stages) + len(stages.sharded) * (stages.count - 1)
+    if starts == 1:
+        return
+    imports = ", ".join(facts.reading.packages)
+    loads = f"Python, the script and {imports}" if imports else "Python and the script"
+    message = f"{starts} commands run, and each loads {loads} again"
+    kept = "larger stages, such as --cut composite or PE.port, pay for fewer starts"
+    yield Entry("starts", message, kept, str(facts.script))
+
+
+def _kept_whole(facts: Facts, stages: Sharding, pe: Any) -> Iterator[Entry]:
+    """What is said of a PE that shards would have been possible for, but for its state."""
+    why = kept_whole(facts.graph, pe) if stages.count > 1 else None
+    if why is not None:
+        kept = "in one piece: one step gets the items of all shards"
+        yield Entry("in-one-piece", why, kept, *_place(pe, str(facts.script)), note=True)
+
+
 def _of_pe(facts: Facts, pe: Any) -> Iterator[Entry]:
     place = _place(pe, str(facts.script))
     instances = getattr(pe, "numprocesses", 1) or 1
@@ -131,7 +188,8 @@ def _of_pe(facts: Facts, pe: Any) -> Iterator[Entry]:
         where = (os.path.relpath(reason.file), reason.line) if reason.file else place
         yield Entry("state", message, "it is not copied unless its inputs are keyed", *where)
     if not facts.graph.into(pe) and pe.inputconnections:
-        untyped = set(pe.inputconnections) - set(facts.declarations.by_pe[pe.id].inputs)
+        inputs = facts.declarations.by_pe[pe.id].inputs
+        untyped = set(pe.inputconnections) - {p for p, i in inputs.items() if not i.as_json}
         for port in sorted(untyped):
             message = f"the type of the items of {pe.id}.{port} is not declared"
             kept = "as JSON: input_file or input_data, or a parameter of type Any"

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from d4pcwl.cwl.declare import FileUse
 from d4pcwl.cwl.enclosing import enclosed_composites, enclosed_runs
-from d4pcwl.cwl.parameter import Output, Parameter, identifier
+from d4pcwl.cwl.parameter import Output, Parameter, identifier, parameter_identifier
 from d4pcwl.cwl.streams import SHARD, Stream, Taken, streams_of
 from d4pcwl.cwl.tool import Facts, Tool, make_tool
+from d4pcwl.cwl.tool_inputs import FoundData
 from d4pcwl.cwl.workflow import Link, Step, Workflow
 from d4pcwl.workflow.cut import Stage
 from d4pcwl.workflow.shards import Sharding
@@ -52,13 +54,12 @@ class _Building:
     parameters: dict[str, Parameter] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     streams: dict[Stream, list[str]] = field(default_factory=dict)
-    written: dict[str, list[tuple[str, Output]]] = field(default_factory=dict)
+    written: dict[str | FoundData | None, list[tuple[str, Output]]] = field(default_factory=dict)
     by_step: list[tuple[str, Output]] = field(default_factory=list)
 
     def add(self, stage: Stage) -> None:
         """A step for ``stage``; those that feed it are there."""
         tool = self.tools[stage]
-        reads = self.facts.declarations.of(stage.pes).reads
         links: dict[str, Link] = {}
         scatter: list[str] = []
         for parameter in tool.parameters:
@@ -69,8 +70,8 @@ class _Building:
             elif parameter.id == SHARD and stage in self.sharding.sharded:
                 links[SHARD] = Link((self._shard_numbers(),))
                 scatter.append(SHARD)
-            elif parameter.id in self.written and parameter.id in reads:
-                links[parameter.id] = Link((self.written[parameter.id][-1][0],))
+            elif _read_again(parameter) in self.written:
+                links[parameter.id] = Link((self.written[_read_again(parameter)][-1][0],))
             else:
                 links[parameter.id] = Link((self._shared(parameter, tool.id),))
         step = Step(tool.id, tool, links, tuple(scatter))
@@ -104,7 +105,7 @@ class _Building:
         known = self.parameters.setdefault(parameter.id, parameter)
         if known == parameter:
             return parameter.id
-        name = identifier(f"{step}_{parameter.id}", [*self.parameters, *self._step_ids()])
+        name = parameter_identifier(f"{step}_{parameter.id}", [*self.parameters, *self._step_ids()])
         self.parameters[name] = replace(parameter, id=name)
         return name
 
@@ -119,7 +120,7 @@ class _Building:
         for step, output in self.by_step:
             alone = kinds.count(output.id) == 1
             name = identifier(output.id if alone else f"{step}_{output.id}", taken)
-            label = output.label if alone else f"{output.label}, in {step}"
+            label = f"{output.label}, in {step}" if output.label and not alone else output.label
             taken.add(name)
             link = Link((f"{step}/{output.id}",))
             results.append((replace(output, id=name, label=label), link))
@@ -129,6 +130,12 @@ class _Building:
             taken.add(name)
             results.append((replace(output, id=name), link))
         return results
+
+
+def _read_again(parameter: Parameter) -> str | FoundData | None:
+    """What a parameter is that an earlier stage may have left: by its name, or as it was found."""
+    key = parameter.key
+    return key if isinstance(key, FoundData) else key.name if isinstance(key, FileUse) else None
 
 
 def _last_written(written: Sequence[tuple[str, Output]]) -> tuple[Output, Link]:

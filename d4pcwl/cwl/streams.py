@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from d4pcwl.cwl.parameter import STREAM_FORMAT, Output, Parameter
+from d4pcwl.cwl.parameter import STREAM_FORMAT, Output, Parameter, option
+from d4pcwl.cwl.references import literal
 from d4pcwl.workflow.cut import Stage
 from d4pcwl.workflow.graph import Edge
 from d4pcwl.workflow.shards import Passage, Sharding
@@ -122,7 +123,7 @@ def add_left(tool: Tool, streams: StageStreams) -> None:
         files = []
         for number in range(count):
             name = stream.name if count == 1 else f"{stream.name}_{number}"
-            name = tool.free(name)
+            name = tool.free_output(name)
             files.append(f"{name}{suffix}.d4ps")
             part = "" if count == 1 else f", shard {number}"
             tool.outputs.append(
@@ -137,9 +138,9 @@ def add_left(tool: Tool, streams: StageStreams) -> None:
                 )
             )
         if stream.taken_at:
-            values = [stream.port, stream.taken_at, *files]
+            values = [literal(stream.port), literal(stream.taken_at), *files]
             tool.arguments.append({"position": 6, "prefix": "--split", "valueFrom": values[0]})
             tool.arguments += [{"position": 6, "valueFrom": value} for value in values[1:]]
         else:
-            value = f"{stream.port}={files[0]}"
-            tool.arguments.append({"position": 6, "prefix": "--to", "valueFrom": value})
+            port = literal(stream.port, beside_reference=streams.sharded)
+            tool.arguments.append(option(6, "--to", f"{port}={files[0]}"))

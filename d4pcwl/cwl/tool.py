@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from d4pcwl.cwl.declare import Declaration, Declarations
-from d4pcwl.cwl.parameter import TEXT_FORMAT, Output, Parameter, identifier
+from d4pcwl.cwl.parameter import (
+    TEXT_FORMAT,
+    Output,
+    Parameter,
+    identifier,
+    option,
+    parameter_identifier,
+)
+from d4pcwl.cwl.references import literal
 from d4pcwl.cwl.streams import SHARD, StageStreams, add_left, add_taken
 from d4pcwl.cwl.tool_inputs import (
     add_choices,
@@ -18,14 +27,22 @@ from d4pcwl.cwl.tool_inputs import (
     add_found_data,
     add_read,
     add_root_inputs,
+    covered,
     file_default,
     staged,
-    within,
 )
-from d4pcwl.cwl.tool_outputs import add_results, add_writes
+from d4pcwl.cwl.tool_outputs import add_folders, add_results, add_writes
 from d4pcwl.runtime.job import REDIS_MAPPINGS
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.reading import ScriptReading
+from d4pcwl.workflow.reading import LocalFile, NamedPath, ScriptReading
+from d4pcwl.workflow.reading_files import within
+from d4pcwl.workflow.reading_owners import lines_of
+from d4pcwl.workflow.reading_roots import words
+
+OWN_PARAMETERS = {SHARD} | words(
+    "script modules input_file input_data iterations mapping processes redis_url"
+)
+"""The parameters that every tool may have: nothing of the script's is called so."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,34 @@ class Facts:
     def declared(self) -> Declaration:
         """What is declared for all PEs together."""
         return self.declarations.of(self.graph.pes)
+
+    def found_writes(self, pes: tuple[Any, ...]) -> list[NamedPath]:
+        """What of the files that reading found ``pes`` may write: each in one line only.
+
+        What no PE reaches, such as a function that is handed about, any may run.
+        """
+        found: dict[tuple[str, bool, str], NamedPath] = {}
+        for written in self.reading.writes:
+            writers = self._writers[written]
+            if not writers or any(id(pe) in writers for pe in pes):
+                found.setdefault((written.path, written.folder, written.variable), written)
+        declared = self.declared.writes.values()
+        return [
+            each
+            for each in found.values()
+            if not covered(each.path, declared) and (each.path or not declared)
+        ]
+
+    @cached_property
+    def _writers(self) -> dict[NamedPath, set[int]]:
+        """The PEs, by ``id()``, that may run the line in which a file is written."""
+        lines = {id(pe): lines_of(pe) for pe in self.graph.pes}
+        writers: dict[NamedPath, set[int]] = {}
+        for written in self.reading.writes:
+            file = os.path.realpath(self.script.parent / written.file)
+            reached = (n for n, own in lines.items() if any(e.has(file, written.line) for e in own))
+            writers[written] = set(reached)
+        return writers
 
     def metadata(self) -> dict[str, Any]:
         """What is declared in terms of schema.org, as fields of a document."""
@@ -123,10 +168,14 @@ class Tool:
     @property
     def ids(self) -> set[str]:
         """The ids that are taken: inputs and outputs share one space of names."""
-        return {p.id for p in self.parameters} | {o.id for o in self.outputs}
+        return {p.id for p in self.parameters} | {o.id for o in self.outputs} | OWN_PARAMETERS
 
     def free(self, name: str) -> str:
-        """An id for ``name`` that is not taken yet."""
+        """An id for the parameter ``name`` that is not taken yet."""
+        return parameter_identifier(name, self.ids)
+
+    def free_output(self, name: str) -> str:
+        """An id for the output ``name`` that is not taken yet."""
         return identifier(name, self.ids)
 
     def add(self, parameter: Parameter) -> None:
@@ -151,11 +200,14 @@ def make_tool(
     title, text = _documentation(facts, pes, declared, doc, streams is not None)
     tool = Tool(name, title, text)
     _add_script(tool, facts)
-    written = [*(use.path for use in declared.writes.values())]
-    written += [found.path for found in facts.reading.writes]
+    found = facts.found_writes(pes)
+    written = [use.path for use in declared.writes.values()]
+    written += [each.path for each in found if not each.variable]
     for use in declared.reads.values():
-        add_read(tool, facts, use, writable=any(within(path, use.path) for path in written))
-    add_found_data(tool, facts)
+        writable = any(path and within(path, use.path) for path in written)
+        add_read(tool, facts, use, writable=writable)
+    changed = add_found_data(tool, facts, written)
+    found = [each for each in found if not _is_in(each, changed)]
     _add_command(tool, facts, pes)
     add_root_inputs(tool, facts, pes)
     prefix = ""
@@ -163,20 +215,28 @@ def make_tool(
         prefix = f"{name}_$(inputs.{SHARD})_" if streams.sharded else f"{name}_"
         add_taken(tool, streams)
     add_environment(tool, facts, declared)
+    add_folders(tool, facts, declared, found)
     add_choices(tool, facts)
     if streams is not None:
         add_left(tool, streams)
     add_results(tool, facts, pes, prefix)
-    add_writes(tool, facts, pes, declared)
+    add_writes(tool, facts, pes, declared, [*changed, *found])
     tool.stdout = f"{prefix}printed.txt"
     label = "What the PEs print"
-    printed = Output(tool.free("printed"), "stdout", None, label, "", TEXT_FORMAT, key="printed")
+    printed = Output(
+        tool.free_output("printed"), "stdout", None, label, "", TEXT_FORMAT, key="printed"
+    )
     tool.outputs.append(printed)
     _add_requirements(tool, facts, declared)
     tool.extra["d4p:digest"] = facts.graph.digest(pes)
     if streams is None:
         tool.extra.update(facts.metadata())
     return tool
+
+
+def _is_in(written: NamedPath, changed: list[LocalFile]) -> bool:
+    """Whether what is written is a file or folder that is given out whole, or in one."""
+    return bool(written.path) and any(within(written.path, file.path) for file in changed)
 
 
 def _documentation(
@@ -228,12 +288,12 @@ def _add_script(tool: Tool, facts: Facts) -> None:
 
 def _add_command(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
     add = tool.arguments.append
-    add({"position": 2, "valueFrom": facts.script.name})
+    add({"position": 2, "valueFrom": literal(facts.script.name)})
     if facts.attr:
         add({"position": 3, "prefix": "-a", "valueFrom": facts.attr})
     add({"position": 3, "prefix": "-n", "valueFrom": "$(runtime.cores)"})
     if len(pes) < len(facts.graph.pes):
-        add({"position": 4, "prefix": "--stage", "valueFrom": ",".join(pe.id for pe in pes)})
+        add(option(4, "--stage", literal(",".join(pe.id for pe in pes))))
         add({"position": 4, "prefix": "--expect", "valueFrom": facts.graph.digest(pes)})
 
 

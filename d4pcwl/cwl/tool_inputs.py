@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,8 +11,10 @@ from urllib.parse import quote
 from d4pcwl.cwl.declare import CwlType, Declaration, FileUse, RootInput
 from d4pcwl.cwl.handover import TEXT, UNSET
 from d4pcwl.cwl.parameter import Parameter
+from d4pcwl.cwl.references import literal
 from d4pcwl.runtime.job import REDIS_MAPPINGS
-from d4pcwl.workflow.reading import LocalFile
+from d4pcwl.workflow.reading import EnvVar, LocalFile
+from d4pcwl.workflow.reading_files import changes, overlap, within
 
 if TYPE_CHECKING:
     from d4pcwl.cwl.tool import Facts, Tool
@@ -29,7 +30,7 @@ def file_default(facts: Facts, path: Path) -> dict[str, Any]:
 
 def staged(entryname: str, parameter: str, *, writable: bool = False) -> dict[str, Any]:
     """An entry of the working folder: what a parameter has, under a name."""
-    dirent: dict[str, Any] = {"entryname": entryname, "entry": f"$(inputs.{parameter})"}
+    dirent: dict[str, Any] = {"entryname": literal(entryname), "entry": f"$(inputs.{parameter})"}
     if writable:
         dirent["writable"] = True
     return dirent
@@ -51,6 +52,7 @@ def add_read(tool: Tool, facts: Facts, use: FileUse, *, writable: bool) -> None:
             has_default=default is not None,
             format=use.format,
             sample=_sample(use.type, use.path),
+            key=use,
         )
     )
     if use.type.is_list:
@@ -65,15 +67,21 @@ def covered(path: str, uses: Iterable[FileUse]) -> bool:
     return any(within(path, name) for name in names)
 
 
-def within(path: str, pattern: str) -> bool:
-    """Whether ``path``, or a folder around it, is what a path or glob pattern names."""
-    place = PurePosixPath(path)
-    around = [str(place), *map(str, place.parents)]
-    return any(fnmatchcase(each, str(PurePosixPath(pattern))) for each in around)
+@dataclass(frozen=True)
+class FoundData:
+    """A file or folder that reading found, by the path at which the script opens it."""
+
+    path: str
 
 
-def add_found_data(tool: Tool, facts: Facts) -> None:
-    """The data files that the script names: found by reading it."""
+def add_found_data(tool: Tool, facts: Facts, written: Collection[str]) -> list[LocalFile]:
+    """The data files that the script names: found by reading it.
+
+    :param written: what the tool writes: glob patterns; empty for any file. What is overwritten is
+        a copy, never the user's own file.
+    :returns: what the tool changes in place
+    """
+    changed: list[LocalFile] = []
     every = facts.declared
     found: list[LocalFile] = [*facts.reading.data_files, *facts.reading.data_dirs]
     for file in found:
@@ -82,8 +90,14 @@ def add_found_data(tool: Tool, facts: Facts) -> None:
         default = file_default(facts, file.absolute)
         parameter = tool.free(PurePosixPath(file.path).name)
         doc = f"{file.path}, which {file.file} names in line {file.line}"
-        tool.add(Parameter(parameter, default["class"], doc=doc, default=default, has_default=True))
-        tool.listing.append(staged(file.path, parameter))
+        key = FoundData(file.path)
+        kind = default["class"]
+        tool.add(Parameter(parameter, kind, doc=doc, default=default, has_default=True, key=key))
+        if any(each and changes(each, file.path) for each in written):
+            changed.append(file)
+        writable = any(not each or overlap(file.path, each) for each in written)
+        tool.listing.append(staged(file.path, parameter, writable=writable))
+    return changed
 
 
 def add_root_inputs(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
@@ -131,7 +145,7 @@ def _add_input_options(tool: Tool) -> None:
 
 
 def _add_iterations(tool: Tool, binding: Mapping[str, Any] | None) -> None:
-    if "iterations" not in tool.ids:
+    if all(parameter.id != "iterations" for parameter in tool.parameters):
         label = "How often roots without inputs run"
         tool.add(
             Parameter("iterations", "int", label, default=1, has_default=True, binding=binding)
@@ -144,10 +158,11 @@ def _declared_value(tool: Tool, name: str, inputs: Mapping[str, RootInput]) -> s
     for root in inputs.values():
         parameter = tool.free(name if len(inputs) == 1 else f"{name}_{root.port}")
         label = f"Items of {name}" if root.type.is_list else f"The item of {name}"
-        sample = _sample(root.type, name)
+        label += ", as JSON text" if root.as_json else ""
+        sample = "1" if root.as_json else _sample(root.type, name)
         tool.add(Parameter(parameter, str(root.type), label, root.doc, sample=sample))
         reference = f"$(inputs.{parameter})"
-        if root.type.is_list:
+        if root.type.is_list or root.as_json:
             pass  # a list, unlike a text, is put in as JSON
         elif root.type.is_file:
             reference = _text_beside(tool, f"$(inputs.{parameter}.path)")
@@ -175,7 +190,13 @@ def _text_beside(tool: Tool, reference: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    r"""``text`` as JSON, in which engines find no parameter reference and nothing to unescape.
+
+    >>> print(_quoted('a "$(b)"'))
+    "a \u0022\u0024(b)\u0022"
+    """
+    escaped = (f"\\u{ord(c):04x}" if c in '"\\$' or c < " " else c for c in text)
+    return f'"{"".join(escaped)}"'
 
 
 def _sample(cwl_type: CwlType, name: str) -> Any:
@@ -200,6 +221,9 @@ def add_environment(tool: Tool, facts: Facts, declared: Declaration) -> None:
         variable, reads = every.get(name), found.get(name)
         if variable is None and reads is not None and reads.standard:
             continue  # engines give it to every tool
+        if variable is None and reads is not None and reads.use in ("File", "Directory"):
+            _add_variable_path(tool, facts, reads)
+            continue
         default = variable.default if variable else (reads.default if reads else None)
         required = default is None and (
             variable is not None or (reads is not None and reads.required)
@@ -217,7 +241,37 @@ def add_environment(tool: Tool, facts: Facts, declared: Declaration) -> None:
             tool.add(Parameter(parameter, "string", label, doc, default=value, has_default=True))
         tool.env[name] = f"$(inputs.{parameter})"
     if unset:
-        tool.env[UNSET] = " ".join(unset)
+        tool.env[UNSET] = literal(" ".join(unset))
+
+
+def _add_variable_path(tool: Tool, facts: Facts, variable: EnvVar) -> None:
+    """A parameter for the file or folder that an environment variable names.
+
+    What the script takes instead counts where it lies beside it; otherwise it must be given.
+    """
+    parameter = tool.free(variable.name)
+    folder = variable.use == "Directory"
+    home = facts.script.parent.resolve()
+    place = (home / variable.default).resolve() if variable.default else home
+    fits = place.is_dir() if folder else place.is_file()
+    default = None
+    if fits and place != home and place.is_relative_to(home):
+        default = file_default(facts, facts.script.parent / place.relative_to(home))
+    label = f"The {'folder' if folder else 'file'} that the environment variable {variable.name} is"
+    tool.add(
+        Parameter(
+            parameter,
+            variable.use,
+            label,
+            default=default,
+            has_default=default is not None,
+            sample=_sample(CwlType(variable.use), variable.name),
+        )
+    )
+    # In a place of its own, the same in all steps: paths below it may be items.
+    path = parameter if folder else f"{parameter}/$(inputs.{parameter}.basename)"
+    tool.listing.append({"entryname": path, "entry": f"$(inputs.{parameter})"})
+    tool.env[variable.name] = path if variable.slash or not folder else f"{path}/"
 
 
 def add_choices(tool: Tool, facts: Facts) -> None:

@@ -40,11 +40,12 @@ JSON, ARRAY, MIXED, PICKLE = b"J", b"A", b"M", b"P"
 _CONSTANTS = {None: b"null", True: b"true", False: b"false"}
 
 
-def encode(item: Any, *, allow_pickle: bool = False) -> tuple[bytes, Sequence[Buffer]]:
+def encode(item: Any, *, allow_pickle: bool | None = False) -> tuple[bytes, Sequence[Buffer]]:
     """Encode an item.
 
     :param item: any plain data, numpy arrays, objects of registered types, in any nesting
-    :param allow_pickle: pickle the whole item where a part of it has no open format
+    :param allow_pickle: pickle the whole item where a part of it has no open format; None: no, and
+        nobody can ask for it, as in steps of compiled CWL
     :return: the codec's byte, and the payload in parts that are to be joined; parts may be views of
         the item's own arrays, so write or join them before the item can change
     :raises ItemError: a part of the item cannot be encoded; the message says which and what to do
@@ -73,18 +74,19 @@ def encode(item: Any, *, allow_pickle: bool = False) -> tuple[bytes, Sequence[Bu
     return _encode_slowly(item, allow_pickle)
 
 
-def _encode_slowly(item: Any, allow_pickle: bool) -> tuple[bytes, Sequence[Buffer]]:
+def _encode_slowly(item: Any, allow_pickle: bool | None) -> tuple[bytes, Sequence[Buffer]]:
     low = Lowering()
     try:
         skeleton = dumps(low.lower(item)).encode("utf-8")
     except Unencodable as error:
         if allow_pickle:
             return PICKLE, (_pickled(item),)
-        raise ItemError(
-            f"{error.place()} {error}; register a converter for it"
-            " (d4pcwl.runtime.codec.register), send plain data or arrays, or allow pickle"
-            " (--allow-pickle)"
-        ) from None
+        advice = "register a converter for it (d4pcwl.runtime.codec.register)"
+        if allow_pickle is None:
+            advice += " or send plain data or arrays"
+        else:
+            advice += ", send plain data or arrays, or allow pickle (--allow-pickle)"
+        raise ItemError(f"{error.place()} {error}; {advice}") from None
     except Exception as error:
         # a converter's own fault, or a stack that is nearly full
         if allow_pickle:

@@ -206,7 +206,7 @@ class StreamFileSink:
         path: Path,
         ports: Sequence[tuple[str, str]],
         *,
-        allow_pickle: bool = False,
+        allow_pickle: bool | None = False,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         from d4pcwl.runtime.stream_file import StreamWriter

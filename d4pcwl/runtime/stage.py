@@ -195,7 +195,7 @@ def stage_sink(
     targets: Iterable[Target],
     results: Sink,
     *,
-    allow_pickle: bool = False,
+    allow_pickle: bool | None = False,
 ) -> tuple[SinkByPort, list[tuple[Any, str]]]:
     """Where a stage's items go, and the outputs that they come from.
 
@@ -232,7 +232,7 @@ def _split_sink(
     leaving: Mapping[tuple[str, str], Edge],
     target: Target,
     port: tuple[str, str],
-    allow_pickle: bool,
+    allow_pickle: bool | None,
 ) -> Sink:
     edge = leaving.get((target.port, target.input))
     if edge is None:

@@ -49,7 +49,7 @@ class StreamWriter:
     :param path: the file to be; where it is a pipe or device, or a file that is awaited, that is
         written to directly
     :param ports: the (pe, port) pairs whose items the file holds; items name them by index
-    :param allow_pickle: store items as pickle that have no open format
+    :param allow_pickle: store items as pickle that have no open format; None: as codec.encode
     :param metadata: plain JSON for the header, the same from run to run (no times, no host names)
     :raises StreamFileError: the file cannot be written
     :raises UsageError: the metadata are no plain JSON, or there are more than 65535 ports
@@ -60,7 +60,7 @@ class StreamWriter:
         path: str | os.PathLike[str],
         ports: Sequence[tuple[str, str]],
         *,
-        allow_pickle: bool = False,
+        allow_pickle: bool | None = False,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
@@ -69,7 +69,7 @@ class StreamWriter:
         self.items_per_port = [0] * len(self.ports)
         if len(self.ports) > 0xFFFF:
             raise UsageError(f"a stream file holds at most 65535 ports, not {len(self.ports)}")
-        header = _header_line(self.ports, allow_pickle, metadata)
+        header = _header_line(self.ports, bool(allow_pickle), metadata)
         self._hash = hashlib.sha256(MAGIC + header)
         self._crc = zlib.crc32(MAGIC + header)
         try:

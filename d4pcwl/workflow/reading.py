@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from d4pcwl.errors import Fault
+from d4pcwl.workflow.reading_arguments import notes_on_arguments
 from d4pcwl.workflow.reading_environment import Environment
 from d4pcwl.workflow.reading_files import Files
 from d4pcwl.workflow.reading_imports import Imports
 from d4pcwl.workflow.reading_model import EnvVar, LocalFile, NamedPath, Note, parse
+from d4pcwl.workflow.reading_paths import Attributes
 
 __all__ = ["EnvVar", "LocalFile", "NamedPath", "Note", "ScriptReading", "read_script"]
 
@@ -32,8 +34,9 @@ class ScriptReading:
     :param packages: top-level names of installed packages that it imports
     :param data_files: existing files beside the script that it names
     :param data_dirs: existing folders beside the script that it names
-    :param writes: files that it visibly writes, by relative name
-    :param writes_more: whether it also writes files whose names are only known when it runs
+    :param writes: files that it visibly writes, by relative name; one file in several lines is
+        there several times
+    :param folders_made: glob patterns of the folders that it makes itself
     :param environment: environment variables that it reads
     :param notes: what was found but is left to people
     :param faults: what will fail where only these files are at hand
@@ -47,16 +50,17 @@ class ScriptReading:
     data_files: tuple[LocalFile, ...] = ()
     data_dirs: tuple[LocalFile, ...] = ()
     writes: tuple[NamedPath, ...] = ()
-    writes_more: bool = False
+    folders_made: frozenset[str] = frozenset()
     environment: tuple[EnvVar, ...] = ()
     notes: tuple[Note, ...] = ()
     faults: tuple[Fault, ...] = ()
 
 
-def read_script(path: Path) -> ScriptReading:
+def read_script(path: Path, attributes: Attributes | None = None) -> ScriptReading:
     """Read the script at ``path`` and the local modules that it imports.
 
     :param path: a Python file; its folder is where modules and data are looked for
+    :param attributes: what is known of the attributes of instances, where the script was loaded
     :returns: what was found; a file that cannot be read or parsed is in ``faults``
     """
     absolute = Path(path).resolve()
@@ -67,24 +71,27 @@ def read_script(path: Path) -> ScriptReading:
     imports = Imports(root)
     imports.follow(script)
     sources = [script, *(imports.sources[p] for p in sorted(imports.sources) if p != script.path)]
-    files, environment = Files(root, frozenset(imports.modules) | {script.path}), Environment()
+    files = Files(root, frozenset(imports.modules) | {script.path}, attributes)
+    environment = Environment()
     for source in sources:
         files.collect(source)
         environment.collect(source)
     title, doc = _documentation(script.tree)
-    data = [file for name, file in files.files.items() if name not in files.writes]
-    folders = [folder for folder in files.folders.values() if folder.path not in files.writes]
+    writes = files.settled_writes()
+    for variable in files.variables:
+        environment.use(variable)
     notes = imports.notes | files.notes | environment.notes
+    notes |= {note for source in sources for note in notes_on_arguments(source)}
     return ScriptReading(
         path=absolute,
         title=title,
         doc=doc,
         modules=tuple(sorted(imports.modules.values())),
         packages=tuple(sorted(imports.packages)),
-        data_files=tuple(sorted(data)),
-        data_dirs=tuple(sorted(folders)),
-        writes=tuple(sorted(files.writes.values())),
-        writes_more=files.writes_more,
+        data_files=tuple(sorted(files.needed(files.files, writes))),
+        data_dirs=tuple(sorted(files.needed(files.folders, writes))),
+        writes=tuple(sorted(writes)),
+        folders_made=frozenset(files.made),
         environment=tuple(environment.variables[n] for n in sorted(environment.variables)),
         notes=tuple(sorted(notes, key=lambda n: (n.file, n.line, n.message))),
         faults=tuple(sorted(imports.faults, key=lambda f: (f.file or "", f.line or 0, f.message))),

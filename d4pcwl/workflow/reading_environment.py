@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from d4pcwl.workflow.reading_model import EnvVar, Note, Source
+from d4pcwl.workflow.reading_model import EnvVar, Note, Source, VariablePath
 from d4pcwl.workflow.reading_paths import Paths
 
 STANDARD: Final = frozenset({"HOME", "PATH", "TMPDIR"})
@@ -32,6 +32,17 @@ class Environment:
             default = known.default if known.default is not None else found.default
             found = replace(known, default=default, required=known.required or found.required)
         self.variables[found.name] = found
+
+    def use(self, found: VariablePath) -> None:
+        """Remember that a variable names what the script reads, unless it also writes there."""
+        known = self.variables.get(found.name)
+        if known is None or known.use == "written":
+            return
+        use = found.use if "Directory" not in (found.use, known.use) else "Directory"
+        if found.use == "written":
+            use = "written"
+        slash = known.slash and found.slash
+        self.variables[found.name] = replace(known, use=use, slash=slash)
 
 
 class _EnvironmentReader:

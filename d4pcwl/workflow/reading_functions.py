@@ -118,8 +118,12 @@ def is_framework(module: object) -> bool:
 
 def is_library(function: FunctionType) -> bool:
     """Whether ``function`` is the framework's or comes with Python or an installed package."""
-    file = function.__code__.co_filename
-    return is_framework(function.__module__) or file.startswith(_library_folders())
+    return is_framework(function.__module__) or is_library_file(function.__code__.co_filename)
+
+
+def is_library_file(file: str) -> bool:
+    """Whether a file comes with Python or an installed package."""
+    return file.startswith(_library_folders())
 
 
 @functools.lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import ast
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from d4pcwl.errors import Fault
 
@@ -26,11 +27,40 @@ class LocalFile:
     line: int
 
 
+VALUE: Final = "\0"
+"""Stands in the path of a :class:`NamedPath` for the value of its variable."""
+
+
 @dataclass(frozen=True, order=True)
 class NamedPath:
-    """A file that the script visibly writes, by the relative name that it gives it."""
+    """A file that the script visibly writes, by the relative name that it gives it.
+
+    :param path: relative to the folder where it runs
+    :param pattern: whether the path is a glob pattern, since the run makes up the name
+    :param folder: whether it is the folder around files of unknown names; without a path, the one
+        where it runs
+    :param variable: the environment variable whose value is in the path, as :data:`VALUE`
+    """
 
     path: str
+    file: str
+    line: int
+    pattern: bool = False
+    folder: bool = False
+    variable: str = ""
+
+
+@dataclass(frozen=True, order=True)
+class VariablePath:
+    """What a script does with the file or folder that an environment variable names.
+
+    :param use: ``File`` or ``Directory``, that it reads; or ``written``
+    :param slash: whether it puts a slash behind the value itself, where it goes on
+    """
+
+    name: str
+    use: str
+    slash: bool
     file: str
     line: int
 
@@ -43,6 +73,8 @@ class EnvVar:
     :param default: what the script takes instead, where that is a literal
     :param required: whether the script fails without it
     :param standard: whether CWL engines give it to every tool (HOME, PATH, TMPDIR)
+    :param use: ``File`` or ``Directory`` where it names what the script reads
+    :param slash: whether the script puts a slash behind it where it goes on
     """
 
     name: str
@@ -51,6 +83,8 @@ class EnvVar:
     standard: bool
     file: str
     line: int
+    use: str = ""
+    slash: bool = True
 
 
 @dataclass(frozen=True, order=True)

@@ -5,7 +5,7 @@ document is made, and results must not depend on it, so a PE is *sharded* only w
 
 - it keeps no state, or every input that feeds it is grouped by key, so that each shard has all of
   its keys; an input with the grouping ``all`` brings every item to each shard, and the PE's author
-  reckoned with copies;
+  reckoned with copies. Otherwise it stays in one piece, as under ``multi``;
 - it is no source, not ``single``, in no cycle, and not all of its items come to one place
   (``global``) or to every place (``all`` alone).
 
@@ -20,7 +20,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
-from d4pcwl.errors import GraphError, UsageError, raise_faults
+from d4pcwl.errors import UsageError
 from d4pcwl.workflow.cut import Cut, Stage, cut, cut_between
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import Edge
@@ -124,7 +124,7 @@ def staged(
     :param count: the number of shards; None: there are none
     :param together: as for :func:`shard`
     :raises UsageError: shards that make no sense
-    :raises GraphError: as :func:`shard` and ``cut`` do
+    :raises GraphError: as ``cut`` does
     """
     if count is None:
         return Sharding(cut(graph, how or "whole"), 1, frozenset())
@@ -143,7 +143,7 @@ def shard(
     :param count: the number of shards
     :param how: as for :func:`~d4pcwl.workflow.cut.cut`; by default where sharding begins and ends
     :param together: PEs that must not be sharded, for reasons that the graph does not show
-    :raises GraphError: PEs that keep state would have to be sharded; or as ``cut`` does
+    :raises GraphError: as ``cut`` does
     """
     able = _sharded_pes(graph, together)
     stages = cut(graph, how) if how else cut_between(graph, _may_share_stage(graph, able))
@@ -156,34 +156,29 @@ def _sharded_pes(graph: FlatGraph, together: Collection[Any]) -> set[int]:
     kept = {id(pe) for pe in together}
     kept |= {id(pe) for component in graph.cycles if graph.is_cycle(component) for pe in component}
     able: set[int] = set()
-    faults: list[str] = []
     for pe in graph.pes:
-        groupings = {edge.input: graph.grouping(edge) for edge in graph.into(pe)}
-        kinds = set(groupings.values())
-        if not groupings or getattr(pe, "single", False) or GLOBAL in kinds:
+        kinds = {graph.grouping(edge) for edge in graph.into(pe)}
+        if not kinds or getattr(pe, "single", False) or GLOBAL in kinds or kinds == {ALL}:
             continue
-        fault = _refusal(pe, groupings)
-        if fault:
-            faults.append(fault)
-        elif kinds != {ALL} and id(pe) not in kept and writes_at_once(pe) is None:
+        if id(pe) not in kept and kept_whole(graph, pe) is None and writes_at_once(pe) is None:
             able.add(id(pe))
-    raise_faults(GraphError, faults)
     return able
 
 
-def _refusal(pe: Any, groupings: dict[str, Any]) -> str | None:
-    """Why a PE cannot be sharded, and whose items must not simply be left in one place either."""
+def kept_whole(graph: FlatGraph, pe: Any) -> str | None:
+    """Why a PE that takes items from any shard stays in one piece, for its state; or None."""
+    groupings = {edge.input: graph.grouping(edge) for edge in graph.into(pe)}
     reason = keeps_state(pe)
     unkeyed = [name for name, grouping in groupings.items() if not isinstance(grouping, GroupBy)]
-    if reason is None or not unkeyed:
+    if reason is None or not unkeyed or getattr(pe, "single", False):
         return None
-    if ALL in groupings.values() and not has_postprocess(pe):
+    kinds = set(groupings.values())
+    if GLOBAL in kinds or (ALL in kinds and (len(kinds) == 1 or not has_postprocess(pe))):
         return None
     inputs = " and ".join(f"'{name}'" for name in unkeyed)
     return (
-        f"PE {pe.id} keeps state ({reason}) and its input {inputs} has no key, so its results "
-        "would depend on the shards; group the input by a key, give it the grouping 'global' to "
-        "keep the PE in one piece, or set stateful = False in the PE if it keeps none"
+        f"{pe.id} stays in one piece: it keeps state ({reason}) and its input {inputs} has no key;"
+        " group the input by a key, or set stateful = False in the PE if it keeps none"
     )
 
 

@@ -43,6 +43,9 @@ requirements:
         entry: $(inputs.modules[11])
       - entryname: misfit_data
         entry: $(inputs.misfit_data)
+      - class: Directory
+        basename: pgm_data
+        listing: []
   - class: ResourceRequirement
     coresMin: $(inputs.processes)
 

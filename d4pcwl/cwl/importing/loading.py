@@ -26,7 +26,6 @@ class Loads:
 
     def __init__(self) -> None:
         self._made: dict[str, list[tuple[Any, Any, Process]]] = {}
-        self._open: list[str] = []
         self._files: dict[str, LoadingContext | None] = {}
 
     def make(self, toolpath_object: CommentedMap, loadingContext: LoadingContext) -> Process:  # noqa: N803
@@ -34,7 +33,7 @@ class Loads:
 
         :param toolpath_object: what it is, or a reference to it
         :param loadingContext: as the step has it
-        :raises ValidationException: it is not valid CWL, or a workflow runs itself
+        :raises ValidationException: it is not valid CWL
         """
         from cwltool.workflow import default_make_tool
 
@@ -49,23 +48,15 @@ class Loads:
     def _load(self, uri: str, context: LoadingContext) -> Process:
         """The process of a reference: the same for steps that require and hint the same."""
         from cwltool.load_tool import load_tool, make_tool
-        from schema_salad.exceptions import ValidationException
 
-        if uri in self._open:
-            way = " runs ".join([*self._open[self._open.index(uri) :], uri])
-            raise ValidationException(f"a workflow cannot run itself: {way}")
         given = context.requirements, context.hints
         known = self._made.setdefault(uri, [])
         for *others, process in known:
             if tuple(others) == given:
                 return process
         context.metadata = {}  # another file may be of another version
-        self._open.append(uri)
-        try:
-            whole = self._whole_file(uri, context)
-            process = make_tool(uri, whole) if whole else load_tool(uri, context)
-        finally:
-            self._open.pop()
+        whole = self._whole_file(uri, context)
+        process = make_tool(uri, whole) if whole else load_tool(uri, context)
         known.append((*given, process))
         return process
 
