@@ -27,20 +27,21 @@ from d4pcwl.runtime import wire
 from d4pcwl.runtime.broker_queues import Batch, Queues
 from d4pcwl.runtime.broker_worker import WINDOW, work
 from d4pcwl.runtime.console import LineLock
-from d4pcwl.runtime.exchange import Parcel
+from d4pcwl.runtime.exchange import Parcel, Queue
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.plan import Plan, usable_cores
 from d4pcwl.runtime.processes import GRACE_SECONDS, end, release, signals_held_back, start
 from d4pcwl.runtime.reports import cause_of_death
 from d4pcwl.runtime.scale import ATTEMPTS, IDLE_SECONDS, Scale
+from d4pcwl.runtime.static import deliver
 
 
 @dataclass
 class _Seat:
     """A worker as the parent sees it.
 
-    :param owed: by the instance that writes, how many parcels were taken for which there was to be
-        room again
+    :param owed: by the instance that writes, the queues that parcels of it went to, parcel by
+        parcel, for which there was to be room again
     :param sent: how many messages it was sent; ``waits_after`` how many it had when it last said
         that it waits
     """
@@ -52,8 +53,8 @@ class _Seat:
     outgoing: deque[memoryview] = field(default_factory=deque)
     tasks: dict[int, Batch] = field(default_factory=dict)
     in_hand: dict[int, int] = field(default_factory=dict)
-    owed: dict[int | None, int] = field(default_factory=dict)
-    ended_to_tell: list[int] = field(default_factory=list)
+    owed: dict[int | None, list[set[Queue]]] = field(default_factory=dict)
+    ended_to_tell: dict[int, None] = field(default_factory=dict)
     sent: int = 0
     waits_after: int = -1
     leaving: bool = False
@@ -70,10 +71,6 @@ class Broker:
         self.pool = self.queues.pool
         self.told = {index: set(senders) for index, senders in enumerate(plan.upstream)}
         self.may_end = set(self.pool)
-        self.after_instances: list[list[int]] = [[] for _ in plan.instances]
-        for target, senders in enumerate(plan.upstream):
-            for sender in senders:
-                self.after_instances[sender].append(target)
         self.seats: dict[int, _Seat] = {}
         self.host: dict[int, _Seat] = {}
         self.ended: set[int] = set()
@@ -217,7 +214,7 @@ class Broker:
             self._deliver(parcel)
         elif kind == "stream":
             writer, parcel = content
-            seat.owed[writer] = seat.owed.get(writer, 0) + 1
+            seat.owed.setdefault(writer, []).append({queue for queue, _, _ in parcel.batches})
             self._deliver(parcel)
         elif kind == "idle":
             seat.waits_after = content
@@ -234,19 +231,17 @@ class Broker:
     def _deliver(self, parcel: Parcel) -> None:
         for queue, items, data in parcel.batches:
             self.queues.put(Batch(queue, items, data))
-        for slot, data in parcel.results:
-            take = self.takers[slot]
-            for item in wire.loads(data):
-                take(item)
+        for data in parcel.results:
+            deliver(self.takers, wire.loads(data))
 
     def _end(self, index: int) -> None:
         self.ended.add(index)
-        for target in self.after_instances[index]:
+        for target in self.plan.downstream[index]:
             self.told[target].discard(index)
             if target in self.pool:
                 self.may_end.add(target)
-            elif index not in self.host[target].ended_to_tell:
-                self.host[target].ended_to_tell.append(index)
+            else:
+                self.host[target].ended_to_tell[index] = None
 
     def _settle(self) -> None:
         """End the pooled PEs that nothing can reach any more."""
@@ -260,27 +255,30 @@ class Broker:
     def _share_out(self) -> None:
         for seat in list(self.seats.values()):
             self._give_private(seat)
-            pinned = self.plan.processes[seat.pinned] if seat.pinned is not None else ()
-            for writer, owed in list(seat.owed.items()):
-                instances = pinned if writer is None else (writer,)
-                if not self.queues.full_after(instances):
-                    self._send(seat, "go", (writer, owed, self.queues.sizes_after(instances)))
+            for writer, parcels in list(seat.owed.items()):
+                if not self._must_wait(seat, writer):
+                    sizes = self.queues.sizes(set().union(*parcels))
+                    self._send(seat, "go", (writer, len(parcels), sizes))
                     del seat.owed[writer]
         self._give_tasks()
         self._scale_up()
         self._scale_down()
 
+    def _must_wait(self, seat: _Seat, writer: int | None) -> bool:
+        if writer is not None:
+            return self.queues.full_after(writer)
+        return seat.pinned is not None and self.queues.full_after_process(seat.pinned)
+
     def _give_private(self, seat: _Seat) -> None:
         """Hand a worker the batches for what is pinned to it, then the news of ended senders."""
         if seat.pinned is None:
             return
-        mine = self.plan.processes[seat.pinned]
-        for queue in self.queues.of(mine):
-            while queue in self.queues.waiting and seat.in_hand.get(queue[0], 0) < WINDOW:
+        for queue in self.queues.of(seat.pinned):
+            while self.queues.has(queue) and seat.in_hand.get(queue[0], 0) < WINDOW:
                 batch = self.queues.take(queue)
                 seat.in_hand[queue[0]] = seat.in_hand.get(queue[0], 0) + 1
                 self._send(seat, "private", (queue, wire.apart(batch.data)))
-        if not self.queues.of(mine):
+        if seat.ended_to_tell and not self.queues.of(seat.pinned):
             for index in seat.ended_to_tell:
                 self._send(seat, "ended", index)
             seat.ended_to_tell.clear()
@@ -303,7 +301,7 @@ class Broker:
                 batch = self.queues.take(queue)
                 number = next(self.numbers)
                 seat.tasks[number] = batch
-                sizes = self.queues.sizes_after([queue[0]])
+                sizes = self.queues.sizes_after(queue[0])
                 self._send(seat, "task", (number, queue, wire.apart(batch.data), sizes))
 
     def _has_time(self, seat: _Seat) -> bool:

@@ -16,13 +16,12 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from types import NoneType
 from typing import Any, Protocol
 
 from d4pcwl.errors import ItemError, PEError
 from d4pcwl.runtime import wire
 from d4pcwl.runtime.instance import Halt, Receive
-from d4pcwl.runtime.values import IMMUTABLE, snapshot, weight
+from d4pcwl.runtime.values import BIG_INT, IMMUTABLE, SMALL, snapshot, weight
 
 BATCH = 1000
 """Items in a full batch."""
@@ -35,8 +34,6 @@ LARGE = wire.LARGE
 
 PROMPT_SECONDS = 0.005
 """How long an item waits for company while its sender is busy."""
-
-_SMALL = frozenset({bool, float, int, NoneType})
 
 
 class Sender(Protocol):
@@ -75,7 +72,8 @@ class Channel:
         waiting, append = self._waiting, self._waiting.append
 
         def take(item: Any) -> None:
-            if type(item) not in _SMALL:
+            kind = type(item)
+            if kind not in SMALL or (kind is int and not -BIG_INT < item < BIG_INT):
                 self._take_large(slot, item)
                 return
             append((slot, item))

@@ -12,9 +12,11 @@ from d4pcwl.runtime.exchange import BATCH, Exchange, Parcel, Queue
 from d4pcwl.runtime.instance import Halt, Receive
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.policy import ERRORS
-from d4pcwl.runtime.values import IMMUTABLE, snapshot, weight
+from d4pcwl.runtime.values import BIG_INT, SMALL, snapshot, weight
 
-_BATCH_BYTES = 1 << 20
+BATCH_BYTES = 1 << 20
+"""Bytes, estimated, after which what was written is handed on."""
+
 _SINGLES = 64
 
 
@@ -23,7 +25,7 @@ class Writer:
 
     def __init__(self, plan: Plan, exchange: Exchange) -> None:
         self.exchange, self.heavy = exchange, plan.heavy
-        self.slots = {port: slot for slot, port in enumerate(plan.results)}
+        self.slots = plan.slots
         self.items: dict[tuple[Queue | int, str], list[Any]] = {}
         self.count = 0
         self.bytes = 0
@@ -31,16 +33,18 @@ class Writer:
         self.lock = threading.RLock()
 
     def add(self, key: Queue | int, name: str, item: Any, full: Callable[[], None]) -> None:
-        if type(item) not in IMMUTABLE:
+        kind, size = type(item), 0
+        if kind not in SMALL or (kind is int and not -BIG_INT < item < BIG_INT):
             try:
                 item = snapshot(item)
             except Exception as error:
                 raise self._refuse(PEError(_refusal(name, item, error))) from error
-            self.bytes += weight(item)
+            size = weight(item)
         with self.lock:
             self.items.setdefault((key, name), []).append(item)
             self.count += 1
-        if self.count >= BATCH or self.bytes >= _BATCH_BYTES:
+            self.bytes += size
+        if self.count >= BATCH or self.bytes >= BATCH_BYTES:
             full()
 
     def parcel(self) -> Parcel:
@@ -69,12 +73,15 @@ class Writer:
         :raises ItemError: an item cannot be pickled
         """
         parcel = Parcel()
+        results: dict[int, tuple[list[Any], str]] = {}
         for (key, name), items in gathered.items():
             if isinstance(key, int):
-                parcel.results.append((key, _pickled(items, name)))
+                results[key] = items, name
                 continue
             size = 1 if key[0] in self.heavy else self.exchange.batch_size(key)
             parcel.batches += batches(key, items, size, name)
+        if results:
+            parcel.results.append(_pickled_results(results))
         return parcel
 
 
@@ -113,6 +120,16 @@ def _pickled(items: list[Any], name: str) -> bytes:
             except Exception as blame:
                 raise ItemError(_refusal(name, item, blame)) from blame
         raise ItemError(f"{name}: {error}") from error
+
+
+def _pickled_results(results: dict[int, tuple[list[Any], str]]) -> bytes:
+    """All results in one piece: there may be more outputs than items."""
+    try:
+        return pickle.dumps([(slot, items) for slot, (items, _) in results.items()], protocol=5)
+    except Exception:
+        for items, name in results.values():
+            _pickled(items, name)
+        raise
 
 
 def _refusal(name: str, item: Any, error: Exception) -> str:

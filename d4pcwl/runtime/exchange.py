@@ -19,6 +19,18 @@ TASK_SECONDS = 0.02
 SLOW_SECONDS = 0.003
 """Items that take longer than this are handed out singly."""
 
+QUEUE_BATCHES = 64
+"""Batches in a queue above which those who write to it have to wait."""
+
+_QUEUE_BYTES = 16 << 20
+_LEAST_QUEUE_BYTES = 4 << 20
+_ALL_BYTES = 64 << 20
+
+
+def queue_bytes(queues: int) -> int:
+    """Bytes in a queue above which those who write to it have to wait, where there are so many."""
+    return max(_LEAST_QUEUE_BYTES, min(_QUEUE_BYTES, _ALL_BYTES // max(1, queues)))
+
 
 def task_size(pace: float) -> int:
     """How many items make a task where each takes ``pace`` seconds."""
@@ -30,17 +42,17 @@ class Parcel:
     """What an instance or a task has written.
 
     :param batches: for queues: the number of items, and the items pickled
-    :param results: for results, by their number in the plan: the items pickled
+    :param results: pickles of results: lists of their number in the plan, and the items
     """
 
     batches: list[tuple[Queue, int, Any]] = field(default_factory=list)
-    results: list[tuple[int, Any]] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
 
     def apart(self) -> Parcel:
         """The same, so that large batches travel beside the message rather than in it."""
         return Parcel(
             [(queue, count, wire.apart(data)) for queue, count, data in self.batches],
-            [(slot, wire.apart(data)) for slot, data in self.results],
+            [wire.apart(data) for data in self.results],
         )
 
     def __bool__(self) -> bool:

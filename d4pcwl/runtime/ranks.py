@@ -304,7 +304,7 @@ class Ranks:
                 self.counts.update(content)
 
     def _own_result(self, pe: str, output: str) -> Receive:
-        take, sink = self._takers[self.plan.results.index((pe, output))], self._sink
+        take, sink = self._takers[self.plan.slots[pe, output]], self._sink
 
         def receive(item: Any) -> None:
             with sink:

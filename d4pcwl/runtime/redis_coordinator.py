@@ -27,6 +27,7 @@ from d4pcwl.runtime.redis_server import OwnServer, named_server
 from d4pcwl.runtime.redis_staff import Staff
 from d4pcwl.runtime.redis_worker import Post
 from d4pcwl.runtime.scale import Scale
+from d4pcwl.runtime.static import deliver
 
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
@@ -208,14 +209,12 @@ class Coordinator:
     def _take_results(self, entries: list[Any]) -> None:
         taken: list[Any] = []
         for id_, fields in entries:
-            _, slot, _, _, _, size, form, data = fields
+            _, _, _, _, _, size, form, data = fields
             if form == b"k":
                 key = self.key + "blobs"
                 data, _ = self.client.calls([("HGET", key, data), ("HDEL", key, data)])
             taken += [self.sink, id_, size]
-            take = self.takers[int(slot)]
-            for item in wire.loads(data):
-                take(item)
+            deliver(self.takers, wire.loads(data))
         self.scripts.call(self.client, "taken", *taken)
 
     def _handle(self, kind: str, data: bytes) -> None:

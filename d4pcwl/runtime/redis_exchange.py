@@ -19,22 +19,20 @@ from typing import Any
 from d4pcwl.errors import PEError
 from d4pcwl.runtime.exchange import (
     BATCH,
+    QUEUE_BATCHES,
     SLOW_SECONDS,
     TASK_SECONDS,
     Parcel,
     Queue,
     Stopped,
     Task,
+    queue_bytes,
 )
 from d4pcwl.runtime.instance import Halt
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.redis_client import Address, Client, ServerLost
 from d4pcwl.runtime.redis_scripts import TTL_SECONDS, Scripts
 
-QUEUE_BATCHES = 64
-"""Batches in a lane above which those who write to it have to wait."""
-
-QUEUE_BYTES = 64 << 20
 WINDOW = 4
 """Private batches of an instance that a worker fetches in one go."""
 
@@ -52,12 +50,15 @@ _WAIT_MILLISECONDS = 2000
 """How long a worker waits for its bell before it looks by itself."""
 
 
-def scripts(run: str) -> Scripts:
-    """The scripts of a run."""
+def scripts(run: str, lanes: int) -> Scripts:
+    """The scripts of a run.
+
+    :param lanes: how many there are
+    """
     return Scripts(
         f"d4p:{run}:",
         batches=QUEUE_BATCHES,
-        bytes=QUEUE_BYTES,
+        bytes=queue_bytes(lanes),
         window=WINDOW,
         seconds=TASK_SECONDS,
         slow=SLOW_SECONDS,
@@ -90,7 +91,7 @@ class RedisExchange:
     ) -> None:
         self.plan, self.name, self.process = plan, name, process
         self.client, self.bell = Client(address), Client(address)
-        self.scripts = scripts(run)
+        self.scripts = scripts(run, len(plan.instances) + 1)
         self.sizes: dict[int, int] = {}
         self._key = self.scripts.prefix
         self._blocked: frozenset[int] = frozenset()
@@ -105,7 +106,6 @@ class RedisExchange:
         self._sink = len(plan.instances)
         self._inputs = _inputs(plan)
         mine = frozenset(plan.processes[process] if process is not None else ())
-        self._mine = [str(index) for index in sorted(mine)]
         # The end of a sender is told in every lane that it may have written to.
         self._told = Counter(
             sender for index in mine for sender in plan.upstream[index] if sender not in mine
@@ -200,7 +200,6 @@ class RedisExchange:
                 "worker": self.name,
                 "process": "" if self.process is None else str(self.process),
                 "rank": 0 if self.process is None else 1,
-                "writers": self._mine,
                 "batches": batches,
                 "blobs": [name for name, _ in blobs],
                 "ends": ends or [],
@@ -288,9 +287,9 @@ class RedisExchange:
             for part in self._split(items, count, f"{self.plan.instances[lane].pe}.{input_}")
         ]
         parts += [
-            (self._sink, slot, part)
-            for slot, items in parcel.results
-            for part in self._split(items, 0, ".".join(self.plan.results[slot]))
+            (self._sink, 0, (0, part))
+            for results in parcel.results
+            for part in self._split_results(results)
         ]
         for lane, number, (count, items) in parts:
             form = "d"
@@ -326,6 +325,21 @@ class RedisExchange:
         for part in (entries[:half], entries[half:]):
             parts += self._split(pickle.dumps(part, protocol=5), len(part), port)
         return parts
+
+    def _split_results(self, data: bytes) -> list[bytes]:
+        """Results, in parts that the server takes.
+
+        :raises Halt: a single item is too large
+        """
+        if len(data) <= MOST_BYTES:
+            return [data]
+        return [
+            pickle.dumps([(slot, pickle.loads(part))], protocol=5)
+            for slot, items in pickle.loads(data)
+            for _, part in self._split(
+                pickle.dumps(items, protocol=5), len(items), ".".join(self.plan.results[slot])
+            )
+        ]
 
 
 def _inputs(plan: Plan) -> dict[int, list[str]]:

@@ -29,7 +29,7 @@ class RunKeys:
 
     def __init__(self, address: Address, run: str, plan: Plan) -> None:
         self.address, self.plan = address, plan
-        self.scripts = scripts(run)
+        self.scripts = scripts(run, len(plan.instances) + 1)
         self.prefix = self.scripts.prefix
         self._pool = plan.processes[plan.pool] if plan.pool is not None else ()
         self._sink = len(plan.instances)
@@ -44,7 +44,8 @@ class RunKeys:
         :raises ServerLost: the server takes none of it
         """
         hashes = {"meta": self._meta(job), **self._ways()}
-        hashes |= {n: {"-": 0} for n in ("bytes", "fresh", "blocked", "pace", "sizes", "blobs")}
+        empty = ("bytes", "told", "fresh", "blocked", "pace", "sizes", "blobs")
+        hashes |= {name: {"-": 0} for name in empty}
         commands: list[tuple[Any, ...]] = []
         for name, fields in hashes.items():
             flat = [part for pair in fields.items() for part in pair]
@@ -95,14 +96,15 @@ class RunKeys:
         """The keys of the run, without the prefix; not those of single workers."""
         lanes, processes = range(self._sink + 1), range(len(self.plan.processes))
         plain = (
-            "state meta place writers after heavy bytes left fresh waiting full blocked pace "
-            "sizes blobs workers remote idle leaving ended events"
+            "state meta place writers after heavy bytes told left fresh waiting full blocked "
+            "pace sizes blobs workers remote idle leaving ended events"
         )
         return [
             *plain.split(),
             *(f"lane:{lane}" for lane in lanes),
             *(f"again:{lane}" for lane in self._pool),
             *(f"news:{process}" for process in processes),
+            *(f"held:{process}" for process in processes),
             *(f"bell:p{process}" for process in processes),  # rung even after its worker has died
         ]
 

@@ -13,12 +13,13 @@ All keys begin with ``d4p:RUN:`` (below: without it).
                 consumer group, whose pending entries are the tasks in hand
 ``again:L``     list: entries of a pooled lane that a dead worker had in hand
 ``blobs``       hash: batches too large to pass through scripts
-``bytes``       hash: lane → bytes waiting
+``bytes``       hash: lane → bytes waiting; ``told`` hash: lane → ends of senders among its entries
 ``left``        hash: pooled instance → senders not ended + batches not done
 ``fresh``       hash: pooled lane → batches that nobody has in hand
 ``waiting``     sorted set: pooled lanes with such batches
 ``news:P``      sorted set: lanes with entries for process P
 ``full``        set of lanes; ``blocked`` hash: instance → how many full lanes it writes to
+``held:P``      set: instances of process P that write to full lanes
 ``pace``        hash: lane → seconds per item; ``sizes`` hash: lane → items for a task
 ``workers``     set; ``remote`` set: those from elsewhere; ``alive:W``: such a one's heartbeat
 ``idle``        sorted set: workers that wait for a task; ``bell:W`` stream: wakes worker W
@@ -66,10 +67,15 @@ end
 -- do not keep from their work the instances that are pinned to a worker, if there are others.
 local function next_lane(pinned)
   local light = pinned and call('SCARD', P .. 'workers') > number('heavy', '-')
-  for _, lane in ipairs(call('ZREVRANGE', P .. 'waiting', 0, -1)) do
-    local allowed = not light or number('heavy', lane) == 0
-    if allowed and number('blocked', lane) == 0 then return lane end
-  end
+  local first, some = 0, 8
+  repeat
+    local lanes = call('ZREVRANGE', P .. 'waiting', first, first + some - 1)
+    for _, lane in ipairs(lanes) do
+      local allowed = not light or number('heavy', lane) == 0
+      if allowed and number('blocked', lane) == 0 then return lane end
+    end
+    first, some = first + some, 1000
+  until #lanes == 0
 end
 
 -- Wake one worker if there is something for it; it wakes the next if there is more.
@@ -91,7 +97,9 @@ local function more_fresh(lane, count)
 end
 
 local function is_over(lane, most_batches, most_bytes)
-  return call('XLEN', P .. 'lane:' .. lane) >= most_batches or number('bytes', lane) >= most_bytes
+  local batches = call('XLEN', P .. 'lane:' .. lane)
+  if batches >= most_batches then batches = batches - number('told', lane) end
+  return batches >= most_batches or number('bytes', lane) >= most_bytes
 end
 
 -- Put a batch into a lane.
@@ -111,7 +119,13 @@ local function put(lane, input, items, bytes, form, data)
     call('SADD', P .. 'full', lane)
     keep('full')
     for _, writer in ipairs(words(call('HGET', P .. 'writers', lane))) do
-      call('HINCRBY', P .. 'blocked', writer, 1)
+      if call('HINCRBY', P .. 'blocked', writer, 1) == 1 then
+        local place = call('HGET', P .. 'place', writer)
+        if place ~= 'pool' then
+          call('SADD', P .. 'held:' .. place, writer)
+          keep('held:' .. place)
+        end
+      end
     end
   end
 end
@@ -125,7 +139,10 @@ local function drained(lane, bytes)
     for _, writer in ipairs(words(call('HGET', P .. 'writers', lane))) do
       local blocked = call('HINCRBY', P .. 'blocked', writer, -1)
       local place = call('HGET', P .. 'place', writer)
-      if blocked == 0 and place ~= 'pool' then ring('p' .. place) end
+      if blocked == 0 then
+        call('SREM', P .. 'held:' .. place, writer)
+        if place ~= 'pool' then ring('p' .. place) end
+      end
     end
   end
 end
@@ -147,6 +164,7 @@ local function finish(instance)
         if call('HINCRBY', P .. 'left', lane, -1) == 0 then todo[#todo + 1] = lane end
       else
         call('XADD', P .. 'lane:' .. lane, '*', 'e', one)
+        call('HINCRBY', P .. 'told', lane, 1)
         call('ZADD', P .. 'news:' .. place, lane, lane)
         keep('news:' .. place)
         ring('p' .. place)
@@ -212,7 +230,11 @@ if h.want > 0 and h.process ~= '' then
         local fields = entry[2]
         call('XDEL', key, entry[1])
         found[#found + 1] = {lane, '', fields}
-        drained(lane, fields[1] == 'q' and tonumber(fields[6]) or 0)
+        if fields[1] == 'q' then
+          drained(lane, tonumber(fields[6]))
+        else
+          call('HINCRBY', P .. 'told', lane, -1)
+        end
       end
       if call('XLEN', key) == 0 then call('ZREM', P .. 'news:' .. h.process, lane) end
     end
@@ -264,10 +286,7 @@ if found[1] and found[1][2] ~= '' then
   for _, lane in ipairs(words(call('HGET', P .. 'after', found[1][1]))) do tell_size(lane) end
 end
 if call('GET', P .. 'state') == 'stop' and #found == 0 then verdict = 'stop' end
-local blocked = {}
-for _, writer in ipairs(h.writers) do
-  if number('blocked', writer) > 0 then blocked[#blocked + 1] = writer end
-end
+local blocked = h.process ~= '' and call('SMEMBERS', P .. 'held:' .. h.process) or {}
 return {verdict, committed, blocked, sizes, found}
 """
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
 from d4pcwl.errors import InputError, PEError
-from d4pcwl.runtime.instance import Receive, RunningPE, guarded, local, own_copy
+from d4pcwl.runtime.floors import Floors
+from d4pcwl.runtime.instance import Halt, Receive, RunningPE, guarded, local, own_copy
 from d4pcwl.runtime.plan import Plan, Route
 from d4pcwl.runtime.policy import ERRORS, FAIL
 from d4pcwl.runtime.sharing import by_key, fan_out, in_turn
@@ -61,16 +62,21 @@ class Worker:
     ) -> None:
         self.plan, self.link, self._direct = plan, link, direct
         pes = {pe.id: pe for pe in graph.pes}
-        self._cyclic = {pe for cycle in plan.cycles for pe in cycle}
+        rounds = [(c, tuple(i.index for pe in c for i in plan.of(pe))) for c in plan.cycles]
+        self._cycle_of = {pe: indices for cycle, indices in rounds for pe in cycle}
+        self._floors = Floors(plan, plan.processes[process] if direct else ())
+        self._halts: dict[int, Halt] = {}
         self.running: dict[int, RunningPE] = {}
+        own_taken: set[str] = set()
         for index in plan.processes[process]:
             instance = plan.instances[index]
             pe = pes[instance.pe]
-            if any(plan.instances[i].pe == pe.id for i in self.running):
+            if pe.id in own_taken:
                 pe = own_copy(pe)
             elif not own:
                 with contextlib.suppress(PEError):  # one that holds a lock or a file runs itself
                     pe = own_copy(pe)
+            own_taken.add(instance.pe)
             siblings = len(plan.of(instance.pe))
             title = instance.pe
             if siblings > 1:
@@ -80,9 +86,10 @@ class Worker:
                 pe,
                 title,
                 index,
-                in_cycle=instance.pe in self._cyclic,
+                in_cycle=instance.pe in self._cycle_of,
                 policy=policy,
                 leave_out=link.result(*ERRORS) if policy.skip else None,
+                halts=self._halts,
             )
         # Targets first, so that every emitter can bind the receivers that it calls.
         for index in reversed(list(self.running)):
@@ -91,7 +98,7 @@ class Worker:
         self._feeds = deque(self._root_feeds(inputs))
         self._fed = {index for index, _ in self._feeds}
         self._ended: set[int] = set()
-        sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 20 * len(self.running)))
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + self._floors.frames))
 
     # --- wiring ---------------------------------------------------------------------------------
 
@@ -102,7 +109,7 @@ class Worker:
                 self._taker(index, output, route)
                 for route in self.plan.routes.get((instance.pe, output), ())
             ]
-            if (instance.pe, output) in self.plan.results:
+            if (instance.pe, output) in self.plan.slots:
                 refuse = partial(running.refuse_item, output)
                 takers.append(guarded(self.link.result(instance.pe, output), refuse))
             running.bind(output, fan_out(takers))
@@ -128,23 +135,25 @@ class Worker:
             return self.link.outlet(source, target, input)
         refuse = partial(self.running[index].refuse_item, output)
         running = self.running[target]
-        if self.plan.instances[target].pe in self._cyclic:
+        if self.plan.instances[target].pe in self._cycle_of:
             # Round a cycle somebody's outputs are not bound yet: look the receiver up when called.
-            return local(lambda item: running.receiver(input)(item), refuse)
-        return local(running.receiver(input), refuse)
+            receive: Receive = lambda item: running.receiver(input)(item)  # noqa: E731
+        else:
+            receive = running.receiver(input)
+        return local(self._floors.way(index, target, receive), refuse)
 
     # --- running --------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Run every instance's ``preprocess``, and end those that will get nothing."""
         # Targets first: what a preprocess writes is to find its receivers ready.
-        for running in reversed(self.running.values()):
-            running.start()
+        for index, running in reversed(self.running.items()):
+            self._floors.call(index, running.start)
         self._end_if_done(self.running)
 
     def receiver(self, instance: int, input: str) -> Receive:
         """What takes items from other processes; they must be values that nobody else holds."""
-        return self.running[instance].receiver(input)
+        return self._floors.entrance(instance, self.running[instance].receiver(input))
 
     @property
     def hungry(self) -> bool:
@@ -155,7 +164,7 @@ class Worker:
         """Run up to so many iterations of each root that has inputs left."""
         for _ in range(len(self._feeds)):
             index, inputs = self._feeds.popleft()
-            process = self.running[index].process
+            process = self._floors.entrance(index, self.running[index].process)
             exhausted = True
             for number, item in enumerate(inputs, 1):
                 process(item)
@@ -170,10 +179,22 @@ class Worker:
 
     def upstream_ended(self, instance: int) -> None:
         """Note that an instance of another process has sent its last item."""
-        waiting = [index for index, senders in self._open.items() if instance in senders]
-        for index in waiting:
+        self._end_if_done(self._close(instance))
+
+    def _close(self, instance: int) -> list[int]:
+        """Those here to whom an instance has sent its last item, which it has."""
+        told = [index for index in self.plan.downstream[instance] if index in self._open]
+        for index in told:
             self._open[index].discard(instance)
-        self._end_if_done(waiting)
+        return told
+
+    def check(self) -> None:
+        """Whether a PE has failed.
+
+        :raises Halt: one has, though a bare ``except:`` in a PE upstream caught it
+        """
+        for halt in self._halts.values():
+            raise halt
 
     def awaits(self, process: int) -> bool:
         """Whether an instance of another process has yet to say that it has ended."""
@@ -203,32 +224,25 @@ class Worker:
 
     def _end_if_done(self, candidates: Iterable[int]) -> None:
         """End the instances of ``candidates`` that nothing can reach any more, and so on down."""
-        for running in self.running.values():
-            if running.halted is not None:  # a bare `except:` in a PE upstream caught it
-                raise running.halted
-        queue = deque(candidates)
-        while queue:
-            group = self._group(queue.popleft())
+        self.check()
+        groups = deque(self._groups(candidates))
+        while groups:
+            group = groups.popleft()
             inner = set(group)
             if any(i in self._ended or i in self._fed or self._open[i] - inner for i in group):
                 continue
             for index in group:
-                self.running[index].finish()
+                self._floors.call(index, self.running[index].finish)
             for index in group:
                 self._ended.add(index)
                 self.link.end(index)
-                for other, senders in self._open.items():
-                    if index in senders:
-                        senders.discard(index)
-                        queue.append(other)
+                groups.extend(self._groups(self._close(index)))
 
-    def _group(self, index: int) -> Sequence[int]:
-        """The instances that end together: those of a cycle, else the one."""
-        pe = self.plan.instances[index].pe
-        for cycle in self.plan.cycles:
-            if pe in cycle:
-                return [i.index for i in self.plan.instances if i.pe in cycle]
-        return [index]
+    def _groups(self, indices: Iterable[int]) -> Iterable[tuple[int, ...]]:
+        """The instances that end together: those of a cycle, else one by itself."""
+        instances = self.plan.instances
+        groups = (self._cycle_of.get(instances[index].pe, (index,)) for index in indices)
+        return {group[0]: group for group in groups}.values()
 
 
 def _share(
