@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mapping_kit import children, wait_until
 from mpi_kit import MPIEXEC, needs_mpi
+
+from d4pcwl.runtime.rank_launch import _session
 
 pytestmark = needs_mpi
 
@@ -384,6 +387,50 @@ def test_the_launcher_is_interrupted(path: Path) -> None:
         launcher.send_signal(signal.SIGINT)
         launcher.communicate(timeout=_SECONDS)
     assert launcher.returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+@pytest.mark.parametrize("when", ["mpiexec", "ranks", "at work"])
+@pytest.mark.parametrize("group", [False, True])
+def test_the_command_that_launches_ranks_is_interrupted(
+    path: Path, mapped: Path, number: signal.Signals, code: int, word: str, when: str, group: bool
+) -> None:
+    """In the start of mpiexec and of the ranks, and at work: the exit code is the same."""
+    Script(path, "graph = chain(Source(range(10**9)), Plus(), FaultyPE('stall', 1000))")
+    command = [sys.executable, "-m", "d4pcwl", "run", "mpi", str(path), "-n", "3"]
+
+    def begun() -> bool:
+        if when == "at work":
+            return bool(mapped.read_text())
+        started = _session_below(launcher.pid)
+        return len(started) >= (1 if when == "mpiexec" else 4)
+
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as launcher:
+        try:
+            wait_until(begun)
+            (os.killpg if group else os.kill)(launcher.pid, number)
+            _, said = launcher.communicate(timeout=_SECONDS)
+        finally:
+            launcher.kill()
+    assert launcher.returncode == code
+    assert said.count("\n") == 1, said
+    assert word in said
+    assert not any(Path(name).exists() for name in mapped.read_text().splitlines())
+    assert not _session(launcher.pid)
+
+
+def _session_below(pid: int) -> set[int]:
+    """The processes of the mpiexec that a command has started."""
+    return {member for child in children(pid) for member in _session(child)}
 
 
 def test_mpi4py_is_missing(path: Path) -> None:

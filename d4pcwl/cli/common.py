@@ -39,10 +39,10 @@ def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
         say(f"{command}: error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        say(f"{command}: interrupted")
+        _say_once(f"{command}: interrupted")
         return 128 + signal.SIGINT
     except Terminated:
-        say(f"{command}: terminated")
+        _say_once(f"{command}: terminated")
         return 128 + signal.SIGTERM
     except BrokenPipeError:
         return _reader_gone()
@@ -54,6 +54,14 @@ def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
             "This is a fault of d4pcwl; run again with --debug and report what it shows"
         )
         return 1
+
+
+def _say_once(message: str) -> None:
+    """A message that whoever has launched us, if somebody has, tells itself."""
+    from d4pcwl.runtime.rank_launch import LAUNCHED
+
+    if LAUNCHED not in os.environ:
+        say(message)
 
 
 def _nobody_reads() -> bool:

@@ -17,7 +17,6 @@ import mmap
 import os
 import secrets
 import socket
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -28,6 +27,7 @@ from d4pcwl.runtime import wire
 from d4pcwl.runtime.forked import run_forked
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.options import add_static_options
+from d4pcwl.runtime.private_folder import PrivateFolder
 from d4pcwl.runtime.processes import is_orphan
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class _Sockets:
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._listening: dict[int, socket.socket] = {}
         self._addresses: dict[int, str] = {}
-        folder = "" if tcp else self._to_close.enter_context(tempfile.TemporaryDirectory())
+        folder = "" if tcp else self._folder()
         for number in sorted({receiver for _, receiver in pairs}):
             listening = socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
             listening.bind(("127.0.0.1", 0) if tcp else f"{folder}/{number}")
@@ -84,6 +84,11 @@ class _Sockets:
             name = listening.getsockname()
             self._addresses[number] = f"tcp://127.0.0.1:{name[1]}" if tcp else f"ipc://{name}"
             self._listening[number] = listening
+
+    def _folder(self) -> str:
+        folder = PrivateFolder("d4pcwl-zmq-")
+        self._to_close.callback(folder.remove)
+        return str(folder.path)
 
     def enter(self, number: int) -> tuple[dict[int, _ZmqSender], _ZmqInbox]:
         """In a process of that number: the ways out, by receiver, and the way in."""
