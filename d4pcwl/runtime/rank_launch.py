@@ -63,19 +63,23 @@ def launch(command: Sequence[str]) -> int:
 
 def _end(mpiexec: subprocess.Popen[bytes], signum: int) -> None:
     """End all ranks: by way of rank 0, if it is ready for that."""
-    first = next((pid for pid in _descendants(mpiexec.pid) if _is_first_rank(pid)), None)
+    started = set(_descendants(mpiexec.pid))
+    first = next(filter(_is_first_rank, sorted(started)), None)
     if first is not None and _hears(first, signal.SIGTERM):  # it has come so far as to handle both
         with contextlib.suppress(ProcessLookupError):
             os.kill(first, signum)
         with contextlib.suppress(subprocess.TimeoutExpired):
             mpiexec.wait(_GRACE_SECONDS)
-    _kill_all(mpiexec)
+    _kill_all(mpiexec, started)
 
 
-def _kill_all(mpiexec: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of mpiexec and its ranks; stopped first, they do not get away."""
+def _kill_all(mpiexec: subprocess.Popen[bytes], started: set[int]) -> None:
+    """Kill what is left of mpiexec and its ranks; stopped first, they do not get away.
+
+    :param started: what it had started before; some may have lost their parents
+    """
     stopped: set[int] = set()
-    while found := {*_descendants(mpiexec.pid), *_session(mpiexec.pid)} - stopped:
+    while found := {p for pid in {mpiexec.pid, *started} for p in _descendants(pid)} - stopped:
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
@@ -88,17 +92,6 @@ def _kill_all(mpiexec: subprocess.Popen[bytes]) -> None:
     for name in segments:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
-
-
-def _session(leader: int) -> set[int]:
-    """The processes of a session that have not ended."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError):
-            state, _, _, session = _stat(int(folder.name))[:4]
-            if int(session) == leader and state != "Z":
-                found.add(int(folder.name))
-    return found
 
 
 def _descendants(pid: int) -> Iterator[int]:
