@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import mmap
 import os
 import select
 import signal
@@ -404,3 +405,75 @@ def nothing_left(tmp: Path | None = None) -> Iterator[None]:
     yield
     after = state()
     assert after == before
+
+
+# --- bytes in flight ------------------------------------------------------------------------------
+
+
+class Flight:
+    """Counts the bytes that have been written and not yet taken up, over all processes.
+
+    The first to take something up waits until those who write have come to a stop: then as much is
+    under way as ever will be.
+    """
+
+    _WRITTEN, _TAKEN, _MOST = range(3)
+
+    def __init__(self) -> None:
+        self._cells = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
+
+    def write(self, size: int) -> None:
+        """One process does."""
+        self._cells[self._WRITTEN] += size
+
+    def take(self, size: int) -> None:
+        """One process does."""
+        if not self._cells[self._TAKEN]:
+            self._wait_for_a_stop()
+            self._cells[self._MOST] = self._cells[self._WRITTEN]
+        self._cells[self._TAKEN] += size
+
+    def _wait_for_a_stop(self) -> None:
+        before, still = -1, 0
+        while still < 25:  # half a second; stopping earlier can but miss a fault
+            now = self._cells[self._WRITTEN]
+            still = still + 1 if now == before else 0
+            before = now
+            time.sleep(0.02)
+
+    @property
+    def most(self) -> int:
+        return self._cells[self._MOST]
+
+    @property
+    def taken(self) -> int:
+        return self._cells[self._TAKEN]
+
+    def __deepcopy__(self, memo: Any) -> Flight:
+        return self  # PEs are copied for each instance, and count together
+
+
+class FlightSource(ProducerPE):
+    """Writes ``count`` items made of ``size`` bytes each, and counts them."""
+
+    def __init__(self, flight: Flight, make: Callable[[int], Any], size: int, count: int) -> None:
+        super().__init__()
+        self.flight, self.make, self.size, self.count = flight, make, size, count
+
+    def _process(self, inputs: Any) -> None:
+        for number in range(self.count):
+            self.flight.write(self.size)
+            self.write("output", self.make(number))
+
+
+class FlightConsumer(ConsumerPE):
+    """Takes items of ``size`` bytes, one instance of it all."""
+
+    stateful = True
+
+    def __init__(self, flight: Flight, size: int) -> None:
+        super().__init__()
+        self.flight, self.size = flight, size
+
+    def _process(self, data: Any) -> None:
+        self.flight.take(self.size)

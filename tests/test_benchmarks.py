@@ -223,3 +223,21 @@ def test_memory_of_a_run_that_fails_is_no_figure() -> None:
     code, (row,) = watch_memory("--items", "10", "--only", "simpel")
     assert code == 1
     assert "no mapping is called 'simpel'" in row[-1]
+
+
+# --- growth ---------------------------------------------------------------------------------------
+
+
+def test_growth_of_a_run_with_its_graph_is_measured() -> None:
+    command = [sys.executable, str(BENCHMARKS / "growth"), "--pes", "40", "--only", "simple,multi"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| simple") == done.stdout.count("| multi") == 4
+    done = subprocess.run(
+        [*command, "--only", "simpel", "--shapes", "chain"],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert (done.returncode, "exit code 2" in done.stdout) == (1, True)

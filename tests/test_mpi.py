@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mapping_kit import wait_until
 from mpi_kit import MPIEXEC, needs_mpi
+
+from d4pcwl.runtime.rank_launch import _descendants
 
 pytestmark = needs_mpi
 
@@ -398,6 +402,55 @@ def test_the_launcher_is_interrupted(path: Path) -> None:
         launcher.send_signal(signal.SIGINT)
         launcher.communicate(timeout=_SECONDS)
     assert launcher.returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+@pytest.mark.parametrize("when", ["mpiexec", "ranks", "at work"])
+@pytest.mark.parametrize("group", [False, True])
+def test_the_command_that_launches_ranks_is_interrupted(
+    path: Path, mapped: Path, number: signal.Signals, code: int, word: str, when: str, group: bool
+) -> None:
+    """In the start of mpiexec and of the ranks, and at work: the exit code is the same."""
+    Script(path, "graph = chain(Source(range(10**9)), Plus(), FaultyPE('stall', 1000))")
+    command = [sys.executable, "-m", "d4pcwl", "run", "mpi", str(path), "-n", "3"]
+
+    def begun() -> bool:
+        if when == "at work":
+            return bool(mapped.read_text())
+        return len(set(_descendants(launcher.pid))) >= (2 if when == "mpiexec" else 5)
+
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as launcher:
+        try:
+            wait_until(begun)
+            (os.killpg if group else os.kill)(launcher.pid, number)
+            _, said = launcher.communicate(timeout=_SECONDS)
+        finally:
+            launcher.kill()
+    assert launcher.returncode == code
+    assert said.count(word) == 1  # MPI may add a line of its own
+    assert "Traceback" not in said
+    assert "egmentation" not in said
+    assert not any(Path(name).exists() for name in mapped.read_text().splitlines())
+    assert not _running_with(str(mapped))
+
+
+def _running_with(value: str) -> list[str]:
+    """The processes that have a value in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+            if value in (folder / "environ").read_text(errors="replace"):
+                found.append(folder.name)
+    return found
 
 
 def test_mpi4py_is_missing(path: Path) -> None:

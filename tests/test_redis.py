@@ -274,6 +274,13 @@ def batches_of_results(server: Client, coordinator: Coordinator) -> int:
     return sum(fields[0] == b"q" for _, fields in entries)
 
 
+def _results(items: bytes) -> Lot:
+    """Pickled items as the results of the first output."""
+    import pickle
+
+    return Lot(0, 1, pickle.dumps([(0, pickle.loads(items))]), {})
+
+
 def test_a_late_commit_of_a_task_that_others_have_done_is_ignored(
     server: Client, coordinator: Coordinator
 ) -> None:
@@ -293,8 +300,8 @@ def test_a_late_commit_of_a_task_that_others_have_done_is_ignored(
     again = other.receive(wait=True)
     assert isinstance(again, Work)
     assert (again.items, again.key) == (task.items, task.key)
-    other.commit(again, Parcel(results=[Lot(0, 1, items, {})]), 2, 0.1)
-    slow.commit(task, Parcel(results=[Lot(0, 1, large, {})]), 2, 0.1)
+    other.commit(again, Parcel(results=[_results(items)]), 2, 0.1)
+    slow.commit(task, Parcel(results=[_results(large)]), 2, 0.1)
     assert batches_of_results(server, coordinator) == 1
     assert server.call("HLEN", coordinator.key + "blobs") == 1  # the one that keeps the key
     source.end(0)
@@ -317,7 +324,7 @@ def test_a_commit_while_the_task_waits_for_another_worker(
     task = slow.receive(wait=True)
     assert isinstance(task, Work)
     coordinator.staff.bury("slow", "it is slow")
-    slow.commit(task, Parcel(results=[Lot(0, 1, items, {})]), 1, 0.1)
+    slow.commit(task, Parcel(results=[_results(items)]), 1, 0.1)
     time.sleep(0.01)
     assert other.receive(wait=False) is None
     source.end(0)
@@ -332,7 +339,7 @@ def test_nothing_is_written_after_the_end(server: Client, coordinator: Coordinat
 
     late = RedisExchange(coordinator.address, coordinator.run_id, coordinator.plan, "late", None)
     coordinator.keys.clear_up()
-    late.stream(Parcel(results=[Lot(0, 1, pickle.dumps([b"x" * 100_000]), {})]))
+    late.stream(Parcel(results=[_results(pickle.dumps([b"x" * 100_000]))]))
     late.report("done", {})
     late.close()
     assert keys(server) == []

@@ -283,13 +283,13 @@ def test_queues() -> None:
     queues.done(batch, 1, 1e-4)
     assert queues.is_idle(2)
     assert queues.is_quick(second)
-    assert queues.sizes_after([1]) == {second: 200}
+    assert queues.sizes_after(1) == {second: 200}
     for _ in range(QUEUE_BATCHES):
         queues.put(Batch(second, 1, b"x"))
-    assert queues.full_after([1])
+    assert queues.full_after(1)
     assert queues.next() == second
     assert queues.pooled_batches() == QUEUE_BATCHES + 1
     taken = queues.take(first)
     queues.put_back(taken)
-    assert queues.of([1]) == [first]
+    assert queues.has(first)
     assert queues.at_work[1] == 0

@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -152,6 +152,19 @@ def test_snapshot_is_a_deep_copy(item: Any) -> None:
     assert changeable(own).isdisjoint(changeable(item))
 
 
+class Slotted:
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _circle(text: str) -> list[Any]:
+    circle: list[Any] = [text]
+    circle.append(circle)
+    return circle
+
+
 @pytest.mark.parametrize(
     ("item", "least", "most"),
     [
@@ -159,11 +172,28 @@ def test_snapshot_is_a_deep_copy(item: Any) -> None:
         ("a" * 1000, 1000, 1100),
         (np.zeros(1000), 8000, 8100),
         ({"a": np.zeros(1000)}, 8000, 9000),
-        ([np.zeros(1000)] * 50, 400_000, 500_000),
+        ([np.zeros(1000) for _ in range(50)], 400_000, 500_000),
+        ([np.zeros(1000)] * 50, 8000, 9000),  # one array, and so it is when it is pickled
         (Box([np.zeros(1000)]), 8000, 9000),
         ([], 1, 100),
         (object(), 1, 10_000),
-        ([[[[["deep" * 1000]]]]], 1, 1000),
+        ([[[[["deep" * 1000]]]]], 4000, 5000),
+        ("é" * 1000, 1000, 2100),
+        (bytearray(1000), 1000, 1100),
+        (1 << 8000, 1000, 1200),
+        ((*range(20), "late" * 1000), 4000, 5000),
+        ([*range(20), 1 << 80_000], 10_000, 13_000),
+        ({"key" * 1000: 1}, 3000, 3500),
+        (frozenset(["a" * 1000]), 1000, 1500),
+        ({"a": [("b", {"c": b"d" * 1000})]}, 1000, 2000),
+        (np.array(["a" * 1000], dtype=object), 1000, 1500),
+        (np.zeros(8000)[::8], 8000, 8100),
+        (Fraction(1 << 8000), 1000, 1500),
+        (PurePosixPath("a" * 1000), 1000, 2500),
+        (Slotted("a" * 1000), 1000, 1500),
+        (deque(["a" * 1000]), 1000, 1500),
+        (OrderedDict(a="b" * 1000), 1000, 1500),
+        (_circle("a" * 1000), 1000, 1500),
     ],
 )
 def test_weight(item: Any, least: int, most: int) -> None:

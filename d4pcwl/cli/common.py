@@ -87,7 +87,10 @@ def _guarded(command: str, work: Callable[[], int], ends: _Ends, debug: bool) ->
 
 
 def _ended(command: str, number: int) -> int:
-    tell(f"{command}: {'interrupted' if number == signal.SIGINT else 'terminated'}")
+    from d4pcwl.runtime.rank_launch import LAUNCHED
+
+    if LAUNCHED not in os.environ:  # else whoever has launched us tells it
+        tell(f"{command}: {'interrupted' if number == signal.SIGINT else 'terminated'}")
     return 128 + number
 
 

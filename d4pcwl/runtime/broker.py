@@ -27,7 +27,7 @@ from d4pcwl.runtime import wire
 from d4pcwl.runtime.broker_queues import Batch, Queues
 from d4pcwl.runtime.broker_worker import WINDOW, work
 from d4pcwl.runtime.console import LineLock
-from d4pcwl.runtime.exchange import Parcel
+from d4pcwl.runtime.exchange import Parcel, Queue
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.marks import NO_MORE, Level, SortedResults
 from d4pcwl.runtime.plan import Plan, usable_cores
@@ -35,14 +35,15 @@ from d4pcwl.runtime.pool_order import PoolOrder
 from d4pcwl.runtime.processes import GRACE_SECONDS, end, release, signals_held_back, start
 from d4pcwl.runtime.reports import cause_of_death
 from d4pcwl.runtime.scale import ATTEMPTS, IDLE_SECONDS, Scale
+from d4pcwl.runtime.static import deliver
 
 
 @dataclass
 class _Seat:
     """A worker as the parent sees it.
 
-    :param owed: by the instance that writes, how many parcels were taken for which there was to be
-        room again
+    :param owed: by the instance that writes, the queues that parcels of it went to, parcel by
+        parcel, for which there was to be room again
     :param sent: how many messages it was sent; ``waits_after`` how many it had when it last said
         that it waits, and ``settled`` whether nothing was left with it then
     """
@@ -54,8 +55,8 @@ class _Seat:
     outgoing: deque[memoryview] = field(default_factory=deque)
     tasks: dict[int, Batch] = field(default_factory=dict)
     in_hand: dict[int, int] = field(default_factory=dict)
-    owed: dict[int | None, int] = field(default_factory=dict)
-    ended_to_tell: list[int] = field(default_factory=list)
+    owed: dict[int | None, list[set[Queue]]] = field(default_factory=dict)
+    ended_to_tell: dict[int, None] = field(default_factory=dict)
     sent: int = 0
     waits_after: int = -1
     settled: bool = False
@@ -76,10 +77,6 @@ class Broker:
         self.told = {index: set(senders) for index, senders in enumerate(plan.upstream)}
         self.may_end = set(self.pool)
         self.loops = _pooled_loops(plan, self.pool)
-        self.after_instances: list[list[int]] = [[] for _ in plan.instances]
-        for target, senders in enumerate(plan.upstream):
-            for sender in senders:
-                self.after_instances[sender].append(target)
         self.seats: dict[int, _Seat] = {}
         self.host: dict[int, _Seat] = {}
         self.ended: set[int] = set()
@@ -227,7 +224,7 @@ class Broker:
                 self._tell_order([batch.queue[0]])
         elif kind == "stream":
             writer, parcel = content
-            seat.owed[writer] = seat.owed.get(writer, 0) + 1
+            seat.owed.setdefault(writer, []).append({lot.to for lot in parcel.batches})
             self._deliver(parcel)
         elif kind == "idle":
             seat.waits_after, seat.settled = content
@@ -248,13 +245,11 @@ class Broker:
                 self.order.put(queue[0], lows)
             else:
                 self.order.deliver(queue, lows, items, len(data))
-        for slot, items, data, lows in parcel.results:
+        for first, items, data, lows in parcel.results:
             if lows:
-                sender = self.plan.of(self.plan.results[slot][0])[0].index
+                sender = self.plan.of(self.plan.results[first][0])[0].index
                 self.order.deliver((sender, ""), lows, items, len(data))
-            take = self.results.takers[slot]
-            for item in wire.loads(data):
-                take(item)
+            deliver(self.results.takers, wire.loads(data))
         if parcel.levels:
             self._note_levels(parcel.levels)
 
@@ -265,8 +260,9 @@ class Broker:
         for level in levels:
             by_instance.setdefault(level[0], []).append(level)
         for index, told in by_instance.items():
-            for queue in self.queues.marked_after(index):
-                self.queues.tell(queue, told)
+            for queue in self.plan.marked_after.get(self.plan.instances[index].pe, ()):
+                if queue[0] not in self.pool:
+                    self.queues.tell(queue, told)
         self.results.note(levels)
         self._tell_order(by_instance)
 
@@ -283,12 +279,12 @@ class Broker:
         if self.plan.order and index not in self.pool:
             origins = self.plan.order.origins_of(self.plan.instances[index])
             self._note_levels([(index, origin, NO_MORE) for origin in origins])
-        for target in self.after_instances[index]:
+        for target in self.plan.downstream[index]:
             self.told[target].discard(index)
             if target in self.pool:
                 self.may_end.add(target)
-            elif index not in self.host[target].ended_to_tell:
-                self.host[target].ended_to_tell.append(index)
+            else:
+                self.host[target].ended_to_tell[index] = None
 
     def _settle(self) -> None:
         """End the pooled PEs that nothing can reach any more."""
@@ -303,7 +299,7 @@ class Broker:
 
     def _has_run_out(self, loop: frozenset[int]) -> bool:
         """Whether nothing comes into a cycle any more, and nothing goes round in it."""
-        if any(self.told[index] - loop for index in loop) or self.queues.of(loop):
+        if any(self.told[index] - loop for index in loop) or self.queues.waits_for(loop):
             return False
         hosts = {id(self.host[index]): self.host[index] for index in loop - self.pool}.values()
         return all(self.queues.is_idle(index) for index in loop & self.pool) and all(
@@ -315,30 +311,36 @@ class Broker:
     def _share_out(self) -> None:
         for seat in list(self.seats.values()):
             self._give_private(seat)
-            pinned = self.plan.processes[seat.pinned] if seat.pinned is not None else ()
-            for writer, owed in list(seat.owed.items()):
-                instances = pinned if writer is None else (writer,)
-                if not (self.queues.full_after(instances) or self.order.is_far_ahead(instances)):
-                    self._send(seat, "go", (writer, owed, self.queues.sizes_after(instances)))
+            for writer, parcels in list(seat.owed.items()):
+                if not self._must_wait(seat, writer):
+                    sizes = self.queues.sizes(set().union(*parcels))
+                    self._send(seat, "go", (writer, len(parcels), sizes))
                     del seat.owed[writer]
         self._give_tasks()
         self._scale_up()
         self._scale_down()
 
+    def _must_wait(self, seat: _Seat, writer: int | None) -> bool:
+        if writer is not None:
+            return self.queues.full_after(writer) or self.order.is_far_ahead((writer,))
+        return seat.pinned is not None and (
+            self.queues.full_after_process(seat.pinned)
+            or self.order.is_far_ahead(self.plan.processes[seat.pinned])
+        )
+
     def _give_private(self, seat: _Seat) -> None:
         """Hand a worker the batches for what is pinned to it, then the news of ended senders."""
         if seat.pinned is None:
             return
-        mine = self.plan.processes[seat.pinned]
-        for queue in self.queues.of(mine):
-            while queue in self.queues.waiting and seat.in_hand.get(queue[0], 0) < WINDOW:
+        for queue in self.queues.of(seat.pinned):
+            while self.queues.has(queue) and seat.in_hand.get(queue[0], 0) < WINDOW:
                 batch = self.queues.take(queue)
                 if batch.levels:
                     self._send(seat, "told", (queue, batch.levels))
                     continue
                 seat.in_hand[queue[0]] = seat.in_hand.get(queue[0], 0) + 1
                 self._send(seat, "private", (queue, wire.apart(batch.data)))
-        if not self.queues.of(mine):
+        if seat.ended_to_tell and not self.queues.of(seat.pinned):
             for index in seat.ended_to_tell:
                 self._send(seat, "ended", index)
             seat.ended_to_tell.clear()
@@ -361,7 +363,7 @@ class Broker:
                 batch = self.queues.take(queue)
                 number = next(self.numbers)
                 seat.tasks[number] = batch
-                sizes = self.queues.sizes_after([queue[0]])
+                sizes = self.queues.sizes_after(queue[0])
                 self._send(seat, "task", (number, queue, wire.apart(batch.data), sizes))
 
     def _has_time(self, seat: _Seat) -> bool:

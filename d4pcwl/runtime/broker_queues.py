@@ -2,22 +2,21 @@
 
 A queue holds batches, of which the parent knows the number of items and no more. From what workers
 say of the time that tasks took it learns a queue's *pace*, and by that how many items make a task.
+
+What is asked for again and again is kept up to date rather than looked for: a graph may have ten
+thousand queues.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from d4pcwl.runtime.exchange import SLOW_SECONDS, Queue, task_size
+from d4pcwl.runtime.exchange import QUEUE_BATCHES, SLOW_SECONDS, Queue, queue_bytes, task_size
 from d4pcwl.runtime.marks import Level
 from d4pcwl.runtime.plan import Plan
-
-QUEUE_BATCHES = 64
-"""Batches in a queue above which those who write to it have to wait."""
-
-QUEUE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,15 @@ class Batch:
 
 @dataclass
 class _Lane:
-    """One queue."""
+    """One queue.
+
+    :param full: those who write to it have to wait
+    """
 
     batches: deque[Batch] = field(default_factory=deque)
     size: int = 0
     pace: float = 0.0  # seconds for an item; 0 where it is not known
-
-    @property
-    def full(self) -> bool:
-        return len(self.batches) >= QUEUE_BATCHES or self.size >= QUEUE_BYTES
+    full: bool = False
 
 
 class Queues:
@@ -56,7 +55,6 @@ class Queues:
     def __init__(self, plan: Plan) -> None:
         self.pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
         self._heavy = plan.heavy
-        self.waiting: set[Queue] = set()  # those with batches in them
         self.at_work = Counter[int]()  # batches in workers' hands, by pooled instance
         self._lanes: dict[Queue, _Lane] = {
             (target, route.input): _Lane()
@@ -64,13 +62,18 @@ class Queues:
             for route in routes
             for target in route.targets
         }
+        self._most_bytes = queue_bytes(len(self._lanes))
         self._after = _queues_after(plan)
-        self._marked = {
-            queue
-            for queue in self._lanes
-            if queue[0] not in self.pool
-            and (plan.instances[queue[0]].pe, queue[1]) in plan.order.marked
-        }
+        self._before: dict[Queue, list[int]] = {}
+        for index, queues in self._after.items():
+            for queue in queues:
+                self._before.setdefault(queue, []).append(index)
+        self._process = [instance.process for instance in plan.instances]
+        self._waiting: list[list[Queue]] = [[] for _ in plan.processes]  # with batches, sorted
+        self._batches = Counter[int]()  # that wait, by instance
+        self._pooled = self._heavies = 0  # batches that wait
+        self._blocked = Counter[int]()  # full queues that they write to, by instance
+        self._blocked_in = Counter[int]()  # instances that have to wait, by process
 
     def put(self, batch: Batch) -> None:
         """Add a batch at the end."""
@@ -79,9 +82,14 @@ class Queues:
 
     def tell(self, queue: Queue, levels: Iterable[Level]) -> None:
         """Have a pinned instance told how far its senders are, after what waits for it by now."""
-        lane = self._lanes[queue]
-        told = lane.batches.pop().levels if lane.batches and lane.batches[-1].levels else ()
-        self.put(Batch(queue, 0, b"", levels=(*told, *levels)))
+        batches = self._lanes[queue].batches
+        if batches and batches[-1].levels:
+            known = {(instance, origin): level for instance, origin, level in batches[-1].levels}
+            known.update(((instance, origin), level) for instance, origin, level in levels)
+            told = tuple((*key, level) for key, level in known.items())
+            batches[-1] = Batch(queue, 0, b"", levels=told)
+        else:
+            self.put(Batch(queue, 0, b"", levels=tuple(levels)))
 
     def put_back(self, batch: Batch) -> None:
         """Add a batch at the head: one whose worker has died."""
@@ -98,12 +106,25 @@ class Queues:
         return batch
 
     def _note(self, batch: Batch, sign: int) -> None:
-        lane = self._lanes[batch.queue]
+        queue, lane = batch.queue, self._lanes[batch.queue]
         lane.size += sign * len(batch.data)
-        if lane.batches:
-            self.waiting.add(batch.queue)
-        else:
-            self.waiting.discard(batch.queue)
+        self._batches[queue[0]] += sign
+        self._pooled += sign * (queue[0] in self.pool)
+        self._heavies += sign * (queue[0] in self._heavy)
+        waiting, count = self._waiting[self._process[queue[0]]], len(lane.batches)
+        if sign > 0 and count == 1:
+            insort(waiting, queue)
+        elif not count:
+            del waiting[bisect_left(waiting, queue)]
+        # It is full until half of it is gone: whoever waits is not woken for each batch.
+        part = 2 if lane.full else 1
+        full = count >= QUEUE_BATCHES // part or lane.size >= self._most_bytes // part
+        if full != lane.full:
+            lane.full = full
+            for index in self._before[queue]:
+                self._blocked[index] += 1 if full else -1
+                if self._blocked[index] == full:  # the first that is full, or none any more
+                    self._blocked_in[self._process[index]] += 1 if full else -1
 
     def done(self, batch: Batch, items: int, seconds: float) -> None:
         """A batch of the pool has been worked on: so many of its items, in that time."""
@@ -116,49 +137,55 @@ class Queues:
 
         :param heavy: items of heavy PEs may be taken, too
         """
-        for queue in sorted(self.waiting, reverse=True):
-            allowed = queue[0] in self.pool and (heavy or queue[0] not in self._heavy)
-            if allowed and not self.full_after([queue[0]]):
+        for queue in reversed(self._waiting[-1]) if self.pool else ():
+            if (heavy or queue[0] not in self._heavy) and not self._blocked[queue[0]]:
                 return queue
         return None
 
-    def of(self, instances: Iterable[int]) -> list[Queue]:
-        """The queues of some instances that have batches in them."""
-        wanted = frozenset(instances)
-        return sorted(queue for queue in self.waiting if queue[0] in wanted)
+    def of(self, process: int) -> list[Queue]:
+        """The queues of a process's instances that have batches in them."""
+        return list(self._waiting[process])
 
-    def full_after(self, instances: Iterable[int]) -> bool:
-        """Whether a queue is full that one of the instances writes to."""
-        return any(self._lanes[queue].full for index in instances for queue in self._after[index])
+    def has(self, queue: Queue) -> bool:
+        """Whether a queue has batches in it."""
+        return bool(self._lanes[queue].batches)
 
-    def marked_after(self, index: int) -> list[Queue]:
-        """The queues of pinned instances that an instance writes marked items to."""
-        return [queue for queue in self._after[index] if queue in self._marked]
+    def full_after(self, index: int) -> bool:
+        """Whether a queue is full that an instance writes to."""
+        return self._blocked[index] > 0
+
+    def full_after_process(self, process: int) -> bool:
+        """Whether a queue is full that any instance of a process writes to."""
+        return self._blocked_in[process] > 0
+
+    def waits_for(self, instances: Iterable[int]) -> bool:
+        """Whether a batch waits for one of the instances."""
+        return any(self._batches[index] for index in instances)
 
     def is_idle(self, index: int) -> bool:
         """Whether nothing of a pooled instance waits or is worked on."""
-        return not self.at_work[index] and not self.of([index])
+        return not self.at_work[index] and not self._batches[index]
 
     def is_quick(self, queue: Queue) -> bool:
         """Whether items of a queue are known to take little time."""
         return queue[0] not in self._heavy and 0 < self._lanes[queue].pace <= SLOW_SECONDS
 
-    def sizes_after(self, instances: Iterable[int]) -> dict[Queue, int]:
-        """How many items make a task, for each queue after the instances of which it is known."""
-        return {
-            queue: task_size(self._lanes[queue].pace)
-            for index in instances
-            for queue in self._after[index]
-            if self._lanes[queue].pace
-        }
+    def sizes_after(self, index: int) -> dict[Queue, int]:
+        """How many items make a task, for each queue after an instance of which it is known."""
+        return self.sizes(self._after[index])
+
+    def sizes(self, queues: Iterable[Queue]) -> dict[Queue, int]:
+        """How many items make a task, for each queue of which it is known."""
+        paces = {queue: self._lanes[queue].pace for queue in queues}
+        return {queue: task_size(pace) for queue, pace in paces.items() if pace}
 
     def pooled_batches(self) -> int:
         """How many batches wait for workers of the pool."""
-        return sum(len(self._lanes[queue].batches) for queue in self.of(self.pool))
+        return self._pooled
 
     def heavy_waits(self) -> bool:
         """Whether an item waits that is much work."""
-        return bool(self.of(self._heavy))
+        return self._heavies > 0
 
 
 def _queues_after(plan: Plan) -> dict[int, list[Queue]]:
@@ -167,10 +194,11 @@ def _queues_after(plan: Plan) -> dict[int, list[Queue]]:
     Round a cycle nobody waits for room: each could be what the other waits for.
     """
     cycle_of = {pe: number for number, cycle in enumerate(plan.cycles) for pe in cycle}
-    of_pe: dict[str, list[Queue]] = {}
+    of_pe: dict[str, set[Queue]] = {}
     for (pe, _), routes in plan.routes.items():
         for route in routes:
             taker = plan.instances[route.targets[0]].pe
             if pe not in cycle_of or cycle_of[pe] != cycle_of.get(taker):
-                of_pe.setdefault(pe, []).extend((target, route.input) for target in route.targets)
-    return {instance.index: of_pe.get(instance.pe, []) for instance in plan.instances}
+                queues = ((target, route.input) for target in route.targets)
+                of_pe.setdefault(pe, set()).update(queues)
+    return {instance.index: sorted(of_pe.get(instance.pe, ())) for instance in plan.instances}

@@ -17,14 +17,13 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from types import NoneType
 from typing import Any, Protocol
 
 from d4pcwl.errors import ItemError, PEError
 from d4pcwl.runtime import wire
 from d4pcwl.runtime.instance import Halt, Receive
 from d4pcwl.runtime.marks import Level, Mark
-from d4pcwl.runtime.values import IMMUTABLE, snapshot, weight
+from d4pcwl.runtime.values import BIG_INT, IMMUTABLE, SMALL, snapshot, weight
 
 BATCH = 1000
 """Items in a full batch."""
@@ -37,8 +36,6 @@ LARGE = wire.LARGE
 
 PROMPT_SECONDS = 0.005
 """How long an item waits for company while its sender is busy."""
-
-_SMALL = frozenset({bool, float, int, NoneType})
 
 
 class Sender(Protocol):
@@ -86,7 +83,8 @@ class Channel:
         waiting, append = self._waiting, self._waiting.append
 
         def take(item: Any) -> None:
-            if type(item) not in _SMALL:
+            kind = type(item)
+            if kind not in SMALL or (kind is int and not -BIG_INT < item < BIG_INT):
                 self._take_large(slot, item)
                 return
             append((slot, item))
@@ -100,8 +98,10 @@ class Channel:
         waiting, append = self._waiting, self._waiting.append
 
         def take(pair: tuple[Mark, Any]) -> None:
-            if type(pair[1]) not in _SMALL:
-                self._take_large(slot, pair[1], pair[0])
+            item = pair[1]
+            kind = type(item)
+            if kind not in SMALL or (kind is int and not -BIG_INT < item < BIG_INT):
+                self._take_large(slot, item, pair[0])
                 return
             append((slot, pair))
             if len(waiting) >= BATCH:

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 
 from d4pcwl.errors import ItemError
-from d4pcwl.runtime.dynamic_output import PinnedLink, PoolLink, Writer
+from d4pcwl.runtime.dynamic_output import BATCH_BYTES, PinnedLink, PoolLink, Writer
 from d4pcwl.runtime.exchange import TASK_SECONDS, Exchange, Lot, Stopped, Task, Told
 from d4pcwl.runtime.marks import News, wanted_levels
 from d4pcwl.runtime.plan import Plan
@@ -129,9 +129,7 @@ class DynamicWorker:
 
         Instances are numbered sources first, so that no one at work is entered a second time.
         """
-        for running in self.pinned.running.values():
-            if running.halted is not None:  # a bare `except:` in a PE upstream caught it
-                raise running.halted
+        self.pinned.check()
         message = self._deferred_for(instance) or self.exchange.receive(wait=True)
         if message is None:
             return
@@ -171,8 +169,8 @@ class DynamicWorker:
             receive(item)
 
     def _run_task(self, task: Task) -> None:
-        """Work on a task of the pool; if it takes much longer than it should, leave the rest to
-        whoever has time."""
+        """Work on a task of the pool; if it takes much longer than it should, or makes a lot, leave
+        the rest to whoever has time."""
         assert self.pool is not None
         receive = self.pool.receiver(*task.queue)
         items = pickle.loads(task.items)
@@ -181,7 +179,7 @@ class DynamicWorker:
         for item in items:
             receive(item)
             done += 1
-            if time.monotonic() > overdue:
+            if time.monotonic() > overdue or self._pool_writer.bytes >= BATCH_BYTES:
                 break
         seconds = time.monotonic() - began
         parcel = self._pool_writer.parcel()

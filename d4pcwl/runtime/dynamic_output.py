@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from d4pcwl.errors import ItemError, PEError
@@ -13,9 +13,11 @@ from d4pcwl.runtime.instance import Halt, Receive
 from d4pcwl.runtime.marks import NO_MORE, Level, Mark
 from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.policy import ERRORS
-from d4pcwl.runtime.values import IMMUTABLE, snapshot, weight
+from d4pcwl.runtime.values import BIG_INT, SMALL, snapshot, weight
 
-_BATCH_BYTES = 1 << 20
+BATCH_BYTES = 1 << 20
+"""Bytes, estimated, after which what was written is handed on."""
+
 _SINGLES = 64
 
 
@@ -24,14 +26,9 @@ class Writer:
 
     def __init__(self, plan: Plan, exchange: Exchange) -> None:
         self.exchange, self.heavy = exchange, plan.heavy
-        self.slots = {port: slot for slot, port in enumerate(plan.results)}
-        self.marked = {slot for port, slot in self.slots.items() if port in plan.order.results} | {
-            (target, route.input)
-            for routes in plan.routes.values()
-            for route in routes
-            for target in route.targets
-            if (plan.instances[target].pe, route.input) in plan.order.marked
-        }
+        self.slots = plan.slots
+        self.marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
+        self.marked.update(*plan.marked_after.values())
         self.news: Callable[[], list[Level]] = list
         self.items: dict[tuple[Queue | int, str], list[Any]] = {}
         self.count = 0
@@ -41,17 +38,19 @@ class Writer:
 
     def add(self, key: Queue | int, name: str, sent: Any, full: Callable[[], None]) -> None:
         item = sent[1] if key in self.marked else sent
-        if type(item) not in IMMUTABLE:
+        kind, size = type(item), 0
+        if kind not in SMALL or (kind is int and not -BIG_INT < item < BIG_INT):
             try:
                 item = snapshot(item)
             except Exception as error:
                 raise self._refuse(PEError(_refusal(name, item, error))) from error
-            self.bytes += weight(item)
+            size = weight(item)
             sent = (sent[0], item) if key in self.marked else item
         with self.lock:
             self.items.setdefault((key, name), []).append(sent)
             self.count += 1
-        if self.count >= BATCH or self.bytes >= _BATCH_BYTES:
+            self.bytes += size
+        if self.count >= BATCH or self.bytes >= BATCH_BYTES:
             full()
 
     def parcel(self) -> Parcel:
@@ -80,19 +79,19 @@ class Writer:
         :raises ItemError: an item cannot be pickled
         """
         parcel = Parcel()
+        results: dict[int, tuple[list[Any], str]] = {}
         for (key, name), items in gathered.items():
-            size = len(items)
-            if not isinstance(key, int):
-                size = 1 if key[0] in self.heavy else self.exchange.batch_size(key)
-            lots = self.lots(key, items, size, name)
             if isinstance(key, int):
-                parcel.results += lots
-            else:
-                parcel.batches += lots
+                results[key] = items, name
+                continue
+            size = 1 if key[0] in self.heavy else self.exchange.batch_size(key)
+            parcel.batches += self.lots(key, items, size, name)
+        if results:
+            parcel.results.append(self._lot_of_results(results))
         return parcel
 
-    def lots(self, to: Queue | int, items: list[Any], size: int, name: str) -> list[Lot]:
-        """Items for a queue or a result, in batches.
+    def lots(self, to: Queue, items: list[Any], size: int, name: str) -> list[Lot]:
+        """Items for a queue, in batches.
 
         :param size: of a batch; 0 where none is known
         :param name: the output that they come from
@@ -105,8 +104,22 @@ class Writer:
             for part in parts
         ]
 
+    def _lot_of_results(self, results: dict[int, tuple[list[Any], str]]) -> Lot:
+        """All results in one piece: there may be more outputs than items."""
+        count = sum(len(items) for items, _ in results.values())
+        marked = [slot for slot in results if slot in self.marked]
+        lows = _lows(pair for slot in marked for pair in results[slot][0])
+        first = marked[0] if marked else next(iter(results))
+        try:
+            data = wire.dumps([(slot, items) for slot, (items, _) in results.items()])
+        except Exception:
+            for slot, (items, name) in results.items():
+                _pickled(items, name, slot in self.marked)
+            raise
+        return Lot(first, count, data, lows)
 
-def _lows(pairs: list[tuple[Mark, Any]]) -> dict[int, int]:
+
+def _lows(pairs: Iterable[tuple[Mark, Any]]) -> dict[int, int]:
     """By origin, the lowest number of marked items."""
     lows: dict[int, int] = {}
     for mark, _ in pairs:

@@ -20,6 +20,18 @@ TASK_SECONDS = 0.02
 SLOW_SECONDS = 0.003
 """Items that take longer than this are handed out singly."""
 
+QUEUE_BATCHES = 64
+"""Batches in a queue above which those who write to it have to wait."""
+
+_QUEUE_BYTES = 16 << 20
+_LEAST_QUEUE_BYTES = 4 << 20
+_ALL_BYTES = 64 << 20
+
+
+def queue_bytes(queues: int) -> int:
+    """Bytes in a queue above which those who write to it have to wait, where there are so many."""
+    return max(_LEAST_QUEUE_BYTES, min(_QUEUE_BYTES, _ALL_BYTES // max(1, queues)))
+
 
 def task_size(pace: float) -> int:
     """How many items make a task where each takes ``pace`` seconds."""
@@ -27,7 +39,7 @@ def task_size(pace: float) -> int:
 
 
 class Lot(NamedTuple):
-    """Some items, pickled, on their way to a queue, or to a result by its number in the plan.
+    """Some items, pickled, on their way to a queue, or results of which this is the first's number.
 
     :param items: how many
     :param lows: of marked items, by origin, the lowest number (``runtime/order.py``)
@@ -48,7 +60,7 @@ class Parcel:
     """What an instance or a task has written.
 
     :param batches: for queues
-    :param results: for results
+    :param results: pickles of lists of their number in the plan, and the items
     :param levels: how far pinned instances are with it
     """
 

@@ -58,6 +58,7 @@ class RunningPE:
     :param in_cycle: the PE may be sent items while it is at work on one
     :param policy: what to do about an item on which it fails
     :param leave_out: takes the descriptions of items that are left out
+    :param halts: the failures, by rank, of all instances in the process
     """
 
     def __init__(
@@ -69,13 +70,14 @@ class RunningPE:
         in_cycle: bool,
         policy: Policy = FAIL,
         leave_out: Receive | None = None,
+        halts: dict[int, Halt] | None = None,
     ) -> None:
         self.pe = pe
         self.title = title
         self._policy = policy
         self._leave_out = leave_out
         self._held: list[tuple[Receive, Any]] | None = None
-        self.halted: Halt | None = None
+        self._rank, self._halts = rank, {} if halts is None else halts
         self._emitters: dict[str, Receive] = {}
         self._counts: dict[str, Callable[[], int]] = {}
         self._receivers: dict[str, Receive] = {}
@@ -257,7 +259,7 @@ class RunningPE:
             with time_limit(self._policy.time_out):
                 self._write_result(self.pe.process(inputs), where)
         except Halt as halt:
-            self.halted = None
+            self._halts.pop(self._rank, None)
             return halt.__cause__ or halt.error
         except BaseException as error:
             if is_an_order(error):
@@ -363,8 +365,8 @@ class RunningPE:
 
     def _stay_halted(self, item: Any) -> None:
         """What works on items after a failure, where a PE upstream caught it and goes on."""
-        if self.halted is not None:
-            raise self.halted
+        if self._rank in self._halts:
+            raise self._halts[self._rank]
 
     def refuse_item(self, output: str, error: Exception) -> None:
         """End the run over an item that cannot be handed on.
@@ -402,8 +404,9 @@ class RunningPE:
             raise self.halted from error
 
     def _halt(self, message: str, error: BaseException) -> Halt:
-        self.halted = Halt(PEError(message, "".join(traceback.format_exception(error))))
-        return self.halted
+        halt = Halt(PEError(message, "".join(traceback.format_exception(error))))
+        self._halts[self._rank] = halt
+        return halt
 
 
 def _drop(item: Any) -> None:

@@ -49,7 +49,7 @@ class Position:
     def __init__(self, index: int, number: int, own: int | None) -> None:
         self.count = 0
         self.own = own
-        self._number = number
+        self._number, self._depth = number, -index if own is None else -own
         self._origin = index
         self._mark: Mark = ()
         self._places = 0
@@ -88,7 +88,7 @@ class Position:
             self._places += 1
             if plain is not None:
                 plain(item)
-            marked(((*self._mark, place), item))
+            marked((self._mark if not place else (*self._mark, self._depth, place), item))
 
         return pass_on
 
@@ -120,9 +120,8 @@ class Gather:
 
     def __init__(self, least: Least, at_once: Collection[int] = ()) -> None:
         self._least = least
-        self._at_once = frozenset(at_once)
         self._held: dict[int, list[tuple[Mark, Any]]] = {
-            origin: [] for origin in least.origins if origin not in self._at_once
+            origin: [] for origin in least.origins if origin not in at_once
         }
         self._reached = dict.fromkeys(self._held, 0)
         self.waiting = 0
@@ -134,11 +133,11 @@ class Gather:
 
     def hold(self, pair: tuple[Mark, Any]) -> None:
         """Take a marked item."""
-        origin = pair[0][0]
-        if origin in self._at_once:
+        held = self._held.get(pair[0][0])
+        if held is None:
             self.deliver(pair)
             return
-        self._held[origin].append(pair)
+        held.append(pair)
         self.waiting += 1
         if self.waiting >= self._look_at:
             self.advance()
@@ -249,27 +248,30 @@ class SortedResults:
 
     def __init__(self, plan: Plan, takers: Sequence[Receive]) -> None:
         self._heard = Heard()
-        self._gathers = []
+        self._gathers: dict[int, list[Gather]] = {}
         self.takers = list(takers)
         for slot, (pe, output) in enumerate(plan.results if takers else ()):
             if (pe, output) in plan.order.results:
-                senders = (instance.index for instance in plan.of(pe))
+                senders = [instance.index for instance in plan.of(pe)]
                 least = Least(plan, senders, self._heard.level)
                 gather = Gather(least, plan.order.loose)
                 gather.deliver = unmarked(takers[slot])
-                self._gathers.append(gather)
+                for sender in senders:
+                    self._gathers.setdefault(sender, []).append(gather)
                 self.takers[slot] = gather.hold
 
-    def note(self, levels: Iterable[Level]) -> None:
+    def note(self, levels: Sequence[Level]) -> None:
         """Note how far instances are, and pass on what may be now."""
         self._heard.note(levels)
-        for gather in self._gathers:
-            gather.advance()
+        for sender in dict.fromkeys(level[0] for level in levels):
+            for gather in self._gathers.get(sender, ()):
+                gather.advance()
 
     def give_up(self) -> None:
         """Pass on the rest, in order: the run is over."""
-        for gather in self._gathers:
-            gather.give_up()
+        for gathers in self._gathers.values():
+            for gather in gathers:
+                gather.give_up()
 
 
 def wanted_levels(plan: Plan, process: int) -> dict[int, list[tuple[int, int]]]:
@@ -281,21 +283,8 @@ def wanted_levels(plan: Plan, process: int) -> dict[int, list[tuple[int, int]]]:
     for index in plan.processes[process]:
         instance = plan.instances[index]
         levels = dict.fromkeys((index, origin) for origin in plan.order.origins_of(instance))
-        for receiver in receivers(plan, instance.pe):
+        for receiver, _ in plan.marked_after.get(instance.pe, ()):
             wanted.setdefault(plan.instances[receiver].process, {}).update(levels)
         if any(pe == instance.pe for pe, _ in plan.order.results):
             wanted.setdefault(RESULTS, {}).update(levels)
     return {receiver: list(levels) for receiver, levels in wanted.items()}
-
-
-def receivers(plan: Plan, pe: str) -> list[int]:
-    """The instances that take marked items from a PE."""
-    found = {
-        target: None
-        for (source, _), routes in plan.routes.items()
-        if source == pe
-        for route in routes
-        for target in route.targets
-        if (plan.instances[target].pe, route.input) in plan.order.marked
-    }
-    return list(found)

@@ -4,12 +4,13 @@ Where a PE runs in several instances, or in the pool, its stream is *split*: ite
 other. A receiver that keeps state can tell, and so can whoever reads results: there the items are
 put in order again. In between, every item carries a *mark*::
 
-    (origin, number, place, …)
+    (origin, number, -PE, place, …)
 
 The *origin* is the instance from which the stream was split. It is the only one of its PE, so what
-it writes is in order, and it numbers what it writes. A PE on the way *passes marks on*: what it
-writes for an item has the item's mark and one number more, its place among all that was written
-for that item. So marks sort as ``simple`` works: what comes of an earlier item comes first.
+it writes is in order, and it numbers what it writes. A PE on the way *passes marks on*: the first
+that it writes for an item has the item's mark; what it writes after that has two numbers more: the
+PE's, negated, and the place. PEs further down have higher numbers. So marks sort as ``simple``
+works: what comes of an earlier item comes first, and then what comes of what was written earlier.
 
 A receiver may take up an item when nothing with a smaller mark can come any more. It learns that
 from *levels*: the level of an instance, for an origin, is a number below which it has written all.
@@ -26,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.pe import keeps_order
+from d4pcwl.workflow.pe import keeps_order, writes_of_itself
 from d4pcwl.workflow.state import keeps_state
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Order:
     :param sorted: those of them whose items are put in order
     :param results: the outputs whose results carry marks, and are put in order
     :param origins: by PE id, the origins of the marks on what it writes, as indices of instances;
-        a PE that passes marks on has one of its own as well, for what it writes of itself
+        a PE that passes marks on has one of its own as well if it may write without an item
     :param loose: origins whose items are not put in order: pooled instances in a cycle
     """
 
@@ -71,12 +72,14 @@ def find_order(
     indices: Mapping[int, list[int]],
     pool: Collection[int],
     results: Collection[tuple[Any, str]],
+    given: Collection[str] = (),
 ) -> Order:
     """The order of a plan.
 
     :param indices: by ``id(pe)``, the indices of its instances
     :param pool: ``id(pe)`` of the pooled PEs
     :param results: the outputs, as PE and name, whose items are results
+    :param given: ids of PEs that are given inputs of their own
     """
     split = {id(pe) for pe in graph.pes if id(pe) in pool or len(indices[id(pe)]) > 1}
     in_cycle = {id(pe) for c in graph.cycles if graph.is_cycle(c) for pe in c}
@@ -119,7 +122,7 @@ def find_order(
             for pe, output in results
             if id(pe) in passing and (id(pe), output) in told
         ),
-        _origins(graph, ordered, indices, passing, marked),
+        _origins(graph, ordered, indices, passing, marked, given),
         frozenset(index for key in in_cycle.intersection(pool) for index in indices[key]),
     )
 
@@ -135,6 +138,7 @@ def _origins(
     indices: Mapping[int, list[int]],
     passing: Collection[int],
     marked: Collection[Port],
+    given: Collection[str],
 ) -> dict[str, tuple[int, ...]]:
     origins: dict[str, tuple[int, ...]] = {}
     for pe in ordered:
@@ -142,7 +146,7 @@ def _origins(
         if id(pe) not in passing:
             origins[pe.id] = tuple(own)
             continue
-        found = {own[0]}
+        found = {own[0]} if pe.id in given or writes_of_itself(pe) else set()
         for edge in graph.into(pe):
             if (pe.id, edge.input) in marked:
                 found.update(origins[edge.source.id])

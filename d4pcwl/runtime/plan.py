@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from d4pcwl.runtime.order import Order, find_order
@@ -90,19 +91,56 @@ class Plan:
 
     def of(self, pe: str) -> tuple[Instance, ...]:
         """The instances of a PE."""
-        return tuple(instance for instance in self.instances if instance.pe == pe)
+        return self._of.get(pe, ())
+
+    @cached_property
+    def _of(self) -> dict[str, tuple[Instance, ...]]:
+        found: dict[str, list[Instance]] = {}
+        for instance in self.instances:
+            found.setdefault(instance.pe, []).append(instance)
+        return {pe: tuple(instances) for pe, instances in found.items()}
+
+    @cached_property
+    def slots(self) -> dict[tuple[str, str], int]:
+        """The number of each of :attr:`results`."""
+        return {port: slot for slot, port in enumerate(self.results)}
+
+    @cached_property
+    def downstream(self) -> tuple[tuple[int, ...], ...]:
+        """For every instance the indices of those that it sends to, itself left out."""
+        found: list[list[int]] = [[] for _ in self.instances]
+        for target, senders in enumerate(self.upstream):
+            for sender in senders:
+                found[sender].append(target)
+        return tuple(map(tuple, found))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A plan is pickled without what can be found out from it."""
+        return {entry.name: self.__dict__[entry.name] for entry in fields(self)}
 
     def senders(self, pe: str, name: str) -> tuple[str, ...]:
         """The PEs that send to an input."""
-        targets = {instance.index for instance in self.of(pe)}
-        return tuple(
-            {
-                source: None
-                for (source, _), routes in self.routes.items()
-                for route in routes
-                if route.input == name and not targets.isdisjoint(route.targets)
-            }
-        )
+        return tuple(self._senders.get((pe, name), ()))
+
+    @cached_property
+    def _senders(self) -> dict[tuple[str, str], dict[str, None]]:
+        found: dict[tuple[str, str], dict[str, None]] = {}
+        for (source, _), routes in self.routes.items():
+            for route in routes:
+                target = self.instances[route.targets[0]].pe
+                found.setdefault((target, route.input), {})[source] = None
+        return found
+
+    @cached_property
+    def marked_after(self) -> dict[str, tuple[tuple[int, str], ...]]:
+        """By PE id, the instances and inputs that take marked items from it."""
+        found: dict[str, dict[tuple[int, str], None]] = {}
+        for (source, _), routes in self.routes.items():
+            for route in routes:
+                for target in route.targets:
+                    if (self.instances[target].pe, route.input) in self.order.marked:
+                        found.setdefault(source, {})[target, route.input] = None
+        return {source: tuple(targets) for source, targets in found.items()}
 
     def __str__(self) -> str:
         lines = []
@@ -185,14 +223,13 @@ def make_plan(
                 instances.append(Instance(index, pe.id, number, process_of[id(pe)][number]))
                 indices.setdefault(id(pe), []).append(index)
 
-    routes: dict[tuple[str, str], tuple[Route, ...]] = {}
+    routes: dict[tuple[str, str], list[Route]] = {}
     upstream: list[set[int]] = [set() for _ in instances]
     for edge in graph.edges:
         grouping = graph.grouping(edge)
         targets = indices[id(edge.target)]
         route = Route(edge.input, grouping, tuple(targets[:1] if grouping == GLOBAL else targets))
-        key = (edge.source.id, edge.output)
-        routes[key] = (*routes.get(key, ()), route)
+        routes.setdefault((edge.source.id, edge.output), []).append(route)
         for target in targets:
             upstream[target].update(set(indices[id(edge.source)]) - {target})
 
@@ -210,7 +247,7 @@ def make_plan(
     return Plan(
         tuple(instances),
         tuple(map(tuple, by_process)),
-        routes,
+        {port: tuple(found) for port, found in routes.items()},
         tuple(ports),
         tuple(map(frozenset, upstream)),
         tuple(tuple(pe.id for pe in c) for c in components if graph.is_cycle(c)),
@@ -219,7 +256,7 @@ def make_plan(
             indices[id(pe)][0] for pe in graph.pes if id(pe) in pool and getattr(pe, "heavy", False)
         ),
         policies={pe: chosen for pe, chosen in policies.items() if chosen != FAIL},
-        order=find_order(graph, indices, pool, outputs),
+        order=find_order(graph, indices, pool, outputs, given),
     )
 
 
@@ -230,10 +267,9 @@ def _count_instances(graph: FlatGraph, processes: int) -> dict[int, int]:
         asked = int(getattr(pe, "numprocesses", 1) or 1)
         pinned = getattr(pe, "single", False) or not graph.into(pe)
         counts[id(pe)] = 1 if pinned else max(1, asked)
-    in_cycle = {id(pe) for c in graph.cycles if graph.is_cycle(c) for pe in c}
     if processes <= sum(counts.values()):
         return counts
-    replicable = [pe for pe in graph.pes if id(pe) not in in_cycle and _replicable(graph, pe)]
+    replicable = [pe for pe in graph.pes if id(pe) not in graph.cyclic and _replicable(graph, pe)]
     weight = dict(counts)
     for _ in range(processes - sum(counts.values()) if replicable else 0):
         # The one with the fewest instances for its weight; the first of equals.
@@ -258,7 +294,7 @@ def _may_run_anywhere(graph: FlatGraph, pe: Any, loops: bool) -> bool:
     :param loops: also where it stands in a cycle, if it is heavy
     """
     groupings = [graph.grouping(edge) for edge in graph.into(pe)]
-    in_cycle = any(pe in component for component in graph.cycles if graph.is_cycle(component))
+    in_cycle = id(pe) in graph.cyclic
     held = in_cycle and not (loops and getattr(pe, "heavy", False))
     if not groupings or held or getattr(pe, "single", False) or has_postprocess(pe):
         return False

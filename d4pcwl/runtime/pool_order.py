@@ -12,10 +12,10 @@ those that write to the pool wait, so that what a receiver holds back is bounded
 from __future__ import annotations
 
 import heapq
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from d4pcwl.runtime.marks import AFTER_ALL, Level
 from d4pcwl.runtime.plan import Plan
@@ -52,12 +52,10 @@ def find_ways(plan: Plan) -> dict[Receiver, Way]:
     """The ways through the pool, by receiver."""
     pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
     senders: dict[Receiver, dict[int, None]] = {}
-    for (pe, _), routes in plan.routes.items() if plan.order else ():
-        for sender in pool.intersection(instance.index for instance in plan.of(pe)):
-            for route in routes:
-                for target in pool.symmetric_difference(route.targets) - pool:
-                    if (plan.instances[target].pe, route.input) in plan.order.marked:
-                        senders.setdefault((target, route.input), {})[sender] = None
+    for sender in sorted(pool):
+        for receiver in plan.marked_after.get(plan.instances[sender].pe, ()):
+            if receiver[0] not in pool:
+                senders.setdefault(receiver, {})[sender] = None
     for pe, _ in plan.order.results:
         for instance in plan.of(pe):
             if instance.index in pool:
@@ -111,14 +109,15 @@ class PoolOrder:
     def __init__(self, plan: Plan) -> None:
         self._ways = find_ways(plan)
         self._through: dict[int, list[Receiver]] = {}
-        self._streams: dict[tuple[Receiver, int], _Stream] = {}
+        self._streams: dict[Receiver, dict[int, _Stream]] = {}
         self._levels: dict[tuple[int, int], int] = {}
         self._ahead = Counter[Receiver]()
+        self._far = Counter[int]()  # by entry, the ways on which too much is ahead
         for receiver, way in self._ways.items():
             for index in (*way.pooled, *way.entries):
                 self._through.setdefault(index, []).append(receiver)
-            for origin in frozenset[int]().union(*(way.origins[s] for s in way.senders)):
-                self._streams[receiver, origin] = _Stream()
+            origins = frozenset[int]().union(*(way.origins[s] for s in way.senders))
+            self._streams[receiver] = {origin: _Stream() for origin in sorted(origins)}
 
     def put(self, instance: int, lows: Lows) -> None:
         """A batch for a pooled instance has come."""
@@ -132,9 +131,10 @@ class PoolOrder:
 
     def _streams_of(self, instance: int, lows: Lows) -> Iterator[tuple[_Stream, int]]:
         for receiver in self._through.get(instance, ()):
+            streams = self._streams[receiver]
             for origin, low in lows.items():
-                if (receiver, origin) in self._streams:
-                    yield self._streams[receiver, origin], low
+                if origin in streams:
+                    yield streams[origin], low
 
     def note(self, levels: Iterable[Level]) -> None:
         """Note how far pinned instances are with what they send to the pool."""
@@ -143,22 +143,26 @@ class PoolOrder:
 
     def deliver(self, receiver: Receiver, lows: Lows, items: int, size: int) -> None:
         """A batch goes to a receiver."""
+        streams = self._streams.get(receiver, {})
         for origin, low in lows.items():
-            stream = self._streams.get((receiver, origin))
+            stream = streams.get(origin)
             if stream is not None and low >= stream.reached:
                 weight = size + MARK_BYTES * items
                 heapq.heappush(stream.ahead, (low, weight))
-                self._ahead[receiver] += weight
+                self._count_ahead(receiver, weight)
                 return
+
+    def _count_ahead(self, receiver: Receiver, weight: int) -> None:
+        before = self._ahead[receiver] >= MOST_AHEAD_BYTES
+        self._ahead[receiver] += weight
+        change = (self._ahead[receiver] >= MOST_AHEAD_BYTES) - before
+        for entry in self._ways[receiver].entries if change else ():
+            self._far[entry] += change
 
     def is_far_ahead(self, instances: Iterable[int]) -> bool:
         """Whether so much is ahead, on ways that these pinned instances write to, that they are to
         wait."""
-        return any(
-            self._ahead[receiver] >= MOST_AHEAD_BYTES
-            for instance in instances
-            for receiver in self._through.get(instance, ())
-        )
+        return bool(self._far) and any(self._far[instance] for instance in instances)
 
     def news(self, instances: Iterable[int]) -> Iterator[tuple[Receiver, list[Level]]]:
         """What receivers are to be told, after something has changed at some instances."""
@@ -166,8 +170,7 @@ class PoolOrder:
         for receiver in changed:
             levels = [
                 level
-                for (whose, origin), stream in self._streams.items()
-                if whose == receiver
+                for origin, stream in self._streams[receiver].items()
                 for level in self._move_on(receiver, origin, stream)
             ]
             if levels:
@@ -181,31 +184,33 @@ class PoolOrder:
             return
         stream.reached = level
         while stream.ahead and stream.ahead[0][0] < level:
-            self._ahead[receiver] -= heapq.heappop(stream.ahead)[1]
+            self._count_ahead(receiver, -heapq.heappop(stream.ahead)[1])
         for sender in way.senders:
             if origin in way.origins[sender]:
                 yield sender, origin, level
 
 
-def described(plan: Plan, inputs: Mapping[int, list[str]]) -> dict[str, Any]:
-    """The ways as plain data for those who share out tasks elsewhere; ways count from 1.
+def described(plan: Plan, inputs: Mapping[int, list[str]]) -> dict[str, dict[str, str]]:
+    """The ways as texts, for those who share out tasks elsewhere.
 
     :param inputs: by instance, the inputs in the order by whose numbers they are known
+    :returns: ``ways``: each as JSON, by number; ``through``: by instance, the numbers of the ways
+        that lead through it; ``to``: by ``LANE:INPUT``, the number of the way there
     """
-    ways: list[dict[str, Any]] = []
-    through: dict[str, list[int]] = {}
-    to: dict[str, int] = {}
+    ways: dict[str, str] = {}
+    through: dict[str, list[str]] = {}
+    to: dict[str, str] = {}
     sink = len(plan.instances)
     for number, ((index, name), way) in enumerate(find_ways(plan).items(), 1):
         lane, input_ = (index, inputs[index].index(name)) if name else (sink, 0)
         if name:
-            to[f"{lane}:{input_}"] = number
+            to[f"{lane}:{input_}"] = str(number)
         else:
             pe = plan.instances[index].pe
             slots = (slot for slot, port in enumerate(plan.results) if port[0] == pe)
-            to.update({f"{lane}:{slot}": number for slot in slots})
+            to.update({f"{lane}:{slot}": str(number) for slot in slots})
         origins = frozenset[int]().union(*(way.origins[sender] for sender in way.senders))
-        ways.append(
+        ways[str(number)] = json.dumps(
             {
                 "lane": str(lane),
                 "input": input_,
@@ -220,5 +225,9 @@ def described(plan: Plan, inputs: Mapping[int, list[str]]) -> dict[str, Any]:
             }
         )
         for index in sorted({*way.pooled, *way.entries}):
-            through.setdefault(str(index), []).append(number)
-    return {"ways": ways, "through": through, "to": to}
+            through.setdefault(str(index), []).append(str(number))
+    return {
+        "ways": ways,
+        "through": {index: " ".join(numbers) for index, numbers in through.items()},
+        "to": to,
+    }

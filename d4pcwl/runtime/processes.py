@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +65,27 @@ def is_orphan() -> bool:
     """In a worker process: whether its parent has gone, even before the worker began."""
     parent = multiprocessing.parent_process()
     return parent is not None and os.getppid() != parent.pid
+
+
+def end_with_parent(signum: int) -> Callable[[], None] | None:
+    """What makes a program end when its parent does, as a ``preexec_fn``; None where the system
+    offers nothing of the kind.
+
+    :param signum: the signal that ends it
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+    set_parent_death_signal = 1
+
+    def prepare() -> None:
+        prctl(set_parent_death_signal, int(signum))
+        if os.getppid() != parent:  # it was killed before this
+            os._exit(1)
+
+    return prepare
 
 
 def end(processes: Sequence[BaseProcess]) -> None:

@@ -3,7 +3,8 @@
 A frame is one message. Large buffers are left in memory that the ranks of one machine share
 (:class:`~d4pcwl.runtime.arena.Arena`); otherwise, or where that is full, each is a message of its
 own, which its sender waits for. Sends are synchronous and do not block, and a channel has only a
-few under way, so that no queue grows: MPI buffers small messages without limit otherwise.
+few under way, and few bytes, so that no queue grows: MPI buffers small messages without limit
+otherwise.
 
 MPI calls are made by one thread at a time (``MPI_THREAD_SERIALIZED``).
 """
@@ -29,6 +30,7 @@ _BUFFERS = 10
 """Tags: of frames by what they are for; those of their large buffers are higher by _BUFFERS."""
 
 _UNDER_WAY = 16
+_BYTES_UNDER_WAY = 4 << 20
 LOOKS = 50
 SHORTEST_SLEEP = 20e-6
 """Waiting begins with a few looks, and goes over to sleeps."""
@@ -141,12 +143,13 @@ class RankSender:
         self._way, self._receiver, self._tag = frames, receiver, tag
         self._arena = frames.shared_out.get(receiver) if tag == ITEMS else None
         self._frames: deque[tuple[list[MPI.Request], Any]] = deque()  # with what they send
+        self._bytes = 0  # of these frames
 
     def send(self, data: bytes, buffers: Sequence[memoryview]) -> None:
         """Send a frame; see :class:`~d4pcwl.runtime.channel.Sender`."""
         way, byte = self._way, self._way.mpi.BYTE
-        if self.under_way() >= _UNDER_WAY:
-            way.waits.wait(lambda: self.under_way() < _UNDER_WAY)
+        if not self._has_room():
+            way.waits.wait(self._has_room)
         places = [self._place(buffer) for buffer in buffers]
         frame = b"".join(wire.frame(data, buffers, places))
         apart = [buffer for buffer, place in zip(buffers, places, strict=True) if place == 1]
@@ -157,6 +160,7 @@ class RankSender:
                 for buffer in apart
             ]
             self._frames.append((requests, (frame, apart)))
+            self._bytes += len(frame)
         if apart:  # it is the caller's own memory that is being sent
             way.waits.wait(lambda: not self.under_way())
 
@@ -166,11 +170,15 @@ class RankSender:
             return 0
         return 1 + (self._arena.put(buffer) if self._arena else 0)
 
+    def _has_room(self) -> bool:
+        return self.under_way() < _UNDER_WAY and self._bytes < _BYTES_UNDER_WAY
+
     def under_way(self) -> int:
         """How many frames are not yet received."""
         with self._way.call:
             while self._frames and self._way.mpi.Request.Testall(self._frames[0][0]):
-                self._frames.popleft()
+                _, (frame, _) = self._frames.popleft()
+                self._bytes -= len(frame)
             return len(self._frames)
 
 

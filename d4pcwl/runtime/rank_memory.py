@@ -12,7 +12,7 @@ from d4pcwl.runtime.arena import Arena, arena_bytes
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-_OF_MPICH = "/dev/shm/mpich_shm_"
+OF_MPICH = "/dev/shm/mpich_shm_"
 
 
 def share(
@@ -56,7 +56,7 @@ def unlink_segments(comm: MPI.Intracomm) -> None:
     """
     comm.Barrier()
     with contextlib.suppress(OSError):
-        for name in _mapped(_OF_MPICH):
+        for name in _mapped(OF_MPICH):
             with contextlib.suppress(FileNotFoundError):  # another rank was quicker
                 os.unlink(name)
 

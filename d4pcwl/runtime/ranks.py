@@ -335,7 +335,7 @@ class Ranks:
                 self._results.note(levels)
 
     def _own_result(self, pe: str, output: str) -> Receive:
-        take, sink = self._results.takers[self.plan.results.index((pe, output))], self._sink
+        take, sink = self._results.takers[self.plan.slots[pe, output]], self._sink
 
         def receive(item: Any) -> None:
             with sink:

@@ -29,6 +29,7 @@ from d4pcwl.runtime.redis_server import OwnServer, named_server
 from d4pcwl.runtime.redis_staff import Staff
 from d4pcwl.runtime.redis_worker import Post
 from d4pcwl.runtime.scale import Scale
+from d4pcwl.runtime.static import deliver
 
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
@@ -213,16 +214,14 @@ class Coordinator:
         for id_, fields in entries:
             if fields[0] == b"l":
                 self.results.note([(i, o, n) for i, o, n in json.loads(fields[3])])
-                taken += [self.sink, id_, 0]
+                taken += [self.sink, id_, -1]
                 continue
-            _, slot, _, _, _, size, form, data, *_ = fields
+            _, _, _, _, _, size, form, data, *_ = fields
             if form == b"k":
                 key = self.key + "blobs"
                 data, _ = self.client.calls([("HGET", key, data), ("HDEL", key, data)])
             taken += [self.sink, id_, size]
-            take = self.results.takers[int(slot)]
-            for item in wire.loads(data):
-                take(item)
+            deliver(self.results.takers, wire.loads(data))
         self.scripts.call(self.client, "taken", *taken)
 
     def _handle(self, kind: str, data: bytes) -> None:

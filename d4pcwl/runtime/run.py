@@ -14,7 +14,7 @@ from d4pcwl.runtime.instance import Halt, Receive
 from d4pcwl.runtime.job import Job, mapping_module, run_job
 from d4pcwl.runtime.policy import Policy, parse_policy
 from d4pcwl.runtime.results import Results, Sink
-from d4pcwl.runtime.values import IMMUTABLE, snapshot
+from d4pcwl.runtime.values import IMMUTABLE, snapshot, weight
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.graph import is_graph
 from d4pcwl.workflow.inputs import root_inputs
@@ -22,6 +22,8 @@ from d4pcwl.workflow.load import Script, load
 
 _AHEAD = 1000
 """How many results :func:`stream` runs ahead of its reader."""
+
+_AHEAD_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def stream(
 ) -> Iterator[Result]:
     """Run a graph and yield its results as they come; the arguments are those of :func:`run`.
 
-    The run is at most a thousand results ahead of its reader. Closing the iterator ends the run.
+    The run is at most a thousand results, or 8 MiB of them, ahead of its reader. Closing the
+    iterator ends the run.
     An item that was left out comes as ``Result("", "errors", description)``.
 
     >>> from d4pcwl import SimpleFunctionPE, WorkflowGraph, stream
@@ -146,13 +149,20 @@ class _QueueSink:
     """Hands results from the thread that runs the graph to the one that reads them."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[Result | BaseException | None] = queue.Queue(_AHEAD)
+        self._queue: queue.Queue[tuple[Result, int] | BaseException | None] = queue.Queue(_AHEAD)
+        self._bytes = 0  # in the queue
+        self._room = threading.Condition()
         self._stopped = False
 
     def take(self, pe: str, output: str) -> Receive:
         def receive(item: Any) -> None:
+            size = weight(item)
+            with self._room:
+                self._room.wait_for(lambda: self._bytes < _AHEAD_BYTES or self._stopped)
+                self._bytes += size
             self.check()
-            self._queue.put(Result(pe, output, item if type(item) in IMMUTABLE else snapshot(item)))
+            own = item if type(item) in IMMUTABLE else snapshot(item)
+            self._queue.put((Result(pe, output, own), size))
 
         return receive
 
@@ -184,7 +194,9 @@ class _QueueSink:
                     return
 
     def stop(self) -> None:
-        self._stopped = True
+        with self._room:
+            self._stopped = True
+            self._room.notify_all()
         while not self._queue.empty():
             self._queue.get_nowait()
 
@@ -195,4 +207,8 @@ class _QueueSink:
                 return
             if isinstance(found, BaseException):
                 raise found
-            yield found
+            result, size = found
+            with self._room:
+                self._bytes -= size
+                self._room.notify_all()
+            yield result

@@ -76,11 +76,7 @@ class Channels:
         return self.channels[instance.process].outlet(slot, marked=marked)
 
     def end(self, instance: int) -> None:
-        receivers = {
-            target.process
-            for target in self.plan.instances
-            if instance in self.plan.upstream[target.index]
-        }
+        receivers = {self.plan.instances[i].process for i in self.plan.downstream[instance]}
         for process in receivers - {self.number}:
             self.channels[process].send("end", instance)
 
@@ -95,7 +91,7 @@ class ResultChannel(Channel):
 
     def __init__(self, sender: Sender, plan: Plan) -> None:
         super().__init__(sender, [f"{pe}.{output}" for pe, output in plan.results])
-        self._numbers = {port: number for number, port in enumerate(plan.results)}
+        self._numbers = plan.slots
         self._order = plan.order
 
     def result(self, pe: str, output: str) -> Receive:

@@ -13,9 +13,11 @@ import fractions
 import pathlib
 import types
 import uuid
-from collections.abc import Callable, Iterable
-from itertools import islice
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Collection, Hashable
+from functools import lru_cache
+from sys import getsizeof
+from typing import Any, cast
 
 IMMUTABLE: frozenset[type] = frozenset(
     {
@@ -126,24 +128,80 @@ _COPIERS: dict[type, Callable[[Any], Any]] = {
 }
 
 
-def weight(item: Any, depth: int = 3) -> int:
-    """About how many bytes ``item`` holds; cheap rather than exact, and bounded in its own cost."""
+SMALL: frozenset[type] = frozenset({bool, float, int, types.NoneType})
+"""Types whose objects hold next to nothing, but for integers beyond :data:`BIG_INT`."""
+
+BIG_INT = 1 << 512
+
+_LEAVES = (IMMUTABLE | {bytearray}) - {
+    *(fractions.Fraction, range),
+    *(pathlib.PosixPath, pathlib.PurePosixPath),
+}
+"""Types whose ``sys.getsizeof`` says it all."""
+
+_PLAIN_CONTAINERS = frozenset({frozenset, list, set, tuple})
+_UNKNOWN = 4096
+
+
+def weight(item: Any) -> int:
+    """About how many bytes ``item`` holds, with all that is in it.
+
+    It looks at no more than copying and pickling do, and knows less of it: shared objects count
+    once, and one that does not show what it holds is taken to hold a good deal.
+    """
     cls = type(item)
-    if cls in (str, bytes, bytearray):
-        return len(item)
-    if cls in IMMUTABLE or depth == 0:
-        return 8
-    if cls.__module__ == "numpy":
-        return int(getattr(item, "nbytes", 8))
+    if cls in _LEAVES:
+        return getsizeof(item)
+    if cls in _PLAIN_CONTAINERS and _LEAVES.issuperset(map(type, item)):
+        return sum(map(getsizeof, item), getsizeof(item))
+    total, seen, waiting = 0, {id(item)}, [item]
+    while waiting:
+        size, parts = _size_and_parts(waiting.pop())
+        total += size
+        for entries in parts:
+            if _LEAVES.issuperset(map(type, entries)):
+                total += sum(map(getsizeof, entries))
+                continue
+            for entry in entries:
+                if type(entry) in _LEAVES:
+                    total += getsizeof(entry)
+                elif id(entry) not in seen:
+                    seen.add(id(entry))
+                    waiting.append(entry)
+    return total
+
+
+def _size_and_parts(item: Any) -> tuple[int, list[Collection[Any]]]:
+    """The bytes of an object beyond ``getsizeof`` of what it holds, and what it holds."""
+    cls = type(item)
+    if cls in _PLAIN_CONTAINERS:
+        return 8 * len(item), [item]
     if cls is dict:
-        return _weight_of(item.values(), len(item), depth)
-    if cls in (list, tuple, set, frozenset):
-        return _weight_of(item, len(item), depth)
+        return 16 * len(item), [item.keys(), item.values()]
+    if isinstance(item, type):
+        return 8, []
+    # Arrays, and what is like them. The class is asked: an object may answer to any name.
+    nbytes = item.nbytes if hasattr(cls, "nbytes") else None
+    if isinstance(nbytes, int):
+        objects = getattr(getattr(item, "dtype", None), "hasobject", False)
+        return nbytes, [item.tolist()] if objects and hasattr(item, "tolist") else []
+    parts: list[Collection[Any]] = []
+    if isinstance(item, (list, tuple, set, frozenset, deque)):
+        parts.append(item)
+    elif isinstance(item, dict):
+        parts += [item.keys(), item.values()]
     attributes = getattr(item, "__dict__", None)
-    # An object that does not show what it holds is taken to hold a good deal.
-    return _weight_of(attributes.values(), len(attributes), depth) if attributes else 4096
+    if attributes:
+        parts.append(attributes.values())
+    slots = [getattr(item, name) for name in _slots(cast(Hashable, cls)) if hasattr(item, name)]
+    if slots:
+        parts.append(slots)
+    return (64 if parts else max(_UNKNOWN, getsizeof(item))), parts
 
 
-def _weight_of(entries: Iterable[Any], count: int, depth: int) -> int:
-    sample = [weight(entry, depth - 1) for entry in islice(entries, 8)]
-    return 8 + sum(sample) * count // max(1, len(sample))
+@lru_cache(maxsize=1024)
+def _slots(cls: Hashable) -> tuple[str, ...]:
+    """The attributes that objects of a class have without a dictionary."""
+    bases = cls.__mro__ if isinstance(cls, type) else ()
+    members = (member for base in bases for member in vars(base).items())
+    return tuple(name for name, member in members if isinstance(member, types.MemberDescriptorType))

@@ -15,7 +15,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from d4pcwl.errors import InputError, PEError
-from d4pcwl.runtime.instance import Receive, RunningPE, guarded, local, own_copy
+from d4pcwl.runtime.floors import Floors
+from d4pcwl.runtime.instance import Halt, Receive, RunningPE, guarded, local, own_copy
 from d4pcwl.runtime.marks import (
     AFTER_ALL,
     NO_MORE,
@@ -72,16 +73,26 @@ class Worker:
     ) -> None:
         self.plan, self.link, self._direct = plan, link, direct
         pes = {pe.id: pe for pe in graph.pes}
-        self._cyclic = {pe for cycle in plan.cycles for pe in cycle}
+        here = frozenset(plan.processes[process])
+        rounds = [(c, tuple(i.index for pe in c for i in plan.of(pe))) for c in plan.cycles]
+        self._cycle_of = {
+            pe: tuple(index for index in indices if index in here)
+            for cycle, indices in rounds
+            for pe in cycle
+        }
+        self._floors = Floors(plan, plan.processes[process] if direct else ())
+        self._halts: dict[int, Halt] = {}
         self.running: dict[int, RunningPE] = {}
+        own_taken: set[str] = set()
         for index in plan.processes[process]:
             instance = plan.instances[index]
             pe = pes[instance.pe]
-            if any(plan.instances[i].pe == pe.id for i in self.running):
+            if pe.id in own_taken:
                 pe = own_copy(pe)
             elif not own:
                 with contextlib.suppress(PEError):  # one that holds a lock or a file runs itself
                     pe = own_copy(pe)
+            own_taken.add(instance.pe)
             siblings = len(plan.of(instance.pe))
             title = instance.pe
             if siblings > 1:
@@ -91,27 +102,27 @@ class Worker:
                 pe,
                 title,
                 index,
-                in_cycle=instance.pe in self._cyclic,
+                in_cycle=instance.pe in self._cycle_of,
                 policy=policy,
                 leave_out=link.result(*ERRORS) if policy.skip else None,
+                halts=self._halts,
             )
         self._ended: set[int] = set()
         self._heard = Heard()
         self._positions: dict[int, Position] = {}
         self._gathers: dict[tuple[int, str], Gather] = {}
         self._below: dict[int, list[Callable[[int], int]]] = {}
-        self._receivers: dict[tuple[int, str], Receive] = {}
         if plan.order:
             self._keep_order()
         # Targets first, so that every emitter can bind the receivers that it calls.
         for index in reversed(list(self.running)):
             self._bind_outputs(index)
         for (index, input), gather in self._gathers.items():
-            gather.deliver = self._marked_receiver(index, input)
+            gather.deliver = self._floors.entrance(index, self._marked_receiver(index, input))
         self._open = {index: set(plan.upstream[index]) for index in self.running}
         self._feeds = deque(self._root_feeds(inputs))
         self._fed = {index for index, _ in self._feeds}
-        sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 20 * len(self.running)))
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + self._floors.frames))
 
     # --- wiring ---------------------------------------------------------------------------------
 
@@ -124,7 +135,7 @@ class Worker:
             for route in self.plan.routes.get(port, ()):
                 takers = marked if self._has_marks(route.targets[0], route.input) else plain
                 takers.append(self._taker(index, output, route))
-            if port in self.plan.results:
+            if port in self.plan.slots:
                 refuse = partial(running.refuse_item, output)
                 takers = marked if port in self.plan.order.results else plain
                 takers.append(guarded(self.link.result(*port), refuse))
@@ -155,10 +166,24 @@ class Worker:
             return self.link.outlet(source, target, input)
         refuse = partial(self.running[index].refuse_item, output)
         marked = self._has_marks(target, input)
-        if self.plan.instances[target].pe in self._cyclic:
+        if self.plan.instances[target].pe in self._cycle_of:
             # Round a cycle somebody's outputs are not bound yet: look the receiver up when called.
-            return local(lambda item: self.receiver(target, input)(item), refuse, marked=marked)
-        return local(self.receiver(target, input), refuse, marked=marked)
+            receive: Receive = lambda item: self._receiver(target, input)(item)  # noqa: E731
+        else:
+            receive = self._receiver(target, input)
+        return local(self._floors.way(index, target, receive), refuse, marked=marked)
+
+    def _receiver(self, instance: int, input: str) -> Receive:
+        """What takes the items of an input, marked items where it has them."""
+        if (instance, input) in self._gathers:
+            return self._gathers[instance, input].hold
+        if self._has_marks(instance, input):
+            return self._marked_receiver(instance, input)
+        return self.running[instance].receiver(input)
+
+    def _marked_receiver(self, index: int, input: str) -> Receive:
+        receive, position = self.running[index].receiver(input), self._positions[index]
+        return unmarked(receive) if position.own is None else position.entering(receive)
 
     # --- order ----------------------------------------------------------------------------------
 
@@ -185,14 +210,10 @@ class Worker:
         least = Least(self.plan, senders, partial(self.level, seen_by=(index, input)))
         level: Callable[[int], int] = least
         if (pe, input) in self.plan.order.sorted:
-            mates = self.plan.order.loose.union(i for i in self._group(index) if i in senders)
+            mates = self.plan.order.loose.union(self._cycle_of.get(pe, ()))
             self._gathers[index, input] = gather = Gather(least, mates)
             level = gather.level
         self._below.setdefault(index, []).append(level)
-
-    def _marked_receiver(self, index: int, input: str) -> Receive:
-        receive, position = self.running[index].receiver(input), self._positions[index]
-        return unmarked(receive) if position.own is None else position.entering(receive)
 
     def level(self, index: int, origin: int, seen_by: tuple[int, str] | None = None) -> int:
         """Below which number everything has been written by an instance for an origin.
@@ -203,6 +224,8 @@ class Worker:
             return self._heard.level(index, origin, seen_by)
         if index in self._ended:
             return NO_MORE
+        if self._floors.busy:
+            return 0  # some of what was written is still to be worked through
         position = self._positions[index]
         if position.own is None:
             return position.count
@@ -227,23 +250,27 @@ class Worker:
             if index >= first:
                 gather.advance()
 
+    @property
+    def holds(self) -> bool:
+        """Whether items are held back."""
+        return any(gather.waiting for gather in self._gathers.values())
+
     # --- running --------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Run every instance's ``preprocess``, and end those that will get nothing."""
         # Targets first: what a preprocess writes is to find its receivers ready.
-        for running in reversed(self.running.values()):
-            running.start()
+        for index, running in reversed(self.running.items()):
+            self._floors.call(index, running.start)
         self._end_if_done(self.running)
 
     def receiver(self, instance: int, input: str) -> Receive:
-        """What takes the items of an input, marked items where it has them; they must be values
-        that nobody else holds."""
-        if (instance, input) in self._gathers:
-            return self._gathers[instance, input].hold
-        if self._has_marks(instance, input):
-            return self._marked_receiver(instance, input)
-        return self.running[instance].receiver(input)
+        """What takes items from other processes, marked items where the input has them; they must
+        be values that nobody else holds."""
+        receive = self._receiver(instance, input)
+        if (instance, input) in self._gathers:  # it sees to that itself, later
+            return receive
+        return self._floors.entrance(instance, receive)
 
     @property
     def hungry(self) -> bool:
@@ -254,7 +281,8 @@ class Worker:
         """Run up to so many iterations of each root that has inputs left."""
         for _ in range(len(self._feeds)):
             index, inputs = self._feeds.popleft()
-            process, position = self.running[index].process, self._positions.get(index)
+            process = self._floors.entrance(index, self.running[index].process)
+            position = self._positions.get(index)
             exhausted = True
             for number, (place, item) in enumerate(inputs, 1):
                 if position is not None:
@@ -272,12 +300,25 @@ class Worker:
 
     def upstream_ended(self, instance: int) -> None:
         """Note that an instance of another process has sent its last item."""
-        waiting = [index for index, senders in self._open.items() if instance in senders]
-        for index in waiting:
-            self._open[index].discard(instance)
+        closed = self._close(instance)
         self._heard.end(instance)
         self.advance()
-        self._end_if_done(waiting)
+        self._end_if_done(closed)
+
+    def _close(self, instance: int) -> list[int]:
+        """Those here to whom an instance has sent its last item, which it has."""
+        told = [index for index in self.plan.downstream[instance] if index in self._open]
+        for index in told:
+            self._open[index].discard(instance)
+        return told
+
+    def check(self) -> None:
+        """Whether a PE has failed.
+
+        :raises Halt: one has, though a bare ``except:`` in a PE upstream caught it
+        """
+        for halt in self._halts.values():
+            raise halt
 
     def awaits(self, process: int) -> bool:
         """Whether an instance of another process has yet to say that it has ended."""
@@ -309,12 +350,10 @@ class Worker:
 
     def _end_if_done(self, candidates: Iterable[int]) -> None:
         """End the instances of ``candidates`` that nothing can reach any more, and so on down."""
-        for running in self.running.values():
-            if running.halted is not None:  # a bare `except:` in a PE upstream caught it
-                raise running.halted
-        queue = deque(candidates)
-        while queue:
-            group = self._group(queue.popleft())
+        self.check()
+        groups = deque(self._groups(candidates))
+        while groups:
+            group = groups.popleft()
             inner = set(group)
             if any(i in self._ended or i in self._fed or self._open[i] - inner for i in group):
                 continue
@@ -323,28 +362,23 @@ class Worker:
             for index in group:
                 self._ended.add(index)
                 self.link.end(index)
-                for other, senders in self._open.items():
-                    if index in senders:
-                        senders.discard(index)
-                        queue.append(other)
+                groups.extend(self._groups(self._close(index)))
 
     def _finish(self, index: int) -> None:
         """End one instance."""
-        for (instance, _), gather in self._gathers.items():
-            if instance == index:
-                gather.advance()
+        for input in self.running[index].pe.inputconnections:
+            if (index, input) in self._gathers:
+                self._gathers[index, input].advance()
         position = self._positions.get(index)
         if position is not None and position.own is not None:
             position.leave()
-        self.running[index].finish()
+        self._floors.call(index, self.running[index].finish)
 
-    def _group(self, index: int) -> Sequence[int]:
-        """The instances that end together: those of a cycle, else the one."""
-        pe = self.plan.instances[index].pe
-        for cycle in self.plan.cycles:
-            if pe in cycle:
-                return [i for i in self.running if self.plan.instances[i].pe in cycle]
-        return [index]
+    def _groups(self, indices: Iterable[int]) -> Iterable[tuple[int, ...]]:
+        """The instances that end together: those of a cycle, else one by itself."""
+        instances = self.plan.instances
+        groups = (self._cycle_of.get(instances[index].pe, (index,)) for index in indices)
+        return {group[0]: group for group in groups}.values()
 
 
 def _share(

@@ -41,14 +41,22 @@ class FlatGraph:
     def _out_of(self) -> dict[int, list[Edge]]:
         return _by_end(self.edges, "source")
 
+    @cached_property
+    def _out_of_port(self) -> dict[tuple[int, str], list[Edge]]:
+        ports: dict[tuple[int, str], list[Edge]] = {}
+        for edge in self.edges:
+            ports.setdefault((id(edge.source), edge.output), []).append(edge)
+        return ports
+
     def into(self, pe: Any) -> list[Edge]:
         """The edges that end at ``pe``."""
         return self._into.get(id(pe), [])
 
     def out_of(self, pe: Any, output: str | None = None) -> list[Edge]:
         """The edges that start at ``pe``, or at one output of it."""
-        edges = self._out_of.get(id(pe), [])
-        return [edge for edge in edges if output in (None, edge.output)]
+        if output is not None:
+            return self._out_of_port.get((id(pe), output), [])
+        return self._out_of.get(id(pe), [])
 
     def grouping(self, edge: Edge) -> Grouping:
         """How the items of ``edge`` are shared out among the instances of its target."""
@@ -93,15 +101,29 @@ class FlatGraph:
         first = component[0]
         return len(component) > 1 or any(edge.target is first for edge in self.out_of(first))
 
+    @cached_property
+    def cyclic(self) -> frozenset[int]:
+        """The PEs that stand in a cycle, by ``id()``."""
+        return frozenset(id(pe) for c in self.cycles if self.is_cycle(c) for pe in c)
+
     def in_order(self) -> list[Any]:
         """The PEs, sources first; those that form a cycle stand together."""
         return [pe for component in self.cycles for pe in component]
 
     def find(self, name: str) -> list[Any]:
         """The PEs whose id is ``name``, else those whose name it is."""
-        return [pe for pe in self.pes if pe.id == name] or [
-            pe for pe in self.pes if pe.name == name
-        ]
+        return self._by_id.get(name) or self._by_name.get(name, [])
+
+    @cached_property
+    def _by_id(self) -> dict[str, list[Any]]:
+        return _by_attribute(self.pes, "id")
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Any]]:
+        return _by_attribute(self.pes, "name")
+
+    def __contains__(self, pe: object) -> bool:
+        return id(pe) in self._place
 
     def describe(self, pes: Iterable[Any] | None = None) -> dict[str, Any]:
         """The structure of the graph, or of the part that ``pes`` are, as plain data.
@@ -301,6 +323,13 @@ def ordered_components(before: dict[int, set[int]]) -> list[list[int]]:
         order.append(members[number])
         sorter.done(number)
     return order
+
+
+def _by_attribute(pes: Iterable[Any], name: str) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for pe in pes:
+        found.setdefault(getattr(pe, name), []).append(pe)
+    return found
 
 
 def _by_end(edges: Iterable[Edge], end: str) -> dict[int, list[Edge]]:

@@ -83,12 +83,12 @@ def _takes_job_orders(pe: Any) -> bool:
 
 def _named(graph: FlatGraph, key: Any) -> Any:
     if is_pe(key):
-        if not any(pe is key for pe in graph.pes):
+        if key not in graph:
             raise InputError(f"inputs are given for {key.name}, which is not in the graph")
         return key
     pes = graph.find(str(key))
-    known = [name for pe in graph.pes for name in (pe.name, pe.id)]
     if not pes:
+        known = [name for pe in graph.pes for name in (pe.name, pe.id)]
         raise InputError(f"inputs are given for '{key}': no such PE{nearest(str(key), known)}")
     if len(pes) > 1:
         ids = ", ".join(pe.id for pe in pes)

@@ -308,6 +308,13 @@ def has_postprocess(pe: object) -> bool:
     )
 
 
+def writes_of_itself(pe: object) -> bool:
+    """Whether a PE may write when it works on no item."""
+    before = (getattr(type(pe), name, None) for name in ("preprocess", "_preprocess"))
+    usual = (GenericPE.preprocess, GenericPE._preprocess)
+    return has_postprocess(pe) or tuple(before) != usual
+
+
 def keeps_order(pe: Any, name: str | None = None) -> bool:
     """Whether the order of a PE's items matters, on the whole or at one of its inputs."""
     port = pe.inputconnections.get(name, {}) if name is not None else {}

@@ -154,7 +154,7 @@ def shard(
 def _sharded_pes(graph: FlatGraph, together: Collection[Any]) -> set[int]:
     """The PEs, by ``id()``, that may run in shards."""
     kept = {id(pe) for pe in together}
-    kept |= {id(pe) for component in graph.cycles if graph.is_cycle(component) for pe in component}
+    kept |= graph.cyclic
     able: set[int] = set()
     for pe in graph.pes:
         kinds = {graph.grouping(edge) for edge in graph.into(pe)}

@@ -47,7 +47,7 @@ def around(options: Any, arguments: Sequence[str], work: Callable[[], int]) -> i
     :param arguments: of the command, for mpiexec
     """
     if not any(name in os.environ for name in _LAUNCHED) and (options.num or 1) > 1:
-        _launch(options.num, arguments)
+        return _launch(options.num, arguments)
     from d4pcwl.runtime.rank_memory import unlink_segments
 
     mpi = _mpi4py()
@@ -192,11 +192,13 @@ def _mpi4py() -> Any:
     return MPI
 
 
-def _launch(number: int, arguments: Sequence[str]) -> None:
-    """Become mpiexec.
+def _launch(number: int, arguments: Sequence[str]) -> int:
+    """Run mpiexec, and give its exit code.
 
     :raises UsageError: there is none
     """
+    from d4pcwl.runtime.rank_launch import launch
+
     folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     mpiexec = shutil.which("mpiexec", path=os.pathsep.join(folders))
     if mpiexec is None:
@@ -208,4 +210,4 @@ def _launch(number: int, arguments: Sequence[str]) -> None:
     # Modules in the current folder are not to go before mpi4py's, unless we lie there ourselves.
     safe = [] if Path(d4pcwl.__file__).parents[1].samefile(os.getcwd()) else ["-P"]
     command = [sys.executable, *safe, "-m", "mpi4py", "-m", "d4pcwl", "run", *arguments]
-    os.execv(mpiexec, [mpiexec, "-n", str(number), *command])
+    return launch([mpiexec, "-n", str(number), *command])
