@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from d4pcwl.cwl.compile import Compiled, to_cwl
-    from d4pcwl.cwl.importing.cwl_graph import CwlGraph
-    from d4pcwl.cwl.importing.from_cwl import from_cwl
+    from d4pcwl.cwl.importing.graph.cwl_graph import CwlGraph
+    from d4pcwl.cwl.importing.graph.from_cwl import from_cwl
     from d4pcwl.errors import D4pcwlError
     from d4pcwl.runtime.results import Results
     from d4pcwl.runtime.run import Result, run, stream
@@ -57,8 +57,8 @@ __all__ = [
 
 _PLACES = {
     "d4pcwl.cwl.compile": ("Compiled", "to_cwl"),
-    "d4pcwl.cwl.importing.cwl_graph": ("CwlGraph",),
-    "d4pcwl.cwl.importing.from_cwl": ("from_cwl",),
+    "d4pcwl.cwl.importing.graph.cwl_graph": ("CwlGraph",),
+    "d4pcwl.cwl.importing.graph.from_cwl": ("from_cwl",),
     "d4pcwl.errors": ("D4pcwlError",),
     "d4pcwl.runtime.results": ("Results",),
     "d4pcwl.runtime.run": ("Result", "run", "stream"),

@@ -13,7 +13,7 @@ from typing import TextIO
 import pytest
 from mapping_kit import Gate, Mapping, Trail
 
-from d4pcwl.runtime.redis_server import OwnServer
+from d4pcwl.runtime.redis.server import OwnServer
 
 # A mapping is one line: its name, and the numbers of processes that tests run it with by default.
 MAPPINGS: dict[str, tuple[int, ...]] = {

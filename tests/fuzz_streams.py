@@ -30,7 +30,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from d4pcwl.errors import ItemError
-from d4pcwl.runtime.codec import decode, encode, to_json_line
+from d4pcwl.streams.codec import decode, encode, to_json_line
 
 TIMES = 150
 HANG_SECONDS = 60

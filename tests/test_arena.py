@@ -15,8 +15,8 @@ from mapping_kit import Identity, Source, chain
 
 import d4pcwl
 from d4pcwl import IterativePE, SimpleFunctionPE
-from d4pcwl.runtime import pipes
-from d4pcwl.runtime.arena import PAGE, TOTAL_BYTES, Arena, arena_bytes
+from d4pcwl.runtime.transport import pipes
+from d4pcwl.runtime.transport.arena import PAGE, TOTAL_BYTES, Arena, arena_bytes
 
 
 def put(arena: Arena, size: int, fill: int = 1) -> int:

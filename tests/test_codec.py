@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from d4pcwl.errors import ItemError, UsageError
-from d4pcwl.runtime.codec import decode, encode, register, to_json_line
+from d4pcwl.streams.codec import decode, encode, register, to_json_line
 
 
 def packed(item: Any, **options: Any) -> tuple[bytes, bytes]:
@@ -703,7 +703,7 @@ def test_json_lines_show_the_rest_by_repr() -> None:
 
 def test_import_is_light() -> None:
     code = (
-        "import sys, d4pcwl.runtime.stream_file, d4pcwl.cli.stream;"
+        "import sys, d4pcwl.streams.writer, d4pcwl.cli.stream;"
         "sys.exit(bool({'numpy', 'obspy', 'pickle'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,7 +13,7 @@ import cwl_kit as kit
 import pytest
 
 from d4pcwl import load, to_cwl
-from d4pcwl.cwl.references import wrong_references
+from d4pcwl.cwl.emit.references import wrong_references
 from d4pcwl.errors import DeclarationError, GraphError, ScriptError, TranslationError, UsageError
 
 

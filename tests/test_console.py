@@ -16,7 +16,7 @@ from mapping_kit import FaultyPE, Identity, Mapping, Source, chain
 
 from d4pcwl import IterativePE
 from d4pcwl.errors import D4pcwlError
-from d4pcwl.runtime.console import LineLock, LineWriter
+from d4pcwl.runtime.local.console import LineLock, LineWriter
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from d4pcwl import to_cwl
-from d4pcwl.cwl.handover import leave_out_unset, with_texts
-from d4pcwl.cwl.text import document_text, yaml_text
+from d4pcwl.cwl.emit.handover import leave_out_unset, with_texts
+from d4pcwl.cwl.emit.text import document_text, yaml_text
 from d4pcwl.errors import UsageError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029"))

@@ -10,7 +10,7 @@ import cwl_kit as kit
 import pytest
 
 from d4pcwl import to_cwl
-from d4pcwl.cwl.declare import CwlType, parse_type
+from d4pcwl.cwl.declare.declarations import CwlType, parse_type
 from d4pcwl.errors import DeclarationError
 
 

@@ -17,7 +17,7 @@ import cwl_kit as kit
 import pytest
 
 from d4pcwl import to_cwl
-from d4pcwl.cwl.references import wrong_references
+from d4pcwl.cwl.emit.references import wrong_references
 from d4pcwl.errors import GraphError
 
 NAMES = [

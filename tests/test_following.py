@@ -20,8 +20,8 @@ from runner_kit import run, start
 
 from d4pcwl import to_cwl
 from d4pcwl.errors import StreamFileError
-from d4pcwl.runtime.following import awaited
-from d4pcwl.runtime.stream_file import StreamReader, StreamWriter
+from d4pcwl.streams.live import awaited
+from d4pcwl.streams.writer import StreamReader, StreamWriter
 
 PORTS = [("pe", "output")]
 
@@ -97,7 +97,7 @@ def test_a_writer_that_ends_too_early_is_noticed(path: Path) -> None:
 
 
 def test_a_reader_is_not_kept_by_a_holder_that_was_killed(path: Path) -> None:
-    hold = "import sys, time\nfrom d4pcwl.runtime.following import awaited\n"
+    hold = "import sys, time\nfrom d4pcwl.streams.live import awaited\n"
     hold += "with awaited(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(1000)"
     with subprocess.Popen(
         [sys.executable, "-c", hold, str(path)], stdout=subprocess.PIPE, text=True
@@ -318,10 +318,10 @@ def _worker_of(runner: int, stage: str) -> list[int]:
 def followed(document: Path, **settings: Any) -> dict[str, list[str]]:
     """The outputs of steps that may be read along, as the runner's graph has them."""
     pytest.importorskip("cwltool")
-    from d4pcwl.cwl.importing.build import build
-    from d4pcwl.cwl.importing.document import Document
-    from d4pcwl.cwl.importing.pes import ToolPE
-    from d4pcwl.cwl.importing.settings import Settings
+    from d4pcwl.cwl.importing.cwltool.document import Document
+    from d4pcwl.cwl.importing.cwltool.settings import Settings
+    from d4pcwl.cwl.importing.graph.build import build
+    from d4pcwl.cwl.importing.graph.pes import ToolPE
     from d4pcwl.workflow.flat import flatten
 
     built = build(Document(str(document), Settings(**settings)))

@@ -11,9 +11,9 @@ import pytest
 from mapping_kit import Identity, Mapping, OneShot, Plus, Ports, Source, Total, chain, join
 
 from d4pcwl import GenericPE, IterativePE, WorkflowGraph
-from d4pcwl.runtime.broker_queues import Batch, Queues
-from d4pcwl.runtime.plan import make_plan
-from d4pcwl.runtime.worker import Worker
+from d4pcwl.runtime.engine.plan import make_plan
+from d4pcwl.runtime.engine.worker import Worker
+from d4pcwl.runtime.pool.queues import Batch, Queues
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 

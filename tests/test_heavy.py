@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from d4pcwl import IterativePE, ProducerPE, WorkflowGraph, run
-from d4pcwl.runtime.plan import make_plan
+from d4pcwl.runtime.engine.plan import make_plan
 from d4pcwl.workflow.flat import flatten
 
 COUNT = 3

@@ -10,11 +10,11 @@ import pytest
 from mapping_kit import Flight, FlightConsumer, FlightSource, Identity, Mapping, Source, chain
 
 import d4pcwl
-from d4pcwl.runtime.channel import Channel
-from d4pcwl.runtime.dynamic_output import Writer
-from d4pcwl.runtime.exchange import queue_bytes
+from d4pcwl.runtime.engine.plan import make_plan
 from d4pcwl.runtime.job import Job, mapping_module
-from d4pcwl.runtime.plan import make_plan
+from d4pcwl.runtime.pool.exchange import queue_bytes
+from d4pcwl.runtime.pool.links import Writer
+from d4pcwl.runtime.transport.channel import Channel
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 

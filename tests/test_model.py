@@ -22,7 +22,7 @@ from d4pcwl import (
     create_iterative_chain,
 )
 from d4pcwl.errors import GraphError, PEError
-from d4pcwl.runtime.instance import RunningPE
+from d4pcwl.runtime.engine.instance import RunningPE
 from d4pcwl.workflow.draw import draw
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.graph import WorkflowNode, is_graph, is_workflow

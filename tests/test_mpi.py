@@ -16,7 +16,7 @@ import pytest
 from mapping_kit import wait_until
 from mpi_kit import MPIEXEC, needs_mpi
 
-from d4pcwl.runtime.rank_launch import _descendants
+from d4pcwl.runtime.mpi.launch import _descendants
 
 pytestmark = needs_mpi
 
@@ -263,7 +263,7 @@ def test_n_beside_mpiexec(path: Path) -> None:
 
 def test_streams_of_a_stage_are_written_once(path: Path, tmp_path: Path) -> None:
     script = Script(path, "graph = chain(Source(range(50)), Plus())\n")
-    from d4pcwl.runtime.stream_file import scan
+    from d4pcwl.streams.writer import scan
 
     split = ("--split", "Source0.output", "Plus1.input")
     for target in (("--to", "Source0.output={}"), split):

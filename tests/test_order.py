@@ -214,7 +214,7 @@ def test_random_graphs_keep_the_order_of_each_way(mapping: Mapping, seed: int) -
 
 
 def test_no_marks_where_nobody_can_tell() -> None:
-    from d4pcwl.runtime.plan import make_plan
+    from d4pcwl.runtime.engine.plan import make_plan
     from d4pcwl.workflow.flat import flatten
 
     class Printer(IterativePE):

@@ -57,7 +57,8 @@ def test_two_runs_with_one_output_folder(tmp_path: Path) -> None:
 
 def test_files_are_placed_in_turn(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from d4pcwl.cwl.importing.outdir import placing\n"
+        "import sys; from pathlib import Path\n"
+        "from d4pcwl.cwl.importing.cwltool.outdir import placing\n"
         "for _ in range(100):\n"
         "    with placing(sys.argv[1]):\n"
         "        for n in range(5): Path(sys.argv[1], str(n)).write_text(sys.argv[2])\n"

@@ -12,9 +12,9 @@ import pytest
 from cwl_kit import HEAD, command, with_commands, write_script
 from mapping_kit import Mapping, wait_until
 
-from d4pcwl.runtime.output_file import OutputFile
 from d4pcwl.runtime.results import ErrorLines, JsonLinesFile, cut_torn_line
-from d4pcwl.runtime.stream_file import StreamReader, StreamWriter
+from d4pcwl.streams.output_file import OutputFile
+from d4pcwl.streams.writer import StreamReader, StreamWriter
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_two_that_write_the_same_file_never_mix(
 
 def test_many_at_a_time_each_have_a_file_of_their_own(path: Path) -> None:
     code = (
-        "import sys; from d4pcwl.runtime.output_file import OutputFile\n"
+        "import sys; from d4pcwl.streams.output_file import OutputFile\n"
         "for _ in range(200):\n"
         "    output = OutputFile(sys.argv[1])\n"
         "    for _ in range(20):\n"
@@ -98,7 +98,7 @@ def test_many_at_a_time_each_have_a_file_of_their_own(path: Path) -> None:
 
 def test_what_a_killed_run_left_is_told_from_what_is_written(path: Path) -> None:
     code = (
-        "import os, sys; from d4pcwl.runtime.output_file import OutputFile\n"
+        "import os, sys; from d4pcwl.streams.output_file import OutputFile\n"
         "output = OutputFile(sys.argv[1]); output.file.write(b'x'); output.file.flush()\n"
         "os.kill(os.getpid(), 9)"
     )

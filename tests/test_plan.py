@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mapping_kit import CountKeys, Plus, Ports, Source, Tag, Total, chain, join, named
 
 from d4pcwl import IterativePE, SimpleFunctionPE, WorkflowGraph
-from d4pcwl.runtime.plan import Plan, make_plan, usable_cores
+from d4pcwl.runtime.engine.plan import Plan, make_plan, usable_cores
 from d4pcwl.workflow.cut import cut
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE

@@ -15,7 +15,7 @@ from mapping_kit import Mapping, Source, Total, chain, nothing_left
 import d4pcwl
 from d4pcwl import ConsumerPE, IterativePE, ProducerPE
 from d4pcwl.errors import PEError, UsageError
-from d4pcwl.runtime.policy import FAIL, Policy, parse_policy, policy_of
+from d4pcwl.runtime.engine.policy import FAIL, Policy, parse_policy, policy_of
 
 
 class Picky(IterativePE):

@@ -11,10 +11,10 @@ from cwl_kit import HEAD, command, write_script
 
 from d4pcwl.errors import UsageError, presentable
 from d4pcwl.runtime.mappings import zmq_multi
-from d4pcwl.runtime.output_file import OutputFile
-from d4pcwl.runtime.redis_client import Address, parse_url
-from d4pcwl.runtime.redis_server import OwnServer
-from d4pcwl.runtime.stream_file import StreamWriter
+from d4pcwl.runtime.redis.client import Address, parse_url
+from d4pcwl.runtime.redis.server import OwnServer
+from d4pcwl.streams.output_file import OutputFile
+from d4pcwl.streams.writer import StreamWriter
 
 ORDERS = "\x1b]0;title\x07\x1b[31m\x9b2J\r\u202e"
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import HAS_REDIS
 from mapping_kit import nothing_left, wait_until
 
-from d4pcwl.runtime.private_folder import PrivateFolder
+from d4pcwl.runtime.local.private_folder import PrivateFolder
 
 SCRIPT = """
 import time
@@ -43,7 +43,7 @@ def test_a_folder_that_cannot_be_made_leaves_no_process(tmp_path: Path) -> None:
 
 def test_the_owner_and_its_group_are_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from d4pcwl.runtime.private_folder import PrivateFolder\n"
+        "import sys, time; from d4pcwl.runtime.local.private_folder import PrivateFolder\n"
         "folder = PrivateFolder('test-', sys.argv[1])\n"
         "(folder.path / 'file').touch()\n"
         "print(flush=True)\n"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from d4pcwl import to_cwl
-from d4pcwl.cwl.text import document_text
+from d4pcwl.cwl.emit.text import document_text
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "ra_pipeline"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from d4pcwl.workflow.reading import ScriptReading, read_script
+from d4pcwl.workflow.reading.script import ScriptReading, read_script
 
 Read = Callable[..., ScriptReading]
 

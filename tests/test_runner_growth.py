@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from runner_kit import write
 
-from d4pcwl.cwl.importing.build import build
-from d4pcwl.cwl.importing.document import Document
-from d4pcwl.cwl.importing.settings import Settings, make_folder
-from d4pcwl.cwl.importing.tool_run import run_tool
+from d4pcwl.cwl.importing.cwltool.document import Document
+from d4pcwl.cwl.importing.cwltool.settings import Settings, make_folder
+from d4pcwl.cwl.importing.cwltool.tool_run import run_tool
+from d4pcwl.cwl.importing.graph.build import build
 from d4pcwl.errors import InputError
 
 pytest.importorskip("cwltool")

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from runner_kit import run, write
 
-from d4pcwl.cwl.importing.document import Document
-from d4pcwl.cwl.importing.execute import relocated
-from d4pcwl.cwl.importing.settings import Settings, make_folder
-from d4pcwl.cwl.importing.tool_run import Outcome, run_tool
+from d4pcwl.cwl.importing.cwltool.document import Document
+from d4pcwl.cwl.importing.cwltool.settings import Settings, make_folder
+from d4pcwl.cwl.importing.cwltool.tool_run import Outcome, run_tool
+from d4pcwl.cwl.importing.graph.execute import relocated
 from d4pcwl.errors import RunError
 
 pytest.importorskip("cwltool")
@@ -348,7 +348,7 @@ def test_a_container_has_its_own_paths(tmp_path: Path) -> None:
 
     from cwltool.pathmapper import MapperEnt
 
-    from d4pcwl.cwl.importing.confine import Outside, WorkingFolder
+    from d4pcwl.cwl.importing.cwltool.confine import Outside, WorkingFolder
 
     given = tmp_path / "given"
     given.mkdir()

@@ -13,9 +13,9 @@ import cwl_kit as kit
 import pytest
 
 from d4pcwl import load, to_cwl
-from d4pcwl.workflow.reading_items import opened_inputs
-from d4pcwl.workflow.reading_model import Source
-from d4pcwl.workflow.reading_paths import Hole, Paths
+from d4pcwl.workflow.reading.items import opened_inputs
+from d4pcwl.workflow.reading.model import Source
+from d4pcwl.workflow.reading.paths import Hole, Paths
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from mapping_kit import Identity, Plus, chain, join, named
 
 from d4pcwl import GenericPE, IterativePE, ProducerPE, run
 from d4pcwl.cwl.compile import to_cwl
-from d4pcwl.cwl.streams import Stream, streams_of
+from d4pcwl.cwl.emit.streams import Stream, streams_of
 from d4pcwl.errors import PEError, StreamFileError, TranslationError, UsageError
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings import simple

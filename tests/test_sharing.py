@@ -31,10 +31,10 @@ import d4pcwl
 from d4pcwl import GenericPE, IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.cli.dispel4py import main
 from d4pcwl.errors import WorkerDied
-from d4pcwl.runtime.broker_queues import QUEUE_BATCHES, Batch, Queues
-from d4pcwl.runtime.dynamic_output import _portions
-from d4pcwl.runtime.exchange import SLOW_SECONDS, task_size
-from d4pcwl.runtime.plan import make_plan
+from d4pcwl.runtime.engine.plan import make_plan
+from d4pcwl.runtime.pool.exchange import SLOW_SECONDS, task_size
+from d4pcwl.runtime.pool.links import _portions
+from d4pcwl.runtime.pool.queues import QUEUE_BATCHES, Batch, Queues
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 

@@ -19,9 +19,9 @@ from ruamel.yaml.error import YAMLError
 from d4pcwl.cli.cwl2d4p import main as cwl2d4p
 from d4pcwl.cli.dispel4py import main as dispel4py
 from d4pcwl.cli.main import main as d4pcwl
-from d4pcwl.cwl.importing.document import Document
-from d4pcwl.cwl.importing.joborder import read_job_order, read_jobs
-from d4pcwl.cwl.importing.settings import Settings
+from d4pcwl.cwl.importing.cwltool.document import Document
+from d4pcwl.cwl.importing.cwltool.joborder import read_job_order, read_jobs
+from d4pcwl.cwl.importing.cwltool.settings import Settings
 from d4pcwl.errors import InputError, UnreadableText
 from d4pcwl.workflow.texts import MAX_DEPTH, parse_json, parse_yaml, read_file
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from runner_kit import run, write
 
-from d4pcwl.cwl.importing.tool_printed import (
+from d4pcwl.cwl.importing.cwltool.tool_printed import (
     HEAD_BYTES,
     TAIL_BYTES,
     Printed,

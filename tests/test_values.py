@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d4pcwl.runtime.values import IMMUTABLE, snapshot, weight
+from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot, weight
 
 Point = namedtuple("Point", "x y")
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d4pcwl.errors import ItemError
-from d4pcwl.runtime import wire
-from d4pcwl.runtime.channel import BATCH, BATCH_BYTES, Channel, Disconnected, Flusher
-from d4pcwl.runtime.instance import Halt
-from d4pcwl.runtime.pipes import Pipe
+from d4pcwl.runtime.engine.instance import Halt
+from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.channel import BATCH, BATCH_BYTES, Channel, Disconnected, Flusher
+from d4pcwl.runtime.transport.pipes import Pipe
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def pipe() -> Iterator[Pipe]:
 def through(message: Any) -> Any:
     """Send a frame through a pipe, from another thread, as it may be larger than the pipe."""
     pipe = Pipe()
-    parts = wire.encode(message)
-    sender = threading.Thread(target=wire.write_frame, args=(pipe.write_fd, parts))
+    parts = frames.encode(message)
+    sender = threading.Thread(target=frames.write_frame, args=(pipe.write_fd, parts))
     sender.start()
     try:
-        return wire.read_frame(pipe.read_fd)
+        return frames.read_frame(pipe.read_fd)
     finally:
         sender.join()
         pipe.close()
@@ -66,7 +66,7 @@ def test_arrays(array: Any) -> None:
 
 def test_large_buffers_are_not_copied_into_the_pickle() -> None:
     array = np.arange(100_000)
-    head, buffer = wire.encode(array)
+    head, buffer = frames.encode(array)
     assert len(head) < 1000
     assert np.shares_memory(np.frombuffer(buffer, array.dtype), array)
 
@@ -82,33 +82,33 @@ def test_frames_follow_each_other(messages: list[Any]) -> None:
     pipe = Pipe()
     try:
         for message in messages:
-            wire.write_frame(pipe.write_fd, wire.encode(message))
-        assert [wire.read_frame(pipe.read_fd) for _ in messages] == messages
+            frames.write_frame(pipe.write_fd, frames.encode(message))
+        assert [frames.read_frame(pipe.read_fd) for _ in messages] == messages
         pipe.close(keep_read=True)
         with pytest.raises(EOFError):
-            wire.read_frame(pipe.read_fd)
+            frames.read_frame(pipe.read_fd)
     finally:
         pipe.close()
 
 
 @pytest.mark.parametrize("cut", [1, 7, 9, -1])
 def test_a_frame_that_is_cut_short(pipe: Pipe, cut: int) -> None:
-    whole = b"".join(bytes(part) for part in wire.encode([np.arange(10), "a"]))
+    whole = b"".join(bytes(part) for part in frames.encode([np.arange(10), "a"]))
     os.write(pipe.write_fd, whole[:cut])
     pipe.close(keep_read=True)
     with pytest.raises(ConnectionError, match="closed within a frame"):
-        wire.read_frame(pipe.read_fd)
+        frames.read_frame(pipe.read_fd)
 
 
 def test_what_cannot_be_pickled() -> None:
     with pytest.raises(ItemError, match="TypeError: cannot pickle"):
-        wire.encode([threading.Lock()])
+        frames.encode([threading.Lock()])
 
 
 def test_nobody_reads(pipe: Pipe) -> None:
     pipe.close(keep_write=True)
     with pytest.raises(BrokenPipeError):
-        wire.write_frame(pipe.write_fd, wire.encode(1))
+        frames.write_frame(pipe.write_fd, frames.encode(1))
 
 
 # --- channels -------------------------------------------------------------------------------------
@@ -124,19 +124,19 @@ def test_items_are_sent_in_runs_and_in_order(pipe: Pipe) -> None:
     for take, item in [(first, 1), (first, "two"), (second, [3]), (first, None)]:
         take(item)
     sender.send("end", 7)
-    assert wire.read_frame(pipe.read_fd) == (
+    assert frames.read_frame(pipe.read_fd) == (
         "items",
         [(0, [1, "two"]), (1, [[3]]), (0, [None])],
         [],
     )
-    assert wire.read_frame(pipe.read_fd) == ("end", 7)
+    assert frames.read_frame(pipe.read_fd) == ("end", 7)
 
 
 def test_full_batches_are_sent_at_once(pipe: Pipe) -> None:
     take = channel(pipe).outlet(0)
     for number in range(BATCH + 1):
         take(number)
-    assert wire.read_frame(pipe.read_fd) == ("items", [(0, list(range(BATCH)))], [])
+    assert frames.read_frame(pipe.read_fd) == ("items", [(0, list(range(BATCH)))], [])
     os.set_blocking(pipe.read_fd, False)
     with pytest.raises(BlockingIOError):
         os.read(pipe.read_fd, 1)
@@ -144,7 +144,7 @@ def test_full_batches_are_sent_at_once(pipe: Pipe) -> None:
 
 def test_heavy_items_are_sent_before_take_returns(pipe: Pipe) -> None:
     sender, received = channel(pipe), list[Any]()
-    reader = threading.Thread(target=lambda: received.append(wire.read_frame(pipe.read_fd)))
+    reader = threading.Thread(target=lambda: received.append(frames.read_frame(pipe.read_fd)))
     reader.start()
     array = np.zeros(BATCH_BYTES // 8)
     sender.outlet(0)(array)
@@ -159,7 +159,7 @@ def test_light_items_are_copied_when_they_are_taken(pipe: Pipe) -> None:
     item[0][:] = 1
     item[1]["a"].append(1)
     sender.flush()
-    ((_, ((array, mapping),)),) = wire.read_frame(pipe.read_fd)[1]
+    ((_, ((array, mapping),)),) = frames.read_frame(pipe.read_fd)[1]
     assert (array.max(), mapping) == (0, {"a": []})
 
 
@@ -173,7 +173,7 @@ def test_refused_item_is_named_and_not_forgotten(pipe: Pipe, item: Any) -> None:
         with pytest.raises(ItemError, match=r"^b\.out: an item of type "):
             send()
     sender.send_last("failed", "reason")
-    assert wire.read_frame(pipe.read_fd) == ("failed", "reason")
+    assert frames.read_frame(pipe.read_fd) == ("failed", "reason")
 
 
 def test_disconnected(pipe: Pipe) -> None:
@@ -189,7 +189,7 @@ def test_flusher_sends_what_waits(pipe: Pipe) -> None:
     flusher = Flusher([sender], failures.append, lambda: None)
     flusher.start()
     sender.outlet(0)("waits")
-    assert wire.read_frame(pipe.read_fd) == ("items", [(0, ["waits"])], [])
+    assert frames.read_frame(pipe.read_fd) == ("items", [(0, ["waits"])], [])
     flusher.stop()
     assert not flusher.is_alive()
     assert failures == []
@@ -219,7 +219,7 @@ def test_two_threads_and_a_flusher_lose_nothing(pipe: Pipe) -> None:
     flusher.start()
     filler.start()
     received: list[Any] = []
-    while (frame := wire.read_frame(pipe.read_fd))[0] == "items":
+    while (frame := frames.read_frame(pipe.read_fd))[0] == "items":
         received += [item for _, items in frame[1] for item in items]
     filler.join()
     assert received == [item if item % 3 else [item] for item in range(number)]

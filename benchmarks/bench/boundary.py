@@ -106,7 +106,7 @@ def _records(megabytes: int) -> Iterator[Any]:
 
 
 def _write(path: Path, items: Iterator[Any]) -> None:
-    from d4pcwl.runtime.stream_file import StreamWriter
+    from d4pcwl.streams.writer import StreamWriter
 
     with StreamWriter(path, [("source", "output")]) as writer:
         for item in items:
@@ -114,7 +114,7 @@ def _write(path: Path, items: Iterator[Any]) -> None:
 
 
 def _read(path: Path) -> None:
-    from d4pcwl.runtime.stream_file import StreamReader
+    from d4pcwl.streams.writer import StreamReader
 
     with StreamReader(path) as reader:
         for _ in reader:

@@ -143,7 +143,7 @@ def soak(
         folder = stack.enter_context(scratch())
         server = None
         if "redis" in mapping:
-            from d4pcwl.runtime.redis_server import _binary
+            from d4pcwl.runtime.redis.server import _binary
 
             server = stack.enter_context(contextlib.closing(Server(_binary())))
         while tally.kills < kills and len(tally.faults) < _FAULTS_ENOUGH:

@@ -87,7 +87,7 @@ def _guarded(command: str, work: Callable[[], int], ends: _Ends, debug: bool) ->
 
 
 def _ended(command: str, number: int) -> int:
-    from d4pcwl.runtime.rank_launch import LAUNCHED
+    from d4pcwl.runtime.mpi.launch import LAUNCHED
 
     if LAUNCHED not in os.environ:  # else whoever has launched us tells it
         tell(f"{command}: {'interrupted' if number == signal.SIGINT else 'terminated'}")
@@ -231,7 +231,7 @@ def write_files(files: Mapping[Path, str | bytes], executable: Container[Path] =
     from pathlib import Path
 
     from d4pcwl.errors import UsageError
-    from d4pcwl.runtime.output_file import OutputFile
+    from d4pcwl.streams.output_file import OutputFile
 
     written: list[OutputFile] = []
     path = Path()

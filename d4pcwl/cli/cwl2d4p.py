@@ -76,11 +76,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from d4pcwl.cwl.importing.copying import copy_document
-    from d4pcwl.cwl.importing.cwl_graph import CwlGraph
-    from d4pcwl.cwl.importing.from_cwl import linked
-    from d4pcwl.cwl.importing.native import script_of
-    from d4pcwl.cwl.importing.script import graph_script, native_script
+    from d4pcwl.cwl.importing.cwltool.copying import copy_document
+    from d4pcwl.cwl.importing.graph.cwl_graph import CwlGraph
+    from d4pcwl.cwl.importing.graph.from_cwl import linked
+    from d4pcwl.cwl.importing.graph.native import script_of
+    from d4pcwl.cwl.importing.graph.script import graph_script, native_script
     from d4pcwl.errors import UsageError
 
     if not options.output:
@@ -146,7 +146,7 @@ def _script_name(document: str) -> str:
 
 
 def _container(options: argparse.Namespace) -> str | None:
-    from d4pcwl.cwl.importing.settings import DOCKER, PODMAN, SINGULARITY
+    from d4pcwl.cwl.importing.cwltool.settings import DOCKER, PODMAN, SINGULARITY
 
     if options.no_container:
         return None

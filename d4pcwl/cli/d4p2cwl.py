@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from d4pcwl.cwl.compile import to_cwl
-    from d4pcwl.cwl.text import document_text
+    from d4pcwl.cwl.emit.text import document_text
     from d4pcwl.errors import UsageError
 
     if not options.output:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from d4pcwl.runtime.output_file import OutputFile
     from d4pcwl.runtime.results import ErrorLines, Sink
+    from d4pcwl.streams.output_file import OutputFile
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,11 +143,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from d4pcwl.cli import stage
+    from d4pcwl.cwl.emit.handover import leave_out_unset
     from d4pcwl.cwl.files import with_files, with_paths
-    from d4pcwl.cwl.handover import leave_out_unset
     from d4pcwl.errors import UsageError
+    from d4pcwl.runtime.engine.policy import parse_policy
     from d4pcwl.runtime.job import Job, run_job
-    from d4pcwl.runtime.policy import parse_policy
     from d4pcwl.runtime.results import WithErrors
     from d4pcwl.workflow.cut import fuse
     from d4pcwl.workflow.inputs import idle_roots, root_inputs
@@ -296,7 +296,7 @@ class _Files:
 
 
 def _given(options: argparse.Namespace) -> Any:
-    from d4pcwl.cwl.handover import with_texts
+    from d4pcwl.cwl.emit.handover import with_texts
     from d4pcwl.workflow.texts import parse_json, read_file
 
     if options.file is not None:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from d4pcwl.cwl.importing.document import Document
-    from d4pcwl.cwl.importing.execute import Finished
-    from d4pcwl.cwl.importing.joborder import JobOrder
-    from d4pcwl.cwl.importing.settings import Settings
+    from d4pcwl.cwl.importing.cwltool.document import Document
+    from d4pcwl.cwl.importing.cwltool.joborder import JobOrder
+    from d4pcwl.cwl.importing.cwltool.settings import Settings
+    from d4pcwl.cwl.importing.graph.execute import Finished
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,8 +179,8 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     from contextlib import nullcontext
 
-    from d4pcwl.cwl.importing.execute import Workplace
-    from d4pcwl.cwl.importing.outdir import NotPlaced, OutputFolder
+    from d4pcwl.cwl.importing.cwltool.outdir import NotPlaced, OutputFolder
+    from d4pcwl.cwl.importing.graph.execute import Workplace
 
     code = 0
 
@@ -195,7 +195,7 @@ def _run(options: argparse.Namespace) -> int:
         _print(job.outputs, as_line=bool(options.jobs))
 
     with Workplace(options.tmp_outdir_prefix, options.tmpdir_prefix) as place:
-        from d4pcwl.cwl.importing.execute import Run, prepared
+        from d4pcwl.cwl.importing.graph.execute import Run, prepared
 
         settings = _settings(options, place.folder, place.scratch)
         document, orders = _document(options, settings)
@@ -230,7 +230,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Settings:
-    from d4pcwl.cwl.importing.settings import DOCKER, PODMAN, SINGULARITY, Settings, mpi_config
+    from d4pcwl.cwl.importing.cwltool.settings import (
+        DOCKER,
+        PODMAN,
+        SINGULARITY,
+        Settings,
+        mpi_config,
+    )
 
     if options.mpi_config_file:
         mpi_config(options.mpi_config_file)
@@ -266,8 +272,8 @@ def _document(
     options: argparse.Namespace, settings: Settings
 ) -> tuple[Document, list[dict[str, Any]]]:
     """The document and its input objects."""
-    from d4pcwl.cwl.importing.document import Document
-    from d4pcwl.cwl.importing.joborder import (
+    from d4pcwl.cwl.importing.cwltool.document import Document
+    from d4pcwl.cwl.importing.cwltool.joborder import (
         JobOrder,
         from_arguments,
         initial_inputs,

@@ -17,7 +17,7 @@ _LONGEST_SHOWN = 1_000_000
 """Bytes of an item that ``head`` shows whole."""
 
 if TYPE_CHECKING:
-    from d4pcwl.runtime.stream_file import StreamReader, Summary
+    from d4pcwl.streams.writer import StreamReader, Summary
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -72,7 +72,7 @@ def _count(text: str) -> int:
 
 
 def _print_items(args: argparse.Namespace) -> int:
-    from d4pcwl.runtime.stream_file import StreamReader
+    from d4pcwl.streams.writer import StreamReader
 
     with StreamReader(args.file, partial=args.partial) as reader:
         head = args.verb == "head"
@@ -89,7 +89,7 @@ def _print_items(args: argparse.Namespace) -> int:
 
 def _lines(reader: StreamReader, longest: int | None) -> Iterator[str]:
     from d4pcwl.errors import ItemError
-    from d4pcwl.runtime import codec
+    from d4pcwl.streams import codec
 
     for record in reader.records(longest):
         pe, port = reader.ports[record.port_index]
@@ -107,7 +107,7 @@ def _lines(reader: StreamReader, longest: int | None) -> Iterator[str]:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from d4pcwl.runtime.stream_file import scan
+    from d4pcwl.streams.writer import scan
 
     summary = scan(args.file)
     if args.json:
@@ -129,7 +129,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
 
 def _as_table(summary: Summary) -> str:
     from d4pcwl.errors import presentable
-    from d4pcwl.runtime.codec import ARRAY, JSON, MIXED, PICKLE
+    from d4pcwl.streams.codec import ARRAY, JSON, MIXED, PICKLE
 
     names = {JSON: "JSON", ARRAY: "array", MIXED: "JSON and arrays", PICKLE: "pickle"}
     codecs = [f"{names[letter.encode()]}: {n}" for letter, n in summary.codecs.items()]

@@ -52,10 +52,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> int:
     from d4pcwl.errors import UsageError
-    from d4pcwl.runtime.plan import usable_cores
-    from d4pcwl.runtime.redis_client import Client
-    from d4pcwl.runtime.redis_server import named_server
-    from d4pcwl.runtime.redis_worker import describe_run, join
+    from d4pcwl.runtime.engine.plan import usable_cores
+    from d4pcwl.runtime.redis.client import Client
+    from d4pcwl.runtime.redis.server import named_server
+    from d4pcwl.runtime.redis.worker import describe_run, join
     from d4pcwl.workflow.load import load
 
     number = options.num if options.num is not None else usable_cores()

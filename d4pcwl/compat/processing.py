@@ -13,7 +13,7 @@ from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import root_inputs
 
 if TYPE_CHECKING:
-    from d4pcwl.runtime.instance import Receive
+    from d4pcwl.runtime.engine.instance import Receive
 
 STATUS_ACTIVE = 10
 STATUS_INACTIVE = 11
@@ -95,7 +95,7 @@ class _QueueSink:
         self._queue: queue.Queue[Any] | None = queue.Queue() if keep else None
 
     def take(self, pe: str, output: str) -> Receive:
-        from d4pcwl.runtime.values import IMMUTABLE, snapshot
+        from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
 
         results = self._queue
         if results is None:

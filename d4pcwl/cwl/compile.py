@@ -13,25 +13,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from d4pcwl.cwl.abstract import abstract_workflow
-from d4pcwl.cwl.declare import Declaration, Declarations, read_declarations
-from d4pcwl.cwl.found_inputs import found_inputs, with_found_inputs
-from d4pcwl.cwl.parameter import NAMESPACE, Parameter
-from d4pcwl.cwl.references import wrong_references
-from d4pcwl.cwl.report import Entry, entries
-from d4pcwl.cwl.staging import staged_workflow
-from d4pcwl.cwl.text import document_text, yaml_text
-from d4pcwl.cwl.tool import Facts, Tool, make_tool
-from d4pcwl.cwl.workflow import Workflow
+from d4pcwl.cwl.declare.declarations import Declaration, Declarations, read_declarations
+from d4pcwl.cwl.declare.found_inputs import found_inputs, with_found_inputs
+from d4pcwl.cwl.emit.abstract import abstract_workflow
+from d4pcwl.cwl.emit.parameter import NAMESPACE, Parameter
+from d4pcwl.cwl.emit.references import wrong_references
+from d4pcwl.cwl.emit.report import Entry, entries
+from d4pcwl.cwl.emit.staging import staged_workflow
+from d4pcwl.cwl.emit.text import document_text, yaml_text
+from d4pcwl.cwl.emit.tool import Facts, Tool, make_tool
+from d4pcwl.cwl.emit.workflow import Workflow
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
 from d4pcwl.runtime.job import MAPPINGS, mapping_module
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_graph, is_workflow
 from d4pcwl.workflow.load import Script, load
-from d4pcwl.workflow.reading import ScriptReading, read_script
-from d4pcwl.workflow.reading_files import changes
-from d4pcwl.workflow.reading_owners import known_attributes, lines_of
-from d4pcwl.workflow.reading_paths import Attributes
+from d4pcwl.workflow.reading.files import changes
+from d4pcwl.workflow.reading.owners import known_attributes, lines_of
+from d4pcwl.workflow.reading.paths import Attributes
+from d4pcwl.workflow.reading.script import ScriptReading, read_script
 from d4pcwl.workflow.shards import Sharding, staged
 
 VERSION = "v1.2"

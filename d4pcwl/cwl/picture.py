@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from d4pcwl.cwl.importing.document import short_name
+from d4pcwl.cwl.importing.cwltool.document import short_name
 from d4pcwl.workflow.picture import Arrow, Box, Node, Picture
 
 
@@ -15,8 +15,8 @@ def picture_of_cwl(location: str) -> Picture:
     :param location: its path or URI; ``#id`` for one process of a packed document
     :raises D4pcwlError: it is not valid CWL
     """
-    from d4pcwl.cwl.importing.document import Document
-    from d4pcwl.cwl.importing.settings import Settings
+    from d4pcwl.cwl.importing.cwltool.document import Document
+    from d4pcwl.cwl.importing.cwltool.settings import Settings
 
     process = Document(location, Settings(quiet=True)).process
     drawing = _Drawing()

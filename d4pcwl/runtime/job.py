@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import UsageError, nearest
-from d4pcwl.runtime.plan import Plan, make_plan, usable_cores
-from d4pcwl.runtime.policy import FAIL, Policy
+from d4pcwl.runtime.engine.plan import Plan, make_plan, usable_cores
+from d4pcwl.runtime.engine.policy import FAIL, Policy
 from d4pcwl.workflow.pe import PreparingPE
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ def add_static_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """``-ri`` and ``-rp``, and ``--redis-url``; ``runtime/redis_server.py`` reads them."""
+    """``-ri`` and ``-rp``, and ``--redis-url``; ``runtime/redis/server.py`` reads them."""
     parser.add_argument(
         "-ri",
         "--redis-ip",

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from d4pcwl.errors import OutputError, StreamFileError, UsageError, nearest
-from d4pcwl.runtime.instance import Receive
-from d4pcwl.runtime.json_lines import to_json_line
-from d4pcwl.runtime.output_file import OutputFile, is_standard_output
-from d4pcwl.runtime.policy import ERRORS
-from d4pcwl.runtime.values import IMMUTABLE, snapshot
+from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.runtime.engine.policy import ERRORS
+from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
+from d4pcwl.streams.json_lines import to_json_line
+from d4pcwl.streams.output_file import OutputFile, is_standard_output
 from d4pcwl.workflow.pe import is_pe
 
 _SPOOL_BYTES = 8 << 20
@@ -209,7 +209,7 @@ class StreamFileSink:
         allow_pickle: bool | None = False,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        from d4pcwl.runtime.stream_file import StreamWriter
+        from d4pcwl.streams.writer import StreamWriter
 
         self._ports = {port: number for number, port in enumerate(ports)}
         self._writer = StreamWriter(

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from d4pcwl.errors import ScriptError, UsageError
-from d4pcwl.runtime.instance import Halt, Receive
+from d4pcwl.runtime.engine.instance import Halt, Receive
+from d4pcwl.runtime.engine.policy import Policy, parse_policy
+from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot, weight
 from d4pcwl.runtime.job import Job, mapping_module, run_job
-from d4pcwl.runtime.policy import Policy, parse_policy
 from d4pcwl.runtime.results import Results, Sink
-from d4pcwl.runtime.values import IMMUTABLE, snapshot, weight
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.graph import is_graph
 from d4pcwl.workflow.inputs import root_inputs
@@ -53,7 +53,7 @@ def run(
     :param mapping: how to run it: ``simple``, ``multi``, …
     :param processes: how many processes the mapping may use; the usable cores by default
     :param on_error: what to do about an item on which a PE fails: ``fail``, ``retry:N``, ``skip``
-        or ``retry:N,skip``; see :mod:`d4pcwl.runtime.policy`
+        or ``retry:N,skip``; see :mod:`d4pcwl.runtime.engine.policy`
     :param time_out: seconds after which a PE's work on one item has failed
     :returns: PE → output → list of items
     :raises D4pcwlError: the graph or its inputs are not right, or a PE failed

@@ -20,9 +20,9 @@ from d4pcwl.errors import (
     nearest,
     raise_faults,
 )
-from d4pcwl.runtime.instance import Receive
+from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.runtime.engine.routing import by_key, in_turn
 from d4pcwl.runtime.results import Sink, SinkByPort, StreamFileSink
-from d4pcwl.runtime.sharing import by_key, in_turn
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import Edge
 from d4pcwl.workflow.grouping import GroupBy, Grouping
@@ -69,7 +69,7 @@ class StreamFileReader(GenericPE):
         self._add_output("output")
 
     def process(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        from d4pcwl.runtime.stream_file import StreamReader
+        from d4pcwl.streams.writer import StreamReader
 
         for path in self.paths:
             with StreamReader(path, allow_pickle=self.allow_pickle) as reader:
@@ -181,7 +181,7 @@ def _readers(sources: Iterable[Source], allow_pickle: bool) -> dict[str, StreamF
 
 def _head(path: Path, allow_pickle: bool) -> tuple[str, dict[str, Any] | None]:
     """The output whose items a stream file has, and which split of them it is."""
-    from d4pcwl.runtime.stream_file import StreamReader
+    from d4pcwl.streams.writer import StreamReader
 
     with StreamReader(path, allow_pickle=allow_pickle) as reader:
         return ", ".join(".".join(port) for port in reader.ports), reader.header["metadata"].get(

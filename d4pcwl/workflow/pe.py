@@ -3,7 +3,7 @@
 A PE lives in two worlds. The loading process creates it (``__init__``), names it and connects its
 ports. Each *instance* of it then runs ``preprocess`` once, ``process`` for every item, and
 ``postprocess`` once; ``write`` may be called anywhere in between. What ``write`` leads to is given
-by the runtime, which binds every instance to its routes (``runtime/instance.py``).
+by the runtime, which binds every instance to its routes (``runtime/engine/instance.py``).
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Final, cast
 
-from d4pcwl.workflow.reading_effects import Use
-from d4pcwl.workflow.reading_functions import (
+from d4pcwl.workflow.reading.effects import Use
+from d4pcwl.workflow.reading.functions import (
     StateReason,
     Traced,
     is_framework,
@@ -25,7 +25,7 @@ from d4pcwl.workflow.reading_functions import (
     method_roots,
     trace,
 )
-from d4pcwl.workflow.reading_roots import (
+from d4pcwl.workflow.reading.roots import (
     CONTAINERS,
     MISSING,
     MUTATORS,

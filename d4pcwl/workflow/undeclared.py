@@ -14,9 +14,9 @@ from types import CodeType
 from typing import Any, cast
 
 from d4pcwl.workflow.pe import NAME
-from d4pcwl.workflow.reading_bytecode import NOISE
-from d4pcwl.workflow.reading_functions import is_framework
-from d4pcwl.workflow.reading_roots import plain_function
+from d4pcwl.workflow.reading.bytecode import NOISE
+from d4pcwl.workflow.reading.functions import is_framework
+from d4pcwl.workflow.reading.roots import plain_function
 
 OUTPUT = "output"
 UNDECLARED = "undeclared"

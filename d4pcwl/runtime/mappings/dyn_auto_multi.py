@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from d4pcwl.runtime.broker import run_by_broker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.options import add_processes
-from d4pcwl.runtime.scale import THRESHOLD, Scale
+from d4pcwl.runtime.pool.parent import run_by_broker
+from d4pcwl.runtime.pool.scale import THRESHOLD, Scale
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -9,8 +9,8 @@ import argparse
 
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.options import add_processes, add_server_options
-from d4pcwl.runtime.redis_coordinator import run_by_redis
-from d4pcwl.runtime.scale import fixed
+from d4pcwl.runtime.pool.scale import fixed
+from d4pcwl.runtime.redis.coordinator import run_by_redis
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

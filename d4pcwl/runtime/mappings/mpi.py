@@ -48,7 +48,7 @@ def around(options: Any, arguments: Sequence[str], work: Callable[[], int]) -> i
     """
     if not any(name in os.environ for name in _LAUNCHED) and (options.num or 1) > 1:
         return _launch(options.num, arguments)
-    from d4pcwl.runtime.rank_memory import unlink_segments
+    from d4pcwl.runtime.mpi.memory import unlink_segments
 
     mpi = _mpi4py()
     comm = mpi.COMM_WORLD
@@ -87,8 +87,8 @@ def run(job: Job) -> None:
     :raises RunError: a PE failed, on whichever rank
     :raises UsageError: mpi4py is not installed, or its MPI is not that of mpiexec
     """
-    from d4pcwl.runtime.rank_memory import unlink_segments
-    from d4pcwl.runtime.ranks import Ranks, agree
+    from d4pcwl.runtime.mpi.memory import unlink_segments
+    from d4pcwl.runtime.mpi.ranks import Ranks, agree
 
     mpi = _mpi4py()
     comm = mpi.COMM_WORLD
@@ -161,7 +161,7 @@ def _say_clean(job: Job) -> None:
 
 def _first_error(comm: Any, error: D4pcwlError) -> D4pcwlError:
     """What all ranks tell when one cannot begin."""
-    from d4pcwl.runtime.ranks import agree
+    from d4pcwl.runtime.mpi.ranks import agree
 
     try:
         agree(comm, "", error)
@@ -197,7 +197,7 @@ def _launch(number: int, arguments: Sequence[str]) -> int:
 
     :raises UsageError: there is none
     """
-    from d4pcwl.runtime.rank_launch import launch
+    from d4pcwl.runtime.mpi.launch import launch
 
     folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     mpiexec = shutil.which("mpiexec", path=os.pathsep.join(folders))

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 
-from d4pcwl.runtime.arena import TOTAL_BYTES
-from d4pcwl.runtime.forked import run_forked
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.options import add_static_options
-from d4pcwl.runtime.pipes import Pipes
+from d4pcwl.runtime.static.watch import run_forked
+from d4pcwl.runtime.transport.arena import TOTAL_BYTES
+from d4pcwl.runtime.transport.pipes import Pipes
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

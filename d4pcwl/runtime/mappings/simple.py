@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 
-from d4pcwl.runtime.instance import Halt, Receive
+from d4pcwl.runtime.engine.instance import Halt, Receive
+from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.results import Sink
-from d4pcwl.runtime.worker import Worker
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

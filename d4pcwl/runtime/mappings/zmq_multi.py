@@ -23,12 +23,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import UsageError
-from d4pcwl.runtime import wire
-from d4pcwl.runtime.forked import run_forked
 from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.local.private_folder import PrivateFolder
+from d4pcwl.runtime.local.processes import is_orphan
 from d4pcwl.runtime.options import add_static_options
-from d4pcwl.runtime.private_folder import PrivateFolder
-from d4pcwl.runtime.processes import is_orphan
+from d4pcwl.runtime.static.watch import run_forked
+from d4pcwl.runtime.transport import frames
 
 if TYPE_CHECKING:
     import zmq
@@ -156,7 +156,7 @@ class _ZmqSender:
     def send(self, data: bytes, buffers: Sequence[memoryview]) -> None:
         import zmq
 
-        parts = [self._prefix, *wire.frame(data, buffers)]
+        parts = [self._prefix, *frames.frame(data, buffers)]
         self._wait_for_room()
         while True:
             try:
@@ -178,7 +178,7 @@ class _ZmqSender:
             sleep = min(2 * sleep, longest)
 
 
-def _size(parts: Iterable[wire.Part]) -> int:
+def _size(parts: Iterable[frames.Part]) -> int:
     return sum(memoryview(part).nbytes for part in parts)
 
 
@@ -209,4 +209,4 @@ class _ZmqInbox:
         if sender not in self._counts:
             return
         self._counts[sender].taken += _size(frame.buffer for frame in (first, *buffers))
-        yield sender, wire.decode(first.buffer, (frame.buffer for frame in buffers))
+        yield sender, frames.decode(first.buffer, (frame.buffer for frame in buffers))

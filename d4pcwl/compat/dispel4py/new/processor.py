@@ -268,7 +268,7 @@ def assign_and_connect(
         processes that send to it; for each process, from output to pairs of the input that is fed
         and how a destination is chosen. None where ``size`` processes are too few
     """
-    from d4pcwl.runtime.plan import make_plan
+    from d4pcwl.runtime.engine.plan import make_plan
 
     flat = flatten(workflow)
     plan = make_plan(flat, size)

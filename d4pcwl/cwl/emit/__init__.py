@@ -1,0 +1,1 @@
+"""The documents that the compiler makes: tools, Workflows, and their text."""

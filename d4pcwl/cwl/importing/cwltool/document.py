@@ -1,0 +1,279 @@
+"""CWL documents as cwltool's library loads them: found, updated to v1.2, validated, linked."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from d4pcwl.cwl.importing.cwltool.schemas import provide_schema
+from d4pcwl.cwl.importing.cwltool.settings import Settings
+from d4pcwl.errors import InputError, presentable
+
+if TYPE_CHECKING:
+    from cwltool.process import Process
+    from cwltool.secrets import SecretStore
+    from cwltool.workflow import Workflow, WorkflowStep
+
+Path = tuple[str, ...]
+"""The names of the steps that lead to a process, from the outermost workflow; ``()`` is that."""
+
+
+class Document:
+    """A CWL document, and how its tools are to be run.
+
+    It is loaded when it is first looked into. In another process that got it by pickling it is
+    loaded again; a forked process has it already.
+
+    :param location: a path or a URI, with ``#id`` for one process of a packed document; or a job
+        order that names its tool as ``cwl:tool``
+    :param overrides: ``cwltool:overrides`` of the job order
+    :param requirements: ``cwl:requirements`` of the job order
+    :param basedir: the folder that relative locations in the job order are relative to
+    """
+
+    def __init__(
+        self,
+        location: str,
+        settings: Settings,
+        overrides: Sequence[Any] = (),
+        requirements: Sequence[Any] = (),
+        basedir: str = "",
+    ) -> None:
+        self.location = location
+        self.settings = settings
+        self.overrides = list(overrides)
+        self.requirements = list(requirements)
+        self.basedir = basedir or os.getcwd()
+        self._process: Process | None = None
+        self._steps: dict[Path, WorkflowStep] = {}
+        self._updates: bool | None = None
+        self.secrets: SecretStore | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        given = (self.location, self.settings, self.overrides, self.requirements, self.basedir)
+        return (Document, given, {"secrets": self.secrets})
+
+    def __deepcopy__(self, memo: Any) -> Document:
+        return self
+
+    @property
+    def process(self) -> Process:
+        """The outermost process.
+
+        :raises UnreadableText: it is no YAML, contains itself, or would become far more than it is
+        :raises InputError: it is not valid CWL
+        :raises UnsupportedFeature: it needs what we do not have
+        """
+        if self._process is None:
+            self._process = self._load()
+        return self._process
+
+    @property
+    def updates_in_place(self) -> bool:
+        """Whether a tool in it updates files in place."""
+        from d4pcwl.cwl.importing.cwltool.updates import any_in_place
+
+        if self._updates is None:
+            self._updates = any_in_place(self.process)
+        return self._updates
+
+    @contextmanager
+    def amended(self, requirements: Sequence[Any], overrides: Sequence[Any]) -> Iterator[None]:
+        """Have requirements and overrides of a job order hold in the block.
+
+        :raises InputError: they do not go with the document
+        """
+        if not (requirements or overrides):
+            yield
+            return
+        before = (self.requirements, self.overrides)
+        try:
+            self._forget(list(requirements), list(overrides))
+            _ = self.process
+            yield
+        finally:
+            self._forget(*before)
+
+    def _forget(self, requirements: list[Any], overrides: list[Any]) -> None:
+        """Have the document loaded anew when it is looked into, with these."""
+        self.requirements, self.overrides = requirements, overrides
+        self._process, self._updates, self._steps = None, None, {}
+
+    def hide_secrets(self, job: dict[str, Any]) -> dict[str, Any]:
+        """An input object in which placeholders stand for what is secret by ``cwltool:Secrets``.
+
+        Only commands, environments and files of tools get to see what is behind them. They are the
+        same in all processes of a run that hide the same input objects.
+
+        :raises InputError: what is secret is no string
+        """
+        from cwltool.secrets import SecretStore
+
+        hint, _ = self.process.get_requirement("http://commonwl.org/cwltool#Secrets")
+        listed: Any = hint["secrets"] if hint else []
+        names = {short_name(name) for name in listed}
+        hidden = dict(job)
+        for name in sorted(name for name in names if job.get(name) is not None):
+            if not isinstance(job[name], str):
+                raise InputError(f"cwltool:Secrets: '{name}' is not a string, and cannot be hidden")
+            self.secrets = self.secrets or SecretStore()
+            run = os.path.basename(self.settings.folder)
+            placeholder = f"(secret-{run}-{len(self.secrets.secrets)})"
+            self.secrets.secrets[placeholder] = job[name]
+            hidden[name] = placeholder
+        return hidden
+
+    def at(self, path: Path) -> Process:
+        """The process that steps lead to."""
+        return self.step(path).embedded_tool if path else self.process
+
+    def step(self, path: Path) -> WorkflowStep:
+        """A step of a workflow in the document."""
+        if not self._steps:
+            self._index((), self.process)
+        return self._steps[path]
+
+    def workflow(self, path: Path) -> Workflow:
+        """The workflow that steps lead to."""
+        process: Any = self.at(path)
+        return process  # type: ignore[no-any-return]
+
+    def _index(self, path: Path, process: Any) -> None:
+        for step in getattr(process, "steps", ()):
+            inner = (*path, short_name(step.id))
+            self._steps[inner] = step
+            self._index(inner, step.embedded_tool)
+
+    def _load(self) -> Process:
+        from cwltool.errors import WorkflowException
+        from cwltool.load_tool import fetch_document, make_tool, resolve_and_validate_document
+        from cwltool.update import ORIGINAL_CWLVERSION
+        from schema_salad.exceptions import SchemaSaladException
+
+        from d4pcwl.cwl.importing.cwltool import refusal
+        from d4pcwl.cwl.importing.cwltool.fetching import refuse_endless, refuse_other, told
+        from d4pcwl.cwl.importing.cwltool.loading import Loads, check_choice
+
+        import cwltool.workflow  # noqa: F401  isort: skip - sets how processes are made
+
+        listen_to_cwltool(self.settings)
+        context = self.settings.loading()
+        context.overrides_list = list(self.overrides)
+        context.construct_tool_object = Loads().make
+        refuse_endless(context)
+        try:
+            with told(self.location):
+                context, document, uri = fetch_document(document_uri(self.location), context)
+                refuse_other(document, self.location)
+                check_choice(self.location, document, uri)
+                version = str(document.get("cwlVersion", ""))
+                refusal.check_version(self.location, version, self.settings)
+                provide_schema(version, extended=self.settings.enable_ext)
+                context, uri = resolve_and_validate_document(context, document, uri)
+                process = make_tool(uri, context)
+        except (SchemaSaladException, WorkflowException, OSError, ValueError) as error:
+            refusal.look_through(self.location, error, self.settings)
+            raise InputError(f"{self.location}: {error}") from error
+        if self.requirements:
+            if process.metadata.get(ORIGINAL_CWLVERSION) == "v1.0":
+                raise InputError(
+                    "cwl:requirements in a job order came with CWL v1.1, and "
+                    f"{self.location} is v1.0; say cwltool:overrides"
+                )
+            process.requirements.extend(self.requirements)
+        refusal.check(process, self.settings)
+        return process
+
+
+def document_uri(location: str) -> str:
+    """A path, with ``#id`` or without, as a URI; URIs as they are."""
+    path, mark, name = location.partition("#")
+    if "://" in location or os.path.exists(location) or not mark:
+        return location
+    return f"{pathlib.Path(path).absolute().as_uri()}#{name}"
+
+
+def short_name(identifier: str) -> str:
+    """The last part of an id."""
+    from cwltool.process import shortname
+
+    return shortname(identifier)
+
+
+class _ToStandardError(logging.Handler):
+    """Whole lines to whatever standard error is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        import sys
+
+        if record.exc_info and self.level > logging.DEBUG:
+            return  # on the way to an error that is told anyway
+
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(presentable(self.format(record)) + "\n")
+
+
+def listen_to_cwltool(settings: Settings) -> None:
+    """Have cwltool's log go where ours goes: its warnings, all of it to debug, errors if quiet.
+
+    What goes wrong with a tool is told by us, with the step and the command.
+    """
+    from cwltool.loghandler import _logger as logger
+
+    logger.handlers[:] = [_ToStandardError()]
+    if settings.debug:
+        level = logging.DEBUG
+    else:
+        level = logging.ERROR if settings.quiet else logging.WARNING
+    for handler in logger.handlers:
+        handler.setLevel(level)
+    logger.setLevel(logging.DEBUG if settings.debug else logging.WARNING)
+    salad = logging.getLogger("salad")
+    salad.handlers[:] = logger.handlers
+    salad.setLevel(logging.ERROR if settings.quiet else logging.WARNING)
+
+
+def with_defaults(process: Process, given: dict[str, Any], names: Sequence[str]) -> Any:
+    """Some of a process's inputs, with its defaults filled in.
+
+    :raises WorkflowException: one that is needed is missing
+    """
+    from cwltool.process import fill_in_defaults
+    from cwltool.stdfsaccess import StdFsAccess
+    from cwltool.utils import normalizeFilesDirs
+
+    inputs: Any = [e for e in process.tool["inputs"] if short_name(e["id"]) in names]
+    job: Any = dict(given)
+    fill_in_defaults(_with_lines(inputs, process.tool["inputs"]), job, StdFsAccess(""))
+    normalizeFilesDirs(job)
+    return job
+
+
+def _with_lines(chosen: list[Any], entries: Any) -> Any:
+    """A part of a list of a document that knows its lines, as cwltool expects it."""
+    from ruamel.yaml.comments import CommentedSeq
+
+    part = CommentedSeq(chosen)
+    part.lc.filename = getattr(entries.lc, "filename", "")
+    for number in range(len(chosen)):
+        part.lc.add_kv_line_col(number, [0, 0, 0, 0])
+    return part
+
+
+def plain(value: Any) -> Any:
+    """A value from a YAML document as plain lists and dictionaries.
+
+    Numbers keep how they are written: command lines show them so.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, str):
+        return str(value)
+    return value

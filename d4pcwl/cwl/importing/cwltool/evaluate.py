@@ -1,0 +1,130 @@
+"""The inputs of one execution of a step: ``loadContents``, ``valueFrom`` and ``when``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cwltool.context import RuntimeContext
+    from cwltool.workflow import Workflow, WorkflowStep
+
+
+def step_inputs(
+    step: WorkflowStep, workflow: Workflow, given: dict[str, Any], context: RuntimeContext
+) -> dict[str, Any] | None:
+    """What the step's process is given; None where ``when`` says that it is to be skipped.
+
+    :param workflow: the one that the step is in; its requirements hold for the step's expressions
+    :param given: by input name: what the links gave, after the scatter
+    :raises WorkflowException: an expression fails
+    """
+    expressions = StepExpressions(step, workflow, context)
+    values = expressions.values(given)
+    return taken(step, values) if expressions.wanted(values) else None
+
+
+def taken(step: WorkflowStep, values: dict[str, Any]) -> dict[str, Any]:
+    """Those of the values that the step's process takes; the others are for expressions."""
+    return {
+        name: values[name]
+        for name, entry in _inputs(step).items()
+        if name in values and not entry.get("not_connected")
+    }
+
+
+@dataclass(frozen=True)
+class StepExpressions:
+    """The expressions of a step.
+
+    :param owner: the process whose requirements hold for them
+    """
+
+    step: WorkflowStep
+    owner: Workflow | WorkflowStep
+    context: RuntimeContext
+
+    def values(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What the links gave, with contents loaded and expressions evaluated.
+
+        :raises WorkflowException: an expression fails
+        """
+        inputs = _inputs(self.step)
+        for name, entry in inputs.items():
+            if entry.get("loadContents"):
+                _load_contents(given.get(name))
+        values = dict(given)
+        for name, entry in inputs.items():
+            if "valueFrom" in entry:
+                values[name] = self.value(entry["valueFrom"], given.get(name), given)
+        return values
+
+    def wanted(self, values: dict[str, Any]) -> bool:
+        """Whether the step is to run with these values; where it has no ``when`` it is.
+
+        :raises WorkflowException: ``when`` fails, or is neither true nor false
+        """
+        from cwltool.errors import WorkflowException
+
+        if "when" not in self.step.tool:
+            return True
+        wanted = self._evaluate(self.step.tool["when"], None, values)
+        if wanted is not True and wanted is not False:
+            raise WorkflowException(f"'when' must evaluate to true or false, not {wanted!r}")
+        return wanted
+
+    def value(self, expression: Any, self_: Any, values: dict[str, Any]) -> Any:
+        """The value of a ``valueFrom``.
+
+        :param self_: what ``self`` is in it
+        :param values: what ``inputs`` is in it
+        :raises WorkflowException: it fails
+        """
+        _load_listings(self_)
+        return self._evaluate(expression, self_, values)
+
+    def _evaluate(self, expression: Any, self_: Any, values: dict[str, Any]) -> Any:
+        from cwl_utils import expression as expressions
+
+        return expressions.do_eval(
+            expression,
+            values,
+            self.owner.requirements,
+            None,
+            None,
+            {},
+            context=self_,
+            debug=self.context.debug,
+            timeout=self.context.eval_timeout,
+            container_engine=_engine(self.context),
+        )
+
+
+def _inputs(step: WorkflowStep) -> dict[str, Any]:
+    from d4pcwl.cwl.importing.cwltool.document import short_name
+
+    return {short_name(entry["id"]): entry for entry in step.tool["inputs"]}
+
+
+def _load_contents(value: Any) -> None:
+    from cwltool.builder import content_limit_respected_read
+    from cwltool.stdfsaccess import StdFsAccess
+
+    for file in value if isinstance(value, list) else [value]:
+        if isinstance(file, dict) and file.get("contents") is None:
+            with StdFsAccess("").open(file["location"], "rb") as stream:
+                file["contents"] = content_limit_respected_read(stream)
+
+
+def _load_listings(value: Any) -> None:
+    from cwltool.stdfsaccess import StdFsAccess
+    from cwltool.utils import adjustDirObjs, get_listing
+
+    access = StdFsAccess("")
+    adjustDirObjs(value, lambda folder: get_listing(access, folder, recursive=True))
+
+
+def _engine(context: RuntimeContext) -> str:
+    if context.podman:
+        return "podman"
+    return "singularity" if context.singularity else "docker"

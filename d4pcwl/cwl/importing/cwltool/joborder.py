@@ -1,0 +1,242 @@
+"""Job orders: the inputs of a run, from a file, the command line, or a stream of JSON lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d4pcwl.cwl.importing.cwltool.document import document_uri, plain, short_name
+from d4pcwl.cwl.importing.cwltool.fetching import checked_fetcher, told
+from d4pcwl.errors import InputError, UnreadableText
+from d4pcwl.workflow.texts import check_yaml, parse_json, read_text
+
+if TYPE_CHECKING:
+    from cwltool.process import Process
+    from schema_salad.ref_resolver import Loader
+
+_OVERRIDES = "http://commonwl.org/cwltool#overrides"
+_REQUIREMENTS = "https://w3id.org/cwl/cwl#requirements"
+_TOOL = "https://w3id.org/cwl/cwl#tool"
+
+
+@dataclass
+class JobOrder:
+    """A job order as it was given, with locations made absolute.
+
+    :param values: from the names of inputs to their values
+    :param basedir: the folder that relative locations were relative to
+    :param overrides: ``cwltool:overrides``
+    :param requirements: ``cwl:requirements``
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    basedir: str = field(default_factory=os.getcwd)
+    overrides: list[Any] = field(default_factory=list)
+    requirements: list[Any] = field(default_factory=list)
+
+
+def read_job_order(path: str, document: str) -> JobOrder:
+    """Read a job order from a YAML or JSON file; ``-`` is standard input.
+
+    :param document: the location of the document that it is for
+    :raises InputError: it cannot be read, not at a bounded cost, or is no object
+    """
+    from cwltool import CWL_CONTENT_TYPES
+    from schema_salad.exceptions import SchemaSaladException
+
+    loader = _loader()
+    try:
+        with told(path):
+            if path == "-":
+                basedir = os.getcwd()
+                given, _ = loader.resolve_all(_from_standard_input(), _uri(basedir) + "/")
+            else:
+                local = "://" not in path
+                basedir = os.path.dirname(os.path.abspath(path)) if local else os.getcwd()
+                given, _ = loader.resolve_ref(
+                    path, checklinks=False, content_types=CWL_CONTENT_TYPES
+                )
+    except (SchemaSaladException, OSError) as error:
+        raise InputError(f"{path}: {error}") from error
+    return _job_order(given, path, basedir, document)
+
+
+def _from_standard_input() -> Any:
+    import sys
+
+    from schema_salad.utils import yaml_no_ts
+
+    try:
+        text = sys.stdin.read()
+    except UnicodeDecodeError:
+        raise UnreadableText("standard input: it is not UTF-8 text") from None
+    check_yaml(text, "standard input")
+    return yaml_no_ts().load(text)
+
+
+def read_jobs(path: str, document: str) -> Iterator[JobOrder]:
+    """Read job orders, one JSON object a line; ``-`` is standard input.
+
+    :raises InputError: names the line
+    """
+    import sys
+
+    from schema_salad.sourceline import cmap
+
+    basedir = os.getcwd() if path == "-" else os.path.dirname(os.path.abspath(path))
+    text = sys.stdin.read() if path == "-" else read_text(path)
+    loader = _loader()
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        given = parse_json(line, path, number)
+        if isinstance(given, dict):
+            with told(f"{path}:{number}"):
+                given, _ = loader.resolve_all(cmap(given), _uri(basedir) + "/", checklinks=False)
+        job = _job_order(given, f"{path}:{number}", basedir, document)
+        if job.overrides or job.requirements:
+            raise InputError(
+                f"{path}:{number}: requirements and overrides are for a whole run; give this job "
+                "order alone"
+            )
+        yield job
+
+
+def from_arguments(process: Process, arguments: list[str], name: str) -> JobOrder:
+    """The job order that options such as ``--input value`` are, as cwltool reads them.
+
+    :param arguments: the rest of the command line
+    :param name: the document, for ``--help``
+    :raises SystemExit: with 2 where they do not fit, with 0 after ``--help``
+    """
+    import argparse
+
+    from cwltool.argparser import generate_parser
+
+    loader = _loader()
+    names: dict[str, str] = {}
+    records: list[str] = []
+    parser = generate_parser(
+        argparse.ArgumentParser(prog=name, allow_abbrev=False),
+        process,
+        names,
+        records,
+        True,
+        loader.fetcher.urljoin,
+        _uri(os.getcwd()) + "/",
+    )
+    given: dict[str, Any] = vars(parser.parse_args(arguments))
+    for record in records:
+        parts = {key: value for key, value in given.items() if key.startswith(record)}
+        given = {key: value for key, value in given.items() if key not in parts}
+        given[record] = {key[len(record) + 1 :]: value for key, value in parts.items()}
+    path = given.pop("job_order", None)
+    job = read_job_order(path, name) if path else JobOrder()
+    # Where a file is given as well, options that are not given leave it as it is.
+    named = {names[key]: value for key, value in given.items()}
+    job.values |= {k: v for k, v in named.items() if v is not None or k not in job.values}
+    return job
+
+
+def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
+    """The input object of a run: defaults filled in, files with their sizes and formats.
+
+    :raises InputError: a file is not there
+    """
+    from cwltool.process import add_sizes
+    from cwltool.stdfsaccess import StdFsAccess
+    from cwltool.utils import (
+        adjustDirObjs,
+        normalizeFilesDirs,
+        trim_listing,
+        visit_files,
+        visit_files_directories,
+    )
+    from schema_salad.exceptions import SchemaSaladException
+    from schema_salad.ref_resolver import Loader
+
+    values: Any = dict(job.values)
+    for entry in process.tool["inputs"]:
+        name = short_name(entry["id"])
+        if "default" in entry and name not in values:
+            values[name] = entry["default"]
+    namespaces: Any = dict(values.pop("$namespaces", None) or {})
+    metadata: Any = process.metadata
+    namespaces.update(metadata.get("$namespaces", {}))
+    loader = Loader(namespaces)
+
+    def expand_format(file: Any) -> None:
+        if "format" in file:
+            file["format"] = loader.expand_url(file["format"], "")
+
+    try:
+        visit_files_directories(values, _path_to_location)
+        visit_files(values, partial(add_sizes, StdFsAccess(job.basedir)))
+        visit_files(values, expand_format)
+        adjustDirObjs(values, trim_listing)
+        normalizeFilesDirs(values)
+    except (SchemaSaladException, OSError) as error:
+        raise InputError(f"job order: {error}") from error
+    values.pop("$schemas", None)
+    inputs: dict[str, Any] = plain(values)
+    return inputs
+
+
+def _path_to_location(item: Any) -> None:
+    from cwltool.utils import path_to_loc
+
+    path_to_loc(item)
+
+
+def _loader() -> Loader:
+    from cwltool.load_tool import jobloaderctx
+    from schema_salad.ref_resolver import Loader
+
+    return Loader(jobloaderctx.copy(), fetcher_constructor=checked_fetcher())
+
+
+def _uri(path: str) -> str:
+    return Path(path).absolute().as_uri()
+
+
+def of_script(values: Mapping[str, Any], document: str) -> JobOrder:
+    """A job order that a script is given, whose locations are absolute.
+
+    :param document: the location of the document that the script is of
+    """
+    names = {"cwl:requirements": _REQUIREMENTS, "cwltool:overrides": _OVERRIDES}
+    given = {names.get(name, name): value for name, value in values.items()}
+    return _job_order(given, os.getcwd(), os.getcwd(), document)
+
+
+def _requirements(given: Any) -> list[Any]:
+    """``cwl:requirements`` as a list, which may be given by class."""
+    if isinstance(given, Mapping):
+        return [{"class": name, **(entry or {})} for name, entry in given.items()]
+    return list(given)
+
+
+def _job_order(given: Any, name: str, basedir: str, document: str) -> JobOrder:
+    if given is None:
+        given = {}
+    if not isinstance(given, Mapping):
+        raise InputError(f"{name}: a job order is an object, not {type(given).__name__}")
+    values: Any = dict(given)
+    job = JobOrder(values, basedir)
+    for ours in ("cwl:tool", _TOOL, "__id"):  # what is said of the job order, not in it
+        values.pop(ours, None)
+    job.requirements = _requirements(values.pop(_REQUIREMENTS, None) or [])
+    overrides = values.pop(_OVERRIDES, None)
+    if overrides is not None:
+        from cwltool.load_tool import resolve_overrides, resolve_tool_uri
+        from schema_salad.sourceline import cmap
+
+        base = _uri(name if os.path.exists(name) else basedir)
+        target = resolve_tool_uri(document_uri(document))[1]
+        document_part: Any = cmap({_OVERRIDES: overrides})
+        job.overrides = list(resolve_overrides(document_part, base, target))
+    return job

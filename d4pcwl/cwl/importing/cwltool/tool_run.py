@@ -1,0 +1,213 @@
+"""One execution of a CommandLineTool or ExpressionTool, by cwltool's library."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from d4pcwl.cwl.importing.cwltool.document import plain, short_name
+from d4pcwl.cwl.importing.cwltool.tool_printed import end_of_file, passed_on
+from d4pcwl.cwl.importing.cwltool.updates import SharedMutations
+
+if TYPE_CHECKING:
+    from cwltool.context import RuntimeContext
+    from cwltool.process import Process
+
+SUCCESS = "success"
+
+
+@dataclass
+class Outcome:
+    """What became of an execution.
+
+    :param outputs: by name; may be there in part after a failure
+    :param status: ``success``, ``temporaryFail`` or ``permanentFail``
+    :param command: the command line, if it came so far
+    :param reasons: what cwltool says about the failure
+    :param tail: the last lines of standard error
+    """
+
+    outputs: dict[str, Any] = field(default_factory=dict)
+    status: str = "permanentFail"
+    command: str = ""
+    reasons: list[str] = field(default_factory=list)
+    tail: list[str] = field(default_factory=list)
+    unsupported: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is no success."""
+        return self.status != SUCCESS
+
+    @property
+    def description(self) -> str:
+        """The failure in words, some lines of it."""
+        lines = [self.status]
+        lines += [f"  {line}" for reason in self.reasons for line in reason.splitlines()]
+        if self.command:
+            lines.append(f"  command: {self.command}")
+        if self.tail:
+            lines.append("  standard error, at the end:")
+            lines += [f"    {line}" for line in self.tail]
+        return "\n".join(lines)
+
+
+def run_tool(
+    process: Process,
+    inputs: dict[str, Any],
+    context: RuntimeContext,
+    during: Callable[[str, Outcome], AbstractContextManager[None]] | None = None,
+) -> Outcome:
+    """Run a tool once, with its folders, staging and output collection.
+
+    :param inputs: its input object; what is missing takes its default
+    :param during: entered with the tool's folder before its command runs, and left when the outcome
+        is known
+    """
+    from cwltool.errors import UnsupportedRequirement
+
+    from d4pcwl.cwl.importing.cwltool import confine
+
+    outcome = Outcome()
+    context.path_mapper = (
+        confine.MapperInContainer if _in_container(process, context) else confine.ConfinedMapper
+    )
+
+    def finished(outputs: Any, status: str) -> None:
+        outcome.outputs = plain(outputs or {})
+        outcome.status = status
+
+    with _warnings(outcome.reasons), _standard_error(context, outcome.tail):
+        try:
+            job: Any
+            for job in process.job(as_given(inputs), finished, context):
+                confine.check_staging(job, context)
+                confine.confine(job)
+                command = getattr(job, "command_line", None)
+                outcome.command = shlex.join(map(str, command)) if command else ""
+                with during(job.outdir, outcome) if during and command else nullcontext():
+                    job.run(context)
+                if outcome.status != SUCCESS and getattr(job, "stderr", None):
+                    outcome.tail[:] = end_of_file(os.path.join(job.outdir, job.stderr))
+            confine.check_names(outcome.outputs)
+        except Exception as error:  # noqa: BLE001 - whatever the library raises, the step failed
+            outcome.status, outcome.outputs = "permanentFail", {}
+            outcome.reasons.append(explanation(error))
+            outcome.unsupported = isinstance(error, UnsupportedRequirement)
+        finally:
+            if isinstance(context.mutation_manager, SharedMutations):
+                context.mutation_manager.release_all()
+    # A tool that writes cwl.output.json may leave out what can be null.
+    needed = [short_name(e["id"]) for e in process.tool["outputs"] if "null" not in e["type"]]
+    missing = [name for name in needed if name not in outcome.outputs]
+    if outcome.status == SUCCESS and missing:
+        outcome.status = "permanentFail"
+        outcome.reasons.append(f"there is no output {', '.join(missing)}")
+    declared = {short_name(entry["id"]) for entry in process.tool["outputs"]}
+    for name in [name for name in outcome.outputs if name not in declared]:
+        del outcome.outputs[name]
+        outcome.reasons.append(
+            f"cwl.output.json has {name!r}, which is no output of the tool: it is left out"
+        )
+    if outcome.status == SUCCESS:
+        _warn(outcome.reasons)
+    return outcome
+
+
+class _Bound(list[Any]):
+    """An array that is not copied any more: cwltool would do so for each of its elements."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Bound:
+        return self
+
+
+class _Given(list[Any]):
+    """An array that cwltool copies when it begins a job, and then no more."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Bound:
+        return _Bound(copy.deepcopy(entry, memo) for entry in self)
+
+
+def as_given(value: Any) -> Any:
+    """An input object as a tool is to get it: without what cwltool is going to say of files itself.
+
+    Its arrays are such that the time to bind them to a command line grows with their length, not
+    with its square.
+    """
+    if isinstance(value, dict):
+        ours = {"dirname"} if value.get("class") in ("File", "Directory") else set()
+        return {key: as_given(entry) for key, entry in value.items() if key not in ours}
+    return _Given(map(as_given, value)) if isinstance(value, list) else value
+
+
+def _in_container(process: Process, context: RuntimeContext) -> bool:
+    """Whether a tool is run in a container."""
+    wanted = process.get_requirement("DockerRequirement")[0] or context.default_container
+    return bool(context.use_container and wanted and process.tool["class"] == "CommandLineTool")
+
+
+def explanation(error: Exception) -> str:
+    """What an error says; its kind as well where it is not one of cwltool's own."""
+    from cwltool.errors import WorkflowException
+    from schema_salad.exceptions import SchemaSaladException
+
+    if isinstance(error, WorkflowException | SchemaSaladException | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _warn(messages: list[str]) -> None:
+    from cwltool.loghandler import _logger as logger
+
+    for message in messages:
+        logger.warning(message)
+
+
+_SAYS_NOTHING = (
+    "completed permanentFail",
+    "completed temporaryFail",
+    "Unexpected error from fs_access",  # it is told next
+)
+
+
+class _Reasons(logging.Handler):
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.reasons = reasons
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = re.sub(r"^\[(?:job|step) [^]]*\]+ ", "", record.getMessage())
+        if not message.endswith(_SAYS_NOTHING):
+            self.reasons.append(message.removeprefix("Job error:\n"))
+
+
+@contextmanager
+def _warnings(reasons: list[str]) -> Iterator[None]:
+    """Keep what cwltool warns of, rather than print it: if the tool fails it belongs to that."""
+    from cwltool.loghandler import _logger as logger
+
+    handlers = logger.handlers[:]
+    keep = _Reasons(reasons)
+    logger.handlers[:] = [keep, *(h for h in handlers if h.level <= logging.DEBUG)]
+    try:
+        yield
+    finally:
+        logger.handlers[:] = handlers
+
+
+@contextmanager
+def _standard_error(context: RuntimeContext, tail: list[str]) -> Iterator[None]:
+    """Pass what the tool prints on to our standard error, in whole lines, and keep the end."""
+    with passed_on(tail) as sink:
+        context.default_stdout = context.default_stderr = sink
+        try:
+            yield
+        finally:
+            context.default_stdout = context.default_stderr = None

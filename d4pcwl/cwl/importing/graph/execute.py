@@ -1,0 +1,345 @@
+"""A run: jobs go in, the graph runs under a mapping, output objects come out."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from d4pcwl.cwl.files import local_path
+from d4pcwl.cwl.importing.cwltool.document import Document
+from d4pcwl.cwl.importing.cwltool.outdir import placing
+from d4pcwl.cwl.importing.cwltool.settings import Settings, make_folder
+from d4pcwl.cwl.importing.graph.build import build
+from d4pcwl.cwl.importing.graph.loops import ITERATION, LoopPE
+from d4pcwl.cwl.importing.graph.pes import FAILURES, TASK, ToolPE
+from d4pcwl.errors import InputError, RunError, UnsupportedFeature
+from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.runtime.engine.plan import usable_cores
+from d4pcwl.runtime.job import Job, mapping_module
+from d4pcwl.workflow.flat import FlatGraph, flatten
+from d4pcwl.workflow.inputs import RootInputs
+
+
+@dataclass
+class Finished:
+    """The end of one job.
+
+    :param number: its number, from 0
+    :param outputs: its output object, final locations and all
+    :param failed: whether something in it failed; what is missing is null
+    """
+
+    number: int
+    outputs: dict[str, Any]
+    failed: bool
+
+
+@dataclass
+class Run:
+    """One run of a document.
+
+    :param jobs: the input objects
+    :param outdir: where output files go
+    :param mapping: the name of the mapping; None: the best for this graph
+    :param processes: how many tools run at a time; the usable cores where it is None
+    :param options: the mapping's own options
+    :param finished: called with each job's end, in the order of the jobs
+    :param failed: called with the message of each failure
+    :param apart: each job's files go to a folder of their own, named by its number from 1
+    """
+
+    document: Document
+    jobs: list[dict[str, Any]]
+    outdir: str
+    finished: Callable[[Finished], None]
+    failed: Callable[[str], None]
+    mapping: str | None = None
+    processes: int | None = None
+    options: Any = None
+    say: Callable[[str], None] = lambda message: None
+    apart: bool = False
+    _waiting: dict[int, tuple[dict[str, Any], bool]] = field(default_factory=dict)
+    _next: int = 0
+    _failed: set[int] = field(default_factory=set)
+    _unsupported: list[str] = field(default_factory=list)
+    _move: bool = True
+
+    def run(self) -> None:
+        """Run all jobs.
+
+        :raises UnsupportedFeature: a tool turned out to need what we do not have
+        :raises RunError: a worker died
+        """
+        built = build(self.document)
+        flat = flatten(built.graph)
+        self._move = not (built.dead_ends and len(self.jobs) > 1)
+        inputs: RootInputs = {
+            built.inputs.id: [{"job": (n, job)} for n, job in enumerate(self.jobs)]
+        }
+        job = Job(
+            flat,
+            inputs,
+            self,
+            results=built.results,
+            options=self.options,
+            say=self.say,
+        )
+        followed = built.flows.let_follow(built.tools) if built.flows else 0
+        name = self.mapping or self._best_mapping(flat, followed)
+        number = self.processes or usable_cores()
+        if name.startswith("dyn_") or name == "hybrid_redis":
+            # As many as asked for run tools: one more for the joins, and some for tools that read
+            # along, which mostly wait for those that write.
+            number += 1 + min(followed, number)
+        mapping_module(name).run(replace(job, processes=number))
+        if self._unsupported:
+            raise UnsupportedFeature("\n".join(self._unsupported))
+
+    def _best_mapping(self, graph: FlatGraph, followed: int) -> str:
+        """``simple`` where no two tools can run side by side, else ``dyn_multi``."""
+        many = (
+            followed or len(self.jobs) > 1 or any(getattr(pe, "scatter", None) for pe in graph.pes)
+        )
+        alone = not many and _is_chain(graph)
+        return "simple" if alone or (self.processes or usable_cores()) == 1 else "dyn_multi"
+
+    # --- what comes out (a Sink of the runtime) -----------------------------------------------
+
+    def take(self, pe: str, output: str) -> Receive:
+        """See :class:`d4pcwl.runtime.results.Sink`."""
+        return self._take_failure if output == FAILURES else self._take_result
+
+    def close(self, complete: bool) -> None:
+        """Nothing is left to do."""
+
+    def _take_failure(self, report: dict[str, Any]) -> None:
+        message = report["message"]
+        self._failed.add(report["job"])
+        if len(self.jobs) > 1:
+            message = f"job {report['job'] + 1}: {message}"
+        if report["unsupported"]:
+            self._unsupported.append(message)
+        else:
+            self.failed(message)
+
+    def _take_result(self, result: tuple[int, dict[str, Any], bool]) -> None:
+        number, outputs, failed = result
+        self._waiting[number] = (outputs, failed)
+        if len(self.jobs) > 1:
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Hand out what is next in order."""
+        while self._next in self._waiting:
+            outputs, failed = self._waiting.pop(self._next)
+            failed = failed or self._next in self._failed
+            final = self._relocated(self._next, outputs)
+            self.finished(Finished(self._next, final, failed))
+            self._next += 1
+
+    def finish(self) -> None:
+        """Hand out what is left when everything has ended."""
+        self._hand_out()
+
+    def _relocated(self, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
+        settings = self.document.settings
+        action = settings.outputs if self._move or settings.outputs != "move" else "copy"
+        outdir = os.path.join(self.outdir, str(number + 1)) if self.apart else self.outdir
+        if action == "leave":
+            return relocated(outputs, outdir, action, settings)
+        with placing(outdir):
+            return relocated(outputs, outdir, action, settings)
+
+
+def relocated(
+    outputs: dict[str, Any], outdir: str, action: str, settings: Settings
+) -> dict[str, Any]:
+    """An output object with its files in their final places.
+
+    :param action: what becomes of the files: ``move``, ``copy`` or ``leave``
+    :raises RunError: one cannot be put there
+    """
+    from cwltool.errors import WorkflowException
+    from cwltool.mutation import MutationManager
+    from cwltool.process import relocateOutputs
+    from cwltool.stdfsaccess import StdFsAccess
+    from cwltool.utils import visit_directories, visit_files, visit_files_directories
+    from schema_salad.exceptions import SchemaSaladException
+
+    from d4pcwl.cwl.importing.cwltool.confine import (
+        ConfinedMapper,
+        check_names,
+        is_inside,
+        stand_alone,
+    )
+
+    def make_stand_alone(item: Any) -> None:
+        if item["location"].startswith("file://"):
+            path = local_path({"location": item["location"]})
+            if is_inside(path, settings.folder):
+                stand_alone(path)
+
+    try:
+        check_names(outputs)
+        if action != "leave":
+            os.makedirs(outdir, exist_ok=True)
+            visit_directories(outputs, make_stand_alone)
+        final: Any = relocateOutputs(
+            outputs,
+            os.path.abspath(outdir),
+            {settings.folder},
+            action,
+            StdFsAccess(""),
+            settings.compute_checksum,
+            ConfinedMapper,
+        )
+    except (WorkflowException, SchemaSaladException) as error:
+        raise RunError(f"the outputs cannot be put into {outdir}: {error}") from error
+    visit_files_directories(final, _location_to_path)
+    visit_files(final, MutationManager().unset_generation)
+    return dict(final)
+
+
+def _is_chain(graph: FlatGraph) -> bool:
+    """Whether each tool depends on another, so that no two run at a time."""
+    # A loop is looked at as two nodes, one before its iterations and one after them.
+    before: dict[tuple[int, bool], set[tuple[int, bool]]] = {}
+    for pe in graph.pes:
+        before[id(pe), False] = set()
+        if isinstance(pe, LoopPE):
+            before[id(pe), True] = {(id(pe), False)}
+    for edge in graph.edges:
+        leaves = isinstance(edge.source, LoopPE) and edge.output != ITERATION
+        returns = isinstance(edge.target, LoopPE) and edge.input != TASK
+        before[id(edge.target), returns].add((id(edge.source), leaves))
+    tools = {(id(pe), False) for pe in graph.pes if isinstance(pe, ToolPE)}
+    after: dict[tuple[int, bool], int] = {}  # the tools on the longest way to its end
+    for node in TopologicalSorter(before).static_order():
+        after[node] = max((after[other] for other in before[node]), default=0) + (node in tools)
+    return max(after.values()) == len(tools)
+
+
+def _location_to_path(item: Any) -> None:
+    from schema_salad.ref_resolver import uri_file_path
+
+    for name in ("path", "nameext", "nameroot", "dirname"):
+        item.pop(name, None)
+    if item["location"].startswith("file://"):
+        item["path"] = uri_file_path(item["location"])
+
+
+class Workplace:
+    """The folders of a run, and the processes in it: all gone at the end, however it ends.
+
+    :param prefix: of the folder for intermediate outputs, as ``--tmp-outdir-prefix`` says
+    :param scratch_prefix: of the tools' temporary folder, as ``--tmpdir-prefix`` says
+    """
+
+    def __init__(self, prefix: str | None, scratch_prefix: str | None) -> None:
+        self._prefixes = prefix, scratch_prefix
+        self._keep = False
+
+    def __enter__(self) -> Workplace:
+        prefix, scratch = self._prefixes
+        self.folder = make_folder(prefix or scratch)
+        self.scratch = make_folder(scratch) if scratch else os.path.join(self.folder, "tmp")
+        os.makedirs(self.scratch, exist_ok=True)
+        adopt_orphans(True)
+        return self
+
+    def keep(self) -> None:
+        """Leave the folder: final outputs are in it."""
+        self._keep = True
+
+    def __exit__(self, *ended: object) -> None:
+        end_descendants()
+        for folder in {self.scratch, *(() if self._keep else (self.folder,))}:
+            remove_folder(folder)
+
+
+def remove_folder(folder: str) -> None:
+    """Remove a folder and all that is in it, whatever the permissions that tools left."""
+
+    def allow(function: Any, path: str, error: Any) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(path), 0o700)
+            os.chmod(path, 0o700)
+            function(path)
+
+    shutil.rmtree(folder, onerror=allow)
+
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans(adopt: bool) -> None:
+    """Have tools whose worker was killed become our children, so that we can end them; or not."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
+
+
+def end_descendants() -> None:
+    """Kill what is left of all processes below this one: tools, evaluators of JavaScript."""
+    import psutil
+
+    for _ in range(20):  # one that is killed may leave orphans to us
+        children = psutil.Process().children(recursive=True)
+        if not children:
+            return
+        for child in children:
+            with contextlib.suppress(psutil.Error):
+                end_container(child.cmdline())
+                child.send_signal(signal.SIGKILL)
+        psutil.wait_procs(children, timeout=0.5)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.001)
+
+
+def end_container(command: list[str]) -> None:
+    """End the container of a ``docker run`` or ``podman run``: killing the client does not."""
+    files = [part.partition("=")[2] for part in command if part.startswith("--cidfile=")]
+    if "run" not in command or not files:
+        return
+    engine = command[command.index("run") - 1]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        identifier = Path(files[0]).read_text(encoding="utf-8").strip()
+        end = [engine, "kill", identifier]
+        subprocess.run(end, check=False, timeout=10, capture_output=True)
+
+
+def prepared(document: Document, jobs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The input objects as a workflow's steps get to see them: checked, secondary files found,
+    secrets hidden.
+
+    :raises InputError: one does not fit the document
+    """
+    from cwltool.errors import WorkflowException
+    from schema_salad.exceptions import SchemaSaladException
+
+    from d4pcwl.cwl.importing.cwltool.document import plain
+
+    process = document.process
+    jobs = [document.hide_secrets(job) for job in jobs]
+    if process.tool["class"] != "Workflow":
+        return jobs  # the tool does so itself
+    ready = []
+    for number, job in enumerate(jobs, 1):
+        try:
+            context = document.settings.running(document.basedir, toplevel=True)
+            ready.append(plain(process._init_job(job, context).job))
+        except (WorkflowException, SchemaSaladException, OSError) as error:
+            raise InputError(f"job order {number}: {error}") from error
+    return ready

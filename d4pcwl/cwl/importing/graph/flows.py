@@ -1,0 +1,145 @@
+"""Which streams between steps may be read while they are written.
+
+A step that runs ``dispel4py`` as ``d4p2cwl`` compiles it leaves streams in files, and these can be
+read along (:mod:`d4pcwl.streams.live`). So the steps that take a stream need not wait for the
+one that makes it, if all of them are of this kind too, and nothing else looks at the file.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from d4pcwl.cwl.emit.parameter import NAMESPACE, STREAM_FORMAT
+from d4pcwl.cwl.importing.cwltool.document import Document, Path, short_name
+from d4pcwl.cwl.importing.graph.links import Link
+from d4pcwl.cwl.importing.graph.loops import is_loop
+from d4pcwl.cwl.importing.graph.pes import ToolPE, input_origin, origin
+
+DIGEST = NAMESPACE["d4p"] + "digest"
+"""The field in which ``d4p2cwl`` leaves the digest of what a process runs."""
+
+_BySource = defaultdict[str, list[tuple[Path, Link]]]
+"""Links by what they take from, each with the step or workflow that it is of."""
+
+
+@dataclass(frozen=True)
+class Flows:
+    """The links of a document, as its steps have them.
+
+    :param inputs: by step
+    :param outputs: by workflow
+    """
+
+    document: Document
+    inputs: Mapping[Path, Sequence[Link]]
+    outputs: Mapping[Path, Sequence[Link]]
+
+    def followed(self) -> dict[Path, dict[str, str]]:
+        """For the steps that have such, the outputs that may be read while they are written, and
+        the names of their files."""
+        found: dict[Path, dict[str, str]] = {}
+        for path in self.inputs:
+            for name, file in self._streams_left(path):
+                if self._may_follow(origin(path, name)):
+                    found.setdefault(path, {})[name] = file
+        return found
+
+    def let_follow(self, tools: Mapping[Path, ToolPE]) -> int:
+        """Tell the tools of steps which of their outputs may be read along.
+
+        :returns: how many steps have such
+        """
+        followed = self.followed()
+        for path, tool in tools.items():
+            tool.followed = followed.get(path, {})
+        return len(followed)
+
+    def _streams_left(self, path: Path) -> Iterator[tuple[str, str]]:
+        """The outputs of a step that are streams, each with its file's name."""
+        if not self._runs_here(path) or (path and is_loop(self.document.step(path))):
+            return
+        tool: Any = self.document.at(path).tool
+        for entry in tool["outputs"]:
+            glob = entry.get("outputBinding", {}).get("glob")
+            if _is_stream(entry) and isinstance(glob, str) and not set(glob) & set("*?[$/"):
+                yield short_name(entry["id"]), glob
+
+    def _may_follow(self, source: str) -> bool:
+        """Whether all that takes from ``source``, directly or not, may read along."""
+        waiting, taken = [source], False
+        while waiting:
+            source = waiting.pop()
+            for path, link in self._takers[source]:
+                if not self._is_plain(path, link):
+                    return False
+                if self.document.at(path).tool["class"] == "Workflow":
+                    waiting.append(input_origin(path, link.name))
+                elif self._takes_stream(path, link.name):
+                    taken = True
+                else:
+                    return False
+            for path, link in self._leavers[source]:
+                if not path or link.pick or is_loop(self.document.step(path)):
+                    return False
+                waiting.append(origin(path, link.name))
+        return taken
+
+    @cached_property
+    def _takers(self) -> _BySource:
+        """To each source the inputs of steps that take from it."""
+        return _by_source(self.inputs)
+
+    @cached_property
+    def _leavers(self) -> _BySource:
+        """To each source the outputs of workflows that it is given out by."""
+        return _by_source(self.outputs)
+
+    def _is_plain(self, path: Path, link: Link) -> bool:
+        """Whether a step's input takes what its sources give, and no expression sees it."""
+        if link.pick:
+            return False
+        step: Any = self.document.step(path).tool
+        entries: Any = [*step["inputs"], *self.document.at(path).tool["inputs"]]
+        altered = any("valueFrom" in entry or entry.get("loadContents") for entry in entries)
+        return not altered and "when" not in step
+
+    def _takes_stream(self, path: Path, name: str) -> bool:
+        process = self.document.at(path)
+        entries: Any = process.tool["inputs"]
+        (entry,) = [entry for entry in entries if short_name(entry["id"]) == name]
+        limited, _ = process.get_requirement("ToolTimeLimit")  # waiting would count
+        return _is_stream(entry) and not limited and self._runs_here(path)
+
+    def _runs_here(self, path: Path) -> bool:
+        """Whether a step runs ``dispel4py`` as the compiler has it do, and not in a container."""
+        process, settings = self.document.at(path), self.document.settings
+        contained, _ = process.get_requirement("DockerRequirement")
+        return is_compiled(process.tool) and not (
+            settings.container and (contained or settings.default_container)
+        )
+
+
+def _by_source(links: Mapping[Path, Sequence[Link]]) -> _BySource:
+    found: _BySource = defaultdict(list)
+    for path, some in links.items():
+        for link in some:
+            for source in dict.fromkeys(link.sources):
+                found[source].append((path, link))
+    return found
+
+
+def is_compiled(tool: Any) -> bool:
+    """Whether ``d4p2cwl`` has made a tool."""
+    return (
+        tool["class"] == "CommandLineTool"
+        and tool.get("baseCommand") == ["dispel4py"]
+        and DIGEST in tool
+    )
+
+
+def _is_stream(entry: Any) -> bool:
+    return bool(entry.get("format") == STREAM_FORMAT and entry.get("streamable"))

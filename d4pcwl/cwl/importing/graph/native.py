@@ -1,0 +1,200 @@
+"""The way back: documents that ``d4p2cwl`` made of a script at hand are that script's graph.
+
+That is so if every tool of the document calls ``dispel4py`` on the same script, if the digests that
+the compiler left in the document are those of the script's graph, and if the streams between the
+steps are those between its stages. Whoever has changed one of these in the document wants what it
+says now, and the steps are run as tools.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from d4pcwl.cwl.emit.parameter import STREAM_FORMAT
+from d4pcwl.cwl.files import local_path
+from d4pcwl.cwl.importing.cwltool.document import short_name
+from d4pcwl.cwl.importing.graph.cwl_graph import CwlGraph, CwlStep, CwlSubworkflow, Steps
+from d4pcwl.cwl.importing.graph.flows import DIGEST, is_compiled
+from d4pcwl.cwl.importing.graph.pes import input_origin, origin
+from d4pcwl.errors import ScriptError
+from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.load import Script, load
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A step that runs PEs of a script.
+
+    :param script: the input that is the script
+    :param attr: which graph of the script
+    :param pes: the ids of the PEs; empty for all
+    :param left: to each output that is a stream the ``PE.output`` whose items it has
+    :param taken: the inputs that are streams
+    """
+
+    step: CwlStep
+    script: str
+    attr: str | None
+    pes: tuple[str, ...]
+    digest: str
+    left: dict[str, str]
+    taken: tuple[str, ...]
+
+
+def script_of(graph: CwlGraph) -> Script | None:
+    """The script that a document was made of, if its graph is the document's.
+
+    :param graph: the document's graph, linked as the document says
+    """
+    stages = [_stage(graph, step) for step in _tools(graph)]
+    found = [stage for stage in stages if stage is not None]
+    if not found or len(found) < len(stages):
+        return None
+    scripts = {(_script_file(graph, stage), stage.attr) for stage in found}
+    path, attr = next(iter(scripts))
+    if len(scripts) > 1 or path is None or not os.path.isfile(path):
+        return None
+    try:
+        with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
+            script = load(path, attr)
+            flat = script.flat()
+    except ScriptError:
+        return None
+    whole = graph.document.process.tool.get(DIGEST) == flat.digest()
+    return script if whole and _same_stages(graph, found, flat) else None
+
+
+def _tools(graph: Steps) -> Iterator[CwlStep]:
+    return (step for _, step in graph.all_steps() if isinstance(step, CwlStep))
+
+
+def _stage(graph: CwlGraph, step: CwlStep) -> _Stage | None:
+    """What a step runs, if that is ``dispel4py``, as the compiler writes it."""
+    document = graph.document
+    tool: Any = document.at(step.path).tool
+    if not is_compiled(tool) or (step.path and _is_altered(document.step(step.path).tool)):
+        return None
+    arguments = tool.get("arguments", [])
+    if not all(isinstance(entry, dict) and "valueFrom" in entry for entry in arguments):
+        return None
+    options = {entry.get("prefix"): str(entry["valueFrom"]) for entry in arguments}
+    places = [str(entry["valueFrom"]) for entry in arguments if entry.get("position") == 2]
+    staged = _staged(tool).get(places[0]) if len(places) == 1 else None
+    if staged is None:
+        return None
+    files = _stream_files(arguments)
+    left, taken = {}, []
+    for output in tool["outputs"]:
+        if output.get("format") == STREAM_FORMAT:
+            glob = output.get("outputBinding", {}).get("glob")
+            if glob not in files:
+                return None
+            left[short_name(output["id"])] = files[glob]
+    for entry in tool["inputs"]:
+        if entry.get("format") == STREAM_FORMAT:
+            taken.append(short_name(entry["id"]))
+    pes = tuple(options["--stage"].split(",")) if "--stage" in options else ()
+    return _Stage(step, staged, options.get("-a"), pes, tool[DIGEST], left, tuple(taken))
+
+
+def _is_altered(step: Any) -> bool:
+    """Whether a step does more than the compiler has steps do."""
+    return "when" in step or any("valueFrom" in entry for entry in step["inputs"])
+
+
+def _staged(tool: Any) -> dict[str, str]:
+    """From the names of staged files to the inputs that they are."""
+    found = {}
+    for requirement in tool.get("requirements", []):
+        for entry in requirement.get("listing", []):
+            name, given = entry.get("entryname"), str(entry.get("entry", ""))
+            if given.startswith("$(inputs.") and given.endswith(")"):
+                found[name] = given[len("$(inputs.") : -1]
+    return found
+
+
+def _stream_files(arguments: list[Any]) -> dict[str, str]:
+    """From the names of the stream files that a tool writes to the ``PE.output`` in each."""
+    files: dict[str, str] = {}
+    split: list[str] = []
+    for entry in arguments:
+        prefix, value = entry.get("prefix"), str(entry["valueFrom"])
+        if prefix == "--to":
+            port, _, file = value.partition("=")
+            files[file] = port
+        split = [value] if prefix == "--split" else [*split, value] if not prefix and split else []
+        if len(split) > 2:
+            files[value] = split[0]
+    return files
+
+
+def _script_file(graph: CwlGraph, stage: _Stage) -> str | None:
+    """Where the script is that a stage runs by default."""
+    document = graph.document
+    (link,) = [link for link in stage.step.links if link.name == stage.script]
+    given = _origins(graph, link.sources) if stage.step.path else set()
+    entries: Any = document.at(stage.step.path).tool["inputs"]
+    names = {stage.script}
+    if given:
+        entries = document.process.tool["inputs"]
+        names = {short_name(entry["id"]) for entry in entries} & {
+            short_name(entry["id"])
+            for entry in entries
+            if input_origin((), short_name(entry["id"])) in given
+        }
+    if len(names) != 1 or len(given) > 1:
+        return None
+    (default,) = [e.get("default") for e in entries if short_name(e["id"]) in names]
+    return local_path(dict(default)) if isinstance(default, dict) else None
+
+
+def _same_stages(graph: CwlGraph, stages: list[_Stage], flat: FlatGraph) -> bool:
+    """Whether the stages are those of the script's graph, and exchange what they are to."""
+    by_id = {pe.id: pe for pe in flat.pes}
+    chosen = [stage.pes or tuple(by_id) for stage in stages]
+    if sorted(pe for pes in chosen for pe in pes) != sorted(by_id):
+        return False
+    left = {
+        origin(stage.step.path, name): port for stage in stages for name, port in stage.left.items()
+    }
+    for stage, ids in zip(stages, chosen, strict=True):
+        pes = [by_id[pe] for pe in ids]
+        if stage.digest != flat.digest(pes):
+            return False
+        links = [link for link in stage.step.links if link.name in stage.taken]
+        origins = {o for link in links for o in _origins(graph, link.sources)}
+        entering = {
+            f"{edge.source.id}.{edge.output}"
+            for pe in pes
+            for edge in flat.into(pe)
+            if edge.source not in pes
+        }
+        if {left.get(place) for place in origins} != entering:
+            return False
+    return True
+
+
+def _origins(graph: Steps, sources: tuple[str, ...]) -> set[str]:
+    """The outputs of tools, and the inputs of the document, that sources stand for."""
+    through: dict[str, tuple[str, ...]] = {}
+    pending: list[Steps] = [graph]
+    while pending:
+        for step in pending.pop().steps.values():
+            if isinstance(step, CwlSubworkflow):
+                pending.append(step)
+                through |= {input_origin(step.path, link.name): link.sources for link in step.links}
+                through |= {origin(step.path, link.name): link.sources for link in step.given}
+    found: set[str] = set()
+    waiting = list(sources)
+    while waiting:
+        source = waiting.pop()
+        if source in through:
+            waiting += through[source]
+        else:
+            found.add(source)
+    return found

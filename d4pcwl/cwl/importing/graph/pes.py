@@ -1,0 +1,407 @@
+"""The PEs that a CWL workflow becomes.
+
+A step is two PEs. Its :class:`JoinPE` gathers tokens until the inputs of an execution are there; it
+keeps state, and its work is light. The :class:`ToolPE` behind it runs the tool; it keeps none, so
+that mappings may run it wherever there is time. A step that runs a subworkflow has an
+:class:`EnterPE` behind its join; outputs come out where ``ends.py`` says.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from d4pcwl.cwl.importing.cwltool.document import Document, Path
+from d4pcwl.cwl.importing.graph.join import DOT, Join
+from d4pcwl.cwl.importing.graph.links import Link
+from d4pcwl.cwl.importing.graph.read_along import failed_producer, once, readable_streams
+from d4pcwl.cwl.importing.graph.token import Firing, Index, Tag, Token, without_elements
+from d4pcwl.workflow.pe import GenericPE
+
+if TYPE_CHECKING:
+    from d4pcwl.cwl.importing.cwltool.tool_run import Outcome
+
+JOB = "(job)"
+"""The port for what comes once in each run of a workflow, whatever its inputs are."""
+
+AFTER = "(after)"
+"""The input of a join by which it awaits steps that it takes nothing from."""
+
+SKIPPED = "(skipped)"
+"""The port by which the outputs of a subworkflow are told that does not run."""
+
+TASK = "(task)"
+FAILURES = "(failures)"
+"""The port whose items tell, as dictionaries, of executions that failed."""
+
+
+class InputsPE(GenericPE):
+    """The root: hands out the inputs of each job.
+
+    :param names: the inputs of the workflow
+    """
+
+    ordered = False  # tokens say where they belong
+
+    stateful: ClassVar[bool] = False
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self.name = "inputs"
+        self._add_input("job")
+        self.names = list(names)
+        for name in (*self.names, JOB, TASK):
+            self._add_output(name)
+
+    def process(self, inputs: dict[str, Any]) -> None:
+        number, values = inputs["job"]
+        _write_values(self, (), (number,), {name: values.get(name) for name in self.names})
+        self.write(TASK, Firing((number,), values))
+
+
+class JoinPE(GenericPE):
+    """Gathers the inputs of a step.
+
+    :param path: the step
+    :param links: its inputs
+    """
+
+    ordered = False  # tokens say where they belong
+
+    stateful: ClassVar[bool] = True
+
+    def __init__(
+        self, path: Path, links: Iterable[Link], scatter: Iterable[str] = (), method: str = DOT
+    ) -> None:
+        super().__init__()
+        self.name = "/".join(path) + ".join"
+        self.links, self.scatter, self.method = list(links), list(scatter), method
+        self._add_output(TASK)
+        for link in self.links:
+            self._add_input(link.name)
+        self._add_input(JOB)
+        self._add_input(AFTER)
+
+    def preprocess(self) -> None:
+        links = self.links
+        if not any(link.sources for link in links):
+            links = [*links, Link(JOB, (JOB,))]  # nothing comes but the news that it begins
+        # What two inputs share comes twice, and the join is to see it once.
+        self.ports = {source: link.name for link in reversed(links) for source in link.sources}
+        self.join = Join(links, self.scatter, self.method)
+
+    def process(self, inputs: dict[str, Any]) -> None:
+        ((port, token),) = inputs.items()
+        if self.ports[token.origin] != port:
+            return
+        for firing in self.join.receive(token):
+            if firing.inputs is not None:
+                for only_awaited in (JOB, AFTER):
+                    firing.inputs.pop(only_awaited, None)
+            self.write(TASK, firing)
+
+
+class ReportingPE(GenericPE):
+    """Tells of failures."""
+
+    ordered = False  # tokens say where they belong
+
+    def report(self, failure: dict[str, Any]) -> None:
+        """Tell of a failure; what is said here is what people read."""
+        self.write(FAILURES, failure)
+
+
+class ExecutingPE(ReportingPE, ABC):
+    """What ToolPE and EnterPE share: they take firings, and may find that nothing is to be done.
+
+    :param path: the step; ``()`` where the document is a tool rather than a workflow
+    :param outputs: the names of its outputs
+    """
+
+    stateful: ClassVar[bool] = False
+
+    def __init__(self, document: Document, path: Path, outputs: Iterable[str]) -> None:
+        super().__init__()
+        self.document, self.path, self.outputs = document, path, list(outputs)
+        self._add_input(TASK)
+        self._add_output(FAILURES)
+
+    def preprocess(self) -> None:
+        _forget_javascript()
+
+    def process(self, inputs: dict[str, Any]) -> None:
+        from d4pcwl.cwl.importing.cwltool.tool_run import explanation
+
+        firing: Firing = inputs[TASK]
+        if firing.fault is not None:
+            self.fail(firing, firing.fault)
+        if firing.inputs is None and firing.failed:
+            self.deliver(firing, dict.fromkeys(self.outputs), failed=True)
+        elif firing.inputs is None:
+            empty = without_elements(firing.shape)
+            self.deliver(replace(firing, index=(), shape=()), dict.fromkeys(self.outputs, empty))
+        elif self.stopped:
+            self.deliver(firing, dict.fromkeys(self.outputs), failed=True)
+        else:
+            try:
+                given = self.evaluate(firing, firing.inputs)
+                if given is None:
+                    self.skip(firing)
+                else:
+                    self.execute(firing, given)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the step failed
+                self.fail(firing, explanation(error))
+                self.deliver(firing, dict.fromkeys(self.outputs), failed=True)
+
+    def evaluate(self, firing: Firing, inputs: dict[str, Any]) -> dict[str, Any] | None:
+        """The inputs of the process, or None where the step is to be skipped."""
+        if not self.path:
+            return inputs
+        from d4pcwl.cwl.importing.cwltool.evaluate import step_inputs
+        from d4pcwl.cwl.importing.graph.loops import is_loop
+
+        step, around = self.document.step(self.path), self.document.workflow(self.path[:-1])
+        if is_loop(step):
+            return inputs  # what goes round the loop has been evaluated already
+        return step_inputs(step, around, inputs, self.context(firing))
+
+    def skip(self, firing: Firing) -> None:
+        """Deliver what a step gives that is not wanted."""
+        self.deliver(firing, dict.fromkeys(self.outputs))
+
+    def context(self, firing: Firing) -> Any:
+        """cwltool's runtime context for an execution."""
+        context = self.document.settings.running(self.document.basedir, toplevel=not self.path)
+        context.secret_store = self.document.secrets
+        # Names differ: cwltool tries out numbers for names that it has seen before.
+        where = place(self.path, firing.tag, firing.index) or self.name
+        context.name = f"{where} of {firing.tag[0] + 1}" if firing.tag[0] else where
+        return context
+
+    @abstractmethod
+    def execute(self, firing: Firing, given: dict[str, Any]) -> None:
+        """Run the process."""
+
+    @abstractmethod
+    def deliver(self, firing: Firing, values: Mapping[str, Any], *, failed: bool = False) -> None:
+        """Send the values of the outputs on."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is to be started any more."""
+        return os.path.exists(self.document.settings.stop_mark)
+
+    def fail(self, firing: Firing, message: str, *, unsupported: bool = False) -> None:
+        """Tell of a failure, and stop what has not been started, if that is wanted."""
+        settings = self.document.settings
+        if settings.stop_on_error and not self.stopped:
+            with open(settings.stop_mark, "w", encoding="utf-8"):
+                pass
+        where = place(self.path, firing.tag, firing.index)
+        report = {
+            "job": firing.tag[0],
+            "step": where,
+            "message": f"step {where}: {message}" if where else message,
+            "unsupported": unsupported,
+        }
+        self.report(report)
+
+
+class ToolPE(ExecutingPE):
+    """Runs a CommandLineTool or an ExpressionTool.
+
+    ``followed`` has the outputs that others may read while the tool writes them, and the names of
+    their files: where the mapping allows it, they are delivered when the tool begins.
+    """
+
+    heavy: ClassVar[bool] = True
+
+    def __init__(self, document: Document, path: Path, outputs: Iterable[str]) -> None:
+        super().__init__(document, path, outputs)
+        self.name = "/".join(path) or "tool"
+        self.followed: dict[str, str] = {}
+        for name in self.outputs:
+            self._add_output(name)
+
+    def execute(self, firing: Firing, given: dict[str, Any]) -> None:
+        from d4pcwl.cwl.importing.cwltool.tool_run import run_tool
+
+        began = time.monotonic()
+        delivered: set[str] = set()
+        during = None
+        if self.followed and self.hand_on is not None:
+            during = partial(self._while_followed, firing, delivered)
+        context = self.context(firing)
+        settings = self.document.settings
+        if self.document.updates_in_place:
+            from d4pcwl.cwl.importing.cwltool.updates import SharedMutations
+
+            context.mutation_manager = SharedMutations(settings.folder, lambda: self.stopped)
+        outcome = run_tool(self.document.at(self.path), given, context, during)
+        if outcome.failed:
+            producer = failed_producer(given)
+            reason = f"step {producer}, whose stream it read, failed" if producer else None
+            self.fail(firing, reason or outcome.description, unsupported=outcome.unsupported)
+        elif not settings.quiet:
+            where = place(self.path, firing.tag, firing.index) or self.name
+            sys.stderr.write(f"{where}: done in {time.monotonic() - began:.2f} s\n")
+        values = {n: outcome.outputs.get(n) for n in self.outputs if n not in delivered}
+        self.deliver(firing, values, failed=outcome.failed)
+
+    @contextmanager
+    def _while_followed(
+        self, firing: Firing, delivered: set[str], outdir: str, outcome: Outcome
+    ) -> Iterator[None]:
+        """Deliver the streams that the tool is about to write into its folder.
+
+        :param delivered: is told which these are
+        """
+        assert self.hand_on is not None
+        once(self.document.settings.folder, (self.path, firing.tag, firing.index))
+        where = place(self.path, firing.tag, firing.index)
+        with readable_streams(outdir, self.followed, where, lambda: outcome.failed) as streams:
+            self.deliver(firing, streams)
+            delivered |= streams.keys()
+            self.hand_on()
+            yield
+
+    def deliver(self, firing: Firing, values: Mapping[str, Any], *, failed: bool = False) -> None:
+        for name, value in values.items():
+            self.write(
+                name,
+                Token(
+                    origin(self.path, name), firing.tag, value, firing.index, firing.shape, failed
+                ),
+            )
+
+
+class EnterPE(ExecutingPE):
+    """Begins a run of a subworkflow: hands out its inputs.
+
+    :param names: the inputs of the subworkflow
+    :param passed: those of them that do not come this way, see :class:`PassPE`
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        path: Path,
+        outputs: Iterable[str],
+        names: Iterable[str],
+        passed: Iterable[str] = (),
+    ) -> None:
+        super().__init__(document, path, outputs)
+        self.name = "/".join(path) + ".enter"
+        self.passed = set(passed)
+        self.names = [name for name in names if name not in self.passed]
+        for name in (*self.names, JOB, SKIPPED):
+            self._add_output(name)
+
+    def execute(self, firing: Firing, given: dict[str, Any]) -> None:
+        from d4pcwl.cwl.importing.cwltool.document import plain, with_defaults
+
+        process = self.document.at(self.path)
+        if self.passed:
+            job = with_defaults(process, given, self.names)
+        else:
+            job = process._init_job(given, self.context(firing)).job
+        tag = (*firing.tag, (firing.index, firing.shape))
+        values = plain(job)
+        _write_values(self, self.path, tag, {name: values.get(name) for name in self.names})
+
+    def deliver(self, firing: Firing, values: Mapping[str, Any], *, failed: bool = False) -> None:
+        tag = (*firing.tag, (firing.index, firing.shape))
+        if failed:  # the inner steps hear of it, and all that depends on them
+            _write_values(self, self.path, tag, dict.fromkeys(self.names), failed=True)
+        else:
+            self.write(SKIPPED, Token(SKIPPED, tag, dict(values)))
+
+
+class PassPE(GenericPE):
+    """Passes arrays into a subworkflow element by element, as they come.
+
+    Only into one that is neither scattered nor conditional: then nothing has to be known of an
+    array before its elements may go in.
+
+    :param names: the inputs of the subworkflow that go this way
+    """
+
+    ordered = False  # tokens say where they belong
+
+    stateful: ClassVar[bool] = False
+
+    def __init__(self, path: Path, names: Iterable[str]) -> None:
+        super().__init__()
+        self.name = "/".join(path) + ".pass"
+        self.path = path
+        for name in names:
+            self._add_input(name)
+            self._add_output(name)
+
+    def process(self, inputs: dict[str, Any]) -> None:
+        ((name, token),) = inputs.items()
+        inner = replace(token, origin=input_origin(self.path, name), tag=(*token.tag, ((), ())))
+        self.write(name, inner)
+
+
+def origin(path: Path, name: str) -> str:
+    """What tokens of an output of a step, or of an input of a workflow, say they come from."""
+    return "/".join((*path, name)) if path else f"/{name}"
+
+
+def place(path: Path, tag: Tag, index: Index) -> str:
+    """How messages call an execution: ``outer[2]/align[3]``."""
+    indices = [*(entry[0] for entry in tag[1:]), index]
+    return (
+        "/".join(
+            name + "".join(f"[{number}]" for number in at)
+            for name, at in zip(path, indices, strict=True)
+        )
+        if path
+        else ""
+    )
+
+
+def _write_values(
+    pe: GenericPE, path: Path, tag: Tag, values: Mapping[str, Any], *, failed: bool = False
+) -> None:
+    """Hand out the inputs of a workflow that begins, or the news that it cannot."""
+    write: Callable[..., None] = pe.write
+    write(JOB, Token(JOB, tag, None, failed=failed))
+    for name, value in values.items():
+        write(name, Token(input_origin(path, name), tag, value, failed=failed))
+
+
+def input_origin(path: Path, name: str) -> str:
+    """The origin of an input of a workflow, as those inside see it."""
+    return origin((*path, ""), name)
+
+
+def end_javascript() -> None:
+    """End the processes by which this one has had expressions evaluated."""
+    from cwl_utils import sandboxjs
+
+    engine: Any = sandboxjs.get_js_engine()
+    for process in getattr(engine, "processes_to_kill", ()):
+        process.kill()
+        process.communicate()
+    _forget_javascript()
+
+
+def _forget_javascript() -> None:
+    """Have expressions evaluated by a process of this worker's own, not one that it inherited."""
+    import threading
+    from collections import deque
+
+    from cwl_utils import sandboxjs
+
+    engine: Any = sandboxjs.get_js_engine()
+    engine.localdata = threading.local()
+    engine.processes_to_kill = deque()

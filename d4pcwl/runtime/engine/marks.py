@@ -1,0 +1,290 @@
+"""Marks at run time: what is written gets them, and receivers put items in order by them.
+
+What a mark is, and where items carry one, says ``runtime/engine/order.py``. A marked item travels
+as a pair ``(mark, item)``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import itemgetter
+from typing import Any
+
+from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.runtime.engine.plan import Plan
+
+Mark = tuple[int, ...]
+"""An origin, a number, and places."""
+
+Level = tuple[int, int, int]
+"""An instance, an origin, and a number: nothing with a smaller one will come from there."""
+
+LevelOf = Callable[[int, int], int]
+"""From an instance and an origin to the level."""
+
+RESULTS = -1
+"""Stands for those who take results, among the numbers of processes."""
+
+AFTER_ALL = 1 << 61
+"""The number of what an instance writes by itself when its items are done."""
+
+NO_MORE = 1 << 62
+"""The level of an instance that has ended."""
+
+_TRY_AGAIN = 1000
+"""With so many more items held back, it is looked whether some may be passed on."""
+
+_mark_of = itemgetter(0)
+
+
+class Position:
+    """Where one instance stands in the order of the stream: it gives marks to what it writes.
+
+    :param index: of the instance
+    :param number: its number among the instances of its PE
+    :param own: the origin of what it writes by itself; None where all that it writes is its own
+    """
+
+    def __init__(self, index: int, number: int, own: int | None) -> None:
+        self.count = 0
+        self.own = own
+        self._number, self._depth = number, -index if own is None else -own
+        self._origin = index
+        self._mark: Mark = ()
+        self._places = 0
+        if own is not None:
+            self.leave()
+
+    def enter(self, mark: Mark) -> None:
+        """What is written from now on is for the item of this mark."""
+        self._mark, self._places = mark, 0
+
+    def leave(self) -> None:
+        """What is written from now on is for no item."""
+        assert self.own is not None
+        self.enter((self.own, AFTER_ALL, self._number))
+
+    def feed(self, place: int) -> None:
+        """What is written from now on is for the root input of this place."""
+        if self.own is not None:
+            self.enter((self.own, place))
+            self.count = place
+
+    def emitter(self, plain: Receive | None, marked: Receive) -> Receive:
+        """What takes the items of an output, for takers of items and one of marked items."""
+        if self.own is None:
+
+            def begin(item: Any) -> None:
+                if plain is not None:
+                    plain(item)
+                marked(((self._origin, self.count), item))
+                self.count += 1  # when all have it: then nothing smaller will come
+
+            return begin
+
+        def pass_on(item: Any) -> None:
+            place = self._places
+            self._places += 1
+            if plain is not None:
+                plain(item)
+            marked((self._mark if not place else (*self._mark, self._depth, place), item))
+
+        return pass_on
+
+    def entering(self, receive: Receive) -> Receive:
+        """A taker of marked items for an instance that passes marks on."""
+
+        def take(pair: tuple[Mark, Any]) -> None:
+            self.enter(pair[0])
+            receive(pair[1])
+
+        return take
+
+
+def unmarked(receive: Receive) -> Receive:
+    """A taker of marked items for a receiver of items."""
+    return lambda pair: receive(pair[1])
+
+
+class Gather:
+    """Puts the marked items of one input, or of one output that has results, in order.
+
+    :param least: how far all senders are, by origin
+    :param at_once: origins whose items are not held back
+
+    What is to take the marked items, in order, is set as ``deliver``.
+    """
+
+    deliver: Receive
+
+    def __init__(self, least: Least, at_once: Collection[int] = ()) -> None:
+        self._least = least
+        self._held: dict[int, list[tuple[Mark, Any]]] = {
+            origin: [] for origin in least.origins if origin not in at_once
+        }
+        self._reached = dict.fromkeys(self._held, 0)
+        self.waiting = 0
+        self._look_at = _TRY_AGAIN
+
+    def level(self, origin: int) -> int:
+        """Below which number everything has been passed on."""
+        return self._reached.get(origin, NO_MORE)
+
+    def hold(self, pair: tuple[Mark, Any]) -> None:
+        """Take a marked item."""
+        held = self._held.get(pair[0][0])
+        if held is None:
+            self.deliver(pair)
+            return
+        held.append(pair)
+        self.waiting += 1
+        if self.waiting >= self._look_at:
+            self.advance()
+            self._look_at = self.waiting + _TRY_AGAIN
+
+    def advance(self) -> None:
+        """Pass on all items that nothing can come before any more."""
+        for origin, held in self._held.items():
+            level = self._least(origin)
+            if level <= self._reached[origin]:
+                continue
+            if held:
+                held.sort(key=_mark_of)
+                ready = held[: bisect_left(held, (origin, level), key=_mark_of)]
+                del held[: len(ready)]
+                self._pass_on(ready)
+            self._reached[origin] = level
+
+    def give_up(self) -> None:
+        """Pass on what is held back, in order, though some may be missing: the run has failed."""
+        for held in self._held.values():
+            rest = sorted(held, key=_mark_of)
+            held.clear()
+            self._pass_on(rest)
+
+    def _pass_on(self, ready: Iterable[tuple[Mark, Any]]) -> None:
+        for pair in ready:
+            self.waiting -= 1
+            self.deliver(pair)
+
+
+class Heard:
+    """The levels of instances in other processes, as they have told them."""
+
+    def __init__(self) -> None:
+        self._levels: dict[tuple[tuple[int, str] | None, int, int], int] = {}
+        self._ended: set[int] = set()
+
+    def note(self, levels: Iterable[Level], receiver: tuple[int, str] | None = None) -> None:
+        """Take what is told to an input of an instance, or to all where it is None."""
+        for instance, origin, level in levels:
+            self._levels[receiver, instance, origin] = level
+
+    def end(self, instance: int) -> None:
+        """An instance has sent its last item."""
+        self._ended.add(instance)
+
+    def level(self, instance: int, origin: int, seen_by: tuple[int, str] | None = None) -> int:
+        """How far an instance is with an origin, as far as another has been told."""
+        if instance in self._ended:
+            return NO_MORE
+        told = self._levels.get((seen_by, instance, origin), 0)
+        return max(told, self._levels.get((None, instance, origin), 0))
+
+
+class News:
+    """The levels that one receiver has to be told, as far as it does not know them.
+
+    It may be asked in a thread beside the one that writes, if what was written is taken to be sent
+    after that: a level never runs ahead of the items.
+
+    :param wanted: instance and origin of each
+    """
+
+    def __init__(self, wanted: Iterable[tuple[int, int]], level: LevelOf) -> None:
+        self._told = dict.fromkeys(wanted, 0)
+        self._level = level
+
+    def __call__(self) -> list[Level]:
+        """What has changed since the last call."""
+        news = []
+        for (instance, origin), told in self._told.items():
+            level = self._level(instance, origin)
+            if level > told:
+                self._told[instance, origin] = level
+                news.append((instance, origin, level))
+        return news
+
+
+class Least:
+    """How far several instances are, by origin: as far as the last of those that have it.
+
+    :param senders: the instances
+    """
+
+    def __init__(self, plan: Plan, senders: Iterable[int], level: LevelOf) -> None:
+        self._level = level
+        self._having: dict[int, list[int]] = {}
+        for sender in senders:
+            for origin in plan.order.origins_of(plan.instances[sender]):
+                self._having.setdefault(origin, []).append(sender)
+
+    @property
+    def origins(self) -> Collection[int]:
+        """All origins that they have."""
+        return self._having.keys()
+
+    def __call__(self, origin: int) -> int:
+        having = self._having.get(origin, ())
+        return min((self._level(sender, origin) for sender in having), default=NO_MORE)
+
+
+class SortedResults:
+    """Takes results, and passes on in order those that have marks.
+
+    :param takers: of the results, in the plan's order
+    """
+
+    def __init__(self, plan: Plan, takers: Sequence[Receive]) -> None:
+        self._heard = Heard()
+        self._gathers: dict[int, list[Gather]] = {}
+        self.takers = list(takers)
+        for slot, (pe, output) in enumerate(plan.results if takers else ()):
+            if (pe, output) in plan.order.results:
+                senders = [instance.index for instance in plan.of(pe)]
+                least = Least(plan, senders, self._heard.level)
+                gather = Gather(least, plan.order.loose)
+                gather.deliver = unmarked(takers[slot])
+                for sender in senders:
+                    self._gathers.setdefault(sender, []).append(gather)
+                self.takers[slot] = gather.hold
+
+    def note(self, levels: Sequence[Level]) -> None:
+        """Note how far instances are, and pass on what may be now."""
+        self._heard.note(levels)
+        for sender in dict.fromkeys(level[0] for level in levels):
+            for gather in self._gathers.get(sender, ()):
+                gather.advance()
+
+    def give_up(self) -> None:
+        """Pass on the rest, in order: the run is over."""
+        for gathers in self._gathers.values():
+            for gather in gathers:
+                gather.give_up()
+
+
+def wanted_levels(plan: Plan, process: int) -> dict[int, list[tuple[int, int]]]:
+    """By process, the levels of the instances of ``process`` that it has to know.
+
+    Those that results are put in order by stand under :data:`RESULTS`.
+    """
+    wanted: dict[int, dict[tuple[int, int], None]] = {}
+    for index in plan.processes[process]:
+        instance = plan.instances[index]
+        levels = dict.fromkeys((index, origin) for origin in plan.order.origins_of(instance))
+        for receiver, _ in plan.marked_after.get(instance.pe, ()):
+            wanted.setdefault(plan.instances[receiver].process, {}).update(levels)
+        if any(pe == instance.pe for pe, _ in plan.order.results):
+            wanted.setdefault(RESULTS, {}).update(levels)
+    return {receiver: list(levels) for receiver, levels in wanted.items()}

@@ -1,0 +1,321 @@
+"""The plan: which instance of which PE runs in which process, and where items go.
+
+A plan is data: it can be printed, pickled and compared, and it is the same for every mapping. It
+is made in three moves.
+
+1. *How many instances?* One for each PE; as many as ``numprocesses`` says where the user says more
+   (but under ``simple``, which has one of each); and where processes are left over, more of those
+   PEs that may be replicated without changing the results (:func:`_replicable`).
+2. *Which process?* One each while processes last. With fewer, instances that stand next to each
+   other, sources first, are fused; PEs that form a cycle always share a process. So processes
+   depend on each other in one direction only, and no two can wait for each other.
+3. *Which routes?* For every output, its edges: the target instances and the grouping that chooses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+from d4pcwl.runtime.engine.order import Order, find_order
+from d4pcwl.runtime.engine.policy import ERRORS, FAIL, Policy, policy_of
+from d4pcwl.workflow.cut import Cut
+from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy, Grouping
+from d4pcwl.workflow.pe import has_postprocess
+from d4pcwl.workflow.state import keeps_state, writes_at_once
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One running copy of a PE.
+
+    :param index: its number among all instances; PEs see it as ``self.rank``
+    :param pe: the id of the PE
+    :param number: its number among the instances of that PE
+    :param process: the number of the process that it runs in
+    """
+
+    index: int
+    pe: str
+    number: int
+    process: int
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where the items of one edge go.
+
+    :param input: the input that receives them
+    :param grouping: how a target is chosen for an item
+    :param targets: indices of the target instances
+    """
+
+    input: str
+    grouping: Grouping
+    targets: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """See the module.
+
+    :param instances: sorted by index, sources first
+    :param processes: for every process the indices of its instances
+    :param routes: from PE id and output to the routes of its edges
+    :param results: the outputs, as PE id and name, whose items are results; and the error stream,
+        where items may be left out
+    :param upstream: for every instance the indices of those that send to it, itself left out
+    :param cycles: ids of PEs that stand in a cycle, cycle by cycle
+    :param pool: in plans of dynamic mappings, the number of the process that stands for the pool of
+        workers; its instances run wherever there is time
+    :param heavy: pooled instances whose items are handed out one by one
+    :param policies: by PE id, what to do about items on which a PE fails; see
+        :mod:`d4pcwl.runtime.engine.policy`
+    :param order: where items carry marks, by which receivers put them in order
+    """
+
+    instances: tuple[Instance, ...]
+    processes: tuple[tuple[int, ...], ...]
+    routes: dict[tuple[str, str], tuple[Route, ...]]
+    results: tuple[tuple[str, str], ...]
+    upstream: tuple[frozenset[int], ...] = field(repr=False, default=())
+    cycles: tuple[tuple[str, ...], ...] = ()
+    pool: int | None = None
+    heavy: frozenset[int] = frozenset()
+    policies: dict[str, Policy] = field(default_factory=dict)
+    order: Order = field(repr=False, default=Order())
+
+    def of(self, pe: str) -> tuple[Instance, ...]:
+        """The instances of a PE."""
+        return self._of.get(pe, ())
+
+    @cached_property
+    def _of(self) -> dict[str, tuple[Instance, ...]]:
+        found: dict[str, list[Instance]] = {}
+        for instance in self.instances:
+            found.setdefault(instance.pe, []).append(instance)
+        return {pe: tuple(instances) for pe, instances in found.items()}
+
+    @cached_property
+    def slots(self) -> dict[tuple[str, str], int]:
+        """The number of each of :attr:`results`."""
+        return {port: slot for slot, port in enumerate(self.results)}
+
+    @cached_property
+    def downstream(self) -> tuple[tuple[int, ...], ...]:
+        """For every instance the indices of those that it sends to, itself left out."""
+        found: list[list[int]] = [[] for _ in self.instances]
+        for target, senders in enumerate(self.upstream):
+            for sender in senders:
+                found[sender].append(target)
+        return tuple(map(tuple, found))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A plan is pickled without what can be found out from it."""
+        return {entry.name: self.__dict__[entry.name] for entry in fields(self)}
+
+    def senders(self, pe: str, name: str) -> tuple[str, ...]:
+        """The PEs that send to an input."""
+        return tuple(self._senders.get((pe, name), ()))
+
+    @cached_property
+    def _senders(self) -> dict[tuple[str, str], dict[str, None]]:
+        found: dict[tuple[str, str], dict[str, None]] = {}
+        for (source, _), routes in self.routes.items():
+            for route in routes:
+                target = self.instances[route.targets[0]].pe
+                found.setdefault((target, route.input), {})[source] = None
+        return found
+
+    @cached_property
+    def marked_after(self) -> dict[str, tuple[tuple[int, str], ...]]:
+        """By PE id, the instances and inputs that take marked items from it."""
+        found: dict[str, dict[tuple[int, str], None]] = {}
+        for (source, _), routes in self.routes.items():
+            for route in routes:
+                for target in route.targets:
+                    if (self.instances[target].pe, route.input) in self.order.marked:
+                        found.setdefault(source, {})[target, route.input] = None
+        return {source: tuple(targets) for source, targets in found.items()}
+
+    def __str__(self) -> str:
+        lines = []
+        for number, indices in enumerate(self.processes):
+            names = (f"{self.instances[i].pe}[{self.instances[i].number}]" for i in indices)
+            title = "pool" if number == self.pool else f"process {number}"
+            lines.append(f"{title}: {', '.join(names)}")
+        for (pe, output), routes in self.routes.items():
+            for route in routes:
+                target = self.instances[route.targets[0]].pe
+                lines.append(f"{pe}.{output} → {target}.{route.input} ({route.grouping})")
+        return "\n".join(lines)
+
+
+def usable_cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def make_plan(
+    graph: FlatGraph,
+    processes: int = 1,
+    *,
+    results: Iterable[tuple[Any, str]] | None = None,
+    stages: Cut | None = None,
+    pooled: bool = False,
+    loops: bool = False,
+    given: Collection[str] = (),
+    policy: Policy = FAIL,
+    copies: bool = True,
+) -> Plan:
+    """Plan the run of ``graph`` by that many processes.
+
+    :param processes: at least 1; fewer than instances is no error
+    :param results: the outputs, as PE and name, whose items are results: the unconnected ones
+        where it is not said
+    :param stages: every stage is one process, in place of a placement by the number
+    :param pooled: PEs that may run anywhere are put into a pool; the others, which hold state, are
+        pinned to processes of which there are at most half as many
+    :param loops: heavy PEs of cycles may be pooled as well
+    :param given: ids of PEs that are given inputs of their own; they are pinned, too
+    :param policy: what to do about items on which PEs fail that do not say so themselves
+    :param copies: whether a PE may have several instances; else it has one, whatever it asks for
+    """
+    components = graph.cycles
+    counts = (
+        _count_instances(graph, processes if stages is None else 0)
+        if copies
+        else {id(pe): 1 for pe in graph.pes}
+    )
+    pool = {
+        id(pe)
+        for pe in graph.pes
+        if pooled and pe.id not in given and _may_run_anywhere(graph, pe, loops)
+    }
+    if pool:
+        counts.update(dict.fromkeys(pool, 1))
+        pinned = {key: count for key, count in counts.items() if key not in pool}
+        # Where pooled PEs do the heavy work, what is pinned is light, and needs but one process.
+        heavy = any(getattr(pe, "heavy", False) for pe in graph.pes if id(pe) in pool)
+        process_of = _place(graph, pinned, 1 if heavy else max(1, processes // 2))
+        process_of.update({key: [processes] for key in pool})
+    elif stages is None:
+        process_of = _place(graph, counts, processes)
+    else:
+        process_of = {
+            id(pe): [number] * counts[id(pe)]
+            for number, stage in enumerate(stages.stages)
+            for pe in stage.pes
+        }
+
+    instances: list[Instance] = []
+    indices: dict[int, list[int]] = {}
+    for component in components:
+        for pe in component:
+            for number in range(counts[id(pe)]):
+                index = len(instances)
+                instances.append(Instance(index, pe.id, number, process_of[id(pe)][number]))
+                indices.setdefault(id(pe), []).append(index)
+
+    routes: dict[tuple[str, str], list[Route]] = {}
+    upstream: list[set[int]] = [set() for _ in instances]
+    for edge in graph.edges:
+        grouping = graph.grouping(edge)
+        targets = indices[id(edge.target)]
+        route = Route(edge.input, grouping, tuple(targets[:1] if grouping == GLOBAL else targets))
+        routes.setdefault((edge.source.id, edge.output), []).append(route)
+        for target in targets:
+            upstream[target].update(set(indices[id(edge.source)]) - {target})
+
+    used = sorted({instance.process for instance in instances})
+    number_of = {process: number for number, process in enumerate(used)}
+    instances = [Instance(i.index, i.pe, i.number, number_of[i.process]) for i in instances]
+    by_process: list[list[int]] = [[] for _ in used]
+    for instance in instances:
+        by_process[instance.process].append(instance.index)
+    outputs = list(graph.unconnected if results is None else results)
+    ports = [(pe.id, o) for pe, o in outputs]
+    policies = {pe.id: policy_of(pe, not graph.into(pe), policy) for pe in graph.pes}
+    if any(chosen.skip for chosen in policies.values()):
+        ports.append(ERRORS)
+    return Plan(
+        tuple(instances),
+        tuple(map(tuple, by_process)),
+        {port: tuple(found) for port, found in routes.items()},
+        tuple(ports),
+        tuple(map(frozenset, upstream)),
+        tuple(tuple(pe.id for pe in c) for c in components if graph.is_cycle(c)),
+        pool=len(used) - 1 if pool else None,
+        heavy=frozenset(
+            indices[id(pe)][0] for pe in graph.pes if id(pe) in pool and getattr(pe, "heavy", False)
+        ),
+        policies={pe: chosen for pe, chosen in policies.items() if chosen != FAIL},
+        order=find_order(graph, indices, pool, outputs, given),
+    )
+
+
+def _count_instances(graph: FlatGraph, processes: int) -> dict[int, int]:
+    """How many instances each PE has."""
+    counts: dict[int, int] = {}
+    for pe in graph.pes:
+        asked = int(getattr(pe, "numprocesses", 1) or 1)
+        pinned = getattr(pe, "single", False) or not graph.into(pe)
+        counts[id(pe)] = 1 if pinned else max(1, asked)
+    if processes <= sum(counts.values()):
+        return counts
+    replicable = [pe for pe in graph.pes if id(pe) not in graph.cyclic and _replicable(graph, pe)]
+    weight = dict(counts)
+    for _ in range(processes - sum(counts.values()) if replicable else 0):
+        # The one with the fewest instances for its weight; the first of equals.
+        neediest = min(replicable, key=lambda pe: counts[id(pe)] / weight[id(pe)])
+        counts[id(neediest)] += 1
+    return counts
+
+
+def _replicable(graph: FlatGraph, pe: Any) -> bool:
+    """Whether more instances of ``pe`` leave the results as they are."""
+    if getattr(pe, "single", False) or not graph.into(pe):
+        return False
+    groupings = [graph.grouping(edge) for edge in graph.into(pe)]
+    if ALL in groupings or GLOBAL in groupings or writes_at_once(pe) is not None:
+        return False
+    return all(isinstance(g, GroupBy) for g in groupings) or keeps_state(pe) is None
+
+
+def _may_run_anywhere(graph: FlatGraph, pe: Any, loops: bool) -> bool:
+    """Whether any worker's copy of ``pe`` can take any of its items.
+
+    :param loops: also where it stands in a cycle, if it is heavy
+    """
+    groupings = [graph.grouping(edge) for edge in graph.into(pe)]
+    in_cycle = id(pe) in graph.cyclic
+    held = in_cycle and not (loops and getattr(pe, "heavy", False))
+    if not groupings or held or getattr(pe, "single", False) or has_postprocess(pe):
+        return False
+    return all(grouping == SHUFFLE for grouping in groupings) and keeps_state(pe) is None
+
+
+def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int, list[int]]:
+    """The process of every instance: runs of neighbours, of about equal length."""
+    # A cycle is one unit, and so is every instance of a PE that is in none.
+    units: list[list[int]] = []
+    for component in graph.cycles:
+        if not any(id(pe) in counts for pe in component):
+            continue
+        if graph.is_cycle(component):
+            pinned = [pe for pe in component if id(pe) in counts]
+            units.append([id(pe) for pe in pinned for _ in range(counts[id(pe)])])
+        else:
+            units += [[id(component[0])] for _ in range(counts[id(component[0])])]
+    processes = min(processes, len(units))
+    process_of: dict[int, list[int]] = {}
+    for number, unit in enumerate(units):
+        for key in unit:
+            process_of.setdefault(key, []).append(number * processes // len(units))
+    return process_of

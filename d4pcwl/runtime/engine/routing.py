@@ -1,0 +1,67 @@
+"""Sharing items out among those that take them: to all, in turn, or by key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.workflow.grouping import GroupBy
+
+
+def fan_out(takers: Sequence[Receive]) -> Receive:
+    """Every item to all of them."""
+    if len(takers) == 1:
+        return takers[0]
+
+    def send(item: Any) -> None:
+        for take in takers:
+            take(item)
+
+    return send
+
+
+def in_turn(takers: Sequence[Receive]) -> Receive:
+    """The first item to the first of them, the second to the second, and round again."""
+    last, turn = len(takers) - 1, -1
+
+    def send(item: Any) -> None:
+        nonlocal turn
+        turn = turn + 1 if turn < last else 0
+        takers[turn](item)
+
+    return send
+
+
+def by_key(
+    takers: Sequence[Receive],
+    grouping: GroupBy,
+    where: str,
+    refuse: Callable[[Exception], None],
+    *,
+    marked: bool = False,
+) -> Receive:
+    """Items with equal keys to the same one of them.
+
+    :param where: the input that is grouped, for the message
+    :param refuse: is told of an item that has no such key
+    :param marked: items come with their marks, as pairs
+    """
+    owner = grouping.owner(len(takers))
+
+    def send(sent: Any) -> None:
+        item = sent[1] if marked else sent
+        try:
+            number = owner(item)
+        except (LookupError, TypeError) as error:
+            keys = ", ".join(map(repr, grouping.keys))
+            refuse(
+                type(error)(
+                    f"{where} is grouped by {keys}, which this {type(item).__name__} does not "
+                    f"have: {error}"
+                )
+            )
+            return
+        takers[number](sent)
+
+    return send

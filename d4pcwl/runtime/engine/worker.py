@@ -1,0 +1,407 @@
+"""A worker: all instances of one process, wired along the plan's routes.
+
+Edges inside the process are direct calls: an item is worked through as far as it goes before the
+next one is taken up, so that no queue grows. Edges to other processes, and results, go to the
+mapping's :class:`Link`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from d4pcwl.errors import InputError, PEError
+from d4pcwl.runtime.engine.floors import Floors
+from d4pcwl.runtime.engine.instance import Halt, Receive, RunningPE, guarded, local, own_copy
+from d4pcwl.runtime.engine.marks import (
+    AFTER_ALL,
+    NO_MORE,
+    Gather,
+    Heard,
+    Least,
+    Level,
+    Position,
+    unmarked,
+)
+from d4pcwl.runtime.engine.plan import Plan, Route
+from d4pcwl.runtime.engine.policy import ERRORS, FAIL
+from d4pcwl.runtime.engine.routing import by_key, fan_out, in_turn
+from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, parse_grouping
+from d4pcwl.workflow.inputs import RootInputs
+from d4pcwl.workflow.pe import GROUPING
+
+
+class Link(Protocol):
+    """What a mapping gives a worker: the ways out of its process."""
+
+    def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
+        """What takes the items of an output for an input of an instance in another process; marked
+        items, where that input has them."""
+
+    def result(self, pe: str, output: str) -> Receive:
+        """What takes the items of an output that are results; marked items, where it has them."""
+
+    def end(self, instance: int) -> None:
+        """Tell the other processes that an instance has sent its last item."""
+
+
+class Worker:
+    """See the module.
+
+    :param graph: what the plan was made for
+    :param process: the number of this process in the plan
+    :param inputs: what the roots are given; those of other processes are passed over
+    :param own: whether the PEs of ``graph`` may be run themselves, rather than copies of them
+    :param direct: whether edges inside the process are direct calls; else the link has them too
+    """
+
+    def __init__(
+        self,
+        graph: FlatGraph,
+        plan: Plan,
+        process: int,
+        inputs: RootInputs,
+        link: Link,
+        *,
+        own: bool = True,
+        direct: bool = True,
+    ) -> None:
+        self.plan, self.link, self._direct = plan, link, direct
+        pes = {pe.id: pe for pe in graph.pes}
+        here = frozenset(plan.processes[process])
+        rounds = [(c, tuple(i.index for pe in c for i in plan.of(pe))) for c in plan.cycles]
+        self._cycle_of = {
+            pe: tuple(index for index in indices if index in here)
+            for cycle, indices in rounds
+            for pe in cycle
+        }
+        self._floors = Floors(plan, plan.processes[process] if direct else ())
+        self._halts: dict[int, Halt] = {}
+        self.running: dict[int, RunningPE] = {}
+        own_taken: set[str] = set()
+        for index in plan.processes[process]:
+            instance = plan.instances[index]
+            pe = pes[instance.pe]
+            if pe.id in own_taken:
+                pe = own_copy(pe)
+            elif not own:
+                with contextlib.suppress(PEError):  # one that holds a lock or a file runs itself
+                    pe = own_copy(pe)
+            own_taken.add(instance.pe)
+            siblings = len(plan.of(instance.pe))
+            title = instance.pe
+            if siblings > 1:
+                title += f" (instance {instance.number + 1} of {siblings})"
+            policy = plan.policies.get(instance.pe, FAIL)
+            self.running[index] = RunningPE(
+                pe,
+                title,
+                index,
+                in_cycle=instance.pe in self._cycle_of,
+                policy=policy,
+                leave_out=link.result(*ERRORS) if policy.skip else None,
+                halts=self._halts,
+            )
+        self._ended: set[int] = set()
+        self._heard = Heard()
+        self._positions: dict[int, Position] = {}
+        self._gathers: dict[tuple[int, str], Gather] = {}
+        self._below: dict[int, list[Callable[[int], int]]] = {}
+        if plan.order:
+            self._keep_order()
+        # Targets first, so that every emitter can bind the receivers that it calls.
+        for index in reversed(list(self.running)):
+            self._bind_outputs(index)
+        for (index, input), gather in self._gathers.items():
+            gather.deliver = self._floors.entrance(index, self._marked_receiver(index, input))
+        self._open = {index: set(plan.upstream[index]) for index in self.running}
+        self._feeds = deque(self._root_feeds(inputs))
+        self._fed = {index for index, _ in self._feeds}
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + self._floors.frames))
+
+    # --- wiring ---------------------------------------------------------------------------------
+
+    def _bind_outputs(self, index: int) -> None:
+        running, instance = self.running[index], self.plan.instances[index]
+        for output in running.pe.outputconnections:
+            port = (instance.pe, output)
+            plain: list[Receive] = []
+            marked: list[Receive] = []
+            for route in self.plan.routes.get(port, ()):
+                takers = marked if self._has_marks(route.targets[0], route.input) else plain
+                takers.append(self._taker(index, output, route))
+            if port in self.plan.slots:
+                refuse = partial(running.refuse_item, output)
+                takers = marked if port in self.plan.order.results else plain
+                takers.append(guarded(self.link.result(*port), refuse))
+            emit = fan_out(plain)
+            if marked:
+                emit = self._positions[index].emitter(emit if plain else None, fan_out(marked))
+            running.bind(output, emit)
+
+    def _taker(self, index: int, output: str, route: Route) -> Receive:
+        """What takes the items of one edge from one instance; marked items, where it has them."""
+        targets = [self._outlet(index, output, target, route.input) for target in route.targets]
+        if len(targets) == 1:
+            return targets[0]
+        if route.grouping == ALL:
+            return fan_out(targets)
+        if isinstance(route.grouping, GroupBy):
+            refuse = partial(self.running[index].refuse_item, output)
+            where = f"{self.plan.instances[route.targets[0]].pe}.{route.input}"
+            marked = self._has_marks(route.targets[0], route.input)
+            return by_key(targets, route.grouping, where, refuse, marked=marked)
+        # Senders begin at different targets, so that short streams are spread too.
+        first = self.plan.instances[index].number % len(targets)
+        return in_turn([*targets[first:], *targets[:first]])
+
+    def _outlet(self, index: int, output: str, target: int, input: str) -> Receive:
+        if target not in self.running or not self._direct:
+            source = (self.plan.instances[index].pe, output)
+            return self.link.outlet(source, target, input)
+        refuse = partial(self.running[index].refuse_item, output)
+        marked = self._has_marks(target, input)
+        if self.plan.instances[target].pe in self._cycle_of:
+            # Round a cycle somebody's outputs are not bound yet: look the receiver up when called.
+            receive: Receive = lambda item: self._receiver(target, input)(item)  # noqa: E731
+        else:
+            receive = self._receiver(target, input)
+        return local(self._floors.way(index, target, receive), refuse, marked=marked)
+
+    def _receiver(self, instance: int, input: str) -> Receive:
+        """What takes the items of an input, marked items where it has them."""
+        if (instance, input) in self._gathers:
+            return self._gathers[instance, input].hold
+        if self._has_marks(instance, input):
+            return self._marked_receiver(instance, input)
+        return self.running[instance].receiver(input)
+
+    def _marked_receiver(self, index: int, input: str) -> Receive:
+        receive, position = self.running[index].receiver(input), self._positions[index]
+        return unmarked(receive) if position.own is None else position.entering(receive)
+
+    # --- order ----------------------------------------------------------------------------------
+
+    def _has_marks(self, target: int, input: str) -> bool:
+        return (self.plan.instances[target].pe, input) in self.plan.order.marked
+
+    def _keep_order(self) -> None:
+        """Make what gives marks to items, and what puts items in order by them."""
+        order = self.plan.order
+        for index in self.running:
+            instance = self.plan.instances[index]
+            own = self.plan.of(instance.pe)[0].index if instance.pe in order.passing else None
+            self._positions[index] = Position(index, instance.number, own)
+        for index in self.running:
+            pe = self.plan.instances[index].pe
+            for input in self.running[index].pe.inputconnections:
+                if (pe, input) in order.marked:
+                    names = self.plan.senders(pe, input)
+                    self._follow(index, input, [i.index for n in names for i in self.plan.of(n)])
+
+    def _follow(self, index: int, input: str, senders: Sequence[int]) -> None:
+        """Know how far those are that send to an input, and hold back what comes too early."""
+        pe = self.plan.instances[index].pe
+        least = Least(self.plan, senders, partial(self.level, seen_by=(index, input)))
+        level: Callable[[int], int] = least
+        if (pe, input) in self.plan.order.sorted:
+            mates = self.plan.order.loose.union(self._cycle_of.get(pe, ()))
+            self._gathers[index, input] = gather = Gather(least, mates)
+            level = gather.level
+        self._below.setdefault(index, []).append(level)
+
+    def level(self, index: int, origin: int, seen_by: tuple[int, str] | None = None) -> int:
+        """Below which number everything has been written by an instance for an origin.
+
+        :param seen_by: the instance and input that want to know it of one that is elsewhere
+        """
+        if index not in self.running:
+            return self._heard.level(index, origin, seen_by)
+        if index in self._ended:
+            return NO_MORE
+        if self._floors.busy:
+            return 0  # some of what was written is still to be worked through
+        position = self._positions[index]
+        if position.own is None:
+            return position.count
+        if position.own == origin:
+            return position.count if index in self._fed else AFTER_ALL
+        return min((level(origin) for level in self._below.get(index, ())), default=NO_MORE)
+
+    def note(self, levels: Iterable[Level], receiver: tuple[int, str] | None = None) -> None:
+        """Note how far instances in other processes are, and take up what may be now.
+
+        :param receiver: the instance and input that they are told to; all, where it is None
+        """
+        self._heard.note(levels, receiver)
+        self.advance(receiver[0] if receiver is not None else 0)
+
+    def advance(self, first: int = 0) -> None:
+        """Take up the items that were held back, as far as nothing can come before them.
+
+        :param first: the instance to begin with; one before it may be at work
+        """
+        for (index, _), gather in self._gathers.items():
+            if index >= first:
+                gather.advance()
+
+    @property
+    def holds(self) -> bool:
+        """Whether items are held back."""
+        return any(gather.waiting for gather in self._gathers.values())
+
+    # --- running --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run every instance's ``preprocess``, and end those that will get nothing."""
+        # Targets first: what a preprocess writes is to find its receivers ready.
+        for index, running in reversed(self.running.items()):
+            self._floors.call(index, running.start)
+        self._end_if_done(self.running)
+
+    def receiver(self, instance: int, input: str) -> Receive:
+        """What takes items from other processes, marked items where the input has them; they must
+        be values that nobody else holds."""
+        receive = self._receiver(instance, input)
+        if (instance, input) in self._gathers:  # it sees to that itself, later
+            return receive
+        return self._floors.entrance(instance, receive)
+
+    @property
+    def hungry(self) -> bool:
+        """Whether roots have inputs left."""
+        return bool(self._feeds)
+
+    def feed(self, times: int = 1) -> None:
+        """Run up to so many iterations of each root that has inputs left."""
+        for _ in range(len(self._feeds)):
+            index, inputs = self._feeds.popleft()
+            process = self._floors.entrance(index, self.running[index].process)
+            position = self._positions.get(index)
+            exhausted = True
+            for number, (place, item) in enumerate(inputs, 1):
+                if position is not None:
+                    position.feed(place)
+                process(item)
+                if number == times:
+                    exhausted = False
+                    break
+            if exhausted:
+                self._fed.discard(index)
+                self._end_if_done([index])
+            else:
+                self._feeds.append((index, inputs))
+        self.advance()
+
+    def upstream_ended(self, instance: int) -> None:
+        """Note that an instance of another process has sent its last item."""
+        closed = self._close(instance)
+        self._heard.end(instance)
+        self.advance()
+        self._end_if_done(closed)
+
+    def _close(self, instance: int) -> list[int]:
+        """Those here to whom an instance has sent its last item, which it has."""
+        told = [index for index in self.plan.downstream[instance] if index in self._open]
+        for index in told:
+            self._open[index].discard(instance)
+        return told
+
+    def check(self) -> None:
+        """Whether a PE has failed.
+
+        :raises Halt: one has, though a bare ``except:`` in a PE upstream caught it
+        """
+        for halt in self._halts.values():
+            raise halt
+
+    def awaits(self, process: int) -> bool:
+        """Whether an instance of another process has yet to say that it has ended."""
+        instances = self.plan.instances
+        return any(instances[i].process == process for open_ in self._open.values() for i in open_)
+
+    @property
+    def done(self) -> bool:
+        """Whether every instance has ended."""
+        return len(self._ended) == len(self.running)
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """How many items each instance has taken."""
+        return {index: running.count for index, running in self.running.items()}
+
+    def _root_feeds(
+        self, inputs: RootInputs
+    ) -> Iterator[tuple[int, Iterator[tuple[int, dict[str, Any]]]]]:
+        for index, running in self.running.items():
+            instance = self.plan.instances[index]
+            siblings = len(self.plan.of(instance.pe))
+            given = inputs.get(instance.pe)
+            if isinstance(given, int):
+                yield index, ((n, {}) for n in range(instance.number, given, siblings))
+            elif given is not None:
+                share = list(_share(running.pe, given, siblings, instance.number))
+                yield index, iter(share)
+
+    def _end_if_done(self, candidates: Iterable[int]) -> None:
+        """End the instances of ``candidates`` that nothing can reach any more, and so on down."""
+        self.check()
+        groups = deque(self._groups(candidates))
+        while groups:
+            group = groups.popleft()
+            inner = set(group)
+            if any(i in self._ended or i in self._fed or self._open[i] - inner for i in group):
+                continue
+            for index in group:
+                self._finish(index)
+            for index in group:
+                self._ended.add(index)
+                self.link.end(index)
+                groups.extend(self._groups(self._close(index)))
+
+    def _finish(self, index: int) -> None:
+        """End one instance."""
+        for input in self.running[index].pe.inputconnections:
+            if (index, input) in self._gathers:
+                self._gathers[index, input].advance()
+        position = self._positions.get(index)
+        if position is not None and position.own is not None:
+            position.leave()
+        self._floors.call(index, self.running[index].finish)
+
+    def _groups(self, indices: Iterable[int]) -> Iterable[tuple[int, ...]]:
+        """The instances that end together: those of a cycle, else one by itself."""
+        instances = self.plan.instances
+        groups = (self._cycle_of.get(instances[index].pe, (index,)) for index in indices)
+        return {group[0]: group for group in groups}.values()
+
+
+def _share(
+    pe: Any, given: Iterable[dict[str, Any]], count: int, number: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Those root inputs of a PE that its groupings send to instance ``number`` of ``count``, each
+    with its place among all."""
+    for place, inputs in enumerate(given):
+        target: int | None = place % count
+        for name, item in inputs.items():
+            declared = pe.inputconnections.get(name, {}).get(GROUPING)
+            grouping = parse_grouping(declared, f"{pe.id}.{name}")
+            if grouping == GLOBAL:
+                target = 0
+            elif grouping == ALL:
+                target = None
+            elif isinstance(grouping, GroupBy):
+                try:
+                    target = grouping.owner(count)(item)
+                except (LookupError, TypeError) as error:
+                    raise InputError(
+                        f"inputs of {pe.name}: '{name}' is grouped by {grouping}, which {item!r} "
+                        f"does not have: {error}"
+                    ) from None
+        if target is None or target == number:
+            yield place, dict(inputs)

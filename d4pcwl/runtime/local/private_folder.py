@@ -1,0 +1,68 @@
+"""A folder for sockets and the like that goes with the run, even where the run is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+from pathlib import Path
+
+from d4pcwl.runtime.local.processes import release, start
+
+
+class PrivateFolder:
+    """A folder that nobody else may enter, until :meth:`remove`.
+
+    A process of its own waits for the end of the one that made the folder, and of all that this one
+    has forked since; it removes what is left. It is told the name before the folder is made.
+
+    :param dir: where it is made; the folder for temporary files where it is left out
+    :raises UsageError: this system cannot fork
+    """
+
+    def __init__(self, prefix: str, dir: str | None = None) -> None:
+        self.path = Path(dir or tempfile.gettempdir(), prefix + secrets.token_hex(8))
+        self._owner = os.getpid()
+        self._socket, keepers = socket.socketpair()
+        try:
+            self._keeper = start(_keep, keepers.fileno(), self.path)
+        except BaseException:
+            self._socket.close()
+            raise
+        finally:
+            keepers.close()
+        try:
+            self._socket.recv(1)  # it is ready
+            self.path.mkdir(mode=0o700)
+        except BaseException:
+            self.remove()
+            raise
+
+    def remove(self) -> None:
+        """Remove it, and all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if os.getpid() == self._owner and self._socket.fileno() >= 0:
+            with contextlib.suppress(BrokenPipeError):
+                self._socket.send(b".")
+            self._socket.close()
+            self._keeper.join()
+            release(self._keeper)
+
+
+def _keep(fd: int, path: Path) -> None:
+    """Remove the folder when nobody holds the socket's other end any more."""
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        os.setsid()  # what is sent to the whole job is not for us
+        os.closerange(0, fd)  # no pipe stays open because of us
+        os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
+        os.write(fd, b".")
+        if not os.read(fd, 1):
+            shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os._exit(0)

@@ -1,0 +1,68 @@
+"""Memory that the ranks of one machine share, and what MPI itself shares there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from d4pcwl.runtime.transport.arena import Arena, arena_bytes
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+OF_MPICH = "/dev/shm/mpich_shm_"
+
+
+def share(
+    comm: MPI.Intracomm, pairs: set[tuple[int, int]]
+) -> tuple[dict[int, Arena], dict[int, Arena]]:
+    """Memory shared with the ranks of this machine: by receiver, and by sender."""
+    rank, size = comm.Get_rank(), arena_bytes(len(pairs))
+    fds: dict[int, int] = {}
+    if hasattr(os, "memfd_create"):
+        fds = {to: os.memfd_create("d4pcwl") for sender, to in pairs if sender == rank}
+    ways_out = {to: Arena(size, fd) for to, fd in fds.items()}
+    ways_in: dict[int, Arena] = {}
+    here = _machine()
+    offers = comm.allgather((here, os.getpid(), fds))
+    for sender, (machine, pid, theirs) in enumerate(offers):
+        if here and machine == here and rank in theirs:
+            with contextlib.suppress(OSError):
+                fd = os.open(f"/proc/{pid}/fd/{theirs[rank]}", os.O_RDWR)
+                ways_in[sender] = Arena(size, fd)
+                os.close(fd)
+    taken = comm.allgather(set(ways_in))
+    for fd in fds.values():
+        os.close(fd)
+    return {to: arena for to, arena in ways_out.items() if rank in taken[to]}, ways_in
+
+
+def _machine() -> str:
+    """What is equal for processes that can open each other's descriptors."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        return boot + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def unlink_segments(comm: MPI.Intracomm) -> None:
+    """Take away the names of MPICH's segments of shared memory, once all ranks have them mapped.
+
+    MPICH does so itself when all ranks finish; where one is killed, nobody is left to do it. The
+    memory lives as long as a rank does; only what this very process has mapped is touched.
+    """
+    comm.Barrier()
+    with contextlib.suppress(OSError):
+        for name in _mapped(OF_MPICH):
+            with contextlib.suppress(FileNotFoundError):  # another rank was quicker
+                os.unlink(name)
+
+
+def _mapped(prefix: str) -> set[str]:
+    """The files that this process has mapped and that still have that name."""
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    names = {line.split(maxsplit=5)[5] for line in lines if prefix in line}
+    return {name for name in names if name.startswith(prefix) and " (deleted)" not in name}

@@ -1,0 +1,145 @@
+"""Dynamic runs: tasks, what they write, and how workers are joined, as all kinds have them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from d4pcwl.runtime.engine.marks import Level
+from d4pcwl.runtime.transport import frames
+
+Queue = tuple[int, str]
+"""An instance of the plan and one of its inputs."""
+
+BATCH = 1000
+"""Items in a full batch."""
+
+TASK_SECONDS = 0.02
+"""How long a task should take: long enough to be worth its hand-over, short enough to share out."""
+
+SLOW_SECONDS = 0.003
+"""Items that take longer than this are handed out singly."""
+
+QUEUE_BATCHES = 64
+"""Batches in a queue above which those who write to it have to wait."""
+
+_QUEUE_BYTES = 16 << 20
+_LEAST_QUEUE_BYTES = 4 << 20
+_ALL_BYTES = 64 << 20
+
+
+def queue_bytes(queues: int) -> int:
+    """Bytes in a queue above which those who write to it have to wait, where there are so many."""
+    return max(_LEAST_QUEUE_BYTES, min(_QUEUE_BYTES, _ALL_BYTES // max(1, queues)))
+
+
+def task_size(pace: float) -> int:
+    """How many items make a task where each takes ``pace`` seconds."""
+    return 1 if pace > SLOW_SECONDS else min(BATCH, int(TASK_SECONDS / pace))
+
+
+class Lot(NamedTuple):
+    """Some items, pickled, on their way to a queue, or results of which this is the first's number.
+
+    :param items: how many
+    :param lows: of marked items, by origin, the lowest number (``runtime/engine/order.py``)
+    """
+
+    to: Any
+    items: int
+    data: Any
+    lows: dict[int, int]
+
+    def apart(self) -> Lot:
+        """The same, so that it travels beside a message rather than in it, if it is large."""
+        return self._replace(data=frames.apart(self.data))
+
+
+@dataclass
+class Parcel:
+    """What an instance or a task has written.
+
+    :param batches: for queues
+    :param results: pickles of lists of their number in the plan, and the items
+    :param levels: how far pinned instances are with it
+    """
+
+    batches: list[Lot] = field(default_factory=list)
+    results: list[Lot] = field(default_factory=list)
+    levels: list[Level] = field(default_factory=list)
+
+    def apart(self) -> Parcel:
+        """The same, so that large batches travel beside the message rather than in it."""
+        return Parcel(
+            [lot.apart() for lot in self.batches],
+            [lot.apart() for lot in self.results],
+            self.levels,
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.batches or self.results or self.levels)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A batch of items for a pooled PE (``key`` names it to the exchange) or for a pinned one."""
+
+    key: Any
+    queue: Queue
+    items: bytes
+
+
+@dataclass(frozen=True)
+class Told:
+    """How far those are that send to a queue; holds when what came before it has been taken."""
+
+    queue: Queue
+    levels: list[Level]
+
+
+class Exchange(Protocol):
+    """How a worker is joined to the others.
+
+    :meth:`receive` gives a :class:`Task` of the pool (with a key) or for a pinned instance (without
+    one), what such an instance is :class:`Told`, the index of an instance that has ended, or None
+    where nothing is there; and it raises :class:`Stopped` at the end of the run.
+    """
+
+    def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
+        """The next thing to do.
+
+        :param settled: nothing is left here to be worked on or handed on, where it waits
+        """
+
+    def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
+        """A task of the pool is done, and this is what it wrote.
+
+        :param items: of the task that were worked on, in so many seconds; the parcel has the rest
+        """
+
+    def taken(self, task: Task) -> None:
+        """A pinned instance has worked off a batch."""
+
+    def stream(self, parcel: Parcel, writer: int | None = None) -> None:
+        """Hand on what pinned instances wrote, or a task before it is done.
+
+        :param writer: the instance that does not go on before this is handed on, if one waits
+        """
+
+    def may_stream(self, writer: int | None = None) -> bool:
+        """Whether there is room for more in all queues that the pinned ``writer`` writes to; where
+        none is named, in those that any instance here writes to.
+
+        One that waits for room must not wait for the queues of another: that one may be what waits
+        behind it.
+        """
+
+    def end(self, instance: int) -> None:
+        """A pinned instance has ended."""
+
+    def batch_size(self, queue: Queue) -> int:
+        """How many items of a queue make a task of about :data:`TASK_SECONDS`; 0: not known yet."""
+
+
+class Stopped(BaseException):
+    """The run is over; raised by :meth:`Exchange.receive`."""

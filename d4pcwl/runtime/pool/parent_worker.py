@@ -1,0 +1,151 @@
+"""Dynamic runs by way of the parent process: a worker's side of ``runtime/pool/parent.py``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import threading
+import time
+from collections import defaultdict
+from typing import Any
+
+from d4pcwl.runtime.engine.instance import Halt
+from d4pcwl.runtime.engine.plan import Plan
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.local.console import LineLock, LineWriter
+from d4pcwl.runtime.local.processes import hear_signals, is_orphan
+from d4pcwl.runtime.local.reports import explained
+from d4pcwl.runtime.pool.exchange import BATCH, Parcel, Queue, Stopped, Task, Told
+from d4pcwl.runtime.pool.worker import DynamicWorker
+from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.channel import PROMPT_SECONDS
+
+WINDOW = 2
+"""Tasks, or private batches, that a worker has in hand; the second waits for the first."""
+
+
+class _ByParent:
+    """The exchange of a worker: two pipes to the parent."""
+
+    def __init__(self, read_fd: int, write_fd: int, plan: Plan, pinned: int | None) -> None:
+        self.read_fd, self.write_fd, self.pinned = read_fd, write_fd, pinned
+        self.pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+        self.received = 0
+        self.credits: defaultdict[int | None, int] = defaultdict(lambda: WINDOW)
+        self.sizes: dict[Queue, int] = {}
+        self.sending = threading.RLock()
+        self.poll = select.poll()
+        self.poll.register(read_fd, select.POLLIN)
+
+    def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
+        if wait and self.pinned is not None and not self.poll.poll(0):
+            # The parent cannot see it otherwise; a task is not to wait behind a slow pinned PE.
+            self._send("idle", (self.received, settled))
+        while wait or self.poll.poll(0):
+            kind, content = frames.read_frame(self.read_fd)
+            self.received += 1
+            if kind == "task":
+                number, queue, data, sizes = content
+                self.sizes.update(sizes)
+                return Task(number, queue, data)
+            if kind == "private":
+                return Task(None, *content)
+            if kind == "told":
+                return Told(*content)
+            if kind == "ended":
+                index: int = content
+                return index
+            if kind == "stop":
+                raise Stopped
+            writer, owed, sizes = content
+            self.sizes.update(sizes)
+            self.credits[writer] += owed
+            return None
+        return None
+
+    def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
+        self._send("commit", (task.key, parcel.apart(), items, seconds))
+
+    def taken(self, task: Task) -> None:
+        self._send("taken", task.queue[0])
+
+    def stream(self, parcel: Parcel, writer: int | None = None) -> None:
+        self.credits[writer] -= 1
+        self._send("stream", (writer, parcel.apart()))
+
+    def may_stream(self, writer: int | None = None) -> bool:
+        return self.credits[writer] > 0
+
+    def end(self, instance: int) -> None:
+        self._send("end", instance)
+
+    def batch_size(self, queue: Queue) -> int:
+        return self.sizes.get(queue, 0) if queue[0] in self.pool else BATCH
+
+    def _send(self, kind: str, content: Any) -> None:
+        with self.sending:
+            frames.write_frame(self.write_fd, frames.encode((kind, content)))
+
+    def report(self, kind: str, content: Any) -> None:
+        """Tell the parent how it ended, if the parent still listens."""
+        with contextlib.suppress(OSError):
+            self._send(kind, content)
+
+
+def work(
+    job: Job,
+    plan: Plan,
+    pinned: int | None,
+    read_fd: int,
+    write_fd: int,
+    unused: list[int],
+    lock: LineLock,
+) -> None:
+    """A worker process, from its fork to its end."""
+    hear_signals()
+    for fd in unused:
+        os.close(fd)
+    out = LineWriter(1, lock)
+    sys.stdout = out
+    exchange = _ByParent(read_fd, write_fd, plan, pinned)
+    worker = None
+    try:
+        worker = DynamicWorker(job.graph, plan, pinned, job.inputs, exchange, out.flush)
+        _watch_time(worker, exchange, out)
+        worker.run()
+        out.finish()
+        exchange.report("done", worker.counts)
+    except (EOFError, ConnectionError, BrokenPipeError):
+        pass  # the parent has gone
+    except BaseException as error:  # noqa: BLE001 - the parent is told, whatever it is
+        with contextlib.suppress(OSError):
+            out.finish()
+        if worker is not None:
+            exchange.report("stream", (None, Parcel(results=worker.results_so_far())))
+        exchange.report("failed", explained(error))
+    finally:
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _watch_time(worker: DynamicWorker, exchange: _ByParent, out: LineWriter) -> None:
+    """Send on what a slow PE has written while it is at work; end when the parent is gone."""
+
+    def tick() -> None:
+        while True:
+            time.sleep(PROMPT_SECONDS)
+            if is_orphan():
+                os._exit(1)
+            try:
+                worker.flush()
+            except Halt as halt:
+                exchange.report("stream", (None, Parcel(results=worker.results_so_far())))
+                exchange.report("failed", halt.error)
+                out.finish()
+                os._exit(0)
+            except OSError:
+                os._exit(1)
+
+    threading.Thread(target=tick, name="d4pcwl-flusher", daemon=True).start()

@@ -1,0 +1,204 @@
+"""The queues of a dynamic run in the parent process, and what is to be taken from which.
+
+A queue holds batches, of which the parent knows the number of items and no more. From what workers
+say of the time that tasks took it learns a queue's *pace*, and by that how many items make a task.
+
+What is asked for again and again is kept up to date rather than looked for: a graph may have ten
+thousand queues.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from d4pcwl.runtime.engine.marks import Level
+from d4pcwl.runtime.engine.plan import Plan
+from d4pcwl.runtime.pool.exchange import QUEUE_BATCHES, SLOW_SECONDS, Queue, queue_bytes, task_size
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some items of a queue, as they came.
+
+    :param lows: of marked items, by origin, the lowest number
+    :param attempts: workers that have died over it
+    :param levels: in place of items: how far those are that send to the queue
+    """
+
+    queue: Queue
+    items: int
+    data: bytes
+    lows: Mapping[int, int] = field(default_factory=dict)
+    attempts: int = 0
+    levels: tuple[Level, ...] = ()
+
+
+@dataclass
+class _Lane:
+    """One queue.
+
+    :param full: those who write to it have to wait
+    """
+
+    batches: deque[Batch] = field(default_factory=deque)
+    size: int = 0
+    pace: float = 0.0  # seconds for an item; 0 where it is not known
+    full: bool = False
+
+
+class Queues:
+    """All queues of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+        self._heavy = plan.heavy
+        self.at_work = Counter[int]()  # batches in workers' hands, by pooled instance
+        self._lanes: dict[Queue, _Lane] = {
+            (target, route.input): _Lane()
+            for routes in plan.routes.values()
+            for route in routes
+            for target in route.targets
+        }
+        self._most_bytes = queue_bytes(len(self._lanes))
+        self._after = _queues_after(plan)
+        self._before: dict[Queue, list[int]] = {}
+        for index, queues in self._after.items():
+            for queue in queues:
+                self._before.setdefault(queue, []).append(index)
+        self._process = [instance.process for instance in plan.instances]
+        self._waiting: list[list[Queue]] = [[] for _ in plan.processes]  # with batches, sorted
+        self._batches = Counter[int]()  # that wait, by instance
+        self._pooled = self._heavies = 0  # batches that wait
+        self._blocked = Counter[int]()  # full queues that they write to, by instance
+        self._blocked_in = Counter[int]()  # instances that have to wait, by process
+
+    def put(self, batch: Batch) -> None:
+        """Add a batch at the end."""
+        self._lanes[batch.queue].batches.append(batch)
+        self._note(batch, 1)
+
+    def tell(self, queue: Queue, levels: Iterable[Level]) -> None:
+        """Have a pinned instance told how far its senders are, after what waits for it by now."""
+        batches = self._lanes[queue].batches
+        if batches and batches[-1].levels:
+            known = {(instance, origin): level for instance, origin, level in batches[-1].levels}
+            known.update(((instance, origin), level) for instance, origin, level in levels)
+            told = tuple((*key, level) for key, level in known.items())
+            batches[-1] = Batch(queue, 0, b"", levels=told)
+        else:
+            self.put(Batch(queue, 0, b"", levels=tuple(levels)))
+
+    def put_back(self, batch: Batch) -> None:
+        """Add a batch at the head: one whose worker has died."""
+        self.at_work[batch.queue[0]] -= 1
+        self._lanes[batch.queue].batches.appendleft(batch)
+        self._note(batch, 1)
+
+    def take(self, queue: Queue) -> Batch:
+        """Take the next batch of a queue."""
+        batch = self._lanes[queue].batches.popleft()
+        self._note(batch, -1)
+        if queue[0] in self.pool:
+            self.at_work[queue[0]] += 1
+        return batch
+
+    def _note(self, batch: Batch, sign: int) -> None:
+        queue, lane = batch.queue, self._lanes[batch.queue]
+        lane.size += sign * len(batch.data)
+        self._batches[queue[0]] += sign
+        self._pooled += sign * (queue[0] in self.pool)
+        self._heavies += sign * (queue[0] in self._heavy)
+        waiting, count = self._waiting[self._process[queue[0]]], len(lane.batches)
+        if sign > 0 and count == 1:
+            insort(waiting, queue)
+        elif not count:
+            del waiting[bisect_left(waiting, queue)]
+        # It is full until half of it is gone: whoever waits is not woken for each batch.
+        part = 2 if lane.full else 1
+        full = count >= QUEUE_BATCHES // part or lane.size >= self._most_bytes // part
+        if full != lane.full:
+            lane.full = full
+            for index in self._before[queue]:
+                self._blocked[index] += 1 if full else -1
+                if self._blocked[index] == full:  # the first that is full, or none any more
+                    self._blocked_in[self._process[index]] += 1 if full else -1
+
+    def done(self, batch: Batch, items: int, seconds: float) -> None:
+        """A batch of the pool has been worked on: so many of its items, in that time."""
+        self.at_work[batch.queue[0]] -= 1
+        lane, each = self._lanes[batch.queue], seconds / max(1, items)
+        lane.pace = (lane.pace + each) / 2 if lane.pace else each
+
+    def next(self, *, heavy: bool = True) -> Queue | None:
+        """The queue to take a task from: the furthest downstream that may be worked on.
+
+        :param heavy: items of heavy PEs may be taken, too
+        """
+        for queue in reversed(self._waiting[-1]) if self.pool else ():
+            if (heavy or queue[0] not in self._heavy) and not self._blocked[queue[0]]:
+                return queue
+        return None
+
+    def of(self, process: int) -> list[Queue]:
+        """The queues of a process's instances that have batches in them."""
+        return list(self._waiting[process])
+
+    def has(self, queue: Queue) -> bool:
+        """Whether a queue has batches in it."""
+        return bool(self._lanes[queue].batches)
+
+    def full_after(self, index: int) -> bool:
+        """Whether a queue is full that an instance writes to."""
+        return self._blocked[index] > 0
+
+    def full_after_process(self, process: int) -> bool:
+        """Whether a queue is full that any instance of a process writes to."""
+        return self._blocked_in[process] > 0
+
+    def waits_for(self, instances: Iterable[int]) -> bool:
+        """Whether a batch waits for one of the instances."""
+        return any(self._batches[index] for index in instances)
+
+    def is_idle(self, index: int) -> bool:
+        """Whether nothing of a pooled instance waits or is worked on."""
+        return not self.at_work[index] and not self._batches[index]
+
+    def is_quick(self, queue: Queue) -> bool:
+        """Whether items of a queue are known to take little time."""
+        return queue[0] not in self._heavy and 0 < self._lanes[queue].pace <= SLOW_SECONDS
+
+    def sizes_after(self, index: int) -> dict[Queue, int]:
+        """How many items make a task, for each queue after an instance of which it is known."""
+        return self.sizes(self._after[index])
+
+    def sizes(self, queues: Iterable[Queue]) -> dict[Queue, int]:
+        """How many items make a task, for each queue of which it is known."""
+        paces = {queue: self._lanes[queue].pace for queue in queues}
+        return {queue: task_size(pace) for queue, pace in paces.items() if pace}
+
+    def pooled_batches(self) -> int:
+        """How many batches wait for workers of the pool."""
+        return self._pooled
+
+    def heavy_waits(self) -> bool:
+        """Whether an item waits that is much work."""
+        return self._heavies > 0
+
+
+def _queues_after(plan: Plan) -> dict[int, list[Queue]]:
+    """For every instance the queues that it writes to and may have to wait for.
+
+    Round a cycle nobody waits for room: each could be what the other waits for.
+    """
+    cycle_of = {pe: number for number, cycle in enumerate(plan.cycles) for pe in cycle}
+    of_pe: dict[str, set[Queue]] = {}
+    for (pe, _), routes in plan.routes.items():
+        for route in routes:
+            taker = plan.instances[route.targets[0]].pe
+            if pe not in cycle_of or cycle_of[pe] != cycle_of.get(taker):
+                queues = ((target, route.input) for target in route.targets)
+                of_pe.setdefault(pe, set()).update(queues)
+    return {instance.index: sorted(of_pe.get(instance.pe, ())) for instance in plan.instances}

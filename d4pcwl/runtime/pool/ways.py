@@ -1,0 +1,233 @@
+"""How far a pool of workers is with each stream, seen by the one that shares out its tasks.
+
+Items of a pooled PE are worked on in any order. A receiver behind the pool that puts its items in
+order (``runtime/engine/order.py``) has to know below which number everything has come: the lowest
+number among the items that the pool still has and that lead there, or, where it has none, how far
+those are that write to the pool.
+
+A batch that goes to such a receiver while earlier ones are missing is *ahead*. Where much is ahead,
+those that write to the pool wait, so that what a receiver holds back is bounded.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from d4pcwl.runtime.engine.marks import AFTER_ALL, Level
+from d4pcwl.runtime.engine.plan import Plan
+
+Lows = Mapping[int, int]
+"""By origin, the lowest number of a batch's items."""
+
+Receiver = tuple[int, str]
+"""An instance and one of its inputs; or the pooled instance that has results, and an empty name."""
+
+MOST_AHEAD_BYTES = 64 << 20
+"""What may be ahead on one way. An item counts with its bytes, encoded, and those of a mark."""
+
+MARK_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Way:
+    """The way through the pool to one receiver.
+
+    :param senders: the pooled instances that send to it
+    :param pooled: all pooled instances on the way
+    :param entries: the pinned instances that send into the way
+    :param origins: of the marks of each sender and entry
+    """
+
+    senders: tuple[int, ...]
+    pooled: frozenset[int]
+    entries: tuple[int, ...]
+    origins: Mapping[int, frozenset[int]]
+
+
+def find_ways(plan: Plan) -> dict[Receiver, Way]:
+    """The ways through the pool, by receiver."""
+    pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+    senders: dict[Receiver, dict[int, None]] = {}
+    for sender in sorted(pool):
+        for receiver in plan.marked_after.get(plan.instances[sender].pe, ()):
+            if receiver[0] not in pool:
+                senders.setdefault(receiver, {})[sender] = None
+    for pe, _ in plan.order.results:
+        for instance in plan.of(pe):
+            if instance.index in pool:
+                senders[instance.index, ""] = {instance.index: None}
+    return {receiver: _way(plan, pool, tuple(found)) for receiver, found in senders.items()}
+
+
+def _way(plan: Plan, pool: frozenset[int], senders: tuple[int, ...]) -> Way:
+    pooled, todo = set(senders), list(senders)
+    while todo:
+        more = (plan.upstream[todo.pop()] & pool) - pooled
+        pooled |= more
+        todo += more
+    entries = sorted({s for index in pooled for s in plan.upstream[index]} - pool)
+    origins = {
+        index: frozenset(plan.order.origins_of(plan.instances[index]))
+        for index in (*entries, *senders)
+    }
+    return Way(senders, frozenset(pooled), tuple(entries), origins)
+
+
+@dataclass
+class _Stream:
+    """What the pool still has of the items of one origin on one way.
+
+    :param lows: a heap of the lowest numbers of its batches; ``count`` says how many are left
+    :param ahead: a heap of batches that were delivered too early: lowest number, and weight
+    :param reached: the level that the receiver has been told
+    """
+
+    lows: list[int] = field(default_factory=list)
+    count: Counter[int] = field(default_factory=Counter)
+    ahead: list[tuple[int, int]] = field(default_factory=list)
+    reached: int = 0
+
+    @property
+    def lowest(self) -> int:
+        while self.lows and not self.count[self.lows[0]]:
+            del self.count[heapq.heappop(self.lows)]
+        return self.lows[0] if self.lows else AFTER_ALL
+
+    def add(self, low: int) -> None:
+        if not self.count[low]:
+            heapq.heappush(self.lows, low)
+        self.count[low] += 1
+
+
+class PoolOrder:
+    """See the module."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._ways = find_ways(plan)
+        self._through: dict[int, list[Receiver]] = {}
+        self._streams: dict[Receiver, dict[int, _Stream]] = {}
+        self._levels: dict[tuple[int, int], int] = {}
+        self._ahead = Counter[Receiver]()
+        self._far = Counter[int]()  # by entry, the ways on which too much is ahead
+        for receiver, way in self._ways.items():
+            for index in (*way.pooled, *way.entries):
+                self._through.setdefault(index, []).append(receiver)
+            origins = frozenset[int]().union(*(way.origins[s] for s in way.senders))
+            self._streams[receiver] = {origin: _Stream() for origin in sorted(origins)}
+
+    def put(self, instance: int, lows: Lows) -> None:
+        """A batch for a pooled instance has come."""
+        for stream, low in self._streams_of(instance, lows):
+            stream.add(low)
+
+    def done(self, instance: int, lows: Lows) -> None:
+        """A batch of a pooled instance is done; what it led to has been put before."""
+        for stream, low in self._streams_of(instance, lows):
+            stream.count[low] -= 1
+
+    def _streams_of(self, instance: int, lows: Lows) -> Iterator[tuple[_Stream, int]]:
+        for receiver in self._through.get(instance, ()):
+            streams = self._streams[receiver]
+            for origin, low in lows.items():
+                if origin in streams:
+                    yield streams[origin], low
+
+    def note(self, levels: Iterable[Level]) -> None:
+        """Note how far pinned instances are with what they send to the pool."""
+        for instance, origin, level in levels:
+            self._levels[instance, origin] = level
+
+    def deliver(self, receiver: Receiver, lows: Lows, items: int, size: int) -> None:
+        """A batch goes to a receiver."""
+        streams = self._streams.get(receiver, {})
+        for origin, low in lows.items():
+            stream = streams.get(origin)
+            if stream is not None and low >= stream.reached:
+                weight = size + MARK_BYTES * items
+                heapq.heappush(stream.ahead, (low, weight))
+                self._count_ahead(receiver, weight)
+                return
+
+    def _count_ahead(self, receiver: Receiver, weight: int) -> None:
+        before = self._ahead[receiver] >= MOST_AHEAD_BYTES
+        self._ahead[receiver] += weight
+        change = (self._ahead[receiver] >= MOST_AHEAD_BYTES) - before
+        for entry in self._ways[receiver].entries if change else ():
+            self._far[entry] += change
+
+    def is_far_ahead(self, instances: Iterable[int]) -> bool:
+        """Whether so much is ahead, on ways that these pinned instances write to, that they are to
+        wait."""
+        return bool(self._far) and any(self._far[instance] for instance in instances)
+
+    def news(self, instances: Iterable[int]) -> Iterator[tuple[Receiver, list[Level]]]:
+        """What receivers are to be told, after something has changed at some instances."""
+        changed = {receiver: None for i in instances for receiver in self._through.get(i, ())}
+        for receiver in changed:
+            levels = [
+                level
+                for origin, stream in self._streams[receiver].items()
+                for level in self._move_on(receiver, origin, stream)
+            ]
+            if levels:
+                yield receiver, levels
+
+    def _move_on(self, receiver: Receiver, origin: int, stream: _Stream) -> Iterator[Level]:
+        way = self._ways[receiver]
+        told = (self._levels.get((e, origin), 0) for e in way.entries if origin in way.origins[e])
+        level = min(stream.lowest, *told, AFTER_ALL)
+        if level <= stream.reached:
+            return
+        stream.reached = level
+        while stream.ahead and stream.ahead[0][0] < level:
+            self._count_ahead(receiver, -heapq.heappop(stream.ahead)[1])
+        for sender in way.senders:
+            if origin in way.origins[sender]:
+                yield sender, origin, level
+
+
+def described(plan: Plan, inputs: Mapping[int, list[str]]) -> dict[str, dict[str, str]]:
+    """The ways as texts, for those who share out tasks elsewhere.
+
+    :param inputs: by instance, the inputs in the order by whose numbers they are known
+    :returns: ``ways``: each as JSON, by number; ``through``: by instance, the numbers of the ways
+        that lead through it; ``to``: by ``LANE:INPUT``, the number of the way there
+    """
+    ways: dict[str, str] = {}
+    through: dict[str, list[str]] = {}
+    to: dict[str, str] = {}
+    sink = len(plan.instances)
+    for number, ((index, name), way) in enumerate(find_ways(plan).items(), 1):
+        lane, input_ = (index, inputs[index].index(name)) if name else (sink, 0)
+        if name:
+            to[f"{lane}:{input_}"] = str(number)
+        else:
+            pe = plan.instances[index].pe
+            slots = (slot for slot, port in enumerate(plan.results) if port[0] == pe)
+            to.update({f"{lane}:{slot}": str(number) for slot in slots})
+        origins = frozenset[int]().union(*(way.origins[sender] for sender in way.senders))
+        ways[str(number)] = json.dumps(
+            {
+                "lane": str(lane),
+                "input": input_,
+                "entries": [str(entry) for entry in way.entries],
+                "origins": {
+                    str(origin): {
+                        "entries": [str(e) for e in way.entries if origin in way.origins[e]],
+                        "senders": [s for s in way.senders if origin in way.origins[s]],
+                    }
+                    for origin in sorted(origins)
+                },
+            }
+        )
+        for index in sorted({*way.pooled, *way.entries}):
+            through.setdefault(str(index), []).append(str(number))
+    return {
+        "ways": ways,
+        "through": {index: " ".join(numbers) for index, numbers in through.items()},
+        "to": to,
+    }

@@ -1,0 +1,198 @@
+"""Dynamic runs, a worker's side: work from a pool, and PEs pinned to the process.
+
+A PE that keeps no state is *pooled*: its items wait in a queue, and whichever worker has time
+takes a *task*, a batch of them. What a task writes is handed over in one *commit* together with the
+word that the task is done: if the worker dies before that, nothing of it has happened, and another
+worker gets the task. (``GenericPE.hand_on`` is the one way around that.) Everything else (sources,
+PEs that keep state, cycles) is *pinned* to one process and has a private queue; what it writes is
+streamed on as it comes.
+
+How queues and commits travel is the affair of an
+:class:`~d4pcwl.runtime.pool.exchange.Exchange`: by way of the parent process
+(``runtime/pool/parent.py``), or of a Redis server (``runtime/redis/exchange.py``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import time
+from collections import deque
+from collections.abc import Callable
+
+from d4pcwl.errors import ItemError
+from d4pcwl.runtime.engine.marks import News, wanted_levels
+from d4pcwl.runtime.engine.plan import Plan
+from d4pcwl.runtime.engine.worker import Worker
+from d4pcwl.runtime.pool.exchange import TASK_SECONDS, Exchange, Lot, Stopped, Task, Told
+from d4pcwl.runtime.pool.links import BATCH_BYTES, PinnedLink, PoolLink, Writer
+from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.inputs import RootInputs
+
+_OVERDUE_SECONDS = 2 * TASK_SECONDS
+
+
+class DynamicWorker:
+    """One worker process of a dynamic run.
+
+    :param process: the number of its pinned process in the plan; None for a worker of the pool only
+    :param idle: called before it waits
+    """
+
+    def __init__(
+        self,
+        graph: FlatGraph,
+        plan: Plan,
+        process: int | None,
+        inputs: RootInputs,
+        exchange: Exchange,
+        idle: Callable[[], None],
+    ) -> None:
+        self.plan, self.exchange, self.idle = plan, exchange, idle
+        self._deferred: deque[Task | Told | int] = deque()
+        self._pool_writer = Writer(plan, exchange)
+        self._link = PinnedLink(Writer(plan, exchange), plan, process, exchange, self._help)
+        pinned = plan if process is not None else _without_processes(plan)
+        self.pinned = Worker(graph, pinned, process or 0, inputs, self._link)
+        if process is not None and plan.order:
+            others = wanted_levels(plan, process)
+            wanted = {
+                level: None for to, levels in others.items() if to != process for level in levels
+            }
+            self._link.writer.news = News(wanted, self.pinned.level)
+        self.pool: Worker | None = None
+        if plan.pool is not None:
+            link = PoolLink(self._pool_writer)
+            self.pool = Worker(graph, plan, plan.pool, {}, link, direct=False)
+            for running in self.pool.running.values():
+                running.let_hand_on(self._hand_on)
+
+    def run(self) -> None:
+        """Work until the run is over.
+
+        :raises Halt: a PE failed
+        """
+        if self.pool is not None:
+            for running in self.pool.running.values():
+                running.start()
+        self.pinned.start()
+        try:
+            while True:
+                self._step()
+        except Stopped:
+            if self.pool is not None:
+                for running in self.pool.running.values():
+                    running.finish()
+
+    def flush(self) -> None:
+        """Hand on what pinned instances wrote, if there is room; may be called from a thread."""
+        self._link.flush()
+
+    def _hand_on(self) -> None:
+        """Hand on what a task has written, though it is not done."""
+        parcel = self._pool_writer.parcel()
+        if parcel:
+            self.exchange.stream(parcel)
+
+    def results_so_far(self) -> list[Lot]:
+        """The results that wait to be handed on, for when the run has failed here."""
+        waiting: list[Lot] = []
+        for writer in (self._link.writer, self._pool_writer):
+            with writer.lock, contextlib.suppress(ItemError):
+                keys = [key for key in writer.items if isinstance(key[0], int)]
+                slots = {key: writer.items.pop(key) for key in keys}
+                waiting += writer.pack(slots).results
+        return waiting
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """How many items each instance has taken here."""
+        return {**self.pinned.counts, **(self.pool.counts if self.pool else {})}
+
+    def _step(self) -> None:
+        if self._deferred:
+            self._handle(self._deferred.popleft())
+            return
+        message = self.exchange.receive(wait=False)
+        if message is None:
+            if self.pinned.hungry:
+                self.pinned.feed(times=1)
+                return
+            self._link.flush()
+            self.idle()
+            message = self.exchange.receive(wait=True, settled=not self._link.writer.items)
+        if message is not None:
+            self._handle(message)
+
+    def _help(self, instance: int) -> None:
+        """Do something useful while ``instance`` cannot write on: what is downstream, or free.
+
+        Instances are numbered sources first, so that no one at work is entered a second time.
+        """
+        self.pinned.check()
+        message = self._deferred_for(instance) or self.exchange.receive(wait=True)
+        if message is None:
+            return
+        if self._may_handle(message, instance):
+            self._handle(message)
+        else:
+            self._deferred.append(message)
+
+    def _deferred_for(self, instance: int) -> Task | Told | None:
+        """What had to wait in a help within this one; nothing that came later may overtake it."""
+        for place, message in enumerate(self._deferred):
+            if not isinstance(message, int) and self._may_handle(message, instance):
+                del self._deferred[place]
+                return message
+        return None
+
+    def _may_handle(self, message: Task | Told | int, instance: int) -> bool:
+        if isinstance(message, int):
+            return False
+        is_task = isinstance(message, Task) and message.key is not None
+        return is_task or message.queue[0] > instance
+
+    def _handle(self, message: Task | Told | int) -> None:
+        if isinstance(message, int):
+            self.pinned.upstream_ended(message)
+        elif isinstance(message, Told):
+            self.pinned.note(message.levels, message.queue)
+        elif message.key is None:
+            self._run_batch(self.pinned, message)
+            self.exchange.taken(message)
+        else:
+            self._run_task(message)
+
+    def _run_batch(self, worker: Worker, task: Task) -> None:
+        receive = worker.receiver(*task.queue)
+        for item in pickle.loads(task.items):
+            receive(item)
+
+    def _run_task(self, task: Task) -> None:
+        """Work on a task of the pool; if it takes much longer than it should, or makes a lot, leave
+        the rest to whoever has time."""
+        assert self.pool is not None
+        receive = self.pool.receiver(*task.queue)
+        items = pickle.loads(task.items)
+        done, began = 0, time.monotonic()
+        overdue = began + _OVERDUE_SECONDS
+        for item in items:
+            receive(item)
+            done += 1
+            if time.monotonic() > overdue or self._pool_writer.bytes >= BATCH_BYTES:
+                break
+        seconds = time.monotonic() - began
+        parcel = self._pool_writer.parcel()
+        if done < len(items):
+            instance, input_ = task.queue
+            name = f"{self.plan.instances[instance].pe}.{input_}"
+            # Their pace is not known: the mean of quick items and a slow one says nothing of them.
+            parcel.batches += self._pool_writer.lots(task.queue, items[done:], 0, name)
+        self.exchange.commit(task, parcel, done, seconds)
+
+
+def _without_processes(plan: Plan) -> Plan:
+    """The plan as a worker sees it to which nothing is pinned."""
+    from dataclasses import replace
+
+    return replace(plan, processes=((),))

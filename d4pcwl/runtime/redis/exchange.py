@@ -1,0 +1,401 @@
+"""Dynamic runs by way of a Redis server, a worker's side: :class:`RedisExchange`.
+
+Every move is one script on the server (``runtime/redis/scripts.py``), so that it happens wholly or
+not at all: a commit, with all that the task wrote, counts once, and not at all where another worker
+has done the task meanwhile. A worker with nothing to do waits for its *bell*, a stream of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pickle
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from d4pcwl.errors import PEError
+from d4pcwl.runtime.engine.instance import Halt
+from d4pcwl.runtime.engine.marks import NO_MORE, Level
+from d4pcwl.runtime.engine.plan import Plan
+from d4pcwl.runtime.pool.exchange import (
+    BATCH,
+    QUEUE_BATCHES,
+    SLOW_SECONDS,
+    TASK_SECONDS,
+    Parcel,
+    Queue,
+    Stopped,
+    Task,
+    Told,
+    queue_bytes,
+)
+from d4pcwl.runtime.redis.client import Address, Client, ServerLost
+from d4pcwl.runtime.redis.scripts import TTL_SECONDS, Scripts
+from d4pcwl.runtime.transport import frames
+
+WINDOW = 4
+"""Private batches of an instance that a worker fetches in one go."""
+
+LARGE = 1 << 14
+"""Batches of so many bytes are kept apart from the streams: scripts copy what they handle."""
+
+MOST_BYTES = 256 << 20
+"""Batches of more are split; a server takes values of up to 512 MiB."""
+
+_MOST_ITEM_BYTES = 500 << 20
+_LOOK_SECONDS = 0.002
+"""How often a worker that has work of its own looks for news."""
+
+_WAIT_MILLISECONDS = 2000
+"""How long a worker waits for its bell before it looks by itself."""
+
+
+def scripts(run: str, lanes: int) -> Scripts:
+    """The scripts of a run.
+
+    :param lanes: how many there are
+    """
+    return Scripts(
+        f"d4p:{run}:",
+        batches=QUEUE_BATCHES,
+        bytes=queue_bytes(lanes),
+        window=WINDOW,
+        seconds=TASK_SECONDS,
+        slow=SLOW_SECONDS,
+    )
+
+
+@dataclass(frozen=True)
+class Work(Task):
+    """A task, or a private batch, as it was found.
+
+    :param size: of the batch, in bytes
+    :param count: of its items
+    :param blob: where it is kept, if apart
+    :param lows: of marked items, as it was found
+    """
+
+    size: int = 0
+    count: int = 0
+    blob: str = ""
+    lows: str = ""
+
+
+class RedisExchange:
+    """The exchange of one worker process.
+
+    :param name: of the worker, unique in the run
+    :param process: the number of its pinned process; None for a worker of the pool only
+    """
+
+    def __init__(
+        self, address: Address, run: str, plan: Plan, name: str, process: int | None
+    ) -> None:
+        self.plan, self.name, self.process = plan, name, process
+        self.client, self.bell = Client(address), Client(address)
+        self.scripts = scripts(run, len(plan.instances) + 1)
+        self.sizes: dict[int, int] = {}
+        self._key = self.scripts.prefix
+        self._blocked: frozenset[int] = frozenset()
+        self._stopped = False
+        self._found: deque[Work | Told | int] = deque()
+        self._in_hand = Counter[int]()
+        self._looked = 0.0
+        self._rung = "0-0"
+        self._numbers = itertools.count()
+        self.sending = threading.RLock()
+        self._pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+        self._sink = len(plan.instances)
+        self._inputs = inputs_of(plan)
+        self._listeners = _listeners(plan, self._inputs)
+        mine = frozenset(plan.processes[process] if process is not None else ())
+        # The end of a sender is told in every lane that it may have written to.
+        self._told = Counter(
+            sender for index in mine for sender in plan.upstream[index] if sender not in mine
+        )
+
+    # --- what a DynamicWorker calls -------------------------------------------------------------
+
+    def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
+        """See :class:`~d4pcwl.runtime.pool.exchange.Exchange`."""
+        if not self._found:
+            now = time.monotonic()
+            if not wait and now - self._looked < _LOOK_SECONDS:
+                return None
+            self._looked = now
+            was_blocked = self._blocked
+            self._step(want=2 if wait else 1, wait=wait)
+            if self._stopped:
+                raise Stopped
+            if wait and not self._found and self._blocked == was_blocked:
+                self._wait()
+        return self._next()
+
+    def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
+        """See :class:`~d4pcwl.runtime.pool.exchange.Exchange`."""
+        assert isinstance(task, Work)
+        done = {
+            "lane": str(task.queue[0]),
+            "id": task.key,
+            "items": items,
+            "bytes": task.size,
+            "seconds": seconds,
+            "blob": task.blob,
+            "lows": task.lows,
+        }
+        # A worker with nothing pinned to it takes its next task by the way.
+        self._step(parcel, task=done, want=2 if self.process is None else 0)
+
+    def taken(self, task: Task) -> None:
+        """See :class:`~d4pcwl.runtime.pool.exchange.Exchange`."""
+        self._in_hand[task.queue[0]] -= 1
+
+    def stream(self, parcel: Parcel, writer: int | None = None) -> None:
+        """See :class:`~d4pcwl.runtime.pool.exchange.Exchange`."""
+        self._step(parcel)
+
+    def may_stream(self, writer: int | None = None) -> bool:
+        """See :class:`~d4pcwl.runtime.pool.exchange.Exchange`."""
+        return not self._blocked if writer is None else writer not in self._blocked
+
+    def end(self, instance: int) -> None:
+        """See :class:`~d4pcwl.runtime.pool.exchange.Exchange`."""
+        order = self.plan.order
+        origins = order.origins_of(self.plan.instances[instance]) if order else ()
+        levels = [(instance, origin, NO_MORE) for origin in origins]
+        self._step(Parcel(levels=levels), ends=[str(instance)])
+
+    def batch_size(self, queue: Queue) -> int:
+        """See :class:`~d4pcwl.runtime.pool.exchange.Exchange`; what is pinned is not shared out."""
+        return self.sizes.get(queue[0], 0) if queue[0] in self._pool else BATCH
+
+    # --- beside it ------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Find out whether there is room again; may be called from a thread."""
+        self._step()
+
+    def report(self, kind: str, content: Any) -> None:
+        """Tell the coordinator how it ended."""
+        with self.sending:
+            self.scripts.call(self.client, "event", kind, pickle.dumps((self.name, content)))
+
+    def close(self) -> None:
+        """Hang up."""
+        self.client.close()
+        self.bell.close()
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _step(
+        self,
+        parcel: Parcel | None = None,
+        *,
+        task: dict[str, Any] | None = None,
+        ends: list[str] | None = None,
+        want: int = 0,
+        wait: bool = False,
+    ) -> None:
+        """One move; what it finds is put where :meth:`receive` takes it.
+
+        :param want: 0 nothing, 1 what is pinned here, 2 a task of the pool as well
+        :param wait: wake me when there is a task
+        """
+        with self.sending:
+            batches, data, blobs = self._batches(parcel or Parcel())
+            head: dict[str, Any] = {
+                "worker": self.name,
+                "process": "" if self.process is None else str(self.process),
+                "rank": 0 if self.process is None else 1,
+                "batches": batches,
+                "blobs": [name for name, _ in blobs],
+                "levels": [(str(i), o, n) for i, o, n in parcel.levels] if parcel else [],
+                "told": self._to_tell(parcel.levels) if parcel else [],
+                "ends": ends or [],
+                "closed": [str(lane) for lane, n in self._in_hand.items() if n >= WINDOW],
+                "want": want,
+                "wait": wait,
+            }
+            if task is not None:
+                head["task"] = task
+            key = self._key + "blobs"
+            before: list[tuple[Any, ...]] = [("HSET", key, *blob) for blob in blobs]
+            if blobs:
+                before.append(("EXPIRE", key, TTL_SECONDS))
+            answer = self.scripts.calls(self.client, before, "step", json.dumps(head), *data)
+            if blobs and answer[0] == b"gone":
+                self.client.call("DEL", key)
+            self._take_answer(answer)
+
+    def _take_answer(self, answer: list[Any]) -> None:
+        if len(answer) == 1:
+            self._stopped = True
+            return
+        verdict, _, blocked, sizes, found = answer
+        self._blocked = frozenset(map(int, blocked))
+        for lane, size in zip(sizes[::2], sizes[1::2], strict=True):
+            self.sizes[int(lane)] = size
+        for lane, id_, fields in found:
+            self._take_entry(int(lane), id_.decode(), fields)
+        self._stopped = verdict == b"stop"
+
+    def _take_entry(self, lane: int, id_: str, fields: list[bytes]) -> None:
+        if fields[0] == b"e":
+            sender = int(fields[1])
+            self._told[sender] -= 1
+            if not self._told[sender]:
+                self._found.append(sender)
+            return
+        queue = (lane, self._inputs[lane][int(fields[1])])
+        if fields[0] == b"l":
+            self._found.append(Told(queue, [(i, o, n) for i, o, n in json.loads(fields[3])]))
+            return
+        _, _, _, count, _, size, form, data, _, lows = fields
+        blob = data.decode() if form == b"k" else ""
+        items = b"" if blob else data
+        work = Work(id_ or None, queue, items, int(size), int(count), blob, lows.decode())
+        self._found.append(work)
+        if not id_:
+            self._in_hand[lane] += 1
+
+    def _to_tell(self, levels: Iterable[Level]) -> list[tuple[str, int, str]]:
+        """Lane, input, and levels for those who take marked items from instances here."""
+        told: dict[tuple[int, int], list[Level]] = {}
+        for level in levels:
+            for lane, number in self._listeners.get(level[0], ()):
+                told.setdefault((lane, number), []).append(level)
+        return [(str(lane), number, json.dumps(found)) for (lane, number), found in told.items()]
+
+    def _next(self) -> Work | Told | int | None:
+        if not self._found:
+            return None
+        found = self._found.popleft()
+        if not isinstance(found, Work) or not found.blob:
+            return found
+        key = self._key + "blobs"
+        commands: list[tuple[Any, ...]] = [("HGET", key, found.blob)]
+        if found.key is None:
+            commands.append(("HDEL", key, found.blob))
+        with self.sending:
+            data = self.client.calls(commands)[0]
+        if data is None:
+            # The run is over, or somebody else has just done the task.
+            self._step()
+            if self._stopped:
+                raise Stopped
+            if found.key is None:
+                raise ServerLost(f"items have gone from the Redis server at {self.client.address}")
+            return None
+        return replace(found, items=data)
+
+    def _wait(self) -> None:
+        """Wait for the bell."""
+        key = self._key + "bell:" + self.name
+        answer = self.bell.call("XREAD", "BLOCK", _WAIT_MILLISECONDS, "STREAMS", key, self._rung)
+        if answer:
+            self._rung = answer[0][1][-1][0].decode()
+
+    def _batches(
+        self, parcel: Parcel
+    ) -> tuple[list[list[Any]], list[bytes], list[tuple[str, bytes]]]:
+        """What a parcel holds: a description of each batch, its data, and what is kept apart."""
+        batches: list[list[Any]] = []
+        data: list[bytes] = []
+        blobs: list[tuple[str, bytes]] = []
+        parts = [
+            (lane, self._inputs[lane].index(input_), lows, part)
+            for (lane, input_), count, items, lows in parcel.batches
+            for part in self._split(items, count, f"{self.plan.instances[lane].pe}.{input_}")
+        ]
+        parts += [
+            (self._sink, first, lows, (count, part))
+            for first, count, results, lows in parcel.results
+            for part in self._split_results(results)
+        ]
+        for lane, number, lows, (count, items) in parts:
+            form = "d"
+            size = len(items)
+            if size >= LARGE:
+                blob = f"{self.name}-{next(self._numbers)}"
+                blobs.append((blob, items))
+                form, items = "k", blob.encode()
+            low = json.dumps(lows) if lows else ""
+            batches.append([str(lane), number, count, size, form, low])
+            data.append(items)
+        return batches, data, blobs
+
+    def _split(self, items: bytes, count: int, port: str) -> list[tuple[int, bytes]]:
+        """A batch, in parts that the server takes.
+
+        :raises Halt: a single item is too large
+        """
+        if len(items) <= MOST_BYTES:
+            return [(count, items)]
+        entries = pickle.loads(items)
+        if len(entries) == 1:
+            if len(items) <= _MOST_ITEM_BYTES:
+                return [(count, items)]
+            raise Halt(
+                PEError(
+                    f"{port}: an item of {len(items) >> 20} MiB cannot be sent by way of a Redis "
+                    f"server, which takes up to {_MOST_ITEM_BYTES >> 20} MiB; write a file and "
+                    "send its name, or use the mapping multi"
+                )
+            )
+        parts: list[tuple[int, bytes]] = []
+        half = len(entries) // 2
+        for part in (entries[:half], entries[half:]):
+            parts += self._split(frames.dumps(part), len(part), port)
+        return parts
+
+    def _split_results(self, data: bytes) -> list[bytes]:
+        """Results, in parts that the server takes.
+
+        :raises Halt: a single item is too large
+        """
+        if len(data) <= MOST_BYTES:
+            return [data]
+        return [
+            frames.dumps([(slot, pickle.loads(part))])
+            for slot, items in pickle.loads(data)
+            for _, part in self._split(
+                frames.dumps(items), len(items), ".".join(self.plan.results[slot])
+            )
+        ]
+
+
+def _listeners(plan: Plan, inputs: dict[int, list[str]]) -> dict[int, list[tuple[int, int]]]:
+    """By instance, the lanes and inputs that are told how far it is: those of pinned instances that
+    take marked items from it, and the results."""
+    pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+    listeners: dict[int, list[tuple[int, int]]] = {}
+    for (pe, _), routes in plan.routes.items():
+        for route in routes:
+            for target in route.targets:
+                if (
+                    target in pool
+                    or (plan.instances[target].pe, route.input) not in plan.order.marked
+                ):
+                    continue
+                for sender in plan.of(pe):
+                    listener = (target, inputs[target].index(route.input))
+                    if listener not in listeners.setdefault(sender.index, []):
+                        listeners[sender.index].append(listener)
+    for pe in {pe for pe, _ in plan.order.results}:
+        for sender in plan.of(pe):
+            listeners.setdefault(sender.index, []).append((len(plan.instances), 0))
+    return listeners
+
+
+def inputs_of(plan: Plan) -> dict[int, list[str]]:
+    """The inputs of every instance that items are sent to, in a fixed order."""
+    found: dict[int, set[str]] = {}
+    for routes in plan.routes.values():
+        for route in routes:
+            for target in route.targets:
+                found.setdefault(target, set()).add(route.input)
+    return {target: sorted(names) for target, names in found.items()}

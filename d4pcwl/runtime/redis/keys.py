@@ -1,0 +1,178 @@
+"""The keys of a run on a Redis server, as the parent keeps them: made, kept alive, and taken away.
+
+What they hold says ``runtime/redis/scripts.py``. All of them expire after a minute, so that a
+parent that is killed leaves nothing for long; one that works puts that off again and again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from d4pcwl.runtime.engine.plan import Plan
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.pool.ways import described
+from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost
+from d4pcwl.runtime.redis.exchange import inputs_of, scripts
+from d4pcwl.runtime.redis.scripts import GROUP, TTL_SECONDS
+
+
+class RunKeys:
+    """The keys of one run.
+
+    :param run: its id
+    """
+
+    def __init__(self, address: Address, run: str, plan: Plan) -> None:
+        self.address, self.plan = address, plan
+        self.scripts = scripts(run, len(plan.instances) + 1)
+        self.prefix = self.scripts.prefix
+        self._pool = plan.processes[plan.pool] if plan.pool is not None else ()
+        self._sink = len(plan.instances)
+        self._order = described(plan, inputs_of(plan))
+        self._ended = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="d4pcwl-keeper")
+
+    # --- at the beginning -----------------------------------------------------------------------
+
+    def prepare(self, client: Client, job: Job) -> None:
+        """Write what the scripts, and workers from elsewhere, have to know.
+
+        :raises ServerLost: the server takes none of it
+        """
+        hashes = {"meta": self._meta(job), **self._lanes(), **self._order}
+        counted = "bytes told fresh blocked pace sizes blobs ahead levels reached"
+        hashes |= {name: {"-": 0} for name in counted.split()}
+        commands: list[tuple[Any, ...]] = []
+        for name, fields in hashes.items():
+            flat = [part for pair in fields.items() for part in pair]
+            if flat:
+                commands.append(("HSET", self.prefix + name, *flat))
+        streams = [*(f"lane:{lane}" for lane in range(self._sink + 1)), "events"]
+        commands += [
+            ("XGROUP", "CREATE", self.prefix + name, GROUP, "0", "MKSTREAM") for name in streams
+        ]
+        commands += [("EXPIRE", self.prefix + name, TTL_SECONDS) for name in self._names()]
+        # The state comes last: without it no worker begins.
+        commands.append(("SET", self.prefix + "state", "run", "EX", TTL_SECONDS))
+        try:
+            self.scripts.load(client)
+            client.calls(commands)
+        except ServerError as error:
+            raise ServerLost(f"the Redis server at {self.address} refuses us: {error}") from None
+
+    def _lanes(self) -> dict[str, dict[Any, Any]]:
+        """Where each instance runs, who writes to it, and who is to know of its end."""
+        plan, pool = self.plan, frozenset(self._pool)
+        place: dict[int, str] = {}
+        writers: dict[int, str] = {}
+        left: dict[int, int] = {}
+        after: dict[int, list[str]] = {}
+        for instance in plan.instances:
+            lane = instance.index
+            place[lane] = "pool" if lane in pool else str(instance.process)
+            writers[lane] = _words(plan.upstream[lane])
+            if lane in pool:
+                left[lane] = len(plan.upstream[lane])
+            for sender in plan.upstream[lane]:
+                if lane in pool or plan.instances[sender].process != instance.process:
+                    after.setdefault(sender, []).append(str(lane))
+        place[self._sink] = "sink"
+        ports = {pe for pe, _ in plan.results}
+        writers[self._sink] = _words(i.index for i in plan.instances if i.pe in ports)
+        told = {sender: " ".join(targets) for sender, targets in after.items()}
+        pinned = len(plan.processes) - (plan.pool is not None)
+        heavy: dict[Any, int] = {"-": pinned, **dict.fromkeys(plan.heavy, 1)}
+        return {"place": place, "writers": writers, "after": told, "left": left, "heavy": heavy}
+
+    def _meta(self, job: Job) -> dict[str, Any]:
+        meta = {**_script(job.options), "digest": job.graph.digest(), "instances": self._sink}
+        return {**meta, "plan": pickle.dumps(self.plan)}
+
+    def _names(self) -> list[str]:
+        """The keys of the run, without the prefix; not those of single workers."""
+        lanes, processes = range(self._sink + 1), range(len(self.plan.processes))
+        plain = (
+            "state meta place writers after heavy bytes told left fresh waiting full blocked pace "
+            "sizes blobs workers remote idle leaving ended events ahead far levels reached ways "
+            "through to"
+        )
+        streams = [
+            f"{number}:{origin}"
+            for number, way in self._order["ways"].items()
+            for origin in json.loads(way)["origins"]
+        ]
+        return [
+            *plain.split(),
+            *(f"lane:{lane}" for lane in lanes),
+            *(f"again:{lane}" for lane in self._pool),
+            *(f"news:{process}" for process in processes),
+            *(f"held:{process}" for process in processes),
+            *(f"bell:p{process}" for process in processes),  # rung even after its worker has died
+            *(f"{kind}:{stream}" for kind in ("behind", "early") for stream in streams),
+        ]
+
+    # --- meanwhile, and at the end --------------------------------------------------------------
+
+    def keep(self) -> None:
+        """Put off the keys' end from now on, until :meth:`let_go`."""
+        self._keeper.start()
+
+    def let_go(self) -> None:
+        """Put it off no longer."""
+        self._ended.set()
+        if self._keeper.ident is not None:
+            self._keeper.join()
+
+    def _keep(self) -> None:
+        with contextlib.suppress(ServerLost, ServerError):
+            client = Client(self.address)
+            try:
+                while not self._ended.wait(TTL_SECONDS / 4):
+                    workers = client.call("SMEMBERS", self.prefix + "workers")
+                    names = [*self._names(), *(f"bell:{name.decode()}" for name in workers)]
+                    client.calls([("EXPIRE", self.prefix + name, TTL_SECONDS) for name in names])
+            finally:
+                client.close()
+
+    def clear_up(self, workers: Iterable[str] = ()) -> None:
+        """Take all keys away, by a connection of our own: what interrupted us may have left the
+        other one within an answer.
+
+        :param workers: those that the server may not know
+        """
+        with contextlib.suppress(ServerLost, ServerError):
+            client = Client(self.address)
+            try:
+                names = self._names()
+                found = client.call("SMEMBERS", self.prefix + "workers")
+                for name in {name.decode() for name in found}.union(workers):
+                    names += [f"bell:{name}", f"alive:{name}"]
+                client.call("DEL", *(self.prefix + name for name in names))
+            finally:
+                client.close()
+
+
+def _script(options: Any) -> dict[str, str]:
+    """How a worker from elsewhere finds the script, unless it has to be told there."""
+    script = getattr(options, "script", None)
+    if not script or getattr(options, "stage", None):
+        return {"script": "", "attr": ""}
+    name, colon, attr = script.partition(":")
+    folder = getattr(options, "folder", "")  # where the script was loaded, if it went elsewhere
+    if Path(folder, script).exists():
+        name, colon, attr = script, "", ""
+    if Path(folder, name).exists():
+        # A link stays one: modules lie beside it.
+        script = os.path.abspath(os.path.join(folder, name)) + colon + attr
+    return {"script": script, "attr": getattr(options, "attr", None) or ""}
+
+
+def _words(instances: Iterable[int]) -> str:
+    return " ".join(map(str, sorted(instances)))

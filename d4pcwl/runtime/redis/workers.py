@@ -1,0 +1,195 @@
+"""The workers of a run by way of a Redis server, as the parent looks after them.
+
+It forks those of this machine, notices which have died, gives their tasks to others, and starts or
+dismisses workers as there is work. Workers from elsewhere come by themselves; of these it sees
+whether they still give signs of life.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from multiprocessing.process import BaseProcess
+
+from d4pcwl.errors import WorkerDied
+from d4pcwl.runtime.engine.plan import Plan
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.local.processes import end, release, signals_held_back, start
+from d4pcwl.runtime.local.reports import cause_of_death
+from d4pcwl.runtime.pool.scale import ATTEMPTS, Scale
+from d4pcwl.runtime.redis.client import Client
+from d4pcwl.runtime.redis.keys import RunKeys
+from d4pcwl.runtime.redis.scripts import TTL_SECONDS
+from d4pcwl.runtime.redis.worker import Post, work
+
+
+@dataclass
+class Seat:
+    """A worker process of this machine."""
+
+    name: str
+    pinned: int | None
+    process: BaseProcess
+    reported: bool = False
+    leaving: bool = False
+    idle_since: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended."""
+        return not self.process.is_alive()
+
+
+class Staff:
+    """The workers.
+
+    :param post: what a worker of that name is to do, pinned to a process or to none
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        plan: Plan,
+        scale: Scale,
+        client: Client,
+        keys: RunKeys,
+        post: Callable[[str, int | None], Post],
+    ) -> None:
+        self.seats: dict[str, Seat] = {}
+        self.remote: set[str] = set()
+        self._job, self._plan, self._scale = job, plan, scale
+        self._client, self._scripts, self._key = client, keys.scripts, keys.prefix
+        self._post = post
+        self._pool = plan.processes[plan.pool] if plan.pool is not None else ()
+        self._numbers = count()
+
+    def hire_all(self) -> None:
+        """Start the workers that a run begins with.
+
+        Those of the pool come first: where there are such, the others leave heavy items to them.
+        """
+        pinned = [n for n in range(len(self._plan.processes)) if n != self._plan.pool]
+        if self._pool:
+            for _ in range(max(0, self._scale.least - len(pinned))):
+                self._hire(None)
+        for number in pinned:
+            self._hire(number)
+
+    def _hire(self, pinned: int | None) -> None:
+        name = f"p{pinned}" if pinned is not None else f"w{next(self._numbers)}"
+        key = self._key + "workers"
+        self._client.calls([("SADD", key, name), ("EXPIRE", key, TTL_SECONDS)])
+        with signals_held_back():
+            self.seats[name] = Seat(name, pinned, start(work, self._post(name, pinned)))
+
+    def end(self) -> None:
+        """End all processes."""
+        end([seat.process for seat in self.seats.values()])
+        self.seats.clear()
+
+    # --- who is there ---------------------------------------------------------------------------
+
+    def lose(self, seat: Seat) -> None:
+        """A worker's process has ended, as it should or not.
+
+        :raises WorkerDied: it cannot be made up for
+        """
+        seat.process.join()
+        code = seat.process.exitcode
+        release(seat.process)
+        del self.seats[seat.name]
+        if seat.leaving and seat.reported:
+            return
+        if seat.pinned is not None:
+            ended = {int(i) for i in self._client.call("SMEMBERS", self._key + "ended")}
+            held = [i for i in self._plan.processes[seat.pinned] if i not in ended]
+            if held:
+                names = ", ".join(sorted({self._plan.instances[i].pe for i in held}))
+                raise WorkerDied(
+                    f"the worker process that held the state of {names} {cause_of_death(code)}; "
+                    "it cannot be made up for"
+                )
+        self.bury(seat.name, f"a worker {cause_of_death(code)}")
+        if self._pool:
+            self._hire(None)
+
+    def bury(self, name: str, how: str) -> None:
+        """Give a dead worker's tasks to others.
+
+        :raises WorkerDied: they are what killed it, and others before
+        """
+        answer = self._scripts.call(self._client, "bury", name, ATTEMPTS, *self._pool)
+        if answer[0] == b"worn":
+            pe = self._plan.instances[int(answer[1])].pe
+            raise WorkerDied(
+                f"PE {pe}: {ATTEMPTS} worker processes died over the same items; the last one: "
+                f"{how}"
+            )
+        if answer[0] == b"on":
+            self._job.say(f"{how}; its {answer[1]} tasks go to others")
+
+    def look_for_remote(self) -> None:
+        """See which workers from elsewhere have come, and which give no sign of life any more.
+
+        :raises WorkerDied: as :meth:`bury`
+        """
+        found = {name.decode() for name in self._client.call("SMEMBERS", self._key + "remote")}
+        for name in sorted(found - self.remote):
+            self._job.say(f"worker {name} has joined")
+        for name in sorted(self.remote - found):
+            self._job.say(f"worker {name} has left")
+        self.remote = found
+        for name in sorted(found):
+            if not self._client.call("EXISTS", f"{self._key}alive:{name}"):
+                self.bury(name, f"worker {name} gives no sign of life")
+                self.remote.discard(name)
+
+    # --- how many are there ---------------------------------------------------------------------
+
+    def fit(self) -> None:
+        """Start a worker where more is waiting than those at work can take up soon; let one go that
+        has had nothing to do for a while."""
+        if self._scale.least == self._scale.most:
+            return
+        lanes, idle = self._client.calls(
+            [("HGETALL", self._key + "fresh"), ("ZRANGE", self._key + "idle", 0, -1)]
+        )
+        fresh = dict(zip(lanes[::2], map(int, lanes[1::2]), strict=True))
+        waiting = sum(fresh.values())
+        heavy_waits = any(fresh.get(str(lane).encode()) for lane in self._plan.heavy)
+        working = [seat for seat in self.seats.values() if not seat.leaving]
+        may_grow = bool(self._pool) and len(working) < self._scale.most
+        enough = heavy_waits or waiting >= self._scale.threshold * len(working)
+        if may_grow and enough:
+            self._job.say(f"scale up to {len(working) + 1} workers: {waiting} batches wait")
+            self._hire(None)
+            return
+        names = {name.decode() for name in idle}
+        for seat in working:
+            if seat.name not in names or seat.pinned is not None:
+                seat.idle_since = None
+            elif seat.idle_since is None:
+                seat.idle_since = time.monotonic()
+            elif len(working) > self._scale.least:
+                seconds = time.monotonic() - seat.idle_since
+                if seconds > self._scale.idle_seconds:
+                    self._job.say(
+                        f"scale down to {len(working) - 1} workers: one was idle for "
+                        f"{seconds:.1f} s"
+                    )
+                    self._let_go(seat)
+                    return
+
+    def _let_go(self, seat: Seat) -> None:
+        seat.leaving = True
+        bell, leaving = self._key + "bell:" + seat.name, self._key + "leaving"
+        self._client.calls(
+            [
+                ("SADD", leaving, seat.name),
+                ("EXPIRE", leaving, TTL_SECONDS),
+                ("XADD", bell, "MAXLEN", 1, "*", "r", 1),
+                ("EXPIRE", bell, TTL_SECONDS),
+            ]
+        )

@@ -1,0 +1,158 @@
+"""What the static mappings share: those in which every instance stays in one process of the plan.
+
+A mapping provides, in each process, an :class:`Inbox`, and a ``Sender``
+(``runtime/transport/channel.py``) to every process that it sends to. This module makes the worker's
+link of the senders, and works off the inbox until all instances have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.runtime.engine.marks import LevelOf, News, wanted_levels
+from d4pcwl.runtime.engine.plan import Plan
+from d4pcwl.runtime.engine.worker import Worker
+from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender
+
+
+class Inbox(Protocol):
+    """What others send to this process."""
+
+    def receive(self, timeout: float | None) -> Iterable[tuple[int, Any]]:
+        """The messages that are there, each with the number of its sender.
+
+        :param timeout: how many seconds to wait for the first; as long as it takes, where None
+
+        A message of None says that the sender has gone.
+        """
+
+
+def joined(plan: Plan) -> set[tuple[int, int]]:
+    """The pairs of different processes, sender and receiver, that items go between."""
+    pairs = {
+        (plan.instances[sender].process, receiver.process)
+        for receiver in plan.instances
+        for sender in plan.upstream[receiver.index]
+    }
+    return {(sender, receiver) for sender, receiver in pairs if sender != receiver}
+
+
+def slots(plan: Plan) -> dict[tuple[str, str, int, str], int]:
+    """A number for every way from an output to an input of an instance, equal in all processes."""
+    ways = (
+        (pe, output, target, route.input)
+        for (pe, output), routes in plan.routes.items()
+        for route in routes
+        for target in route.targets
+    )
+    return {way: slot for slot, way in enumerate(sorted(ways))}
+
+
+class Channels:
+    """A worker's link: channels to the processes that it sends to.
+
+    :param senders: by the number of the process
+    :param result: what takes the items of an output that are results
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        number: int,
+        senders: Mapping[int, Sender],
+        result: Callable[[str, str], Receive],
+    ) -> None:
+        self.plan, self.number, self.result = plan, number, result
+        self.slots = slots(plan)
+        names = [f"{pe}.{output}" for pe, output, _, _ in self.slots]
+        self.channels = {receiver: Channel(sender, names) for receiver, sender in senders.items()}
+
+    def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
+        instance = self.plan.instances[target]
+        marked = (instance.pe, input) in self.plan.order.marked
+        slot = self.slots[(*source, target, input)]
+        return self.channels[instance.process].outlet(slot, marked=marked)
+
+    def end(self, instance: int) -> None:
+        receivers = {self.plan.instances[i].process for i in self.plan.downstream[instance]}
+        for process in receivers - {self.number}:
+            self.channels[process].send("end", instance)
+
+    def flush(self) -> None:
+        """Send what is waiting."""
+        for channel in self.channels.values():
+            channel.flush()
+
+
+class ResultChannel(Channel):
+    """The channel to the process that takes the results."""
+
+    def __init__(self, sender: Sender, plan: Plan) -> None:
+        super().__init__(sender, [f"{pe}.{output}" for pe, output in plan.results])
+        self._numbers = plan.slots
+        self._order = plan.order
+
+    def result(self, pe: str, output: str) -> Receive:
+        """What takes the items of an output that are results."""
+        port = (pe, output)
+        return self.outlet(self._numbers[port], marked=port in self._order.results)
+
+
+def tell_levels(plan: Plan, number: int, channels: Mapping[int, Channel], level: LevelOf) -> None:
+    """Have channels tell their receivers how far the instances of a process are.
+
+    :param number: of the process
+    :param channels: by receiver; those who take results are ``marks.RESULTS``
+    """
+    for receiver, wanted in wanted_levels(plan, number).items():
+        if receiver in channels:
+            channels[receiver].news = News(wanted, level)
+
+
+def deliver(receivers: Sequence[Receive] | Mapping[int, Receive], runs: Any) -> None:
+    """Hand the items of a batch to the receivers of their slots."""
+    for slot, items in runs:
+        receive = receivers[slot]
+        for item in items:
+            receive(item)
+
+
+def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], None]) -> None:
+    """Feed the roots and take up what other processes send, until all instances have ended.
+
+    :param idle: called before waiting
+    :raises Disconnected: a process has gone that was still to send something
+    """
+    receivers = {
+        slot: worker.receiver(target, input)
+        for (_, _, target, input), slot in link.slots.items()
+        if target in worker.running
+    }
+
+    def take(timeout: float | None) -> bool:
+        taken = False
+        for sender, message in inbox.receive(timeout):
+            taken = True
+            if message is None:
+                if worker.awaits(sender):
+                    raise Disconnected("a sender has gone")
+            elif message[0] == "items":
+                deliver(receivers, message[1])
+                if message[2]:
+                    worker.note(message[2])
+            else:
+                worker.upstream_ended(message[1])
+        return taken
+
+    worker.start()
+    while not worker.done:
+        if take(0):
+            continue
+        if worker.hungry:
+            worker.feed(times=1)
+        else:
+            link.flush()
+            idle()
+            take(None)

@@ -1,0 +1,1 @@
+"""How items travel between processes: batches, frames, shared memory, pipes."""

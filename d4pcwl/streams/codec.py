@@ -1,0 +1,174 @@
+"""One item of a stream as bytes and back, in open formats; pickle only where it is asked for.
+
+Four codecs, each known by one byte:
+
+- ``J``  UTF-8 JSON; what JSON lacks goes as tagged objects, see :mod:`d4pcwl.streams.plain`
+- ``A``  one numpy array, as .npy
+- ``M``  JSON, with the arrays and long bytes of the item kept beside it
+- ``P``  pickle, protocol 5
+
+Equal items give equal bytes, as long as equal means equal with types (``1`` is not ``1.0``) and
+with the order of dicts; P promises nothing. Subclasses, dataclasses and enums never lose their
+type: they are registered, pickled or refused.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from types import NoneType
+from typing import Any
+
+from d4pcwl.errors import ItemError
+from d4pcwl.streams.converters import register
+from d4pcwl.streams.json_lines import to_json_line
+from d4pcwl.streams.plain import (
+    BIG,
+    Buffer,
+    Lowering,
+    Unencodable,
+    dumps,
+    is_plain,
+)
+from d4pcwl.streams.raising import Raising, loads
+
+__all__ = ["ARRAY", "JSON", "MIXED", "PICKLE", "decode", "encode", "register", "to_json_line"]
+
+JSON, ARRAY, MIXED, PICKLE = b"J", b"A", b"M", b"P"
+
+_CONSTANTS = {None: b"null", True: b"true", False: b"false"}
+
+
+def encode(item: Any, *, allow_pickle: bool | None = False) -> tuple[bytes, Sequence[Buffer]]:
+    """Encode an item.
+
+    :param item: any plain data, numpy arrays, objects of registered types, in any nesting
+    :param allow_pickle: pickle the whole item where a part of it has no open format; None: no, and
+        nobody can ask for it, as in steps of compiled CWL
+    :return: the codec's byte, and the payload in parts that are to be joined; parts may be views of
+        the item's own arrays, so write or join them before the item can change
+    :raises ItemError: a part of the item cannot be encoded; the message says which and what to do
+    """
+    kind = type(item)
+    if kind is int and -BIG < item < BIG:
+        return JSON, (b"%d" % item,)
+    if kind is float and math.isfinite(item):
+        return JSON, (repr(item).encode("ascii"),)
+    if kind is str or ((kind is dict or kind is list) and is_plain(item)):
+        try:
+            text = dumps(item)
+            if '"$' not in text:
+                return JSON, (text.encode("utf-8"),)
+        except (ValueError, RecursionError):
+            pass  # not finite, too many digits, lone surrogates: the slow way knows what to do
+    elif kind is NoneType or kind is bool:
+        return JSON, (_CONSTANTS[item],)
+    elif kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not item.dtype.hasobject:
+        from d4pcwl.streams import arrays
+
+        try:
+            return ARRAY, arrays.npy_parts(item)
+        except ValueError:
+            pass  # .npy has no words for its dtype: the slow way says so, or pickles
+    return _encode_slowly(item, allow_pickle)
+
+
+def _encode_slowly(item: Any, allow_pickle: bool | None) -> tuple[bytes, Sequence[Buffer]]:
+    low = Lowering()
+    try:
+        skeleton = dumps(low.lower(item)).encode("utf-8")
+    except Unencodable as error:
+        if allow_pickle:
+            return PICKLE, (_pickled(item),)
+        advice = "register a converter for it (d4pcwl.streams.codec.register)"
+        if allow_pickle is None:
+            advice += " or send plain data or arrays"
+        else:
+            advice += ", send plain data or arrays, or allow pickle (--allow-pickle)"
+        raise ItemError(f"{error.place()} {error}; {advice}") from None
+    except Exception as error:
+        # a converter's own fault, or a stack that is nearly full
+        if allow_pickle:
+            return PICKLE, (_pickled(item),)
+        raise ItemError(f"an item cannot be encoded: {type(error).__name__}: {error}") from error
+    if not low.parts:
+        return JSON, (skeleton,)
+    sizes = [len(skeleton), *(sum(map(len, part)) for part in low.parts)]
+    head = struct.pack(f"<I{len(sizes)}Q", len(low.parts), *sizes)
+    return MIXED, [head + skeleton, *(buffer for part in low.parts for buffer in part)]
+
+
+def _pickled(item: Any) -> bytes:
+    import pickle
+
+    try:
+        return pickle.dumps(item, protocol=5)
+    except Exception as error:
+        raise ItemError(
+            f"an item of type {type(item).__name__} has no open format and cannot be pickled"
+            f" either: {type(error).__name__}: {error}"
+        ) from error
+
+
+def decode(tag: bytes, payload: Buffer, *, allow_pickle: bool = False, convert: bool = True) -> Any:
+    """Decode what :func:`encode` made; arrays come out writable, in memory of their own.
+
+    :param tag: the codec's byte
+    :param payload: the payload's parts, joined
+    :param allow_pickle: accept P, whose reading runs code that the bytes bring
+    :param convert: make objects of registered types; without, their plain form is left in place
+        and no code of theirs is needed
+    :raises ItemError: the bytes are no item of this codec, or are a pickle and that is not allowed,
+        or a type in them is not registered here
+    """
+    try:
+        if tag == JSON:
+            return _decode_json(bytes(payload), convert)
+        if tag == ARRAY:
+            from d4pcwl.streams import arrays
+
+            return arrays.read_npy(payload)
+        if tag == MIXED:
+            return _decode_mixed(memoryview(payload), convert)
+        if tag == PICKLE and allow_pickle:
+            import pickle
+
+            return pickle.loads(payload)
+    except ItemError:
+        raise
+    except ImportError as error:
+        raise ItemError(f"an item needs a package that is not installed: {error}") from error
+    except Exception as error:
+        # whatever a converter, a pickle or bytes from strangers can bring about
+        text = f"{type(error).__name__}: {error}"
+        shown = text if len(text) <= 300 else text[:300] + "..."
+        raise ItemError(f"an item cannot be decoded: {shown}") from error
+    if tag == PICKLE:
+        raise ItemError(
+            "an item is a pickle, and reading a pickle runs code that it brings; if you trust where"
+            " it comes from, allow pickle (--allow-pickle)"
+        )
+    raise ItemError(f"an item has the codec {tag!r}, which this version of d4pcwl does not know")
+
+
+def _decode_json(payload: bytes, convert: bool, parts: Sequence[memoryview] = ()) -> Any:
+    text = str(payload, "utf-8")
+    if '"$' not in text:
+        return loads(text, payload)
+    return Raising(parts, convert).loads(text, payload)
+
+
+def _decode_mixed(view: memoryview, convert: bool) -> Any:
+    (count,) = struct.unpack_from("<I", view)
+    if count > len(view) // 8:
+        raise ValueError("it has more parts than bytes")
+    sizes = struct.unpack_from(f"<{count + 1}Q", view, 4)
+    start = 4 + 8 * (count + 1)
+    if start + sum(sizes) != len(view):
+        raise ValueError("its parts do not add up to its length")
+    pieces = []
+    for size in sizes:
+        pieces.append(view[start : start + size])
+        start += size
+    return _decode_json(bytes(pieces[0]), convert, pieces[1:])

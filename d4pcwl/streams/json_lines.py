@@ -1,0 +1,200 @@
+"""Results for people and tools: one line of strict JSON for each item.
+
+A view, not a codec: types that JSON lacks are shown by the nearest thing that it has, and what has
+no such thing by its repr.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import pathlib
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from typing import Any
+from uuid import UUID
+
+from d4pcwl.streams import converters
+from d4pcwl.streams.plain import BIG, is_plain
+
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_MAX_DEPTH = 200
+_MOST_VALUES = 100_000
+# orders to terminals, line ends to some readers, though not to JSON; what UTF-8 cannot carry
+_AWKWARD = re.compile("[\x80-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class _NoView(Exception):
+    """The item has no likeness in JSON."""
+
+
+def to_json_line(pe: str, port: str, item: Any) -> str:
+    """One result as a line of JSON: ``{"pe": ..., "port": ..., "data": ...}``, without newline.
+
+    Tuples, sets, ranges and arrays are lists, masked values and floats that are not finite null,
+    bytes base64, dates and times ISO 8601, time differences seconds, complex numbers ``[re, im]``,
+    keys strings, registered types their plain form. An item with anything else in it is shown as
+    ``{"pe": ..., "port": ..., "repr": "..."}``, and so is one with ranges of more than 100,000
+    numbers. Never raises on account of the item.
+    """
+    try:
+        key, text = "data", _view_text(item)
+    except Exception:  # noqa: BLE001 - odd items may raise anything; they have their repr
+        key, text = "repr", _dumps(_repr(item))
+    line = f'{{"pe": {_dumps(pe)}, "port": {_dumps(port)}, "{key}": {text}}}'
+    return line if line.isascii() else _AWKWARD.sub(_escape, line)
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found.group()
+    return "\ufffd" if "\ud800" <= character <= "\udfff" else f"\\u{ord(character):04x}"
+
+
+def _repr(item: Any) -> str:
+    try:
+        return repr(item)
+    except Exception as error:  # noqa: BLE001 - as above
+        return f"<{type(item).__name__}, whose repr raises {type(error).__name__}>"
+
+
+def _view_text(item: Any) -> str:
+    kind = type(item)
+    if kind is str or kind is int or ((kind is dict or kind is list) and is_plain(item)):
+        try:
+            return _dumps(item)
+        except ValueError:
+            pass  # not finite, or too many digits
+    return _dumps(_View().view(item, 0))
+
+
+class _View:
+    """One item's likeness in JSON; few bytes must not become many lines.
+
+    Ranges, and arrays of many dimensions or of elements that take no bytes, may stand for far more
+    values than memory holds: up to ``left`` values of such are shown.
+    """
+
+    def __init__(self) -> None:
+        self.left = _MOST_VALUES
+
+    def _spend(self, values: int) -> None:
+        self.left -= max(values, 0)
+        if self.left < 0:
+            raise _NoView
+
+    def view(self, item: Any, depth: int) -> Any:
+        if item is None or item is True or item is False:
+            return item
+        if depth > _MAX_DEPTH:
+            raise _NoView
+        kind = type(item)
+        converter = converters.for_type(kind)
+        if converter is not None:
+            return self.view(converter.to_plain(item), depth + 1)
+        if kind.__module__.partition(".")[0] == "numpy":
+            return self._numpy(item, depth)
+        if isinstance(item, str):
+            return str.__str__(item)
+        if isinstance(item, int):
+            value = int(item)
+            return value if -BIG < value < BIG else hex(value)
+        if isinstance(item, float):
+            return float(item) if math.isfinite(item) else None
+        if isinstance(item, Mapping):
+            shown = {
+                self._key(key, depth): self.view(value, depth + 1) for key, value in item.items()
+            }
+            if len(shown) != len(item):
+                raise _NoView  # two keys that look the same: neither may hide the other
+            return shown
+        if isinstance(item, range):
+            self._spend((item.stop - item.start) // item.step)
+            return list(item)
+        if isinstance(item, (list, tuple)) or kind.__name__ == "deque":
+            return [self.view(value, depth + 1) for value in item]
+        if isinstance(item, AbstractSet):
+            return sorted((self.view(value, depth + 1) for value in item), key=_dumps)
+        return self._scalar(item, depth)
+
+    def _scalar(self, item: Any, depth: int) -> Any:
+        if isinstance(item, (bytes, bytearray, memoryview)):
+            return b64encode(item).decode("ascii")
+        if isinstance(item, (dt.date, dt.time)):
+            return item.isoformat()
+        if isinstance(item, dt.timedelta):
+            return item.total_seconds()
+        if isinstance(item, complex):
+            return [self.view(item.real, depth + 1), self.view(item.imag, depth + 1)]
+        if isinstance(item, slice):
+            return [self.view(value, depth + 1) for value in (item.start, item.stop, item.step)]
+        if isinstance(item, (Decimal, Fraction, UUID, pathlib.PurePath)):
+            return str(item)
+        raise _NoView
+
+    def _key(self, key: Any, depth: int) -> str:
+        if isinstance(key, str) and not isinstance(key, Enum):
+            return str.__str__(key)
+        shown = self.view(key, depth + 1)
+        return shown if isinstance(shown, str) else _dumps(shown)
+
+    def _numpy(self, item: Any, depth: int) -> Any:
+        """Scalars as numbers, arrays as nested lists, records as objects, dates as ISO 8601."""
+        import numpy as np
+
+        if item is np.ma.masked:
+            return None
+        is_array = isinstance(item, np.ndarray)
+        if is_array and (item.ndim > 1 or not item.itemsize or item.dtype.names is not None):
+            from d4pcwl.streams.arrays import values_in
+
+            self._spend(values_in(item.shape, item.dtype) - 4 * item.nbytes)
+        if not is_array and not isinstance(item, np.generic):
+            raise _NoView
+        return self._values(item, item.dtype, is_array, depth)
+
+    def _values(self, item: Any, dtype: Any, is_array: bool, depth: int) -> Any:
+        import numpy as np
+
+        if dtype.names is not None and not is_array:
+            return {name: self.view(item[name], depth + 1) for name in dtype.names}
+        if dtype.names is not None or dtype.kind == "T":
+            return (
+                [self.view(value, depth + 1) for value in item]
+                if item.ndim
+                else self.view(item[()], depth)
+            )
+        if dtype.kind == "M":
+            shown: Any = np.datetime_as_string(item).astype(object)
+            return _blank(item, shown.tolist() if isinstance(shown, np.ndarray) else str(shown))
+        if dtype.kind == "m":
+            unit, count = np.datetime_data(dtype)
+            if unit in ("generic", "Y", "M"):
+                return _blank(item, (item.astype("i8") * count).tolist())
+            return _blank(item, (item / np.timedelta64(1, "s")).tolist())
+        if dtype.kind == "f" and dtype.itemsize > 8:
+            item = item.astype("f8")
+        elif dtype.kind == "c" and dtype.itemsize > 16:
+            item = item.astype("c16")
+        elif dtype.kind == "V" and not is_array:
+            item = item.tobytes()
+        elif dtype.kind in "bif" and type(item) is np.ndarray and np.isfinite(item).all():
+            return item.tolist()
+        return self.view(item if type(item) is bytes else item.tolist(), depth + 1)
+
+
+def _blank(item: Any, shown: Any) -> Any:
+    """The values, null where ``item`` is not a time or is masked."""
+    import numpy as np
+
+    missing = np.isnat(np.asarray(item)) | np.ma.getmaskarray(np.ma.asarray(item))
+    if not np.ndim(item):
+        return None if missing.any() else shown
+    values = np.array(shown, dtype=object).reshape(np.shape(item))
+    values[missing] = None
+    return values.tolist()

@@ -1,0 +1,317 @@
+"""Python values as JSON: what JSON lacks goes as a tagged object, ``{"$tuple": [1, 2]}``.
+
+A tagged object has one key, which begins with ``$``; docs/stream-files.md lists them. Lowering is
+exact about types: a value comes back as what it was (:mod:`~d4pcwl.streams.raising`), or it is
+refused with the place where it is.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import pathlib
+from base64 import b64encode
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from types import NoneType
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from d4pcwl.streams import converters
+
+Buffer = bytes | bytearray | memoryview
+
+MAX_DEPTH = 200  # JSON readers recurse; three levels of JSON for one of ours stay within 1000
+INLINE_BYTES = 256  # longer bytes are kept beside the JSON, as they are
+FRACTION_BITS = 1 << 18  # what cancelling takes grows with the square of these
+BIG = 1 << 2048  # ints from here on go in hex: Python may limit the digits of decimal ones to 640
+
+_SCALARS = frozenset({str, int, float, bool, NoneType})
+_PLAIN = _SCALARS | {list, dict}
+FACTORIES = {f.__name__: f for f in (list, dict, set, int, float, str, tuple, bool)}
+PATHS = {
+    cls.__name__: cls
+    for cls in (
+        pathlib.PurePosixPath,
+        pathlib.PureWindowsPath,
+        pathlib.PosixPath,
+        pathlib.WindowsPath,
+    )
+}
+
+
+dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+class Unencodable(Exception):
+    """Something in an item has no plain form; ``path`` leads to it, innermost step first."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.path: list[str] = []
+
+    def place(self) -> str:
+        """The path as an expression: ``item['a'][3]``."""
+        steps = self.path[::-1]
+        return "item" + "".join(steps if len(steps) < 12 else [*steps[:8], "...", *steps[-2:]])
+
+
+def is_plain(item: Any, depth: int = 0) -> bool:
+    """Whether a list or dict holds exactly what JSON has, by types alone, and is not too deep.
+
+    Left to look at in the text that the encoder makes: keys that begin with ``$``, floats that are
+    not finite, lone surrogates.
+    """
+    values: Iterable[Any] = item
+    if type(item) is dict:
+        for key in item:
+            if type(key) is not str:
+                return False
+        values = item.values()
+    kinds = set(map(type, values))
+    if int in kinds:
+        for value in values:
+            if type(value) is int and not -BIG < value < BIG:
+                return False
+    if kinds <= _SCALARS:
+        return True
+    if depth >= MAX_DEPTH or not kinds <= _PLAIN:
+        return False
+    for value in values:
+        kind = type(value)
+        if (kind is list or kind is dict) and not is_plain(value, depth + 1):
+            return False
+    return True
+
+
+class Lowering:
+    """One item on its way to JSON; ``parts`` gathers the arrays and long bytes kept beside it."""
+
+    __slots__ = ("inline", "parts")
+
+    def __init__(self) -> None:
+        self.parts: list[Sequence[Buffer]] = []
+        self.inline = 0
+
+    def lower(self, item: Any, depth: int = 0) -> Any:
+        """The item as JSON data.
+
+        :raises Unencodable: something in it has no plain form, or it is too deep
+        """
+        kind = type(item)
+        if kind is bool or item is None:
+            return item
+        if depth > MAX_DEPTH:
+            raise Unencodable(f"contains itself, or is nested deeper than {MAX_DEPTH} levels")
+        rule = _RULES.get(kind)
+        if rule is not None:
+            return rule(self, item, depth)
+        converter = converters.for_type(kind)
+        if converter is not None:
+            return {f"${converter.name}": self.lower(converter.to_plain(item), depth + 1)}
+        why = ""
+        if kind.__module__.partition(".")[0] == "numpy":
+            from d4pcwl.streams import arrays
+
+            lowered = arrays.lower(self, item, depth)
+            if not isinstance(lowered, str):
+                return lowered
+            why = lowered
+        raise Unencodable(why or _why(item, kind))
+
+    def part(self, buffers: Sequence[Buffer]) -> int | str:
+        """Keep bytes beside the JSON and return their number; in a set, return them as base64."""
+        if self.inline:
+            return b64encode(b"".join(buffers)).decode("ascii")
+        self.parts.append(buffers)
+        return len(self.parts) - 1
+
+    def children(self, items: Iterable[Any], depth: int) -> list[Any]:
+        """The items of a list or another sequence, lowered."""
+        lowered = []
+        try:
+            for item in items:
+                lowered.append(self.lower(item, depth + 1))
+        except Unencodable as error:
+            error.path.append(f"[{len(lowered)}]")
+            raise
+        return lowered
+
+    def mapping(self, items: dict[str, Any], depth: int) -> dict[str, Any]:
+        """A dict with plain keys, its values lowered."""
+        lowered = {}
+        key: Any = None
+        try:
+            for key, value in items.items():
+                lowered[key] = self.lower(value, depth + 1)
+        except Unencodable as error:
+            error.path.append(f"[{_short(key)}]")
+            raise
+        return lowered
+
+    def pairs(self, items: dict[Any, Any], depth: int) -> list[Any]:
+        """A dict as a list of [key, value]."""
+        lowered = []
+        step = ""
+        try:
+            for key, value in items.items():
+                step = f".<key {_short(key)}>"
+                low_key = self.lower(key, depth + 1)
+                step = f"[{_short(key)}]"
+                lowered.append([low_key, self.lower(value, depth + 1)])
+        except Unencodable as error:
+            error.path.append(step)
+            raise
+        return lowered
+
+    def members(self, items: Iterable[Any], depth: int) -> list[Any]:
+        """The members of a set, in the order of their JSON, so that equal sets look the same."""
+        self.inline += 1
+        try:
+            return sorted((self.lower(item, depth + 1) for item in items), key=_bytes_of)
+        except Unencodable as error:
+            error.path.append(".<member>")
+            raise
+        finally:
+            self.inline -= 1
+
+
+def _bytes_of(lowered: Any) -> bytes:
+    return dumps(lowered).encode("utf-8")
+
+
+def _short(key: Any) -> str:
+    try:
+        text = repr(key)
+    except Exception:  # noqa: BLE001 - a key whose repr fails must not hide the error at hand
+        text = f"<{type(key).__name__}>"
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _why(item: Any, kind: type) -> str:
+    name = converters.full_name(kind)
+    for base in kind.__mro__[1:]:
+        if base in _RULES or base is bool:
+            return f"is of type {name}, a {base.__name__} of its own kind that would get lost"
+    return f"is of type {name}, which has no plain form"
+
+
+def _text_fits(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _lower_str(low: Lowering, item: str, depth: int) -> Any:
+    if _text_fits(item):
+        return item
+    return {"$str": b64encode(item.encode("utf-8", "surrogatepass")).decode("ascii")}
+
+
+def _lower_int(low: Lowering, item: int, depth: int) -> Any:
+    return item if -BIG < item < BIG else {"$int": hex(item)}
+
+
+def _lower_float(low: Lowering, item: float, depth: int) -> Any:
+    return item if math.isfinite(item) else {"$float": repr(item)}
+
+
+def _lower_list(low: Lowering, item: list[Any], depth: int) -> Any:
+    if set(map(type, item)) == {float} and all(map(math.isfinite, item)):
+        return item
+    return low.children(item, depth)
+
+
+def _lower_dict(low: Lowering, item: dict[Any, Any], depth: int) -> Any:
+    for key in item:
+        if type(key) is not str or key.startswith("$") or not _text_fits(key):
+            return {"$dict": low.pairs(item, depth)}
+    return low.mapping(item, depth)
+
+
+def _lower_bytes(low: Lowering, item: bytes | bytearray, depth: int) -> Any:
+    name = "$bytes" if type(item) is bytes else "$bytearray"
+    if len(item) > INLINE_BYTES:
+        return {name: low.part([item])}
+    return {name: b64encode(item).decode("ascii")}
+
+
+def _lower_defaultdict(low: Lowering, item: defaultdict[Any, Any], depth: int) -> Any:
+    factory: Any = item.default_factory
+    name = None if factory is None else getattr(factory, "__name__", "")
+    if name is not None and FACTORIES.get(name) is not factory:
+        raise Unencodable(f"is a defaultdict whose factory is {_short(factory)}; make it a dict")
+    return {"$defaultdict": [name, low.pairs(item, depth)]}
+
+
+def _zone(item: dt.datetime | dt.time) -> str | None:
+    """The key of the item's time zone; None where the offset in its ISO form says it all."""
+    zone = item.tzinfo
+    if zone is None or type(zone) is dt.timezone:
+        if zone is not None and zone.tzname(None) != dt.timezone(zone.utcoffset(None)).tzname(None):
+            raise Unencodable(f"has a time zone with a name of its own, {_short(zone)}")
+        return None
+    if type(zone) is ZoneInfo and zone.key is not None:
+        return zone.key
+    raise Unencodable(f"has a time zone of type {converters.full_name(type(zone))}")
+
+
+def _lower_time(low: Lowering, item: dt.datetime | dt.time, depth: int) -> Any:
+    name = "$datetime" if type(item) is dt.datetime else "$time"
+    zone = _zone(item)
+    if zone is None and not item.fold:
+        return {name: item.isoformat()}
+    bare = item if zone is None else item.replace(tzinfo=None)
+    return {name: [bare.isoformat(), item.fold, zone]}
+
+
+def _lower_fraction(low: Lowering, item: Fraction, depth: int) -> Any:
+    both = [item.numerator, item.denominator]
+    if max(number.bit_length() for number in both) > FRACTION_BITS:
+        raise Unencodable(f"is a Fraction of integers with more than {FRACTION_BITS} bits")
+    return {"$fraction": low.children(both, depth)}
+
+
+def _tagged(tag: str, plain: Callable[[Any], Any]) -> Callable[[Lowering, Any, int], Any]:
+    return lambda low, item, depth: {tag: low.lower(plain(item), depth)}
+
+
+def _lower_path(low: Lowering, item: pathlib.PurePath, depth: int) -> Any:
+    return {"$path": [type(item).__name__, low.lower(str(item), depth)]}
+
+
+_RULES: dict[type, Callable[[Lowering, Any, int], Any]] = {
+    str: _lower_str,
+    int: _lower_int,
+    float: _lower_float,
+    list: _lower_list,
+    dict: _lower_dict,
+    bytes: _lower_bytes,
+    bytearray: _lower_bytes,
+    tuple: lambda low, item, depth: {"$tuple": low.children(item, depth)},
+    set: lambda low, item, depth: {"$set": low.members(item, depth)},
+    frozenset: lambda low, item, depth: {"$frozenset": low.members(item, depth)},
+    complex: _tagged("$complex", lambda item: [item.real, item.imag]),
+    slice: _tagged("$slice", lambda item: [item.start, item.stop, item.step]),
+    range: _tagged("$range", lambda item: [item.start, item.stop, item.step]),
+    dt.datetime: _lower_time,
+    dt.time: _lower_time,
+    dt.date: _tagged("$date", dt.date.isoformat),
+    dt.timedelta: _tagged("$timedelta", lambda item: [item.days, item.seconds, item.microseconds]),
+    Decimal: _tagged("$decimal", str),
+    Fraction: _lower_fraction,
+    UUID: _tagged("$uuid", str),
+    OrderedDict: lambda low, item, depth: {"$ordereddict": low.pairs(item, depth)},
+    Counter: lambda low, item, depth: {"$counter": low.pairs(item, depth)},
+    defaultdict: _lower_defaultdict,
+    deque: lambda low, item, depth: {"$deque": [item.maxlen, low.children(item, depth)]},
+    **dict.fromkeys(PATHS.values(), _lower_path),
+}

@@ -1,0 +1,195 @@
+"""A stream at rest: a file that is framed, append-only, read front to back, and sealed.
+
+docs/stream-files.md is the format's specification. What this module promises beside it: a producer
+writes to ``PATH.partial`` and the file gets its name when it is sealed, so a failed producer never
+leaves a short stream that looks whole; equal streams give equal bytes; memory does not grow with
+the file's length. Only a file that is read along (:mod:`~d4pcwl.streams.live`) is written
+where it is, item by item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from d4pcwl.errors import ItemError, StreamFileError, UsageError
+from d4pcwl.streams import codec
+from d4pcwl.streams.format import (
+    BUFFER,
+    CHECK,
+    CODECS,
+    END,
+    FIELDS,
+    FORMAT,
+    MAGIC,
+    SMALL,
+    Port,
+    canonical,
+    reason,
+)
+from d4pcwl.streams.output_file import OutputFile
+from d4pcwl.streams.plain import Buffer
+from d4pcwl.streams.reader import Record, StreamReader, Summary, scan
+
+__all__ = ["Port", "Record", "StreamReader", "StreamWriter", "Summary", "scan"]
+
+
+class StreamWriter:
+    """Write a stream file.
+
+    ``close`` seals the file. As a context manager it is sealed at the end of the block, unless the
+    block raises: then the output so far stays in ``PATH.partial``, or, where another run is writing
+    that, under another name, ``output.place``.
+
+    :param path: the file to be; where it is a pipe or device, or a file that is awaited, that is
+        written to directly
+    :param ports: the (pe, port) pairs whose items the file holds; items name them by index
+    :param allow_pickle: store items as pickle that have no open format; None: as codec.encode
+    :param metadata: plain JSON for the header, the same from run to run (no times, no host names)
+    :raises StreamFileError: the file cannot be written
+    :raises UsageError: the metadata are no plain JSON, or there are more than 65535 ports
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        ports: Sequence[tuple[str, str]],
+        *,
+        allow_pickle: bool | None = False,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.ports = [Port(*port) for port in ports]
+        self.allow_pickle = allow_pickle
+        self.items_per_port = [0] * len(self.ports)
+        if len(self.ports) > 0xFFFF:
+            raise UsageError(f"a stream file holds at most 65535 ports, not {len(self.ports)}")
+        header = _header_line(self.ports, bool(allow_pickle), metadata)
+        self._hash = hashlib.sha256(MAGIC + header)
+        self._crc = zlib.crc32(MAGIC + header)
+        try:
+            self.output = OutputFile(self.path, BUFFER, may_be_awaited=True)
+        except OSError as error:
+            raise _failed(self.path, error) from error
+        self._file = self.output.file
+        try:
+            self._file.write(MAGIC + header)
+            self._file.flush()  # so that what a killed producer leaves can be read as partial
+        except OSError as error:
+            with suppress(OSError):
+                self.output.keep()
+            raise self._failed(error) from error
+
+    def write(self, port_index: int, item: Any) -> None:
+        """Append an item of the port with this index.
+
+        :raises ItemError: the item cannot be encoded; the file is as before
+        :raises StreamFileError: the file cannot be written, or is closed
+        """
+        try:
+            tag, parts = codec.encode(item, allow_pickle=self.allow_pickle)
+        except ItemError as error:
+            raise ItemError(f"{self._place(port_index)}: {error}") from error
+        self.write_encoded(port_index, tag, parts)
+
+    def write_encoded(self, port_index: int, tag: bytes, parts: Sequence[Buffer]) -> None:
+        """Append an item that :func:`codec.encode` has encoded already.
+
+        :raises ItemError: it is a pickle and the file is to hold none
+        :raises StreamFileError: the file cannot be written, or is closed
+        :raises UsageError: there is no such port or codec
+        """
+        if tag == codec.PICKLE and not self.allow_pickle:
+            raise ItemError(f"{self._place(port_index)}: a pickle, and the file is to hold none")
+        if tag not in CODECS or not 0 <= port_index < len(self.ports):
+            raise UsageError(f"{self.path}: no codec {tag!r} or no port number {port_index}")
+        self._record(tag, port_index, parts)
+        self.items_per_port[port_index] += 1
+
+    def close(self) -> None:
+        """Seal the file and give it its name; a no-op on a closed file.
+
+        :raises StreamFileError: the file cannot be written
+        """
+        if self._file.closed:
+            return
+        end = {
+            "digest": self._hash.hexdigest(),
+            "items": sum(self.items_per_port),
+            "items_per_port": self.items_per_port,
+        }
+        self._record(END, 0, (canonical(end),))
+        try:
+            self.output.finish()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def abort(self) -> None:
+        """Close the file unsealed: what was written stays in ``output.place``."""
+        try:
+            self.output.keep()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            with suppress(StreamFileError):  # the block's own error says more
+                self.abort()
+
+    def _record(self, tag: bytes, port_index: int, parts: Sequence[Buffer]) -> None:
+        length = sum(map(len, parts))
+        fields = FIELDS.pack(tag, port_index, length)
+        crc = zlib.crc32(fields, self._crc)
+        for part in parts:
+            crc = zlib.crc32(part, crc)
+        self._crc = crc
+        pieces: Sequence[Buffer] = (fields + CHECK.pack(crc), *parts)
+        if length <= SMALL:
+            pieces = (b"".join(pieces),)
+        try:
+            for piece in pieces:
+                self._file.write(piece)
+                self._hash.update(piece)
+            if self.output.awaited:
+                self._file.flush()
+        except (OSError, ValueError) as error:
+            with suppress(OSError):
+                self.output.keep()  # a torn record must never get an end record
+            raise self._failed(error) from error
+
+    def _place(self, port_index: int) -> str:
+        name = ".".join(self.ports[port_index]) if port_index < len(self.ports) else port_index
+        return f"{self.path}: {name}"
+
+    def _failed(self, error: Exception) -> StreamFileError:
+        return _failed(self.output.place, error)
+
+
+def _failed(place: Path, error: Exception) -> StreamFileError:
+    return StreamFileError(f"{place}: cannot be written: {reason(error)}")
+
+
+def _header_line(
+    ports: Sequence[Port], allow_pickle: bool, metadata: Mapping[str, Any] | None
+) -> bytes:
+    header = {
+        "allow_pickle": allow_pickle,
+        "digest": "sha256",
+        "format": FORMAT,
+        "metadata": dict(metadata or {}),
+        "ports": [{"pe": port.pe, "port": port.port} for port in ports],
+    }
+    try:
+        return canonical(header) + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"a stream file's metadata must be plain JSON: {error}") from error

@@ -1,0 +1,45 @@
+"""Where a script reads the arguments of its command line: where it is run by dispel4py, they are
+those of dispel4py."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from d4pcwl.workflow.reading.model import Note, Source
+from d4pcwl.workflow.reading.roots import last_name
+
+_ADVICE = (
+    "where it is compiled they are those of the step; give it the value by an input of a root, or "
+    "by an environment variable"
+)
+
+
+def notes_on_arguments(source: Source) -> Iterator[Note]:
+    """A note for each line that reads ``sys.argv``, itself or by a parser of arguments."""
+    names = {
+        alias.asname or alias.name
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "sys"
+        for alias in node.names
+        if alias.name == "argv"
+    }
+    for node in _without_main(source.tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id="sys"), attr="argv"):
+                yield Note(f"reads sys.argv; {_ADVICE}", source.path, node.lineno)
+            case ast.Name(id=name, ctx=ast.Load()) if name in names:
+                yield Note(f"reads sys.argv; {_ADVICE}", source.path, node.lineno)
+            case ast.Call(func=func, args=[], keywords=[]) if last_name(func) in (
+                "parse_args",
+                "parse_known_args",
+            ):
+                yield Note(f"reads the command line; {_ADVICE}", source.path, node.lineno)
+
+
+def _without_main(tree: ast.Module) -> Iterator[ast.AST]:
+    """All nodes but those under ``if __name__ == "__main__"``, which does not run here."""
+    for statement in tree.body:
+        if isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test):
+            continue
+        yield from ast.walk(statement)

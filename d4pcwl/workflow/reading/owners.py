@@ -1,0 +1,155 @@
+"""Which lines of a script a PE may run: its classes, the functions that it holds, and what they
+call. So it is known which PE it is that opens a file in a line."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, Final, cast
+
+from d4pcwl.workflow.reading.functions import is_framework, is_library, is_library_file
+from d4pcwl.workflow.reading.paths import Attributes
+from d4pcwl.workflow.reading.roots import plain_function
+
+_TEXTS: Final = (str, os.PathLike)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines of a file, which is absolute."""
+
+    file: str
+    first: int
+    last: int
+
+    def has(self, file: str, line: int) -> bool:
+        """Whether a line is among them."""
+        return file == self.file and self.first <= line <= self.last
+
+
+def lines_of(pe: object) -> frozenset[Lines]:
+    """The lines of the user's files that ``pe`` may run after it was made."""
+    found = set(_of_class(cast(Hashable, type(pe))))
+    for value in vars(pe).values():
+        function = plain_function(value) or plain_function(getattr(value, "func", None))
+        if function is not None:
+            found |= _of_functions([function])
+        elif _is_users(type(value)):
+            found |= _of_class(cast(Hashable, type(value)))
+    return frozenset(found)
+
+
+@functools.lru_cache(maxsize=1024)
+def _of_class(key: Hashable) -> frozenset[Lines]:
+    cls = cast(type, key)
+    classes = [base for base in cls.__mro__ if _is_users(base)]
+    functions = [f for base in classes for f in _functions(base)]
+    return frozenset(_around(classes) | _of_functions(functions))
+
+
+def _of_functions(functions: Iterable[FunctionType]) -> set[Lines]:
+    """The lines of functions and of what they name, one leading to the next."""
+    waiting: list[object] = list(functions)
+    seen: set[int] = set()
+    found: set[Lines] = set()
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, type) and _is_users(thing):
+            found |= _around([thing])
+            waiting += _functions(thing)
+        elif isinstance(thing, FunctionType) and not is_library(thing):
+            found |= _around([thing])
+            waiting += _named(thing)
+    return found
+
+
+def _named(function: FunctionType) -> Iterator[object]:
+    """What of the user's a function names: functions and classes, and those of modules."""
+    names = set(_names(function.__code__))
+    scope = function.__globals__
+    for value in [scope[name] for name in names if name in scope]:
+        if isinstance(value, ModuleType):
+            yield from (vars(value)[name] for name in names if name in vars(value))
+        elif isinstance(value, type):
+            yield value
+        elif (inner := plain_function(value)) is not None:
+            yield inner
+    for cell in function.__closure__ or ():
+        try:
+            inner = plain_function(cell.cell_contents)
+        except ValueError:  # not filled yet
+            continue
+        if inner is not None:
+            yield inner
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _functions(cls: type) -> list[FunctionType]:
+    return [f for f in map(plain_function, vars(cls).values()) if f is not None]
+
+
+def _is_users(cls: type) -> bool:
+    return cls.__module__ != "builtins" and not is_framework(cls.__module__)
+
+
+def _around(things: Iterable[type | FunctionType]) -> set[Lines]:
+    found = set()
+    for thing in things:
+        try:
+            file = os.path.realpath(inspect.getsourcefile(thing) or "")
+            lines, first = inspect.getsourcelines(thing)
+        except (OSError, TypeError):  # made without a source
+            continue
+        found.add(Lines(file, first, first + len(lines) - 1))
+    return found
+
+
+def known_attributes(pes: Iterable[Any], module: object) -> Attributes:
+    """What paths may be made of: texts that instances of the user's classes hold, all the same
+    one, and those that the script's own names stand for."""
+    known: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for pe in pes:
+        texts = _texts(vars(pe))
+        for base in filter(_is_users, type(pe).__mro__):
+            try:
+                file = os.path.realpath(inspect.getsourcefile(base) or "")
+            except (OSError, TypeError):
+                continue
+            into = known.setdefault((file, base.__name__), {})
+            for name, text in texts.items():
+                into.setdefault(name, set()).add(text)
+    scope = vars(module) if module is not None else {}
+    here = known.setdefault((os.path.realpath(scope.get("__file__") or ""), ""), {})
+    here.update({name: {text} for name, text in _texts(scope).items()})
+    for owner, value in scope.items():
+        beside = getattr(value, "__file__", None) if isinstance(value, ModuleType) else None
+        if beside and not is_library_file(beside):
+            here.update({f"{owner}.{n}": {text} for n, text in _texts(vars(value)).items()})
+    return {
+        key: {name: next(iter(texts)) for name, texts in each.items() if len(texts) == 1}
+        for key, each in known.items()
+    }
+
+
+def _texts(values: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: os.fspath(value)
+        for name, value in values.items()
+        if isinstance(value, _TEXTS)
+        and isinstance(os.fspath(value), str)
+        and name != "id"
+        and not name.startswith("__")
+    }
