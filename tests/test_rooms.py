@@ -19,7 +19,8 @@ ROOMS = """
     streams
     runtime.engine
     runtime.transport
-    runtime.job runtime.results runtime.options runtime.local
+    runtime.results
+    runtime.job runtime.options runtime.local
     runtime.static runtime.pool
     runtime.redis runtime.mpi
     runtime.mappings runtime.stage

@@ -13,6 +13,7 @@ import cwl_kit as kit
 import pytest
 
 from d4pcwl import load, to_cwl
+from d4pcwl.workflow.pe import takes_bare_items
 from d4pcwl.workflow.reading.items import opened_inputs
 from d4pcwl.workflow.reading.model import Source
 from d4pcwl.workflow.reading.paths import Hole, Paths
@@ -144,7 +145,8 @@ def test_an_input_whose_items_are_opened_is_found(
         "graph = WorkflowGraph()\ngraph.add(Reader())\n"
     )
     (pe,) = load(kit.write_script(tmp_path, text)).flat().pes
-    assert [opened.use for opened in opened_inputs(pe)] == ([] if use is None else [use])
+    opened = opened_inputs(pe, bare=takes_bare_items(pe))
+    assert [one.use for one in opened] == ([] if use is None else [use])
 
 
 def test_items_of_iterative_and_function_pes_are_the_whole(tmp_path: Path) -> None:
@@ -170,7 +172,9 @@ for pe in (SimpleFunctionPE(words), Lines(), Show()):
 """
     )
     pes = load(kit.write_script(tmp_path, text)).flat().pes
-    assert [[o.use for o in opened_inputs(pe)] for pe in pes] == [["File"]] * 3
+    assert [[o.use for o in opened_inputs(pe, bare=takes_bare_items(pe))] for pe in pes] == [
+        ["File"]
+    ] * 3
 
 
 # -- scripts that are compiled and run --------------------------------------------------------

@@ -23,8 +23,8 @@ from d4pcwl.errors import (
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.routing import by_key, in_turn
 from d4pcwl.runtime.results import Sink, SinkByPort, StreamFileSink
+from d4pcwl.workflow.edges import Edge
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.graph import Edge
 from d4pcwl.workflow.grouping import GroupBy, Grouping
 from d4pcwl.workflow.pe import GenericPE
 

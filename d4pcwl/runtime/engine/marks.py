@@ -227,7 +227,7 @@ class Least:
         self._level = level
         self._having: dict[int, list[int]] = {}
         for sender in senders:
-            for origin in plan.order.origins_of(plan.instances[sender]):
+            for origin in plan.origins_of(sender):
                 self._having.setdefault(origin, []).append(sender)
 
     @property
@@ -282,7 +282,7 @@ def wanted_levels(plan: Plan, process: int) -> dict[int, list[tuple[int, int]]]:
     wanted: dict[int, dict[tuple[int, int], None]] = {}
     for index in plan.processes[process]:
         instance = plan.instances[index]
-        levels = dict.fromkeys((index, origin) for origin in plan.order.origins_of(instance))
+        levels = dict.fromkeys((index, origin) for origin in plan.origins_of(index))
         for receiver, _ in plan.marked_after.get(instance.pe, ()):
             wanted.setdefault(plan.instances[receiver].process, {}).update(levels)
         if any(pe == instance.pe for pe, _ in plan.order.results):

@@ -48,12 +48,11 @@ from d4pcwl.runtime.mpi.interruption import Interruption
 from d4pcwl.runtime.static.loop import (
     Channels,
     ResultChannel,
-    deliver,
     joined,
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import PROMPT_SECONDS, Channel, Disconnected
+from d4pcwl.runtime.transport.channel import PROMPT_SECONDS, Channel, Disconnected, deliver
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -34,8 +34,8 @@ from d4pcwl.runtime.pool.parent_worker import WINDOW, work
 from d4pcwl.runtime.pool.queues import Batch, Queues
 from d4pcwl.runtime.pool.scale import ATTEMPTS, IDLE_SECONDS, Scale
 from d4pcwl.runtime.pool.ways import PoolOrder
-from d4pcwl.runtime.static.loop import deliver
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.channel import deliver
 
 
 @dataclass
@@ -277,7 +277,7 @@ class Broker:
     def _end(self, index: int) -> None:
         self.ended.add(index)
         if self.plan.order and index not in self.pool:
-            origins = self.plan.order.origins_of(self.plan.instances[index])
+            origins = self.plan.origins_of(index)
             self._note_levels([(index, origin, NO_MORE) for origin in origins])
         for target in self.plan.downstream[index]:
             self.told[target].discard(index)

@@ -70,10 +70,7 @@ def _way(plan: Plan, pool: frozenset[int], senders: tuple[int, ...]) -> Way:
         pooled |= more
         todo += more
     entries = sorted({s for index in pooled for s in plan.upstream[index]} - pool)
-    origins = {
-        index: frozenset(plan.order.origins_of(plan.instances[index]))
-        for index in (*entries, *senders)
-    }
+    origins = {index: frozenset(plan.origins_of(index)) for index in (*entries, *senders)}
     return Way(senders, frozenset(pooled), tuple(entries), origins)
 
 

@@ -28,8 +28,8 @@ from d4pcwl.runtime.redis.keys import RunKeys
 from d4pcwl.runtime.redis.server import OwnServer, named_server
 from d4pcwl.runtime.redis.worker import Post
 from d4pcwl.runtime.redis.workers import Staff
-from d4pcwl.runtime.static.loop import deliver
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.channel import deliver
 
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 1.0

@@ -165,7 +165,7 @@ class RedisExchange:
     def end(self, instance: int) -> None:
         """See :class:`~d4pcwl.runtime.pool.exchange.Exchange`."""
         order = self.plan.order
-        origins = order.origins_of(self.plan.instances[instance]) if order else ()
+        origins = self.plan.origins_of(instance) if order else ()
         levels = [(instance, origin, NO_MORE) for origin in origins]
         self._step(Parcel(levels=levels), ends=[str(instance)])
 

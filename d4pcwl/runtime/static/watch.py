@@ -38,12 +38,11 @@ from d4pcwl.runtime.static.loop import (
     Channels,
     Inbox,
     ResultChannel,
-    deliver,
     joined,
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import Disconnected, Flusher, Sender
+from d4pcwl.runtime.transport.channel import Disconnected, Flusher, Sender, deliver
 
 WATCH = RESULTS
 """The number of the watching parent, among the numbers of processes: it takes the results."""

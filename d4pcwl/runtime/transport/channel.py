@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from d4pcwl.errors import ItemError, PEError
@@ -236,3 +236,11 @@ class Flusher(threading.Thread):
         """Stop, and wait for a flush that is under way."""
         self._ending.set()
         self.join()
+
+
+def deliver(receivers: Sequence[Receive] | Mapping[int, Receive], runs: Any) -> None:
+    """Hand the items of a batch to the receivers of their slots."""
+    for slot, items in runs:
+        receive = receivers[slot]
+        for item in items:
+            receive(item)

@@ -205,6 +205,11 @@ def short_name(identifier: str) -> str:
     return shortname(identifier)
 
 
+def is_loop(step: Any) -> bool:
+    """Whether a step of a document is a loop."""
+    return bool(step.tool.get("loop"))
+
+
 class _ToStandardError(logging.Handler):
     """Whole lines to whatever standard error is at the time."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path, plain, short_name
-from d4pcwl.cwl.importing.cwltool.updates import after, readers_before
+from d4pcwl.cwl.importing.cwltool.document import Document, Path, is_loop, plain, short_name
 from d4pcwl.cwl.importing.graph.ends import RESULT, LeavePE, OutputsPE
 from d4pcwl.cwl.importing.graph.flows import Flows
+from d4pcwl.cwl.importing.graph.in_place import after, readers_before
 from d4pcwl.cwl.importing.graph.join import DOT
 from d4pcwl.cwl.importing.graph.links import Link
-from d4pcwl.cwl.importing.graph.loops import LoopPE, chained, is_loop
+from d4pcwl.cwl.importing.graph.loops import LoopPE, chained
 from d4pcwl.cwl.importing.graph.pes import (
     FAILURES,
     JOB,

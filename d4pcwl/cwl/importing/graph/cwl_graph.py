@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path, plain, short_name
+from d4pcwl.cwl.importing.cwltool.document import Document, Path, is_loop, plain, short_name
 from d4pcwl.cwl.importing.cwltool.settings import DOCKER, Settings
-from d4pcwl.cwl.importing.cwltool.updates import after, readers_before
 from d4pcwl.cwl.importing.graph.build import build, loop_links, passed_inputs
 from d4pcwl.cwl.importing.graph.flows import Flows
+from d4pcwl.cwl.importing.graph.in_place import after, readers_before
 from d4pcwl.cwl.importing.graph.inside import (
     BeginPE,
     ElementsPE,
@@ -31,11 +31,12 @@ from d4pcwl.cwl.importing.graph.inside import (
 )
 from d4pcwl.cwl.importing.graph.join import DOT, FLAT, NESTED
 from d4pcwl.cwl.importing.graph.links import Link
-from d4pcwl.cwl.importing.graph.loops import chained, is_loop
+from d4pcwl.cwl.importing.graph.loops import chained
 from d4pcwl.cwl.importing.graph.pes import AFTER, JOB, SKIPPED, input_origin, origin
 from d4pcwl.errors import GraphError, nearest
 from d4pcwl.workflow.composite import CompositePE
-from d4pcwl.workflow.graph import Edge, WorkflowGraph
+from d4pcwl.workflow.edges import Edge
+from d4pcwl.workflow.graph import WorkflowGraph
 
 Connection = tuple[Any, str, Any, str]
 """From a node's output to a node's input, as it was connected."""

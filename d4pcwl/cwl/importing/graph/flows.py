@@ -14,9 +14,8 @@ from functools import cached_property
 from typing import Any
 
 from d4pcwl.cwl.emit.parameter import NAMESPACE, STREAM_FORMAT
-from d4pcwl.cwl.importing.cwltool.document import Document, Path, short_name
+from d4pcwl.cwl.importing.cwltool.document import Document, Path, is_loop, short_name
 from d4pcwl.cwl.importing.graph.links import Link
-from d4pcwl.cwl.importing.graph.loops import is_loop
 from d4pcwl.cwl.importing.graph.pes import ToolPE, input_origin, origin
 
 DIGEST = NAMESPACE["d4p"] + "digest"

@@ -102,8 +102,7 @@ class JobsPE(InputsPE, PreparingPE):
         :raises UsageError: there can be no such folder, or ranks of ``mpi`` do not share it
         """
         from d4pcwl.cwl.files import with_locations
-        from d4pcwl.cwl.importing.cwltool.joborder import initial_inputs, of_script
-        from d4pcwl.cwl.importing.graph.execute import prepared
+        from d4pcwl.cwl.importing.cwltool.joborder import initial_inputs, of_script, prepared
 
         place, document, settings = self.place, self.document, self.document.settings
         given = [{}] * given if isinstance(given, int) else given
@@ -245,8 +244,7 @@ class ResultsPE(_RaisingPE, OutputsPE):
 
     def _relocated(self, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
         from d4pcwl.cwl.importing.cwltool.document import plain
-        from d4pcwl.cwl.importing.cwltool.outdir import placing
-        from d4pcwl.cwl.importing.graph.execute import relocated
+        from d4pcwl.cwl.importing.cwltool.outdir import placing, relocated
 
         place = self.place
         outdir = os.path.join(place.outdir, str(number + 1)) if place.apart else place.outdir
@@ -266,8 +264,8 @@ def _folders(mapping: str) -> Iterator[tuple[str, str, str]]:
 
     :raises UsageError: there is no such folder
     """
+    from d4pcwl.cwl.importing.cwltool.evaluate import end_javascript
     from d4pcwl.cwl.importing.graph.execute import adopt_orphans, remove_folder
-    from d4pcwl.cwl.importing.graph.pes import end_javascript
 
     first = True
     if mapping == "mpi":

@@ -23,11 +23,6 @@ ITERATION = "(iteration)"
 """The port by which an iteration's inputs go to what the loop runs."""
 
 
-def is_loop(step: Any) -> bool:
-    """Whether a step of a document is a loop."""
-    return bool(step.tool.get("loop"))
-
-
 def chained(graph: WorkflowGraph, join: Any, loop: LoopPE | None, first: Any, last: Any) -> Any:
     """Connect what a step runs with its join: by way of the loop, where the step is one.
 

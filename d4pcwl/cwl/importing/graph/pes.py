@@ -18,7 +18,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path
+from d4pcwl.cwl.importing.cwltool.document import Document, Path, is_loop
+from d4pcwl.cwl.importing.cwltool.evaluate import forget_javascript, step_inputs
 from d4pcwl.cwl.importing.graph.join import DOT, Join
 from d4pcwl.cwl.importing.graph.links import Link
 from d4pcwl.cwl.importing.graph.read_along import failed_producer, once, readable_streams
@@ -134,7 +135,7 @@ class ExecutingPE(ReportingPE, ABC):
         self._add_output(FAILURES)
 
     def preprocess(self) -> None:
-        _forget_javascript()
+        forget_javascript()
 
     def process(self, inputs: dict[str, Any]) -> None:
         from d4pcwl.cwl.importing.cwltool.tool_run import explanation
@@ -164,9 +165,6 @@ class ExecutingPE(ReportingPE, ABC):
         """The inputs of the process, or None where the step is to be skipped."""
         if not self.path:
             return inputs
-        from d4pcwl.cwl.importing.cwltool.evaluate import step_inputs
-        from d4pcwl.cwl.importing.graph.loops import is_loop
-
         step, around = self.document.step(self.path), self.document.workflow(self.path[:-1])
         if is_loop(step):
             return inputs  # what goes round the loop has been evaluated already
@@ -382,26 +380,3 @@ def _write_values(
 def input_origin(path: Path, name: str) -> str:
     """The origin of an input of a workflow, as those inside see it."""
     return origin((*path, ""), name)
-
-
-def end_javascript() -> None:
-    """End the processes by which this one has had expressions evaluated."""
-    from cwl_utils import sandboxjs
-
-    engine: Any = sandboxjs.get_js_engine()
-    for process in getattr(engine, "processes_to_kill", ()):
-        process.kill()
-        process.communicate()
-    _forget_javascript()
-
-
-def _forget_javascript() -> None:
-    """Have expressions evaluated by a process of this worker's own, not one that it inherited."""
-    import threading
-    from collections import deque
-
-    from cwl_utils import sandboxjs
-
-    engine: Any = sandboxjs.get_js_engine()
-    engine.localdata = threading.local()
-    engine.processes_to_kill = deque()
