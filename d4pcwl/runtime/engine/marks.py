@@ -193,7 +193,7 @@ class Heard:
         return max(told, self._levels.get((None, instance, origin), 0))
 
 
-class News:
+class NewLevels:
     """The levels that one receiver has to be told, as far as it does not know them.
 
     It may be asked in a thread beside the one that writes, if what was written is taken to be sent
@@ -208,13 +208,13 @@ class News:
 
     def __call__(self) -> list[Level]:
         """What has changed since the last call."""
-        news = []
+        changed = []
         for (instance, origin), told in self._told.items():
             level = self._level(instance, origin)
             if level > told:
                 self._told[instance, origin] = level
-                news.append((instance, origin, level))
-        return news
+                changed.append((instance, origin, level))
+        return changed
 
 
 class Least:

@@ -29,7 +29,7 @@ class Writer:
         self.slots = plan.slots
         self.marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
         self.marked.update(*plan.marked_after.values())
-        self.news: Callable[[], list[Level]] = list
+        self.new_levels: Callable[[], list[Level]] = list
         self.items: dict[tuple[Queue | int, str], list[Any]] = {}
         self.count = 0
         self.bytes = 0
@@ -231,7 +231,7 @@ class PinnedLink:
                 raise self.writer.refused
             if not self.exchange.may_stream(writer):
                 return
-            levels = self.writer.news()  # what they speak of has been written
+            levels = self.writer.new_levels()  # what they speak of has been written
             if self.writer.items or levels:
                 parcel = self.writer.parcel()
                 parcel.levels = levels

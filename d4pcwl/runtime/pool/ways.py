@@ -161,7 +161,7 @@ class PoolOrder:
         wait."""
         return bool(self._far) and any(self._far[instance] for instance in instances)
 
-    def news(self, instances: Iterable[int]) -> Iterator[tuple[Receiver, list[Level]]]:
+    def new_levels(self, instances: Iterable[int]) -> Iterator[tuple[Receiver, list[Level]]]:
         """What receivers are to be told, after something has changed at some instances."""
         changed = {receiver: None for i in instances for receiver in self._through.get(i, ())}
         for receiver in changed:

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 
 from d4pcwl.errors import ItemError
-from d4pcwl.runtime.engine.marks import News, wanted_levels
+from d4pcwl.runtime.engine.marks import NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.pool.exchange import TASK_SECONDS, Exchange, Lot, Stopped, Task, Told
@@ -59,7 +59,7 @@ class DynamicWorker:
             wanted = {
                 level: None for to, levels in others.items() if to != process for level in levels
             }
-            self._link.writer.news = News(wanted, self.pinned.level)
+            self._link.writer.new_levels = NewLevels(wanted, self.pinned.level)
         self.pool: Worker | None = None
         if plan.pool is not None:
             link = PoolLink(self._pool_writer)

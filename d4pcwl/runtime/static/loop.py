@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from d4pcwl.runtime.engine.instance import Receive
-from d4pcwl.runtime.engine.marks import LevelOf, News, wanted_levels
+from d4pcwl.runtime.engine.marks import LevelOf, NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender, deliver
@@ -108,7 +108,7 @@ def tell_levels(plan: Plan, number: int, channels: Mapping[int, Channel], level:
     """
     for receiver, wanted in wanted_levels(plan, number).items():
         if receiver in channels:
-            channels[receiver].news = News(wanted, level)
+            channels[receiver].new_levels = NewLevels(wanted, level)
 
 
 def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], None]) -> None:

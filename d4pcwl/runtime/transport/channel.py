@@ -60,7 +60,7 @@ class Channel:
     :param sender: how frames travel
     :param names: for each slot, the output that its items come from, for messages
 
-    ``news`` gives the levels that the receiver does not know yet.
+    ``new_levels`` gives the levels that the receiver does not know yet.
     """
 
     def __init__(self, sender: Sender, names: Sequence[str]) -> None:
@@ -71,7 +71,7 @@ class Channel:
         self._sending = threading.RLock()
         self._refused: ItemError | None = None
         self._marked: set[int] = set()
-        self.news: Callable[[], list[Level]] = list
+        self.new_levels: Callable[[], list[Level]] = list
 
     def outlet(self, slot: int, *, marked: bool = False) -> Receive:
         """What takes the items for one slot.
@@ -137,7 +137,7 @@ class Channel:
         :raises Disconnected: the receiver is gone
         """
         with self._sending:
-            levels = self.news()  # what they speak of is waiting by now, or has been sent
+            levels = self.new_levels()  # what they speak of is waiting by now, or has been sent
             while self._waiting or self._refused or levels:
                 if self._refused:  # and not for the first time, where a PE has caught it
                     raise self._refused
