@@ -17,7 +17,7 @@ from d4pcwl.cwl.emit.tool_inputs import (
     add_read,
     add_root_inputs,
     file_default,
-    staged,
+    working_file,
 )
 from d4pcwl.cwl.emit.tool_outputs import add_folders, add_results, add_writes
 from d4pcwl.runtime.job import REDIS_MAPPINGS
@@ -109,7 +109,7 @@ def _add_script(tool: Tool, facts: Facts) -> None:
     default = file_default(facts, script)
     label = "The dispel4py script"
     tool.add(Parameter("script", "File", label, default=default, has_default=True))
-    tool.listing.append(staged(script.name, "script"))
+    tool.listing.append(working_file(script.name, "script"))
     modules = facts.reading.modules
     if modules:
         names = ", ".join(module.path for module in modules)
@@ -125,7 +125,7 @@ def _add_script(tool: Tool, facts: Facts) -> None:
             )
         )
         for number, module in enumerate(modules):
-            tool.listing.append(staged(module.path, f"modules[{number}]"))
+            tool.listing.append(working_file(module.path, f"modules[{number}]"))
 
 
 def _add_command(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:

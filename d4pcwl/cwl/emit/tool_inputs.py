@@ -26,7 +26,7 @@ def file_default(facts: Facts, path: Path) -> dict[str, Any]:
     }
 
 
-def staged(entryname: str, parameter: str, *, writable: bool = False) -> dict[str, Any]:
+def working_file(entryname: str, parameter: str, *, writable: bool = False) -> dict[str, Any]:
     """An entry of the working folder: what a parameter has, under a name."""
     dirent: dict[str, Any] = {"entryname": literal(entryname), "entry": f"$(inputs.{parameter})"}
     if writable:
@@ -56,7 +56,7 @@ def add_read(tool: Tool, facts: Facts, use: FileUse, *, writable: bool) -> None:
     if use.type.is_list:
         tool.listing.append({"entry": f"$(inputs.{parameter})"})
     else:
-        tool.listing.append(staged(use.path, parameter, writable=writable))
+        tool.listing.append(working_file(use.path, parameter, writable=writable))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def add_found_data(tool: Tool, facts: Facts, written: Collection[str]) -> list[L
         if any(each and changes(each, file.path) for each in written):
             changed.append(file)
         writable = any(not each or overlap(file.path, each) for each in written)
-        tool.listing.append(staged(file.path, parameter, writable=writable))
+        tool.listing.append(working_file(file.path, parameter, writable=writable))
     return changed
 
 

@@ -22,7 +22,6 @@ from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import NO_MORE, Level
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.pool.exchange import (
-    BATCH,
     QUEUE_BATCHES,
     SLOW_SECONDS,
     TASK_SECONDS,
@@ -36,6 +35,7 @@ from d4pcwl.runtime.pool.exchange import (
 from d4pcwl.runtime.redis.client import Address, Client, ServerLost
 from d4pcwl.runtime.redis.scripts import TTL_SECONDS, Scripts
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.channel import BATCH
 
 WINDOW = 4
 """Private batches of an instance that a worker fetches in one go."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path, is_loop, plain, short_name
+from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, is_loop, plain, short_name
 from d4pcwl.cwl.importing.cwltool.settings import DOCKER, Settings
 from d4pcwl.cwl.importing.graph.build import build, loop_links, passed_inputs
 from d4pcwl.cwl.importing.graph.flows import Flows
@@ -50,7 +50,7 @@ class Steps(WorkflowGraph, ABC):
     """
 
     document: Document
-    path: Path
+    path: StepPath
     inputs: Any
     outputs: Any
 
@@ -172,7 +172,7 @@ class Steps(WorkflowGraph, ABC):
                 return True
         return False
 
-    def all_steps(self) -> Iterator[tuple[Path, CwlStep | CwlSubworkflow]]:
+    def all_steps(self) -> Iterator[tuple[StepPath, CwlStep | CwlSubworkflow]]:
         """The steps at every depth, by their paths."""
         for step in self.steps.values():
             yield step.path, step
@@ -303,7 +303,7 @@ class CwlStep(CompositePE):
     def __init__(
         self,
         document: Document,
-        path: Path,
+        path: StepPath,
         links: Iterable[Link],
         scatter: Sequence[str],
         method: str,
@@ -343,7 +343,7 @@ class CwlSubworkflow(Steps, CompositePE):
     def __init__(
         self,
         document: Document,
-        path: Path,
+        path: StepPath,
         links: Iterable[Link],
         scatter: Sequence[str],
         method: str,
@@ -418,7 +418,7 @@ class _Inner:
         self.name = name
 
 
-def _loop(document: Document, path: Path, outputs: Sequence[str]) -> TurnPE | None:
+def _loop(document: Document, path: StepPath, outputs: Sequence[str]) -> TurnPE | None:
     """What goes round the loop of a step, where it is one."""
     if not path or not is_loop(document.step(path)):
         return None
@@ -454,7 +454,7 @@ def _linked(links: Iterable[Link], name: str, source: str, what: str) -> list[Li
 
 
 def _check_scatter(
-    path: Path, names: Sequence[str], method: str | None, known: Sequence[str]
+    path: StepPath, names: Sequence[str], method: str | None, known: Sequence[str]
 ) -> None:
     step = "/".join(path)
     for name in names:

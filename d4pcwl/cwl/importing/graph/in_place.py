@@ -10,21 +10,21 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path, short_name
+from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, short_name
 from d4pcwl.cwl.importing.cwltool.updates import in_place
 from d4pcwl.cwl.importing.graph.links import Link
 from d4pcwl.cwl.importing.graph.pes import AFTER, input_origin, origin
 
 
 def readers_before(
-    document: Document, links: Mapping[Path, Sequence[Link]]
-) -> dict[Path, list[Path]]:
+    document: Document, links: Mapping[StepPath, Sequence[Link]]
+) -> dict[StepPath, list[StepPath]]:
     """For the steps of one workflow that update files, the steps that are to come before.
 
     :param links: the inputs of its steps
     """
-    takers: dict[str, list[tuple[Path, str]]] = {}
-    before: dict[Path, set[Path]] = {path: set() for path in links}
+    takers: dict[str, list[tuple[StepPath, str]]] = {}
+    before: dict[StepPath, set[StepPath]] = {path: set() for path in links}
     owners = {
         origin(path, short_name(entry["id"])): path
         for path in links
@@ -36,7 +36,7 @@ def readers_before(
                 takers.setdefault(source, []).append((path, link.name))
                 if source in owners:
                     before[path].add(owners[source])
-    found: dict[Path, list[Path]] = {}
+    found: dict[StepPath, list[StepPath]] = {}
     for path, some in links.items():
         for link in some:
             if not _changes(document, path, link.name):
@@ -45,7 +45,7 @@ def readers_before(
                 for reader, name in takers[source]:
                     if reader != path and not _changes(document, reader, name):
                         found.setdefault(path, []).append(reader)
-    result: dict[Path, list[Path]] = {}
+    result: dict[StepPath, list[StepPath]] = {}
     for path, readers in found.items():
         chosen = [reader for reader in dict.fromkeys(readers) if not _needs(before, reader, path)]
         if chosen:
@@ -54,7 +54,7 @@ def readers_before(
     return result
 
 
-def after(document: Document, readers: Sequence[Path]) -> Link:
+def after(document: Document, readers: Sequence[StepPath]) -> Link:
     """The link of a join that awaits steps."""
     sources = [
         origin(path, short_name(entry["id"]))
@@ -64,7 +64,7 @@ def after(document: Document, readers: Sequence[Path]) -> Link:
     return Link(AFTER, tuple(sources), "merge_nested")
 
 
-def _needs(before: Mapping[Path, set[Path]], path: Path, other: Path) -> bool:
+def _needs(before: Mapping[StepPath, set[StepPath]], path: StepPath, other: StepPath) -> bool:
     """Whether a step depends on another, directly or not."""
     waiting, seen = [path], {path}
     while waiting:
@@ -77,7 +77,7 @@ def _needs(before: Mapping[Path, set[Path]], path: Path, other: Path) -> bool:
     return False
 
 
-def _changes(document: Document, path: Path, name: str) -> bool:
+def _changes(document: Document, path: StepPath, name: str) -> bool:
     """Whether a step changes the file that it is given by an input."""
     process: Any = document.at(path)
     if process.tool["class"] != "Workflow":

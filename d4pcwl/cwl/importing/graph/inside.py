@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path
+from d4pcwl.cwl.importing.cwltool.document import Document, StepPath
 from d4pcwl.cwl.importing.graph.ends import RESULT, LeavePE, OutputsPE
 from d4pcwl.cwl.importing.graph.links import Link
 from d4pcwl.cwl.importing.graph.loops import LoopPE
@@ -136,7 +136,7 @@ class GatherPE(JoinPE):
     """The join of a step."""
 
     def __init__(
-        self, path: Path, links: Iterable[Link], scatter: Iterable[str], method: str
+        self, path: StepPath, links: Iterable[Link], scatter: Iterable[str], method: str
     ) -> None:
         super().__init__(path, links, scatter, method)
         _without_results(self)
@@ -149,7 +149,7 @@ class TurnPE(_RaisingPE, LoopPE):
     """
 
     def __init__(
-        self, document: Document, path: Path, outputs: Iterable[str], links: Iterable[Link]
+        self, document: Document, path: StepPath, outputs: Iterable[str], links: Iterable[Link]
     ) -> None:
         super().__init__(document, path, outputs, links)
         _without_results(self)
@@ -158,7 +158,7 @@ class TurnPE(_RaisingPE, LoopPE):
 class RunToolPE(_RaisingPE, ToolPE):
     """A step's tool."""
 
-    def __init__(self, document: Document, path: Path, outputs: Iterable[str]) -> None:
+    def __init__(self, document: Document, path: StepPath, outputs: Iterable[str]) -> None:
         super().__init__(document, path, outputs)
         _without_results(self)
 
@@ -178,7 +178,7 @@ class BeginPE(_RaisingPE, EnterPE):
     """
 
     def __init__(
-        self, document: Document, path: Path, outputs: Iterable[str], names: Iterable[str]
+        self, document: Document, path: StepPath, outputs: Iterable[str], names: Iterable[str]
     ) -> None:
         super().__init__(document, path, outputs, names)
         self.all_names = list(self.names)
@@ -193,7 +193,7 @@ class BeginPE(_RaisingPE, EnterPE):
 class ElementsPE(PassPE):
     """The inputs of a subworkflow that go in element by element."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StepPath) -> None:
         super().__init__(path, ())
 
     def admit(self, name: str) -> None:
@@ -210,7 +210,7 @@ class ElementsPE(PassPE):
 class FinishPE(_RaisingPE, LeavePE):
     """The end of a subworkflow."""
 
-    def __init__(self, path: Path, links: Iterable[Link], outputs: Iterable[str]) -> None:
+    def __init__(self, path: StepPath, links: Iterable[Link], outputs: Iterable[str]) -> None:
         super().__init__(path, links, outputs)
         _without_results(self)
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path, is_loop
+from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, is_loop
 from d4pcwl.cwl.importing.cwltool.evaluate import forget_javascript, step_inputs
 from d4pcwl.cwl.importing.graph.join import DOT, Join
 from d4pcwl.cwl.importing.graph.links import Link
@@ -79,7 +79,7 @@ class JoinPE(GenericPE):
     stateful: ClassVar[bool] = True
 
     def __init__(
-        self, path: Path, links: Iterable[Link], scatter: Iterable[str] = (), method: str = DOT
+        self, path: StepPath, links: Iterable[Link], scatter: Iterable[str] = (), method: str = DOT
     ) -> None:
         super().__init__()
         self.name = "/".join(path) + ".join"
@@ -128,7 +128,7 @@ class ExecutingPE(ReportingPE, ABC):
 
     stateful: ClassVar[bool] = False
 
-    def __init__(self, document: Document, path: Path, outputs: Iterable[str]) -> None:
+    def __init__(self, document: Document, path: StepPath, outputs: Iterable[str]) -> None:
         super().__init__()
         self.document, self.path, self.outputs = document, path, list(outputs)
         self._add_input(TASK)
@@ -221,7 +221,7 @@ class ToolPE(ExecutingPE):
 
     heavy: ClassVar[bool] = True
 
-    def __init__(self, document: Document, path: Path, outputs: Iterable[str]) -> None:
+    def __init__(self, document: Document, path: StepPath, outputs: Iterable[str]) -> None:
         super().__init__(document, path, outputs)
         self.name = "/".join(path) or "tool"
         self.followed: dict[str, str] = {}
@@ -290,7 +290,7 @@ class EnterPE(ExecutingPE):
     def __init__(
         self,
         document: Document,
-        path: Path,
+        path: StepPath,
         outputs: Iterable[str],
         names: Iterable[str],
         passed: Iterable[str] = (),
@@ -335,7 +335,7 @@ class PassPE(GenericPE):
 
     stateful: ClassVar[bool] = False
 
-    def __init__(self, path: Path, names: Iterable[str]) -> None:
+    def __init__(self, path: StepPath, names: Iterable[str]) -> None:
         super().__init__()
         self.name = "/".join(path) + ".pass"
         self.path = path
@@ -349,12 +349,12 @@ class PassPE(GenericPE):
         self.write(name, inner)
 
 
-def origin(path: Path, name: str) -> str:
+def origin(path: StepPath, name: str) -> str:
     """What tokens of an output of a step, or of an input of a workflow, say they come from."""
     return "/".join((*path, name)) if path else f"/{name}"
 
 
-def place(path: Path, tag: Tag, index: Index) -> str:
+def place(path: StepPath, tag: Tag, index: Index) -> str:
     """How messages call an execution: ``outer[2]/align[3]``."""
     indices = [*(entry[0] for entry in tag[1:]), index]
     return (
@@ -368,7 +368,7 @@ def place(path: Path, tag: Tag, index: Index) -> str:
 
 
 def _write_values(
-    pe: GenericPE, path: Path, tag: Tag, values: Mapping[str, Any], *, failed: bool = False
+    pe: GenericPE, path: StepPath, tag: Tag, values: Mapping[str, Any], *, failed: bool = False
 ) -> None:
     """Hand out the inputs of a workflow that begins, or the news that it cannot."""
     write: Callable[..., None] = pe.write
@@ -377,6 +377,6 @@ def _write_values(
         write(name, Token(input_origin(path, name), tag, value, failed=failed))
 
 
-def input_origin(path: Path, name: str) -> str:
+def input_origin(path: StepPath, name: str) -> str:
     """The origin of an input of a workflow, as those inside see it."""
     return origin((*path, ""), name)
