@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from mapping_kit import Mapping, Source, chain, join, named
+from mapping_kit import Flight, FlightSource, Mapping, Source, chain, join, named
 
 from d4pcwl import GenericPE, IterativePE, WorkflowGraph
 
@@ -116,6 +116,35 @@ def test_who_does_not_care_need_not_wait(mapping: Mapping) -> None:
 
     found = mapping.items(chain(Source(range(300)), Slow(), Unordered()))
     assert sorted(found) == list(range(300))
+
+
+@pytest.mark.processes(4)
+def test_what_waits_for_an_item_that_takes_long_is_bounded(mapping: Mapping) -> None:
+    flight, size, count = Flight(), 1 << 18, 600
+
+    class Straggler(IterativePE):
+        """The first item takes until the source has come to a stop."""
+
+        stateful = False
+
+        def _process(self, text: str) -> str:
+            if int(text[:9]) == 0 and mapping.name != "simple":
+                flight.take(size)
+            return text
+
+        def __deepcopy__(self, memo: Any) -> Straggler:
+            return self
+
+    class Sees(IterativePE):
+        stateful = True
+
+        def _process(self, text: str) -> int:
+            return int(text[:9])
+
+    source = FlightSource(flight, lambda number: f"{number:09}" + "x" * size, size, count)
+    found = mapping.items(chain(source, Straggler(), Sees()))
+    assert found == list(range(count))
+    assert flight.most <= 100 << 20 < count * size
 
 
 def simple(graph: WorkflowGraph) -> list[Any]:

@@ -99,6 +99,7 @@ OPENED = {
     "Path(inputs['input']).glob('*')": "Directory",
     "for f in os.listdir(inputs['input']): open(os.path.join(inputs['input'], f))": "Directory",
     "open('data/' + inputs['input'])": "",
+    "isinstance(inputs['input'], str) and open(inputs['input'])": "",
     "for name in inputs['input']: open(name)": "",
     "open(inputs['input'], 'w').write('x')": None,
     "open(inputs['other'])": None,

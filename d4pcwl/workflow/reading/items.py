@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -36,7 +36,8 @@ _DEPTH: Final = 6
 class Opened:
     """An input whose items are opened.
 
-    :param use: ``File`` or ``Directory``; empty where the item is only a part of the path
+    :param use: ``File`` or ``Directory``; empty where the item is only a part of the path, or may
+        be something else, as the PE asks for its type
     """
 
     port: str
@@ -63,12 +64,19 @@ def opened_inputs(pe: Any, *, bare: bool) -> list[Opened]:
     """
     ports = tuple(pe.inputconnections)
     found: dict[str, Opened] = {}
+    asked: set[str] = set()
     for function, roots in _entries(pe, ports, bare):
-        for opened in _Reader(ports, type(pe)).read(function, roots, 0):
+        reader = _Reader(ports, type(pe))
+        for opened in reader.read(function, roots, 0):
             known = found.setdefault(opened.port, opened)
             if opened.use and not known.use:
                 found[opened.port] = opened
-    return [found[port] for port in ports if port in found]
+        asked |= reader.asked
+    return [
+        replace(found[port], use="") if port in asked else found[port]
+        for port in ports
+        if port in found
+    ]
 
 
 def _entries(
@@ -95,6 +103,7 @@ class _Reader:
         self.ports = ports
         self.cls = cls
         self.own: dict[str, _Item] = {}  # attributes of self
+        self.asked: set[str] = set()  # the inputs whose items are asked for their type
         self.done: set[tuple[FunctionType, tuple[tuple[str, _Item], ...]]] = set()
 
     def read(
@@ -194,6 +203,9 @@ class _Scope:
         function = self.callee(func)
         if function is not None:
             yield from self.enter(function, node, depth)
+            return
+        if name == "isinstance" and node.args and (item := self.item(node.args[0])) is not None:
+            self.reader.asked.add(item.port)
             return
         owner = func.value if isinstance(func, ast.Attribute) else None
         target, use = None, "Directory" if name in FOLDER_READERS else "File"
