@@ -84,7 +84,7 @@ class Case:
     :param shard_cut: what ``--cut`` says for the form *sharded*; left to the compiler where empty
     :param ordered_sharded: as ``ordered``, for the form *sharded*
     :param refused: from a form to a part of the message by which it has to be refused, by the
-        compiler or by the step that finds out; ``ENGINE FORM`` goes before ``FORM``
+        compiler or by the step that finds out; ``ENGINE FORM`` overrides ``FORM``
     :param faulty: from an engine to a fault of its own, for which it cannot run this
     """
 

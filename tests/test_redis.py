@@ -271,7 +271,7 @@ def coordinator(server: Client) -> Iterator[Coordinator]:
 
 
 def batches_of_results(server: Client, coordinator: Coordinator) -> int:
-    """How many there are, what is told of the order left out."""
+    """How many there are, levels left out."""
     entries = server.call("XRANGE", coordinator.key + "lane:2", "-", "+")
     return sum(fields[0] == b"q" for _, fields in entries)
 
@@ -410,7 +410,7 @@ def test_a_worker_from_elsewhere_is_killed(server: Client, tmp_path: Path) -> No
         assert joined.returncode == 1
         rest = parent.stderr.read()
     assert parent.returncode == 0, rest
-    assert "gives no sign of life" in rest
+    assert "sent no heartbeat" in rest
     lines = results.read_text().splitlines()
     numbers = [int(re.search(r"\[\d+, ?(\d+)\]", line)[1]) for line in lines]  # type: ignore[index]
     assert sorted(numbers) == list(range(600))

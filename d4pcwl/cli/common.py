@@ -186,7 +186,7 @@ def say(message: str) -> None:
 def _write(message: str) -> None:
     from d4pcwl.errors import presentable
 
-    with contextlib.suppress(OSError):  # the work goes on where nobody can be told of it
+    with contextlib.suppress(OSError):  # the work goes on where nobody can be told
         sys.stderr.write(presentable(message).rstrip("\n") + "\n")
         sys.stderr.flush()
 

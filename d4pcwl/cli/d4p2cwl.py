@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--report",
         type=Path,
         metavar="FILE",
-        help="write as JSON what is kept otherwise than a reader of the script might think",
+        help="write as JSON what CWL represents differently from the script",
     )
     parser.add_argument(
         "--abstract", action="store_true", help="show the structure only, as CWL Operations"

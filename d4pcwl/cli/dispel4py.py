@@ -83,7 +83,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--file",
         metavar="FILE",
         help="JSON or YAML: from PE name or id to a list of input objects, or to a number of "
-        "iterations; goes before -d",
+        "iterations; overrides -d",
     )
     given.add_argument("-d", "--data", metavar="JSON", help="the same, written here")
     given.add_argument(

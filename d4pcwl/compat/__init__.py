@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
-TYPE_CHECKING = False  # this is imported before an interrupt can be told of
+TYPE_CHECKING = False  # this is imported before an interrupt can be reported
 if TYPE_CHECKING:
     import importlib.machinery
     from collections.abc import Sequence

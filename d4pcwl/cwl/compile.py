@@ -47,7 +47,7 @@ class Compiled:
     :param files: the same as one document for each process, by file name; the first is the main one
     :param job: a job order: every parameter with a value, as far as one is known
     :param missing: the parameters that have no value yet but a sample
-    :param report: what is kept otherwise than a reader of the script might think
+    :param report: what CWL represents differently from the script
     """
 
     document: dict[str, Any]

@@ -120,7 +120,7 @@ class JsonLinesSpool:
                 self._out.write(line)
             self._out.flush()
         finally:
-            with suppress(OSError):  # what could not be held back has been told of
+            with suppress(OSError):  # what could not be held back has been reported
                 self._spool.close()
 
 

@@ -157,7 +157,7 @@ def _split_name(port: str, grouping: object) -> str:
 
 def _readers(sources: Iterable[Source], allow_pickle: bool) -> dict[str, StreamFileReader]:
     """A reader for each output, or split of one: the heads of the files are looked at, so that a
-    wrong file is told of before anything runs."""
+    wrong file is reported before anything runs."""
     files: dict[str, list[Path]] = {}
     shards: dict[tuple[int, int], Path] = {}
     for source in sources:

@@ -189,7 +189,7 @@ def lower(low: Lowering, item: Any, depth: int) -> dict[str, Any] | str:
     if isinstance(item, np.generic):
         return _lower_scalar(item)
     if isinstance(item, np.ndarray):
-        return f"is a {kind.__name__}, a kind of array whose type would get lost; see numpy.asarray"
+        return f"is a {kind.__name__}, a kind of array whose type would be lost; see numpy.asarray"
     return f"is a {kind.__name__} of numpy's, which has no plain form"
 
 

@@ -167,7 +167,7 @@ class OutputFile:
         """Close the file and unlock it: a process that was forked may have it open for longer."""
         with suppress(OSError):
             fcntl.flock(self.file.fileno(), fcntl.LOCK_UN)
-        with suppress(OSError):  # what could not be written has been told of
+        with suppress(OSError):  # what could not be written has been reported
             self.file.close()
 
 

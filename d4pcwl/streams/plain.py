@@ -195,7 +195,7 @@ def _why(item: Any, kind: type) -> str:
     name = converters.full_name(kind)
     for base in kind.__mro__[1:]:
         if base in _RULES or base is bool:
-            return f"is of type {name}, a {base.__name__} of its own kind that would get lost"
+            return f"is of type {name}, a subclass of {base.__name__}; its type would be lost"
     return f"is of type {name}, which has no plain form"
 
 

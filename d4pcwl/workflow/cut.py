@@ -5,7 +5,7 @@
 ``composite``             one stage for each outermost composite
 ``partition``             one stage for each entry of the graph's ``partitions``
 ``pe``                    one stage for each PE; those that form a cycle stay together
-``PE.port,PE.port,…``     the graph falls apart where these ports' edges are
+``PE.port,PE.port,…``     the graph is split at the edges of these ports
 ========================  ===========================================================
 
 PEs that ``composite`` and ``partition`` do not speak of form stages of their own, joined with

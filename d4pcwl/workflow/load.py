@@ -114,7 +114,7 @@ def _nearby(path: Path) -> str:
 
 
 def _run_file(path: Path) -> ModuleType:
-    # Engines stage each file by a link of its own, so what is beside the link goes before what is
+    # Engines stage each file by a link of its own, so what is beside the link comes before what is
     # beside the file it leads to, where Python would look.
     folders = list(
         dict.fromkeys([os.path.dirname(os.path.abspath(path)), str(path.resolve().parent)])

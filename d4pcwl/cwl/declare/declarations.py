@@ -4,7 +4,7 @@ A declaration is a plain dictionary called ``cwl``: on a PE class (or instance) 
 does, at the top of the script for what concerns the whole graph. It needs no import, means nothing
 to a plain run, and is optional. A *sidecar* file beside the script, ``SCRIPT.d4p.yml`` (for
 ``flow.py``: ``flow.d4p.yml``), says the same for scripts that may not change: the keys of the
-script's dictionary, and under ``pes`` those of each PE by its name; it goes before the script.
+script's dictionary, and under ``pes`` those of each PE by its name; it overrides the script.
 
 ====================  ==========================================================================
 ``reads``             files and folders that the PE opens, by the path at which it does:

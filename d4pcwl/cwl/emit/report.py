@@ -1,4 +1,4 @@
-"""What a translation keeps otherwise than a reader of the script might think, entry by entry.
+"""What CWL represents differently from the script, entry by entry.
 
 ``d4p2cwl --report FILE`` writes these as JSON. Some of them are notes that are said in any case:
 what was found by reading the script and is taken for a file, a variable or an output.

@@ -6,7 +6,7 @@ A policy is said for a run (``--on-error``, ``--time-out``) or for a PE, by the 
 ===============  ==================================================================================
 ``fail``         the run ends (the default)
 ``retry:N``      the item is tried up to N times more; if it still fails, the run ends
-``skip``         the item is left out, and told of on the error stream
+``skip``         the item is left out, and reported on the error stream
 ``retry:N,skip`` first the one, then the other
 ===============  ==================================================================================
 

@@ -44,7 +44,7 @@ def by_key(
     """Items with equal keys to the same one of them.
 
     :param where: the input that is grouped, for the message
-    :param refuse: is told of an item that has no such key
+    :param refuse: called with the error for an item without such a key
     :param marked: items come with their marks, as pairs
     """
     owner = grouping.owner(len(takers))

@@ -151,7 +151,8 @@ class Broker:
         if held:
             names = ", ".join(sorted({self.plan.instances[i].pe for i in held}))
             self.failure = WorkerDied(
-                f"the worker process that held the state of {names} {how}; it cannot be made up for"
+                f"the worker process that held the state of {names} {how}; what it held "
+                "cannot be recovered"
             )
             return
         for batch in reversed(worker.tasks.values()):

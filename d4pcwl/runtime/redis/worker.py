@@ -38,7 +38,7 @@ class Post:
 
     :param name: of the worker, unique in the run
     :param process: the number of its pinned process; None for a worker of the pool only
-    :param remote: it was not started by the coordinator, and so has to give signs of life
+    :param remote: it was not started by the coordinator, and so has to send a heartbeat
     :param orphaned: called when the parent process has gone
     """
 
@@ -128,7 +128,7 @@ def _report_failure(
 def _watch_time(
     post: Post, worker: DynamicWorker, exchange: RedisExchange, out: LineWriter
 ) -> None:
-    """Send on what a slow PE has written while it is at work; give signs of life; end when the
+    """Send on what a slow PE has written while it is at work; send a heartbeat; end when the
     parent is gone."""
 
     def tick() -> None:

@@ -2,7 +2,7 @@
 
 It forks those of this machine, notices which have died, gives their tasks to others, and starts or
 dismisses workers as there is work. Workers from elsewhere come by themselves; of these it sees
-whether they still give signs of life.
+whether they still send a heartbeat.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Workers:
     def note_death(self, worker: LocalWorker) -> None:
         """A worker's process has ended, as it should or not.
 
-        :raises WorkerDied: it cannot be made up for
+        :raises WorkerDied: what it held cannot be recovered
         """
         worker.process.join()
         code = worker.process.exitcode
@@ -109,7 +109,7 @@ class Workers:
                 names = ", ".join(sorted({self._plan.instances[i].pe for i in held}))
                 raise WorkerDied(
                     f"the worker process that held the state of {names} {cause_of_death(code)}; "
-                    "it cannot be made up for"
+                    "what it held cannot be recovered"
                 )
         self.reassign(worker.name, f"a worker {cause_of_death(code)}")
         if self._pool:
@@ -131,7 +131,7 @@ class Workers:
             self._job.say(f"{how}; its {answer[1]} tasks go to others")
 
     def look_for_remote(self) -> None:
-        """See which workers from elsewhere have come, and which give no sign of life any more.
+        """See which workers from elsewhere have come, and which send no heartbeat any more.
 
         :raises WorkerDied: as :meth:`reassign`
         """
@@ -143,7 +143,7 @@ class Workers:
         self.remote = found
         for name in sorted(found):
             if not self._client.call("EXISTS", f"{self._key}alive:{name}"):
-                self.reassign(name, f"worker {name} gives no sign of life")
+                self.reassign(name, f"worker {name} sent no heartbeat")
                 self.remote.discard(name)
 
     # --- how many are there ---------------------------------------------------------------------

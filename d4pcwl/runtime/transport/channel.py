@@ -206,7 +206,7 @@ class Flusher(threading.Thread):
     """Sends what has waited long enough while its process is busy, or stuck in a slow PE.
 
     :param channels: all channels out of this process
-    :param failed: told of an error (an ItemError, or Disconnected), in this thread
+    :param failed: called with an error (an ItemError, or Disconnected), in this thread
     :param idle: called now and then
     """
 

@@ -64,7 +64,7 @@ def create_arg_parser() -> argparse.ArgumentParser:
     parser.add_argument("target", help="the mapping")
     parser.add_argument("module", help="a file or a module that builds a graph")
     parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
-    parser.add_argument("-f", "--file", metavar="FILE", help="inputs as JSON; goes before -d")
+    parser.add_argument("-f", "--file", metavar="FILE", help="inputs as JSON; overrides -d")
     parser.add_argument("-d", "--data", metavar="JSON", help="inputs")
     parser.add_argument("-i", "--iter", metavar="N", type=int, default=1, help="iterations")
     return parser
