@@ -106,7 +106,8 @@ def test_what_waits_for_company_is_bounded_in_bytes(kind: str) -> None:
     plan = make_plan(graph, 2, pooled=True, given=root_inputs(graph))
     writer, full = Writer(plan, None), list[int]()  # type: ignore[arg-type]
     for number in range(8):
-        writer.add((1, "input"), "a.output", make(number), lambda: full.append(writer.count))
+        marked = ((0, number), make(number))
+        writer.add((1, "input"), "a.output", marked, lambda: full.append(writer.count))
     assert 3 <= min(full) <= 5
 
 

@@ -74,12 +74,11 @@ class Worker:
         self.plan, self.link, self._direct = plan, link, direct
         pes = {pe.id: pe for pe in graph.pes}
         here = frozenset(plan.processes[process])
-        rounds = [(c, tuple(i.index for pe in c for i in plan.of(pe))) for c in plan.cycles]
-        self._cycle_of = {
-            pe: tuple(index for index in indices if index in here)
-            for cycle, indices in rounds
-            for pe in cycle
-        }
+        rounds = [
+            (cycle, tuple(i.index for pe in cycle for i in plan.of(pe) if i.index in here))
+            for cycle in plan.cycles
+        ]
+        self._cycle_of = {pe: indices for cycle, indices in rounds for pe in cycle}
         self._floors = Floors(plan, plan.processes[process] if direct else ())
         self._halts: dict[int, Halt] = {}
         self.running: dict[int, RunningPE] = {}
