@@ -15,7 +15,7 @@ import pytest
 from d4pcwl import load, to_cwl
 from d4pcwl.workflow.pe import takes_bare_items
 from d4pcwl.workflow.reading.items import opened_inputs
-from d4pcwl.workflow.reading.model import Source
+from d4pcwl.workflow.reading.model import SourceFile
 from d4pcwl.workflow.reading.paths import Hole, Paths
 
 
@@ -57,7 +57,7 @@ def test_a_path_is_worked_out_as_far_as_it_goes(tmp_path: Path, text: str, expec
         f"def f(x, y):\n    local = 'OUT_' + x\n    return {text}\n"
         "def g(local):\n    ROOT = 3\n"
     )
-    paths = Paths(Source("flow.py", tmp_path, "", tree, ()))
+    paths = Paths(SourceFile("flow.py", tmp_path, "", tree, ()))
     (function,) = [n for n in tree.body if getattr(n, "name", "") == "f"]
     assert isinstance(function, ast.FunctionDef)
     (returned,) = [n for n in function.body if isinstance(n, ast.Return)]
@@ -476,7 +476,7 @@ import os
 WORK = 'work/'
 
 
-class Source(ProducerPE):
+class SourceFile(ProducerPE):
     def _process(self, inputs):
         for name in sorted(os.listdir(WORK)):
             self.write('output', name)
@@ -494,7 +494,7 @@ class Shout(IterativePE):
 
 
 graph = WorkflowGraph()
-graph.connect(Source(), 'output', Shout(), 'input')
+graph.connect(SourceFile(), 'output', Shout(), 'input')
 """
     )
     script = kit.write_script(tmp_path / "home", text)
