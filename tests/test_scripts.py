@@ -476,7 +476,7 @@ import os
 WORK = 'work/'
 
 
-class SourceFile(ProducerPE):
+class Source(ProducerPE):
     def _process(self, inputs):
         for name in sorted(os.listdir(WORK)):
             self.write('output', name)
@@ -494,7 +494,7 @@ class Shout(IterativePE):
 
 
 graph = WorkflowGraph()
-graph.connect(SourceFile(), 'output', Shout(), 'input')
+graph.connect(Source(), 'output', Shout(), 'input')
 """
     )
     script = kit.write_script(tmp_path / "home", text)
