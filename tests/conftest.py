@@ -13,6 +13,7 @@ from typing import TextIO
 import pytest
 from mapping_kit import Gate, Mapping, Trail
 
+from d4pcwl.runtime.mappings.registry import find_mapping
 from d4pcwl.runtime.redis.server import OwnServer
 
 # A mapping is one line: its name, and the numbers of processes that tests run it with by default.
@@ -56,7 +57,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases = [
         Mapping(name, number)
         for name, usual in MAPPINGS.items()
-        if HAS_REDIS or "redis" not in name
+        if HAS_REDIS or not find_mapping(name).server
         for number in (marker.args if marker and usual != (1,) else usual)
     ]
     metafunc.parametrize("mapping", cases, ids=[f"{c.name}-{c.processes}" for c in cases])

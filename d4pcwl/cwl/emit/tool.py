@@ -32,7 +32,7 @@ from d4pcwl.cwl.emit.tool_inputs import (
     staged,
 )
 from d4pcwl.cwl.emit.tool_outputs import add_folders, add_results, add_writes
-from d4pcwl.runtime.job import REDIS_MAPPINGS
+from d4pcwl.runtime.mappings import registry
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.reading.files import within
 from d4pcwl.workflow.reading.owners import lines_of
@@ -62,7 +62,7 @@ class Facts:
     reading: ScriptReading
     declarations: Declarations
     locate: Callable[[Path], str]
-    mapping: str
+    mapping: registry.Mapping[Any]
     mappings: tuple[str, ...]
     processes: int
     image: str | None = None
@@ -303,7 +303,7 @@ def _add_requirements(tool: Tool, facts: Facts, declared: Declaration) -> None:
         if key in declared.resources:
             resources[field_name] = declared.resources[key]
     tool.requirements.append({"class": "ResourceRequirement", **resources})
-    if declared.network or facts.mapping in REDIS_MAPPINGS:
+    if declared.network or facts.mapping.server:
         tool.requirements.append({"class": "NetworkAccess", "networkAccess": True})
     reuse = not declared.network if declared.reuse is None else declared.reuse
     if not reuse:
