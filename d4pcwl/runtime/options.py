@@ -16,7 +16,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from d4pcwl.errors import UsageError, brief, nearest, raise_faults
 
@@ -118,11 +119,12 @@ def kinds(cls: type[Options]) -> dict[str, tuple[type, bool]]:
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
-        among = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
+        choice = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        among = [kind for kind in choice if kind is not type(None)]
         if len(among) != 1 or among[0] not in _KINDS:
             allowed = ", ".join(kind.__name__ for kind in _KINDS)
             raise TypeError(f"{cls.__name__}.{field.name}: an option is one of {allowed}")
-        found[field.name] = (among[0], type(None) in get_args(hint))
+        found[field.name] = (among[0], type(None) in choice)
     return found
 
 
