@@ -7,19 +7,19 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-NAME = "rehearse"
+NAME = "threads"
 PAGE = Path(__file__).parent.parent / "docs" / "adding-a-mapping.md"
 
 
 def install(folder: Path) -> None:
     """Put it, and its entry point, into a folder for ``sys.path``."""
     text = PAGE.read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n# rehearse.py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (code,) = re.findall(r"^```python\n# threads.py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     (points,) = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    (folder / "rehearse.py").write_text(code, encoding="utf-8")
+    (folder / "threads.py").write_text(code, encoding="utf-8")
     ((group, named),) = tomllib.loads(points)["project"]["entry-points"].items()
     lines = [f"[{group}]", *(f"{name} = {value}" for name, value in named.items())]
-    write_entry_points(folder, "rehearse", lines)
+    write_entry_points(folder, "threads", lines)
 
 
 def write_entry_points(folder: Path, package: str, lines: Iterable[str]) -> None:

@@ -229,24 +229,22 @@ def test_the_mapping_of_the_docs_is_found_by_its_entry_point(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert mapping_names() == [*BUILT_IN, example_mapping.NAME]
-    assert "for debuggers" in titles()[example_mapping.NAME]
+    assert "the threads of one process" in titles()[example_mapping.NAME]
     script = tmp_path / "flow.py"
     script.write_text(SCRIPT)
-    assert dispel4py(["rehearse", str(script), "-n", "2", "--turn", "3", "-i", "2"]) == 0
+    assert dispel4py(["threads", str(script), "-n", "2", "--room", "3", "-i", "2"]) == 0
     line = '{"pe": "Numbers0", "port": "output", "data": 7}\n'
     assert capsys.readouterr().out == 2 * line
     with pytest.raises(SystemExit):
-        dispel4py(["rehearse", "--help"])
+        dispel4py(["threads", "--help"])
     told = capsys.readouterr().out
-    assert "--turn N" in told
-    assert "for debuggers" in " ".join(told.split())
+    assert "--room N" in told
+    assert "the threads of one process" in " ".join(told.split())
 
 
 def test_a_mapping_that_is_misspelt_is_told_with_its_nearest() -> None:
-    with pytest.raises(
-        UsageError, match=r"no mapping is called 'reherse'; did you mean rehearse\?"
-    ):
-        find_mapping("reherse")
+    with pytest.raises(UsageError, match=r"no mapping is called 'thraeds'; did you mean threads"):
+        find_mapping("thraeds")
 
 
 def test_mappings_that_cannot_be_imported_are_told(
@@ -255,7 +253,7 @@ def test_mappings_that_cannot_be_imported_are_told(
     (tmp_path / "broken_mapping.py").write_text("raise RuntimeError('no luck')\n")
     lines = [
         *("[d4pcwl.mappings]", "broken = broken_mapping:MAPPING", "number = math:pi"),
-        *("simple = math:e", "rehearse = math:tau"),
+        *("simple = math:e", "threads = math:tau"),
     ]
     example_mapping.write_entry_points(tmp_path, "strange", lines)
     monkeypatch.syspath_prepend(tmp_path)
@@ -263,8 +261,8 @@ def test_mappings_that_cannot_be_imported_are_told(
         find_mapping("broken")
     with pytest.raises(UsageError, match="math:pi of the mapping 'number' is not a Mapping"):
         find_mapping("number")
-    with pytest.raises(UsageError, match="several packages bring a mapping 'rehearse'"):
-        find_mapping("rehearse")
+    with pytest.raises(UsageError, match="several packages bring a mapping 'threads'"):
+        find_mapping("threads")
     assert find_mapping("simple").title == titles()["simple"]
     assert "no luck" in titles()["broken"]
 
@@ -282,4 +280,4 @@ def test_a_document_names_a_mapping_of_another_package_only_where_it_is_chosen(
         return list(found["type"]["symbols"])
 
     assert symbols("simple") == list(BUILT_IN)
-    assert symbols("rehearse") == [*BUILT_IN, "rehearse"]
+    assert symbols("threads") == [*BUILT_IN, "threads"]
