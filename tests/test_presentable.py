@@ -10,9 +10,9 @@ import pytest
 from cwl_kit import HEAD, command, write_script
 
 from d4pcwl.errors import UsageError, presentable
-from d4pcwl.runtime.mappings import zmq_multi
 from d4pcwl.runtime.redis.client import Address, parse_url
 from d4pcwl.runtime.redis.server import OwnServer
+from d4pcwl.runtime.static.zmq_sockets import Sockets
 from d4pcwl.streams.output_file import OutputFile
 from d4pcwl.streams.writer import StreamWriter
 
@@ -129,7 +129,7 @@ def test_others_can_look_into_nothing_of_ours(tmp_path: Path) -> None:
         assert mode(server.path) == 0o700
     finally:
         server.stop()
-    transport = zmq_multi._Sockets([(0, 1)], tcp=False)
+    transport = Sockets([(0, 1)], tcp=False)
     try:
         (address,) = transport._addresses.values()
         assert mode(Path(address.removeprefix("ipc://")).parent) == 0o700

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import os
@@ -41,7 +40,9 @@ from d4pcwl import IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.errors import PEError, RunError, UsageError, WorkerDied
 from d4pcwl.runtime.engine.plan import make_plan
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.mappings import dyn_auto_redis
+from d4pcwl.runtime.mappings.dyn_auto_redis import MAPPING, DynAutoRedisOptions
+from d4pcwl.runtime.mappings.registry import run_job
+from d4pcwl.runtime.options import ServerOptions
 from d4pcwl.runtime.pool.exchange import Lot, Parcel
 from d4pcwl.runtime.pool.scale import Scale
 from d4pcwl.runtime.redis.client import Address, Client, ServerLost, parse_url
@@ -521,13 +522,11 @@ def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_which_server_is_meant(
     monkeypatch: pytest.MonkeyPatch, options: Any, environment: Any, expected: Address | None
 ) -> None:
-    from argparse import Namespace
-
     for name in ("URL", "HOST", "PORT", "USERNAME", "PASSWORD"):
         monkeypatch.delenv(f"REDIS_{name}", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert named_server(Namespace(**options)) == expected
+    assert named_server(ServerOptions(**options)) == expected
 
 
 @pytest.mark.parametrize("url", ["d:1", "ftp://d", "redis://", "redis://d:x", "redis://d/x"])
@@ -566,12 +565,9 @@ def test_the_scale_follows_the_work(server: Client) -> None:
     graph.connect(Late(), "output", Slow(), "input")
     flat = flatten(graph)
     results = Results({pe.id: pe.name for pe in flat.pes})
-    parser = argparse.ArgumentParser()
-    dyn_auto_redis.add_options(parser)
-    assert parser.parse_args([]).idle_time == 1000  # upstream's default
-    options = parser.parse_args(["-thr", "200"])
-    job = Job(flat, root_inputs(flat), results, processes=4, say=said.append, options=options)
-    dyn_auto_redis.run(job)
+    assert DynAutoRedisOptions().idle_time == 1000  # upstream's default
+    job = Job(flat, root_inputs(flat), results, processes=4, say=said.append)
+    run_job(MAPPING, job, DynAutoRedisOptions(idle_time=200))
     steps = [line for line in said if line.startswith("scale")]
     assert re.match(r"scale up to 3 workers: \d+ batches wait", steps[0])
     assert any(line.startswith("scale down") for line in steps)

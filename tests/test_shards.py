@@ -19,7 +19,7 @@ from d4pcwl.cwl.compile import to_cwl
 from d4pcwl.cwl.emit.streams import Stream, streams_of
 from d4pcwl.errors import PEError, StreamFileError, TranslationError, UsageError
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.mappings import simple
+from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.results import Results
 from d4pcwl.runtime.stage import Source, StreamFileReader, Target, stage_graph, stage_sink
 from d4pcwl.workflow.flat import FlatGraph, flatten
@@ -243,7 +243,8 @@ def run_in_shards(found: Sharding, folder: Path) -> Counter[str]:
             sink, ports = stage_sink(found.cut.graph, stage.pes, targets, results)
             inputs = root_inputs(graph)
             inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, StreamFileReader)})
-            simple.run(Job(graph, inputs, sink, results=ports, own_pes=False))
+            job = Job(graph, inputs, sink, results=ports, own_pes=False)
+            run_job(find_mapping("simple"), job)
             sink.close(True)
             items.update(itemised(results))
     return items
@@ -312,7 +313,8 @@ def two(key: Any = 0) -> FlatGraph:
 def leave(graph: FlatGraph, targets: list[Target]) -> None:
     sink, ports = stage_sink(graph, graph.pes[:1], targets, Results())
     try:
-        simple.run(Job(stage_graph(graph, graph.pes[:1], []), root_inputs(graph), sink, ports))
+        job = Job(stage_graph(graph, graph.pes[:1], []), root_inputs(graph), sink, ports)
+        run_job(find_mapping("simple"), job)
     finally:
         sink.close(True)
 

@@ -14,7 +14,8 @@ from mapping_kit import Mapping, chain
 
 from d4pcwl import GenericPE, IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.errors import D4pcwlError, GraphError, StreamFileError, UsageError
-from d4pcwl.runtime.job import Job, mapping_module
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.results import Results, StreamFileSink
 from d4pcwl.runtime.stage import (
     Source,
@@ -66,8 +67,9 @@ def run_stage(
     inputs.update({pe.id: 1 for pe in stage.pes if isinstance(pe, StreamFileReader)})
     complete = False
     try:
-        mapping_module(options.get("mapping", "simple")).run(
-            Job(stage, inputs, sink, results=ports, processes=options.get("processes"))
+        run_job(
+            find_mapping(options.get("mapping", "simple")),
+            Job(stage, inputs, sink, results=ports, processes=options.get("processes")),
         )
         complete = True
     finally:

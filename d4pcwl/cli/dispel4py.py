@@ -11,11 +11,16 @@ from d4pcwl.cli.standard import require_output
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
+    from d4pcwl.runtime.job import Origin
+    from d4pcwl.runtime.mappings.registry import Mapping, Run
     from d4pcwl.runtime.results import ErrorLines, Sink
     from d4pcwl.streams.output_file import OutputFile
+
+_OWN = "mapping_"
+"""Before the names of the mapping's own options, among those of the command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,40 +36,55 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> int:
     options = _parse(arguments)
-    if hasattr(options.mapping, "around"):  # it starts the command several times
-        code: int = options.mapping.around(options, arguments, lambda: _run(options))
-        return code
-    return _run(options)
+    mapping: Mapping[Any] = options.mapping
+    if mapping.around is None:
+        return _run(options, mapping.run)
+    from d4pcwl.runtime.mappings.registry import Command
+
+    def work(run: Run[Any], first: bool) -> int:
+        from contextlib import ExitStack
+        from tempfile import TemporaryDirectory
+
+        with ExitStack() as stack:
+            if not first:
+                _be_silent(options, lambda: stack.enter_context(TemporaryDirectory()))
+            return _run(options, run)
+
+    command = Command(arguments, options.num, _say_nothing if options.quiet else say)
+    return mapping.around(command, work)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     import argparse
 
     from d4pcwl.errors import UsageError
-    from d4pcwl.runtime.job import MAPPINGS, mapping_module
+    from d4pcwl.runtime.mappings.registry import find_mapping, mapping_names, titles
+    from d4pcwl.runtime.options import parsed_options
 
     # The mapping comes first and brings options of its own.
     named = bool(arguments) and not arguments[0].startswith("-")
+    # Only who asks what there is waits for all of them to be imported.
+    told = titles() if not named or {"-h", "--help"} & set(arguments) else {}
     parser = argparse.ArgumentParser(
         prog=f"dispel4py {arguments[0]}" if named else "dispel4py",
         usage=None
         if named
         else "dispel4py MAPPING SCRIPT [options]; dispel4py MAPPING --help lists all options",
         description="Run the workflow graph of a dispel4py script.",
-        epilog="mappings: " + "; ".join(f"{name}: {text}" for name, text in MAPPINGS.items()),
+        epilog="mappings: " + "; ".join(f"{name}: {text}" for name, text in told.items()),
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version())
     if not named:
-        parser.add_argument("mapping", metavar="MAPPING", choices=list(MAPPINGS))
+        parser.add_argument("mapping", metavar="MAPPING", choices=mapping_names())
         parser.add_argument("script", metavar="SCRIPT")
         parser.parse_args(arguments)  # --help, --version, or an error
         raise UsageError("name the mapping first: dispel4py MAPPING SCRIPT [options]")
-    mapping = mapping_module(arguments[0])
+    mapping = find_mapping(arguments[0])
     _add_options(parser)
-    mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"))
+    mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"), _OWN)
     parsed = parser.parse_args(arguments[1:])
-    parsed.mapping = mapping
+    parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, _OWN)
     return parsed
 
 
@@ -141,22 +161,27 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     stage.add_options(parser.add_argument_group("one stage of a cut graph (used in compiled CWL)"))
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, run: Run[Any]) -> int:
+    """Run the graph.
+
+    :param run: what runs a job under the mapping
+    """
+    from dataclasses import replace
+
     from d4pcwl.cli import stage
     from d4pcwl.cwl.emit.handover import leave_out_unset
     from d4pcwl.cwl.files import with_files, with_paths
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.engine.policy import parse_policy
-    from d4pcwl.runtime.job import Job, run_job
+    from d4pcwl.runtime.job import Job
+    from d4pcwl.runtime.mappings.registry import run_job
     from d4pcwl.runtime.results import WithErrors
-    from d4pcwl.workflow.cut import fuse
     from d4pcwl.workflow.inputs import idle_roots, root_inputs
     from d4pcwl.workflow.load import load
     from d4pcwl.workflow.undeclared import UNDECLARED
 
-    number = getattr(options, "num", None)
-    if number is not None and number < 1:
-        raise UsageError(f"-n {number}: at least one process is needed")
+    if options.num is not None and options.num < 1:
+        raise UsageError(f"-n {options.num}: at least one process is needed")
     leave_out_unset(os.environ)
     folder = current_folder()
     graph = load(options.script, options.attr).flat()
@@ -190,13 +215,12 @@ def _run(options: argparse.Namespace) -> int:
             inputs,
             WithErrors(sink, errors.tell if errors else _say_left_out),
             results=ports,
-            processes=number,
-            stages=fuse(graph) if getattr(options, "simple", False) else None,
+            processes=options.num,
             say=say if options.verbose else _say_nothing,
-            options=options,
+            origin=None if options.stage else _origin(options, folder),
             policy=parse_policy(options.on_error, options.time_out),
         )
-        run_job(options.mapping, job)
+        run_job(replace(options.mapping, run=run), job, options.own)
     return 0
 
 
@@ -205,7 +229,6 @@ def _stay(options: argparse.Namespace, folder: str) -> None:
     from dataclasses import replace
     from pathlib import Path
 
-    options.folder = folder
     for name in ("file", "results", "errors"):
         path = getattr(options, name)
         if path is not None:
@@ -218,6 +241,45 @@ def _stay(options: argparse.Namespace, folder: str) -> None:
         [*split[:2], *(os.path.join(folder, path) for path in split[2:])]
         for split in options.splits
     ]
+
+
+def _be_silent(options: argparse.Namespace, make_folder: Callable[[], str]) -> None:
+    """Another process speaks for the run: this one says nothing, and leaves no files.
+
+    :param make_folder: makes a folder for files that the run has to have in the meantime
+    """
+    import itertools
+    from dataclasses import replace
+    from pathlib import Path
+
+    options.quiet, options.verbose = True, False
+    options.results = options.errors = None
+    if not options.targets and not options.splits:
+        return
+    folder, names = Path(make_folder()), itertools.count()
+
+    def elsewhere(paths: Sequence[Any]) -> list[Path]:
+        return [folder / f"{next(names)}.d4ps" for _ in paths]
+
+    options.targets = [replace(t, paths=tuple(elsewhere(t.paths))) for t in options.targets]
+    options.splits = [[*split[:2], *map(str, elsewhere(split[2:]))] for split in options.splits]
+
+
+def _origin(options: argparse.Namespace, folder: str) -> Origin:
+    """How a worker from elsewhere finds the script.
+
+    :param folder: where we were when it was loaded
+    """
+    from d4pcwl.runtime.job import Origin
+
+    script: str = options.script
+    name, colon, attr = script.partition(":")
+    if os.path.exists(os.path.join(folder, script)):
+        name, colon, attr = script, "", ""
+    if os.path.exists(os.path.join(folder, name)):
+        # A link stays one: modules lie beside it.
+        script = os.path.abspath(os.path.join(folder, name)) + colon + attr
+    return Origin(script, options.attr or "")
 
 
 class _Files:

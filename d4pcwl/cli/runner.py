@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from d4pcwl.cwl.importing.cwltool.joborder import JobOrder
     from d4pcwl.cwl.importing.cwltool.settings import Settings
     from d4pcwl.cwl.importing.graph.execute import Finished
+    from d4pcwl.runtime.mappings.registry import Mapping
+
+OWN = "mapping_"
+"""Before the names of a mapping's own options, among those of the command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,11 +46,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     import argparse
 
     from d4pcwl.errors import UsageError
-    from d4pcwl.runtime.job import MAPPINGS
+    from d4pcwl.runtime.mappings.registry import find_mapping
+    from d4pcwl.runtime.options import parsed_options
 
+    choices = _mappings()
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--mapping", choices=[name for name in MAPPINGS if name != "mpi"])
-    chosen = first.parse_known_args(_before_document(arguments))[0].mapping
+    first.add_argument("--mapping", choices=choices)
+    named = first.parse_known_args(_before_document(arguments))[0].mapping
+    chosen = find_mapping(named or "dyn_multi")
     parser = argparse.ArgumentParser(
         prog="d4pcwl-runner",
         usage="%(prog)s [options] DOCUMENT [JOB | --INPUT VALUE ...]",
@@ -72,7 +79,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="many job orders, one JSON object a line (- is standard input): the output objects "
         "come one a line and in order, the files of job N in OUTDIR/N",
     )
-    _add_run_options(parser, chosen)
+    _add_run_options(parser, choices, chosen)
     _add_tool_options(parser)
     _add_file_options(parser)
     options = parser.parse_args(arguments)
@@ -80,7 +87,16 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("give --jobs or a job order, not both")
     if options.num is not None and options.num < 1:
         raise UsageError(f"-n {options.num}: at least one process is needed")
+    # Without --mapping it is found out what is best: those that all have.
+    options.own = parsed_options(options, chosen.options, OWN) if named else None
     return options
+
+
+def _mappings() -> list[str]:
+    """The mappings that run documents: not those whose every rank would run the whole command."""
+    from d4pcwl.runtime.mappings.registry import built_in
+
+    return [mapping.name for mapping in built_in() if not mapping.ranks]
 
 
 def _before_document(arguments: list[str]) -> list[str]:
@@ -93,13 +109,13 @@ def _before_document(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _add_run_options(parser: argparse.ArgumentParser, mapping: str | None) -> None:
-    from d4pcwl.runtime.job import MAPPINGS, mapping_module
-
+def _add_run_options(
+    parser: argparse.ArgumentParser, choices: list[str], mapping: Mapping[Any]
+) -> None:
     group = parser.add_argument_group("how it runs")
     group.add_argument(
         "--mapping",
-        choices=[name for name in MAPPINGS if name != "mpi"],
+        choices=choices,
         help="default: dyn_multi, or simple where nothing can run side by side",
     )
     group.add_argument(
@@ -109,7 +125,7 @@ def _add_run_options(parser: argparse.ArgumentParser, mapping: str | None) -> No
         help="when a tool fails: start nothing more (default), or go on with all that does not "
         "depend on it",
     )
-    mapping_module(mapping or "dyn_multi").add_options(group)
+    mapping.add_options(group, OWN)
     talk = group.add_mutually_exclusive_group()
     talk.add_argument("--quiet", action="store_true", help="only errors on standard error")
     talk.add_argument("--verbose", action="store_true", help="the plan as well")
@@ -210,7 +226,7 @@ def _run(options: argparse.Namespace) -> int:
             failed,
             mapping=options.mapping,
             processes=options.num,
-            options=options,
+            options=options.own,
             say=say if options.verbose else _say_nothing,
             apart=bool(options.jobs),
         )

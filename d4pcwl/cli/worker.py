@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     import argparse
 
-    from d4pcwl.runtime.options import add_processes, add_server_options
+    from d4pcwl.runtime.options import ServerOptions, add_options
 
     parser = argparse.ArgumentParser(
         prog="dispel4py worker",
@@ -43,8 +43,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
     parser.add_argument("--run", required=True, metavar="ID", help="the run to join")
-    add_processes(parser, "worker processes")
-    add_server_options(parser)
+    parser.add_argument(
+        "-n",
+        "--num",
+        type=int,
+        metavar="PROCESSES",
+        help="worker processes (default: the usable cores)",
+    )
+    add_options(parser, ServerOptions)
     parser.add_argument("-v", "--verbose", action="store_true", help="tell what is done")
     parser.add_argument("--debug", action="store_true", help="tracebacks")
     return parser.parse_args(arguments)
@@ -53,6 +59,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> int:
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.engine.plan import usable_cores
+    from d4pcwl.runtime.options import ServerOptions, parsed_options
     from d4pcwl.runtime.redis.client import Client
     from d4pcwl.runtime.redis.server import named_server
     from d4pcwl.runtime.redis.worker import describe_run, join
@@ -61,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
     number = options.num if options.num is not None else usable_cores()
     if number < 1:
         raise UsageError(f"-n {number}: at least one process is needed")
-    address = named_server(options)
+    address = named_server(parsed_options(options, ServerOptions))
     if address is None:
         raise UsageError("name the run's Redis server: --redis-url URL, or -ri HOST")
     client = Client(address)

@@ -1,10 +1,10 @@
 """dispel4py's import names, for scripts that say ``from dispel4py.base import IterativePE``.
 
 The folder ``dispel4py`` beside this file has a module for each of upstream's modules that scripts
-use; it is not a package that is installed, so that nothing of upstream's is overwritten.
-:func:`install` makes it the first place where submodules of ``dispel4py`` are looked for; where
-upstream's package is installed too, its own folder is the second. ``processing.py`` is what several
-of those modules share.
+use, but for those of mappings, which are made when they are imported. The folder is not a package
+that is installed, so that nothing of upstream's is overwritten: :func:`install` makes it the first
+place where submodules of ``dispel4py`` are looked for; where upstream's package is installed too,
+its own folder is the second. ``processing.py`` is what several of those modules share.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     import importlib.machinery
     from collections.abc import Sequence
     from types import ModuleType
+    from typing import Any
 
 NAME = "dispel4py"
 _FOLDER = os.path.join(os.path.dirname(__file__), NAME)
+_OF_MAPPINGS = f"{NAME}.new."
 
 
 class _Finder:
@@ -31,6 +33,8 @@ class _Finder:
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
+        if fullname.startswith(_OF_MAPPINGS):
+            return _mapping_spec(fullname)
         if fullname != NAME:
             return None
         import importlib.util
@@ -49,6 +53,44 @@ class _Finder:
                 if spec is not None:
                     return list(spec.submodule_search_locations or ())
         return []
+
+
+def _mapping_spec(fullname: str) -> importlib.machinery.ModuleSpec | None:
+    """How to make a module that upstream has for a mapping, unless it is a file of ours."""
+    import importlib.util
+
+    from d4pcwl.runtime.mappings.registry import upstream_modules
+
+    name = fullname.removeprefix(_OF_MAPPINGS)
+    mapping = upstream_modules().get(name)
+    if mapping is None or os.path.exists(os.path.join(_FOLDER, "new", f"{name}.py")):
+        return None
+    loader: Any = _MappingLoader(mapping)
+    return importlib.util.spec_from_file_location(fullname, __file__, loader=loader)
+
+
+class _MappingLoader:
+    """Makes a module with what scripts take from upstream's for a mapping."""
+
+    def __init__(self, mapping: str) -> None:
+        self._mapping = mapping
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        """An ordinary one."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        from functools import partial
+
+        from d4pcwl.compat import processing
+
+        module.__doc__ = f"``{module.__name__}``: running graphs with the mapping {self._mapping}."
+        vars(module).update(
+            process=partial(processing.process_with, self._mapping),
+            parse_args=partial(processing.parse_with, self._mapping),
+            STATUS_ACTIVE=processing.STATUS_ACTIVE,
+            STATUS_TERMINATED=processing.STATUS_TERMINATED,
+            __all__=["STATUS_ACTIVE", "STATUS_TERMINATED", "parse_args", "process"],
+        )
 
 
 def install() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import queue
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import InputError, nearest
@@ -31,7 +30,8 @@ def run_own(workflow: Any, inputs: Any, resultmappings: Any = None) -> dict[str,
     :returns: from PE id to output to its items
     :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
     """
-    from d4pcwl.runtime.job import Job, mapping_module
+    from d4pcwl.runtime.job import Job
+    from d4pcwl.runtime.mappings.registry import find_mapping, run_job
     from d4pcwl.runtime.results import Results
 
     flat = flatten(workflow)
@@ -43,7 +43,7 @@ def run_own(workflow: Any, inputs: Any, resultmappings: Any = None) -> dict[str,
         results=None if resultmappings is None else _chosen_outputs(flat, resultmappings),
         own_pes=True,
     )
-    mapping_module("simple").run(job)
+    run_job(find_mapping("simple"), job)
     return {pe: dict(outputs) for pe, outputs in results.items()}
 
 
@@ -52,14 +52,22 @@ def process_with(
 ) -> queue.Queue[Any] | None:
     """Run a graph with a mapping.
 
-    :param args: ``num``, how many processes; ``simple``, whether the graph is to run by its
-        partitions; ``results``, whether the results are wanted
+    :param args: ``num``, how many processes; ``results``, whether the results are wanted; and the
+        mapping's own options, such as ``simple`` or ``redis_ip``
     :returns: with ``args.results`` a queue of the results as (PE id, output, item), ended by
         ``STATUS_TERMINATED``; otherwise they are dropped
-    :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
+    :raises D4pcwlError: the graph, its inputs or ``args`` are not right, or a PE failed
     """
-    from d4pcwl.runtime.job import Job, mapping_module
+    from d4pcwl.runtime.job import Job
+    from d4pcwl.runtime.mappings.registry import find_mapping, run_job
+    from d4pcwl.runtime.options import kinds
 
+    chosen = find_mapping(mapping)
+    given = {
+        name: bool(value) if kind is bool else value
+        for name, (kind, _) in kinds(chosen.options).items()
+        if (value := getattr(args, name, None)) is not None
+    }
     flat = flatten(workflow)
     sink = _QueueSink(keep=bool(getattr(args, "results", False)))
     job = Job(
@@ -69,11 +77,7 @@ def process_with(
         processes=getattr(args, "num", None),
         own_pes=False,
     )
-    if getattr(args, "simple", False):
-        from d4pcwl.workflow.cut import fuse
-
-        job = replace(job, stages=fuse(flat))
-    mapping_module(mapping).run(job)
+    run_job(chosen, job, chosen.options(**given))
     return sink.ended()
 
 
@@ -81,10 +85,10 @@ def parse_with(
     mapping: str, args: Sequence[str], namespace: argparse.Namespace | None = None
 ) -> argparse.Namespace:
     """Read the options of a mapping; what is not one of them is left alone."""
-    from d4pcwl.runtime.job import mapping_module
+    from d4pcwl.runtime.mappings.registry import find_mapping
 
     parser = argparse.ArgumentParser(prog=f"dispel4py {mapping}")
-    mapping_module(mapping).add_options(parser)
+    find_mapping(mapping).add_options(parser)
     return parser.parse_known_args(args, namespace)[0]
 
 

@@ -25,7 +25,7 @@ from d4pcwl.cwl.emit.text import document_text, yaml_text
 from d4pcwl.cwl.emit.tool import make_tool
 from d4pcwl.cwl.emit.workflow import Workflow
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
-from d4pcwl.runtime.job import MAPPINGS, mapping_module
+from d4pcwl.runtime.mappings.registry import BUILT_IN, Mapping, find_mapping
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_workflow
@@ -118,12 +118,12 @@ def to_cwl(
     >>> compiled.document["class"], compiled.document["cwlVersion"]
     ('CommandLineTool', 'v1.2')
     """
-    mapping_module(mapping)
+    chosen = find_mapping(mapping)
     if docker == "":
         raise UsageError("the name of the container image is empty")
     if processes is not None and processes < 1:
         raise UsageError(f"at least one process is needed, not {processes}")
-    if mpi_requirement and mapping != "mpi":
+    if mpi_requirement and not chosen.ranks:
         raise UsageError("an MPIRequirement is for the mapping mpi; choose it as well")
     script = _script(workflow, attr)
     explicit = attr is not None or (
@@ -142,9 +142,9 @@ def to_cwl(
         reading=reading,
         declarations=declarations,
         locate=_locator(folder),
-        mapping=mapping,
-        mappings=("mpi",) if mpi_requirement else tuple(MAPPINGS),
-        processes=processes or _default_processes(declarations.of(graph.pes), mapping),
+        mapping=chosen,
+        mappings=(chosen.name,) if mpi_requirement else _choice(chosen),
+        processes=processes or _default_processes(declarations.of(graph.pes), chosen),
         image=docker,
         packages=_distributions(reading.packages),
         mpi=mpi_requirement,
@@ -234,9 +234,14 @@ def _distributions(packages: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(found - {"d4pcwl", "stream-d4py"}, key=str.lower))
 
 
-def _default_processes(declared: Declaration, mapping: str) -> int:
-    """As many as there are cores asked for; mappings other than simple want more than one."""
-    return math.ceil(declared.resources.get("cores", 1 if mapping == "simple" else 2))
+def _default_processes(declared: Declaration, mapping: Mapping[Any]) -> int:
+    """As many as there are cores asked for; a parallel mapping wants more than one."""
+    return math.ceil(declared.resources.get("cores", 2 if mapping.parallel else 1))
+
+
+def _choice(chosen: Mapping[Any]) -> tuple[str, ...]:
+    """The mappings to choose from when a tool runs: ours, which are there wherever d4pcwl is."""
+    return BUILT_IN if chosen.name in BUILT_IN else (*BUILT_IN, chosen.name)
 
 
 def _readable(path: Path, attributes: Attributes | None = None) -> ScriptReading:

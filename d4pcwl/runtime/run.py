@@ -13,7 +13,9 @@ from d4pcwl.errors import ScriptError, UsageError
 from d4pcwl.runtime.engine.instance import Halt, Receive
 from d4pcwl.runtime.engine.policy import Policy, parse_policy
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot, weight
-from d4pcwl.runtime.job import Job, mapping_module, run_job
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.mappings.registry import Mapping, find_mapping, run_job
+from d4pcwl.runtime.options import Options
 from d4pcwl.runtime.results import Results, Sink
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph, flatten
@@ -39,8 +41,9 @@ def run(
     workflow: Any,
     inputs: Any = None,
     *,
-    mapping: str = "simple",
+    mapping: str | Mapping[Any] = "simple",
     processes: int | None = None,
+    options: Options | dict[str, Any] | None = None,
     iterations: int = 1,
     on_error: str = "fail",
     time_out: float | None = None,
@@ -50,12 +53,18 @@ def run(
     :param workflow: a graph, a loaded :class:`~d4pcwl.Script`, or the path of a script
     :param inputs: what the roots are given: from PE (object, id or name) to a list of input
         dictionaries or a number of iterations; without it each root runs ``iterations`` times
-    :param mapping: how to run it: ``simple``, ``multi``, …
+    :param mapping: how to run it: ``simple``, ``multi``, …; or a mapping of one's own
     :param processes: how many processes the mapping may use; the usable cores by default
+    :param options: the mapping's own options, by the names that ``dispel4py MAPPING --help`` shows:
+        ``{"shared_memory": 64}`` for ``multi`` is its ``--shared-memory 64``, and
+        ``{"redis_url": "redis://…"}`` names the server of the Redis mappings. Or an instance of the
+        mapping's class of options, such as
+        ``d4pcwl.runtime.mappings.multi.MultiOptions(shared_memory=64)``
     :param on_error: what to do about an item on which a PE fails: ``fail``, ``retry:N``, ``skip``
         or ``retry:N,skip``; see :mod:`d4pcwl.runtime.engine.policy`
     :param time_out: seconds after which a PE's work on one item has failed
     :returns: PE → output → list of items
+    :raises UsageError: there is no such mapping or option, or its value is not right
     :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
 
     The graph's PEs are left as they are: copies of them run, but for PEs that cannot be copied,
@@ -71,11 +80,17 @@ def run(
     >>> results = run(graph, {first: [{"input": 1}, {"input": 5}]})
     >>> results[second]["output"]
     [3, 11]
+    >>> run(graph, {first: 1}, mapping="multi", options={"shared_memroy": 64})
+    Traceback (most recent call last):
+    d4pcwl.errors.UsageError: the mapping multi has no option 'shared_memroy'; did you mean \
+shared_memory?
     """
     flat = _flat(workflow)
     results = Results({pe.id: pe.name for pe in flat.pes})
     policy = parse_policy(on_error, time_out, "on_error")
-    run_job(mapping_module(mapping), _job(flat, inputs, iterations, processes, results, policy))
+    chosen = find_mapping(mapping)
+    own = chosen.options.of(options, chosen.name)
+    run_job(chosen, _job(flat, inputs, iterations, processes, results, policy), own)
     return results
 
 
@@ -83,8 +98,9 @@ def stream(
     workflow: Any,
     inputs: Any = None,
     *,
-    mapping: str = "simple",
+    mapping: str | Mapping[Any] = "simple",
     processes: int | None = None,
+    options: Options | dict[str, Any] | None = None,
     iterations: int = 1,
     on_error: str = "fail",
     time_out: float | None = None,
@@ -105,8 +121,9 @@ def stream(
     sink = _QueueSink()
     policy = parse_policy(on_error, time_out, "on_error")
     job = replace(_job(flat, inputs, iterations, processes, sink, policy), check=sink.check)
-    module = mapping_module(mapping)
-    thread = threading.Thread(target=sink.feed_from, args=(lambda: run_job(module, job),))
+    chosen = find_mapping(mapping)
+    own = chosen.options.of(options, chosen.name)
+    thread = threading.Thread(target=sink.feed_from, args=(lambda: run_job(chosen, job, own),))
     thread.start()
     try:
         yield from sink

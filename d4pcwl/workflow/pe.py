@@ -173,12 +173,12 @@ class PreparingPE(GenericPE, ABC):
 
     @abstractmethod
     def around_run(
-        self, given: list[dict[str, Any]] | int, mapping: str
+        self, given: list[dict[str, Any]] | int, *, ranks: bool
     ) -> AbstractContextManager[list[dict[str, Any]]]:
         """What is entered before the run and left after it, however it ends.
 
         :param given: the inputs, or a number of iterations
-        :param mapping: the name of the mapping
+        :param ranks: whether the run has several processes that all call this, as those of ``mpi``
         :returns: a context manager that gives the inputs that :meth:`process` gets
         """
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from d4pcwl.cwl.declare.declarations import Declaration, Declarations, FileUse
 from d4pcwl.cwl.emit.parameter import Output, Parameter, identifier, parameter_identifier
+from d4pcwl.runtime.mappings import registry
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.reading.files import within
 from d4pcwl.workflow.reading.owners import lines_of
@@ -43,7 +44,7 @@ class Facts:
     reading: ScriptReading
     declarations: Declarations
     locate: Callable[[Path], str]
-    mapping: str
+    mapping: registry.Mapping[Any]
     mappings: tuple[str, ...]
     processes: int
     image: str | None = None

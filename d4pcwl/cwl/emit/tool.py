@@ -20,7 +20,6 @@ from d4pcwl.cwl.emit.tool_inputs import (
     working_file,
 )
 from d4pcwl.cwl.emit.tool_outputs import add_folders, add_results, add_writes
-from d4pcwl.runtime.job import REDIS_MAPPINGS
 from d4pcwl.workflow.reading.files import within
 from d4pcwl.workflow.reading.script import LocalFile, NamedPath
 
@@ -145,7 +144,7 @@ def _add_requirements(tool: Tool, facts: Facts, declared: Declaration) -> None:
         if key in declared.resources:
             resources[field_name] = declared.resources[key]
     tool.requirements.append({"class": "ResourceRequirement", **resources})
-    if declared.network or facts.mapping in REDIS_MAPPINGS:
+    if declared.network or facts.mapping.server:
         tool.requirements.append({"class": "NetworkAccess", "networkAccess": True})
     reuse = not declared.network if declared.reuse is None else declared.reuse
     if not reuse:

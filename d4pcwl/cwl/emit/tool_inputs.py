@@ -13,7 +13,6 @@ from d4pcwl.cwl.emit.handover import TEXT, UNSET
 from d4pcwl.cwl.emit.parameter import Parameter
 from d4pcwl.cwl.emit.parts import Facts, Tool, covered
 from d4pcwl.cwl.emit.references import literal
-from d4pcwl.runtime.job import REDIS_MAPPINGS
 from d4pcwl.workflow.reading.files import changes, overlap
 from d4pcwl.workflow.reading.script import EnvVar, LocalFile
 
@@ -274,14 +273,14 @@ def add_choices(tool: Tool, facts: Facts) -> None:
             "mapping",
             symbols,
             "How the graph is run",
-            default=facts.mapping,
+            default=facts.mapping.name,
             has_default=True,
             binding={"position": 1},
         )
     )
     label = "How many processes it may use"
     tool.add(Parameter("processes", "int", label, default=facts.processes, has_default=True))
-    if facts.mapping in REDIS_MAPPINGS:
+    if facts.mapping.server:
         label = "The Redis server (its password in REDIS_PASSWORD); without, the run starts its own"
         binding = {"position": 3, "prefix": "--redis-url"}
         tool.add(Parameter("redis_url", "string?", label, binding=binding))

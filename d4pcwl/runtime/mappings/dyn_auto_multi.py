@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.options import add_processes
-from d4pcwl.runtime.pool.parent import run_by_broker
+from d4pcwl.runtime.mappings.registry import Mapping
+from d4pcwl.runtime.options import Options, option
 from d4pcwl.runtime.pool.scale import THRESHOLD, Scale
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Upstream's options, but for -ct, which has no effect there."""
-    add_processes(parser, "the most worker processes")
-    parser.add_argument(
+@dataclass(frozen=True)
+class DynAutoMultiOptions(Options):
+    """Upstream's, but for -ct, which has no effect there."""
+
+    threshold: int = option(
         "-thr",
         "--queue_threshold",
-        dest="threshold",
-        type=int,
         default=THRESHOLD,
         metavar="BATCHES",
+        least=0,
         help="start one more worker when so many batches wait for each (default: %(default)s)",
     )
 
 
-def run(job: Job) -> None:
+def run(job: Job, options: DynAutoMultiOptions) -> None:
     """Run the job; with ``-v`` every step of the scale is told, and why.
 
     :raises RunError: a PE failed, or a worker died that held the state of PEs
     """
-    threshold = getattr(job.options, "threshold", THRESHOLD)
-    run_by_broker(job, lambda processes: Scale(min(2, processes), processes, threshold))
+    from d4pcwl.runtime.pool.parent import run_by_broker
+
+    run_by_broker(job, lambda processes: Scale(min(2, processes), processes, options.threshold))
+
+
+MAPPING = Mapping(
+    "dyn_auto_multi",
+    "the same, with as many workers as there is work for",
+    run,
+    DynAutoMultiOptions,
+    processes="the most worker processes (default: the usable cores)",
+    pooled=True,
+    upstream="new_dynamic_auto",
+)

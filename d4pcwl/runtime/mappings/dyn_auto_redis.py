@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.options import add_processes, add_server_options
+from d4pcwl.runtime.mappings.registry import Mapping
+from d4pcwl.runtime.options import ServerOptions, option
 from d4pcwl.runtime.pool.scale import IDLE_SECONDS, Scale
-from d4pcwl.runtime.redis.coordinator import run_by_redis
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Upstream's options, but for -ct, which has no effect there, and ``--redis-url``."""
-    add_processes(parser, "the most worker processes")
-    parser.add_argument(
+@dataclass(frozen=True)
+class DynAutoRedisOptions(ServerOptions):
+    """Upstream's, but for -ct, which has no effect there, and ``--redis-url``."""
+
+    idle_time: int = option(
         "-thr",
         "--idle_time",
-        type=int,
         default=int(1000 * IDLE_SECONDS),
         metavar="MILLISECONDS",
+        least=0,
         help="let a worker go that has had nothing to do for so long (default: %(default)s)",
     )
-    add_server_options(parser)
 
 
-def run(job: Job) -> None:
+def run(job: Job, options: DynAutoRedisOptions) -> None:
     """Run the job; with ``-v`` every step of the scale is told, and why.
 
     :raises RunError: a PE failed, a worker died that held the state of PEs, or the server is lost
     """
-    idle_seconds = getattr(job.options, "idle_time", 1000 * IDLE_SECONDS) / 1000
+    from d4pcwl.runtime.redis.coordinator import run_by_redis
+
+    idle_seconds = options.idle_time / 1000
     run_by_redis(
         job,
+        options,
         pooled=True,
         scale=lambda processes: Scale(min(2, processes), processes, idle_seconds=idle_seconds),
     )
+
+
+MAPPING = Mapping(
+    "dyn_auto_redis",
+    "the same, with as many workers as there is work for",
+    run,
+    DynAutoRedisOptions,
+    processes="the most worker processes (default: the usable cores)",
+    pooled=True,
+    server=True,
+    modules=("redis",),
+    upstream="new_dynamic_redis_auto",
+)

@@ -6,22 +6,28 @@ is time. A worker that dies is replaced, and its work done again.
 
 from __future__ import annotations
 
-import argparse
-
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.options import add_processes
-from d4pcwl.runtime.pool.parent import run_by_broker
-from d4pcwl.runtime.pool.scale import fixed
+from d4pcwl.runtime.mappings.registry import Mapping
+from d4pcwl.runtime.options import Options
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Upstream's options; its -ct has no effect there and is not taken."""
-    add_processes(parser, "number of worker processes")
-
-
-def run(job: Job) -> None:
+def run(job: Job, options: Options) -> None:
     """Run the job.
 
     :raises RunError: a PE failed, or a worker died that held the state of PEs
     """
+    from d4pcwl.runtime.pool.parent import run_by_broker
+    from d4pcwl.runtime.pool.scale import fixed
+
     run_by_broker(job, fixed)
+
+
+MAPPING = Mapping(
+    "dyn_multi",
+    "the same, taking work from a common queue",
+    run,
+    Options,  # upstream's -ct has no effect there and is not taken
+    processes="number of worker processes (default: the usable cores)",
+    pooled=True,
+    upstream="new_dynamic",
+)

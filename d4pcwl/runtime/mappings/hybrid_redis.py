@@ -5,23 +5,30 @@ That is what ``dyn_redis`` does, too, where a graph has PEs that keep state; bot
 
 from __future__ import annotations
 
-import argparse
-
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.options import add_processes, add_server_options
-from d4pcwl.runtime.pool.scale import fixed
-from d4pcwl.runtime.redis.coordinator import run_by_redis
+from d4pcwl.runtime.mappings.registry import Mapping
+from d4pcwl.runtime.options import ServerOptions
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Upstream's options, and ``--redis-url``."""
-    add_processes(parser, "number of worker processes")
-    add_server_options(parser)
-
-
-def run(job: Job) -> None:
+def run(job: Job, options: ServerOptions) -> None:
     """Run the job.
 
     :raises RunError: a PE failed, a worker died that held the state of PEs, or the server is lost
     """
-    run_by_redis(job, pooled=True, scale=fixed)
+    from d4pcwl.runtime.pool.scale import fixed
+    from d4pcwl.runtime.redis.coordinator import run_by_redis
+
+    run_by_redis(job, options, pooled=True, scale=fixed)
+
+
+MAPPING = Mapping(
+    "hybrid_redis",
+    "as dyn_redis: private queues for what keeps state, a common one for the rest",
+    run,
+    ServerOptions,
+    processes="number of worker processes (default: the usable cores)",
+    pooled=True,
+    server=True,
+    modules=("redis",),
+    upstream="new_hybrid_redis",
+)

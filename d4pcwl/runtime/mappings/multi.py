@@ -5,33 +5,47 @@ Large buffers, such as the memory of arrays, are left in shared memory rather th
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, replace
 
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.options import add_static_options
-from d4pcwl.runtime.static.watch import run_forked
+from d4pcwl.runtime.mappings.registry import Mapping
+from d4pcwl.runtime.options import STATIC_PROCESSES, StaticOptions, option
 from d4pcwl.runtime.transport.arena import TOTAL_BYTES
-from d4pcwl.runtime.transport.pipes import Pipes
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Upstream's options, and how much memory is shared."""
-    add_static_options(parser)
-    parser.add_argument(
+@dataclass(frozen=True)
+class MultiOptions(StaticOptions):
+    """Upstream's, and how much memory is shared."""
+
+    shared_memory: int = option(
         "--shared-memory",
-        type=int,
         default=TOTAL_BYTES >> 20,
         metavar="MIB",
+        least=0,
         help="the most memory for arrays on their way (default: %(default)s); 0: they go through "
         "the pipes",
     )
 
 
-def run(job: Job) -> None:
+def run(job: Job, options: MultiOptions) -> None:
     """Run the job.
 
     :raises RunError: a PE failed, or a worker died
     :raises UsageError: this system cannot fork
     """
-    shared = getattr(job.options, "shared_memory", TOTAL_BYTES >> 20) << 20
+    from d4pcwl.runtime.static.watch import run_forked
+    from d4pcwl.runtime.transport.pipes import Pipes
+
+    shared = options.shared_memory << 20
+    job = replace(job, stages=options.stages(job.graph))
     run_forked(job, lambda pairs: Pipes(pairs, shared))
+
+
+MAPPING = Mapping(
+    "multi",
+    "several processes on this machine",
+    run,
+    MultiOptions,
+    processes=STATIC_PROCESSES,
+    upstream="multi_process",
+)

@@ -6,23 +6,28 @@ processes, and for workers from other hosts, see ``dyn_redis``.
 
 from __future__ import annotations
 
-import argparse
-
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.options import add_processes, add_server_options
-from d4pcwl.runtime.pool.scale import fixed
-from d4pcwl.runtime.redis.coordinator import run_by_redis
+from d4pcwl.runtime.mappings.registry import Mapping
+from d4pcwl.runtime.options import ServerOptions
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Upstream's options, and ``--redis-url``."""
-    add_processes(parser)
-    add_server_options(parser)
-
-
-def run(job: Job) -> None:
+def run(job: Job, options: ServerOptions) -> None:
     """Run the job.
 
     :raises RunError: a PE failed, a worker died, or the server is lost
     """
-    run_by_redis(job, pooled=False, scale=fixed)
+    from d4pcwl.runtime.pool.scale import fixed
+    from d4pcwl.runtime.redis.coordinator import run_by_redis
+
+    run_by_redis(job, options, pooled=False, scale=fixed)
+
+
+MAPPING = Mapping(
+    "redis",
+    "several processes, joined by a Redis server",
+    run,
+    ServerOptions,
+    server=True,
+    modules=("redis",),
+    upstream="dynamic_redis",
+)

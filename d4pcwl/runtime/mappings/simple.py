@@ -5,23 +5,15 @@ Each item goes as far as it can before the next is taken up.
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING
 
-from d4pcwl.runtime.engine.instance import Halt, Receive
-from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.results import Sink
+from d4pcwl.runtime.mappings.registry import Mapping
+from d4pcwl.runtime.options import Options
 
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The option that all mappings have, so that one command line serves them all."""
-    parser.add_argument(
-        "-n",
-        "--num",
-        type=int,
-        metavar="PROCESSES",
-        help="the most processes to use; simple always uses one",
-    )
+if TYPE_CHECKING:
+    from d4pcwl.runtime.engine.instance import Receive
+    from d4pcwl.runtime.results import Sink
 
 
 class _OneProcess:
@@ -37,11 +29,14 @@ class _OneProcess:
         """Nobody else is there to be told."""
 
 
-def run(job: Job) -> None:
+def run(job: Job, options: Options) -> None:
     """Run the job.
 
     :raises RunError: a PE failed
     """
+    from d4pcwl.runtime.engine.instance import Halt
+    from d4pcwl.runtime.engine.worker import Worker
+
     plan = job.plan(processes=1, copies=False)
     job.say(str(plan))
     worker = Worker(job.graph, plan, 0, job.inputs, _OneProcess(job.sink), own=job.own_pes)
@@ -54,3 +49,14 @@ def run(job: Job) -> None:
         raise halt.error from halt.__cause__
     for index, count in worker.counts.items():
         job.say(f"{plan.instances[index].pe} (rank {index}): processed {count} items")
+
+
+MAPPING = Mapping(
+    "simple",
+    "one process, each item worked through before the next",
+    run,
+    Options,
+    processes="the most processes to use; simple always uses one",
+    parallel=False,
+    upstream="simple_process",
+)

@@ -22,6 +22,7 @@ from d4pcwl.runtime.engine.marks import SortedResults
 from d4pcwl.runtime.engine.plan import Plan, usable_cores
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock
+from d4pcwl.runtime.options import ServerOptions
 from d4pcwl.runtime.pool.scale import Scale
 from d4pcwl.runtime.redis.client import Address, Client, ServerLost
 from d4pcwl.runtime.redis.keys import RunKeys
@@ -37,16 +38,19 @@ _RESULTS = 16
 """Batches of results that are fetched in one go."""
 
 
-def run_by_redis(job: Job, *, pooled: bool, scale: Callable[[int], Scale]) -> None:
+def run_by_redis(
+    job: Job, options: ServerOptions, *, pooled: bool, scale: Callable[[int], Scale]
+) -> None:
     """Run a job by way of a Redis server.
 
+    :param options: which server
     :param pooled: PEs that keep no state are run wherever there is time
     :param scale: from the number of processes asked for to how many run at a time
     :raises RunError: a PE failed, a worker died that held the state of PEs, or the server is lost
     :raises UsageError: no server is named, and none can be started
     """
     processes = job.processes or usable_cores()
-    named = named_server(job.options)
+    named = named_server(options)
     own = OwnServer() if named is None else None
     try:
         plan = job.plan(pooled=pooled)

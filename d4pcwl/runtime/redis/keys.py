@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pickle
 import threading
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from d4pcwl.runtime.engine.plan import Plan
-from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.job import Job, Origin
 from d4pcwl.runtime.pool.ways import described
 from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost
 from d4pcwl.runtime.redis.exchange import inputs_of, scripts
@@ -92,8 +90,9 @@ class RunKeys:
         return {"place": place, "writers": writers, "after": told, "left": left, "heavy": heavy}
 
     def _meta(self, job: Job) -> dict[str, Any]:
-        meta = {**_script(job.options), "digest": job.graph.digest(), "instances": self._sink}
-        return {**meta, "plan": pickle.dumps(self.plan)}
+        origin = job.origin or Origin("")
+        meta = {"script": origin.script, "attr": origin.attr, "digest": job.graph.digest()}
+        return {**meta, "instances": self._sink, "plan": pickle.dumps(self.plan)}
 
     def _names(self) -> list[str]:
         """The keys of the run, without the prefix; not those of single workers."""
@@ -158,21 +157,6 @@ class RunKeys:
                 client.call("DEL", *(self.prefix + name for name in names))
             finally:
                 client.close()
-
-
-def _script(options: Any) -> dict[str, str]:
-    """How a worker from elsewhere finds the script, unless it has to be told there."""
-    script = getattr(options, "script", None)
-    if not script or getattr(options, "stage", None):
-        return {"script": "", "attr": ""}
-    name, colon, attr = script.partition(":")
-    folder = getattr(options, "folder", "")  # where the script was loaded, if it went elsewhere
-    if Path(folder, script).exists():
-        name, colon, attr = script, "", ""
-    if Path(folder, name).exists():
-        # A link stays one: modules lie beside it.
-        script = os.path.abspath(os.path.join(folder, name)) + colon + attr
-    return {"script": script, "attr": getattr(options, "attr", None) or ""}
 
 
 def _words(instances: Iterable[int]) -> str:

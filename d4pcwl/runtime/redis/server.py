@@ -17,11 +17,11 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 from d4pcwl.errors import RunError, UsageError
 from d4pcwl.runtime.local.private_folder import PrivateFolder
 from d4pcwl.runtime.local.processes import end_with_parent
+from d4pcwl.runtime.options import ServerOptions
 from d4pcwl.runtime.redis.client import (
     Address,
     Client,
@@ -35,14 +35,12 @@ _START_SECONDS = 10.0
 _SOCKET_NAME_BYTES = 100  # the system's limit is 104 or 108
 
 
-def named_server(options: Any) -> Address | None:
-    """The server that options (``runtime/options.py``) or environment name.
+def named_server(options: ServerOptions) -> Address | None:
+    """The server that options or environment name.
 
     :raises UsageError: they are not right
     """
-    url = getattr(options, "redis_url", None)
-    host = getattr(options, "redis_ip", None)
-    port = getattr(options, "redis_port", None)
+    url, host, port = options.redis_url, options.redis_ip, options.redis_port
     if url:
         if host or port:
             raise UsageError("--redis-url says host and port; leave out -ri and -rp")

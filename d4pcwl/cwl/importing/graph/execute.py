@@ -25,7 +25,9 @@ from d4pcwl.cwl.importing.graph.pes import FAILURES, TASK, ToolPE
 from d4pcwl.errors import UnsupportedFeature
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.plan import usable_cores
-from d4pcwl.runtime.job import Job, mapping_module
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.mappings.registry import find_mapping, run_job
+from d4pcwl.runtime.options import Options
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import RootInputs
 
@@ -52,7 +54,7 @@ class Run:
     :param outdir: where output files go
     :param mapping: the name of the mapping; None: the best for this graph
     :param processes: how many tools run at a time; the usable cores where it is None
-    :param options: the mapping's own options
+    :param options: the mapping's own options; its defaults where it is None
     :param finished: called with each job's end, in the order of the jobs
     :param failed: called with the message of each failure
     :param apart: each job's files go to a folder of their own, named by its number from 1
@@ -65,7 +67,7 @@ class Run:
     failed: Callable[[str], None]
     mapping: str | None = None
     processes: int | None = None
-    options: Any = None
+    options: Options | None = None
     say: Callable[[str], None] = lambda message: None
     apart: bool = False
     _waiting: dict[int, tuple[dict[str, Any], bool]] = field(default_factory=dict)
@@ -91,17 +93,16 @@ class Run:
             inputs,
             self,
             results=built.results,
-            options=self.options,
             say=self.say,
         )
         followed = built.flows.let_follow(built.tools) if built.flows else 0
-        name = self.mapping or self._best_mapping(flat, followed)
+        mapping = find_mapping(self.mapping or self._best_mapping(flat, followed))
         number = self.processes or usable_cores()
-        if name.startswith("dyn_") or name == "hybrid_redis":
+        if mapping.pooled:
             # As many as asked for run tools: one more for the joins, and some for tools that read
             # along, which mostly wait for those that write.
             number += 1 + min(followed, number)
-        mapping_module(name).run(replace(job, processes=number))
+        run_job(mapping, replace(job, processes=number), self.options)
         if self._unsupported:
             raise UnsupportedFeature("\n".join(self._unsupported))
 

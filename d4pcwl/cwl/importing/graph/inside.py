@@ -94,7 +94,7 @@ class JobsPE(InputsPE, PreparingPE):
 
     @contextmanager
     def around_run(
-        self, given: list[dict[str, Any]] | int, mapping: str
+        self, given: list[dict[str, Any]] | int, *, ranks: bool
     ) -> Iterator[list[dict[str, Any]]]:
         """Check the job orders, and have folders for what is in between while the run lasts.
 
@@ -118,7 +118,7 @@ class JobsPE(InputsPE, PreparingPE):
         if not place._open.acquire(blocking=False):
             raise GraphError("this graph is running already; load it once more for another run")
         try:
-            with _folders(mapping) as (outdir, folder, scratch), document.amended(*amendments[0]):
+            with _folders(ranks) as (outdir, folder, scratch), document.amended(*amendments[0]):
                 document.settings = replace(settings, folder=folder, scratch=scratch)
                 place.outdir, place.apart = outdir, len(orders) > 1
                 self.prepare()
@@ -256,20 +256,20 @@ class ResultsPE(_RaisingPE, OutputsPE):
 
 
 @contextmanager
-def _folders(mapping: str) -> Iterator[tuple[str, str, str]]:
+def _folders(ranks: bool) -> Iterator[tuple[str, str, str]]:
     """The current folder, one for intermediate files, and one in that for tools' temporary ones.
 
-    In the end the latter are gone, and so is every process that works in them. All ranks of ``mpi``
-    have the same.
+    In the end the latter are gone, and so is every process that works in them.
 
+    :param ranks: all ranks of ``mpi`` call this, and have the same folders
     :raises UsageError: there is no such folder
     """
     from d4pcwl.cwl.importing.cwltool.evaluate import end_javascript
     from d4pcwl.cwl.importing.graph.execute import adopt_orphans, remove_folder
 
     first = True
-    if mapping == "mpi":
-        from d4pcwl.runtime.mappings.mpi import is_first, made_by_first
+    if ranks:
+        from d4pcwl.runtime.mpi.session import is_first, made_by_first
 
         first = is_first()
         here, folder, scratch = made_by_first(_make_folders)

@@ -1,0 +1,226 @@
+"""What a mapping is, and which there are.
+
+Each of ours is one file in this folder, with a :class:`Mapping` called ``MAPPING``. Packages bring
+more by the entry point group ``d4pcwl.mappings`` (``docs/adding-a-mapping.md``). A file is imported
+when its mapping is chosen, or when all of them are listed, and imports what is heavy only in
+``run``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from d4pcwl.errors import UsageError, nearest
+from d4pcwl.runtime.options import Options, add_options
+from d4pcwl.workflow.pe import PreparingPE
+
+if TYPE_CHECKING:
+    import argparse
+    from importlib.metadata import EntryPoints
+
+    from d4pcwl.runtime.job import Job
+
+BUILT_IN = (
+    "simple",
+    "multi",
+    "zmq_multi",
+    "mpi",
+    "dyn_multi",
+    "dyn_auto_multi",
+    "redis",
+    "dyn_redis",
+    "dyn_auto_redis",
+    "hybrid_redis",
+)
+"""Our own mappings, each in a module of that name, in the order in which they are listed."""
+
+GROUP = "d4pcwl.mappings"
+"""The entry points by which other packages bring mappings."""
+
+Own = TypeVar("Own", bound=Options)
+
+Run = Callable[["Job", Own], None]
+"""Runs a job under a mapping, with the mapping's options.
+
+:raises RunError: a PE failed, or a worker died
+:raises UsageError: what the mapping needs is not there
+"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that is to run a job under a mapping.
+
+    :param arguments: what it was given, the mapping's name first
+    :param processes: how many are asked for
+    :param say: takes what is to be told on standard error
+    """
+
+    arguments: Sequence[str]
+    processes: int | None
+    say: Callable[[str], None]
+
+
+Work = Callable[["Run[Own]", bool], int]
+"""Does a command's work: loads the script, calls the run that it is given; returns an exit code.
+
+The second argument is whether it speaks for the run: shows messages and writes result files.
+"""
+
+
+@dataclass(frozen=True)
+class Mapping(Generic[Own]):
+    """One way to run a graph.
+
+    :param name: what people call it
+    :param title: what it is, in one line
+    :param run: runs a job
+    :param options: its own options
+    :param processes: what ``-n`` says, for the help
+    :param processes_flags: what else ``-n`` may be called
+    :param parallel: whether it ever uses more than one process; else each PE has one instance
+    :param pooled: PEs that keep no state run wherever there is time, rather than as instances of
+        their own
+    :param server: it needs a Redis server, and starts one where none is named
+    :param ranks: several processes run the whole script, each a part of the graph
+    :param modules: what has to be installed beside d4pcwl itself, by names to import
+    :param upstream: the module of ``dispel4py.new`` that upstream has for it
+    :param around: what a command does instead of its work, where its process is one of several, or
+        has to start them; it calls the work
+    """
+
+    name: str
+    title: str
+    run: Run[Own]
+    options: type[Own]
+    processes: str = "number of processes (default: the usable cores)"
+    processes_flags: tuple[str, ...] = ()
+    parallel: bool = True
+    pooled: bool = False
+    server: bool = False
+    ranks: bool = False
+    modules: tuple[str, ...] = ()
+    upstream: str | None = None
+    around: Callable[[Command, Work[Own]], int] | None = None
+
+    def add_options(
+        self, parser: argparse.ArgumentParser | argparse._ArgumentGroup, prefix: str = ""
+    ) -> None:
+        """Give a command ``-n``, and the mapping's own options.
+
+        :param prefix: of the names of the latter in the namespace
+        """
+        flags = ("-n", "--num", *self.processes_flags)
+        parser.add_argument(*flags, dest="num", type=int, metavar="PROCESSES", help=self.processes)
+        add_options(parser, self.options, prefix)
+
+
+# --- which there are ------------------------------------------------------------------------------
+
+
+def find_mapping(name: str | Mapping[Any]) -> Mapping[Any]:
+    """The mapping of a name; upstream's module names (``dispel4py.new.multi_process``) do too.
+
+    :param name: or a mapping, which is returned
+    :raises UsageError: there is no such mapping, or it cannot be imported
+    """
+    if isinstance(name, Mapping):
+        return name
+    if name in BUILT_IN:
+        return _built_in(name)
+    short = name.removeprefix("dispel4py.new.")
+    if short != name:
+        found = upstream_modules().get(short)
+        if found or short in BUILT_IN:
+            return _built_in(found or short)
+    brought = _brought()
+    if name in brought.names:
+        return _load(name, brought)
+    raise UsageError(f"no mapping is called '{name}'{nearest(short, mapping_names())}")
+
+
+def mapping_names() -> list[str]:
+    """The names of all mappings, ours first."""
+    return [*BUILT_IN, *sorted(_brought().names - set(BUILT_IN))]
+
+
+def built_in() -> list[Mapping[Any]]:
+    """Our own mappings."""
+    return [_built_in(name) for name in BUILT_IN]
+
+
+def titles() -> dict[str, str]:
+    """From the name of each mapping to what it is; why, where one cannot be imported."""
+    told = {}
+    for name in mapping_names():
+        try:
+            told[name] = find_mapping(name).title
+        except UsageError as error:
+            told[name] = str(error)
+    return told
+
+
+def upstream_modules() -> dict[str, str]:
+    """From upstream's modules, within ``dispel4py.new``, to the mappings that they are."""
+    return {mapping.upstream: mapping.name for mapping in built_in() if mapping.upstream}
+
+
+def _built_in(name: str) -> Mapping[Any]:
+    found: Mapping[Any] = importlib.import_module(f"d4pcwl.runtime.mappings.{name}").MAPPING
+    return found
+
+
+def _brought() -> EntryPoints:
+    from importlib.metadata import entry_points
+
+    return entry_points(group=GROUP)
+
+
+def _load(name: str, brought: EntryPoints) -> Mapping[Any]:
+    """A mapping of another package.
+
+    :raises UsageError: several packages bring it, or it cannot be imported
+    """
+    values = {point.value for point in brought.select(name=name)}
+    if len(values) > 1:
+        raise UsageError(
+            f"several packages bring a mapping '{name}': {', '.join(sorted(values))}; uninstall "
+            "all but one"
+        )
+    point = brought[name]
+    try:
+        found = point.load()
+    except Exception as error:  # a stranger's module may raise anything
+        raise UsageError(
+            f"the mapping '{name}' cannot be imported from {point.value}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(found, Mapping):
+        raise UsageError(
+            f"the entry point {point.value} of the mapping '{name}' is not a Mapping, but "
+            f"{type(found).__name__}"
+        )
+    return found
+
+
+# --- running --------------------------------------------------------------------------------------
+
+
+def run_job(mapping: Mapping[Own], job: Job, options: Own | None = None) -> None:
+    """Run a job under a mapping, with what its roots want to have around it.
+
+    :param options: the mapping's; its defaults where it is None
+    :raises D4pcwlError: as the mapping's ``run``, and as the roots' ``around_run``
+    """
+    with ExitStack() as stack:
+        inputs = dict(job.inputs)
+        for pe in job.graph.roots:
+            if isinstance(pe, PreparingPE) and pe.id in inputs:
+                around = pe.around_run(inputs[pe.id], ranks=mapping.ranks)
+                inputs[pe.id] = stack.enter_context(around)
+        chosen = mapping.options() if options is None else options
+        mapping.run(replace(job, inputs=inputs), chosen)
