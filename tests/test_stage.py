@@ -17,8 +17,8 @@ from d4pcwl.errors import D4pcwlError, GraphError, StreamFileError, UsageError
 from d4pcwl.runtime.job import Job, mapping_module
 from d4pcwl.runtime.results import Results, StreamFileSink
 from d4pcwl.runtime.stage import (
+    READERS,
     Source,
-    StreamFileReader,
     Target,
     chosen_pes,
     stage_graph,
@@ -61,9 +61,9 @@ def run_stage(
     stage = stage_graph(graph, pes, [Source(path, port) for port, path in sources.items()])
     results = Results({pe.id: pe.name for pe in pes})
     files = [Target(port, (path,)) for port, path in targets.items()]
-    sink, ports = stage_sink(graph, pes, files, results)
+    sink, ports = stage_sink(graph, pes, files, results, stage=stage)
     inputs = {pe: n for pe, n in root_inputs(graph).items() if pe in ids}
-    inputs.update({pe.id: 1 for pe in stage.pes if isinstance(pe, StreamFileReader)})
+    inputs.update({pe.id: 1 for pe in stage.pes if isinstance(pe, READERS)})
     complete = False
     try:
         mapping_module(options.get("mapping", "simple")).run(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 
 from d4pcwl.runtime.engine.instance import Halt, Receive
+from d4pcwl.runtime.engine.marks import result_taker
+from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.results import Sink
@@ -27,8 +29,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 class _OneProcess:
     """No way leads out of the only process, but for the results."""
 
-    def __init__(self, sink: Sink) -> None:
-        self.result = sink.take
+    def __init__(self, plan: Plan, sink: Sink) -> None:
+        self._plan, self._sink = plan, sink
+
+    def result(self, pe: str, output: str) -> Receive:
+        return result_taker(self._plan, (pe, output), self._sink.take(pe, output))
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
         raise AssertionError("simple has one process")
@@ -44,7 +49,7 @@ def run(job: Job) -> None:
     """
     plan = job.plan(processes=1, copies=False)
     job.say(str(plan))
-    worker = Worker(job.graph, plan, 0, job.inputs, _OneProcess(job.sink), own=job.own_pes)
+    worker = Worker(job.graph, plan, 0, job.inputs, _OneProcess(plan, job.sink), own=job.own_pes)
     try:
         worker.start()
         while worker.hungry:
