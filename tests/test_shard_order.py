@@ -13,7 +13,7 @@ from mapping_kit import Mapping, Source, chain
 from shard_kit import run_stages
 from test_order import Difference, Numbered, Pair, Scatter, by_way, random_graph
 
-from d4pcwl import IterativePE
+from d4pcwl import IterativePE, to_cwl
 from d4pcwl.errors import StreamFileError
 from d4pcwl.runtime import stage as stages
 from d4pcwl.streams.writer import StreamReader, StreamWriter
@@ -211,3 +211,93 @@ def test_a_file_of_a_shard_that_is_missing_is_told_of(tmp_path: Path) -> None:
     files = [stages.Source(tmp_path / f"2.{number}.0.0.d4ps") for number in (0, 2)]
     with pytest.raises(StreamFileError, match=r"3 shards have written Scatter2.output, and a file"):
         stages.stage_graph(graph, graph.pes[-1:], files)
+
+
+# --- the documents --------------------------------------------------------------------------------
+
+SIGNAL = (
+    kit.HEAD
+    + """
+class Samples(ProducerPE):
+    def _process(self, inputs):
+        for number in range(1, 40):
+            self.write("output", number * number % 17)
+
+
+class Spread(IterativePE):
+    def _process(self, sample):
+        for more in range(sample % 4):
+            self.write("output", [sample % 3, sample + more])
+
+
+class Numbered(GenericPE):
+    def __init__(self):
+        super().__init__()
+        self._add_input("input", grouping=[0])
+        self._add_output("output")
+        self.seen = {}
+
+    def process(self, inputs):
+        key, sample = inputs["input"]
+        self.seen[key] = 2 * self.seen.get(key, 0) % 1009 + sample
+        self.write("output", self.seen[key])
+
+
+class Half(IterativePE):
+    def _process(self, sample):
+        return sample / 2 if sample % 5 else None
+
+
+class Difference(IterativePE):
+    previous = 0
+
+    def _process(self, sample):
+        difference, self.previous = sample - self.previous, sample
+        return difference
+
+
+graph = WorkflowGraph()
+samples, spread, numbered, half = Samples(), Spread(), Numbered(), Half()
+graph.connect(samples, "output", spread, "input")
+graph.connect(spread, "output", numbered, "input")
+graph.connect(numbered, "output", half, "input")
+graph.connect(half, "output", Difference(), "input")
+"""
+)
+
+
+def compiled(tmp_path: Path, *options: str) -> tuple[Path, list[str]]:
+    """A document, and the results of the graph under ``simple``."""
+    script = kit.write_script(tmp_path, SIGNAL)
+    said = kit.command("dispel4py", "simple", script, "-q").stdout
+    document = tmp_path / "flow.cwl"
+    kit.command("d4p2cwl", "-q", script, *options, "-o", document)
+    return document, [line for line in said.splitlines() if line.startswith("{")]
+
+
+@pytest.mark.parametrize("how", [["--shards", "3"], ["--shards", "2", "--cut", "pe"]])
+def test_cwltool_gives_the_results_of_the_graph_in_order(tmp_path: Path, how: list[str]) -> None:
+    document, expected = compiled(tmp_path, *how)
+    outputs, _ = kit.cwltool(document, None, tmp_path / "out")
+    assert Path(outputs["results"]["path"]).read_text().splitlines() == expected
+
+
+def test_streams_of_shards_are_merged_while_they_are_written(tmp_path: Path) -> None:
+    document, expected = compiled(tmp_path, "--shards", "2", "--mapping", "multi", "-n", "4")
+    options = ("--mapping", "dyn_multi", "-n", "3")
+    made, _ = run(document, *options, outdir=tmp_path / "out", env=kit.with_commands())
+    assert Path(made["results"]["path"]).read_text().splitlines() == expected
+
+
+def test_the_report_tells_where_items_carry_marks(tmp_path: Path) -> None:
+    script = kit.write_script(tmp_path, SIGNAL)
+    unordered = kit.write_script(
+        tmp_path / "unordered",
+        SIGNAL.replace("    previous = 0", "    previous, ordered = 0, False"),
+    )
+    found = [
+        [entry.kept.split()[0] for entry in to_cwl(path, shards=2).report if entry.code == "order"]
+        for path in (script, unordered)
+    ]
+    # to Spread, to Numbered, which keeps state and stands with Half, and to Difference
+    assert found == [["by", "by", "by"], ["by", "by", "within"]]

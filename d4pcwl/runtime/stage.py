@@ -464,7 +464,12 @@ class _Sinks:
                 f"{nearest(target.input, known)}"
             )
         grouping, count = self._graph.grouping(edge), len(target.paths)
-        numbered = not self._in_shard and self._telling.behind(edge)
+        alike = (  # what is split for one input may be read for others
+            other
+            for (output, _), other in self._leaving.items()
+            if output == target.port and self._graph.grouping(other) == grouping
+        )
+        numbered = not self._in_shard and any(map(self._telling.behind, alike))
         sinks = []
         for shard, path in enumerate(target.paths):
             split = {"grouping": str(grouping), "shard": shard, "of": count}
