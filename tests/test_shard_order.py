@@ -10,6 +10,7 @@ from typing import Any
 import cwl_kit as kit
 import pytest
 from mapping_kit import Mapping, Source, chain
+from runner_kit import run
 from shard_kit import run_stages
 from test_order import Difference, Numbered, Pair, Scatter, by_way, random_graph
 
