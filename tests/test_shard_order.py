@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import cwl_kit as kit
 import pytest
-from mapping_kit import Mapping, Source, chain
+from mapping_kit import Mapping, Source, chain, join, named
 from runner_kit import run
 from shard_kit import run_stages
 from test_order import Difference, Numbered, Pair, Scatter, by_way, random_graph
 
-from d4pcwl import IterativePE, to_cwl
+from d4pcwl import GenericPE, IterativePE, to_cwl
 from d4pcwl.errors import StreamFileError
 from d4pcwl.runtime import stage as stages
+from d4pcwl.streams.live import awaited
 from d4pcwl.streams.writer import StreamReader, StreamWriter
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.shards import shard
@@ -136,6 +139,44 @@ def test_random_graphs_keep_the_order_of_each_way(
     assert several == {way: Counter(values) for way, values in expected.items()}
 
 
+def test_what_goes_to_every_shard_comes_in_order_with_the_rest(tmp_path: Path) -> None:
+    class Add(GenericPE):
+        """Adds the numbers that every instance is told of, first, and writes each of them too."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._add_input("shift", grouping="all")
+            self._add_input("input")
+            self._add_output("output")
+            self.shift = 0
+
+        def process(self, inputs: dict[str, int]) -> None:
+            self.shift += inputs.get("shift", 0)
+            for item in [inputs["input"]] * 2 if "input" in inputs else []:
+                self.write("output", item + self.shift)
+
+    def graph() -> FlatGraph:
+        shift, source = named(Source([100, 10]), "shift"), named(Source(range(30)), "source")
+        scatter, add, difference = Scatter(), Add(), Difference()
+        return flatten(
+            join(
+                (shift, "output", add, "shift"),
+                (source, "output", scatter, "input"),
+                (scatter, "output", add, "input"),
+                (add, "output", difference, "input"),
+            )
+        )
+
+    for how in (None, "pe"):
+        folder = tmp_path / str(how)
+        folder.mkdir()
+        found = shard(graph(), 3, how)
+        assert {pe.name for stage in found.sharded for pe in stage.pes} == {"Scatter", "Add"}
+        *_, (_, results) = run_stages(found, folder)
+        ((_, outputs),) = results.items()
+        assert outputs["output"] == simple(graph())
+
+
 def test_what_is_written_at_the_end_comes_after_all_items(tmp_path: Path) -> None:
     kinds = [Pair, Last, Widen, History]
     *_, (_, results) = run_stages(shard(graph_of(kinds), 3, "pe"), tmp_path)
@@ -212,6 +253,28 @@ def test_a_file_of_a_shard_that_is_missing_is_told_of(tmp_path: Path) -> None:
     files = [stages.Source(tmp_path / f"2.{number}.0.0.d4ps") for number in (0, 2)]
     with pytest.raises(StreamFileError, match=r"3 shards have written Scatter2.output, and a file"):
         stages.stage_graph(graph, graph.pes[-1:], files)
+
+
+def test_files_are_merged_while_they_are_written(tmp_path: Path) -> None:
+    stream = stages.StreamFiles("A.output", allow_pickle=False)
+    items: list[Any] = []
+    with ExitStack() as locks:
+        writers = []
+        for name in "ab":
+            locks.enter_context(awaited(tmp_path / name))
+            stream.add(tmp_path / name)
+            writers.append(
+                StreamWriter(tmp_path / name, [("A", "output")], metadata={"marks": True})
+            )
+        reading = threading.Thread(target=lambda: items.extend(stream.items()))
+        reading.start()
+        for number in range(100):
+            writers[number // 3 % 2].write_marked(0, (number,), number)
+        for writer in writers:
+            writer.close()
+    reading.join(60)
+    assert not reading.is_alive()
+    assert items == list(range(100))
 
 
 # --- the documents --------------------------------------------------------------------------------
