@@ -8,7 +8,8 @@ from pathlib import Path
 from d4pcwl.cwl.emit.streams import Stream, streams_of
 from d4pcwl.runtime.job import Job, mapping_module
 from d4pcwl.runtime.results import Results
-from d4pcwl.runtime.stage import READERS, Source, Target, stage_graph, stage_sink
+from d4pcwl.runtime.stage import Target, stage_graph, stage_sink
+from d4pcwl.runtime.stage_streams import READERS, Source
 from d4pcwl.workflow.cut import Stage
 from d4pcwl.workflow.inputs import root_inputs
 from d4pcwl.workflow.shards import Sharding

@@ -21,7 +21,8 @@ from d4pcwl.errors import PEError, StreamFileError, TranslationError, UsageError
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings import simple
 from d4pcwl.runtime.results import Results
-from d4pcwl.runtime.stage import Source, Target, stage_graph, stage_sink
+from d4pcwl.runtime.stage import Target, stage_graph, stage_sink
+from d4pcwl.runtime.stage_streams import Source
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import root_inputs
 from d4pcwl.workflow.shards import Passage, Sharding, kept_whole, shard

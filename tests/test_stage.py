@@ -17,13 +17,12 @@ from d4pcwl.errors import D4pcwlError, GraphError, StreamFileError, UsageError
 from d4pcwl.runtime.job import Job, mapping_module
 from d4pcwl.runtime.results import Results, StreamFileSink
 from d4pcwl.runtime.stage import (
-    READERS,
-    Source,
     Target,
     chosen_pes,
     stage_graph,
     stage_sink,
 )
+from d4pcwl.runtime.stage_streams import READERS, Source
 from d4pcwl.streams.writer import StreamReader
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import root_inputs

@@ -10,13 +10,12 @@ from typing import Any
 from d4pcwl.errors import UsageError
 from d4pcwl.runtime.results import Sink
 from d4pcwl.runtime.stage import (
-    READERS,
-    Source,
     Target,
     chosen_pes,
     stage_graph,
     stage_sink,
 )
+from d4pcwl.runtime.stage_streams import READERS, Source
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs, root_inputs
 

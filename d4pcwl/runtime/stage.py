@@ -10,12 +10,8 @@ Where somebody behind a stage in shards can tell the order of items, each item i
 
 from __future__ import annotations
 
-import heapq
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,37 +24,29 @@ from d4pcwl.errors import (
     raise_faults,
 )
 from d4pcwl.runtime.engine.instance import Receive
-from d4pcwl.runtime.engine.order import Entrance, EntrancePE
+from d4pcwl.runtime.engine.order import Entrance
 from d4pcwl.runtime.engine.routing import by_key, in_turn
 from d4pcwl.runtime.results import Sink, SinkByPort, StreamFileSink
+from d4pcwl.runtime.stage_streams import (
+    READERS,
+    SPLIT,
+    WRITER,
+    MarkedReader,
+    Source,
+    StreamFileReader,
+    StreamFiles,
+    split_name,
+    streams_by_name,
+)
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import Edge
 from d4pcwl.workflow.grouping import GroupBy, Grouping
-from d4pcwl.workflow.pe import GenericPE
 from d4pcwl.workflow.telling import Telling
 
 if TYPE_CHECKING:
-    from d4pcwl.streams.writer import StreamReader
-
-_SPLIT = "split"
-"""The entry of a stream file's metadata that says which part of an output it holds."""
-
-_WRITER = "from"
-"""The entry that says which shard has written it, where its items have marks."""
+    pass
 
 _Port = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A stream file that a stage takes.
-
-    :param path: the file
-    :param port: the ``PE.output`` whose items it has, where the file is not to say so itself
-    """
-
-    path: Path
-    port: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,139 +61,6 @@ class Target:
     port: str
     paths: tuple[Path, ...]
     input: str = ""
-
-
-class StreamFileReader(GenericPE):
-    """Stands in for the PE of another stage: it writes the items of its stream files, one file
-    after the other, or by their marks where they have some."""
-
-    def __init__(self, name: str, stream: StreamFiles) -> None:
-        super().__init__()
-        self.name = self.id = name
-        self.stream, self.in_shard = stream, bool(stream.shards())
-        self._add_output("output")
-
-    def process(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for item in self.stream.items():
-            yield {"output": item}
-
-
-class MarkedReader(EntrancePE):
-    """Stands in for the PEs of other stages in a shard whose items have marks: it gives out the
-    items with their marks, one stream after the other.
-
-    :param streams: by output, the files
-    """
-
-    in_shard = True
-
-    def __init__(self, streams: Mapping[str, StreamFiles], entrance: Entrance) -> None:
-        super().__init__()
-        self.name = self.id = ", ".join(stream.name for stream in streams.values())
-        self.streams, self.entrance = dict(streams), entrance
-        for output in streams:
-            self._add_output(output)
-
-    def process(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for number, (output, stream) in enumerate(self.streams.items()):
-            before = (number,) if len(self.streams) > 1 else ()
-            for mark, item in stream.marked_items():
-                yield {output: ((*before, *mark), item)}
-
-
-READERS = (StreamFileReader, MarkedReader)
-"""The roots that a stage has beside the graph's own."""
-
-
-@dataclass(frozen=True)
-class _Head:
-    """What the head of a stream file says.
-
-    :param port: the output whose items it has
-    :param split: which split of them, if it is one
-    :param marked: whether items have marks
-    :param writer: the shard that has written it, and of how many, where items have marks
-    """
-
-    port: str
-    split: dict[str, Any] | None
-    marked: bool
-    writer: tuple[int, int] | None
-
-
-class StreamFiles:
-    """The stream files of one output, or of one split of it.
-
-    :param name: of both
-    """
-
-    def __init__(self, name: str, allow_pickle: bool) -> None:
-        self.name, self.allow_pickle = name, allow_pickle
-        self.paths: list[Path] = []
-        self.heads: list[_Head] = []
-
-    def add(self, path: Path, head: _Head | None = None) -> None:
-        """Add a file; its head, where it can be looked at beforehand."""
-        self.paths.append(Path(os.path.abspath(path)))  # PEs may go elsewhere
-        if head is not None:
-            self.heads.append(head)
-
-    @property
-    def marked(self) -> bool:
-        """Whether all files are known to have marks."""
-        return len(self.heads) == len(self.paths) and all(head.marked for head in self.heads)
-
-    def shards(self) -> dict[tuple[int, int], Path]:
-        """The shards that these files are for, by number and how many there are: none where they
-        are for all.
-
-        :raises StreamFileError: files of some of the shards that have written them are missing
-        """
-        heads = dict(zip(self.paths, self.heads, strict=False))
-        written = {path: head.writer for path, head in heads.items() if head.writer}
-        if len(written) == 1 and not any(head.split for head in self.heads):
-            return {writer: path for path, writer in written.items()}
-        for _, count in list(written.values())[:1]:
-            if sorted(number for number, _ in written.values()) != list(range(count)):
-                given = (f"{path} of shard {number}" for path, (number, _) in written.items())
-                raise StreamFileError(
-                    f"--from: {count} shards have written {self.name}, and a file of each is "
-                    f"needed: here are {', '.join(given)}"
-                )
-        found: dict[tuple[int, int], Path] = {}
-        for path, head in heads.items():
-            if head.split and head.split["of"] > 1:
-                found.setdefault((head.split["shard"], head.split["of"]), path)
-        return found
-
-    def items(self) -> Iterator[Any]:
-        """The items, by their marks where they have some, else one file after the other."""
-        for number, path in enumerate(self.paths):
-            with self._open(path) as reader:
-                merge = reader.marked and number == 0 and len(self.paths) > 1
-                if not merge:
-                    for _, item in reader:
-                        yield item
-                    continue
-            for _, item in self.marked_items():
-                yield item
-            return
-
-    def marked_items(self) -> Iterator[tuple[list[int], Any]]:
-        """The items with their marks, by their marks.
-
-        :raises StreamFileError: a file has no marks, or is damaged
-        """
-        with ExitStack() as stack:
-            readers = [stack.enter_context(self._open(path)) for path in self.paths]
-            yield from heapq.merge(
-                *(reader.marked_items() for reader in readers), key=itemgetter(0)
-            )
-
-    def _open(self, path: Path) -> StreamReader:
-        from d4pcwl.streams.writer import StreamReader
-
-        return StreamReader(path, allow_pickle=self.allow_pickle)
 
 
 def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = None) -> list[Any]:
@@ -265,7 +120,7 @@ def stage_graph(
         f"--from {source.path}: no such file" for source in sources if not source.path.exists()
     ]
     raise_faults(UsageError, absent)
-    streams = _streams(sources, allow_pickle)
+    streams = streams_by_name(sources, allow_pickle)
     edges = [
         edge for edge in graph.edges if id(edge.source) in inside and id(edge.target) in inside
     ]
@@ -273,7 +128,7 @@ def stage_graph(
     unread = set(streams)
     taken: dict[Edge, StreamFiles] = {}
     for edge, port in entering.items():
-        stream = streams.get(_split_name(port, graph.grouping(edge))) or streams.get(port)
+        stream = streams.get(split_name(port, graph.grouping(edge))) or streams.get(port)
         if stream is None:
             missing.add(port)
         else:
@@ -347,46 +202,6 @@ def _entrance(
     return Entrance(wanted, depths, *shard) if wanted else None
 
 
-def _split_name(port: str, grouping: object) -> str:
-    return f"{port} ({grouping})"
-
-
-def _streams(sources: Iterable[Source], allow_pickle: bool) -> dict[str, StreamFiles]:
-    """The files of each output, or split of one: their heads are looked at, so that a wrong file is
-    told of before anything runs."""
-    streams: dict[str, StreamFiles] = {}
-
-    def add(name: str, path: Path, head: _Head | None) -> None:
-        streams.setdefault(name, StreamFiles(name, allow_pickle)).add(path, head)
-
-    for source in sources:
-        if source.port and source.path.is_fifo():
-            add(source.port, source.path, None)  # what is read from it is gone
-            continue
-        head = _head(source.path, allow_pickle)
-        if source.port not in ("", head.port):
-            raise StreamFileError(
-                f"--from {source.port}: {source.path} holds the items of {head.port or 'nothing'}"
-            )
-        name = _split_name(head.port, head.split["grouping"]) if head.split else head.port
-        add(name, source.path, head)
-    return streams
-
-
-def _head(path: Path, allow_pickle: bool) -> _Head:
-    from d4pcwl.streams.writer import StreamReader
-
-    with StreamReader(path, allow_pickle=allow_pickle) as reader:
-        metadata = reader.header["metadata"]
-        writer = metadata.get(_WRITER)
-        return _Head(
-            ", ".join(".".join(port) for port in reader.ports),
-            metadata.get(_SPLIT),
-            reader.marked,
-            (writer["shard"], writer["of"]) if writer else None,
-        )
-
-
 def stage_sink(
     graph: FlatGraph,
     pes: Sequence[Any],
@@ -448,7 +263,7 @@ class _Sinks:
         metadata: dict[str, Any] = {}
         passed = self._entrance is not None and port in self._entrance.wanted
         if self._entrance is not None and passed:
-            metadata[_WRITER] = {"shard": self._entrance.shard, "of": self._entrance.of}
+            metadata[WRITER] = {"shard": self._entrance.shard, "of": self._entrance.of}
         if target.input:
             return self._split(target, port, metadata, passed)
         return self._file(target.paths[0], port, metadata, passed)
@@ -473,7 +288,7 @@ class _Sinks:
         sinks = []
         for shard, path in enumerate(target.paths):
             split = {"grouping": str(grouping), "shard": shard, "of": count}
-            sinks.append(self._file(path, port, {**metadata, _SPLIT: split}, passed or numbered))
+            sinks.append(self._file(path, port, {**metadata, SPLIT: split}, passed or numbered))
         return SplitSink(grouping, target.input, sinks, marked=passed, numbered=numbered)
 
     def _file(

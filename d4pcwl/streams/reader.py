@@ -127,9 +127,11 @@ class StreamReader:
     def marked_items(self) -> Iterator[tuple[list[int], Any]]:
         """Decode and give out the items of a file whose items have marks, with their marks.
 
-        :raises StreamFileError: as for an iteration
+        :raises StreamFileError: they have none; and as for an iteration
         :raises ItemError: as for an iteration
         """
+        if not self.marked:
+            raise StreamFileError(f"{self.path}: its items have no marks, as those of others have")
         for _, (mark, item) in self._decoded():
             yield mark, item
 

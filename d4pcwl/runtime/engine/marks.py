@@ -119,15 +119,12 @@ class EntrancePosition(Position):
 
 def position_of(plan: Plan, index: int) -> Position:
     """The position of an instance."""
-    order, instance = plan.order, plan.instances[index]
+    entrance, instance = plan.order.entrance, plan.instances[index]
     first = plan.of(instance.pe)[0].index
-    if order.entrance is None:
-        own = first if instance.pe in order.passing else None
-        return Position(index, instance.number, own, first)
-    depth = order.entrance.depths.get(instance.pe, 0)
-    if index == order.entrance.root:
+    depth = entrance.depths.get(instance.pe, 0) if entrance else first
+    if entrance and index == entrance.root:
         return EntrancePosition(index, instance.number, None, depth)
-    own = first if instance.pe in order.passing else None
+    own = first if instance.pe in plan.order.passing else None
     return Position(index, instance.number, own, depth)
 
 
