@@ -13,15 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mapping_kit import Identity, Plus, chain, join, named
+from shard_kit import run_stages
 
 from d4pcwl import GenericPE, IterativePE, ProducerPE, run
 from d4pcwl.cwl.compile import to_cwl
-from d4pcwl.cwl.emit.streams import Stream, streams_of
 from d4pcwl.errors import PEError, StreamFileError, TranslationError, UsageError
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.results import Results
-from d4pcwl.runtime.stage import Source, StreamFileReader, Target, stage_graph, stage_sink
+from d4pcwl.runtime.stage import Target, stage_graph, stage_sink
+from d4pcwl.runtime.stage_streams import Source
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import root_inputs
 from d4pcwl.workflow.shards import Passage, Sharding, kept_whole, shard
@@ -219,34 +220,10 @@ def test_a_run_is_not_left_and_entered_again() -> None:
 
 
 def run_in_shards(found: Sharding, folder: Path) -> Counter[str]:
-    """Run stage after stage, shard after shard, as an engine would; the results' items."""
-    files: dict[tuple[Stream, int], dict[int, Path]] = {}  # (stream, part) → shard → file
+    """The results' items."""
     items: Counter[str] = Counter()
-    for place, stage in enumerate(found.cut.stages):
-        streams = streams_of(found, stage)
-        for number in range(found.count if streams.sharded else 1):
-            sources: list[Source] = []
-            for taken in streams.taken:
-                split = taken.sharded and (taken.stream, 1) in files
-                parts = files[taken.stream, number if split else 0]
-                aligned = taken.sharded and not split and len(parts) > 1
-                sources += [Source(parts[number])] if aligned else map(Source, parts.values())
-                assert taken.many == (len(parts) > 1 and not aligned)
-            targets = []
-            for s, (stream, count) in enumerate(streams.left.items()):
-                paths = tuple(folder / f"{place}.{number}.{s}.{part}.d4ps" for part in range(count))
-                targets.append(Target(stream.port, paths, stream.taken_at))
-                for part, path in enumerate(paths):
-                    files.setdefault((stream, part), {})[number] = path
-            results = Results()
-            graph = stage_graph(found.cut.graph, stage.pes, sources)
-            sink, ports = stage_sink(found.cut.graph, stage.pes, targets, results)
-            inputs = root_inputs(graph)
-            inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, StreamFileReader)})
-            job = Job(graph, inputs, sink, results=ports, own_pes=False)
-            run_job(find_mapping("simple"), job)
-            sink.close(True)
-            items.update(itemised(results))
+    for _, results in run_stages(found, folder):
+        items.update(itemised(results))
     return items
 
 
@@ -311,10 +288,10 @@ def two(key: Any = 0) -> FlatGraph:
 
 
 def leave(graph: FlatGraph, targets: list[Target]) -> None:
-    sink, ports = stage_sink(graph, graph.pes[:1], targets, Results())
+    stage = stage_graph(graph, graph.pes[:1], [])
+    sink, ports = stage_sink(graph, graph.pes[:1], targets, Results(), stage=stage)
     try:
-        job = Job(stage_graph(graph, graph.pes[:1], []), root_inputs(graph), sink, ports)
-        run_job(find_mapping("simple"), job)
+        run_job(find_mapping("simple"), Job(stage, root_inputs(graph), sink, ports))
     finally:
         sink.close(True)
 

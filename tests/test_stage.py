@@ -18,13 +18,12 @@ from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.results import Results, StreamFileSink
 from d4pcwl.runtime.stage import (
-    Source,
-    StreamFileReader,
     Target,
     chosen_pes,
     stage_graph,
     stage_sink,
 )
+from d4pcwl.runtime.stage_streams import READERS, Source
 from d4pcwl.streams.writer import StreamReader
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import root_inputs
@@ -62,9 +61,9 @@ def run_stage(
     stage = stage_graph(graph, pes, [Source(path, port) for port, path in sources.items()])
     results = Results({pe.id: pe.name for pe in pes})
     files = [Target(port, (path,)) for port, path in targets.items()]
-    sink, ports = stage_sink(graph, pes, files, results)
+    sink, ports = stage_sink(graph, pes, files, results, stage=stage)
     inputs = {pe: n for pe, n in root_inputs(graph).items() if pe in ids}
-    inputs.update({pe.id: 1 for pe in stage.pes if isinstance(pe, StreamFileReader)})
+    inputs.update({pe.id: 1 for pe in stage.pes if isinstance(pe, READERS)})
     complete = False
     try:
         run_job(

@@ -10,13 +10,12 @@ from typing import Any
 from d4pcwl.errors import UsageError
 from d4pcwl.runtime.results import Sink
 from d4pcwl.runtime.stage import (
-    Source,
-    StreamFileReader,
     Target,
     chosen_pes,
     stage_graph,
     stage_sink,
 )
+from d4pcwl.runtime.stage_streams import READERS, Source
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs, root_inputs
 
@@ -75,12 +74,12 @@ def read(
     else:
         inside = {pe.id for pe in pes}
         inputs = {pe: v for pe, v in root_inputs(whole, given).items() if pe in inside}
-    inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, StreamFileReader)})
+    inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, READERS)})
     ends = [(pe.id, output) for pe, output in whole.unconnected if pe in pes]
     targets = [*options.targets, *map(_split, options.splits)]
     # To a compiled step nobody can say --allow-pickle.
     asked = None if options.expect and not pickles else pickles
-    sink, ports = stage_sink(whole, pes, targets, make_sink(ends), allow_pickle=asked)
+    sink, ports = stage_sink(whole, pes, targets, make_sink(ends), stage=graph, allow_pickle=asked)
     return graph, inputs, sink, ports
 
 

@@ -90,6 +90,7 @@ def _print_items(args: argparse.Namespace) -> int:
 def _lines(reader: StreamReader, longest: int | None) -> Iterator[str]:
     from d4pcwl.errors import ItemError
     from d4pcwl.streams import codec
+    from d4pcwl.streams.reader import is_marked
 
     for record in reader.records(longest):
         pe, port = reader.ports[record.port_index]
@@ -103,7 +104,11 @@ def _lines(reader: StreamReader, longest: int | None) -> Iterator[str]:
         except ItemError as error:
             place = f"{reader.path}: record {record.number}, at byte {record.offset}"
             raise ItemError(f"{place}, from {pe}.{port}: {error}") from error
-        yield codec.to_json_line(pe, port, item)
+        if reader.marked and is_marked(item):
+            line = codec.to_json_line(pe, port, item[1])
+            yield f'{line[:-1]}, "mark": {json.dumps(item[0])}}}'
+        else:
+            yield codec.to_json_line(pe, port, item)
 
 
 def _info(args: argparse.Namespace) -> int:

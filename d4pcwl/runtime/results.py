@@ -199,7 +199,10 @@ def cut_torn_line(output: OutputFile) -> None:
 
 
 class StreamFileSink:
-    """Results as a stream file, from which they can be had again as they were."""
+    """Results as a stream file, from which they can be had again as they were.
+
+    :param marked: items come with their marks, as pairs, and both are written
+    """
 
     def __init__(
         self,
@@ -208,17 +211,23 @@ class StreamFileSink:
         *,
         allow_pickle: bool | None = False,
         metadata: Mapping[str, Any] | None = None,
+        marked: bool = False,
     ) -> None:
+        from d4pcwl.streams.format import MARKS
         from d4pcwl.streams.writer import StreamWriter
 
         self._ports = {port: number for number, port in enumerate(ports)}
-        self._writer = StreamWriter(
-            path, list(ports), allow_pickle=allow_pickle, metadata=dict(metadata or {})
-        )
+        self._marked = marked
+        told = {**(metadata or {}), **({MARKS: True} if marked else {})}
+        self._writer = StreamWriter(path, list(ports), allow_pickle=allow_pickle, metadata=told)
         self.output = self._writer.output
 
     def take(self, pe: str, output: str) -> Receive:
-        number, write = self._ports[(pe, output)], self._writer.write
+        number, write, write_marked = (
+            self._ports[(pe, output)],
+            self._writer.write,
+            self._writer.write_marked,
+        )
 
         def receive(item: Any) -> None:
             try:
@@ -226,7 +235,13 @@ class StreamFileSink:
             except StreamFileError as error:
                 raise OutputError(str(error)) from error
 
-        return receive
+        def receive_marked(pair: tuple[Sequence[int], Any]) -> None:
+            try:
+                write_marked(number, *pair)
+            except StreamFileError as error:
+                raise OutputError(str(error)) from error
+
+        return receive_marked if self._marked else receive
 
     def close(self, complete: bool) -> None:
         """The run is over; see :class:`Sink`.

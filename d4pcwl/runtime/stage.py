@@ -2,12 +2,15 @@
 
 A file holds the items of one output: all of them, or a *split*, which is the part that an edge's
 grouping sends to one shard of the stage that takes it. The head of a file says what it holds.
+
+Where somebody behind a stage in shards can tell the order of items, each item in a file has a
+*mark*, its place in the order. Who splits the items numbers them; a shard passes their marks on
+(``runtime/engine/order.py``); who takes the files of several shards merges them by the marks.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,27 +24,26 @@ from d4pcwl.errors import (
     raise_faults,
 )
 from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.runtime.engine.order import Entrance
 from d4pcwl.runtime.engine.routing import by_key, in_turn
 from d4pcwl.runtime.results import Sink, SinkByPort, StreamFileSink
+from d4pcwl.runtime.stage_streams import (
+    READERS,
+    SPLIT,
+    WRITER,
+    MarkedReader,
+    Source,
+    StreamFileReader,
+    StreamFiles,
+    split_name,
+    streams_by_name,
+)
 from d4pcwl.workflow.edges import Edge
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import GroupBy, Grouping
-from d4pcwl.workflow.pe import GenericPE
+from d4pcwl.workflow.telling import Telling
 
-_SPLIT = "split"
-"""The entry of a stream file's metadata that says which part of an output it holds."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A stream file that a stage takes.
-
-    :param path: the file
-    :param port: the ``PE.output`` whose items it has, where the file is not to say so itself
-    """
-
-    path: Path
-    port: str = ""
+_Port = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -56,25 +58,6 @@ class Target:
     port: str
     paths: tuple[Path, ...]
     input: str = ""
-
-
-class StreamFileReader(GenericPE):
-    """Stands in for the PE of another stage: it writes the items of its stream files."""
-
-    def __init__(self, name: str, paths: Sequence[Path], allow_pickle: bool) -> None:
-        super().__init__()
-        self.name = self.id = name
-        self.paths = [Path(os.path.abspath(path)) for path in paths]  # PEs may go elsewhere
-        self.allow_pickle = allow_pickle
-        self._add_output("output")
-
-    def process(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        from d4pcwl.streams.writer import StreamReader
-
-        for path in self.paths:
-            with StreamReader(path, allow_pickle=self.allow_pickle) as reader:
-                for _, item in reader:
-                    yield {"output": item}
 
 
 def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = None) -> list[Any]:
@@ -134,59 +117,86 @@ def stage_graph(
         f"--from {source.path}: no such file" for source in sources if not source.path.exists()
     ]
     raise_faults(UsageError, absent)
-    readers = _readers(sources, allow_pickle)
+    streams = streams_by_name(sources, allow_pickle)
     edges = [
         edge for edge in graph.edges if id(edge.source) in inside and id(edge.target) in inside
     ]
-    unread = set(readers)
+    shard = _shard(streams.values())
+    unread = set(streams)
+    taken: dict[Edge, StreamFiles] = {}
     for edge, port in entering.items():
-        reader = readers.get(_split_name(port, graph.grouping(edge))) or readers.get(port)
-        if reader is None:
+        stream = streams.get(split_name(port, graph.grouping(edge))) or streams.get(port)
+        if stream is None:
             missing.add(port)
         else:
-            unread.discard(reader.id)
-            edges.append(Edge(reader, "output", edge.target, edge.input))
+            unread.discard(stream.name)
+            taken[edge] = stream
     _raise_port_faults("--from", missing, unread, needed)
     ordered = [pe for pe in graph.pes if id(pe) in inside]
-    return FlatGraph((*readers.values(), *ordered), tuple(edges), graph.composites)
+    readers: dict[str, tuple[Any, str]] = {}
+    entrance = _entrance(graph, ordered, taken, shard)
+    if entrance is not None:
+        marked = {
+            f"output{number}": stream
+            for number, stream in enumerate(s for s in streams.values() if s.marked)
+        }
+        reader = MarkedReader(marked, entrance)
+        readers = {stream.name: (reader, output) for output, stream in marked.items()}
+    for name, stream in streams.items():
+        if name not in readers:
+            readers[name] = (StreamFileReader(name, stream), "output")
+    edges += [
+        Edge(*readers[stream.name], edge.target, edge.input) for edge, stream in taken.items()
+    ]
+    roots = {id(pe): pe for pe, _ in readers.values()}
+    return FlatGraph((*roots.values(), *ordered), tuple(edges), graph.composites)
 
 
-def _split_name(port: str, grouping: object) -> str:
-    return f"{port} ({grouping})"
+def _shard(streams: Iterable[StreamFiles]) -> tuple[int, int] | None:
+    """The shard that the files are for, and of how many; None where they are for all.
 
-
-def _readers(sources: Iterable[Source], allow_pickle: bool) -> dict[str, StreamFileReader]:
-    """A reader for each output, or split of one: the heads of the files are looked at, so that a
-    wrong file is reported before anything runs."""
-    files: dict[str, list[Path]] = {}
+    :raises StreamFileError: they are for different ones
+    """
     shards: dict[tuple[int, int], Path] = {}
-    for source in sources:
-        if source.port and source.path.is_fifo():
-            files.setdefault(source.port, []).append(source.path)
-            continue  # what is read from it is gone
-        port, split = _head(source.path, allow_pickle)
-        if source.port not in ("", port):
-            raise StreamFileError(
-                f"--from {source.port}: {source.path} holds the items of {port or 'nothing'}"
-            )
-        if split and split["of"] > 1:
-            shards.setdefault((split["shard"], split["of"]), source.path)
-        name = _split_name(port, split["grouping"]) if split else port
-        files.setdefault(name, []).append(source.path)
+    for stream in streams:
+        shards |= {n: path for n, path in stream.shards().items() if n not in shards}
     if len(shards) > 1:
         told = (f"{path} is for shard {n} of {count}" for (n, count), path in shards.items())
         raise StreamFileError(f"--from: these are of different shards: {', '.join(told)}")
-    return {name: StreamFileReader(name, paths, allow_pickle) for name, paths in files.items()}
+    return next(iter(shards), None)
 
 
-def _head(path: Path, allow_pickle: bool) -> tuple[str, dict[str, Any] | None]:
-    """The output whose items a stream file has, and which split of them it is."""
-    from d4pcwl.streams.writer import StreamReader
+def _entrance(
+    graph: FlatGraph,
+    pes: Sequence[Any],
+    taken: Mapping[Edge, StreamFiles],
+    shard: tuple[int, int] | None,
+) -> Entrance | None:
+    """By which marks come into a shard and leave it, if any do.
 
-    with StreamReader(path, allow_pickle=allow_pickle) as reader:
-        return ", ".join(".".join(port) for port in reader.ports), reader.header["metadata"].get(
-            _SPLIT
-        )
+    :param pes: those of the stage
+    :param taken: the edges from other stages, and the files that have their items
+    """
+    inside = {id(pe) for pe in pes}
+    if shard is None or inside & graph.cyclic:
+        return None
+    telling = Telling(graph)
+    marked: set[int] = set()  # the PEs to which all items come with marks
+    for pe in graph.in_order():
+        into = graph.into(pe) if id(pe) in inside else []
+        if into and all(
+            taken[edge].marked if edge in taken else id(edge.source) in marked for edge in into
+        ):
+            marked.add(id(pe))
+    wanted = frozenset(
+        (edge.source.id, edge.output)
+        for edge in graph.edges
+        if id(edge.source) in marked
+        and id(edge.target) not in inside
+        and telling.at_or_behind(edge)
+    )
+    depths = {pe.id: depth for depth, pe in enumerate(graph.in_order())}
+    return Entrance(wanted, depths, *shard) if wanted else None
 
 
 def stage_sink(
@@ -195,12 +205,14 @@ def stage_sink(
     targets: Iterable[Target],
     results: Sink,
     *,
+    stage: FlatGraph,
     allow_pickle: bool | None = False,
 ) -> tuple[SinkByPort, list[tuple[Any, str]]]:
     """Where a stage's items go, and the outputs that they come from.
 
     :param targets: the stream files of each output that other stages take from
     :param results: takes the items of outputs that nobody takes from
+    :param stage: the graph of the stage
     :raises UsageError: an output has no file, or a file is given for what is no such output
     """
     chosen = {id(pe) for pe in pes}
@@ -213,57 +225,111 @@ def stage_sink(
     targets = list(targets)
     given = {target.port for target in targets}
     _raise_port_faults("--to", set(ports) - given, given - set(ports), set(ports))
-    sinks: dict[tuple[str, str], list[Sink]] = {}
+    sinks: dict[_Port, list[Sink]] = {}
+    make = _Sinks(graph, leaving, stage, allow_pickle)
     for target in targets:
         port = (ports[target.port][0].id, ports[target.port][1])
-        sinks.setdefault(port, []).append(
-            _split_sink(graph, leaving, target, port, allow_pickle)
-            if target.input
-            else StreamFileSink(target.paths[0], [port], allow_pickle=allow_pickle)
-        )
+        sinks.setdefault(port, []).append(make(target, port))
     ends = [(pe, output) for pe, output in graph.unconnected if id(pe) in chosen]
     for pe, output in ends:
         sinks[pe.id, output] = [results]
     return SinkByPort(sinks), [*ports.values(), *ends]
 
 
-def _split_sink(
-    graph: FlatGraph,
-    leaving: Mapping[tuple[str, str], Edge],
-    target: Target,
-    port: tuple[str, str],
-    allow_pickle: bool | None,
-) -> Sink:
-    edge = leaving.get((target.port, target.input))
-    if edge is None:
-        known = [input for output, input in leaving if output == target.port]
-        raise UsageError(
-            f"--split {target.port}: no other stage takes these items at {target.input}"
-            f"{nearest(target.input, known)}"
+class _Sinks:
+    """Makes the sinks of a stage.
+
+    :param leaving: the edges to other stages, by output and input
+    """
+
+    def __init__(
+        self,
+        graph: FlatGraph,
+        leaving: Mapping[tuple[str, str], Edge],
+        stage: FlatGraph,
+        allow_pickle: bool | None,
+    ) -> None:
+        self._graph, self._leaving, self._pickle = graph, leaving, allow_pickle
+        self._telling = Telling(graph)
+        roots = [pe for pe in stage.pes if isinstance(pe, READERS)]
+        self._entrance = next((pe.entrance for pe in roots if isinstance(pe, MarkedReader)), None)
+        self._in_shard = any(pe.in_shard for pe in roots)
+
+    def __call__(self, target: Target, port: _Port) -> Sink:
+        """The sink of one output for one target."""
+        metadata: dict[str, Any] = {}
+        passed = self._entrance is not None and port in self._entrance.wanted
+        if self._entrance is not None and passed:
+            metadata[WRITER] = {"shard": self._entrance.shard, "of": self._entrance.of}
+        if target.input:
+            return self._split(target, port, metadata, passed)
+        return self._file(target.paths[0], port, metadata, passed)
+
+    def _split(
+        self, target: Target, port: _Port, metadata: dict[str, Any], passed: bool
+    ) -> SplitSink:
+        edge = self._leaving.get((target.port, target.input))
+        if edge is None:
+            known = [input for output, input in self._leaving if output == target.port]
+            raise UsageError(
+                f"--split {target.port}: no other stage takes these items at {target.input}"
+                f"{nearest(target.input, known)}"
+            )
+        grouping, count = self._graph.grouping(edge), len(target.paths)
+        alike = (  # what is split for one input may be read for others
+            other
+            for (output, _), other in self._leaving.items()
+            if output == target.port and self._graph.grouping(other) == grouping
         )
-    grouping, count = graph.grouping(edge), len(target.paths)
-    sinks = [
-        StreamFileSink(
-            path,
-            [port],
-            allow_pickle=allow_pickle,
-            metadata={_SPLIT: {"grouping": str(grouping), "shard": shard, "of": count}},
+        numbered = not self._in_shard and any(map(self._telling.behind, alike))
+        sinks = []
+        for shard, path in enumerate(target.paths):
+            split = {"grouping": str(grouping), "shard": shard, "of": count}
+            sinks.append(self._file(path, port, {**metadata, SPLIT: split}, passed or numbered))
+        return SplitSink(grouping, target.input, sinks, marked=passed, numbered=numbered)
+
+    def _file(
+        self, path: Path, port: _Port, metadata: dict[str, Any], marked: bool
+    ) -> StreamFileSink:
+        return StreamFileSink(
+            path, [port], allow_pickle=self._pickle, metadata=metadata, marked=marked
         )
-        for shard, path in enumerate(target.paths)
-    ]
-    return SplitSink(grouping, target.input, sinks)
 
 
 class SplitSink:
     """Shares items out among sinks: by key, or in turn where the grouping has none.
 
     :param where: the input that is grouped, for messages
+    :param marked: items come with their marks, as pairs
+    :param numbered: items get marks here, for they come in order
     """
 
-    def __init__(self, grouping: Grouping, where: str, sinks: Sequence[Sink]) -> None:
+    def __init__(
+        self,
+        grouping: Grouping,
+        where: str,
+        sinks: Sequence[Sink],
+        *,
+        marked: bool = False,
+        numbered: bool = False,
+    ) -> None:
         self._grouping, self._where, self._sinks = grouping, where, sinks
+        self._marked, self._numbered = marked, numbered
 
     def take(self, pe: str, output: str) -> Receive:
+        share = self._sharing(pe, output)
+        if not self._numbered:
+            return share
+        number = 0
+
+        def mark(item: Any) -> None:
+            nonlocal number
+            share(((number,), item))
+            number += 1
+
+        return mark
+
+    def _sharing(self, pe: str, output: str) -> Receive:
         takers = [sink.take(pe, output) for sink in self._sinks]
         if not isinstance(self._grouping, GroupBy):
             return in_turn(takers)
@@ -271,7 +337,8 @@ class SplitSink:
         def refuse(error: Exception) -> None:
             raise ItemError(str(error)) from error
 
-        return by_key(takers, self._grouping, self._where, refuse)
+        marked = self._marked or self._numbered
+        return by_key(takers, self._grouping, self._where, refuse, marked=marked)
 
     def close(self, complete: bool) -> None:
         for sink in self._sinks:

@@ -12,6 +12,8 @@ from d4pcwl.streams import codec
 FORMAT = 1
 MAGIC = b"D4PSTREAM 1\n"
 END = b"E"
+MARKS = "marks"
+"""The entry of the metadata, true where each record holds a pair: the item's mark, and the item."""
 
 FIELDS = struct.Struct("<cHQ")  # codec, port, length of the payload
 CHECK = struct.Struct("<I")  # crc32 of the file up to here, the check sums left out

@@ -24,6 +24,7 @@ from d4pcwl.streams.format import (
     FORMAT,
     HEAD_SIZE,
     MAGIC,
+    MARKS,
     SMALL,
     Port,
     canonical,
@@ -51,13 +52,24 @@ class Record(NamedTuple):
     payload: bytes | None  # None where it is longer than was asked for
 
 
+def is_marked(item: Any) -> bool:
+    """Whether what a record holds is a mark and an item."""
+    return (
+        type(item) is list
+        and len(item) == 2
+        and type(item[0]) is list
+        and bool(item[0])
+        and all(type(place) is int for place in item[0])
+    )
+
+
 class StreamReader:
     """Read a stream file from front to back: iterating gives ``(port_index, item)``.
 
     Every item's check sum is verified before it is given out, the count and the digest of all of
     them after the last. A second iteration goes on where the first stopped, as a file's does. Where
     a file is still being written (see :mod:`~d4pcwl.streams.live`), what is not there yet is
-    waited for.
+    waited for. ``marked`` says whether the items have marks.
 
     :param path: the file, or a pipe that delivers one
     :param allow_pickle: decode items that are pickles, which runs code that the file brings
@@ -92,6 +104,8 @@ class StreamReader:
             self._file.close()
             raise
         self.ports = [Port(port["pe"], port["port"]) for port in self.header["ports"]]
+        metadata = self.header.get("metadata")
+        self.marked = isinstance(metadata, dict) and metadata.get(MARKS) is True
         self.items_per_port = [0] * len(self.ports)
         self._number = 0
         self._offset = len(MAGIC) + len(line)
@@ -99,12 +113,30 @@ class StreamReader:
         self._hash = hashlib.sha256(MAGIC + line)
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
-        """Decode and give out the items.
+        """Decode and give out the items, without the marks that they may have.
 
         :raises StreamFileError: the file is damaged, or a pickle is met and not allowed
         :raises ItemError: an item cannot be decoded here, as its type is not registered
         """
-        decode = codec.decode
+        if not self.marked:
+            yield from self._decoded()
+            return
+        for port_index, (_, item) in self._decoded():
+            yield port_index, item
+
+    def marked_items(self) -> Iterator[tuple[list[int], Any]]:
+        """Decode and give out the items of a file whose items have marks, with their marks.
+
+        :raises StreamFileError: they have none; and as for an iteration
+        :raises ItemError: as for an iteration
+        """
+        if not self.marked:
+            raise StreamFileError(f"{self.path}: its items have no marks, as those of others have")
+        for _, (mark, item) in self._decoded():
+            yield mark, item
+
+    def _decoded(self) -> Iterator[tuple[int, Any]]:
+        decode, marked = codec.decode, self.marked
         for record in self.records():
             tag, payload = record.tag, record.payload
             assert payload is not None
@@ -120,6 +152,9 @@ class StreamReader:
                 port = ".".join(self.ports[record.port_index])
                 place = self._place(record.number, record.offset)
                 raise ItemError(f"{place} from {port}: {error}") from error
+            if marked and not is_marked(item):
+                place = self._place(record.number, record.offset)
+                raise StreamFileError(f"{place} has no mark, as all items of this file are to have")
             yield record.port_index, item
 
     def records(self, longest: int | None = None) -> Iterator[Record]:

@@ -97,6 +97,22 @@ class StreamWriter:
             raise ItemError(f"{self._place(port_index)}: {error}") from error
         self.write_encoded(port_index, tag, parts)
 
+    def write_marked(self, port_index: int, mark: Sequence[int], item: Any) -> None:
+        """Append an item with its mark, in a file whose metadata say that items have marks.
+
+        :param mark: its place in the order of all files of this output; see docs/stream-files.md
+        :raises ItemError: the item cannot be encoded; the file is as before
+        :raises StreamFileError: the file cannot be written, or is closed
+        """
+        try:
+            self.write(port_index, [list(mark), item])
+        except ItemError as error:
+            try:  # the message is to speak of the item, and not of the pair
+                codec.encode(item, allow_pickle=self.allow_pickle)
+            except ItemError as own:
+                raise ItemError(f"{self._place(port_index)}: {own}") from error
+            raise
+
     def write_encoded(self, port_index: int, tag: bytes, parts: Sequence[Buffer]) -> None:
         """Append an item that :func:`codec.encode` has encoded already.
 

@@ -20,6 +20,7 @@ from d4pcwl.workflow.reading.model import VALUE
 from d4pcwl.workflow.reading.script import NamedPath
 from d4pcwl.workflow.shards import Passage, Sharding, kept_whole
 from d4pcwl.workflow.state import keeps_state
+from d4pcwl.workflow.telling import Telling
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,7 @@ def _of_pe(facts: Facts, pe: Any) -> Iterator[Entry]:
 
 
 def _of_edges(facts: Facts, stages: Sharding) -> Iterator[Entry]:
+    telling = Telling(facts.graph)
     for edge in stages.cut.crossing:
         place = _place(edge.target, str(facts.script))
         grouping = facts.graph.grouping(edge)
@@ -203,14 +205,13 @@ def _of_edges(facts: Facts, stages: Sharding) -> Iterator[Entry]:
         split = passage is Passage.SPLIT
         kept = f"a stream file for each of {stages.count} shards" if split else "a stream file"
         yield Entry("stream", f"{edge} ({grouping})", f"{kept}; the next step waits for it", *place)
-        if split or _gathers(stages, edge):
-            message = f"the order of the items of {edge}"
-            yield Entry("order", message, "within a shard only", *place)
-
-
-def _gathers(stages: Sharding, edge: Any) -> bool:
-    source, target = stages.cut.stage_of(edge.source), stages.cut.stage_of(edge.target)
-    return source in stages.sharded and target not in stages.sharded
+        gathers = stages.cut.stage_of(edge.source) in stages.sharded
+        if split or (gathers and passage is not Passage.ALIGNED):
+            told = telling.at_or_behind(edge) if gathers else telling.behind(edge)
+            kept = "within a shard only: no PE behind depends on it"
+            if told:
+                kept = "by a mark on each item, which puts the items of all shards in order again"
+            yield Entry("order", f"the order of the items of {edge}", kept, *place)
 
 
 def _place(thing: Any, script: str) -> tuple[str, int | None]:

@@ -44,12 +44,13 @@ class Position:
     :param index: of the instance
     :param number: its number among the instances of its PE
     :param own: the origin of what it writes by itself; None where all that it writes is its own
+    :param depth: of its PE in the graph: higher than those of the PEs before it
     """
 
-    def __init__(self, index: int, number: int, own: int | None) -> None:
+    def __init__(self, index: int, number: int, own: int | None, depth: int) -> None:
         self.count = 0
         self.own = own
-        self._number, self._depth = number, -index if own is None else -own
+        self._number, self._depth = number, -depth
         self._origin = index
         self._mark: Mark = ()
         self._places = 0
@@ -102,9 +103,59 @@ class Position:
         return take
 
 
+class EntrancePosition(Position):
+    """Where the instance stands that gives out items with marks from outside."""
+
+    def emitter(self, plain: Receive | None, marked: Receive) -> Receive:
+        def enter(pair: tuple[Mark, Any]) -> None:
+            mark, item = pair
+            if plain is not None:
+                plain(item)
+            marked(((self._origin, self.count, *mark), item))
+            self.count += 1
+
+        return enter
+
+
+def position_of(plan: Plan, index: int) -> Position:
+    """The position of an instance."""
+    entrance, instance = plan.order.entrance, plan.instances[index]
+    first = plan.of(instance.pe)[0].index
+    depth = entrance.depths.get(instance.pe, 0) if entrance else first
+    if entrance and index == entrance.root:
+        return EntrancePosition(index, instance.number, None, depth)
+    own = first if instance.pe in plan.order.passing else None
+    return Position(index, instance.number, own, depth)
+
+
 def unmarked(receive: Receive) -> Receive:
     """A taker of marked items for a receiver of items."""
     return lambda pair: receive(pair[1])
+
+
+def with_outer_marks(plan: Plan, receive: Receive) -> Receive:
+    """A taker of marked items for a receiver of items with outer marks, as pairs."""
+    entrance = plan.order.entrance
+    assert entrance is not None
+    root, depths, shard = entrance.root, entrance.depths, entrance.shard
+
+    def take(pair: tuple[Mark, Any]) -> None:
+        (origin, _, *mark), item = pair
+        if origin != root:  # a PE has written it by itself, when its items were done
+            mark = [AFTER_ALL, depths[plan.instances[origin].pe], shard, *mark]
+        receive((tuple(mark), item))
+
+    return take
+
+
+def result_taker(plan: Plan, port: tuple[str, str], receive: Receive) -> Receive:
+    """What takes the results of an output, marked ones where it has them, in order, for what takes
+    them in the end."""
+    if port not in plan.order.results:
+        return receive
+    entrance = plan.order.entrance
+    wanted = entrance is not None and port in entrance.wanted
+    return with_outer_marks(plan, receive) if wanted else unmarked(receive)
 
 
 class Gather:
@@ -112,16 +163,19 @@ class Gather:
 
     :param least: how far all senders are, by origin
     :param at_once: origins whose items are not held back
+    :param in_turn: whether the items of an origin come after all those of the origins before it
 
     What is to take the marked items, in order, is set as ``deliver``.
     """
 
     deliver: Receive
 
-    def __init__(self, least: Least, at_once: Collection[int] = ()) -> None:
-        self._least = least
+    def __init__(
+        self, least: Least, at_once: Collection[int] = (), *, in_turn: bool = False
+    ) -> None:
+        self._least, self._in_turn = least, in_turn
         self._held: dict[int, list[tuple[Mark, Any]]] = {
-            origin: [] for origin in least.origins if origin not in at_once
+            origin: [] for origin in sorted(least.origins) if origin not in at_once
         }
         self._reached = dict.fromkeys(self._held, 0)
         self.waiting = 0
@@ -147,14 +201,15 @@ class Gather:
         """Pass on all items that nothing can come before any more."""
         for origin, held in self._held.items():
             level = self._least(origin)
-            if level <= self._reached[origin]:
-                continue
-            if held:
-                held.sort(key=_mark_of)
-                ready = held[: bisect_left(held, (origin, level), key=_mark_of)]
-                del held[: len(ready)]
-                self._pass_on(ready)
-            self._reached[origin] = level
+            if level > self._reached[origin]:
+                if held:
+                    held.sort(key=_mark_of)
+                    ready = held[: bisect_left(held, (origin, level), key=_mark_of)]
+                    del held[: len(ready)]
+                    self._pass_on(ready)
+                self._reached[origin] = level
+            if self._in_turn and level < NO_MORE:
+                break
 
     def give_up(self) -> None:
         """Pass on what is held back, in order, though some may be missing: the run has failed."""
@@ -241,7 +296,7 @@ class Least:
 
 
 class SortedResults:
-    """Takes results, and passes on in order those that have marks.
+    """Takes results, and passes on in order those that have marks and need it.
 
     :param takers: of the results, in the plan's order
     """
@@ -251,11 +306,15 @@ class SortedResults:
         self._gathers: dict[int, list[Gather]] = {}
         self.takers = list(takers)
         for slot, (pe, output) in enumerate(plan.results if takers else ()):
-            if (pe, output) in plan.order.results:
+            port = (pe, output)
+            if port in plan.order.results:
+                self.takers[slot] = take = result_taker(plan, port, takers[slot])
+                if port in plan.order.in_order:
+                    continue
                 senders = [instance.index for instance in plan.of(pe)]
                 least = Least(plan, senders, self._heard.level)
-                gather = Gather(least, plan.order.loose)
-                gather.deliver = unmarked(takers[slot])
+                gather = Gather(least, plan.order.loose, in_turn=plan.order.entrance is not None)
+                gather.deliver = take
                 for sender in senders:
                     self._gathers.setdefault(sender, []).append(gather)
                 self.takers[slot] = gather.hold

@@ -16,6 +16,9 @@ A receiver may take up an item when nothing with a smaller mark can come any mor
 from *levels*: the level of an instance, for an origin, is a number below which it has written all.
 How items and levels travel is up to the mapping; ``runtime/engine/marks.py`` has what all share.
 
+In a stage that runs in shards, the items that come from other stages bring marks along, and what
+other stages take leaves with marks (:class:`Entrance`). There every PE behind passes marks on.
+
 The way is that of punctuated streams: Tucker, Maier, Sheard, Fegaras, "Exploiting punctuation
 semantics in continuous data streams", IEEE TKDE 15 (2003), doi:10.1109/TKDE.2003.1198390.
 """
@@ -23,15 +26,44 @@ semantics in continuous data streams", IEEE TKDE 15 (2003), doi:10.1109/TKDE.200
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.pe import keeps_order, writes_of_itself
-from d4pcwl.workflow.state import keeps_state
+from d4pcwl.workflow.pe import GenericPE, keeps_order, writes_of_itself
+from d4pcwl.workflow.telling import can_tell
 
 Port = tuple[str, str]
 """The id of a PE and the name of one of its inputs or outputs."""
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """By which marks come from outside, and go there again.
+
+    An outer mark has no origin. What a PE writes by itself when its items are done is marked
+    ``(AFTER_ALL, depth, shard, number, place, …)``.
+
+    :param wanted: the outputs whose items leave with outer marks
+    :param depths: by PE id, a number that is the same in all stages and shards of a graph, and
+        higher for PEs further down
+    :param shard: the number of the shard
+    :param of: how many shards there are
+    :param root: the index of the instance that gives out the items from outside
+    """
+
+    wanted: frozenset[Port]
+    depths: dict[str, int]
+    shard: int
+    of: int
+    root: int = 0
+
+
+class EntrancePE(GenericPE):
+    """A root that gives out items with marks from outside, as pairs ``(mark, item)``, in their
+    order. There is one at most in a graph, and all marks that are wanted come of its."""
+
+    entrance: Entrance
 
 
 @dataclass(frozen=True)
@@ -41,10 +73,12 @@ class Order:
     :param passing: ids of the PEs that pass marks on; what others write begins an order of its own
     :param marked: the inputs whose items carry marks
     :param sorted: those of them whose items are put in order
-    :param results: the outputs whose results carry marks, and are put in order
+    :param results: the outputs whose results carry marks
+    :param in_order: those of them whose results come in order by themselves
     :param origins: by PE id, the origins of the marks on what it writes, as indices of instances;
         a PE that passes marks on has one of its own as well if it may write without an item
     :param loose: origins whose items are not put in order: pooled instances in a cycle
+    :param entrance: where marks come from outside
     """
 
     passing: frozenset[str] = frozenset()
@@ -53,6 +87,8 @@ class Order:
     results: frozenset[Port] = frozenset()
     origins: dict[str, tuple[int, ...]] = field(default_factory=dict)
     loose: frozenset[int] = frozenset()
+    in_order: frozenset[Port] = frozenset()
+    entrance: Entrance | None = None
 
     def __bool__(self) -> bool:
         return bool(self.marked or self.results)
@@ -64,6 +100,8 @@ def find_order(
     pool: Collection[int],
     results: Collection[tuple[Any, str]],
     given: Collection[str] = (),
+    *,
+    together: bool = False,
 ) -> Order:
     """The order of a plan.
 
@@ -71,56 +109,70 @@ def find_order(
     :param pool: ``id(pe)`` of the pooled PEs
     :param results: the outputs, as PE and name, whose items are results
     :param given: ids of PEs that are given inputs of their own
+    :param together: whether all instances are in one process, where each item is worked through
+        before the next
     """
     split = {id(pe) for pe in graph.pes if id(pe) in pool or len(indices[id(pe)]) > 1}
-    in_cycle = {id(pe) for c in graph.cycles if graph.is_cycle(c) for pe in c}
-    split -= in_cycle  # what goes round would never come to its last mark
-    if not split:
+    split -= graph.cyclic  # what goes round would never come to its last mark
+    root = next((pe for pe in graph.roots if isinstance(pe, EntrancePE)), None)
+    if not split and root is None:
         return Order()
+    entrance = None if root is None else replace(root.entrance, root=indices[id(root)][0])
+    wanted = entrance.wanted if entrance else frozenset[Port]()
     ordered = graph.in_order()
-    can_tell = {
-        id(edge): _can_tell(edge.target, edge.input, id(edge.target) in in_cycle)
-        for edge in graph.edges
-    }
+    tells = {id(edge): can_tell(graph, edge) for edge in graph.edges}
     passing: set[int] = set()
+    entered: set[int] = set()  # the entrance, and all behind it
+    overtaking: set[int] = set()  # those whose items may leave in another order than their marks'
     for pe in ordered:
-        fed_by_passing = [edge for edge in graph.into(pe) if id(edge.source) in passing]
-        blind = not any(can_tell[id(edge)] for edge in fed_by_passing)
-        if id(pe) in split or (fed_by_passing and blind and id(pe) not in in_cycle):
-            passing.add(id(pe))
+        fed = [edge for edge in graph.into(pe) if id(edge.source) in passing]
+        blind = not any(tells[id(edge)] for edge in fed)
+        if pe is root or any(id(edge.source) in entered for edge in fed):
+            entered.add(id(pe))
+        elif id(pe) not in split and (not fed or not blind or id(pe) in graph.cyclic):
+            continue
+        passing.add(id(pe))
+        unsorted = any(id(e.source) in overtaking and not tells[id(e)] for e in fed)
+        if id(pe) in split or unsorted or (len(fed) > 1 and not together):
+            overtaking.add(id(pe))
     told = {(id(pe), output) for pe, output in results if keeps_order(pe)}
     useful: set[int] = set()  # those that pass marks on to somebody who can tell
     for pe in reversed(ordered):
         if id(pe) in passing and (
-            any((id(pe), output) in told for output in pe.outputconnections)
-            or any(can_tell[id(e)] or id(e.target) in useful for e in graph.out_of(pe))
+            any((pe.id, output) in wanted for output in pe.outputconnections)
+            or (
+                id(pe) in overtaking
+                and any((id(pe), output) in told for output in pe.outputconnections)
+            )
+            or any(
+                id(e.target) in useful or (tells[id(e)] and id(pe) in overtaking)
+                for e in graph.out_of(pe)
+            )
         ):
             useful.add(id(pe))
     to_sort = {
         (edge.target.id, edge.input)
         for edge in graph.edges
-        if id(edge.source) in passing and can_tell[id(edge)]
+        if id(edge.source) in overtaking and tells[id(edge)]
     }
     marked = to_sort | {
         (edge.target.id, edge.input) for edge in graph.edges if id(edge.target) in useful
+    }
+    sorted_results = {
+        (pe.id, output)
+        for pe, output in results
+        if id(pe) in overtaking and ((id(pe), output) in told or (pe.id, output) in wanted)
     }
     return Order(
         frozenset(pe.id for pe in graph.pes if id(pe) in passing),
         frozenset(marked),
         frozenset(to_sort),
-        frozenset(
-            (pe.id, output)
-            for pe, output in results
-            if id(pe) in passing and (id(pe), output) in told
-        ),
+        wanted.union(sorted_results),
         _origins(graph, ordered, indices, passing, marked, given),
-        frozenset(index for key in in_cycle.intersection(pool) for index in indices[key]),
+        frozenset(index for key in graph.cyclic.intersection(pool) for index in indices[key]),
+        wanted.difference(sorted_results),
+        entrance,
     )
-
-
-def _can_tell(pe: Any, name: str, in_cycle: bool) -> bool:
-    """Whether a receiver can tell the order of what comes by an input."""
-    return keeps_order(pe, name) and (in_cycle or keeps_state(pe) is not None)
 
 
 def _origins(
@@ -137,7 +189,8 @@ def _origins(
         if id(pe) not in passing:
             origins[pe.id] = tuple(own)
             continue
-        found = {own[0]} if pe.id in given or writes_of_itself(pe) else set()
+        of_itself = pe.id in given or isinstance(pe, EntrancePE) or writes_of_itself(pe)
+        found = {own[0]} if of_itself else set()
         for edge in graph.into(pe):
             if (pe.id, edge.input) in marked:
                 found.update(origins[edge.source.id])

@@ -261,7 +261,9 @@ def make_plan(
             indices[id(pe)][0] for pe in graph.pes if id(pe) in pool and getattr(pe, "heavy", False)
         ),
         policies={pe: chosen for pe, chosen in policies.items() if chosen != FAIL},
-        order=find_order(graph, indices, pool, outputs, given),
+        order=find_order(
+            graph, indices, pool, outputs, given, together=len(used) == 1 and not pool
+        ),
     )
 
 

@@ -20,11 +20,13 @@ from d4pcwl.runtime.engine.instance import Halt, Receive, RunningPE, local, or_c
 from d4pcwl.runtime.engine.marks import (
     AFTER_ALL,
     NO_MORE,
+    EntrancePosition,
     Gather,
     Heard,
     Least,
     Level,
     Position,
+    position_of,
     unmarked,
 )
 from d4pcwl.runtime.engine.plan import Plan, Route
@@ -141,6 +143,8 @@ class Worker:
             emit = fan_out(plain)
             if marked:
                 emit = self._positions[index].emitter(emit if plain else None, fan_out(marked))
+            elif isinstance(self._positions.get(index), EntrancePosition):
+                emit = unmarked(emit)
             running.bind(output, emit)
 
     def _taker(self, index: int, output: str, route: Route) -> Receive:
@@ -193,9 +197,7 @@ class Worker:
         """Make what gives marks to items, and what puts items in order by them."""
         order = self.plan.order
         for index in self.running:
-            instance = self.plan.instances[index]
-            own = self.plan.of(instance.pe)[0].index if instance.pe in order.passing else None
-            self._positions[index] = Position(index, instance.number, own)
+            self._positions[index] = position_of(self.plan, index)
         for index in self.running:
             pe = self.plan.instances[index].pe
             for input in self.running[index].pe.inputconnections:

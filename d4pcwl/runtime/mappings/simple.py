@@ -13,14 +13,20 @@ from d4pcwl.runtime.options import Options
 
 if TYPE_CHECKING:
     from d4pcwl.runtime.engine.instance import Receive
+    from d4pcwl.runtime.engine.plan import Plan
     from d4pcwl.runtime.results import Sink
 
 
 class _OneProcess:
     """No way leads out of the only process, but for the results."""
 
-    def __init__(self, sink: Sink) -> None:
-        self.result = sink.take
+    def __init__(self, plan: Plan, sink: Sink) -> None:
+        self._plan, self._sink = plan, sink
+
+    def result(self, pe: str, output: str) -> Receive:
+        from d4pcwl.runtime.engine.marks import result_taker
+
+        return result_taker(self._plan, (pe, output), self._sink.take(pe, output))
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
         raise AssertionError("simple has one process")
@@ -39,7 +45,7 @@ def run(job: Job, options: Options) -> None:
 
     plan = job.plan(processes=1, copies=False)
     job.say(str(plan))
-    worker = Worker(job.graph, plan, 0, job.inputs, _OneProcess(job.sink), own=job.own_pes)
+    worker = Worker(job.graph, plan, 0, job.inputs, _OneProcess(plan, job.sink), own=job.own_pes)
     try:
         worker.start()
         while worker.hungry:

@@ -1,0 +1,220 @@
+"""The stream files that a stage takes, and what reads them.
+
+Where a stage takes the files that several shards have written, it merges them by the marks of their
+items; see ``runtime/stage.py``.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d4pcwl.errors import StreamFileError
+from d4pcwl.runtime.engine.order import Entrance, EntrancePE
+from d4pcwl.workflow.pe import GenericPE
+
+if TYPE_CHECKING:
+    from d4pcwl.streams.writer import StreamReader
+
+SPLIT = "split"
+"""The entry of a stream file's metadata that says which part of an output it holds."""
+
+WRITER = "from"
+"""The entry that says which shard has written it, where its items have marks."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A stream file that a stage takes.
+
+    :param path: the file
+    :param port: the ``PE.output`` whose items it has, where the file is not to say so itself
+    """
+
+    path: Path
+    port: str = ""
+
+
+class StreamFileReader(GenericPE):
+    """Stands in for the PE of another stage: it writes the items of its stream files, one file
+    after the other, or by their marks where they have some."""
+
+    def __init__(self, name: str, stream: StreamFiles) -> None:
+        super().__init__()
+        self.name = self.id = name
+        self.stream, self.in_shard = stream, bool(stream.shards())
+        self._add_output("output")
+
+    def process(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for item in self.stream.items():
+            yield {"output": item}
+
+
+class MarkedReader(EntrancePE):
+    """Stands in for the PEs of other stages in a shard whose items have marks: it gives out the
+    items with their marks, one stream after the other.
+
+    :param streams: by output, the files
+    """
+
+    in_shard = True
+
+    def __init__(self, streams: Mapping[str, StreamFiles], entrance: Entrance) -> None:
+        super().__init__()
+        self.name = self.id = ", ".join(stream.name for stream in streams.values())
+        self.streams, self.entrance = dict(streams), entrance
+        for output in streams:
+            self._add_output(output)
+
+    def process(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for number, (output, stream) in enumerate(self.streams.items()):
+            before = (number,) if len(self.streams) > 1 else ()
+            for mark, item in stream.marked_items():
+                yield {output: ((*before, *mark), item)}
+
+
+READERS = (StreamFileReader, MarkedReader)
+"""The roots that a stage has beside the graph's own."""
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What the head of a stream file says.
+
+    :param port: the output whose items it has
+    :param split: which split of them, if it is one
+    :param marked: whether items have marks
+    :param writer: the shard that has written it, and of how many, where items have marks
+    """
+
+    port: str
+    split: dict[str, Any] | None
+    marked: bool
+    writer: tuple[int, int] | None
+
+
+class StreamFiles:
+    """The stream files of one output, or of one split of it.
+
+    :param name: of both
+    """
+
+    def __init__(self, name: str, allow_pickle: bool) -> None:
+        self.name, self.allow_pickle = name, allow_pickle
+        self.paths: list[Path] = []
+        self.heads: list[_Head] = []
+
+    def add(self, path: Path, head: _Head | None = None) -> None:
+        """Add a file; its head, where it can be looked at beforehand."""
+        self.paths.append(Path(os.path.abspath(path)))  # PEs may go elsewhere
+        if head is not None:
+            self.heads.append(head)
+
+    @property
+    def marked(self) -> bool:
+        """Whether all files are known to have marks."""
+        return len(self.heads) == len(self.paths) and all(head.marked for head in self.heads)
+
+    def shards(self) -> dict[tuple[int, int], Path]:
+        """The shards that these files are for, by number and how many there are: none where they
+        are for all.
+
+        :raises StreamFileError: files of some of the shards that have written them are missing
+        """
+        heads = dict(zip(self.paths, self.heads, strict=False))
+        written = {path: head.writer for path, head in heads.items() if head.writer}
+        if len(written) == 1 and not any(head.split for head in self.heads):
+            return {writer: path for path, writer in written.items()}
+        for _, count in list(written.values())[:1]:
+            if sorted(number for number, _ in written.values()) != list(range(count)):
+                given = (f"{path} of shard {number}" for path, (number, _) in written.items())
+                raise StreamFileError(
+                    f"--from: {count} shards have written {self.name}, and a file of each is "
+                    f"needed: here are {', '.join(given)}"
+                )
+        found: dict[tuple[int, int], Path] = {}
+        for path, head in heads.items():
+            if head.split and head.split["of"] > 1:
+                found.setdefault((head.split["shard"], head.split["of"]), path)
+        return found
+
+    def items(self) -> Iterator[Any]:
+        """The items, by their marks where they have some, else one file after the other."""
+        first, *rest = self.paths
+        with self._open(first) as reader:
+            if reader.marked and rest:
+                for _, item in self._merged(reader, rest):
+                    yield item
+                return
+            for _, item in reader:
+                yield item
+        for path in rest:
+            with self._open(path) as reader:
+                for _, item in reader:
+                    yield item
+
+    def marked_items(self) -> Iterator[tuple[list[int], Any]]:
+        """The items with their marks, by their marks.
+
+        :raises StreamFileError: a file has no marks, or is damaged
+        """
+        first, *rest = self.paths
+        with self._open(first) as reader:
+            yield from self._merged(reader, rest)
+
+    def _merged(self, first: StreamReader, rest: Iterable[Path]) -> Iterator[tuple[list[int], Any]]:
+        with ExitStack() as stack:
+            readers = [first, *(stack.enter_context(self._open(path)) for path in rest)]
+            streams = (reader.marked_items() for reader in readers)
+            yield from heapq.merge(*streams, key=itemgetter(0))
+
+    def _open(self, path: Path) -> StreamReader:
+        from d4pcwl.streams.writer import StreamReader
+
+        return StreamReader(path, allow_pickle=self.allow_pickle)
+
+
+def split_name(port: str, grouping: object) -> str:
+    return f"{port} ({grouping})"
+
+
+def streams_by_name(sources: Iterable[Source], allow_pickle: bool) -> dict[str, StreamFiles]:
+    """The files of each output, or split of one: their heads are looked at, so that a wrong file is
+    told of before anything runs."""
+    streams: dict[str, StreamFiles] = {}
+
+    def add(name: str, path: Path, head: _Head | None) -> None:
+        streams.setdefault(name, StreamFiles(name, allow_pickle)).add(path, head)
+
+    for source in sources:
+        if source.port and source.path.is_fifo():
+            add(source.port, source.path, None)  # what is read from it is gone
+            continue
+        head = _head(source.path, allow_pickle)
+        if source.port not in ("", head.port):
+            raise StreamFileError(
+                f"--from {source.port}: {source.path} holds the items of {head.port or 'nothing'}"
+            )
+        name = split_name(head.port, head.split["grouping"]) if head.split else head.port
+        add(name, source.path, head)
+    return streams
+
+
+def _head(path: Path, allow_pickle: bool) -> _Head:
+    from d4pcwl.streams.writer import StreamReader
+
+    with StreamReader(path, allow_pickle=allow_pickle) as reader:
+        metadata = reader.header["metadata"]
+        writer = metadata.get(WRITER)
+        return _Head(
+            ", ".join(".".join(port) for port in reader.ports),
+            metadata.get(SPLIT),
+            reader.marked,
+            (writer["shard"], writer["of"]) if writer else None,
+        )
