@@ -24,7 +24,8 @@ ROOMS = """
     runtime.job runtime.options runtime.local
     runtime.static runtime.pool
     runtime.redis runtime.mpi
-    runtime.mappings runtime.stage
+    runtime.mappings runtime.stage_streams
+    runtime.stage
     runtime
     cwl.files
     cwl.declare

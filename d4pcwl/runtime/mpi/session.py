@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import d4pcwl
 from d4pcwl.errors import D4pcwlError, UsageError
 from d4pcwl.runtime.job import Job
 
@@ -186,6 +185,6 @@ def start_ranks(number: int, arguments: Sequence[str]) -> int:
         )
     sys.stdout.flush()
     # Modules in the current folder are not to go before mpi4py's, unless we lie there ourselves.
-    safe = [] if Path(d4pcwl.__file__).parents[1].samefile(os.getcwd()) else ["-P"]
+    safe = [] if Path(__file__).parents[3].samefile(os.getcwd()) else ["-P"]
     command = [sys.executable, *safe, "-m", "mpi4py", "-m", "d4pcwl", "run", *arguments]
     return launch([mpiexec, "-n", str(number), *command])
