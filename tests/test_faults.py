@@ -240,7 +240,7 @@ CONTENTS = {
         ("dispel4py simple", "py", 2),
         ("d4p2cwl", "py", 2),
         ("d4pcwl graph", "py", 2),
-        ("d4pcwl-runner --outdir out", "cwl", 1),
+        ("d4pcwl-runner --outdir out", "cwl", 2),
         ("cwl2d4p", "cwl", 2),
         ("d4pcwl graph", "cwl", 2),
         ("d4pcwl stream cat", "d4ps", 1),

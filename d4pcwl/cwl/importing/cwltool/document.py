@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.cwltool.schemas import provide_schema
 from d4pcwl.cwl.importing.cwltool.settings import Settings
-from d4pcwl.errors import InputError, presentable
+from d4pcwl.errors import InputError, UnreadableText, presentable
 
 if TYPE_CHECKING:
     from cwltool.process import Process
@@ -176,6 +176,8 @@ class Document:
                 provide_schema(version, extended=self.settings.enable_ext)
                 context, uri = resolve_and_validate_document(context, document, uri)
                 process = make_tool(uri, context)
+        except UnreadableText:
+            raise  # though it is a ValueError, too
         except (SchemaSaladException, WorkflowException, OSError, ValueError) as error:
             refusal.look_through(self.location, error, self.settings)
             raise InputError(f"{self.location}: {error}") from error

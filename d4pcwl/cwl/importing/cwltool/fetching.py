@@ -139,7 +139,9 @@ def refuse_endless(context: LoadingContext) -> None:
         identifier = str(process.get("id", ""))
         if identifier and identifier in open_:
             ring = [
-                name_of(i) + _fragment(i) for i in (*open_[open_.index(identifier) :], identifier)
+                name_of(i) + _fragment(i)
+                for i in (*open_[open_.index(identifier) :], identifier)
+                if i  # a reference has none of its own
             ]
             raise UnreadableText(f"{ring[0]}: runs itself: {' -> '.join(ring)}")
         open_.append(identifier)
