@@ -24,8 +24,9 @@ from d4pcwl import (
 from d4pcwl.errors import GraphError, PEError
 from d4pcwl.runtime.engine.instance import RunningPE
 from d4pcwl.workflow.draw import draw
+from d4pcwl.workflow.edges import WorkflowNode, is_graph
 from d4pcwl.workflow.flat import flatten
-from d4pcwl.workflow.graph import WorkflowNode, is_graph, is_workflow
+from d4pcwl.workflow.graph import is_workflow
 
 
 def double(data: int, times: int = 2) -> int:

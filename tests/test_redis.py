@@ -298,7 +298,7 @@ def test_a_late_commit_of_a_task_that_others_have_done_is_ignored(
     task = slow.receive(wait=True)
     assert isinstance(task, Work)
     assert task.items == items
-    coordinator.staff.bury("slow", "it is slow")
+    coordinator.workers.reassign("slow", "it is slow")
     again = other.receive(wait=True)
     assert isinstance(again, Work)
     assert (again.items, again.key) == (task.items, task.key)
@@ -325,7 +325,7 @@ def test_a_commit_while_the_task_waits_for_another_worker(
     source.stream(Parcel([Lot((1, "input"), 1, items, {})]))
     task = slow.receive(wait=True)
     assert isinstance(task, Work)
-    coordinator.staff.bury("slow", "it is slow")
+    coordinator.workers.reassign("slow", "it is slow")
     slow.commit(task, Parcel(results=[_results(items)]), 1, 0.1)
     time.sleep(0.01)
     assert other.receive(wait=False) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,8 @@ ROOMS = """
     streams
     runtime.engine
     runtime.transport
-    runtime.job runtime.results runtime.options runtime.local
+    runtime.results
+    runtime.job runtime.options runtime.local
     runtime.static runtime.pool
     runtime.redis runtime.mpi
     runtime.mappings runtime.stage
@@ -96,3 +98,17 @@ def test_one_room_touches_cwltool() -> None:
         if any(other.split(".")[0] in libraries for other in others)
     }
     assert {room_of(name) for name in touching} == {"cwl.importing.cwltool"}, touching
+
+
+def test_architecture_names_what_is_there() -> None:
+    """Every room is in the picture; every file that the page names is in a room of the package."""
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {
+        name.rpartition(".")[2] for name in LEVELS if (PACKAGE / name.replace(".", "/")).is_dir()
+    }
+    assert not {room for room in rooms if f"  {room}/ " not in page}
+    files = {path.relative_to(PACKAGE).as_posix() for path in MODULES.values()}
+    named = set(re.findall(r"`([\w/]+\.py)`", page))
+    known = files | {file.rpartition("/")[2] for file in files if "/importing/" in file}
+    tests = {f"tests/{path.name}" for path in (PACKAGE.parent / "tests").glob("*.py")}
+    assert not named - known - tests

@@ -11,9 +11,9 @@ import pytest
 from runner_kit import run, write
 
 from d4pcwl.cwl.importing.cwltool.document import Document
+from d4pcwl.cwl.importing.cwltool.outdir import relocated
 from d4pcwl.cwl.importing.cwltool.settings import Settings, make_folder
 from d4pcwl.cwl.importing.cwltool.tool_run import Outcome, run_tool
-from d4pcwl.cwl.importing.graph.execute import relocated
 from d4pcwl.errors import RunError
 
 pytest.importorskip("cwltool")

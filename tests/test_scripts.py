@@ -13,8 +13,9 @@ import cwl_kit as kit
 import pytest
 
 from d4pcwl import load, to_cwl
+from d4pcwl.workflow.pe import takes_bare_items
 from d4pcwl.workflow.reading.items import opened_inputs
-from d4pcwl.workflow.reading.model import Source
+from d4pcwl.workflow.reading.model import SourceFile
 from d4pcwl.workflow.reading.paths import Hole, Paths
 
 
@@ -56,7 +57,7 @@ def test_a_path_is_worked_out_as_far_as_it_goes(tmp_path: Path, text: str, expec
         f"def f(x, y):\n    local = 'OUT_' + x\n    return {text}\n"
         "def g(local):\n    ROOT = 3\n"
     )
-    paths = Paths(Source("flow.py", tmp_path, "", tree, ()))
+    paths = Paths(SourceFile("flow.py", tmp_path, "", tree, ()))
     (function,) = [n for n in tree.body if getattr(n, "name", "") == "f"]
     assert isinstance(function, ast.FunctionDef)
     (returned,) = [n for n in function.body if isinstance(n, ast.Return)]
@@ -144,7 +145,8 @@ def test_an_input_whose_items_are_opened_is_found(
         "graph = WorkflowGraph()\ngraph.add(Reader())\n"
     )
     (pe,) = load(kit.write_script(tmp_path, text)).flat().pes
-    assert [opened.use for opened in opened_inputs(pe)] == ([] if use is None else [use])
+    opened = opened_inputs(pe, bare=takes_bare_items(pe))
+    assert [one.use for one in opened] == ([] if use is None else [use])
 
 
 def test_items_of_iterative_and_function_pes_are_the_whole(tmp_path: Path) -> None:
@@ -170,7 +172,9 @@ for pe in (SimpleFunctionPE(words), Lines(), Show()):
 """
     )
     pes = load(kit.write_script(tmp_path, text)).flat().pes
-    assert [[o.use for o in opened_inputs(pe)] for pe in pes] == [["File"]] * 3
+    assert [[o.use for o in opened_inputs(pe, bare=takes_bare_items(pe))] for pe in pes] == [
+        ["File"]
+    ] * 3
 
 
 # -- scripts that are compiled and run --------------------------------------------------------

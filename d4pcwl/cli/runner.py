@@ -195,7 +195,8 @@ def _run(options: argparse.Namespace) -> int:
         _print(job.outputs, as_line=bool(options.jobs))
 
     with Workplace(options.tmp_outdir_prefix, options.tmpdir_prefix) as place:
-        from d4pcwl.cwl.importing.graph.execute import Run, prepared
+        from d4pcwl.cwl.importing.cwltool.joborder import prepared
+        from d4pcwl.cwl.importing.graph.execute import Run
 
         settings = _settings(options, place.folder, place.scratch)
         document, orders = _document(options, settings)

@@ -1,2 +1,3 @@
 """CWL in and out: what a script declares, the emitted documents, the imported ones. May import
-``runtime`` and ``workflow``; only ``cli`` and the package's public names import from here."""
+``runtime``, ``streams`` and ``workflow``; only ``cli`` and the package's public names import from
+here."""

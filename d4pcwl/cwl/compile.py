@@ -17,16 +17,18 @@ from d4pcwl.cwl.declare.declarations import Declaration, Declarations, read_decl
 from d4pcwl.cwl.declare.found_inputs import found_inputs, with_found_inputs
 from d4pcwl.cwl.emit.abstract import abstract_workflow
 from d4pcwl.cwl.emit.parameter import NAMESPACE, Parameter
+from d4pcwl.cwl.emit.parts import Facts, Tool
 from d4pcwl.cwl.emit.references import wrong_references
 from d4pcwl.cwl.emit.report import Entry, entries
 from d4pcwl.cwl.emit.staging import staged_workflow
 from d4pcwl.cwl.emit.text import document_text, yaml_text
-from d4pcwl.cwl.emit.tool import Facts, Tool, make_tool
+from d4pcwl.cwl.emit.tool import make_tool
 from d4pcwl.cwl.emit.workflow import Workflow
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
 from d4pcwl.runtime.job import MAPPINGS, mapping_module
+from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.graph import is_graph, is_workflow
+from d4pcwl.workflow.graph import is_workflow
 from d4pcwl.workflow.load import Script, load
 from d4pcwl.workflow.reading.files import changes
 from d4pcwl.workflow.reading.owners import known_attributes, lines_of

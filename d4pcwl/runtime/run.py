@@ -15,8 +15,8 @@ from d4pcwl.runtime.engine.policy import Policy, parse_policy
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot, weight
 from d4pcwl.runtime.job import Job, mapping_module, run_job
 from d4pcwl.runtime.results import Results, Sink
+from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph, flatten
-from d4pcwl.workflow.graph import is_graph
 from d4pcwl.workflow.inputs import root_inputs
 from d4pcwl.workflow.load import Script, load
 

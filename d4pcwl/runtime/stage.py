@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from d4pcwl.errors import (
     GraphError,
@@ -32,19 +32,16 @@ from d4pcwl.runtime.stage_streams import (
     SPLIT,
     WRITER,
     MarkedReader,
-    Source,
+    SourceFile,
     StreamFileReader,
     StreamFiles,
     split_name,
     streams_by_name,
 )
+from d4pcwl.workflow.edges import Edge
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.graph import Edge
 from d4pcwl.workflow.grouping import GroupBy, Grouping
 from d4pcwl.workflow.telling import Telling
-
-if TYPE_CHECKING:
-    pass
 
 _Port = tuple[str, str]
 
@@ -93,7 +90,7 @@ def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = No
 def stage_graph(
     graph: FlatGraph,
     pes: Sequence[Any],
-    sources: Iterable[Source],
+    sources: Iterable[SourceFile],
     *,
     allow_pickle: bool = False,
 ) -> FlatGraph:

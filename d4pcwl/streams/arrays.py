@@ -12,18 +12,27 @@ import math
 import re
 import struct
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.format import descr_to_dtype, dtype_to_descr
 
-from d4pcwl.streams.raising import Wrong, whole
-
-if TYPE_CHECKING:
-    from d4pcwl.streams.plain import Buffer, Lowering
+from d4pcwl.streams.tagged import Buffer, Wrong, whole
 
 Array = np.ndarray[Any, Any]
+
+
+class Lowering(Protocol):
+    """The item that an array is in, on its way to JSON: see :mod:`~d4pcwl.streams.plain`."""
+
+    def part(self, buffers: Sequence[Buffer]) -> int | str:
+        """Keep bytes beside the JSON and return what stands for them."""
+
+    def lower(self, item: Any, depth: int) -> Any:
+        """What the array is made of, as JSON data."""
+
 
 _MAGIC = b"\x93NUMPY"
 # numpy refuses longer headers too: parsing them is not safe for text from strangers

@@ -23,15 +23,9 @@ from typing import Any
 from d4pcwl.errors import ItemError
 from d4pcwl.streams.converters import register
 from d4pcwl.streams.json_lines import to_json_line
-from d4pcwl.streams.plain import (
-    BIG,
-    Buffer,
-    Lowering,
-    Unencodable,
-    dumps,
-    is_plain,
-)
+from d4pcwl.streams.plain import BIG, Lowering, Unencodable, dumps, is_plain
 from d4pcwl.streams.raising import Raising, loads
+from d4pcwl.streams.tagged import Buffer
 
 __all__ = ["ARRAY", "JSON", "MIXED", "PICKLE", "decode", "encode", "register", "to_json_line"]
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
-from d4pcwl.streams.raising import Wrong, whole
+from d4pcwl.streams.tagged import Wrong, whole
 
 _MODULES = ("response", "util", "channel", "network", "station", "inventory")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

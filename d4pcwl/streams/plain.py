@@ -22,8 +22,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from d4pcwl.streams import converters
-
-Buffer = bytes | bytearray | memoryview
+from d4pcwl.streams.tagged import Buffer
 
 MAX_DEPTH = 200  # JSON readers recurse; three levels of JSON for one of ours stay within 1000
 INLINE_BYTES = 256  # longer bytes are kept beside the JSON, as they are

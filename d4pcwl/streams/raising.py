@@ -21,7 +21,8 @@ from zoneinfo import ZoneInfo
 
 from d4pcwl.errors import ItemError
 from d4pcwl.streams import converters
-from d4pcwl.streams.plain import FACTORIES, FRACTION_BITS, PATHS, Buffer
+from d4pcwl.streams.plain import FACTORIES, FRACTION_BITS, PATHS
+from d4pcwl.streams.tagged import Buffer, Wrong, whole
 
 T = TypeVar("T")
 
@@ -31,10 +32,6 @@ _LARGE_EXPONENT = re.compile(rb"e\+?[0-9]{3}").search, re.compile(rb"E\+?[0-9]{3
 _ALIKE = bytes.maketrans(b"123456789", b"000000000")
 _MANY_DIGITS = b"0" * 200
 _SPACED_COLON = re.compile(rb'"[ \t\n\r]+:').search
-
-
-class Wrong(Exception):
-    """What is under a tag is not what the format puts there; the text says what that is."""
 
 
 class _Clash(Exception):
@@ -179,17 +176,6 @@ def _decoder(
 
 
 _loads = _decoder(None, exactly=False)
-
-
-def whole(value: Any, kinds: tuple[type, ...], form: str) -> list[Any]:
-    """``value``, if it is a list whose entries have exactly the types ``kinds``.
-
-    :param form: what it is to be
-    :raises Wrong: it is something else
-    """
-    if type(value) is not list or tuple(map(type, value)) != kinds:
-        raise Wrong(form)
-    return value
 
 
 def _list(value: Any) -> list[Any]:

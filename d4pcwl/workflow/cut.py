@@ -22,8 +22,8 @@ from typing import Any
 
 from d4pcwl.errors import GraphError, nearest, raise_faults
 from d4pcwl.workflow.composite import own_doc
+from d4pcwl.workflow.edges import Edge, label
 from d4pcwl.workflow.flat import FlatGraph, ordered_components
-from d4pcwl.workflow.graph import Edge, label
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from d4pcwl.errors import UsageError
+from d4pcwl.workflow.edges import label
 from d4pcwl.workflow.flat import FlatGraph, flatten
-from d4pcwl.workflow.graph import label
 from d4pcwl.workflow.picture import Arrow, Box, Node, Picture
 from d4pcwl.workflow.shards import Sharding
 

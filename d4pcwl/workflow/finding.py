@@ -8,8 +8,9 @@ from types import ModuleType
 from typing import Any
 
 from d4pcwl.errors import ScriptError, nearest
+from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import nodes_of
-from d4pcwl.workflow.graph import is_graph, is_workflow
+from d4pcwl.workflow.graph import is_workflow
 
 
 def named_graphs(module: ModuleType) -> dict[str, Any]:

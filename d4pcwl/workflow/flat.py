@@ -13,7 +13,7 @@ from typing import Any
 
 from d4pcwl.errors import GraphError, brief, raise_faults
 from d4pcwl.workflow.admission import admit
-from d4pcwl.workflow.graph import Edge, WorkflowGraph, is_graph, label, mapped_port
+from d4pcwl.workflow.edges import Edge, Nodes, is_graph, label, mapped_port
 from d4pcwl.workflow.grouping import Grouping, parse_grouping
 from d4pcwl.workflow.pe import GROUPING, RESULT, is_pe, unknown_port
 
@@ -240,13 +240,13 @@ def _check_inside(pes: Iterable[Any], inside: set[int]) -> None:
 
 def nodes_of(graph: Any) -> Sequence[Any]:
     """The PEs and nested graphs of a graph, of ours or of upstream's classes."""
-    if isinstance(graph, WorkflowGraph):
+    if isinstance(graph, Nodes):
         return list(graph.nodes)
     return [node.get_contained_object() for node in graph.graph.nodes()]
 
 
 def _edges_of(graph: Any) -> Iterable[Edge]:
-    if isinstance(graph, WorkflowGraph):
+    if isinstance(graph, Nodes):
         yield from graph.edges
         return
     # Upstream keeps one undirected networkx edge for each pair of nodes, with the direction of its

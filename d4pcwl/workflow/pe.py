@@ -321,6 +321,11 @@ def keeps_order(pe: Any, name: str | None = None) -> bool:
     return bool(getattr(pe, "ordered", True)) and bool(port.get(ORDERED, True))
 
 
+def takes_bare_items(pe: Any) -> bool:
+    """Whether ``_process`` of a PE is given an item, rather than a dictionary of items."""
+    return isinstance(pe, IterativePE | ConsumerPE) and len(pe.inputconnections) == 1
+
+
 def log_line(pe: Any, message: object) -> None:
     """Print ``message`` with the PE's id and rank, as one line of standard output."""
     rank = getattr(pe, "rank", None)

@@ -22,8 +22,8 @@ from typing import Any
 
 from d4pcwl.errors import UsageError
 from d4pcwl.workflow.cut import Cut, Stage, cut, cut_between
+from d4pcwl.workflow.edges import Edge
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.graph import Edge
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy
 from d4pcwl.workflow.pe import has_postprocess
 from d4pcwl.workflow.state import keeps_state, writes_at_once

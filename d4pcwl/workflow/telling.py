@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from d4pcwl.workflow.edges import Edge
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.graph import Edge
 from d4pcwl.workflow.grouping import GroupBy
 from d4pcwl.workflow.pe import keeps_order
 from d4pcwl.workflow.state import keeps_state

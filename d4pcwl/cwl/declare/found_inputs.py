@@ -8,6 +8,7 @@ from typing import Any
 
 from d4pcwl.cwl.declare.declarations import CwlType, Declarations, RootInput
 from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.pe import takes_bare_items
 from d4pcwl.workflow.reading.items import Opened, opened_inputs
 
 
@@ -25,7 +26,7 @@ def found_inputs(graph: FlatGraph, declarations: Declarations) -> list[FoundInpu
         FoundInput(pe, opened)
         for pe in graph.roots
         if not declarations.by_pe[pe.id].inputs
-        for opened in opened_inputs(pe)
+        for opened in opened_inputs(pe, bare=takes_bare_items(pe))
     ]
 
 

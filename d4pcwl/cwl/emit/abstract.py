@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from d4pcwl.cwl.emit.parameter import NAMESPACE, identifier
-from d4pcwl.cwl.emit.tool import Facts
+from d4pcwl.cwl.emit.parts import Facts
 from d4pcwl.errors import TranslationError
 from d4pcwl.workflow.cut import Cut
 

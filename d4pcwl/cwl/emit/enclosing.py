@@ -10,7 +10,7 @@ from d4pcwl.cwl.emit.parameter import Output, Parameter, identifier
 from d4pcwl.cwl.emit.workflow import Link, Step, Workflow
 from d4pcwl.workflow.composite import own_doc
 from d4pcwl.workflow.cut import Cut, Stage
-from d4pcwl.workflow.graph import label
+from d4pcwl.workflow.edges import label
 
 
 def enclosed_runs(workflow: Workflow, runs: Sequence[Sequence[str]]) -> Workflow:

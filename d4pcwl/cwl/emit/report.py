@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from d4pcwl.cwl.declare.found_inputs import FoundInput
-from d4pcwl.cwl.emit.tool import Facts
-from d4pcwl.cwl.emit.tool_inputs import covered
-from d4pcwl.workflow.graph import label
+from d4pcwl.cwl.emit.parts import Facts, covered
+from d4pcwl.workflow.edges import label
 from d4pcwl.workflow.reading.model import VALUE
 from d4pcwl.workflow.reading.script import NamedPath
 from d4pcwl.workflow.shards import Passage, Sharding, kept_whole

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from d4pcwl.cwl.declare.declarations import FileUse
 from d4pcwl.cwl.emit.enclosing import enclosed_composites, enclosed_runs
 from d4pcwl.cwl.emit.parameter import Output, Parameter, identifier, parameter_identifier
-from d4pcwl.cwl.emit.streams import SHARD, Stream, Taken, streams_of
-from d4pcwl.cwl.emit.tool import Facts, Tool, make_tool
+from d4pcwl.cwl.emit.parts import SHARD, Facts, Tool
+from d4pcwl.cwl.emit.streams import Stream, Taken, streams_of
+from d4pcwl.cwl.emit.tool import make_tool
 from d4pcwl.cwl.emit.tool_inputs import FoundData
 from d4pcwl.cwl.emit.workflow import Link, Step, Workflow
 from d4pcwl.workflow.cut import Stage

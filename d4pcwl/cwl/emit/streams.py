@@ -8,19 +8,13 @@ files in each of them, so what another stage takes may be one file or many.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from d4pcwl.cwl.emit.parameter import STREAM_FORMAT, Output, Parameter, option
+from d4pcwl.cwl.emit.parts import SHARD, Tool
 from d4pcwl.cwl.emit.references import literal
 from d4pcwl.workflow.cut import Stage
-from d4pcwl.workflow.graph import Edge
+from d4pcwl.workflow.edges import Edge
 from d4pcwl.workflow.shards import Passage, Sharding
-
-if TYPE_CHECKING:
-    from d4pcwl.cwl.emit.tool import Tool
-
-SHARD = "shard"
-"""The parameter that is the number of the shard."""
 
 
 @dataclass(frozen=True)

@@ -3,184 +3,26 @@
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from d4pcwl.cwl.declare.declarations import Declaration, Declarations
-from d4pcwl.cwl.emit.parameter import (
-    TEXT_FORMAT,
-    Output,
-    Parameter,
-    identifier,
-    option,
-    parameter_identifier,
-)
+from d4pcwl.cwl.declare.declarations import Declaration
+from d4pcwl.cwl.emit.parameter import TEXT_FORMAT, Output, Parameter, option
+from d4pcwl.cwl.emit.parts import SHARD, Facts, Tool
 from d4pcwl.cwl.emit.references import literal
-from d4pcwl.cwl.emit.streams import SHARD, StageStreams, add_left, add_taken
+from d4pcwl.cwl.emit.streams import StageStreams, add_left, add_taken
 from d4pcwl.cwl.emit.tool_inputs import (
     add_choices,
     add_environment,
     add_found_data,
     add_read,
     add_root_inputs,
-    covered,
     file_default,
-    staged,
+    working_file,
 )
 from d4pcwl.cwl.emit.tool_outputs import add_folders, add_results, add_writes
 from d4pcwl.runtime.job import REDIS_MAPPINGS
-from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.reading.files import within
-from d4pcwl.workflow.reading.owners import lines_of
-from d4pcwl.workflow.reading.roots import words
-from d4pcwl.workflow.reading.script import LocalFile, NamedPath, ScriptReading
-
-OWN_PARAMETERS = {SHARD} | words(
-    "script modules input_file input_data iterations mapping processes redis_url"
-)
-"""The parameters that every tool may have: nothing of the script's is called so."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What all tools of one compilation share.
-
-    :param attr: the name of the graph, where the script has to be told
-    :param locate: from a file to the location that the document gives it
-    :param mappings: the mappings to choose from when the tool runs
-    :param packages: the distributions that the script imports from
-    :param mpi: whether the engine is to start the processes, by ``cwltool:MPIRequirement``
-    """
-
-    graph: FlatGraph
-    script: Path
-    attr: str | None
-    reading: ScriptReading
-    declarations: Declarations
-    locate: Callable[[Path], str]
-    mapping: str
-    mappings: tuple[str, ...]
-    processes: int
-    image: str | None = None
-    packages: tuple[str, ...] = ()
-    mpi: bool = False
-
-    @cached_property
-    def declared(self) -> Declaration:
-        """What is declared for all PEs together."""
-        return self.declarations.of(self.graph.pes)
-
-    def found_writes(self, pes: tuple[Any, ...]) -> list[NamedPath]:
-        """What of the files that reading found ``pes`` may write: each in one line only.
-
-        What no PE reaches, such as a function that is handed about, any may run.
-        """
-        found: dict[tuple[str, bool, str], NamedPath] = {}
-        for written in self.reading.writes:
-            writers = self._writers[written]
-            if not writers or any(id(pe) in writers for pe in pes):
-                found.setdefault((written.path, written.folder, written.variable), written)
-        declared = self.declared.writes.values()
-        return [
-            each
-            for each in found.values()
-            if not covered(each.path, declared) and (each.path or not declared)
-        ]
-
-    @cached_property
-    def _writers(self) -> dict[NamedPath, set[int]]:
-        """The PEs, by ``id()``, that may run the line in which a file is written."""
-        lines = {id(pe): lines_of(pe) for pe in self.graph.pes}
-        writers: dict[NamedPath, set[int]] = {}
-        for written in self.reading.writes:
-            file = os.path.realpath(self.script.parent / written.file)
-            reached = (n for n, own in lines.items() if any(e.has(file, written.line) for e in own))
-            writers[written] = set(reached)
-        return writers
-
-    def metadata(self) -> dict[str, Any]:
-        """What is declared in terms of schema.org, as fields of a document."""
-        return _schema_org(self.declarations.whole.metadata)
-
-
-def _schema_org(terms: Mapping[str, Any]) -> dict[str, Any]:
-    """Terms with the prefix that stands for schema.org; ``class`` says what kind a thing is.
-
-    A field ``class`` would be looked up among CWL's own classes.
-    """
-
-    def value_of(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return _schema_org(value)
-        return [value_of(entry) for entry in value] if isinstance(value, (list, tuple)) else value
-
-    return {
-        "s:additionalType" if term == "class" else f"s:{term}": f"https://schema.org/{value}"
-        if term == "class"
-        else value_of(value)
-        for term, value in terms.items()
-    }
-
-
-@dataclass
-class Tool:
-    """A CommandLineTool in the making; :meth:`to_cwl` gives the document."""
-
-    id: str
-    label: str
-    doc: str
-    parameters: list[Parameter] = field(default_factory=list)
-    outputs: list[Output] = field(default_factory=list)
-    listing: list[dict[str, Any]] = field(default_factory=list)
-    env: dict[str, str] = field(default_factory=dict)
-    arguments: list[dict[str, Any]] = field(default_factory=list)
-    requirements: list[dict[str, Any]] = field(default_factory=list)
-    hints: list[dict[str, Any]] = field(default_factory=list)
-    stdout: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    def to_cwl(self) -> dict[str, Any]:
-        """The tool as CWL, without ``cwlVersion`` and ``$namespaces``."""
-        requirements: list[dict[str, Any]] = []
-        if self.listing:
-            requirements.append({"class": "InitialWorkDirRequirement", "listing": self.listing})
-        if self.env:
-            definitions = [{"envName": k, "envValue": v} for k, v in self.env.items()]
-            requirements.append({"class": "EnvVarRequirement", "envDef": definitions})
-        text: dict[str, Any] = {"class": "CommandLineTool", "id": self.id, "label": self.label}
-        if self.doc:
-            text["doc"] = self.doc
-        text["requirements"] = [*requirements, *self.requirements]
-        text["inputs"] = [parameter.to_cwl() for parameter in self.parameters]
-        text["outputs"] = [output.to_cwl() for output in self.outputs]
-        if self.stdout:
-            text["stdout"] = self.stdout
-        text["baseCommand"] = ["dispel4py"]
-        text["arguments"] = self.arguments
-        if self.hints:
-            text["hints"] = self.hints
-        return text | self.extra
-
-    @property
-    def ids(self) -> set[str]:
-        """The ids that are taken: inputs and outputs share one space of names."""
-        return {p.id for p in self.parameters} | {o.id for o in self.outputs} | OWN_PARAMETERS
-
-    def free(self, name: str) -> str:
-        """An id for the parameter ``name`` that is not taken yet."""
-        return parameter_identifier(name, self.ids)
-
-    def free_output(self, name: str) -> str:
-        """An id for the output ``name`` that is not taken yet."""
-        return identifier(name, self.ids)
-
-    def add(self, parameter: Parameter) -> None:
-        """Add an input."""
-        self.parameters.append(parameter)
+from d4pcwl.workflow.reading.script import LocalFile, NamedPath
 
 
 def make_tool(
@@ -267,7 +109,7 @@ def _add_script(tool: Tool, facts: Facts) -> None:
     default = file_default(facts, script)
     label = "The dispel4py script"
     tool.add(Parameter("script", "File", label, default=default, has_default=True))
-    tool.listing.append(staged(script.name, "script"))
+    tool.listing.append(working_file(script.name, "script"))
     modules = facts.reading.modules
     if modules:
         names = ", ".join(module.path for module in modules)
@@ -283,7 +125,7 @@ def _add_script(tool: Tool, facts: Facts) -> None:
             )
         )
         for number, module in enumerate(modules):
-            tool.listing.append(staged(module.path, f"modules[{number}]"))
+            tool.listing.append(working_file(module.path, f"modules[{number}]"))
 
 
 def _add_command(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from d4pcwl.cwl.declare.declarations import CwlType, Declaration, FileUse, RootInput
 from d4pcwl.cwl.emit.handover import TEXT, UNSET
 from d4pcwl.cwl.emit.parameter import Parameter
+from d4pcwl.cwl.emit.parts import Facts, Tool, covered
 from d4pcwl.cwl.emit.references import literal
 from d4pcwl.runtime.job import REDIS_MAPPINGS
-from d4pcwl.workflow.reading.files import changes, overlap, within
+from d4pcwl.workflow.reading.files import changes, overlap
 from d4pcwl.workflow.reading.script import EnvVar, LocalFile
-
-if TYPE_CHECKING:
-    from d4pcwl.cwl.emit.tool import Facts, Tool
 
 
 def file_default(facts: Facts, path: Path) -> dict[str, Any]:
@@ -28,7 +26,7 @@ def file_default(facts: Facts, path: Path) -> dict[str, Any]:
     }
 
 
-def staged(entryname: str, parameter: str, *, writable: bool = False) -> dict[str, Any]:
+def working_file(entryname: str, parameter: str, *, writable: bool = False) -> dict[str, Any]:
     """An entry of the working folder: what a parameter has, under a name."""
     dirent: dict[str, Any] = {"entryname": literal(entryname), "entry": f"$(inputs.{parameter})"}
     if writable:
@@ -58,13 +56,7 @@ def add_read(tool: Tool, facts: Facts, use: FileUse, *, writable: bool) -> None:
     if use.type.is_list:
         tool.listing.append({"entry": f"$(inputs.{parameter})"})
     else:
-        tool.listing.append(staged(use.path, parameter, writable=writable))
-
-
-def covered(path: str, uses: Iterable[FileUse]) -> bool:
-    """Whether one of ``uses`` speaks of the file ``path``, or of a folder around it."""
-    names = [name for use in uses for name in (use.path, use.default) if name]
-    return any(within(path, name) for name in names)
+        tool.listing.append(working_file(use.path, parameter, writable=writable))
 
 
 @dataclass(frozen=True)
@@ -96,7 +88,7 @@ def add_found_data(tool: Tool, facts: Facts, written: Collection[str]) -> list[L
         if any(each and changes(each, file.path) for each in written):
             changed.append(file)
         writable = any(not each or overlap(file.path, each) for each in written)
-        tool.listing.append(staged(file.path, parameter, writable=writable))
+        tool.listing.append(working_file(file.path, parameter, writable=writable))
     return changed
 
 

@@ -7,18 +7,16 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from d4pcwl.cwl.declare.declarations import Declaration, FileUse
 from d4pcwl.cwl.emit.parameter import JSON_LINES_FORMAT, MEDIA_TYPE, Output
+from d4pcwl.cwl.emit.parts import Facts, Tool
 from d4pcwl.cwl.emit.references import literal, literal_glob
 from d4pcwl.cwl.emit.tool_inputs import FoundData
 from d4pcwl.workflow.reading.files import within
 from d4pcwl.workflow.reading.model import VALUE
 from d4pcwl.workflow.reading.script import LocalFile, NamedPath
-
-if TYPE_CHECKING:
-    from d4pcwl.cwl.emit.tool import Facts, Tool
 
 
 def add_results(tool: Tool, facts: Facts, pes: tuple[Any, ...], prefix: str) -> None:

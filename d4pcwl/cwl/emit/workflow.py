@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from d4pcwl.cwl.emit.parameter import Output, Parameter, array_of
-from d4pcwl.cwl.emit.tool import Tool
+from d4pcwl.cwl.emit.parts import Tool
 
 
 @dataclass(frozen=True)

@@ -500,8 +500,8 @@ def local(
     return send
 
 
-def guarded(take: Receive, complain: Callable[[Exception], None]) -> Receive:
-    """Send to what takes results, whose failure is not the PE's to catch."""
+def or_complain(take: Receive, complain: Callable[[Exception], None]) -> Receive:
+    """What sends to ``take``, and complains where that fails: not for the PE to catch."""
 
     def send(item: Any) -> None:
         try:

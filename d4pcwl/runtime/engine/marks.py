@@ -248,7 +248,7 @@ class Heard:
         return max(told, self._levels.get((None, instance, origin), 0))
 
 
-class News:
+class NewLevels:
     """The levels that one receiver has to be told, as far as it does not know them.
 
     It may be asked in a thread beside the one that writes, if what was written is taken to be sent
@@ -263,13 +263,13 @@ class News:
 
     def __call__(self) -> list[Level]:
         """What has changed since the last call."""
-        news = []
+        changed = []
         for (instance, origin), told in self._told.items():
             level = self._level(instance, origin)
             if level > told:
                 self._told[instance, origin] = level
-                news.append((instance, origin, level))
-        return news
+                changed.append((instance, origin, level))
+        return changed
 
 
 class Least:
@@ -282,7 +282,7 @@ class Least:
         self._level = level
         self._having: dict[int, list[int]] = {}
         for sender in senders:
-            for origin in plan.order.origins_of(plan.instances[sender]):
+            for origin in plan.origins_of(sender):
                 self._having.setdefault(origin, []).append(sender)
 
     @property
@@ -341,7 +341,7 @@ def wanted_levels(plan: Plan, process: int) -> dict[int, list[tuple[int, int]]]:
     wanted: dict[int, dict[tuple[int, int], None]] = {}
     for index in plan.processes[process]:
         instance = plan.instances[index]
-        levels = dict.fromkeys((index, origin) for origin in plan.order.origins_of(instance))
+        levels = dict.fromkeys((index, origin) for origin in plan.origins_of(index))
         for receiver, _ in plan.marked_after.get(instance.pe, ()):
             wanted.setdefault(plan.instances[receiver].process, {}).update(levels)
         if any(pe == instance.pe for pe, _ in plan.order.results):

@@ -27,14 +27,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.pe import GenericPE, keeps_order, writes_of_itself
 from d4pcwl.workflow.telling import can_tell
-
-if TYPE_CHECKING:
-    from d4pcwl.runtime.engine.plan import Instance
 
 Port = tuple[str, str]
 """The id of a PE and the name of one of its inputs or outputs."""
@@ -95,12 +92,6 @@ class Order:
 
     def __bool__(self) -> bool:
         return bool(self.marked or self.results)
-
-    def origins_of(self, instance: Instance) -> tuple[int, ...]:
-        """The origins of the marks on what one instance writes."""
-        if instance.pe in self.passing:
-            return self.origins.get(instance.pe, ())
-        return (instance.index,)
 
 
 def find_order(

@@ -142,6 +142,11 @@ class Plan:
                         found.setdefault(source, {})[target, route.input] = None
         return {source: tuple(targets) for source, targets in found.items()}
 
+    def origins_of(self, index: int) -> tuple[int, ...]:
+        """The origins of the marks on what one instance writes."""
+        pe = self.instances[index].pe
+        return self.order.origins.get(pe, ()) if pe in self.order.passing else (index,)
+
     def __str__(self) -> str:
         lines = []
         for number, indices in enumerate(self.processes):

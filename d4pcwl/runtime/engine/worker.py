@@ -2,7 +2,7 @@
 
 Edges inside the process are direct calls: an item is worked through as far as it goes before the
 next one is taken up, so that no queue grows. Edges to other processes, and results, go to the
-mapping's :class:`Link`.
+mapping's :class:`WorkerLink`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from d4pcwl.errors import InputError, PEError
 from d4pcwl.runtime.engine.floors import Floors
-from d4pcwl.runtime.engine.instance import Halt, Receive, RunningPE, guarded, local, own_copy
+from d4pcwl.runtime.engine.instance import Halt, Receive, RunningPE, local, or_complain, own_copy
 from d4pcwl.runtime.engine.marks import (
     AFTER_ALL,
     NO_MORE,
@@ -38,7 +38,7 @@ from d4pcwl.workflow.inputs import RootInputs
 from d4pcwl.workflow.pe import GROUPING
 
 
-class Link(Protocol):
+class WorkerLink(Protocol):
     """What a mapping gives a worker: the ways out of its process."""
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
@@ -68,7 +68,7 @@ class Worker:
         plan: Plan,
         process: int,
         inputs: RootInputs,
-        link: Link,
+        link: WorkerLink,
         *,
         own: bool = True,
         direct: bool = True,
@@ -140,7 +140,7 @@ class Worker:
             if port in self.plan.slots:
                 refuse = partial(running.refuse_item, output)
                 takers = marked if port in self.plan.order.results else plain
-                takers.append(guarded(self.link.result(*port), refuse))
+                takers.append(or_complain(self.link.result(*port), refuse))
             emit = fan_out(plain)
             if marked:
                 emit = self._positions[index].emitter(emit if plain else None, fan_out(marked))

@@ -18,7 +18,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import d4pcwl
 from d4pcwl.errors import D4pcwlError, UsageError
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.options import add_static_options
@@ -208,6 +207,6 @@ def _launch(number: int, arguments: Sequence[str]) -> int:
         )
     sys.stdout.flush()
     # Modules in the current folder are not to go before mpi4py's, unless we lie there ourselves.
-    safe = [] if Path(d4pcwl.__file__).parents[1].samefile(os.getcwd()) else ["-P"]
+    safe = [] if Path(__file__).parents[3].samefile(os.getcwd()) else ["-P"]
     command = [sys.executable, *safe, "-m", "mpi4py", "-m", "d4pcwl", "run", *arguments]
     return launch([mpiexec, "-n", str(number), *command])

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from d4pcwl.errors import D4pcwlError, ItemError, RunError
 from d4pcwl.runtime.engine.instance import Halt, Receive
 from d4pcwl.runtime.engine.marks import RESULTS as TO_SINK
-from d4pcwl.runtime.engine.marks import Level, News, SortedResults, wanted_levels
+from d4pcwl.runtime.engine.marks import Level, NewLevels, SortedResults, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
@@ -48,12 +48,11 @@ from d4pcwl.runtime.mpi.interruption import Interruption
 from d4pcwl.runtime.static.loop import (
     Channels,
     ResultChannel,
-    deliver,
     joined,
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import PROMPT_SECONDS, Channel, Disconnected
+from d4pcwl.runtime.transport.channel import PROMPT_SECONDS, Channel, Disconnected, deliver
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -326,7 +325,7 @@ class Ranks:
         tell_levels(self.plan, self.rank, channels, worker.level)
         if results is None:
             wanted = wanted_levels(self.plan, self.rank).get(TO_SINK, ())
-            self._own_levels = News(wanted, worker.level)
+            self._own_levels = NewLevels(wanted, worker.level)
 
     def _note_own_levels(self) -> None:
         """Note how far the instances of rank 0 are with their results."""

@@ -7,12 +7,10 @@ from typing import Any, NamedTuple, Protocol
 
 from d4pcwl.runtime.engine.marks import Level
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.channel import BATCH
 
 Queue = tuple[int, str]
 """An instance of the plan and one of its inputs."""
-
-BATCH = 1000
-"""Items in a full batch."""
 
 TASK_SECONDS = 0.02
 """How long a task should take: long enough to be worth its hand-over, short enough to share out."""

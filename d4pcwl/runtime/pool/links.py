@@ -12,10 +12,11 @@ from d4pcwl.runtime.engine.marks import NO_MORE, Level, Mark
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.policy import ERRORS
 from d4pcwl.runtime.engine.values import BIG_INT, SMALL, snapshot, weight
-from d4pcwl.runtime.pool.exchange import BATCH, Exchange, Lot, Parcel, Queue
+from d4pcwl.runtime.pool.exchange import Exchange, Lot, Parcel, Queue
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.channel import BATCH
 
-BATCH_BYTES = 1 << 20
+PARCEL_BYTES = 1 << 20
 """Bytes, estimated, after which what was written is handed on."""
 
 _SINGLES = 64
@@ -29,7 +30,7 @@ class Writer:
         self.slots = plan.slots
         self.marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
         self.marked.update(*plan.marked_after.values())
-        self.news: Callable[[], list[Level]] = list
+        self.new_levels: Callable[[], list[Level]] = list
         self.items: dict[tuple[Queue | int, str], list[Any]] = {}
         self.count = 0
         self.bytes = 0
@@ -50,7 +51,7 @@ class Writer:
             self.items.setdefault((key, name), []).append(sent)
             self.count += 1
             self.bytes += size
-        if self.count >= BATCH or self.bytes >= BATCH_BYTES:
+        if self.count >= BATCH or self.bytes >= PARCEL_BYTES:
             full()
 
     def parcel(self) -> Parcel:
@@ -231,7 +232,7 @@ class PinnedLink:
                 raise self.writer.refused
             if not self.exchange.may_stream(writer):
                 return
-            levels = self.writer.news()  # what they speak of has been written
+            levels = self.writer.new_levels()  # what they speak of has been written
             if self.writer.items or levels:
                 parcel = self.writer.parcel()
                 parcel.levels = levels

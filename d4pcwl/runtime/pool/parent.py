@@ -34,12 +34,12 @@ from d4pcwl.runtime.pool.parent_worker import WINDOW, work
 from d4pcwl.runtime.pool.queues import Batch, Queues
 from d4pcwl.runtime.pool.scale import ATTEMPTS, IDLE_SECONDS, Scale
 from d4pcwl.runtime.pool.ways import PoolOrder
-from d4pcwl.runtime.static.loop import deliver
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.channel import deliver
 
 
 @dataclass
-class _Seat:
+class _Worker:
     """A worker as the parent sees it.
 
     :param owed: by the instance that writes, the queues that parcels of it went to, parcel by
@@ -77,8 +77,8 @@ class Broker:
         self.told = {index: set(senders) for index, senders in enumerate(plan.upstream)}
         self.may_end = set(self.pool)
         self.loops = _pooled_loops(plan, self.pool)
-        self.seats: dict[int, _Seat] = {}
-        self.host: dict[int, _Seat] = {}
+        self.workers: dict[int, _Worker] = {}
+        self.host: dict[int, _Worker] = {}
         self.ended: set[int] = set()
         self.numbers = count()
         self.failure: D4pcwlError | None = None
@@ -96,10 +96,10 @@ class Broker:
         pinned = [n for n in range(len(self.plan.processes)) if n != self.plan.pool]
         try:
             for number in pinned:
-                self._hire(number)
+                self._start(number)
             if self.pool:
                 for _ in range(max(0, self.scale.least - len(pinned))):
-                    self._hire(None)
+                    self._start(None)
             while self.failure is None and len(self.ended) < len(self.plan.instances):
                 self._step()
             if self.failure is None:
@@ -114,37 +114,39 @@ class Broker:
 
     # --- workers --------------------------------------------------------------------------------
 
-    def _hire(self, pinned: int | None) -> None:
+    def _start(self, pinned: int | None) -> None:
         """Start a worker."""
         with signals_held_back():
-            seat = self._seat(pinned)
-        self.poll.register(seat.read_fd, select.POLLIN)
+            worker = self._new_worker(pinned)
+        self.poll.register(worker.read_fd, select.POLLIN)
         for index in self.plan.processes[pinned] if pinned is not None else ():
-            self.host[index] = seat
+            self.host[index] = worker
 
-    def _seat(self, pinned: int | None) -> _Seat:
+    def _new_worker(self, pinned: int | None) -> _Worker:
         to_worker, to_parent = os.pipe(), os.pipe()
-        others = [fd for seat in self.seats.values() for fd in (seat.read_fd, seat.write_fd)]
+        others = [
+            fd for worker in self.workers.values() for fd in (worker.read_fd, worker.write_fd)
+        ]
         unused = [*others, to_worker[1], to_parent[0]]
         ends = (to_worker[0], to_parent[1])
-        worker = start(work, self.job, self.plan, pinned, *ends, unused, self.lock)
+        process = start(work, self.job, self.plan, pinned, *ends, unused, self.lock)
         os.close(to_worker[0])
         os.close(to_parent[1])
         os.set_blocking(to_worker[1], False)
-        seat = _Seat(worker, pinned, to_parent[0], to_worker[1])
-        self.seats[seat.read_fd] = seat
-        return seat
+        worker = _Worker(process, pinned, to_parent[0], to_worker[1])
+        self.workers[worker.read_fd] = worker
+        return worker
 
-    def _lose(self, seat: _Seat) -> None:
+    def _note_death(self, worker: _Worker) -> None:
         """A worker's pipe has closed: it has ended, as it should or not."""
-        self._forget(seat)
-        seat.process.join(GRACE_SECONDS)
-        code = seat.process.exitcode
+        self._forget(worker)
+        worker.process.join(GRACE_SECONDS)
+        code = worker.process.exitcode
         if code is not None:
-            release(seat.process)
-        if seat.leaving:
+            release(worker.process)
+        if worker.leaving:
             return
-        held = [i for i, host in self.host.items() if host is seat and i not in self.ended]
+        held = [i for i, host in self.host.items() if host is worker and i not in self.ended]
         how = cause_of_death(code)
         if held:
             names = ", ".join(sorted({self.plan.instances[i].pe for i in held}))
@@ -152,7 +154,7 @@ class Broker:
                 f"the worker process that held the state of {names} {how}; it cannot be made up for"
             )
             return
-        for batch in reversed(seat.tasks.values()):
+        for batch in reversed(worker.tasks.values()):
             if batch.attempts + 1 >= ATTEMPTS:
                 pe = self.plan.instances[batch.queue[0]].pe
                 self.failure = WorkerDied(
@@ -161,31 +163,31 @@ class Broker:
                 )
                 return
             self.queues.put_back(replace(batch, attempts=batch.attempts + 1))
-        self.job.say(f"a worker {how}; its {len(seat.tasks)} tasks go to others")
-        self._hire(None)
+        self.job.say(f"a worker {how}; its {len(worker.tasks)} tasks go to others")
+        self._start(None)
 
-    def _forget(self, seat: _Seat) -> None:
-        for fd in (seat.read_fd, seat.write_fd):
+    def _forget(self, worker: _Worker) -> None:
+        for fd in (worker.read_fd, worker.write_fd):
             with contextlib.suppress(KeyError):
                 self.poll.unregister(fd)
-        os.close(seat.read_fd)
-        os.close(seat.write_fd)
-        del self.seats[seat.read_fd]
+        os.close(worker.read_fd)
+        os.close(worker.write_fd)
+        del self.workers[worker.read_fd]
 
     def _dismiss_all(self) -> None:
         """Tell all workers that the run is over, and hear what they counted."""
-        for seat in self.seats.values():
-            self._send(seat, "stop", None)
-        while self.seats and self.failure is None:
-            for seat in self.seats.values():
-                seat.leaving = True
+        for worker in self.workers.values():
+            self._send(worker, "stop", None)
+        while self.workers and self.failure is None:
+            for worker in self.workers.values():
+                worker.leaving = True
             self._take_messages(None)
 
     def _stop(self) -> None:
-        seats = list(self.seats.values())
-        for seat in seats:
-            self._forget(seat)
-        end([seat.process for seat in seats])
+        workers = list(self.workers.values())
+        for worker in workers:
+            self._forget(worker)
+        end([worker.process for worker in workers])
         self.lock.close()
 
     # --- messages -------------------------------------------------------------------------------
@@ -199,23 +201,23 @@ class Broker:
 
     def _take_messages(self, timeout: float | None) -> None:
         for fd, _ in self.poll.poll(timeout):
-            seat = self.seats.get(fd)
-            if seat is None:
+            worker = self.workers.get(fd)
+            if worker is None:
                 self._write_on(fd)
                 continue
             try:
                 kind, content = frames.read_frame(fd)
             except (EOFError, ConnectionError):
-                self._lose(seat)
+                self._note_death(worker)
                 continue
-            self._handle(seat, kind, content)
+            self._handle(worker, kind, content)
             if self.failure is not None:
                 return
 
-    def _handle(self, seat: _Seat, kind: str, content: Any) -> None:
+    def _handle(self, worker: _Worker, kind: str, content: Any) -> None:
         if kind == "commit":
             number, parcel, items, seconds = content
-            batch = seat.tasks.pop(number)
+            batch = worker.tasks.pop(number)
             self.queues.done(batch, items, seconds)
             self.may_end.add(batch.queue[0])
             self._deliver(parcel)
@@ -224,12 +226,12 @@ class Broker:
                 self._tell_order([batch.queue[0]])
         elif kind == "stream":
             writer, parcel = content
-            seat.owed.setdefault(writer, []).append({lot.to for lot in parcel.batches})
+            worker.owed.setdefault(writer, []).append({lot.to for lot in parcel.batches})
             self._deliver(parcel)
         elif kind == "idle":
-            seat.waits_after, seat.settled = content
+            worker.waits_after, worker.settled = content
         elif kind == "taken":
-            seat.in_hand[content] -= 1
+            worker.in_hand[content] -= 1
         elif kind == "end":
             self._end(content)
         elif kind == "failed":
@@ -268,7 +270,7 @@ class Broker:
 
     def _tell_order(self, changed: Iterable[int]) -> None:
         """Tell those who put in order what comes from the pool how far it is."""
-        for (index, name), levels in self.order.news(changed):
+        for (index, name), levels in self.order.new_levels(changed):
             if name:
                 self.queues.tell((index, name), levels)
             else:
@@ -277,7 +279,7 @@ class Broker:
     def _end(self, index: int) -> None:
         self.ended.add(index)
         if self.plan.order and index not in self.pool:
-            origins = self.plan.order.origins_of(self.plan.instances[index])
+            origins = self.plan.origins_of(index)
             self._note_levels([(index, origin, NO_MORE) for origin in origins])
         for target in self.plan.downstream[index]:
             self.told[target].discard(index)
@@ -303,133 +305,133 @@ class Broker:
             return False
         hosts = {id(self.host[index]): self.host[index] for index in loop - self.pool}.values()
         return all(self.queues.is_idle(index) for index in loop & self.pool) and all(
-            seat.settled and seat.waits_after == seat.sent for seat in hosts
+            worker.settled and worker.waits_after == worker.sent for worker in hosts
         )
 
     # --- sharing out ----------------------------------------------------------------------------
 
     def _share_out(self) -> None:
-        for seat in list(self.seats.values()):
-            self._give_private(seat)
-            for writer, parcels in list(seat.owed.items()):
-                if not self._must_wait(seat, writer):
+        for worker in list(self.workers.values()):
+            self._give_private(worker)
+            for writer, parcels in list(worker.owed.items()):
+                if not self._must_wait(worker, writer):
                     sizes = self.queues.sizes(set().union(*parcels))
-                    self._send(seat, "go", (writer, len(parcels), sizes))
-                    del seat.owed[writer]
+                    self._send(worker, "go", (writer, len(parcels), sizes))
+                    del worker.owed[writer]
         self._give_tasks()
         self._scale_up()
         self._scale_down()
 
-    def _must_wait(self, seat: _Seat, writer: int | None) -> bool:
+    def _must_wait(self, worker: _Worker, writer: int | None) -> bool:
         if writer is not None:
             return self.queues.full_after(writer) or self.order.is_far_ahead((writer,))
-        return seat.pinned is not None and (
-            self.queues.full_after_process(seat.pinned)
-            or self.order.is_far_ahead(self.plan.processes[seat.pinned])
+        return worker.pinned is not None and (
+            self.queues.full_after_process(worker.pinned)
+            or self.order.is_far_ahead(self.plan.processes[worker.pinned])
         )
 
-    def _give_private(self, seat: _Seat) -> None:
-        """Hand a worker the batches for what is pinned to it, then the news of ended senders."""
-        if seat.pinned is None:
+    def _give_private(self, worker: _Worker) -> None:
+        """Hand a worker the batches for what is pinned to it, then which senders have ended."""
+        if worker.pinned is None:
             return
-        for queue in self.queues.of(seat.pinned):
-            while self.queues.has(queue) and seat.in_hand.get(queue[0], 0) < WINDOW:
+        for queue in self.queues.of(worker.pinned):
+            while self.queues.has(queue) and worker.in_hand.get(queue[0], 0) < WINDOW:
                 batch = self.queues.take(queue)
                 if batch.levels:
-                    self._send(seat, "told", (queue, batch.levels))
+                    self._send(worker, "told", (queue, batch.levels))
                     continue
-                seat.in_hand[queue[0]] = seat.in_hand.get(queue[0], 0) + 1
-                self._send(seat, "private", (queue, frames.apart(batch.data)))
-        if seat.ended_to_tell and not self.queues.of(seat.pinned):
-            for index in seat.ended_to_tell:
-                self._send(seat, "ended", index)
-            seat.ended_to_tell.clear()
+                worker.in_hand[queue[0]] = worker.in_hand.get(queue[0], 0) + 1
+                self._send(worker, "private", (queue, frames.apart(batch.data)))
+        if worker.ended_to_tell and not self.queues.of(worker.pinned):
+            for index in worker.ended_to_tell:
+                self._send(worker, "ended", index)
+            worker.ended_to_tell.clear()
 
     def _give_tasks(self) -> None:
         """Give out tasks in rounds: one to each worker before any gets its second.
 
         Heavy items do not keep from their work the PEs that are pinned to a worker.
         """
-        alone = all(seat.pinned is not None for seat in self.seats.values())
+        alone = all(worker.pinned is not None for worker in self.workers.values())
         for round_ in range(WINDOW):
-            seats = [seat for seat in self.seats.values() if len(seat.tasks) == round_]
+            workers = [worker for worker in self.workers.values() if len(worker.tasks) == round_]
             # Those with nothing pinned come first.
-            for seat in sorted(seats, key=lambda seat: seat.pinned is not None):
-                if not self._has_time(seat):
+            for worker in sorted(workers, key=lambda worker: worker.pinned is not None):
+                if not self._has_time(worker):
                     continue
-                queue = self.queues.next(heavy=seat.pinned is None or alone)
+                queue = self.queues.next(heavy=worker.pinned is None or alone)
                 if queue is None or (round_ and not self.queues.is_quick(queue)):
                     continue
                 batch = self.queues.take(queue)
                 number = next(self.numbers)
-                seat.tasks[number] = batch
+                worker.tasks[number] = batch
                 sizes = self.queues.sizes_after(queue[0])
-                self._send(seat, "task", (number, queue, frames.apart(batch.data), sizes))
+                self._send(worker, "task", (number, queue, frames.apart(batch.data), sizes))
 
-    def _has_time(self, seat: _Seat) -> bool:
+    def _has_time(self, worker: _Worker) -> bool:
         """Whether a worker can take a task, or another one in advance."""
-        if seat.pinned is not None:
-            return not seat.tasks and seat.waits_after == seat.sent
-        in_hand = seat.tasks.values()
-        return not seat.leaving and all(self.queues.is_quick(batch.queue) for batch in in_hand)
+        if worker.pinned is not None:
+            return not worker.tasks and worker.waits_after == worker.sent
+        in_hand = worker.tasks.values()
+        return not worker.leaving and all(self.queues.is_quick(batch.queue) for batch in in_hand)
 
     def _scale_up(self) -> None:
         """Start a worker where more is waiting than those at work can take up soon."""
-        workers = len(self.seats)
-        if not self.pool or workers >= self.scale.most or workers < self.scale.least:
+        number = len(self.workers)
+        if not self.pool or number >= self.scale.most or number < self.scale.least:
             return
         waiting = self.queues.pooled_batches()
-        if self.queues.heavy_waits() or waiting >= self.scale.threshold * workers:
-            self.job.say(f"scale up to {workers + 1} workers: {waiting} batches wait")
-            self._hire(None)
+        if self.queues.heavy_waits() or waiting >= self.scale.threshold * number:
+            self.job.say(f"scale up to {number + 1} workers: {waiting} batches wait")
+            self._start(None)
 
     def _scale_down(self) -> None:
         """Let a worker go that has had nothing to do for a while."""
         now, idle = time.monotonic(), self.scale.idle_seconds
-        for seat in self.seats.values():
-            if seat.tasks or seat.pinned is not None or seat.leaving:
-                seat.idle_since = None
-            elif seat.idle_since is None:
-                seat.idle_since = now
-            elif now - seat.idle_since > idle and len(self.seats) > self.scale.least:
+        for worker in self.workers.values():
+            if worker.tasks or worker.pinned is not None or worker.leaving:
+                worker.idle_since = None
+            elif worker.idle_since is None:
+                worker.idle_since = now
+            elif now - worker.idle_since > idle and len(self.workers) > self.scale.least:
                 self.job.say(
-                    f"scale down to {len(self.seats) - 1} workers: one was idle for "
-                    f"{now - seat.idle_since:.1f} s"
+                    f"scale down to {len(self.workers) - 1} workers: one was idle for "
+                    f"{now - worker.idle_since:.1f} s"
                 )
-                seat.leaving = True
-                self._send(seat, "stop", None)
+                worker.leaving = True
+                self._send(worker, "stop", None)
                 return
 
     # --- writing --------------------------------------------------------------------------------
 
-    def _send(self, seat: _Seat, kind: str, content: Any) -> None:
+    def _send(self, worker: _Worker, kind: str, content: Any) -> None:
         """Send to a worker; what its pipe does not take now is sent when it does."""
-        seat.sent += 1
-        seat.outgoing.extend(memoryview(part) for part in frames.encode((kind, content)))
-        self._push(seat)
+        worker.sent += 1
+        worker.outgoing.extend(memoryview(part) for part in frames.encode((kind, content)))
+        self._push(worker)
 
     def _write_on(self, fd: int) -> None:
-        for seat in self.seats.values():
-            if seat.write_fd == fd:
-                self._push(seat)
+        for worker in self.workers.values():
+            if worker.write_fd == fd:
+                self._push(worker)
                 return
 
-    def _push(self, seat: _Seat) -> None:
+    def _push(self, worker: _Worker) -> None:
         try:
-            while seat.outgoing:
-                written = os.write(seat.write_fd, seat.outgoing[0])
-                rest = seat.outgoing[0][written:]
+            while worker.outgoing:
+                written = os.write(worker.write_fd, worker.outgoing[0])
+                rest = worker.outgoing[0][written:]
                 if rest:
-                    seat.outgoing[0] = rest
+                    worker.outgoing[0] = rest
                 else:
-                    seat.outgoing.popleft()
+                    worker.outgoing.popleft()
         except BlockingIOError:
-            self.poll.register(seat.write_fd, select.POLLOUT)
+            self.poll.register(worker.write_fd, select.POLLOUT)
             return
         except BrokenPipeError:
-            seat.outgoing.clear()  # its other pipe tells that it has died
+            worker.outgoing.clear()  # its other pipe tells that it has died
         with contextlib.suppress(KeyError):
-            self.poll.unregister(seat.write_fd)
+            self.poll.unregister(worker.write_fd)
 
 
 def _pooled_loops(plan: Plan, pool: frozenset[int]) -> list[frozenset[int]]:

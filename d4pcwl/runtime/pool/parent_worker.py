@@ -17,10 +17,10 @@ from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock, LineWriter
 from d4pcwl.runtime.local.processes import hear_signals, is_orphan
 from d4pcwl.runtime.local.reports import explained
-from d4pcwl.runtime.pool.exchange import BATCH, Parcel, Queue, Stopped, Task, Told
+from d4pcwl.runtime.pool.exchange import Parcel, Queue, Stopped, Task, Told
 from d4pcwl.runtime.pool.worker import DynamicWorker
 from d4pcwl.runtime.transport import frames
-from d4pcwl.runtime.transport.channel import PROMPT_SECONDS
+from d4pcwl.runtime.transport.channel import BATCH, PROMPT_SECONDS
 
 WINDOW = 2
 """Tasks, or private batches, that a worker has in hand; the second waits for the first."""

@@ -70,10 +70,7 @@ def _way(plan: Plan, pool: frozenset[int], senders: tuple[int, ...]) -> Way:
         pooled |= more
         todo += more
     entries = sorted({s for index in pooled for s in plan.upstream[index]} - pool)
-    origins = {
-        index: frozenset(plan.order.origins_of(plan.instances[index]))
-        for index in (*entries, *senders)
-    }
+    origins = {index: frozenset(plan.origins_of(index)) for index in (*entries, *senders)}
     return Way(senders, frozenset(pooled), tuple(entries), origins)
 
 
@@ -164,7 +161,7 @@ class PoolOrder:
         wait."""
         return bool(self._far) and any(self._far[instance] for instance in instances)
 
-    def news(self, instances: Iterable[int]) -> Iterator[tuple[Receiver, list[Level]]]:
+    def new_levels(self, instances: Iterable[int]) -> Iterator[tuple[Receiver, list[Level]]]:
         """What receivers are to be told, after something has changed at some instances."""
         changed = {receiver: None for i in instances for receiver in self._through.get(i, ())}
         for receiver in changed:

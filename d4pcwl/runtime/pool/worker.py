@@ -21,11 +21,11 @@ from collections import deque
 from collections.abc import Callable
 
 from d4pcwl.errors import ItemError
-from d4pcwl.runtime.engine.marks import News, wanted_levels
+from d4pcwl.runtime.engine.marks import NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.pool.exchange import TASK_SECONDS, Exchange, Lot, Stopped, Task, Told
-from d4pcwl.runtime.pool.links import BATCH_BYTES, PinnedLink, PoolLink, Writer
+from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
 
@@ -59,7 +59,7 @@ class DynamicWorker:
             wanted = {
                 level: None for to, levels in others.items() if to != process for level in levels
             }
-            self._link.writer.news = News(wanted, self.pinned.level)
+            self._link.writer.new_levels = NewLevels(wanted, self.pinned.level)
         self.pool: Worker | None = None
         if plan.pool is not None:
             link = PoolLink(self._pool_writer)
@@ -179,7 +179,7 @@ class DynamicWorker:
         for item in items:
             receive(item)
             done += 1
-            if time.monotonic() > overdue or self._pool_writer.bytes >= BATCH_BYTES:
+            if time.monotonic() > overdue or self._pool_writer.bytes >= PARCEL_BYTES:
                 break
         seconds = time.monotonic() - began
         parcel = self._pool_writer.parcel()

@@ -27,9 +27,9 @@ from d4pcwl.runtime.redis.client import Address, Client, ServerLost
 from d4pcwl.runtime.redis.keys import RunKeys
 from d4pcwl.runtime.redis.server import OwnServer, named_server
 from d4pcwl.runtime.redis.worker import Post
-from d4pcwl.runtime.redis.workers import Staff
-from d4pcwl.runtime.static.loop import deliver
+from d4pcwl.runtime.redis.workers import Workers
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.channel import deliver
 
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
@@ -73,7 +73,7 @@ class Coordinator:
         self.keys = RunKeys(address, self.run_id, plan)
         self.scripts, self.key = self.keys.scripts, self.keys.prefix
         self.client = Client(address)
-        self.staff = Staff(job, plan, scale, self.client, self.keys, self._post)
+        self.workers = Workers(job, plan, scale, self.client, self.keys, self._post)
         self.sink = len(plan.instances)
         self.failure: D4pcwlError | None = None
         self.over = False
@@ -100,7 +100,7 @@ class Coordinator:
         try:
             self.keys.prepare(self.client, self.job)
             self.job.say(f"run {self.run_id} on {self.address}")
-            self.staff.hire_all()
+            self.workers.start_all()
             self.keys.keep()
             while not self._is_over:
                 self._take(_LOOK_SECONDS)
@@ -109,11 +109,11 @@ class Coordinator:
             self._dismiss_all()
         finally:
             self.keys.let_go()
-            workers = {*self.staff.seats, *self.staff.remote}
-            self.staff.end()
+            names = {*self.workers.local, *self.workers.remote}
+            self.workers.end()
             self.client.close()
             if self.own is None:  # it is stopped otherwise, and everything with it
-                self.keys.clear_up(workers)
+                self.keys.clear_up(names)
             self.lock.close()
             self.results.give_up()
         if self.failure is not None:
@@ -139,18 +139,18 @@ class Coordinator:
     def _look_around(self) -> None:
         """See who has died, who is idle, and whether there is more work than workers."""
         try:
-            for seat in list(self.staff.seats.values()):
-                if seat.ended and not self._is_over:
+            for worker in list(self.workers.local.values()):
+                if worker.ended and not self._is_over:
                     self._take(0)  # what it had to say
                     if not self._is_over:
-                        self.staff.lose(seat)
+                        self.workers.note_death(worker)
             if self._is_over:
                 return
-            self.staff.fit()
+            self.workers.fit()
             now = time.monotonic()
             if now >= self._next_look:
                 self._next_look = now + _GRACE_SECONDS
-                self.staff.look_for_remote()
+                self.workers.look_for_remote()
                 self._look_for_keys()
         except WorkerDied as error:
             self.failure = error
@@ -164,8 +164,8 @@ class Coordinator:
     def _dismiss_all(self) -> None:
         """Let workers come to their end, and hear what they counted."""
         if self.failure is None:
-            while at_work := [seat for seat in self.staff.seats.values() if not seat.ended]:
-                wait([seat.process.sentinel for seat in at_work], _LOOK_SECONDS)
+            while at_work := [worker for worker in self.workers.local.values() if not worker.ended]:
+                wait([worker.process.sentinel for worker in at_work], _LOOK_SECONDS)
                 self._take(0)
                 self.job.check()
             deadline = time.monotonic() + _GRACE_SECONDS
@@ -177,7 +177,7 @@ class Coordinator:
         if not isinstance(self.failure, ServerLost):
             with contextlib.suppress(ServerLost):
                 self.scripts.call(self.client, "stop")  # if they do not know it
-                self.staff.end()
+                self.workers.end()
                 # What was under way when the run failed is kept.
                 while self._take(0):
                     pass
@@ -234,8 +234,8 @@ class Coordinator:
         elif kind == "done":
             for index, number in content.items():
                 self.counts[index] = self.counts.get(index, 0) + number
-        if name in self.staff.seats:
-            self.staff.seats[name].reported = True
+        if name in self.workers.local:
+            self.workers.local[name].reported = True
 
 
 def _nothing() -> None:

@@ -2,7 +2,7 @@
 
 Every move is one script on the server (``runtime/redis/scripts.py``), so that it happens wholly or
 not at all: a commit, with all that the task wrote, counts once, and not at all where another worker
-has done the task meanwhile. A worker with nothing to do waits for its *bell*, a stream of its own.
+has done the task meanwhile. A worker with nothing to do waits for an entry in its *wake* stream.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import NO_MORE, Level
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.pool.exchange import (
-    BATCH,
     QUEUE_BATCHES,
     SLOW_SECONDS,
     TASK_SECONDS,
@@ -36,6 +35,7 @@ from d4pcwl.runtime.pool.exchange import (
 from d4pcwl.runtime.redis.client import Address, Client, ServerLost
 from d4pcwl.runtime.redis.scripts import TTL_SECONDS, Scripts
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.channel import BATCH
 
 WINDOW = 4
 """Private batches of an instance that a worker fetches in one go."""
@@ -48,10 +48,10 @@ MOST_BYTES = 256 << 20
 
 _MOST_ITEM_BYTES = 500 << 20
 _LOOK_SECONDS = 0.002
-"""How often a worker that has work of its own looks for news."""
+"""How often a worker that has work of its own looks for more."""
 
 _WAIT_MILLISECONDS = 2000
-"""How long a worker waits for its bell before it looks by itself."""
+"""How long a worker waits to be woken before it looks by itself."""
 
 
 def scripts(run: str, lanes: int) -> Scripts:
@@ -96,7 +96,7 @@ class RedisExchange:
         self, address: Address, run: str, plan: Plan, name: str, process: int | None
     ) -> None:
         self.plan, self.name, self.process = plan, name, process
-        self.client, self.bell = Client(address), Client(address)
+        self.client, self._waiter = Client(address), Client(address)
         self.scripts = scripts(run, len(plan.instances) + 1)
         self.sizes: dict[int, int] = {}
         self._key = self.scripts.prefix
@@ -105,7 +105,7 @@ class RedisExchange:
         self._found: deque[Work | Told | int] = deque()
         self._in_hand = Counter[int]()
         self._looked = 0.0
-        self._rung = "0-0"
+        self._woken = "0-0"
         self._numbers = itertools.count()
         self.sending = threading.RLock()
         self._pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
@@ -165,7 +165,7 @@ class RedisExchange:
     def end(self, instance: int) -> None:
         """See :class:`~d4pcwl.runtime.pool.exchange.Exchange`."""
         order = self.plan.order
-        origins = order.origins_of(self.plan.instances[instance]) if order else ()
+        origins = self.plan.origins_of(instance) if order else ()
         levels = [(instance, origin, NO_MORE) for origin in origins]
         self._step(Parcel(levels=levels), ends=[str(instance)])
 
@@ -187,7 +187,7 @@ class RedisExchange:
     def close(self) -> None:
         """Hang up."""
         self.client.close()
-        self.bell.close()
+        self._waiter.close()
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -293,11 +293,13 @@ class RedisExchange:
         return replace(found, items=data)
 
     def _wait(self) -> None:
-        """Wait for the bell."""
-        key = self._key + "bell:" + self.name
-        answer = self.bell.call("XREAD", "BLOCK", _WAIT_MILLISECONDS, "STREAMS", key, self._rung)
+        """Wait until woken."""
+        key = self._key + "wake:" + self.name
+        answer = self._waiter.call(
+            "XREAD", "BLOCK", _WAIT_MILLISECONDS, "STREAMS", key, self._woken
+        )
         if answer:
-            self._rung = answer[0][1][-1][0].decode()
+            self._woken = answer[0][1][-1][0].decode()
 
     def _batches(
         self, parcel: Parcel

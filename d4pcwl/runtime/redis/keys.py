@@ -112,9 +112,10 @@ class RunKeys:
             *plain.split(),
             *(f"lane:{lane}" for lane in lanes),
             *(f"again:{lane}" for lane in self._pool),
-            *(f"news:{process}" for process in processes),
+            *(f"unread:{process}" for process in processes),
             *(f"held:{process}" for process in processes),
-            *(f"bell:p{process}" for process in processes),  # rung even after its worker has died
+            # Written even after its worker has died:
+            *(f"wake:p{process}" for process in processes),
             *(f"{kind}:{stream}" for kind in ("behind", "early") for stream in streams),
         ]
 
@@ -136,7 +137,7 @@ class RunKeys:
             try:
                 while not self._ended.wait(TTL_SECONDS / 4):
                     workers = client.call("SMEMBERS", self.prefix + "workers")
-                    names = [*self._names(), *(f"bell:{name.decode()}" for name in workers)]
+                    names = [*self._names(), *(f"wake:{name.decode()}" for name in workers)]
                     client.calls([("EXPIRE", self.prefix + name, TTL_SECONDS) for name in names])
             finally:
                 client.close()
@@ -153,7 +154,7 @@ class RunKeys:
                 names = self._names()
                 found = client.call("SMEMBERS", self.prefix + "workers")
                 for name in {name.decode() for name in found}.union(workers):
-                    names += [f"bell:{name}", f"alive:{name}"]
+                    names += [f"wake:{name}", f"alive:{name}"]
                 client.call("DEL", *(self.prefix + name for name in names))
             finally:
                 client.close()

@@ -23,12 +23,12 @@ All keys begin with ``d4p:RUN:`` (below: without it).
 ``left``        hash: pooled instance → senders not ended + batches not done
 ``fresh``       hash: pooled lane → batches that nobody has in hand
 ``waiting``     sorted set: pooled lanes with such batches
-``news:P``      sorted set: lanes with entries for process P
+``unread:P``    sorted set: lanes with entries for process P
 ``full``        set of lanes; ``blocked`` hash: instance → how many full lanes it writes to
 ``held:P``      set: instances of process P that write to full lanes
 ``pace``        hash: lane → seconds per item; ``sizes`` hash: lane → items for a task
 ``workers``     set; ``remote`` set: those from elsewhere; ``alive:W``: such a one's heartbeat
-``idle``        sorted set: workers that wait for a task; ``bell:W`` stream: wakes worker W
+``idle``        sorted set: workers that wait for a task; ``wake:W`` stream: wakes it
 ``leaving``     set: workers to be let go
 ``ended``       set of instances; ``events`` stream: for the coordinator
 ==============  ================================================================================
@@ -60,9 +60,9 @@ local function keep(key) call('EXPIRE', P .. key, TTL) end
 
 local function number(hash, field) return tonumber(call('HGET', P .. hash, field) or 0) end
 
-local function ring(worker)
-  call('XADD', P .. 'bell:' .. worker, 'MAXLEN', 1, '*', 'r', 1)
-  keep('bell:' .. worker)
+local function wake(worker)
+  call('XADD', P .. 'wake:' .. worker, 'MAXLEN', 1, '*', 'r', 1)
+  keep('wake:' .. worker)
 end
 
 local function words(text)
@@ -87,11 +87,11 @@ local function next_lane(pinned)
 end
 
 -- Wake one worker if there is something for it; it wakes the next if there is more.
-local function wake()
+local function wake_next()
   local first = call('ZRANGE', P .. 'idle', 0, 0, 'WITHSCORES')
   if #first == 0 or not next_lane(tonumber(first[2]) == 1) then return end
   call('ZREM', P .. 'idle', first[1])
-  ring(first[1])
+  wake(first[1])
 end
 
 local function more_fresh(lane, count)
@@ -117,7 +117,7 @@ local function block(writer, change)
   if place == 'pool' then return end
   if blocked == 0 then
     call('SREM', P .. 'held:' .. place, writer)
-    ring('p' .. place)
+    wake('p' .. place)
   elseif change > 0 and blocked == 1 then
     call('SADD', P .. 'held:' .. place, writer)
     keep('held:' .. place)
@@ -159,9 +159,9 @@ local function tell(lane, input, levels)
   call('HINCRBY', P .. 'told', lane, 1)
   local place = call('HGET', P .. 'place', lane)
   if place ~= 'sink' then
-    call('ZADD', P .. 'news:' .. place, lane, lane)
-    keep('news:' .. place)
-    ring('p' .. place)
+    call('ZADD', P .. 'unread:' .. place, lane, lane)
+    keep('unread:' .. place)
+    wake('p' .. place)
   end
 end
 
@@ -225,9 +225,9 @@ local function put(lane, input, items, bytes, form, data, lows)
     call('HINCRBY', P .. 'left', lane, 1)
     more_fresh(lane, 1)
   elseif place ~= 'sink' then
-    call('ZADD', P .. 'news:' .. place, lane, lane)
-    keep('news:' .. place)
-    ring('p' .. place)
+    call('ZADD', P .. 'unread:' .. place, lane, lane)
+    keep('unread:' .. place)
+    wake('p' .. place)
   end
   if call('SISMEMBER', P .. 'full', lane) == 0 and is_over(lane, @BATCHES@, @BYTES@) then
     call('SADD', P .. 'full', lane)
@@ -248,7 +248,7 @@ end
 
 local function stop()
   call('SET', P .. 'state', 'stop', 'EX', TTL)
-  for _, worker in ipairs(call('SMEMBERS', P .. 'workers')) do ring(worker) end
+  for _, worker in ipairs(call('SMEMBERS', P .. 'workers')) do wake(worker) end
 end
 
 -- An instance has ended; so may have those after it, and with the last one the run.
@@ -264,9 +264,9 @@ local function finish(instance)
       else
         call('XADD', P .. 'lane:' .. lane, '*', 'e', one)
         call('HINCRBY', P .. 'told', lane, 1)
-        call('ZADD', P .. 'news:' .. place, lane, lane)
-        keep('news:' .. place)
-        ring('p' .. place)
+        call('ZADD', P .. 'unread:' .. place, lane, lane)
+        keep('unread:' .. place)
+        wake('p' .. place)
       end
     end
   end
@@ -335,7 +335,7 @@ local found = {}
 local closed = {}
 for _, lane in ipairs(h.closed) do closed[lane] = true end
 if h.want > 0 and h.process ~= '' then
-  for _, lane in ipairs(call('ZRANGE', P .. 'news:' .. h.process, 0, -1)) do
+  for _, lane in ipairs(call('ZRANGE', P .. 'unread:' .. h.process, 0, -1)) do
     local key = P .. 'lane:' .. lane
     if not closed[lane] then
       for _, entry in ipairs(call('XRANGE', key, '-', '+', 'COUNT', @WINDOW@)) do
@@ -348,7 +348,7 @@ if h.want > 0 and h.process ~= '' then
           call('HINCRBY', P .. 'told', lane, -1)
         end
       end
-      if call('XLEN', key) == 0 then call('ZREM', P .. 'news:' .. h.process, lane) end
+      if call('XLEN', key) == 0 then call('ZREM', P .. 'unread:' .. h.process, lane) end
     end
   end
 end
@@ -380,7 +380,7 @@ if state == 'run' and #found == 0 and h.want > 1 then
     end
   end
 end
-wake()
+wake_next()
 
 -- How many items make a task, of the lanes that this worker writes to next.
 local sizes = {}
@@ -412,11 +412,11 @@ for place = 1, #ARGV, 3 do
     drained(ARGV[place], bytes)
   end
 end
-wake()
+wake_next()
 return {'on'}
 """
 
-_BURY = """
+_REASSIGN = """
 local worker, most, tasks = ARGV[1], tonumber(ARGV[2]), 0
 for place = 3, #ARGV do
   local lane = ARGV[place]
@@ -432,8 +432,8 @@ for place = 3, #ARGV do
 end
 for _, set in ipairs({'workers', 'remote', 'leaving'}) do call('SREM', P .. set, worker) end
 call('ZREM', P .. 'idle', worker)
-call('DEL', P .. 'bell:' .. worker)
-wake()
+call('DEL', P .. 'wake:' .. worker)
+wake_next()
 return {'on', tasks}
 """
 
@@ -447,7 +447,7 @@ if ARGV[3] == 'leave' then
   call('SREM', P .. 'remote', ARGV[1])
   call('SREM', P .. 'workers', ARGV[1])
   call('ZREM', P .. 'idle', ARGV[1])
-  call('DEL', P .. 'alive:' .. ARGV[1], P .. 'bell:' .. ARGV[1])
+  call('DEL', P .. 'alive:' .. ARGV[1], P .. 'wake:' .. ARGV[1])
   return {'on'}
 end
 call('SET', P .. 'alive:' .. ARGV[1], 1, 'PX', ARGV[2])
@@ -466,7 +466,7 @@ return {'on'}
 _BODIES = {
     "step": _STEP,
     "taken": _TAKEN,
-    "bury": _BURY,
+    "reassign": _REASSIGN,
     "event": _EVENT,
     "alive": _ALIVE,
     "stop": _STOP,

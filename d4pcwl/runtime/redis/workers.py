@@ -26,7 +26,7 @@ from d4pcwl.runtime.redis.worker import Post, work
 
 
 @dataclass
-class Seat:
+class LocalWorker:
     """A worker process of this machine."""
 
     name: str
@@ -42,8 +42,8 @@ class Seat:
         return not self.process.is_alive()
 
 
-class Staff:
-    """The workers.
+class Workers:
+    """The workers: ``local`` has those of this machine by name, ``remote`` the names of the others.
 
     :param post: what a worker of that name is to do, pinned to a process or to none
     """
@@ -57,7 +57,7 @@ class Staff:
         keys: RunKeys,
         post: Callable[[str, int | None], Post],
     ) -> None:
-        self.seats: dict[str, Seat] = {}
+        self.local: dict[str, LocalWorker] = {}
         self.remote: set[str] = set()
         self._job, self._plan, self._scale = job, plan, scale
         self._client, self._scripts, self._key = client, keys.scripts, keys.prefix
@@ -65,7 +65,7 @@ class Staff:
         self._pool = plan.processes[plan.pool] if plan.pool is not None else ()
         self._numbers = count()
 
-    def hire_all(self) -> None:
+    def start_all(self) -> None:
         """Start the workers that a run begins with.
 
         Those of the pool come first: where there are such, the others leave heavy items to them.
@@ -73,54 +73,54 @@ class Staff:
         pinned = [n for n in range(len(self._plan.processes)) if n != self._plan.pool]
         if self._pool:
             for _ in range(max(0, self._scale.least - len(pinned))):
-                self._hire(None)
+                self._start(None)
         for number in pinned:
-            self._hire(number)
+            self._start(number)
 
-    def _hire(self, pinned: int | None) -> None:
+    def _start(self, pinned: int | None) -> None:
         name = f"p{pinned}" if pinned is not None else f"w{next(self._numbers)}"
         key = self._key + "workers"
         self._client.calls([("SADD", key, name), ("EXPIRE", key, TTL_SECONDS)])
         with signals_held_back():
-            self.seats[name] = Seat(name, pinned, start(work, self._post(name, pinned)))
+            self.local[name] = LocalWorker(name, pinned, start(work, self._post(name, pinned)))
 
     def end(self) -> None:
         """End all processes."""
-        end([seat.process for seat in self.seats.values()])
-        self.seats.clear()
+        end([worker.process for worker in self.local.values()])
+        self.local.clear()
 
     # --- who is there ---------------------------------------------------------------------------
 
-    def lose(self, seat: Seat) -> None:
+    def note_death(self, worker: LocalWorker) -> None:
         """A worker's process has ended, as it should or not.
 
         :raises WorkerDied: it cannot be made up for
         """
-        seat.process.join()
-        code = seat.process.exitcode
-        release(seat.process)
-        del self.seats[seat.name]
-        if seat.leaving and seat.reported:
+        worker.process.join()
+        code = worker.process.exitcode
+        release(worker.process)
+        del self.local[worker.name]
+        if worker.leaving and worker.reported:
             return
-        if seat.pinned is not None:
+        if worker.pinned is not None:
             ended = {int(i) for i in self._client.call("SMEMBERS", self._key + "ended")}
-            held = [i for i in self._plan.processes[seat.pinned] if i not in ended]
+            held = [i for i in self._plan.processes[worker.pinned] if i not in ended]
             if held:
                 names = ", ".join(sorted({self._plan.instances[i].pe for i in held}))
                 raise WorkerDied(
                     f"the worker process that held the state of {names} {cause_of_death(code)}; "
                     "it cannot be made up for"
                 )
-        self.bury(seat.name, f"a worker {cause_of_death(code)}")
+        self.reassign(worker.name, f"a worker {cause_of_death(code)}")
         if self._pool:
-            self._hire(None)
+            self._start(None)
 
-    def bury(self, name: str, how: str) -> None:
+    def reassign(self, name: str, how: str) -> None:
         """Give a dead worker's tasks to others.
 
         :raises WorkerDied: they are what killed it, and others before
         """
-        answer = self._scripts.call(self._client, "bury", name, ATTEMPTS, *self._pool)
+        answer = self._scripts.call(self._client, "reassign", name, ATTEMPTS, *self._pool)
         if answer[0] == b"worn":
             pe = self._plan.instances[int(answer[1])].pe
             raise WorkerDied(
@@ -133,7 +133,7 @@ class Staff:
     def look_for_remote(self) -> None:
         """See which workers from elsewhere have come, and which give no sign of life any more.
 
-        :raises WorkerDied: as :meth:`bury`
+        :raises WorkerDied: as :meth:`reassign`
         """
         found = {name.decode() for name in self._client.call("SMEMBERS", self._key + "remote")}
         for name in sorted(found - self.remote):
@@ -143,7 +143,7 @@ class Staff:
         self.remote = found
         for name in sorted(found):
             if not self._client.call("EXISTS", f"{self._key}alive:{name}"):
-                self.bury(name, f"worker {name} gives no sign of life")
+                self.reassign(name, f"worker {name} gives no sign of life")
                 self.remote.discard(name)
 
     # --- how many are there ---------------------------------------------------------------------
@@ -159,37 +159,37 @@ class Staff:
         fresh = dict(zip(lanes[::2], map(int, lanes[1::2]), strict=True))
         waiting = sum(fresh.values())
         heavy_waits = any(fresh.get(str(lane).encode()) for lane in self._plan.heavy)
-        working = [seat for seat in self.seats.values() if not seat.leaving]
+        working = [worker for worker in self.local.values() if not worker.leaving]
         may_grow = bool(self._pool) and len(working) < self._scale.most
         enough = heavy_waits or waiting >= self._scale.threshold * len(working)
         if may_grow and enough:
             self._job.say(f"scale up to {len(working) + 1} workers: {waiting} batches wait")
-            self._hire(None)
+            self._start(None)
             return
         names = {name.decode() for name in idle}
-        for seat in working:
-            if seat.name not in names or seat.pinned is not None:
-                seat.idle_since = None
-            elif seat.idle_since is None:
-                seat.idle_since = time.monotonic()
+        for worker in working:
+            if worker.name not in names or worker.pinned is not None:
+                worker.idle_since = None
+            elif worker.idle_since is None:
+                worker.idle_since = time.monotonic()
             elif len(working) > self._scale.least:
-                seconds = time.monotonic() - seat.idle_since
+                seconds = time.monotonic() - worker.idle_since
                 if seconds > self._scale.idle_seconds:
                     self._job.say(
                         f"scale down to {len(working) - 1} workers: one was idle for "
                         f"{seconds:.1f} s"
                     )
-                    self._let_go(seat)
+                    self._let_go(worker)
                     return
 
-    def _let_go(self, seat: Seat) -> None:
-        seat.leaving = True
-        bell, leaving = self._key + "bell:" + seat.name, self._key + "leaving"
+    def _let_go(self, worker: LocalWorker) -> None:
+        worker.leaving = True
+        wake, leaving = self._key + "wake:" + worker.name, self._key + "leaving"
         self._client.calls(
             [
-                ("SADD", leaving, seat.name),
+                ("SADD", leaving, worker.name),
                 ("EXPIRE", leaving, TTL_SECONDS),
-                ("XADD", bell, "MAXLEN", 1, "*", "r", 1),
-                ("EXPIRE", bell, TTL_SECONDS),
+                ("XADD", wake, "MAXLEN", 1, "*", "r", 1),
+                ("EXPIRE", wake, TTL_SECONDS),
             ]
         )

@@ -7,14 +7,14 @@ link of the senders, and works off the inbox until all instances have ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from d4pcwl.runtime.engine.instance import Receive
-from d4pcwl.runtime.engine.marks import LevelOf, News, wanted_levels
+from d4pcwl.runtime.engine.marks import LevelOf, NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
-from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender
+from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender, deliver
 
 
 class Inbox(Protocol):
@@ -108,15 +108,7 @@ def tell_levels(plan: Plan, number: int, channels: Mapping[int, Channel], level:
     """
     for receiver, wanted in wanted_levels(plan, number).items():
         if receiver in channels:
-            channels[receiver].news = News(wanted, level)
-
-
-def deliver(receivers: Sequence[Receive] | Mapping[int, Receive], runs: Any) -> None:
-    """Hand the items of a batch to the receivers of their slots."""
-    for slot, items in runs:
-        receive = receivers[slot]
-        for item in items:
-            receive(item)
+            channels[receiver].new_levels = NewLevels(wanted, level)
 
 
 def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], None]) -> None:

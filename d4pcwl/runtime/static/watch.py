@@ -38,12 +38,11 @@ from d4pcwl.runtime.static.loop import (
     Channels,
     Inbox,
     ResultChannel,
-    deliver,
     joined,
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import Disconnected, Flusher, Sender
+from d4pcwl.runtime.transport.channel import Disconnected, Flusher, Sender, deliver
 
 WATCH = RESULTS
 """The number of the watching parent, among the numbers of processes: it takes the results."""
@@ -139,7 +138,7 @@ class _Watch:
             if message is None:
                 # Some transports tell when a worker has ended, however that came.
                 if number in self.awaited:
-                    self._mourn(number)
+                    self._note_death(number)
             elif message[0] == "items":
                 self._take(message)
             else:
@@ -171,7 +170,7 @@ class _Watch:
                 break
         for number in self.awaited.intersection(dead):
             if self.failure is None:
-                self._mourn(number)
+                self._note_death(number)
 
     def _let_it_settle(self, inbox: Inbox) -> None:
         """Give what was written before the failure a moment to come out as results."""
@@ -198,7 +197,7 @@ class _Watch:
             if quiet:
                 return
 
-    def _mourn(self, number: int) -> None:
+    def _note_death(self, number: int) -> None:
         """A worker has ended without a report: that is a failure."""
         worker = self.workers[number]
         worker.join(GRACE_SECONDS)

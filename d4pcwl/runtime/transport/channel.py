@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from d4pcwl.errors import ItemError, PEError
@@ -60,7 +60,7 @@ class Channel:
     :param sender: how frames travel
     :param names: for each slot, the output that its items come from, for messages
 
-    ``news`` gives the levels that the receiver does not know yet.
+    ``new_levels`` gives the levels that the receiver does not know yet.
     """
 
     def __init__(self, sender: Sender, names: Sequence[str]) -> None:
@@ -71,7 +71,7 @@ class Channel:
         self._sending = threading.RLock()
         self._refused: ItemError | None = None
         self._marked: set[int] = set()
-        self.news: Callable[[], list[Level]] = list
+        self.new_levels: Callable[[], list[Level]] = list
 
     def outlet(self, slot: int, *, marked: bool = False) -> Receive:
         """What takes the items for one slot.
@@ -137,7 +137,7 @@ class Channel:
         :raises Disconnected: the receiver is gone
         """
         with self._sending:
-            levels = self.news()  # what they speak of is waiting by now, or has been sent
+            levels = self.new_levels()  # what they speak of is waiting by now, or has been sent
             while self._waiting or self._refused or levels:
                 if self._refused:  # and not for the first time, where a PE has caught it
                     raise self._refused
@@ -236,3 +236,11 @@ class Flusher(threading.Thread):
         """Stop, and wait for a flush that is under way."""
         self._ending.set()
         self.join()
+
+
+def deliver(receivers: Sequence[Receive] | Mapping[int, Receive], runs: Any) -> None:
+    """Hand the items of a batch to the receivers of their slots."""
+    for slot, items in runs:
+        receive = receivers[slot]
+        for item in items:
+            receive(item)

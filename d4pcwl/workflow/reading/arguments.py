@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from d4pcwl.workflow.reading.model import Note, Source
+from d4pcwl.workflow.reading.model import Note, SourceFile
 from d4pcwl.workflow.reading.roots import last_name
 
 _ADVICE = (
@@ -15,7 +15,7 @@ _ADVICE = (
 )
 
 
-def notes_on_arguments(source: Source) -> Iterator[Note]:
+def notes_on_arguments(source: SourceFile) -> Iterator[Note]:
     """A note for each line that reads ``sys.argv``, itself or by a parser of arguments."""
     names = {
         alias.asname or alias.name

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from d4pcwl.workflow.reading.model import EnvVar, Note, Source, VariablePath
+from d4pcwl.workflow.reading.model import EnvVar, Note, SourceFile, VariablePath
 from d4pcwl.workflow.reading.paths import Paths
 
 STANDARD: Final = frozenset({"HOME", "PATH", "TMPDIR"})
@@ -21,7 +21,7 @@ class Environment:
         self.variables: dict[str, EnvVar] = {}
         self.notes: set[Note] = set()
 
-    def collect(self, source: Source) -> None:
+    def collect(self, source: SourceFile) -> None:
         """Add what ``source`` reads."""
         _EnvironmentReader(self, source).read(source.tree)
 
@@ -46,7 +46,7 @@ class Environment:
 
 
 class _EnvironmentReader:
-    def __init__(self, found: Environment, source: Source) -> None:
+    def __init__(self, found: Environment, source: SourceFile) -> None:
         self.found, self.source, self.paths = found, source, Paths(source)
         self.modules, self.environs, self.getters = _aliases(source.tree)
         for name, value in self.paths.constants.items():

@@ -17,7 +17,7 @@ from d4pcwl.workflow.reading.model import (
     LocalFile,
     NamedPath,
     Note,
-    Source,
+    SourceFile,
     VariablePath,
 )
 from d4pcwl.workflow.reading.paths import (
@@ -77,7 +77,7 @@ class Files:
         self.variables: set[VariablePath] = set()
         self.notes: set[Note] = set()
 
-    def collect(self, source: Source) -> None:
+    def collect(self, source: SourceFile) -> None:
         """Add what ``source`` names."""
         _FileReader(self, source).read(source.tree)
 
@@ -102,7 +102,7 @@ class Files:
 
 
 class _FileReader:
-    def __init__(self, found: Files, source: Source) -> None:
+    def __init__(self, found: Files, source: SourceFile) -> None:
         self.found, self.source = found, source
         self.paths = Paths(source, found.attributes)
         names = (n for n in ast.walk(source.tree) if isinstance(n, ast.Name))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from d4pcwl.errors import Fault
-from d4pcwl.workflow.reading.model import LocalFile, Note, Source, parse
+from d4pcwl.workflow.reading.model import LocalFile, Note, SourceFile, parse
 from d4pcwl.workflow.reading.paths import Paths
 from d4pcwl.workflow.reading.roots import words
 
@@ -40,14 +40,14 @@ class Imports:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folders = [""]  # where modules are looked for, relative to root
-        self.sources: dict[str, Source] = {}
+        self.sources: dict[str, SourceFile] = {}
         self.modules: dict[str, LocalFile] = {}
         self.packages: set[str] = set()
         self.notes: set[Note] = set()
         self.faults: dict[Fault, None] = {}
-        self._waiting: list[Source] = []
+        self._waiting: list[SourceFile] = []
 
-    def follow(self, script: Source) -> None:
+    def follow(self, script: SourceFile) -> None:
         """Read ``script`` and all local modules that it leads to."""
         self.sources[script.path] = script
         self._waiting = [script]
@@ -61,7 +61,7 @@ class Imports:
 
     # -- one import ---------------------------------------------------------------------------
 
-    def _resolve(self, found: Import, source: Source) -> None:
+    def _resolve(self, found: Import, source: SourceFile) -> None:
         module = found.module
         if found.level:
             parts = source.package.split(".") if source.package else []
@@ -78,7 +78,7 @@ class Imports:
         self._local_or_fault(module, found.names, found, source)
 
     def _local_or_fault(
-        self, module: str, names: tuple[str, ...], found: Import, source: Source
+        self, module: str, names: tuple[str, ...], found: Import, source: SourceFile
     ) -> None:
         top = module.split(".")[0]
         if top in FRAMEWORK or top in sys.builtin_module_names or top == "__future__":
@@ -139,7 +139,7 @@ class Imports:
             return "compiled"
         return "namespace" if place.is_dir() else None
 
-    def _add(self, at: str, found: Import, source: Source) -> bool:
+    def _add(self, at: str, found: Import, source: SourceFile) -> bool:
         """Take the module at ``at``; whether there is one."""
         kind = self._kind(at)
         if kind == "compiled":
@@ -165,7 +165,7 @@ class Imports:
                 return folder[len(search) + 1 :].replace("/", ".")
         return folder.replace("/", ".")
 
-    def _take(self, path: str, package: str, source: Source, line: int) -> None:
+    def _take(self, path: str, package: str, source: SourceFile, line: int) -> None:
         if path in self.sources or path in self.modules:
             return
         self.modules[path] = LocalFile(path, self.root / path, source.path, line)
@@ -176,11 +176,11 @@ class Imports:
             self.sources[path] = parsed
             self._waiting.append(parsed)
 
-    def _missing(self, module: str, found: Import, source: Source) -> None:
+    def _missing(self, module: str, found: Import, source: SourceFile) -> None:
         text = f"module {module!r} imported at line {found.node.lineno} is found neither beside"
         self._fault(f"{text} the script nor installed", found, source)
 
-    def _fault(self, message: str, found: Import, source: Source) -> None:
+    def _fault(self, message: str, found: Import, source: SourceFile) -> None:
         self.faults[source.fault(message, found.node)] = None
 
     def _installed(self, top: str) -> bool:
@@ -194,7 +194,7 @@ class Imports:
 
     # -- imports by calls, and more places to look --------------------------------------------
 
-    def _dynamic(self, call: ast.Call, source: Source) -> None:
+    def _dynamic(self, call: ast.Call, source: SourceFile) -> None:
         name = _called(call)
         if name in ("import_module", "__import__") and call.args:
             literal = call.args[0]
@@ -216,7 +216,7 @@ class Imports:
                 package = self._dotted(relative.parent.as_posix())
                 self._take(relative.as_posix(), package, source, call.lineno)
 
-    def _search_paths(self, source: Source) -> None:
+    def _search_paths(self, source: SourceFile) -> None:
         """Folders that the script adds to ``sys.path``."""
         paths = Paths(source)
         for call in _calls(source.tree):

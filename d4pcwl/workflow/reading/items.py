@@ -56,11 +56,14 @@ class _Item:
 _ALL: Final = _Item("")
 
 
-def opened_inputs(pe: Any) -> list[Opened]:
-    """The inputs of ``pe`` whose items it opens as files, each once, by the line that does."""
+def opened_inputs(pe: Any, *, bare: bool) -> list[Opened]:
+    """The inputs of ``pe`` whose items it opens as files, each once, by the line that does.
+
+    :param bare: whether its ``_process`` is given an item, rather than a dictionary of items
+    """
     ports = tuple(pe.inputconnections)
     found: dict[str, Opened] = {}
-    for function, roots in _entries(pe, ports):
+    for function, roots in _entries(pe, ports, bare):
         for opened in _Reader(ports, type(pe)).read(function, roots, 0):
             known = found.setdefault(opened.port, opened)
             if opened.use and not known.use:
@@ -68,21 +71,20 @@ def opened_inputs(pe: Any) -> list[Opened]:
     return [found[port] for port in ports if port in found]
 
 
-def _entries(pe: Any, ports: tuple[str, ...]) -> Iterator[tuple[FunctionType, dict[str, _Item]]]:
+def _entries(
+    pe: Any, ports: tuple[str, ...], bare: bool
+) -> Iterator[tuple[FunctionType, dict[str, _Item]]]:
     """The functions that the framework calls with items, and which parameter has them."""
-    from d4pcwl.workflow.pe import ConsumerPE, IterativePE
-
-    one = isinstance(pe, IterativePE | ConsumerPE) and len(ports) == 1
     for name in ("process", "_process"):
         function = plain_function(inspect.getattr_static(type(pe), name, None))
         if function is None or is_library(function):
             continue
         names = function.__code__.co_varnames[1 : function.__code__.co_argcount]
         if names:
-            item = _Item(ports[0]) if one and name == "_process" else _ALL
+            item = _Item(ports[0]) if bare and name == "_process" else _ALL
             yield function, {names[0]: item}
     held = plain_function(getattr(pe, "compute_fn", None))
-    if held is not None and one and not is_library(held) and held.__code__.co_argcount:
+    if held is not None and bare and not is_library(held) and held.__code__.co_argcount:
         yield held, {held.__code__.co_varnames[0]: _Item(ports[0])}
 
 

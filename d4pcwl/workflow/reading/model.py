@@ -97,7 +97,7 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """One Python file, parsed.
 
     :param path: relative to ``root``, with slashes
@@ -122,7 +122,7 @@ class Source:
         return Fault(message, self.path, node.lineno, node.col_offset + 1, line)
 
 
-def parse(path: str, root: Path, package: str) -> Source | Fault:
+def parse(path: str, root: Path, package: str) -> SourceFile | Fault:
     """Parse ``root / path`` without running it; a syntax error is a fault with its place."""
     try:
         data = (root / path).read_bytes()
@@ -135,4 +135,6 @@ def parse(path: str, root: Path, package: str) -> Source | Fault:
         return Fault(f"cannot be read as Python: {error.msg}", path, error.lineno, column, text)
     except (OSError, ValueError) as error:
         return Fault(f"cannot be read: {error}", path)
-    return Source(path, root, package, tree, tuple(data.decode("utf-8", "replace").splitlines()))
+    return SourceFile(
+        path, root, package, tree, tuple(data.decode("utf-8", "replace").splitlines())
+    )

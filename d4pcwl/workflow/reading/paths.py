@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, TypeGuard
 
-from d4pcwl.workflow.reading.model import Source
+from d4pcwl.workflow.reading.model import SourceFile
 from d4pcwl.workflow.reading.roots import FunctionNode, bound_names, declarations, parameters, words
 
 SAME: Final = words("Path PurePath str fspath abspath realpath normpath expanduser")
@@ -54,7 +54,7 @@ class Paths:
     :param attributes: what is known of the attributes of instances
     """
 
-    def __init__(self, source: Source, attributes: Attributes | None = None) -> None:
+    def __init__(self, source: SourceFile, attributes: Attributes | None = None) -> None:
         self.file = str(source.absolute)
         self.constants: Mapping[str, ast.expr] = _of_module(source.tree)
         self.attributes = attributes or {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cwltool.secrets import SecretStore
     from cwltool.workflow import Workflow, WorkflowStep
 
-Path = tuple[str, ...]
+StepPath = tuple[str, ...]
 """The names of the steps that lead to a process, from the outermost workflow; ``()`` is that."""
 
 
@@ -50,7 +50,7 @@ class Document:
         self.requirements = list(requirements)
         self.basedir = basedir or os.getcwd()
         self._process: Process | None = None
-        self._steps: dict[Path, WorkflowStep] = {}
+        self._steps: dict[StepPath, WorkflowStep] = {}
         self._updates: bool | None = None
         self.secrets: SecretStore | None = None
 
@@ -128,22 +128,22 @@ class Document:
             hidden[name] = placeholder
         return hidden
 
-    def at(self, path: Path) -> Process:
+    def at(self, path: StepPath) -> Process:
         """The process that steps lead to."""
         return self.step(path).embedded_tool if path else self.process
 
-    def step(self, path: Path) -> WorkflowStep:
+    def step(self, path: StepPath) -> WorkflowStep:
         """A step of a workflow in the document."""
         if not self._steps:
             self._index((), self.process)
         return self._steps[path]
 
-    def workflow(self, path: Path) -> Workflow:
+    def workflow(self, path: StepPath) -> Workflow:
         """The workflow that steps lead to."""
         process: Any = self.at(path)
         return process  # type: ignore[no-any-return]
 
-    def _index(self, path: Path, process: Any) -> None:
+    def _index(self, path: StepPath, process: Any) -> None:
         for step in getattr(process, "steps", ()):
             inner = (*path, short_name(step.id))
             self._steps[inner] = step
@@ -203,6 +203,11 @@ def short_name(identifier: str) -> str:
     from cwltool.process import shortname
 
     return shortname(identifier)
+
+
+def is_loop(step: Any) -> bool:
+    """Whether a step of a document is a loop."""
+    return bool(step.tool.get("loop"))
 
 
 class _ToStandardError(logging.Handler):

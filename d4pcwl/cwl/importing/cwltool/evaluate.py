@@ -128,3 +128,26 @@ def _engine(context: RuntimeContext) -> str:
     if context.podman:
         return "podman"
     return "singularity" if context.singularity else "docker"
+
+
+def end_javascript() -> None:
+    """End the processes by which this one has had expressions evaluated."""
+    from cwl_utils import sandboxjs
+
+    engine: Any = sandboxjs.get_js_engine()
+    for process in getattr(engine, "processes_to_kill", ()):
+        process.kill()
+        process.communicate()
+    forget_javascript()
+
+
+def forget_javascript() -> None:
+    """Have expressions evaluated by a process of this worker's own, not one that it inherited."""
+    import threading
+    from collections import deque
+
+    from cwl_utils import sandboxjs
+
+    engine: Any = sandboxjs.get_js_engine()
+    engine.localdata = threading.local()
+    engine.processes_to_kill = deque()

@@ -135,7 +135,7 @@ def refuse_endless(context: LoadingContext) -> None:
     make: Any = context.construct_tool_object
     open_: list[str] = []
 
-    def guarded(process: Any, context: LoadingContext) -> Any:
+    def make_once(process: Any, context: LoadingContext) -> Any:
         identifier = str(process.get("id", ""))
         if identifier and identifier in open_:
             ring = [
@@ -148,7 +148,7 @@ def refuse_endless(context: LoadingContext) -> None:
         finally:
             open_.pop()
 
-    made: Any = guarded
+    made: Any = make_once
     context.construct_tool_object = made
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d4pcwl.cwl.importing.cwltool.document import document_uri, plain, short_name
+from d4pcwl.cwl.importing.cwltool.document import Document, document_uri, plain, short_name
 from d4pcwl.cwl.importing.cwltool.fetching import checked_fetcher, told
 from d4pcwl.errors import InputError, UnreadableText
 from d4pcwl.workflow.texts import check_yaml, parse_json, read_text
@@ -240,3 +240,26 @@ def _job_order(given: Any, name: str, basedir: str, document: str) -> JobOrder:
         document_part: Any = cmap({_OVERRIDES: overrides})
         job.overrides = list(resolve_overrides(document_part, base, target))
     return job
+
+
+def prepared(document: Document, jobs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The input objects as a workflow's steps get to see them: checked, secondary files found,
+    secrets hidden.
+
+    :raises InputError: one does not fit the document
+    """
+    from cwltool.errors import WorkflowException
+    from schema_salad.exceptions import SchemaSaladException
+
+    process = document.process
+    jobs = [document.hide_secrets(job) for job in jobs]
+    if process.tool["class"] != "Workflow":
+        return jobs  # the tool does so itself
+    ready = []
+    for number, job in enumerate(jobs, 1):
+        try:
+            context = document.settings.running(document.basedir, toplevel=True)
+            ready.append(plain(process._init_job(job, context).job))
+        except (WorkflowException, SchemaSaladException, OSError) as error:
+            raise InputError(f"job order {number}: {error}") from error
+    return ready

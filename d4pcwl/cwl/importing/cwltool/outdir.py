@@ -12,8 +12,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
-from d4pcwl.errors import OutputError, UsageError
+from d4pcwl.cwl.files import local_path
+from d4pcwl.cwl.importing.cwltool.settings import Settings
+from d4pcwl.errors import OutputError, RunError, UsageError
 
 _LOCK = ".d4pcwl-placing"
 
@@ -108,3 +111,61 @@ def _lock(path: str) -> int:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def relocated(
+    outputs: dict[str, Any], outdir: str, action: str, settings: Settings
+) -> dict[str, Any]:
+    """An output object with its files in their final places.
+
+    :param action: what becomes of the files: ``move``, ``copy`` or ``leave``
+    :raises RunError: one cannot be put there
+    """
+    from cwltool.errors import WorkflowException
+    from cwltool.mutation import MutationManager
+    from cwltool.process import relocateOutputs
+    from cwltool.stdfsaccess import StdFsAccess
+    from cwltool.utils import visit_directories, visit_files, visit_files_directories
+    from schema_salad.exceptions import SchemaSaladException
+
+    from d4pcwl.cwl.importing.cwltool.confine import (
+        ConfinedMapper,
+        check_names,
+        is_inside,
+        stand_alone,
+    )
+
+    def make_stand_alone(item: Any) -> None:
+        if item["location"].startswith("file://"):
+            path = local_path({"location": item["location"]})
+            if is_inside(path, settings.folder):
+                stand_alone(path)
+
+    try:
+        check_names(outputs)
+        if action != "leave":
+            os.makedirs(outdir, exist_ok=True)
+            visit_directories(outputs, make_stand_alone)
+        final: Any = relocateOutputs(
+            outputs,
+            os.path.abspath(outdir),
+            {settings.folder},
+            action,
+            StdFsAccess(""),
+            settings.compute_checksum,
+            ConfinedMapper,
+        )
+    except (WorkflowException, SchemaSaladException) as error:
+        raise RunError(f"the outputs cannot be put into {outdir}: {error}") from error
+    visit_files_directories(final, _location_to_path)
+    visit_files(final, MutationManager().unset_generation)
+    return dict(final)
+
+
+def _location_to_path(item: Any) -> None:
+    from schema_salad.ref_resolver import uri_file_path
+
+    for name in ("path", "nameext", "nameroot", "dirname"):
+        item.pop(name, None)
+    if item["location"].startswith("file://"):
+        item["path"] = uri_file_path(item["location"])

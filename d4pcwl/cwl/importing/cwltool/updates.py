@@ -1,10 +1,8 @@
-"""Files that steps update in place (``InplaceUpdateRequirement``): who comes first, and who may.
+"""Files that tools update in place (``InplaceUpdateRequirement``): who may, while tools run.
 
-A step that updates a file comes after the steps of its workflow that read the same value, unless
-they depend on it: :func:`readers_before` finds them, and a link of the writer's join awaits them.
-While tools run, :class:`SharedMutations` is for all processes of a run what cwltool's
-``MutationManager`` is for one: a tool that wants what another one has changed since, or changes, is
-refused rather than given the wrong content.
+:class:`SharedMutations` is for all processes of a run what cwltool's ``MutationManager`` is for
+one: a tool that wants what another one has changed since, or changes, is refused rather than given
+the wrong content. Which steps come after which, ``graph/in_place.py`` says.
 """
 
 from __future__ import annotations
@@ -14,22 +12,15 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path, short_name
-from d4pcwl.cwl.importing.graph.links import Link
-from d4pcwl.cwl.importing.graph.pes import AFTER, input_origin, origin
 from d4pcwl.errors import ItemError
 
 _GENERATION = "http://commonwl.org/cwltool#generation"
 _WAIT_SECONDS = 0.02
-
-
-# --- which steps come after which -----------------------------------------------------------------
 
 
 def in_place(process: Any) -> bool:
@@ -42,108 +33,6 @@ def any_in_place(process: Any) -> bool:
     """Whether a process, or one that it runs, updates files in place."""
     steps = getattr(process, "steps", ())
     return any(any_in_place(step.embedded_tool) for step in steps) if steps else in_place(process)
-
-
-def readers_before(
-    document: Document, links: Mapping[Path, Sequence[Link]]
-) -> dict[Path, list[Path]]:
-    """For the steps of one workflow that update files, the steps that are to come before.
-
-    :param links: the inputs of its steps
-    """
-    takers: dict[str, list[tuple[Path, str]]] = {}
-    before: dict[Path, set[Path]] = {path: set() for path in links}
-    owners = {
-        origin(path, short_name(entry["id"])): path
-        for path in links
-        for entry in document.step(path).tool["outputs"]
-    }
-    for path, some in links.items():
-        for link in some:
-            for source in link.sources:
-                takers.setdefault(source, []).append((path, link.name))
-                if source in owners:
-                    before[path].add(owners[source])
-    found: dict[Path, list[Path]] = {}
-    for path, some in links.items():
-        for link in some:
-            if not _changes(document, path, link.name):
-                continue
-            for source in link.sources:
-                for reader, name in takers[source]:
-                    if reader != path and not _changes(document, reader, name):
-                        found.setdefault(path, []).append(reader)
-    result: dict[Path, list[Path]] = {}
-    for path, readers in found.items():
-        chosen = [reader for reader in dict.fromkeys(readers) if not _needs(before, reader, path)]
-        if chosen:
-            result[path] = chosen
-            before[path] |= set(chosen)  # of two that await each other the first has its way
-    return result
-
-
-def after(document: Document, readers: Sequence[Path]) -> Link:
-    """The link of a join that awaits steps."""
-    sources = [
-        origin(path, short_name(entry["id"]))
-        for path in readers
-        for entry in document.step(path).tool["outputs"]
-    ]
-    return Link(AFTER, tuple(sources), "merge_nested")
-
-
-def _needs(before: Mapping[Path, set[Path]], path: Path, other: Path) -> bool:
-    """Whether a step depends on another, directly or not."""
-    waiting, seen = [path], {path}
-    while waiting:
-        for near in before[waiting.pop()]:
-            if near == other:
-                return True
-            if near not in seen:
-                seen.add(near)
-                waiting.append(near)
-    return False
-
-
-def _changes(document: Document, path: Path, name: str) -> bool:
-    """Whether a step changes the file that it is given by an input."""
-    process: Any = document.at(path)
-    if process.tool["class"] != "Workflow":
-        return in_place(process) and name in _writable(process)
-    source = input_origin(path, name)
-    for inner in process.steps:
-        for entry in inner.tool["inputs"]:
-            given = entry.get("source", [])
-            names = [given] if isinstance(given, str) else given
-            ids = {input_origin(path, short_name(one)) for one in names if _is_input(process, one)}
-            inside = (*path, short_name(inner.id))
-            if source in ids and _changes(document, inside, short_name(entry["id"])):
-                return True
-    return False
-
-
-def _is_input(process: Any, source: str) -> bool:
-    return any(entry["id"] == source for entry in process.tool["inputs"])
-
-
-def _writable(process: Any) -> set[str]:
-    """The inputs whose files a tool has staged writable; all where that is not to be seen."""
-    everything = {short_name(entry["id"]) for entry in process.tool["inputs"]}
-    work, _ = process.get_requirement("InitialWorkDirRequirement")
-    listing: Any = work["listing"] if work else []
-    if isinstance(listing, str):
-        return everything
-    found: set[str] = set()
-    for entry in listing:
-        if isinstance(entry, str):
-            found |= everything if "${" in entry else set()
-        elif entry.get("writable"):
-            named = re.findall(r"inputs\s*(?:\.\s*(\w+)|\[\s*['\"]([^'\"]+))", str(entry["entry"]))
-            found |= {one or other for one, other in named} or everything
-    return found
-
-
-# --- who may, while tools run ---------------------------------------------------------------------
 
 
 class SharedMutations:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path, plain, short_name
-from d4pcwl.cwl.importing.cwltool.updates import after, readers_before
+from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, is_loop, plain, short_name
 from d4pcwl.cwl.importing.graph.ends import RESULT, LeavePE, OutputsPE
 from d4pcwl.cwl.importing.graph.flows import Flows
+from d4pcwl.cwl.importing.graph.in_place import after, readers_before
 from d4pcwl.cwl.importing.graph.join import DOT
 from d4pcwl.cwl.importing.graph.links import Link
-from d4pcwl.cwl.importing.graph.loops import LoopPE, chained, is_loop
+from d4pcwl.cwl.importing.graph.loops import LoopPE, chained
 from d4pcwl.cwl.importing.graph.pes import (
     FAILURES,
     JOB,
@@ -49,7 +49,7 @@ class Built:
     outputs: OutputsPE
     results: list[_Port] = field(default_factory=list)
     dead_ends: bool = False
-    tools: dict[Path, ToolPE] = field(default_factory=dict)
+    tools: dict[StepPath, ToolPE] = field(default_factory=dict)
     flows: Flows | None = None
 
 
@@ -98,15 +98,15 @@ class _Builder:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.faults: list[Fault | str] = []
-        self.inputs: dict[Path, list[Link]] = {}
-        self.given: dict[Path, list[Link]] = {}
-        self.tools: dict[Path, ToolPE] = {}
-        self._origins_of: dict[Path, dict[str, str]] = {}
+        self.inputs: dict[StepPath, list[Link]] = {}
+        self.given: dict[StepPath, list[Link]] = {}
+        self.tools: dict[StepPath, ToolPE] = {}
+        self._origins_of: dict[StepPath, dict[str, str]] = {}
 
     def fill(
         self,
         graph: Any,
-        path: Path,
+        path: StepPath,
         begin: Any,
         end: Any,
         built: Built,
@@ -158,7 +158,7 @@ class _Builder:
             built.dead_ends |= all(ends) or (isinstance(step.exit, CompositePE) and any(ends))
 
     def _step(
-        self, graph: Any, path: Path, step: Any, built: Built, awaited: list[Path] | None
+        self, graph: Any, path: StepPath, step: Any, built: Built, awaited: list[StepPath] | None
     ) -> _Step:
         """The nodes of a step, joined to each other but to nothing else.
 
@@ -205,7 +205,7 @@ class _Builder:
 
     # --- links ------------------------------------------------------------------------------
 
-    def loop_links(self, path: Path) -> list[Link]:
+    def loop_links(self, path: StepPath) -> list[Link]:
         """How the inputs of a loop's next iteration come about."""
         step: Any = self.document.step(path)
         outputs = [entry["id"] for entry in step.tool["outputs"]]
@@ -218,7 +218,7 @@ class _Builder:
             self._check_input(entry, link, name, step)
         return links
 
-    def outputs(self, path: Path) -> list[Link]:
+    def outputs(self, path: StepPath) -> list[Link]:
         """How the outputs of a workflow come about."""
         workflow = self.document.workflow(path)
         origins = self._origins(path, workflow)
@@ -227,7 +227,7 @@ class _Builder:
             for entry in workflow.tool["outputs"]
         ]
 
-    def _inputs(self, path: Path, step: Any, workflow: Any) -> list[Link]:
+    def _inputs(self, path: StepPath, step: Any, workflow: Any) -> list[Link]:
         """How the inputs of a step come about."""
         origins = self._origins(path[:-1], workflow)
         links = []
@@ -255,7 +255,7 @@ class _Builder:
             self.faults.append(_fault(entry, f"{name} gets no value"))
 
     def _link(
-        self, entry: Any, field_name: str, origins: dict[str, str], workflow: Any, path: Path
+        self, entry: Any, field_name: str, origins: dict[str, str], workflow: Any, path: StepPath
     ) -> Link:
         name = short_name(entry["id"])
         given = entry.get(field_name, [])
@@ -281,13 +281,13 @@ class _Builder:
             "default" in entry,
         )
 
-    def _origins(self, path: Path, workflow: Any) -> dict[str, str]:
+    def _origins(self, path: StepPath, workflow: Any) -> dict[str, str]:
         """From the ids that links name to origins, in one workflow; once for all its steps."""
         if path not in self._origins_of:
             self._origins_of[path] = self._find_origins(path, workflow)
         return self._origins_of[path]
 
-    def _find_origins(self, path: Path, workflow: Any) -> dict[str, str]:
+    def _find_origins(self, path: StepPath, workflow: Any) -> dict[str, str]:
         found = {
             entry["id"]: input_origin(path, short_name(entry["id"]))
             for entry in workflow.tool["inputs"]
@@ -301,7 +301,7 @@ class _Builder:
         return found
 
 
-def loop_links(document: Document, path: Path) -> list[Link]:
+def loop_links(document: Document, path: StepPath) -> list[Link]:
     """How the inputs of a loop's next iteration come about, in a document that :func:`build` has
     found to be right."""
     return _Builder(document).loop_links(path)

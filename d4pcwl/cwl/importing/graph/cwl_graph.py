@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path, plain, short_name
+from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, is_loop, plain, short_name
 from d4pcwl.cwl.importing.cwltool.settings import DOCKER, Settings
-from d4pcwl.cwl.importing.cwltool.updates import after, readers_before
 from d4pcwl.cwl.importing.graph.build import build, loop_links, passed_inputs
 from d4pcwl.cwl.importing.graph.flows import Flows
+from d4pcwl.cwl.importing.graph.in_place import after, readers_before
 from d4pcwl.cwl.importing.graph.inside import (
     BeginPE,
     ElementsPE,
@@ -31,11 +31,12 @@ from d4pcwl.cwl.importing.graph.inside import (
 )
 from d4pcwl.cwl.importing.graph.join import DOT, FLAT, NESTED
 from d4pcwl.cwl.importing.graph.links import Link
-from d4pcwl.cwl.importing.graph.loops import chained, is_loop
+from d4pcwl.cwl.importing.graph.loops import chained
 from d4pcwl.cwl.importing.graph.pes import AFTER, JOB, SKIPPED, input_origin, origin
 from d4pcwl.errors import GraphError, nearest
 from d4pcwl.workflow.composite import CompositePE
-from d4pcwl.workflow.graph import Edge, WorkflowGraph
+from d4pcwl.workflow.edges import Edge
+from d4pcwl.workflow.graph import WorkflowGraph
 
 Connection = tuple[Any, str, Any, str]
 """From a node's output to a node's input, as it was connected."""
@@ -49,7 +50,7 @@ class Steps(WorkflowGraph, ABC):
     """
 
     document: Document
-    path: Path
+    path: StepPath
     inputs: Any
     outputs: Any
 
@@ -171,7 +172,7 @@ class Steps(WorkflowGraph, ABC):
                 return True
         return False
 
-    def all_steps(self) -> Iterator[tuple[Path, CwlStep | CwlSubworkflow]]:
+    def all_steps(self) -> Iterator[tuple[StepPath, CwlStep | CwlSubworkflow]]:
         """The steps at every depth, by their paths."""
         for step in self.steps.values():
             yield step.path, step
@@ -302,7 +303,7 @@ class CwlStep(CompositePE):
     def __init__(
         self,
         document: Document,
-        path: Path,
+        path: StepPath,
         links: Iterable[Link],
         scatter: Sequence[str],
         method: str,
@@ -342,7 +343,7 @@ class CwlSubworkflow(Steps, CompositePE):
     def __init__(
         self,
         document: Document,
-        path: Path,
+        path: StepPath,
         links: Iterable[Link],
         scatter: Sequence[str],
         method: str,
@@ -417,7 +418,7 @@ class _Inner:
         self.name = name
 
 
-def _loop(document: Document, path: Path, outputs: Sequence[str]) -> TurnPE | None:
+def _loop(document: Document, path: StepPath, outputs: Sequence[str]) -> TurnPE | None:
     """What goes round the loop of a step, where it is one."""
     if not path or not is_loop(document.step(path)):
         return None
@@ -453,7 +454,7 @@ def _linked(links: Iterable[Link], name: str, source: str, what: str) -> list[Li
 
 
 def _check_scatter(
-    path: Path, names: Sequence[str], method: str | None, known: Sequence[str]
+    path: StepPath, names: Sequence[str], method: str | None, known: Sequence[str]
 ) -> None:
     step = "/".join(path)
     for name in names:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from d4pcwl.cwl.importing.cwltool.document import Path
+from d4pcwl.cwl.importing.cwltool.document import StepPath
 from d4pcwl.cwl.importing.graph.links import Link, LinkFault
 from d4pcwl.cwl.importing.graph.pes import FAILURES, JOB, SKIPPED, ReportingPE, origin, place
 from d4pcwl.cwl.importing.graph.token import Gathering, Tag, Token
@@ -23,7 +23,7 @@ class LeavePE(ReportingPE):
 
     stateful: ClassVar[bool] = True
 
-    def __init__(self, path: Path, links: Iterable[Link], outputs: Iterable[str]) -> None:
+    def __init__(self, path: StepPath, links: Iterable[Link], outputs: Iterable[str]) -> None:
         super().__init__()
         self.name = "/".join(path) + ".leave"
         self.path = path

@@ -10,20 +10,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from d4pcwl.cwl.files import local_path
 from d4pcwl.cwl.importing.cwltool.document import Document
-from d4pcwl.cwl.importing.cwltool.outdir import placing
-from d4pcwl.cwl.importing.cwltool.settings import Settings, make_folder
+from d4pcwl.cwl.importing.cwltool.outdir import placing, relocated
+from d4pcwl.cwl.importing.cwltool.settings import make_folder
 from d4pcwl.cwl.importing.graph.build import build
 from d4pcwl.cwl.importing.graph.loops import ITERATION, LoopPE
 from d4pcwl.cwl.importing.graph.pes import FAILURES, TASK, ToolPE
-from d4pcwl.errors import InputError, RunError, UnsupportedFeature
+from d4pcwl.errors import UnsupportedFeature
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.plan import usable_cores
 from d4pcwl.runtime.job import Job, mapping_module
@@ -162,55 +161,6 @@ class Run:
             return relocated(outputs, outdir, action, settings)
 
 
-def relocated(
-    outputs: dict[str, Any], outdir: str, action: str, settings: Settings
-) -> dict[str, Any]:
-    """An output object with its files in their final places.
-
-    :param action: what becomes of the files: ``move``, ``copy`` or ``leave``
-    :raises RunError: one cannot be put there
-    """
-    from cwltool.errors import WorkflowException
-    from cwltool.mutation import MutationManager
-    from cwltool.process import relocateOutputs
-    from cwltool.stdfsaccess import StdFsAccess
-    from cwltool.utils import visit_directories, visit_files, visit_files_directories
-    from schema_salad.exceptions import SchemaSaladException
-
-    from d4pcwl.cwl.importing.cwltool.confine import (
-        ConfinedMapper,
-        check_names,
-        is_inside,
-        stand_alone,
-    )
-
-    def make_stand_alone(item: Any) -> None:
-        if item["location"].startswith("file://"):
-            path = local_path({"location": item["location"]})
-            if is_inside(path, settings.folder):
-                stand_alone(path)
-
-    try:
-        check_names(outputs)
-        if action != "leave":
-            os.makedirs(outdir, exist_ok=True)
-            visit_directories(outputs, make_stand_alone)
-        final: Any = relocateOutputs(
-            outputs,
-            os.path.abspath(outdir),
-            {settings.folder},
-            action,
-            StdFsAccess(""),
-            settings.compute_checksum,
-            ConfinedMapper,
-        )
-    except (WorkflowException, SchemaSaladException) as error:
-        raise RunError(f"the outputs cannot be put into {outdir}: {error}") from error
-    visit_files_directories(final, _location_to_path)
-    visit_files(final, MutationManager().unset_generation)
-    return dict(final)
-
-
 def _is_chain(graph: FlatGraph) -> bool:
     """Whether each tool depends on another, so that no two run at a time."""
     # A loop is looked at as two nodes, one before its iterations and one after them.
@@ -228,15 +178,6 @@ def _is_chain(graph: FlatGraph) -> bool:
     for node in TopologicalSorter(before).static_order():
         after[node] = max((after[other] for other in before[node]), default=0) + (node in tools)
     return max(after.values()) == len(tools)
-
-
-def _location_to_path(item: Any) -> None:
-    from schema_salad.ref_resolver import uri_file_path
-
-    for name in ("path", "nameext", "nameroot", "dirname"):
-        item.pop(name, None)
-    if item["location"].startswith("file://"):
-        item["path"] = uri_file_path(item["location"])
 
 
 class Workplace:
@@ -318,28 +259,3 @@ def end_container(command: list[str]) -> None:
         identifier = Path(files[0]).read_text(encoding="utf-8").strip()
         end = [engine, "kill", identifier]
         subprocess.run(end, check=False, timeout=10, capture_output=True)
-
-
-def prepared(document: Document, jobs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The input objects as a workflow's steps get to see them: checked, secondary files found,
-    secrets hidden.
-
-    :raises InputError: one does not fit the document
-    """
-    from cwltool.errors import WorkflowException
-    from schema_salad.exceptions import SchemaSaladException
-
-    from d4pcwl.cwl.importing.cwltool.document import plain
-
-    process = document.process
-    jobs = [document.hide_secrets(job) for job in jobs]
-    if process.tool["class"] != "Workflow":
-        return jobs  # the tool does so itself
-    ready = []
-    for number, job in enumerate(jobs, 1):
-        try:
-            context = document.settings.running(document.basedir, toplevel=True)
-            ready.append(plain(process._init_job(job, context).job))
-        except (WorkflowException, SchemaSaladException, OSError) as error:
-            raise InputError(f"job order {number}: {error}") from error
-    return ready

@@ -14,15 +14,14 @@ from functools import cached_property
 from typing import Any
 
 from d4pcwl.cwl.emit.parameter import NAMESPACE, STREAM_FORMAT
-from d4pcwl.cwl.importing.cwltool.document import Document, Path, short_name
+from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, is_loop, short_name
 from d4pcwl.cwl.importing.graph.links import Link
-from d4pcwl.cwl.importing.graph.loops import is_loop
 from d4pcwl.cwl.importing.graph.pes import ToolPE, input_origin, origin
 
 DIGEST = NAMESPACE["d4p"] + "digest"
 """The field in which ``d4p2cwl`` leaves the digest of what a process runs."""
 
-_BySource = defaultdict[str, list[tuple[Path, Link]]]
+_BySource = defaultdict[str, list[tuple[StepPath, Link]]]
 """Links by what they take from, each with the step or workflow that it is of."""
 
 
@@ -35,20 +34,20 @@ class Flows:
     """
 
     document: Document
-    inputs: Mapping[Path, Sequence[Link]]
-    outputs: Mapping[Path, Sequence[Link]]
+    inputs: Mapping[StepPath, Sequence[Link]]
+    outputs: Mapping[StepPath, Sequence[Link]]
 
-    def followed(self) -> dict[Path, dict[str, str]]:
+    def followed(self) -> dict[StepPath, dict[str, str]]:
         """For the steps that have such, the outputs that may be read while they are written, and
         the names of their files."""
-        found: dict[Path, dict[str, str]] = {}
+        found: dict[StepPath, dict[str, str]] = {}
         for path in self.inputs:
             for name, file in self._streams_left(path):
                 if self._may_follow(origin(path, name)):
                     found.setdefault(path, {})[name] = file
         return found
 
-    def let_follow(self, tools: Mapping[Path, ToolPE]) -> int:
+    def let_follow(self, tools: Mapping[StepPath, ToolPE]) -> int:
         """Tell the tools of steps which of their outputs may be read along.
 
         :returns: how many steps have such
@@ -58,7 +57,7 @@ class Flows:
             tool.followed = followed.get(path, {})
         return len(followed)
 
-    def _streams_left(self, path: Path) -> Iterator[tuple[str, str]]:
+    def _streams_left(self, path: StepPath) -> Iterator[tuple[str, str]]:
         """The outputs of a step that are streams, each with its file's name."""
         if not self._runs_here(path) or (path and is_loop(self.document.step(path))):
             return
@@ -98,7 +97,7 @@ class Flows:
         """To each source the outputs of workflows that it is given out by."""
         return _by_source(self.outputs)
 
-    def _is_plain(self, path: Path, link: Link) -> bool:
+    def _is_plain(self, path: StepPath, link: Link) -> bool:
         """Whether a step's input takes what its sources give, and no expression sees it."""
         if link.pick:
             return False
@@ -107,14 +106,14 @@ class Flows:
         altered = any("valueFrom" in entry or entry.get("loadContents") for entry in entries)
         return not altered and "when" not in step
 
-    def _takes_stream(self, path: Path, name: str) -> bool:
+    def _takes_stream(self, path: StepPath, name: str) -> bool:
         process = self.document.at(path)
         entries: Any = process.tool["inputs"]
         (entry,) = [entry for entry in entries if short_name(entry["id"]) == name]
         limited, _ = process.get_requirement("ToolTimeLimit")  # waiting would count
         return _is_stream(entry) and not limited and self._runs_here(path)
 
-    def _runs_here(self, path: Path) -> bool:
+    def _runs_here(self, path: StepPath) -> bool:
         """Whether a step runs ``dispel4py`` as the compiler has it do, and not in a container."""
         process, settings = self.document.at(path), self.document.settings
         contained, _ = process.get_requirement("DockerRequirement")
@@ -123,7 +122,7 @@ class Flows:
         )
 
 
-def _by_source(links: Mapping[Path, Sequence[Link]]) -> _BySource:
+def _by_source(links: Mapping[StepPath, Sequence[Link]]) -> _BySource:
     found: _BySource = defaultdict(list)
     for path, some in links.items():
         for link in some:

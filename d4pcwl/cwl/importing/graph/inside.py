@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path
+from d4pcwl.cwl.importing.cwltool.document import Document, StepPath
 from d4pcwl.cwl.importing.graph.ends import RESULT, LeavePE, OutputsPE
 from d4pcwl.cwl.importing.graph.links import Link
 from d4pcwl.cwl.importing.graph.loops import LoopPE
@@ -102,8 +102,7 @@ class JobsPE(InputsPE, PreparingPE):
         :raises UsageError: there can be no such folder, or ranks of ``mpi`` do not share it
         """
         from d4pcwl.cwl.files import with_locations
-        from d4pcwl.cwl.importing.cwltool.joborder import initial_inputs, of_script
-        from d4pcwl.cwl.importing.graph.execute import prepared
+        from d4pcwl.cwl.importing.cwltool.joborder import initial_inputs, of_script, prepared
 
         place, document, settings = self.place, self.document, self.document.settings
         given = [{}] * given if isinstance(given, int) else given
@@ -137,7 +136,7 @@ class GatherPE(JoinPE):
     """The join of a step."""
 
     def __init__(
-        self, path: Path, links: Iterable[Link], scatter: Iterable[str], method: str
+        self, path: StepPath, links: Iterable[Link], scatter: Iterable[str], method: str
     ) -> None:
         super().__init__(path, links, scatter, method)
         _without_results(self)
@@ -150,7 +149,7 @@ class TurnPE(_RaisingPE, LoopPE):
     """
 
     def __init__(
-        self, document: Document, path: Path, outputs: Iterable[str], links: Iterable[Link]
+        self, document: Document, path: StepPath, outputs: Iterable[str], links: Iterable[Link]
     ) -> None:
         super().__init__(document, path, outputs, links)
         _without_results(self)
@@ -159,7 +158,7 @@ class TurnPE(_RaisingPE, LoopPE):
 class RunToolPE(_RaisingPE, ToolPE):
     """A step's tool."""
 
-    def __init__(self, document: Document, path: Path, outputs: Iterable[str]) -> None:
+    def __init__(self, document: Document, path: StepPath, outputs: Iterable[str]) -> None:
         super().__init__(document, path, outputs)
         _without_results(self)
 
@@ -179,7 +178,7 @@ class BeginPE(_RaisingPE, EnterPE):
     """
 
     def __init__(
-        self, document: Document, path: Path, outputs: Iterable[str], names: Iterable[str]
+        self, document: Document, path: StepPath, outputs: Iterable[str], names: Iterable[str]
     ) -> None:
         super().__init__(document, path, outputs, names)
         self.all_names = list(self.names)
@@ -194,7 +193,7 @@ class BeginPE(_RaisingPE, EnterPE):
 class ElementsPE(PassPE):
     """The inputs of a subworkflow that go in element by element."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StepPath) -> None:
         super().__init__(path, ())
 
     def admit(self, name: str) -> None:
@@ -211,7 +210,7 @@ class ElementsPE(PassPE):
 class FinishPE(_RaisingPE, LeavePE):
     """The end of a subworkflow."""
 
-    def __init__(self, path: Path, links: Iterable[Link], outputs: Iterable[str]) -> None:
+    def __init__(self, path: StepPath, links: Iterable[Link], outputs: Iterable[str]) -> None:
         super().__init__(path, links, outputs)
         _without_results(self)
 
@@ -245,8 +244,7 @@ class ResultsPE(_RaisingPE, OutputsPE):
 
     def _relocated(self, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
         from d4pcwl.cwl.importing.cwltool.document import plain
-        from d4pcwl.cwl.importing.cwltool.outdir import placing
-        from d4pcwl.cwl.importing.graph.execute import relocated
+        from d4pcwl.cwl.importing.cwltool.outdir import placing, relocated
 
         place = self.place
         outdir = os.path.join(place.outdir, str(number + 1)) if place.apart else place.outdir
@@ -266,8 +264,8 @@ def _folders(mapping: str) -> Iterator[tuple[str, str, str]]:
 
     :raises UsageError: there is no such folder
     """
+    from d4pcwl.cwl.importing.cwltool.evaluate import end_javascript
     from d4pcwl.cwl.importing.graph.execute import adopt_orphans, remove_folder
-    from d4pcwl.cwl.importing.graph.pes import end_javascript
 
     first = True
     if mapping == "mpi":

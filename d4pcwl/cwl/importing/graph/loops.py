@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path, short_name
+from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, short_name
 from d4pcwl.cwl.importing.graph.links import Link, LinkFault
 from d4pcwl.cwl.importing.graph.pes import TASK, ExecutingPE, origin
 from d4pcwl.cwl.importing.graph.token import Firing, Tag, Token
@@ -21,11 +21,6 @@ from d4pcwl.workflow.graph import WorkflowGraph
 
 ITERATION = "(iteration)"
 """The port by which an iteration's inputs go to what the loop runs."""
-
-
-def is_loop(step: Any) -> bool:
-    """Whether a step of a document is a loop."""
-    return bool(step.tool.get("loop"))
 
 
 def chained(graph: WorkflowGraph, join: Any, loop: LoopPE | None, first: Any, last: Any) -> Any:
@@ -71,7 +66,7 @@ class LoopPE(ExecutingPE):
     stateful: ClassVar[bool] = True
 
     def __init__(
-        self, document: Document, path: Path, outputs: Iterable[str], links: Iterable[Link]
+        self, document: Document, path: StepPath, outputs: Iterable[str], links: Iterable[Link]
     ) -> None:
         super().__init__(document, path, outputs)
         self.name = "/".join(path) + ".loop"

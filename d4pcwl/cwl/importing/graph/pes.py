@@ -18,7 +18,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from d4pcwl.cwl.importing.cwltool.document import Document, Path
+from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, is_loop
+from d4pcwl.cwl.importing.cwltool.evaluate import forget_javascript, step_inputs
 from d4pcwl.cwl.importing.graph.join import DOT, Join
 from d4pcwl.cwl.importing.graph.links import Link
 from d4pcwl.cwl.importing.graph.read_along import failed_producer, once, readable_streams
@@ -78,7 +79,7 @@ class JoinPE(GenericPE):
     stateful: ClassVar[bool] = True
 
     def __init__(
-        self, path: Path, links: Iterable[Link], scatter: Iterable[str] = (), method: str = DOT
+        self, path: StepPath, links: Iterable[Link], scatter: Iterable[str] = (), method: str = DOT
     ) -> None:
         super().__init__()
         self.name = "/".join(path) + ".join"
@@ -127,14 +128,14 @@ class ExecutingPE(ReportingPE, ABC):
 
     stateful: ClassVar[bool] = False
 
-    def __init__(self, document: Document, path: Path, outputs: Iterable[str]) -> None:
+    def __init__(self, document: Document, path: StepPath, outputs: Iterable[str]) -> None:
         super().__init__()
         self.document, self.path, self.outputs = document, path, list(outputs)
         self._add_input(TASK)
         self._add_output(FAILURES)
 
     def preprocess(self) -> None:
-        _forget_javascript()
+        forget_javascript()
 
     def process(self, inputs: dict[str, Any]) -> None:
         from d4pcwl.cwl.importing.cwltool.tool_run import explanation
@@ -164,9 +165,6 @@ class ExecutingPE(ReportingPE, ABC):
         """The inputs of the process, or None where the step is to be skipped."""
         if not self.path:
             return inputs
-        from d4pcwl.cwl.importing.cwltool.evaluate import step_inputs
-        from d4pcwl.cwl.importing.graph.loops import is_loop
-
         step, around = self.document.step(self.path), self.document.workflow(self.path[:-1])
         if is_loop(step):
             return inputs  # what goes round the loop has been evaluated already
@@ -223,7 +221,7 @@ class ToolPE(ExecutingPE):
 
     heavy: ClassVar[bool] = True
 
-    def __init__(self, document: Document, path: Path, outputs: Iterable[str]) -> None:
+    def __init__(self, document: Document, path: StepPath, outputs: Iterable[str]) -> None:
         super().__init__(document, path, outputs)
         self.name = "/".join(path) or "tool"
         self.followed: dict[str, str] = {}
@@ -292,7 +290,7 @@ class EnterPE(ExecutingPE):
     def __init__(
         self,
         document: Document,
-        path: Path,
+        path: StepPath,
         outputs: Iterable[str],
         names: Iterable[str],
         passed: Iterable[str] = (),
@@ -337,7 +335,7 @@ class PassPE(GenericPE):
 
     stateful: ClassVar[bool] = False
 
-    def __init__(self, path: Path, names: Iterable[str]) -> None:
+    def __init__(self, path: StepPath, names: Iterable[str]) -> None:
         super().__init__()
         self.name = "/".join(path) + ".pass"
         self.path = path
@@ -351,12 +349,12 @@ class PassPE(GenericPE):
         self.write(name, inner)
 
 
-def origin(path: Path, name: str) -> str:
+def origin(path: StepPath, name: str) -> str:
     """What tokens of an output of a step, or of an input of a workflow, say they come from."""
     return "/".join((*path, name)) if path else f"/{name}"
 
 
-def place(path: Path, tag: Tag, index: Index) -> str:
+def place(path: StepPath, tag: Tag, index: Index) -> str:
     """How messages call an execution: ``outer[2]/align[3]``."""
     indices = [*(entry[0] for entry in tag[1:]), index]
     return (
@@ -370,7 +368,7 @@ def place(path: Path, tag: Tag, index: Index) -> str:
 
 
 def _write_values(
-    pe: GenericPE, path: Path, tag: Tag, values: Mapping[str, Any], *, failed: bool = False
+    pe: GenericPE, path: StepPath, tag: Tag, values: Mapping[str, Any], *, failed: bool = False
 ) -> None:
     """Hand out the inputs of a workflow that begins, or the news that it cannot."""
     write: Callable[..., None] = pe.write
@@ -379,29 +377,6 @@ def _write_values(
         write(name, Token(input_origin(path, name), tag, value, failed=failed))
 
 
-def input_origin(path: Path, name: str) -> str:
+def input_origin(path: StepPath, name: str) -> str:
     """The origin of an input of a workflow, as those inside see it."""
     return origin((*path, ""), name)
-
-
-def end_javascript() -> None:
-    """End the processes by which this one has had expressions evaluated."""
-    from cwl_utils import sandboxjs
-
-    engine: Any = sandboxjs.get_js_engine()
-    for process in getattr(engine, "processes_to_kill", ()):
-        process.kill()
-        process.communicate()
-    _forget_javascript()
-
-
-def _forget_javascript() -> None:
-    """Have expressions evaluated by a process of this worker's own, not one that it inherited."""
-    import threading
-    from collections import deque
-
-    from cwl_utils import sandboxjs
-
-    engine: Any = sandboxjs.get_js_engine()
-    engine.localdata = threading.local()
-    engine.processes_to_kill = deque()
