@@ -10,7 +10,7 @@ from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.results import Results
 from d4pcwl.runtime.stage import Target, stage_graph, stage_sink
-from d4pcwl.runtime.stage_streams import READERS, Source
+from d4pcwl.runtime.stage_streams import READERS, SourceFile
 from d4pcwl.workflow.cut import Stage
 from d4pcwl.workflow.inputs import root_inputs
 from d4pcwl.workflow.shards import Sharding
@@ -24,12 +24,14 @@ def run_stages(
     for place, stage in enumerate(found.cut.stages):
         streams = streams_of(found, stage)
         for number in range(found.count if streams.sharded else 1):
-            sources: list[Source] = []
+            sources: list[SourceFile] = []
             for taken in streams.taken:
                 split = taken.sharded and (taken.stream, 1) in files
                 parts = files[taken.stream, number if split else 0]
                 aligned = taken.sharded and not split and len(parts) > 1
-                sources += [Source(parts[number])] if aligned else map(Source, parts.values())
+                sources += (
+                    [SourceFile(parts[number])] if aligned else map(SourceFile, parts.values())
+                )
                 assert taken.many == (len(parts) > 1 and not aligned)
             targets = []
             for s, (stream, count) in enumerate(streams.left.items()):

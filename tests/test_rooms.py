@@ -21,7 +21,7 @@ ROOMS = """
     runtime.engine
     runtime.transport
     runtime.results
-    runtime.job runtime.options runtime.local
+    runtime.job runtime.options runtime.local runtime.stage_streams
     runtime.static runtime.pool
     runtime.redis runtime.mpi
     runtime.mappings runtime.stage_streams

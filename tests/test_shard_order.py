@@ -19,8 +19,7 @@ from test_order import Difference, Numbered, Pair, Scatter, by_way, random_graph
 from d4pcwl import GenericPE, IterativePE, to_cwl
 from d4pcwl.errors import StreamFileError
 from d4pcwl.runtime import stage as stages
-from d4pcwl.runtime.stage_streams import Source as StreamSource
-from d4pcwl.runtime.stage_streams import StreamFiles
+from d4pcwl.runtime.stage_streams import SourceFile, StreamFiles
 from d4pcwl.streams.live import awaited
 from d4pcwl.streams.writer import StreamReader, StreamWriter
 from d4pcwl.workflow.flat import FlatGraph, flatten
@@ -252,7 +251,7 @@ def test_an_item_that_cannot_be_written_is_told_of_as_ever(tmp_path: Path) -> No
 def test_a_file_of_a_shard_that_is_missing_is_told_of(tmp_path: Path) -> None:
     graph = graph_of([Scatter, Scatter, Difference])
     list(run_stages(shard(graph, 3, "pe"), tmp_path))
-    files = [StreamSource(tmp_path / f"2.{number}.0.0.d4ps") for number in (0, 2)]
+    files = [SourceFile(tmp_path / f"2.{number}.0.0.d4ps") for number in (0, 2)]
     with pytest.raises(StreamFileError, match=r"3 shards have written Scatter2.output, and a file"):
         stages.stage_graph(graph, graph.pes[-1:], files)
 

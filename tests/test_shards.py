@@ -22,7 +22,7 @@ from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.results import Results
 from d4pcwl.runtime.stage import Target, stage_graph, stage_sink
-from d4pcwl.runtime.stage_streams import Source
+from d4pcwl.runtime.stage_streams import SourceFile
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import root_inputs
 from d4pcwl.workflow.shards import Passage, Sharding, kept_whole, shard
@@ -302,7 +302,7 @@ def test_files_of_different_shards_do_not_mix(tmp_path: Path) -> None:
     with pytest.raises(
         StreamFileError, match=r"0.d4ps is for shard 0 of 2, .*1.d4ps is for shard 1"
     ):
-        stage_graph(two(), two().pes[1:], map(Source, paths))
+        stage_graph(two(), two().pes[1:], map(SourceFile, paths))
 
 
 def test_a_split_for_nobody_is_refused(tmp_path: Path) -> None:

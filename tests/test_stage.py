@@ -23,7 +23,7 @@ from d4pcwl.runtime.stage import (
     stage_graph,
     stage_sink,
 )
-from d4pcwl.runtime.stage_streams import READERS, Source
+from d4pcwl.runtime.stage_streams import READERS, SourceFile
 from d4pcwl.streams.writer import StreamReader
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import root_inputs
@@ -58,7 +58,7 @@ def run_stage(
 ) -> Results:
     """Run one stage as the command does; its results."""
     pes = chosen_pes(graph, ids)
-    stage = stage_graph(graph, pes, [Source(path, port) for port, path in sources.items()])
+    stage = stage_graph(graph, pes, [SourceFile(path, port) for port, path in sources.items()])
     results = Results({pe.id: pe.name for pe in pes})
     files = [Target(port, (path,)) for port, path in targets.items()]
     sink, ports = stage_sink(graph, pes, files, results, stage=stage)

@@ -15,7 +15,7 @@ from d4pcwl.runtime.stage import (
     stage_graph,
     stage_sink,
 )
-from d4pcwl.runtime.stage_streams import READERS, Source
+from d4pcwl.runtime.stage_streams import READERS, SourceFile
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs, root_inputs
 
@@ -95,11 +95,11 @@ def _stage_names(whole: FlatGraph, text: str) -> list[str]:
     return names
 
 
-def _source(text: str) -> Source:
+def _source(text: str) -> SourceFile:
     port, equals, path = text.partition("=")
     if equals and path and "." in port and "/" not in port:
-        return Source(Path(path), port)
-    return Source(Path(text))
+        return SourceFile(Path(path), port)
+    return SourceFile(Path(text))
 
 
 def _target(text: str) -> Target:

@@ -32,7 +32,7 @@ from d4pcwl.runtime.stage_streams import (
     SPLIT,
     WRITER,
     MarkedReader,
-    Source,
+    SourceFile,
     StreamFileReader,
     StreamFiles,
     split_name,
@@ -90,7 +90,7 @@ def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = No
 def stage_graph(
     graph: FlatGraph,
     pes: Sequence[Any],
-    sources: Iterable[Source],
+    sources: Iterable[SourceFile],
     *,
     allow_pickle: bool = False,
 ) -> FlatGraph:

@@ -30,7 +30,7 @@ WRITER = "from"
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A stream file that a stage takes.
 
     :param path: the file
@@ -184,7 +184,7 @@ def split_name(port: str, grouping: object) -> str:
     return f"{port} ({grouping})"
 
 
-def streams_by_name(sources: Iterable[Source], allow_pickle: bool) -> dict[str, StreamFiles]:
+def streams_by_name(sources: Iterable[SourceFile], allow_pickle: bool) -> dict[str, StreamFiles]:
     """The files of each output, or split of one: their heads are looked at, so that a wrong file is
     told of before anything runs."""
     streams: dict[str, StreamFiles] = {}
