@@ -24,7 +24,7 @@ ROOMS = """
     runtime.job runtime.options runtime.local runtime.stage_streams
     runtime.static runtime.pool
     runtime.redis runtime.mpi
-    runtime.mappings runtime.stage_streams
+    runtime.mappings
     runtime.stage
     runtime
     cwl.files
