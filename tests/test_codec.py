@@ -344,7 +344,7 @@ Point = namedtuple("Point", "x y")
 REFUSED = [
     ({"a": [1, 2, 3, Odd()]}, r"item\['a'\]\[3\] is of type .*Odd, which has no plain form"),
     (Color.RED, r"item is of type .*Color"),
-    ([Level.HIGH], r"item\[0\] is of type .*Level, a int of its own"),
+    ([Level.HIGH], r"item\[0\] is of type .*Level, a subclass of int"),
     (Text("a"), "a subclass of str"),
     (Point(1, 2), "Point, a subclass of tuple"),
     (Pick(1.0), "Pick"),
