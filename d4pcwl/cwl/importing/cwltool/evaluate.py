@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import subprocess
+
     from cwltool.context import RuntimeContext
     from cwltool.workflow import Workflow, WorkflowStep
 
@@ -138,16 +141,30 @@ def end_javascript() -> None:
     for process in getattr(engine, "processes_to_kill", ()):
         process.kill()
         process.communicate()
-    forget_javascript()
+    _forget(engine)
 
 
 def forget_javascript() -> None:
     """Have expressions evaluated by a process of this worker's own, not one that it inherited."""
-    import threading
-    from collections import deque
-
     from cwl_utils import sandboxjs
 
     engine: Any = sandboxjs.get_js_engine()
+    if not all(_is_ours(process) for process in getattr(engine, "processes_to_kill", ())):
+        _forget(engine)
+
+
+def _is_ours(process: subprocess.Popen[str]) -> bool:
+    """Whether this process has started it, rather than one that we were forked from."""
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return process.returncode is not None
+    return True
+
+
+def _forget(engine: Any) -> None:
+    import threading
+    from collections import deque
+
     engine.localdata = threading.local()
     engine.processes_to_kill = deque()
