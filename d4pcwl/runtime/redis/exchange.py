@@ -375,18 +375,10 @@ def _listeners(plan: Plan, inputs: dict[int, list[str]]) -> dict[int, list[tuple
     take marked items from it, and the results."""
     pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
     listeners: dict[int, list[tuple[int, int]]] = {}
-    for (pe, _), routes in plan.routes.items():
-        for route in routes:
-            for target in route.targets:
-                if (
-                    target in pool
-                    or (plan.instances[target].pe, route.input) not in plan.order.marked
-                ):
-                    continue
-                for sender in plan.of(pe):
-                    listener = (target, inputs[target].index(route.input))
-                    if listener not in listeners.setdefault(sender.index, []):
-                        listeners[sender.index].append(listener)
+    for pe, receivers in plan.marked_after.items():
+        lanes = [(to, inputs[to].index(name)) for to, name in receivers if to not in pool]
+        for sender in plan.of(pe) if lanes else ():
+            listeners[sender.index] = list(lanes)
     for pe in {pe for pe, _ in plan.order.results}:
         for sender in plan.of(pe):
             listeners.setdefault(sender.index, []).append((len(plan.instances), 0))
