@@ -118,6 +118,11 @@ class Plan:
         """A plan is pickled without what can be found out from it."""
         return {entry.name: self.__dict__[entry.name] for entry in fields(self)}
 
+    @cached_property
+    def pooled(self) -> frozenset[int]:
+        """The instances of the pool."""
+        return frozenset(self.processes[self.pool] if self.pool is not None else ())
+
     def senders(self, pe: str, name: str) -> tuple[str, ...]:
         """The PEs that send to an input."""
         return tuple(self._senders.get((pe, name), ()))

@@ -31,7 +31,7 @@ class _ByParent:
 
     def __init__(self, read_fd: int, write_fd: int, plan: Plan, pinned: int | None) -> None:
         self.read_fd, self.write_fd, self.pinned = read_fd, write_fd, pinned
-        self.pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+        self.pool = plan.pooled
         self.received = 0
         self.credits: defaultdict[int | None, int] = defaultdict(lambda: WINDOW)
         self.sizes: dict[Queue, int] = {}

@@ -53,7 +53,7 @@ class Queues:
     """All queues of a plan."""
 
     def __init__(self, plan: Plan) -> None:
-        self.pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+        self.pool = plan.pooled
         self._heavy = plan.heavy
         self.at_work = Counter[int]()  # batches in workers' hands, by pooled instance
         self._lanes: dict[Queue, _Lane] = {

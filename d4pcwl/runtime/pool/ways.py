@@ -50,7 +50,7 @@ class Way:
 
 def find_ways(plan: Plan) -> dict[Receiver, Way]:
     """The ways through the pool, by receiver."""
-    pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+    pool = plan.pooled
     senders: dict[Receiver, dict[int, None]] = {}
     for sender in sorted(pool):
         for receiver in plan.marked_after.get(plan.instances[sender].pe, ()):

@@ -108,7 +108,7 @@ class RedisExchange:
         self._woken = "0-0"
         self._numbers = itertools.count()
         self.sending = threading.RLock()
-        self._pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+        self._pool = plan.pooled
         self._sink = len(plan.instances)
         self._inputs = inputs_of(plan)
         self._listeners = _listeners(plan, self._inputs)
@@ -373,7 +373,7 @@ class RedisExchange:
 def _listeners(plan: Plan, inputs: dict[int, list[str]]) -> dict[int, list[tuple[int, int]]]:
     """By instance, the lanes and inputs that are told how far it is: those of pinned instances that
     take marked items from it, and the results."""
-    pool = frozenset(plan.processes[plan.pool] if plan.pool is not None else ())
+    pool = plan.pooled
     listeners: dict[int, list[tuple[int, int]]] = {}
     for pe, receivers in plan.marked_after.items():
         lanes = [(to, inputs[to].index(name)) for to, name in receivers if to not in pool]
