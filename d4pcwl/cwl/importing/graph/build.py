@@ -53,7 +53,7 @@ class Builder:
         """
         graph.connect(begin, JOB, end, JOB)
         awaited: dict[StepPath, list[StepPath]] = {}
-        if self.document.updates_in_place:
+        if self.document.updates_in_place and len(steps.steps) > 1:
             inputs = {step.path: step.links for step in steps.steps.values()}
             awaited = readers_before(self.document, inputs)
         nodes = {steps.inputs: begin, steps.outputs: end}
