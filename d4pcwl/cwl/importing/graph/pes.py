@@ -388,8 +388,8 @@ class PassPE(TokenPE):
 
 
 def origin(path: StepPath, name: str) -> str:
-    """What tokens of an output of a step, or of an input of a workflow, say they come from."""
-    return "/".join((*path, name)) if path else f"/{name}"
+    """What tokens of an output of a step, or of a tool by itself, say they come from."""
+    return "/".join((*path, name))
 
 
 def place(path: StepPath, tag: Tag, index: Index) -> str:
