@@ -183,9 +183,19 @@ def say(message: str) -> None:
     _write(message)
 
 
-def _write(message: str) -> None:
-    from d4pcwl.errors import presentable
+def begin_with_time() -> None:
+    """Have messages begin with the time from now on."""
+    global _write_time
+    _write_time = True
 
+
+_write_time = False
+
+
+def _write(message: str) -> None:
+    from d4pcwl.errors import presentable, stamped
+
+    message = stamped(message) if _write_time else message
     with contextlib.suppress(OSError):  # the work goes on where nobody can be told
         sys.stderr.write(presentable(message).rstrip("\n") + "\n")
         sys.stderr.flush()

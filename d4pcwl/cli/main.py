@@ -1,4 +1,4 @@
-"""``d4pcwl run|compile|import|stream|graph``: every command under one name."""
+"""``d4pcwl run|compile|import|cwl|stream|graph``: every command under one name."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from d4pcwl.cli import cwl2d4p
 
         return cwl2d4p.main(arguments[1:])
+    if arguments[:1] == ["cwl"]:
+        from d4pcwl.cli import runner
+
+        return runner.main(arguments[1:])
     return guarded("d4pcwl", lambda: _other(arguments), debug="--debug" in arguments)
 
 
@@ -42,6 +46,7 @@ def _other(arguments: list[str]) -> int:
     commands.add_parser("run", help="run a script's graph: the command dispel4py", add_help=False)
     commands.add_parser("compile", help="make CWL of it: the command d4p2cwl", add_help=False)
     commands.add_parser("import", help="make a script of CWL: the command cwl2d4p", add_help=False)
+    commands.add_parser("cwl", help="run a CWL document: the command d4pcwl-runner", add_help=False)
     stream.add_parser(commands)
     graph.add_parser(commands)
     options = parser.parse_args(arguments)
