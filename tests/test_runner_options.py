@@ -131,6 +131,25 @@ def test_what_says_nothing_here_is_accepted_with_a_word(flow: Path) -> None:
     assert "--parallel" not in told
 
 
+@pytest.mark.parametrize("cut", ["whole", "pe"])
+def test_what_steps_have_printed_is_given_out_where_there_is_any(cut: str, tmp_path: Path) -> None:
+    line = "        for number in range(20):\n"
+    script = kit.WORDS.replace(line, f"        print('lines')\n{line}")
+    for name, text in (("quiet", kit.WORDS), ("loud", script)):
+        kit.write_script(tmp_path, text, f"{name}.py")
+        kit.command(
+            "d4p2cwl", "-q", tmp_path / f"{name}.py", "--cut", cut, "-o", f"{tmp_path}/{name}.cwl"
+        )
+    made, _ = run_job(tmp_path, "quiet")
+    printed = {name for name in made if name.endswith("printed")}
+    assert printed and {made[name] for name in printed} == {None}
+    assert not [path for path in (tmp_path / "out").iterdir() if not path.stat().st_size]
+    made, _ = run_job(tmp_path, "quiet", "--empty-printed")
+    assert all(made[name]["size"] == 0 for name in printed)
+    made, _ = run_job(tmp_path, "loud")
+    assert [name for name in printed if made[name]]
+
+
 # --- instead of a run -----------------------------------------------------------------------------
 
 

@@ -245,6 +245,11 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--tmpdir-prefix", metavar="PREFIX", help="of tools' temporary folders")
     group.add_argument("--tmp-outdir-prefix", metavar="PREFIX", help="of intermediate outputs")
     group.add_argument(
+        "--empty-printed",
+        action="store_true",
+        help="give out what steps of d4p2cwl have printed even if that is nothing",
+    )
+    group.add_argument(
         "--leave-tmpdir", action="store_true", help="keep all temporary folders of the run"
     )
     outputs = group.add_mutually_exclusive_group()
@@ -324,6 +329,7 @@ def _run(options: argparse.Namespace) -> int:
             options=options.own,
             say=say if options.verbose else _say_nothing,
             apart=bool(options.jobs),
+            empty_printed=options.empty_printed,
         )
         leave = options.outputs == "leave"
         with nullcontext() if leave else OutputFolder(options.outdir) as outdir:
