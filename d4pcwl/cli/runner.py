@@ -273,7 +273,7 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
 def _instead(options: argparse.Namespace) -> int:
     """Print what was asked for instead of a run."""
     from d4pcwl.cwl.importing.cwltool.joborder import prepared
-    from d4pcwl.cwl.importing.cwltool.targets import dependencies_text, packed_text
+    from d4pcwl.cwl.importing.cwltool.printing import dependencies_text, packed_text
     from d4pcwl.cwl.importing.graph.cwl_graph import runner_graph
 
     document, orders = _document(options, _settings(options, "", ""))

@@ -1,12 +1,10 @@
-"""A document without what is not wanted, and what is printed of one rather than run."""
+"""The part of a workflow that is wanted."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from d4pcwl.cwl.importing.cwltool.document import Document, short_name
 from d4pcwl.errors import InputError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -23,13 +21,14 @@ def only_targets(process: Process, targets: Sequence[str], context: LoadingConte
     :raises InputError: it has no such output, step or input
     """
     from cwltool.load_tool import make_tool
+    from cwltool.process import shortname
     from cwltool.subgraph import get_subgraph
 
     tool: Any = process.tool
     if tool["class"] != "Workflow":
         raise UsageError("--target is for workflows, and the document is none")
     entries = (*tool["outputs"], *tool["steps"], *tool["inputs"])
-    known = {short_name(entry["id"]): entry["id"] for entry in entries}
+    known = {shortname(entry["id"]): entry["id"] for entry in entries}
     for name in targets:
         if name not in known:
             raise InputError(
@@ -41,29 +40,3 @@ def only_targets(process: Process, targets: Sequence[str], context: LoadingConte
     assert context.loader is not None
     context.loader.idx[extracted["id"]] = extracted
     return make_tool(extracted["id"], context)
-
-
-def packed_text(document: Document) -> str:
-    """A document and all that it runs, as one document in JSON.
-
-    :raises InputError: it is not valid CWL
-    """
-    from cwltool.main import print_pack
-
-    context, uri, _ = document.resolve(as_written=True)
-    return print_pack(context, uri)
-
-
-def dependencies_text(document: Document, relative_to: str) -> str:
-    """The files that a document refers to, as a File object in JSON.
-
-    :param relative_to: ``primary`` for the folder of the document, ``cwd`` for the current one
-    :raises InputError: it is not valid CWL
-    """
-    from cwltool.main import printdeps
-
-    context, uri, fetched = document.resolve(as_written=True)
-    assert context.loader is not None
-    text = io.StringIO()
-    printdeps(fetched, context.loader, text, relative_to, uri)
-    return text.getvalue()

@@ -16,7 +16,7 @@ from d4pcwl.cwl.importing.graph.inside import JobsPE, Place, ResultsPE
 from d4pcwl.cwl.importing.graph.join import DOT
 from d4pcwl.cwl.importing.graph.links import Link
 from d4pcwl.cwl.importing.graph.pes import InputsPE, origin
-from d4pcwl.cwl.importing.graph.steps import CwlStep, CwlSubworkflow, Steps
+from d4pcwl.cwl.importing.graph.steps import CwlStep, CwlSubworkflow, Steps, made_by
 from d4pcwl.errors import GraphError
 from d4pcwl.workflow.edges import Edge, WorkflowNode
 from d4pcwl.workflow.flat import ordered_components
@@ -84,11 +84,9 @@ class DocumentGraph(Steps, WorkflowGraph):
                 for entry in tool["outputs"]:
                     if entry.get("outputBinding", {}).get("glob") == tool.get("stdout"):
                         prints.add(origin(step.path, short_name(entry["id"])))
-        return {
-            link.name
-            for link in self.given
-            if link.sources and self.made_by(link.sources) <= prints
-        }
+        inner = self.inner_links()
+        made = {link.name: made_by(link.sources, inner) for link in self.given}
+        return {name for name, sources in made.items() if sources and sources <= prints}
 
     @property
     def is_workflow(self) -> bool:
