@@ -192,6 +192,26 @@ def version() -> str:
     return f"d4pcwl {d4pcwl.__version__}"
 
 
+def add_container_options(parser: Any) -> Any:
+    """Add the options that say what runs containers, as ``container`` of the arguments.
+
+    :returns: their group, whose options exclude each other
+    """
+    from d4pcwl.cwl.importing.cwltool.settings import DOCKER, PODMAN, SINGULARITY
+
+    group = parser.add_mutually_exclusive_group()
+    for name, container, text in (
+        ("no-container", None, "run tools without a container"),
+        ("podman", PODMAN, "use podman"),
+        ("singularity", SINGULARITY, "use singularity"),
+    ):
+        group.add_argument(
+            f"--{name}", dest="container", action="store_const", const=container, help=text
+        )
+    parser.set_defaults(container=DOCKER)
+    return group
+
+
 def current_folder() -> str:
     """The current folder.
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from d4pcwl.cli.common import begin_with_time, end_if_asked, guarded, say, version
+from d4pcwl.cli.common import (
+    add_container_options,
+    begin_with_time,
+    end_if_asked,
+    guarded,
+    say,
+    version,
+)
 from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
@@ -191,10 +198,7 @@ def _add_run_options(
 
 def _add_tool_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("tools, as with cwltool")
-    engine = group.add_mutually_exclusive_group()
-    engine.add_argument("--no-container", action="store_true", help="run tools without a container")
-    engine.add_argument("--podman", action="store_true", help="use podman")
-    engine.add_argument("--singularity", action="store_true", help="use singularity")
+    engine = add_container_options(group)
     engine.add_argument(
         "--udocker",
         dest="user_space_docker_cmd",
@@ -348,25 +352,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Settings:
-    from d4pcwl.cwl.importing.cwltool.settings import (
-        DOCKER,
-        PODMAN,
-        SINGULARITY,
-        Settings,
-        mpi_config,
-    )
+    from d4pcwl.cwl.importing.cwltool.settings import Settings, mpi_config
 
     if options.mpi_config_file:
         mpi_config(options.mpi_config_file)
-    container: str | None = DOCKER
-    if options.no_container:
-        container = None
-    elif options.podman:
-        container = PODMAN
-    elif options.singularity:
-        container = SINGULARITY
     return Settings(
-        container=container,
+        container=options.container,
         enable_pull=options.enable_pull,
         default_container=options.default_container,
         relax_path_checks=options.relax_path_checks,
