@@ -358,12 +358,14 @@ class _Files:
 
 
 def _given(options: argparse.Namespace) -> Any:
-    from d4pcwl.cwl.emit.handover import with_texts
-    from d4pcwl.workflow.texts import parse_json, read_file
-
     if options.file is not None:
+        from d4pcwl.workflow.texts import read_file
+
         return read_file(options.file)
     if options.data is not None:
+        from d4pcwl.cwl.emit.handover import with_texts
+        from d4pcwl.workflow.texts import parse_json
+
         return with_texts(parse_json(options.data, "-d"), options.text)
     return None
 

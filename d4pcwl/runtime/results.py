@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,6 @@ from d4pcwl.errors import OutputError, StreamFileError, UsageError, nearest
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.policy import ERRORS
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
-from d4pcwl.streams.json_lines import to_json_line
 from d4pcwl.streams.output_file import OutputFile, is_standard_output
 from d4pcwl.workflow.pe import is_pe
 
@@ -95,11 +93,17 @@ class JsonLinesSpool:
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
-        self._spool = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed by close()
-            max_size=_SPOOL_BYTES, mode="w+", encoding="utf-8", newline="\n"
-        )
+        self._spool: IO[str] | None = None
 
     def take(self, pe: str, output: str) -> Receive:
+        import tempfile
+
+        from d4pcwl.streams.json_lines import to_json_line
+
+        if self._spool is None:
+            self._spool = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed by close()
+                max_size=_SPOOL_BYTES, mode="w+", encoding="utf-8", newline="\n"
+            )
         write = self._spool.write
 
         def receive(item: Any) -> None:
@@ -114,6 +118,8 @@ class JsonLinesSpool:
         return receive
 
     def close(self, complete: bool) -> None:
+        if self._spool is None:
+            return
         try:
             self._spool.seek(0)
             for line in self._spool:
@@ -140,6 +146,8 @@ class JsonLinesFile:
             raise UsageError(f"{option} {path}: cannot be written: {error.strerror}") from None
 
     def take(self, pe: str, output: str) -> Receive:
+        from d4pcwl.streams.json_lines import to_json_line
+
         write = self.output.file.write
 
         def receive(item: Any) -> None:

@@ -13,7 +13,6 @@ nothing, ``'shuffle'``    any one instance (:data:`SHUFFLE`)
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -124,7 +123,9 @@ def stable_hash(key: Hashable) -> int:
 
     :raises TypeError: the key is of a kind that has no stable form
     """
-    digest = hashlib.blake2b(_canonical(key), digest_size=8).digest()
+    from hashlib import blake2b  # takes long: of many runs, none has keys
+
+    digest = blake2b(_canonical(key), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 

@@ -7,11 +7,11 @@ as a pair ``(mark, item)``.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
-from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.runtime.engine.chain import Receive, Take, each
 from d4pcwl.runtime.engine.plan import Plan
 
 Mark = tuple[int, ...]
@@ -35,7 +35,7 @@ NO_MORE = 1 << 62
 _TRY_AGAIN = 1000
 """With so many more items held back, it is looked whether some may be passed on."""
 
-_mark_of = itemgetter(0)
+_mark_of, _item_of = itemgetter(0), itemgetter(1)
 
 
 class Position:
@@ -93,14 +93,17 @@ class Position:
 
         return pass_on
 
-    def entering(self, receive: Receive) -> Receive:
-        """A taker of marked items for an instance that passes marks on."""
+    def entering(self, take: Take) -> Take:
+        """A taker of marked items for the instance."""
+        if self.own is None:
+            return lambda pairs: take(map(_item_of, pairs))
 
-        def take(pair: tuple[Mark, Any]) -> None:
-            self.enter(pair[0])
-            receive(pair[1])
+        def items(pairs: Iterable[tuple[Mark, Any]]) -> Iterator[Any]:
+            for self._mark, item in pairs:
+                self._places = 0
+                yield item
 
-        return take
+        return lambda pairs: take(items(pairs))
 
 
 class EntrancePosition(Position):
@@ -168,7 +171,7 @@ class Gather:
     What is to take the marked items, in order, is set as ``deliver``.
     """
 
-    deliver: Receive
+    deliver: Take
 
     def __init__(
         self, least: Least, at_once: Collection[int] = (), *, in_turn: bool = False
@@ -185,17 +188,18 @@ class Gather:
         """Below which number everything has been passed on."""
         return self._reached.get(origin, NO_MORE)
 
-    def hold(self, pair: tuple[Mark, Any]) -> None:
-        """Take a marked item."""
-        held = self._held.get(pair[0][0])
-        if held is None:
-            self.deliver(pair)
-            return
-        held.append(pair)
-        self.waiting += 1
-        if self.waiting >= self._look_at:
-            self.advance()
-            self._look_at = self.waiting + _TRY_AGAIN
+    def hold(self, pairs: Iterable[tuple[Mark, Any]]) -> None:
+        """Take marked items."""
+        for pair in pairs:
+            held = self._held.get(pair[0][0])
+            if held is None:
+                self.deliver((pair,))
+                continue
+            held.append(pair)
+            self.waiting += 1
+            if self.waiting >= self._look_at:
+                self.advance()
+                self._look_at = self.waiting + _TRY_AGAIN
 
     def advance(self) -> None:
         """Pass on all items that nothing can come before any more."""
@@ -218,10 +222,9 @@ class Gather:
             held.clear()
             self._pass_on(rest)
 
-    def _pass_on(self, ready: Iterable[tuple[Mark, Any]]) -> None:
-        for pair in ready:
-            self.waiting -= 1
-            self.deliver(pair)
+    def _pass_on(self, ready: Sequence[tuple[Mark, Any]]) -> None:
+        self.deliver(ready)
+        self.waiting -= len(ready)
 
 
 class Heard:
@@ -304,11 +307,11 @@ class SortedResults:
     def __init__(self, plan: Plan, takers: Sequence[Receive]) -> None:
         self._heard = Heard()
         self._gathers: dict[int, list[Gather]] = {}
-        self.takers = list(takers)
+        self.takers = list(map(each, takers))
         for slot, (pe, output) in enumerate(plan.results if takers else ()):
             port = (pe, output)
             if port in plan.order.results:
-                self.takers[slot] = take = result_taker(plan, port, takers[slot])
+                self.takers[slot] = take = each(result_taker(plan, port, takers[slot]))
                 if port in plan.order.in_order:
                     continue
                 senders = [instance.index for instance in plan.of(pe)]
