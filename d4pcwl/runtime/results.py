@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -309,6 +308,8 @@ class ErrorLines(JsonLinesFile):
 
         :raises OutputError: it cannot be written
         """
+        import json
+
         self.write(json.dumps(description, ensure_ascii=False))
 
 

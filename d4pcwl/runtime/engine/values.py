@@ -182,8 +182,6 @@ def weight(item: Any) -> int:
 def _size_and_parts(item: Any) -> tuple[int, list[Collection[Any]]]:
     """The bytes of an object beyond ``getsizeof`` of what it holds, and what it holds."""
     cls = type(item)
-    if _is_immutable(cast(Hashable, cls)):
-        return getsizeof(item), []
     if cls in _PLAIN_CONTAINERS:
         return 8 * len(item), [item]
     if cls is dict:
