@@ -12,7 +12,7 @@ from functools import partial
 from types import NoneType
 from typing import Any
 
-from d4pcwl.runtime.engine.values import IMMUTABLE
+from d4pcwl.runtime.engine.values import IMMUTABLE, is_plain_tuple
 from d4pcwl.workflow.load import is_an_order
 
 Receive = Callable[[Any], None]
@@ -94,7 +94,7 @@ class Step:
                 try:
                     for work in works:
                         item = work(item)
-                        if type(item) not in PLAIN:
+                        if type(item) not in PLAIN and not is_plain_tuple(item):
                             step_of[id(work)]._leave(item)
                             break
                     else:
@@ -122,13 +122,13 @@ class Step:
 
         def write(name: str, data: Any, **kwargs: Any) -> None:
             nonlocal through
-            if name != output or type(data) not in PLAIN:
+            if name != output or (type(data) not in PLAIN and not is_plain_tuple(data)):
                 otherwise(name, data)
                 return
             try:
                 for work in works:
                     data = work(data)
-                    if type(data) not in PLAIN:
+                    if type(data) not in PLAIN and not is_plain_tuple(data):
                         step_of[id(work)]._leave(data)
                         break
                 else:

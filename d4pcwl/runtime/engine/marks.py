@@ -74,22 +74,23 @@ class Position:
 
     def emitter(self, plain: Receive | None, marked: Receive) -> Receive:
         """What takes the items of an output, for takers of items and one of marked items."""
+        origin, depth = self._origin, self._depth
         if self.own is None:
 
             def begin(item: Any) -> None:
                 if plain is not None:
                     plain(item)
-                marked(((self._origin, self.count), item))
+                marked(((origin, self.count), item))
                 self.count += 1  # when all have it: then nothing smaller will come
 
             return begin
 
         def pass_on(item: Any) -> None:
             place = self._places
-            self._places += 1
+            self._places = place + 1
             if plain is not None:
                 plain(item)
-            marked((self._mark if not place else (*self._mark, self._depth, place), item))
+            marked((self._mark if not place else (*self._mark, depth, place), item))
 
         return pass_on
 
@@ -180,6 +181,8 @@ class Gather:
         self._held: dict[int, list[tuple[Mark, Any]]] = {
             origin: [] for origin in sorted(least.origins) if origin not in at_once
         }
+        alone = len(self._held) == len(least.origins) == 1
+        self._only = next(iter(self._held.values())) if alone else None
         self._reached = dict.fromkeys(self._held, 0)
         self.waiting = 0
         self._look_at = _TRY_AGAIN
@@ -190,16 +193,21 @@ class Gather:
 
     def hold(self, pairs: Iterable[tuple[Mark, Any]]) -> None:
         """Take marked items."""
-        for pair in pairs:
-            held = self._held.get(pair[0][0])
-            if held is None:
-                self.deliver((pair,))
-                continue
-            held.append(pair)
-            self.waiting += 1
-            if self.waiting >= self._look_at:
-                self.advance()
-                self._look_at = self.waiting + _TRY_AGAIN
+        if self._only is not None:  # no need to look at each
+            before = len(self._only)
+            self._only.extend(pairs)
+            self.waiting += len(self._only) - before
+        else:
+            for pair in pairs:
+                held = self._held.get(pair[0][0])
+                if held is None:
+                    self.deliver((pair,))
+                else:
+                    held.append(pair)
+                    self.waiting += 1
+        if self.waiting >= self._look_at:
+            self.advance()
+            self._look_at = self.waiting + _TRY_AGAIN
 
     def advance(self) -> None:
         """Pass on all items that nothing can come before any more."""

@@ -70,26 +70,31 @@ def snapshot(item: Any) -> Any:
     return copy.deepcopy(item)
 
 
+def is_plain_tuple(item: Any) -> bool:
+    """Whether an item is a tuple that needs no copy."""
+    return type(item) is tuple and IMMUTABLE.issuperset(map(type, item))
+
+
 def _copy_list(item: list[Any]) -> Any:
-    if all(type(entry) in IMMUTABLE for entry in item):
+    if IMMUTABLE.issuperset(map(type, item)):
         return item.copy()
     return _copy_shared(item)
 
 
 def _copy_tuple(item: tuple[Any, ...]) -> Any:
-    if all(type(entry) in IMMUTABLE for entry in item):
+    if IMMUTABLE.issuperset(map(type, item)):
         return item
     return _copy_shared(item)
 
 
 def _copy_set(item: Any) -> Any:
-    if all(type(entry) in IMMUTABLE for entry in item):
+    if IMMUTABLE.issuperset(map(type, item)):
         return item.copy()
     return copy.deepcopy(item)
 
 
 def _copy_dict(item: dict[Any, Any]) -> Any:
-    if all(type(entry) in IMMUTABLE for entry in item.values()):
+    if IMMUTABLE.issuperset(map(type, item.values())):
         return item.copy()
     return _copy_shared(item)
 
