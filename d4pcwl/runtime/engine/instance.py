@@ -18,6 +18,7 @@ from d4pcwl.errors import D4pcwlError, OutputError, PEError, brief
 from d4pcwl.runtime.engine.attempts import Attempts, left_out
 from d4pcwl.runtime.engine.chain import Receive as Receive
 from d4pcwl.runtime.engine.chain import Step, Take
+from d4pcwl.runtime.engine.drawing import Draws
 from d4pcwl.runtime.engine.policy import FAIL, Policy
 from d4pcwl.workflow.load import is_an_order, user_fault
 from d4pcwl.workflow.pe import (
@@ -62,6 +63,7 @@ class RunningPE:
     :param in_cycle: the PE may be sent items while it is at work on one
     :param policy: what to do about an item on which it fails
     :param leave_out: takes the descriptions of items that are left out
+    :param seed: of the random numbers that the PE draws
     :param halts: the failures, by rank, of all instances in the process
     """
 
@@ -75,6 +77,7 @@ class RunningPE:
         policy: Policy = FAIL,
         leave_out: Receive | None = None,
         halts: dict[int, Halt] | None = None,
+        seed: int = 0,
     ) -> None:
         self.pe = pe
         self.title = title
@@ -89,6 +92,7 @@ class RunningPE:
         self._step: Step | None = None
         self._guard = _one_at_a_time() if in_cycle else None
         pe.rank = rank
+        self._draws = Draws(pe, seed) if getattr(pe, "numbered", False) else None
         if not hasattr(pe, "log"):  # one of upstream's classes
             pe.log = lambda message: log_line(pe, message)
         cls = type(pe)
@@ -127,33 +131,44 @@ class RunningPE:
 
     def start(self) -> None:
         """Run ``preprocess``."""
+        self._begin("preprocess")
         self._call(self.pe.preprocess, lambda: "in preprocess")
 
     def finish(self) -> None:
         """Run ``postprocess``, and write what it returns."""
+        self._begin("postprocess")
         where: Where = lambda: "in postprocess"  # noqa: E731
         self._write_result(self._call(self.pe.postprocess, where), where)
+
+    def _begin(self, what: int | str) -> None:
+        if self._draws is not None:
+            self._draws.begin(what)
 
     def process(self, given: Iterable[dict[str, Any]]) -> None:
         """Run ``process`` on each of some dictionaries of inputs, as roots are given them."""
         for inputs in given:
-            name = next(iter(inputs)) if len(inputs) == 1 else ""
-            if name in self.pe.inputconnections:
-                self.receiver(name)((inputs[name],))
-            else:
-                self.receiver("")((inputs,))
+            name, item = "", inputs
+            if len(inputs) == 1:
+                ((only, value),) = inputs.items()
+                if only in self.pe.inputconnections:
+                    name, item = only, value
+            take = self.receiver(name)
+            take((item if self._draws is None else (self._draws.next_given(), item),))
 
     def receiver(self, name: str) -> Take:
-        """What takes the items of input ``name``; ``""`` takes whole input dictionaries."""
+        """What takes the items of input ``name``; ``""`` takes whole input dictionaries. They come
+        with their numbers, as pairs, where the PE draws."""
         if name not in self._receivers:
             take, self._counts[name] = self._make_receiver(name)
+            if self._draws is not None:
+                take = self._draws.of_numbered(take)
             self._receivers[name] = self._guard(take) if self._guard else take
         return self._receivers[name]
 
     def step(self, name: str) -> Step | None:
         """How items of input ``name`` go through in a chain, if they do."""
         self.receiver(name)
-        return self._step if name == INPUT else None
+        return self._step if name == INPUT and self._draws is None else None
 
     def _make_receiver(self, name: str) -> tuple[Take, Callable[[], int]]:
         if self._policy != FAIL:
@@ -234,10 +249,16 @@ class RunningPE:
         number, policy = 0, self._policy
 
         def attempt(item: Any) -> BaseException | None:
+            if self._draws is not None:
+                self._draws.again()
             try:
                 self._write_result(self.pe.process({name: item} if name else item), where)
+            except OutputError as error:
+                self._stop_if_output_fails(error)
             except Halt as halt:
                 self._halts.pop(self._rank, None)
+                if isinstance(halt.error, OutputError):
+                    raise
                 return halt.__cause__ or halt.error
             return None
 
