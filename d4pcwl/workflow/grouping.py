@@ -59,15 +59,9 @@ class GroupBy(Grouping):
         Owners depend on the key alone: they are equal in every process, run and machine.
         """
         value, known = self.value, dict[Hashable, int]()
-        only = self.keys[0] if len(self.keys) == 1 else None
 
         def owner_of(item: Any) -> int:
-            if only is not None:  # as value does it, without a call: this runs for every item
-                key = item[only]
-                if type(key) not in _PLAIN:
-                    key = freeze(key)
-            else:
-                key = value(item)
+            key = value(item)
             owner = known.get(key)
             if owner is None:
                 if len(known) >= _REMEMBERED_KEYS:
