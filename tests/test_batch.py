@@ -113,15 +113,9 @@ class Text(str):
 @pytest.mark.parametrize(
     "item",
     [
-        Level.LOW,
-        Text("x"),
-        {Text("x"): 1},
-        OrderedDict(a=1),
-        [np.str_("x")],
-        [{1}],
-        {"a": [[object()]]},
-    ]
-    + ["x" * 2000, [0] * 2000, np.arange(3)],
+        *(Level.LOW, Text("x"), {Text("x"): 1}, OrderedDict(a=1), [np.str_("x")], [{1}]),
+        *({"a": [[object()]]}, "x" * 2000, [0] * 2000, np.arange(3)),
+    ],
     ids=repr,
 )
 def test_what_is_large_or_may_be_refused_is_not_in_a_batch(item: Any) -> None:
