@@ -70,7 +70,8 @@ def _way(plan: Plan, pool: frozenset[int], senders: tuple[int, ...]) -> Way:
         pooled |= more
         todo += more
     entries = sorted({s for index in pooled for s in plan.upstream[index]} - pool)
-    origins = {index: frozenset(plan.origins_of(index)) for index in (*entries, *senders)}
+    loose = plan.order.loose  # their items are not held back
+    origins = {i: frozenset(plan.origins_of(i)) - loose for i in (*entries, *senders)}
     return Way(senders, frozenset(pooled), tuple(entries), origins)
 
 
