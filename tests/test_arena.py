@@ -16,7 +16,7 @@ from mapping_kit import Identity, Source, chain
 import d4pcwl
 from d4pcwl import IterativePE, SimpleFunctionPE
 from d4pcwl.runtime.transport import pipes
-from d4pcwl.runtime.transport.arena import PAGE, TOTAL_BYTES, Arena, arena_bytes
+from d4pcwl.runtime.transport.arena import PAGE, TOTAL_BYTES, Arena, Memory, arena_bytes
 
 
 def put(arena: Arena, size: int, fill: int = 1) -> int:
@@ -72,6 +72,41 @@ def test_a_process_that_a_pe_forks_frees_nothing() -> None:
     assert put(arena, PAGE) == 0
     del received
     assert put(arena, PAGE) == 1
+
+
+def test_who_comes_in_place_of_a_dead_worker_frees_what_was_not_handed_over() -> None:
+    """And nothing else: others may still need it."""
+    arena = Arena(8 * PAGE)
+    lost, handed_over = put(arena, 2 * PAGE, 1), put(arena, 2 * PAGE, 2)
+    arena.hand_over(handed_over)
+    arena.adopt()
+    places = {put(arena, 2 * PAGE, 3) for _ in range(3)}
+    assert put(arena, PAGE) == 0
+    assert lost in places
+    assert handed_over not in places
+    assert arena.copy(handed_over, 2 * PAGE) == bytes([2]) * 2 * PAGE
+    arena.free(handed_over)
+    assert put(arena, 2 * PAGE) == handed_over
+
+
+def test_workers_of_a_pool_have_an_arena_each() -> None:
+    memory = Memory(2)
+    codes = []
+    for number in range(3):
+        pid = os.fork()
+        if pid == 0:
+            memory.enter(number)
+            place = memory.put(memoryview(bytes([number]) * PAGE))
+            if place:
+                memory.hand_over([(place, PAGE)])
+            os._exit(0 if place else 7)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    assert codes == [0, 0, 7]  # the third has none
+    found = [(1, PAGE), ((1 << 32) + 1, PAGE)]
+    assert [set(memory.copy(*place)) for place in found] == [{0}, {1}]
+    assert [set(memory.take(*place)) for place in found] == [{0}, {1}]
+    memory.enter(1)
+    assert memory.put(memoryview(bytes(PAGE))) == found[1][0]  # taken, and so free
 
 
 def test_memory_is_bounded() -> None:

@@ -57,9 +57,17 @@ def snapshot(item: Any) -> Any:
     copier = _COPIERS.get(cls)
     if copier is not None:
         return copier(item)
-    if cls.__module__ == "numpy" and cls.__name__ == "ndarray" and not item.dtype.hasobject:
+    if is_plain_array(item):
         return item.copy(order="K")
     return copy.deepcopy(item)
+
+
+def is_plain_array(item: Any) -> bool:
+    """Whether an item is an array of numpy's, and of no subclass, that holds no objects."""
+    cls = type(item)
+    if cls.__module__ != "numpy" or cls.__name__ != "ndarray":
+        return False
+    return not item.dtype.hasobject
 
 
 def _copy_list(item: list[Any]) -> Any:
