@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
+from d4pcwl.errors import OutputError
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.job import Job
@@ -129,7 +130,7 @@ def work(
     except (EOFError, ConnectionError, BrokenPipeError):
         pass  # the parent has gone
     except BaseException as error:  # noqa: BLE001 - the parent is told, whatever it is
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OutputError):
             out.finish()
         if worker is not None:
             exchange.report("stream", (None, Parcel(results=worker.results_so_far())))
