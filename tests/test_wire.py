@@ -261,7 +261,7 @@ def test_large_buffers_go_to_shared_memory_while_there_is_room() -> None:
     for array in arrays:
         take({"array": array})
         array[:] = -1
-    assert 2 * LARGE < outbox.bytes < 3 * LARGE
+    assert LARGE < outbox.bytes < 2 * LARGE  # what is shared counts less
     data = pickle.dumps(outbox.drain())
     assert LARGE < len(data) < 2 * LARGE
     deliver([got.append], pickle.loads(data), memory.fetch)

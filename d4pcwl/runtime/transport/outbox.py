@@ -35,6 +35,9 @@ BATCH = 1000
 LARGE = frames.LARGE
 """Bytes of a buffer, or of an item, that is large."""
 
+_SHARED_IN_PLACE_OF_ONE = 4
+"""A batch may hold so many times as much where that is left in shared memory and stays there."""
+
 _LEAVES = frozenset({bool, bytes, complex, float, int, str, type(None)})
 _MARSHAL = 4
 """The version of its format; workers elsewhere may have another Python."""
@@ -211,14 +214,16 @@ class Outbox:
 
     def _kept(self, buffer: memoryview) -> Any:
         """What stands for a buffer: its place and size, a copy, or, with nothing shared, itself."""
+        if self._shared is not None and buffer.nbytes >= LARGE:
+            place = self._shared.put(buffer)
+            if place:
+                self.bytes += buffer.nbytes // _SHARED_IN_PLACE_OF_ONE
+                return place, buffer.nbytes
         self.bytes += buffer.nbytes
-        if buffer.nbytes < LARGE:
+        if self._shared is not None or buffer.nbytes < LARGE:
             return bytearray(buffer)
-        if self._shared is None:
-            self.bytes += self._most  # it is to be sent at once
-            return pickle.PickleBuffer(buffer)
-        place = self._shared.put(buffer)
-        return (place, buffer.nbytes) if place else bytearray(buffer)
+        self.bytes += self._most  # it is to be sent at once
+        return pickle.PickleBuffer(buffer)
 
     def _refuse(self, item: Any, name: str, error: Exception) -> NoReturn:
         message = (
