@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import signal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,3 +158,32 @@ def test_arrays_of_all_kinds(dtype: Any) -> None:
         for graph, mapping in zip(graphs, ["simple", "multi"], strict=True)
     )
     assert list(simple.values()) == list(multi.values())
+
+
+class DiesOver(IterativePE):
+    """Changes an array where it is, and is killed over the third, once."""
+
+    def __init__(self, flag: Path) -> None:
+        super().__init__()
+        self.flag = flag
+
+    def _process(self, data: Any) -> Any:
+        data += 1
+        if data[0] == 3 and not self.flag.exists():
+            self.flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return data
+
+
+@pytest.mark.parametrize("name", ["dyn_multi", "dyn_redis"])
+def test_a_task_of_a_worker_that_died_is_done_again_with_what_was_written(
+    name: str, tmp_path: Path
+) -> None:
+    before, flag = set(os.listdir("/dev/shm")), tmp_path / "flag"
+    source = Source([np.full(PAGE, float(value)) for value in range(40)])
+    ends = SimpleFunctionPE(lambda data: (float(data[0]), float(data[-1]), data.flags.writeable))
+    results = d4pcwl.run(chain(source, DiesOver(flag), ends), mapping=name, processes=3)
+    assert flag.exists()
+    ((_, outputs),) = results.items()
+    assert sorted(outputs["output"]) == [(value + 1, value + 1, True) for value in range(40)]
+    assert set(os.listdir("/dev/shm")) == before

@@ -126,7 +126,7 @@ def received(pipe: Pipe) -> dict[int, list[Any]]:
     kind, runs, _ = frames.read_frame(pipe.read_fd)
     assert kind == "items"
     found: dict[int, list[Any]] = {run.key: [] for run in runs}
-    deliver({key: items.append for key, items in found.items()}, runs)
+    deliver({key: items.extend for key, items in found.items()}, runs)
     return found
 
 
@@ -181,9 +181,8 @@ def test_what_cannot_be_sent_is_refused_where_it_is_written(pipe: Pipe, item: An
     sender = channel(pipe)
     sender.outlet(0)("good")
     take = sender.outlet(1)
-    with pytest.raises(
-        Halt, match=r"test_wire\.py:\d+: b\.out: an item of type \w+ cannot be sent"
-    ):
+    told = r"b\.out: an item of type \w+ cannot be sent .*\n.*test_wire\.py:\d+: \w+: .*\n +take"
+    with pytest.raises(Halt, match=told):
         take(item)
     for send in (sender.flush, sender.flush, lambda: sender.send("end", 1)):
         with pytest.raises(Halt, match=r"b\.out: an item of type "):  # a PE may have caught it
@@ -232,7 +231,7 @@ def test_every_item_arrives_as_what_it_was(items: list[Any]) -> None:
     take = outbox.outlet("key", "a.out", lambda: None)
     for item in items:
         take(item)
-    deliver({"key": got.append}, pickle.loads(pickle.dumps(outbox.drain())))
+    deliver({"key": got.extend}, pickle.loads(pickle.dumps(outbox.drain())))
     assert described(got) == described(items)
 
 
@@ -264,7 +263,7 @@ def test_large_buffers_go_to_shared_memory_while_there_is_room() -> None:
     assert LARGE < outbox.bytes < 2 * LARGE  # what is shared counts less
     data = pickle.dumps(outbox.drain())
     assert LARGE < len(data) < 2 * LARGE
-    deliver([got.append], pickle.loads(data), memory.fetch)
+    deliver([got.extend], pickle.loads(data), memory.fetch)
     assert [item["array"].max() for item in got] == [0, 1]
     assert got[0]["array"].flags.writeable
 
@@ -314,6 +313,6 @@ def test_two_threads_and_a_flusher_lose_nothing(pipe: Pipe) -> None:
     filler.start()
     got: list[Any] = []
     while (frame := frames.read_frame(pipe.read_fd))[0] == "items":
-        deliver([got.append], frame[1])
+        deliver([got.extend], frame[1])
     filler.join()
     assert got == [item if item % 3 else [item] for item in range(number)]

@@ -339,7 +339,7 @@ class Ranks:
 
         def receive(item: Any) -> None:
             with sink:
-                take(item)
+                take((item,))
 
         return receive
 

@@ -157,22 +157,20 @@ class DynamicWorker:
             self._run_task(message)
 
     def _run_batch(self, worker: Worker, task: Task) -> None:
-        receive = worker.receiver(*task.queue)
         run: Run = frames.loads(task.items.data)
-        for item in run.items(self.exchange.memory.take):
-            receive(item)
+        worker.receiver(*task.queue)(run.items(self.exchange.memory.take))
 
     def _run_task(self, task: Task) -> None:
         """Work on a task of the pool; if it takes much longer than it should, or makes a lot, leave
         the rest to whoever has time."""
         assert self.pool is not None
         memory = self.exchange.memory
-        receive = self.pool.receiver(*task.queue)
+        take = self.pool.receiver(*task.queue)
         run: Run = frames.loads(task.items.data)
         done, began = 0, time.monotonic()
         overdue = began + _OVERDUE_SECONDS
         for item in run.items(memory.copy):
-            receive(item)
+            take((item,))
             done += 1
             if time.monotonic() > overdue or self._pool_writer.outbox.bytes >= PARCEL_BYTES:
                 break

@@ -18,12 +18,13 @@ from __future__ import annotations
 import marshal
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from sys import getsizeof
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from d4pcwl.errors import PEError
-from d4pcwl.runtime.engine.instance import Halt, Receive
+from d4pcwl.runtime.engine.chain import Receive, Take
+from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import Mark
 from d4pcwl.runtime.engine.values import BIG_INT, SMALL, is_plain_array
 from d4pcwl.runtime.transport import frames
@@ -226,11 +227,10 @@ class Outbox:
         return pickle.PickleBuffer(buffer)
 
     def _refuse(self, item: Any, name: str, error: Exception) -> NoReturn:
-        message = (
-            f"{name}: an item of type {type(item).__qualname__} cannot be sent to another "
-            f"process: {type(error).__name__}: {error}"
-        )
-        self._refused = Halt(PEError(str(fault_of_writer(message))))
+        place = fault_of_writer(f"{type(error).__name__}: {error}")
+        kind = type(item).__qualname__
+        message = f"{name}: an item of type {kind} cannot be sent to another process"
+        self._refused = Halt(PEError(f"{message}\n{place}"))
         raise self._refused from error
 
     def check(self) -> None:
@@ -319,13 +319,13 @@ def with_buffers(run: Run, fetch: Fetch) -> Run:
     return run._replace(entries=entries)
 
 
-def deliver(receivers: Any, runs: Iterable[Run], fetch: Fetch | None = None) -> None:
-    """Hand the items of a batch to the receivers of their lanes.
+def deliver(
+    takers: Sequence[Take] | Mapping[Any, Take], runs: Iterable[Run], fetch: Fetch | None = None
+) -> None:
+    """Hand the items of a batch to the takers of their lanes.
 
-    :param receivers: by lane
+    :param takers: by lane
     :param fetch: finds buffers in shared memory
     """
     for run in runs:
-        receive = receivers[run.key]
-        for item in run.items(fetch):
-            receive(item)
+        takers[run.key](run.items(fetch))
