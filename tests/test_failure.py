@@ -136,7 +136,7 @@ def test_message_names_pe_item_and_line(
     bad.stateful, bad.single = True, True
     error = failure(mapping, chain(Source(range(1, 9)), bad, Identity()))
     assert isinstance(error, PEError)
-    assert re.match(f"PE bad1 failed {message}", str(error)), str(error)
+    assert re.match(f"PE bad failed {message}", str(error)), str(error)
     if line:
         place = re.search(r"^(\S+?):(\d+): ", str(error), re.M)
         assert place, str(error)
@@ -293,7 +293,7 @@ def test_a_dead_worker_is_found_though_its_pipes_are_held_open(trail: Trail) -> 
             commit("die")
 
     try:
-        with pytest.raises(WorkerDied, match="Parent1 was killed"):
+        with pytest.raises(WorkerDied, match="Parent was killed"):
             d4pcwl.run(chain(Source([1]), Parent()), mapping="multi", processes=2)
     finally:
         for pid in trail.lines():
@@ -393,7 +393,7 @@ def test_stream_gives_results_as_they_come(mapping: Mapping, gate: Gate) -> None
 
     source = Waits()
     results = mapping.stream(chain(source))
-    assert next(results) == d4pcwl.Result("Waits0", "output", "first")
+    assert next(results) == d4pcwl.Result("Waits", "output", "first")
     gate.open()
     assert [result.item for result in results] == ["second"]
 

@@ -219,7 +219,7 @@ def test_the_command_tells_of_what_is_left_out(tmp_path: Path) -> None:
     done = call()
     assert done.returncode == 0
     assert [json.loads(line)["data"] for line in done.stdout.splitlines()] == [12, 6, 4]
-    assert "left out: item 1 of 'input' of PE Divide1: ZeroDivisionError" in done.stderr
+    assert "left out: item 1 of 'input' of PE Divide: ZeroDivisionError" in done.stderr
     done = call("--errors", "errors.jsonl")
     assert done.stderr == ""
     (line,) = (tmp_path / "errors.jsonl").read_text().splitlines()

@@ -10,9 +10,10 @@ from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
     from pathlib import Path
+
+    from d4pcwl.cli.parser import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,9 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import argparse
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="cwl2d4p",
         description="Write the dispel4py script of a CWL document (v1.0 to v1.2): a step is a "
         "node, a link a connection. The tools stay in the document, to which the script refers.",

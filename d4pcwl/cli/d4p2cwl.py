@@ -10,10 +10,11 @@ from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Any
+
+    from d4pcwl.cli.parser import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,10 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import argparse
     from pathlib import Path
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="d4p2cwl",
         description="Compile the workflow graph of a dispel4py script to CWL v1.2.",
         epilog="The CWL refers to the script and to the files it needs, relative to the place of "

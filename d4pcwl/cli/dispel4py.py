@@ -10,10 +10,10 @@ from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from d4pcwl.cli.parser import Parser
     from d4pcwl.runtime.job import Origin
     from d4pcwl.runtime.mappings.registry import Mapping, Run
     from d4pcwl.runtime.results import ErrorLines, Sink
@@ -55,7 +55,6 @@ def _main(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    import argparse
 
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.mappings.registry import find_mapping, mapping_names, titles
@@ -65,7 +64,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     named = bool(arguments) and not arguments[0].startswith("-")
     # Only who asks what there is waits for all of them to be imported.
     told = titles() if not named or {"-h", "--help"} & set(arguments) else {}
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"dispel4py {arguments[0]}" if named else "dispel4py",
         usage=None
         if named
@@ -188,8 +187,8 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     end_if_asked()
     if current_folder() != folder:
         _stay(options, folder)
-    given = _given(options)
-    with _Files(options) as files:
+    given, names = _given(options), graph.names
+    with _Files(options, names) as files:
         if options.stage:
             given = with_paths(given)
             graph, inputs, sink, ports = stage.read(options, graph, given, files.results)
@@ -203,12 +202,12 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
         errors = files.errors()
         if not options.quiet:
             for pe in idle_roots(graph, inputs):
-                say(f"note: no input is given for {pe}, so it does not run")
+                say(f"note: no input is given for {names.get(pe, pe)}, so it does not run")
             for pe, output in graph.unconnected:
                 if pe.outputconnections[output].get(UNDECLARED):
                     say(
-                        f"note: {pe.id} is a consumer, but writes to '{output}': its items are "
-                        "results"
+                        f"note: {names[pe.id]} is a consumer, but writes to '{output}': its "
+                        "items are results"
                     )
         job = Job(
             graph,
@@ -285,8 +284,8 @@ def _origin(options: argparse.Namespace, folder: str) -> Origin:
 class _Files:
     """The files that ``--results`` and ``--errors`` name: in their places at the end, or kept."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
+    def __init__(self, options: argparse.Namespace, names: dict[str, str]) -> None:
+        self._options, self._names = options, names
         self._outputs: list[OutputFile] = []
         self._errors: ErrorLines | None = None
         self._results: OutputFile | None = None
@@ -297,17 +296,18 @@ class _Files:
 
         :raises UsageError: it cannot be written
         """
-        from d4pcwl.runtime.results import JsonLinesPrinted, file_sink
+        from d4pcwl.runtime.results import JsonLinesPrinted, Named, file_sink
 
         if self._options.results is None:
             if ports:
                 require_output("--results FILE writes results to a file")
-            return JsonLinesPrinted()
+            return Named(JsonLinesPrinted(), self._names)
+        ports = [(self._names.get(pe, pe), output) for pe, output in ports]
         sink = file_sink(self._options.results, ports, allow_pickle=self._options.allow_pickle)
         self.sink = sink
         if not isinstance(sink, JsonLinesPrinted):
             self._results = self._noted(sink.output)
-        return sink
+        return Named(sink, self._names)
 
     def errors(self) -> ErrorLines | None:
         """Where items that are left out are described, if a file is named.

@@ -8,8 +8,9 @@ from d4pcwl.cli.common import end_if_asked, guarded, say, version
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
+
+    from d4pcwl.cli.parser import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,11 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    import argparse
 
     from d4pcwl.runtime.options import ServerOptions, add_options
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dispel4py worker",
         description="Join a run of dyn_redis, dyn_auto_redis or hybrid_redis: take work from its "
         "pool until it is over. dispel4py MAPPING -v tells the run and its server. What comes "

@@ -15,6 +15,7 @@ from types import GeneratorType
 from typing import Any
 
 from d4pcwl.errors import D4pcwlError, OutputError, PEError, brief
+from d4pcwl.runtime.engine.mistakes import hint_for, wrong_return
 from d4pcwl.runtime.engine.policy import FAIL, Policy, time_limit
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.load import is_an_order, user_fault
@@ -27,6 +28,7 @@ from d4pcwl.workflow.pe import (
     log_line,
     unknown_port,
 )
+from d4pcwl.workflow.place import place_of_work
 
 Receive = Callable[[Any], None]
 """Takes one item."""
@@ -316,13 +318,7 @@ class RunningPE:
                 else:
                     self._put(name, item, where)
         else:
-            self._fail(
-                TypeError(
-                    "process is to return a dictionary from output name to item, or None, "
-                    f"not {type(result).__name__}"
-                ),
-                where,
-            )
+            self._fail(PEError(wrong_return(self.pe, result)), where)
 
     def _put(self, name: str, item: Any, where: str) -> None:
         if name not in self._emitters:
@@ -380,9 +376,9 @@ class RunningPE:
         what = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, D4pcwlError):
             what = str(error)
-        raise self._halt(
-            f"{self.title}.{output}: an item cannot be passed on: {what}", error
-        ) from error
+        place = place_of_work(self.pe)
+        message = f"{self.title}.{output}: an item cannot be passed on: {what}"
+        raise self._halt(str(place.fault(message)) if place else message, error) from error
 
     def _fail(self, error: BaseException, where: str) -> None:
         """End the run.
@@ -396,9 +392,11 @@ class RunningPE:
             what = str(error)
         else:
             what = "".join(traceback.format_exception_only(error)).strip()
-        raise self._halt(
-            f"PE {self.title} failed {where}\n{user_fault(error, what)}", error
-        ) from error
+        fault = user_fault(error, what + hint_for(self.pe, error))
+        place = place_of_work(self.pe)
+        if fault.file is None and place is not None:
+            fault = place.fault(fault.message)
+        raise self._halt(f"PE {self.title} failed {where}\n{fault}", error) from error
 
     def _stop_if_output_fails(self, error: BaseException) -> None:
         """What cannot be written is no fault of the PE, nor of the item."""

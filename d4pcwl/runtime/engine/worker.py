@@ -95,7 +95,7 @@ class Worker:
                     pe = own_copy(pe)
             own_taken.add(instance.pe)
             siblings = len(plan.of(instance.pe))
-            title = instance.pe
+            title = plan.name(index)
             if siblings > 1:
                 title += f" (instance {instance.number + 1} of {siblings})"
             policy = plan.policies.get(instance.pe, FAIL)
@@ -156,7 +156,7 @@ class Worker:
             return fan_out(targets)
         if isinstance(route.grouping, GroupBy):
             refuse = partial(self.running[index].refuse_item, output)
-            where = f"{self.plan.instances[route.targets[0]].pe}.{route.input}"
+            where = self.plan.port(self.plan.instances[route.targets[0]].pe, route.input)
             marked = self._has_marks(route.targets[0], route.input)
             return by_key(targets, route.grouping, where, refuse, marked=marked)
         # Senders begin at different targets, so that short streams are spread too.

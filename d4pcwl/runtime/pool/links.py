@@ -27,7 +27,7 @@ class Writer:
 
     def __init__(self, plan: Plan, exchange: Exchange) -> None:
         self.exchange, self.heavy = exchange, plan.heavy
-        self.slots = plan.slots
+        self.slots, self.port = plan.slots, plan.port
         self.marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
         self.marked.update(*plan.marked_after.values())
         self.new_levels: Callable[[], list[Level]] = list
@@ -44,7 +44,7 @@ class Writer:
             try:
                 item = snapshot(item)
             except Exception as error:
-                raise self._refuse(PEError(_refusal(name, item, error))) from error
+                raise self._refuse(PEError(frames.refusal(name, item, error))) from error
             size = weight(item)
             sent = (sent[0], item) if key in self.marked else item
         with self.lock:
@@ -152,13 +152,8 @@ def _pickled(items: list[Any], name: str, marked: bool) -> bytes:
             try:
                 frames.dumps(item)
             except Exception as blame:
-                raise ItemError(_refusal(name, item, blame)) from blame
+                raise ItemError(frames.refusal(name, item, blame)) from blame
         raise ItemError(f"{name}: {error}") from error
-
-
-def _refusal(name: str, item: Any, error: Exception) -> str:
-    kind = type(item).__qualname__
-    return f"{name}: an item of type {kind} cannot be sent to another process: {error}"
 
 
 class PoolLink:
@@ -168,11 +163,11 @@ class PoolLink:
         self.writer = writer
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        name, key = ".".join(source), (target, input)
+        name, key = self.writer.port(*source), (target, input)
         return lambda item: self.writer.add(key, name, item, _not_yet)
 
     def result(self, pe: str, output: str) -> Receive:
-        name, slot = f"{pe}.{output}", self.writer.slots[pe, output]
+        name, slot = self.writer.port(pe, output), self.writer.slots[pe, output]
         return lambda item: self.writer.add(slot, name, item, _not_yet)
 
     def end(self, instance: int) -> None:
@@ -199,12 +194,12 @@ class PinnedLink:
         self._here = {plan.instances[index].pe: index for index in mine}
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        name, key = ".".join(source), (target, input)
+        name, key = self.writer.port(*source), (target, input)
         flush = self._flush_of(source[0])
         return lambda item: self.writer.add(key, name, item, flush)
 
     def result(self, pe: str, output: str) -> Receive:
-        name, slot = f"{pe}.{output}", self.writer.slots[pe, output]
+        name, slot = self.writer.port(pe, output), self.writer.slots[pe, output]
         # Descriptions of items that are left out belong to no instance, and wait for none.
         flush = self.flush if (pe, output) == ERRORS else self._flush_of(pe)
         return lambda item: self.writer.add(slot, name, item, flush)

@@ -110,7 +110,7 @@ class Broker:
         if self.failure is not None:
             raise self.failure
         for index, number in sorted(self.counts.items()):
-            self.job.say(f"{self.plan.instances[index].pe}: processed {number} items")
+            self.job.say(f"{self.plan.name(index)}: processed {number} items")
 
     # --- workers --------------------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ class Broker:
         held = [i for i, host in self.host.items() if host is worker and i not in self.ended]
         how = cause_of_death(code)
         if held:
-            names = ", ".join(sorted({self.plan.instances[i].pe for i in held}))
+            names = ", ".join(sorted(set(map(self.plan.name, held))))
             self.failure = WorkerDied(
                 f"the worker process that held the state of {names} {how}; what it held "
                 "cannot be recovered"
@@ -157,7 +157,7 @@ class Broker:
             return
         for batch in reversed(worker.tasks.values()):
             if batch.attempts + 1 >= ATTEMPTS:
-                pe = self.plan.instances[batch.queue[0]].pe
+                pe = self.plan.name(batch.queue[0])
                 self.failure = WorkerDied(
                     f"PE {pe}: {ATTEMPTS} worker processes died over the same items; the last one "
                     f"{how}"

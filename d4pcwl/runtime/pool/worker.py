@@ -185,7 +185,7 @@ class DynamicWorker:
         parcel = self._pool_writer.parcel()
         if done < len(items):
             instance, input_ = task.queue
-            name = f"{self.plan.instances[instance].pe}.{input_}"
+            name = self.plan.port(self.plan.instances[instance].pe, input_)
             # Their pace is not known: the mean of quick items and a slow one says nothing of them.
             parcel.batches += self._pool_writer.lots(task.queue, items[done:], 0, name)
         self.exchange.commit(task, parcel, done, seconds)

@@ -311,7 +311,9 @@ class RedisExchange:
         parts = [
             (lane, self._inputs[lane].index(input_), lows, part)
             for (lane, input_), count, items, lows in parcel.batches
-            for part in self._split(items, count, f"{self.plan.instances[lane].pe}.{input_}")
+            for part in self._split(
+                items, count, self.plan.port(self.plan.instances[lane].pe, input_)
+            )
         ]
         parts += [
             (self._sink, first, lows, (count, part))
@@ -365,7 +367,7 @@ class RedisExchange:
             frames.dumps([(slot, pickle.loads(part))])
             for slot, items in pickle.loads(data)
             for _, part in self._split(
-                frames.dumps(items), len(items), ".".join(self.plan.results[slot])
+                frames.dumps(items), len(items), self.plan.port(*self.plan.results[slot])
             )
         ]
 

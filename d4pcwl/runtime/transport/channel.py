@@ -116,7 +116,7 @@ class Channel:
             try:
                 item = snapshot(item)
             except Exception as error:
-                self._refused = ItemError(self._refusal(slot, item, error))
+                self._refused = ItemError(frames.refusal(self._names[slot], item, error))
                 raise Halt(PEError(str(self._refused))) from error
         self._waiting.append((slot, item if mark is None else (mark, item)))
         # A large item is encoded before take returns: it needs no copy of its own.
@@ -164,14 +164,8 @@ class Channel:
                 try:
                     frames.pickled(item)
                 except ItemError as blame:
-                    return ItemError(self._refusal(slot, item, blame))
+                    return ItemError(frames.refusal(self._names[slot], item, blame))
         return error
-
-    def _refusal(self, slot: int, item: Any, error: Exception) -> str:
-        return (
-            f"{self._names[slot]}: an item of type {type(item).__qualname__} cannot be sent to "
-            f"another process: {error}"
-        )
 
     def send(self, *message: Any) -> None:
         """Send a message, after all items written before it."""

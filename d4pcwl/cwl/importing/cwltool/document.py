@@ -156,7 +156,12 @@ class Document:
         from schema_salad.exceptions import SchemaSaladException
 
         from d4pcwl.cwl.importing.cwltool import refusal
-        from d4pcwl.cwl.importing.cwltool.fetching import refuse_endless, refuse_other, told
+        from d4pcwl.cwl.importing.cwltool.fetching import (
+            refuse_endless,
+            refuse_other,
+            told,
+            without_ids,
+        )
         from d4pcwl.cwl.importing.cwltool.loading import Loads, check_choice
 
         import cwltool.workflow  # noqa: F401  isort: skip - sets how processes are made
@@ -180,7 +185,7 @@ class Document:
             raise  # though it is a ValueError, too
         except (SchemaSaladException, WorkflowException, OSError, ValueError) as error:
             refusal.look_through(self.location, error, self.settings)
-            raise InputError(f"{self.location}: {error}") from error
+            raise InputError(f"{self.location}: {without_ids(error)}") from error
         if self.requirements:
             if process.metadata.get(ORIGINAL_CWLVERSION) == "v1.0":
                 raise InputError(

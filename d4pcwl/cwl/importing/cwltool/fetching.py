@@ -8,6 +8,7 @@ import themselves.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,14 @@ def name_of(url: str) -> str:
     """What a file is called in messages: its path, where it is a file."""
     parts = urlsplit(url)
     return unquote(parts.path) if parts.scheme == "file" else url
+
+
+_GENERATED = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|_[0-9a-f]{40}\b")
+
+
+def without_ids(error: object) -> str:
+    """The text of an error of cwltool's library, without the ids that it makes for types."""
+    return _GENERATED.sub("", str(error))
 
 
 @contextmanager

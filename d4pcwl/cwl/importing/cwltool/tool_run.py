@@ -159,7 +159,7 @@ def explanation(error: Exception) -> str:
     from schema_salad.exceptions import SchemaSaladException
 
     if isinstance(error, WorkflowException | SchemaSaladException | OSError):
-        return str(error)
+        return without_ids(error)
     return f"{type(error).__name__}: {error}"
 
 
