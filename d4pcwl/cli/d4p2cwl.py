@@ -10,11 +10,10 @@ from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Any
-
-    from d4pcwl.cli.parser import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from pathlib import Path
+
+    from d4pcwl.cli.parser import Parser
 
     parser = Parser(
         prog="d4p2cwl",

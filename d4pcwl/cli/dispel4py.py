@@ -10,10 +10,10 @@ from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from d4pcwl.cli.parser import Parser
     from d4pcwl.runtime.job import Origin
     from d4pcwl.runtime.mappings.registry import Mapping, Run
     from d4pcwl.runtime.results import ErrorLines, Sink
@@ -55,7 +55,7 @@ def _main(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-
+    from d4pcwl.cli.parser import Parser
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.mappings.registry import find_mapping, mapping_names, titles
     from d4pcwl.runtime.options import parsed_options
@@ -119,6 +119,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default=1,
         metavar="N",
         help="iterations of each root (default: 1)",
+    )
+    given.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the random numbers that PEs draw by self.rng (default: 0)",
     )
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -218,6 +225,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             say=say if options.verbose else _say_nothing,
             origin=None if options.stage else _origin(options, folder),
             policy=parse_policy(options.on_error, options.time_out),
+            seed=options.seed,
         )
         run_job(replace(options.mapping, run=run), job, options.own)
     return 0

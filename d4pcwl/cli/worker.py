@@ -8,9 +8,8 @@ from d4pcwl.cli.common import end_if_asked, guarded, say, version
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
-
-    from d4pcwl.cli.parser import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-
+    from d4pcwl.cli.parser import Parser
     from d4pcwl.runtime.options import ServerOptions, add_options
 
     parser = Parser(

@@ -18,13 +18,10 @@ from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock, LineWriter
 from d4pcwl.runtime.local.processes import hear_signals, is_orphan
 from d4pcwl.runtime.local.reports import explained
-from d4pcwl.runtime.pool.exchange import Parcel, Queue, Stopped, Task, Told
+from d4pcwl.runtime.pool.exchange import WINDOW, Parcel, Queue, Stopped, Task, Told
 from d4pcwl.runtime.pool.worker import DynamicWorker
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.channel import BATCH, PROMPT_SECONDS
-
-WINDOW = 2
-"""Tasks, or private batches, that a worker has in hand; the second waits for the first."""
 
 
 class _ByParent:
@@ -48,7 +45,7 @@ class _ByParent:
             kind, content = frames.read_frame(self.read_fd)
             self.received += 1
             if kind == "task":
-                number, queue, data, sizes = content
+                number, queue, sizes, data = content
                 self.sizes.update(sizes)
                 return Task(number, queue, data)
             if kind == "private":

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.cwltool.document import plain, short_name
+from d4pcwl.cwl.importing.cwltool.fetching import without_ids
 from d4pcwl.cwl.importing.cwltool.tool_printed import end_of_file, passed_on
 from d4pcwl.cwl.importing.cwltool.updates import SharedMutations
 
