@@ -13,7 +13,6 @@ nothing, ``'shuffle'``    any one instance (:data:`SHUFFLE`)
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -60,9 +59,15 @@ class GroupBy(Grouping):
         Owners depend on the key alone: they are equal in every process, run and machine.
         """
         value, known = self.value, dict[Hashable, int]()
+        only = self.keys[0] if len(self.keys) == 1 else None
 
         def owner_of(item: Any) -> int:
-            key = value(item)
+            if only is not None:  # as value does it, without a call: this runs for every item
+                key = item[only]
+                if type(key) not in _PLAIN:
+                    key = freeze(key)
+            else:
+                key = value(item)
             owner = known.get(key)
             if owner is None:
                 if len(known) >= _REMEMBERED_KEYS:
@@ -138,7 +143,9 @@ def stable_hash(key: Hashable) -> int:
 
     :raises TypeError: the key is of a kind that has no stable form
     """
-    digest = hashlib.blake2b(_canonical(key), digest_size=8).digest()
+    from hashlib import blake2b  # takes long: of many runs, none has keys
+
+    digest = blake2b(_canonical(key), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 

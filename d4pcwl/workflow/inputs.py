@@ -8,7 +8,6 @@ dictionary, or a list of them, may be given without the PE's name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -137,6 +136,8 @@ def _needs_item(pe: Any) -> bool:
 
 
 def _without_item(graph: FlatGraph, pe: Any) -> str:
+    import json
+
     name = graph.names[pe.id]
     example = json.dumps({name: [dict.fromkeys(pe.inputconnections, "...")]})
     return (
@@ -146,6 +147,8 @@ def _without_item(graph: FlatGraph, pe: Any) -> str:
 
 
 def _no_root(graph: FlatGraph) -> str:
+    import json
+
     cycle = next([*component, component[0]] for component in graph.cycles)
     way = " → ".join(graph.names[pe.id] for pe in cycle)
     example = json.dumps({graph.names[cycle[0].id]: [dict.fromkeys(cycle[0].inputconnections, 0)]})

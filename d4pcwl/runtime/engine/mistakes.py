@@ -46,6 +46,13 @@ def hint_for(pe: Any, error: BaseException) -> str:
     return ""
 
 
+def argument(frame: Any) -> Any:
+    """What a function that is at work was given for its item."""
+    code = frame.f_code
+    names = [name for name in code.co_varnames[: code.co_argcount] if name != "self"]
+    return frame.f_locals.get(names[0]) if names else {}
+
+
 def _method(pe: Any) -> str:
     """The method in which a PE works on its items."""
     return "_process" if type(pe).process in _USUAL else "process"

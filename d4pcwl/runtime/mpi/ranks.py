@@ -338,7 +338,7 @@ class Ranks:
 
         def receive(item: Any) -> None:
             with sink:
-                take(item)
+                take((item,))
 
         return receive
 

@@ -164,20 +164,18 @@ class DynamicWorker:
             self._run_task(message)
 
     def _run_batch(self, worker: Worker, task: Task) -> None:
-        receive = worker.receiver(*task.queue)
-        for item in pickle.loads(task.items):
-            receive(item)
+        worker.receiver(*task.queue)(pickle.loads(task.items))
 
     def _run_task(self, task: Task) -> None:
         """Work on a task of the pool; if it takes much longer than it should, or makes a lot, leave
         the rest to whoever has time."""
         assert self.pool is not None
-        receive = self.pool.receiver(*task.queue)
+        take = self.pool.receiver(*task.queue)
         items = pickle.loads(task.items)
         done, began = 0, time.monotonic()
         overdue = began + _OVERDUE_SECONDS
         for item in items:
-            receive(item)
+            take((item,))
             done += 1
             if time.monotonic() > overdue or self._pool_writer.bytes >= PARCEL_BYTES:
                 break

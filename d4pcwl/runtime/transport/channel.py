@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from d4pcwl.errors import ItemError, PEError
+from d4pcwl.runtime.engine.chain import Take
 from d4pcwl.runtime.engine.instance import Halt, Receive
 from d4pcwl.runtime.engine.marks import Level, Mark
 from d4pcwl.runtime.engine.values import BIG_INT, IMMUTABLE, SMALL, snapshot, weight
@@ -232,9 +233,7 @@ class Flusher(threading.Thread):
         self.join()
 
 
-def deliver(receivers: Sequence[Receive] | Mapping[int, Receive], runs: Any) -> None:
+def deliver(receivers: Sequence[Take] | Mapping[int, Take], runs: Any) -> None:
     """Hand the items of a batch to the receivers of their slots."""
     for slot, items in runs:
-        receive = receivers[slot]
-        for item in items:
-            receive(item)
+        receivers[slot](items)

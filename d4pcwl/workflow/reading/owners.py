@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, cast
 
-from d4pcwl.workflow.reading.functions import is_framework, is_library, is_library_file
+from d4pcwl.workflow.reading.functions import is_library, is_library_file
 from d4pcwl.workflow.reading.paths import Attributes
-from d4pcwl.workflow.reading.roots import plain_function
+from d4pcwl.workflow.reading.roots import is_framework, plain_function
 
 _TEXTS: Final = (str, os.PathLike)
 

@@ -17,6 +17,7 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+FRAMEWORK: Final = ("d4pcwl", "dispel4py.core", "dispel4py.base")
 MISSING: Final = object()
 
 CONTAINERS: Final = (list, dict, set, bytearray, deque)
@@ -70,6 +71,12 @@ class Root:
 def is_container(value: object) -> bool:
     """Whether ``value`` is a list, dict, set, deque or the like, by its type alone."""
     return issubclass(type(value), CONTAINERS)
+
+
+def is_framework(module: object) -> bool:
+    """Whether a class of ``module`` belongs to the framework, whose own methods are known."""
+    name = str(module)
+    return any(name == known or name.startswith(f"{known}.") for known in FRAMEWORK)
 
 
 def plain_function(value: object) -> FunctionType | None:
