@@ -200,7 +200,7 @@ def test_results_are_those_of_simple(path: Path, ranks: int | None) -> None:
     lines = done.stdout.splitlines()
     assert not [line for line in lines if "differs" in line or "another rank" in line]
     assert sum(line.endswith(" ok") for line in lines) == 15
-    caught = "caught PE FaultyPE failed on item 5 of 'input'"
+    caught = "caught PE FaultyPE failed on item 5 of 'input': 5"
     assert lines.count(caught) == (ranks or 1)  # every rank can go on
     assert lines[-1] == "again [36]"
     assert done.stderr == ""

@@ -373,7 +373,8 @@ class RunningPE:
         if isinstance(error, D4pcwlError):
             what = str(error)
         message = f"{self.title}.{output}: an item cannot be passed on: {what}"
-        raise self._halt(f"{_placed(self.pe, message)}{_shown(item)}", error) from error
+        message = f"{_placed(self.pe, message)}\nitem: {brief(item, ITEM_LETTERS)}"
+        raise self._halt(message, error) from error
 
     def _fail(self, error: BaseException, where: Where, given: Any = _NOTHING) -> NoReturn:
         """End the run.
@@ -389,9 +390,8 @@ class RunningPE:
             what = "".join(traceback.format_exception_only(error)).strip()
         fault = user_fault(error, what + hint_for(self.pe, error))
         told = fault if fault.file is not None else _placed(self.pe, fault.message)
-        raise self._halt(
-            f"PE {self.title} failed {where()}\n{told}{_shown(given)}", error
-        ) from error
+        item = "" if given is _NOTHING or given == {} else f": {brief(given, ITEM_LETTERS)}"
+        raise self._halt(f"PE {self.title} failed {where()}{item}\n{told}", error) from error
 
     def _stop_if_output_fails(self, error: BaseException) -> None:
         """What cannot be written is no fault of the PE, nor of the item."""
@@ -409,11 +409,6 @@ def _placed(pe: Any, message: str) -> str:
     """A message, at the place of the PE's work where that is known."""
     place = place_of_work(pe)
     return str(place.fault(message)) if place is not None else message
-
-
-def _shown(item: Any) -> str:
-    """A line with an item, for messages; none for what a PE without inputs is given."""
-    return "" if item is _NOTHING or item == {} else f"\nitem: {brief(item, ITEM_LETTERS)}"
 
 
 def _drop(item: Any) -> None:
@@ -467,6 +462,6 @@ def own_copy(pe: Any) -> Any:
         return copy.deepcopy(pe)
     except Exception as error:
         raise PEError(
-            f"PE {pe.id} cannot be copied, so it cannot have several instances: {error}. "
+            f"PE {pe.name} cannot be copied, so it cannot have several instances: {error}. "
             "Create what cannot be copied in _preprocess"
         ) from error

@@ -161,7 +161,7 @@ class Worker:
             return fan_out(targets)
         if isinstance(route.grouping, GroupBy):
             refuse = partial(self.running[index].refuse_item, output)
-            where = self.plan.port(self.plan.instances[route.targets[0]].pe, route.input)
+            where = f"{self.plan.name(route.targets[0])}.{route.input}"
             marked = self._has_marks(route.targets[0], route.input)
             return by_key(targets, route.grouping, where, refuse, marked=marked)
         # Senders begin at different targets, so that short streams are spread too.
