@@ -272,7 +272,7 @@ BAD_RUNS: dict[str, tuple[list[str], int, str]] = {
     ),
     "suffix": (["simple", "flow.py", "--results", "r.csv"], 2, "the suffix says the form"),
     "results folder": (["simple", "flow.py", "--results", "gone/r.jsonl"], 2, "cannot be written"),
-    "pe raises": (["simple", "raises.py"], 1, "PE Double failed on item 1 of 'input'\nraises.py:"),
+    "pe raises": (["simple", "raises.py"], 1, "PE Double failed on item 1 of 'input': 0\nraises.p"),
     "pe raises in multi": (["multi", "raises.py", "-n", "2"], 1, "raises.py:"),
     "from": (
         ["simple", "flow.py", "--stage", "Double1", "--from", "x"],
