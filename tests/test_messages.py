@@ -49,7 +49,7 @@ MISTAKES = {
         r"flow.py:LINE: AttributeError: .*; call super\(\).__init__\(\) first in its __init__",
     ),
     "returns no dictionary": (
-        PORTS.replace("def _process(self, inputs):", "def _process(self, inputs):  # here").format(2)
+        PORTS.replace("inputs):\n", "inputs):  # here\n").format(2)
         + AT_A,
         r"PE A failed on item 1 of .a.: 0\nflow.py:LINE: _process returned 2.* as "
         r"\{'output': 2\}, or None",

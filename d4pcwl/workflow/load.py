@@ -25,6 +25,8 @@ _OF_UPSTREAM = (
     "d4pcwl has no such name; if a version of dispel4py has it, that is to be installed, too "
     "(pip install stream-d4py)"
 )
+_SEND_WHAT_IS_RETURNED = frozenset({"run_along", "write", "hand_on", "_put", "_attempt"})
+"""The functions of the engine that send what a PE has returned."""
 
 _OF_BASE = frozenset({"inputconnections", "outputconnections", "numprocesses", "name", "id"})
 """Attributes that a PE has when GenericPE.__init__ has run."""
@@ -222,6 +224,19 @@ def _hint(error: BaseException) -> str:
     if isinstance(error, TypeError) and "connect() " in str(error):
         return "; give PE, output, PE and input: graph.connect(first, 'output', second, 'input')"
     return ""
+
+
+def fault_of_writer(message: str) -> Fault:
+    """A fault at the line of a PE that is just writing; without a line where what it returns is."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and is_internal(frame.f_code.co_filename):
+        if frame.f_code.co_name in _SEND_WHAT_IS_RETURNED:
+            return Fault(message)
+        frame = frame.f_back
+    file, number = frame.f_code.co_filename, frame.f_lineno
+    if is_internal(file) or _is_installed(file):
+        return Fault(message)
+    return Place(file, number).fault(message)
 
 
 def _is_installed(filename: str) -> bool:

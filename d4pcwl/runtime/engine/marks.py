@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
@@ -36,6 +37,21 @@ _TRY_AGAIN = 1000
 """With so many more items held back, it is looked whether some may be passed on."""
 
 _mark_of, _item_of = itemgetter(0), itemgetter(1)
+
+
+def packed(marks: Sequence[Mark]) -> tuple[int, Sequence[Any]]:
+    """Marks in a form that travels quickly: their numbers alone, where they have one origin and no
+    places; then the origin comes with them, else -1 with all the marks."""
+    if set(map(len, marks)) == {2}:
+        origins, numbers = zip(*marks, strict=True)
+        if len(set(origins)) == 1:
+            return origins[0], numbers
+    return -1, marks
+
+
+def unpacked(origin: int, marks: Sequence[Any]) -> list[Mark]:
+    """The marks that :func:`packed` has packed."""
+    return list(zip(repeat(origin), marks) if origin >= 0 else marks)
 
 
 class Position:

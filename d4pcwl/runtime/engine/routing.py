@@ -4,6 +4,7 @@ among those that take them, to all, in turn, or by key."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 from d4pcwl.runtime.engine.chain import Receive, Take
@@ -60,14 +61,8 @@ def fan_out(takers: Sequence[Receive]) -> Receive:
 
 def in_turn(takers: Sequence[Receive]) -> Receive:
     """The first item to the first of them, the second to the second, and round again."""
-    last, turn = len(takers) - 1, -1
-
-    def send(item: Any) -> None:
-        nonlocal turn
-        turn = turn + 1 if turn < last else 0
-        takers[turn](item)
-
-    return send
+    following = cycle(takers).__next__
+    return lambda item: following()(item)
 
 
 def by_key(

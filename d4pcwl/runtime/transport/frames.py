@@ -24,7 +24,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from d4pcwl.errors import ITEM_LETTERS, ItemError, brief
+from d4pcwl.errors import ItemError
 
 Part = bytes | memoryview
 Fetch = Callable[[int, int], Any]
@@ -36,18 +36,6 @@ LARGE = 1 << 16
 _HEAD = struct.Struct("<II")
 _ENTRY = struct.Struct("<QQ")
 _MOST_PARTS = 512  # below the smallest IOV_MAX there is
-
-
-def refusal(port: str, item: Any, error: Exception) -> str:
-    """What to say of an item that cannot be pickled.
-
-    :param port: the output that it comes from, with its place
-    """
-    return (
-        f"{port}: an item of type {type(item).__qualname__} cannot be sent to another process: "
-        f"{error}\nitem: {brief(item, ITEM_LETTERS)}\nSend numbers, texts, lists, dictionaries, "
-        "arrays, or objects of classes that are at the top level of a module"
-    )
 
 
 def pickled(message: Any) -> tuple[bytes, list[memoryview]]:
@@ -81,7 +69,7 @@ def dumps(
     :param keep_apart: takes the buffers that are to be apart from the pickle
     """
     if "obspy.core" not in sys.modules:
-        return pickle.dumps(message, protocol=5, buffer_callback=keep_apart)
+        return pickle.dumps(message, 5, buffer_callback=keep_apart)
     from d4pcwl.streams.converters import obspy_reducers
 
     buffer = io.BytesIO()

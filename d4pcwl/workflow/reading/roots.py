@@ -6,9 +6,9 @@ import ast
 import builtins
 import inspect
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Final
 
 
@@ -90,6 +90,33 @@ def plain_function(value: object) -> FunctionType | None:
                 break
             value = inner
     return value if isinstance(value, FunctionType) else None
+
+
+def named_by(function: FunctionType) -> Iterator[object]:
+    """What of the user's a function names: functions and classes, and those of modules."""
+    names = set(_names(function.__code__))
+    scope = function.__globals__
+    for value in [scope[name] for name in names if name in scope]:
+        if isinstance(value, ModuleType):
+            yield from (vars(value)[name] for name in names if name in vars(value))
+        elif isinstance(value, type):
+            yield value
+        elif (inner := plain_function(value)) is not None:
+            yield inner
+    for cell in function.__closure__ or ():
+        try:
+            inner = plain_function(cell.cell_contents)
+        except ValueError:  # not filled yet
+            continue
+        if inner is not None:
+            yield inner
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
 
 
 def parameters(node: FunctionNode) -> list[str]:
