@@ -117,10 +117,10 @@ def fails(data: Any) -> Any:
     ("make", "message", "line"),
     [
         (lambda: RaisesIn("preprocess"), r"in preprocess\n.*KeyError: \"the", "raise"),
-        (lambda: RaisesIn("process"), r"on item 1 of 'input'\n.*KeyError", "raise"),
+        (lambda: RaisesIn("process"), r"on item 1 of 'input': 1\n.*KeyError", "raise"),
         (lambda: RaisesIn("postprocess"), r"in postprocess\n.*KeyError", "raise"),
-        (RaisesInGenerator, r"on item 1 of 'input'\n.*KeyError", "raise"),
-        (RaisesInGenericGenerator, r"on item 1 of 'input'\n.*KeyError", "raise"),
+        (RaisesInGenerator, r"on item 1 of 'input': 1\n.*KeyError", "raise"),
+        (RaisesInGenericGenerator, r"on item 1 of 'input': 1\n.*KeyError", "raise"),
         (lambda: FaultyPE("exit", 3), r"on item 3.*\n.*called exit\(3\)", "sys.exit"),
         (lambda: FaultyPE("raise", 4), r"on item 4.*\n.*ValueError", "raise Value"),
         (lambda: SimpleFunctionPE(fails), r"on item 1.*\n.*TypeError", "return data["),
@@ -275,7 +275,7 @@ def test_a_worker_that_is_killed(number: int, place: int) -> None:
     pes[place] = named(FaultySource("die", 5) if place == 0 else FaultyPE("die", 10), "victim")
     error = failure(Mapping("multi", number), chain(*pes))
     assert isinstance(error, WorkerDied)
-    assert f"victim{place}" in str(error)
+    assert "victim" in str(error)
     assert "killed by signal 9 (SIGKILL)" in str(error)
 
 
@@ -285,7 +285,7 @@ def test_a_worker_that_exits_under_our_feet() -> None:
             os._exit(7)
 
     error = failure(Mapping("multi", 2), chain(Source([1]), named(Exits(), "victim")))
-    assert re.match(r".*of victim1 exited with code 7", str(error))
+    assert re.match(r".*of victim exited with code 7", str(error))
 
 
 def test_a_dead_worker_is_found_though_its_pipes_are_held_open(trail: Trail) -> None:

@@ -44,7 +44,7 @@ def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> Roo
     given = _of_only_root(graph, given)
     if not isinstance(given, Mapping):
         raise InputError(
-            "inputs are to be an object from PE name or id to a list of input objects or a number "
+            "inputs have to be an object from PE name or id to a list of input objects or a number "
             f"of iterations, not {brief(given)}"
         )
     settled: RootInputs = {}
@@ -91,8 +91,8 @@ def _named(graph: FlatGraph, key: Any) -> Any:
         return key
     pes = graph.find(str(key))
     if not pes:
-        known = [name for pe in graph.pes for name in (pe.name, pe.id)]
-        raise InputError(f"inputs are given for '{key}': no such PE{nearest(str(key), known)}")
+        close = nearest(str(key), graph.names.values())
+        raise InputError(f"inputs are given for '{key}': no such PE{close}")
     if len(pes) > 1:
         ids = ", ".join(pe.id for pe in pes)
         raise InputError(f"inputs are given for '{key}', which several PEs are called; use {ids}")
@@ -110,7 +110,7 @@ def _checked(graph: FlatGraph, pe: Any, value: Any) -> list[dict[str, Any]] | in
         value = [{name: item} for name, items in value.items() for item in items]
     if not isinstance(value, list):
         raise InputError(
-            f"inputs of {graph.names[pe.id]} are to be a list of objects from input name to "
+            f"inputs of {graph.names[pe.id]} have to be a list of objects from input name to "
             f"item, or a number of iterations, not {brief(value)}"
         )
     faults: list[str] = []

@@ -22,7 +22,7 @@ from d4pcwl.workflow.pe import GenericPE, is_of
 from d4pcwl.workflow.place import Place, is_internal
 
 _OF_UPSTREAM = (
-    "d4pcwl has no such name; if a version of dispel4py has it, that is to be installed, too "
+    "d4pcwl has no such name; if a version of dispel4py has it, install that as well "
     "(pip install stream-d4py)"
 )
 _SEND_WHAT_IS_RETURNED = frozenset({"run_along", "write", "hand_on", "_put", "_attempt"})

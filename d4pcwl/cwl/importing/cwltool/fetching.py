@@ -130,7 +130,7 @@ def told(location: str) -> Iterator[None]:
     except (AttributeError, KeyError, TypeError, IndexError, AssertionError) as error:
         text = str(error).split("\n", 1)[0][:200]
         raise UnreadableText(
-            f"{location}: not as CWL has to be: cwltool's loader stumbles over it"
+            f"{location}: not valid CWL: cwltool's loader fails on it"
             f" ({type(error).__name__}: {text})"
         ) from error
 
