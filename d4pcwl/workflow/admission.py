@@ -40,7 +40,7 @@ def admit(pe: Any) -> None:
     for name in _WORK:
         if inspect.iscoroutinefunction(getattr(pe, name, None)):
             raise GraphError(
-                f"{pe.name}.{name} is an async function, which d4pcwl does not await: make it a plain one "
-                "that calls asyncio.run(...)"
+                f"{pe.name}.{name} is an async function, which d4pcwl does not await: make it "
+                "a plain one that calls asyncio.run(...)"
             )
     add_undeclared_output(pe)

@@ -242,7 +242,7 @@ def _partitions_of(graph: Any) -> list[tuple[Any, ...]]:
         return [] if given is None else [tuple(part) for part in given]
     except TypeError:
         raise GraphError(
-            f"the partitions of {label(graph)} have to be a list of lists of PEs, not {brief(given)}"
+            f"partitions of {label(graph)} have to be a list of lists of PEs, not {brief(given)}"
         ) from None
 
 

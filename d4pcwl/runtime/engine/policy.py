@@ -59,9 +59,7 @@ def parse_policy(text: str, time_out: float | None = None, where: str = "--on-er
     """
     found = _FORM.fullmatch(text)
     if found is None:
-        raise UsageError(
-            f"{where}: {text!r} is not valid; give fail, skip, retry:N or retry:N,skip"
-        )
+        raise UsageError(f"{where}: {text!r} is none of fail, skip, retry:N and retry:N,skip")
     if time_out is not None and time_out <= 0:
         raise UsageError(f"{where}: a time-out of {time_out} s leaves no time")
     skip = text == "skip" or bool(found["skip"])
