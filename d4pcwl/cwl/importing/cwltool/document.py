@@ -217,6 +217,7 @@ class Document:
         from schema_salad.exceptions import SchemaSaladException
 
         from d4pcwl.cwl.importing.cwltool import refusal
+        from d4pcwl.cwl.importing.cwltool.fetching import without_ids
 
         try:
             yield
@@ -224,7 +225,7 @@ class Document:
             raise  # though it is a ValueError, too
         except (SchemaSaladException, WorkflowException, OSError, ValueError) as error:
             refusal.look_through(self.location, error, self.settings)
-            raise InputError(f"{self.location}: {error}") from error
+            raise InputError(f"{self.location}: {without_ids(error)}") from error
 
 
 def document_uri(location: str) -> str:
