@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from random import Random
 from typing import Any
 
@@ -114,7 +114,7 @@ class _Outbox:
         return lows
 
 
-class _Stopped(Exception):
+class WorkerStopped(Exception):
     """The scheduler has let a worker go."""
 
 
@@ -165,7 +165,7 @@ class SimulatedWorker:
                 yield from self._hand_on_ends()
             while True:
                 yield from self._step()
-        except _Stopped:
+        except WorkerStopped:
             self.send("done", {})
 
     def _step(self) -> Iterator[None]:
@@ -182,8 +182,7 @@ class SimulatedWorker:
                     yield from self._hand_on(before)
                     return
                 self._flush()
-            yield from self._wait()
-            message = self._receive(wait=True)
+            message = yield from self._await()
         if message is not None:
             yield from self._handle(*message)
 
@@ -194,7 +193,7 @@ class SimulatedWorker:
         kind, content = self.inbox.popleft()
         self.received += 1
         if kind == "stop":
-            raise _Stopped
+            raise WorkerStopped
         if kind == "go":
             writer, parcels, sizes = content
             self.sizes.update(sizes)
@@ -202,7 +201,8 @@ class SimulatedWorker:
             return None
         return kind, content
 
-    def _wait(self) -> Iterator[None]:
+    def _await(self) -> Generator[None, None, tuple[str, Any] | None]:
+        """Wait for what comes next."""
         if self.pinned is not None and (not self.inbox or self.run.random.random() < 0.1):
             self.send("idle", (self.received, not self.out.items))
         self.waits = True
@@ -210,6 +210,7 @@ class SimulatedWorker:
         while not self.inbox:
             yield
         self.waits = False
+        return self._receive(wait=True)
 
     def _help(self, instance: int) -> Iterator[None]:
         """Do what is downstream of an instance that cannot write on, or free."""
@@ -218,8 +219,7 @@ class SimulatedWorker:
                 del self.deferred[place]
                 yield from self._handle(*message)
                 return
-        yield from self._wait()
-        found = self._receive(wait=True)
+        found = yield from self._await()
         if found is None:
             return
         if self._may_handle(found, instance):
@@ -470,7 +470,7 @@ class Schedule:
             if places != sorted(places):
                 raise self._broken(f"{where}: out of order: {places}")
 
-    def _note(self, *what: Any) -> None:
+    def note(self, *what: Any) -> None:
         if self.trace is not None:
             self.trace(" ".join(map(str, what)))
 
@@ -574,7 +574,7 @@ class Simulation(Schedule):
         kind, content = worker.link.popleft()
         if not worker.link and not worker.can_move:
             self._disable(worker)
-        self._note("worker", worker.number, kind, content)
+        self.note("worker", worker.number, kind, content)
         if kind == "closed":
             self._disable(worker)
             del self.workers[worker.number]
@@ -590,7 +590,7 @@ class Simulation(Schedule):
         if worker.pinned is not None and not self.pinned_may_die:
             return
         self.may_die -= 1
-        self._note("worker", worker.number, "dies")
+        self.note("worker", worker.number, "dies")
         self.deaths["pinned" if worker.pinned is not None else "free"] += 1
         worker.moves = iter(())
         worker.inbox.clear()
@@ -602,7 +602,7 @@ class Simulation(Schedule):
         done = False
         for to, kind, content in self.scheduler.decide(self.now):
             done = True
-            self._note("→", to, kind, content)
+            self.note("→", to, kind, content)
             if to != PARENT:
                 worker = self.workers[to]
                 if not (worker.link and worker.link[-1][0] == "closed"):
