@@ -12,6 +12,7 @@
     ├── TranslationError        2   the graph cannot be carried over to CWL
     ├── RunError                1   the workflow failed while it ran
     │   ├── OutputError         1   what the run is to leave cannot be written
+    │   │   └── ReaderGone    141   nobody reads standard output any more, as after `| head`
     │   ├── PEError             1   a PE raised
     │   └── WorkerDied          1   a worker process ended without a word
     ├── ItemError               1   an item cannot be encoded or decoded
@@ -28,6 +29,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -86,6 +88,12 @@ class RunError(D4pcwlError):
 
 class OutputError(RunError):
     """What a run is to leave cannot be written: the disk is full, or a folder has gone."""
+
+
+class ReaderGone(OutputError):
+    """Whoever read standard output has gone: the command ends as one does by SIGPIPE."""
+
+    exit_code = 141
 
 
 class PEError(RunError):
@@ -187,6 +195,15 @@ def shown(path: str | os.PathLike[str]) -> str:
 # what terminals take for orders: C0 but tab and line end, DEL, C1, and changes of direction
 _ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/\"']*:[^\s/\"']*@")
+
+
+TIME = "%Y-%m-%d %H:%M:%S"
+"""How messages say when they were given, where that is asked for."""
+
+
+def stamped(text: str) -> str:
+    """A message with the time before it."""
+    return f"[{datetime.now():{TIME}}] {text}"
 
 
 def presentable(text: str) -> str:

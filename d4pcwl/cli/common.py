@@ -70,19 +70,18 @@ def _guarded(command: str, work: Callable[[], int], ends: _Ends, debug: bool) ->
             raise
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        return _reader_gone()
     except Exception as error:  # noqa: BLE001 - the last resort, and it shows what it can
-        from d4pcwl.errors import D4pcwlError
+        from d4pcwl.errors import D4pcwlError, ReaderGone
 
         if ends.heard:
             return _ended(command, ends.heard)
         if not isinstance(error, D4pcwlError):
             tell(f"{command}: error: {_explained(error)}", error if debug else None)
             return 1
-        if "BrokenPipeError" in str(error) and _nobody_reads():
-            return _reader_gone()
-        tell(f"{command}: error: {error}", error if debug else None)
+        if isinstance(error, ReaderGone):
+            standard.give_up_output()
+        else:
+            tell(f"{command}: error: {error}", error if debug else None)
         return error.exit_code
 
 
@@ -162,30 +161,25 @@ def end_if_asked() -> None:
         ends(ends.heard, None)
 
 
-def _nobody_reads() -> bool:
-    """Whether standard output is a pipe that has lost its reader."""
-    import select
-
-    poll = select.poll()
-    poll.register(1, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
-
-
-def _reader_gone() -> int:
-    """Whoever read our output has gone: give the interpreter somewhere else to flush to."""
-    standard.give_up_output()
-    return 128 + signal.SIGPIPE
-
-
 def say(message: str) -> None:
     """A message of our own, to standard error."""
     sys.stdout.flush()
     _write(message)
 
 
-def _write(message: str) -> None:
-    from d4pcwl.errors import presentable
+def begin_with_time() -> None:
+    """Have messages begin with the time from now on."""
+    global _write_time
+    _write_time = True
 
+
+_write_time = False
+
+
+def _write(message: str) -> None:
+    from d4pcwl.errors import presentable, stamped
+
+    message = stamped(message) if _write_time else message
     with contextlib.suppress(OSError):  # the work goes on where nobody can be told
         sys.stderr.write(presentable(message).rstrip("\n") + "\n")
         sys.stderr.flush()
@@ -196,6 +190,26 @@ def version() -> str:
     import d4pcwl
 
     return f"d4pcwl {d4pcwl.__version__}"
+
+
+def add_container_options(parser: Any) -> Any:
+    """Add the options that say what runs containers, as ``container`` of the arguments.
+
+    :returns: their group, whose options exclude each other
+    """
+    from d4pcwl.cwl.importing.cwltool.settings import DOCKER, PODMAN, SINGULARITY
+
+    group = parser.add_mutually_exclusive_group()
+    for name, container, text in (
+        ("no-container", None, "run tools without a container"),
+        ("podman", PODMAN, "use podman"),
+        ("singularity", SINGULARITY, "use singularity"),
+    ):
+        group.add_argument(
+            f"--{name}", dest="container", action="store_const", const=container, help=text
+        )
+    parser.set_defaults(container=DOCKER)
+    return group
 
 
 def current_folder() -> str:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 import sys
 
-from d4pcwl.cli.common import end_if_asked, guarded, say, stdout_folder, version, write_files
+from d4pcwl.cli.common import (
+    add_container_options,
+    end_if_asked,
+    guarded,
+    say,
+    stdout_folder,
+    version,
+    write_files,
+)
 from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
@@ -47,12 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where the script goes (default: standard output); in a folder, beside copies of the "
         "document and of the files that it refers to",
     )
-    engine = parser.add_mutually_exclusive_group()
-    engine.add_argument(
-        "--no-container", action="store_true", help="the script runs tools without a container"
-    )
-    engine.add_argument("--podman", action="store_true", help="the script uses podman")
-    engine.add_argument("--singularity", action="store_true", help="the script uses singularity")
+    add_container_options(parser)
     parser.add_argument(
         "--relax-path-checks",
         action="store_true",
@@ -78,7 +81,6 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from d4pcwl.cwl.importing.cwltool.copying import copy_document
     from d4pcwl.cwl.importing.graph.cwl_graph import CwlGraph
-    from d4pcwl.cwl.importing.graph.from_cwl import linked
     from d4pcwl.cwl.importing.graph.native import script_of
     from d4pcwl.cwl.importing.graph.script import graph_script, native_script
     from d4pcwl.errors import UsageError
@@ -88,16 +90,15 @@ def _run(options: argparse.Namespace) -> int:
     location, _, process = options.document.partition("#")
     if os.path.exists(options.document):
         location, process = options.document, ""
-    graph = linked(
-        CwlGraph(
-            location,
-            process=process or None,
-            container=_container(options),
-            relax_path_checks=options.relax_path_checks,
-            enable_ext=options.enable_ext,
-            enable_dev=options.enable_dev,
-        )
+    graph = CwlGraph(
+        location,
+        process=process or None,
+        container=options.container,
+        relax_path_checks=options.relax_path_checks,
+        enable_ext=options.enable_ext,
+        enable_dev=options.enable_dev,
     )
+    graph.link_all()
     script = None if options.no_native else script_of(graph)
     folder, target, as_folder = _places(options.output, _script_name(process or location))
     if script is not None:
@@ -143,14 +144,6 @@ def _script_name(document: str) -> str:
     stem = os.path.basename(document).partition(".")[0]
     name = re.sub(r"\W", "_", stem) or "workflow"
     return f"{name}.py" if name.isidentifier() else f"workflow_{name}.py"
-
-
-def _container(options: argparse.Namespace) -> str | None:
-    from d4pcwl.cwl.importing.cwltool.settings import DOCKER, PODMAN, SINGULARITY
-
-    if options.no_container:
-        return None
-    return PODMAN if options.podman else SINGULARITY if options.singularity else DOCKER
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +12,7 @@ from typing import Any
 from d4pcwl.errors import GraphError, brief, raise_faults
 from d4pcwl.workflow.admission import admit
 from d4pcwl.workflow.edges import Edge, Nodes, is_graph, label, mapped_port
-from d4pcwl.workflow.grouping import Grouping, parse_grouping
+from d4pcwl.workflow.grouping import Grouping, of_numbered, parse_grouping
 from d4pcwl.workflow.pe import GROUPING, RESULT, is_pe, unknown_port
 
 
@@ -61,7 +59,9 @@ class FlatGraph:
     def grouping(self, edge: Edge) -> Grouping:
         """How the items of ``edge`` are shared out among the instances of its target."""
         port = edge.target.inputconnections[edge.input]
-        return parse_grouping(port.get(GROUPING), f"{edge.target.id}.{edge.input}")
+        grouping = parse_grouping(port.get(GROUPING), f"{edge.target.id}.{edge.input}")
+        numbered = getattr(edge.target, "numbered", False)
+        return of_numbered(grouping) if numbered else grouping
 
     @property
     def roots(self) -> tuple[Any, ...]:
@@ -154,6 +154,9 @@ class FlatGraph:
 
     def digest(self, pes: Iterable[Any] | None = None) -> str:
         """16 hexadecimal digits that stand for :meth:`describe`: equal structure, equal digest."""
+        import hashlib
+        import json
+
         text = json.dumps(self.describe(pes), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

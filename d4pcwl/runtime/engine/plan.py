@@ -18,15 +18,17 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d4pcwl.runtime.engine.order import Order, find_order
 from d4pcwl.runtime.engine.policy import ERRORS, FAIL, Policy, policy_of
-from d4pcwl.workflow.cut import Cut
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy, Grouping
+from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.pe import has_postprocess
-from d4pcwl.workflow.state import keeps_state, writes_at_once
+
+if TYPE_CHECKING:
+    from d4pcwl.workflow.cut import Cut
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Plan:
     :param policies: by PE id, what to do about items on which a PE fails; see
         :mod:`d4pcwl.runtime.engine.policy`
     :param order: where items carry marks, by which receivers put them in order
+    :param seed: of the random numbers that PEs draw
     """
 
     instances: tuple[Instance, ...]
@@ -88,6 +91,7 @@ class Plan:
     heavy: frozenset[int] = frozenset()
     policies: dict[str, Policy] = field(default_factory=dict)
     order: Order = field(repr=False, default=Order())
+    seed: int = 0
 
     def of(self, pe: str) -> tuple[Instance, ...]:
         """The instances of a PE."""
@@ -183,6 +187,7 @@ def make_plan(
     given: Collection[str] = (),
     policy: Policy = FAIL,
     copies: bool = True,
+    seed: int = 0,
 ) -> Plan:
     """Plan the run of ``graph`` by that many processes.
 
@@ -196,6 +201,7 @@ def make_plan(
     :param given: ids of PEs that are given inputs of their own; they are pinned, too
     :param policy: what to do about items on which PEs fail that do not say so themselves
     :param copies: whether a PE may have several instances; else it has one, whatever it asks for
+    :param seed: of the random numbers that PEs draw
     """
     components = graph.cycles
     counts = (
@@ -269,6 +275,7 @@ def make_plan(
         order=find_order(
             graph, indices, pool, outputs, given, together=len(used) == 1 and not pool
         ),
+        seed=seed,
     )
 
 
@@ -292,6 +299,8 @@ def _count_instances(graph: FlatGraph, processes: int) -> dict[int, int]:
 
 def _replicable(graph: FlatGraph, pe: Any) -> bool:
     """Whether more instances of ``pe`` leave the results as they are."""
+    from d4pcwl.workflow.state import keeps_state, writes_at_once
+
     if getattr(pe, "single", False) or not graph.into(pe):
         return False
     groupings = [graph.grouping(edge) for edge in graph.into(pe)]
@@ -305,6 +314,8 @@ def _may_run_anywhere(graph: FlatGraph, pe: Any, loops: bool) -> bool:
 
     :param loops: also where it stands in a cycle, if it is heavy
     """
+    from d4pcwl.workflow.state import keeps_state
+
     groupings = [graph.grouping(edge) for edge in graph.into(pe)]
     in_cycle = id(pe) in graph.cyclic
     held = in_cycle and not (loops and getattr(pe, "heavy", False))
@@ -317,9 +328,15 @@ def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int
     """The process of every instance: runs of neighbours, of about equal length."""
     # A cycle is one unit, and so is every instance of a PE that is in none.
     units: list[list[int]] = []
+    beside: dict[int, int] = {}  # a numbering, to the PE whose items it numbers
     for component in graph.cycles:
         if not any(id(pe) in counts for pe in component):
             continue
+        if isinstance(component[0], Numbering) and not graph.is_cycle(component):
+            source = graph.into(component[0])[0].source
+            if id(source) in counts:  # what is pooled has no place
+                beside[id(component[0])] = id(source)
+                continue
         if graph.is_cycle(component):
             pinned = [pe for pe in component if id(pe) in counts]
             units.append([id(pe) for pe in pinned for _ in range(counts[id(pe)])])
@@ -330,4 +347,6 @@ def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int
     for number, unit in enumerate(units):
         for key in unit:
             process_of.setdefault(key, []).append(number * processes // len(units))
+    for key, source in beside.items():  # a process of its own would have next to nothing to do
+        process_of[key] = process_of[source][:1]
     return process_of

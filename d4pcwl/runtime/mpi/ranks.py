@@ -25,16 +25,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from d4pcwl.errors import D4pcwlError, ItemError, RunError
+from d4pcwl.errors import D4pcwlError, RunError
 from d4pcwl.runtime.engine.instance import Halt, Receive
 from d4pcwl.runtime.engine.marks import RESULTS as TO_SINK
 from d4pcwl.runtime.engine.marks import Level, NewLevels, SortedResults, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.local.console import LineWriter
+from d4pcwl.runtime.local.console import Lines, LineWriter
 from d4pcwl.runtime.local.reports import explained
-from d4pcwl.runtime.mpi.console import RankConsole, console
+from d4pcwl.runtime.mpi.console import console
 from d4pcwl.runtime.mpi.frames import (
     ITEMS,
     LOOKS,
@@ -52,7 +52,8 @@ from d4pcwl.runtime.static.loop import (
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import PROMPT_SECONDS, Channel, Disconnected, deliver
+from d4pcwl.runtime.transport.channel import PROMPT_SECONDS, Channel, Disconnected
+from d4pcwl.runtime.transport.outbox import deliver
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -90,7 +91,7 @@ class Ranks:
         self._heard = False  # "bye"
         self._draining = False
         self._interruption = Interruption()
-        self._texts: LineWriter | None = None
+        self._texts: Lines | None = None
 
     # --- the run --------------------------------------------------------------------------------
 
@@ -99,12 +100,11 @@ class Ranks:
 
         :raises RunError: a PE failed, on whichever rank
         """
-        with console(alone=self.frames.size == 1) as (out, texts), self._interruption.heard():
-            self._texts = texts
-            results = None
-            if self.rank != 0:
-                results = ResultChannel(self.frames.sender(0, RESULTS), self.plan)
-                out.to(results)
+        results = None
+        if self.rank != 0:
+            results = ResultChannel(self.frames.sender(0, RESULTS), self.plan)
+        with console(results, alone=self.frames.size == 1) as out, self._interruption.heard():
+            self._texts = out.lines
             senders = {
                 receiver: self.frames.sender(receiver, ITEMS)
                 for sender, receiver in sorted(self.pairs)
@@ -126,7 +126,7 @@ class Ranks:
             raise self.failure
 
     def _work(
-        self, link: Channels, results: ResultChannel | None, out: RankConsole
+        self, link: Channels, results: ResultChannel | None, out: LineWriter
     ) -> BaseException | None:
         """Run the instances of this rank; the error that ended it."""
         ended = threading.Event()
@@ -137,6 +137,8 @@ class Ranks:
                 if self._interruption.error is None:
                     try:
                         self.attend()
+                        if self.rank != 0:
+                            out.flush()
                         for channel in channels:
                             channel.flush()
                         self._note_own_levels()
@@ -218,7 +220,7 @@ class Ranks:
             elif not isinstance(error, Stopped):
                 self.failure = explained(error)
                 results.send_last("failed", self.failure)
-        except (Stopped, ItemError) as caught:
+        except (Stopped, Halt) as caught:
             error = caught
         self._draining = True
         if error is not None:
@@ -309,8 +311,7 @@ class Ranks:
                     self._results.note(levels)
         elif kind == "text":
             assert self._texts is not None
-            self._texts.write(content)
-            self._texts.flush()
+            self._texts.put_lines(content)
         elif kind == "failed":
             self.failure = self.failure or content
         else:
@@ -338,7 +339,7 @@ class Ranks:
 
         def receive(item: Any) -> None:
             with sink:
-                take(item)
+                take((item,))
 
         return receive
 

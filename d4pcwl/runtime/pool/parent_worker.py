@@ -11,25 +11,28 @@ import time
 from collections import defaultdict
 from typing import Any
 
+from d4pcwl.errors import OutputError
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock, LineWriter
 from d4pcwl.runtime.local.processes import hear_signals, is_orphan
 from d4pcwl.runtime.local.reports import explained
-from d4pcwl.runtime.pool.exchange import Parcel, Queue, Stopped, Task, Told
+from d4pcwl.runtime.pool.exchange import WINDOW, Parcel, Queue, Stopped, Task, Told
 from d4pcwl.runtime.pool.worker import DynamicWorker
 from d4pcwl.runtime.transport import frames
-from d4pcwl.runtime.transport.channel import BATCH, PROMPT_SECONDS
-
-WINDOW = 2
-"""Tasks, or private batches, that a worker has in hand; the second waits for the first."""
+from d4pcwl.runtime.transport.arena import Memory
+from d4pcwl.runtime.transport.channel import PROMPT_SECONDS
+from d4pcwl.runtime.transport.outbox import BATCH
 
 
 class _ByParent:
     """The exchange of a worker: two pipes to the parent."""
 
-    def __init__(self, read_fd: int, write_fd: int, plan: Plan, pinned: int | None) -> None:
+    def __init__(
+        self, read_fd: int, write_fd: int, plan: Plan, pinned: int | None, memory: Memory
+    ) -> None:
+        self.memory = memory
         self.read_fd, self.write_fd, self.pinned = read_fd, write_fd, pinned
         self.pool = plan.pooled
         self.received = 0
@@ -47,7 +50,7 @@ class _ByParent:
             kind, content = frames.read_frame(self.read_fd)
             self.received += 1
             if kind == "task":
-                number, queue, data, sizes = content
+                number, queue, sizes, data = content
                 self.sizes.update(sizes)
                 return Task(number, queue, data)
             if kind == "private":
@@ -66,14 +69,14 @@ class _ByParent:
         return None
 
     def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
-        self._send("commit", (task.key, parcel.apart(), items, seconds))
+        self._send("commit", (task.key, parcel, items, seconds))
 
     def taken(self, task: Task) -> None:
         self._send("taken", task.queue[0])
 
     def stream(self, parcel: Parcel, writer: int | None = None) -> None:
         self.credits[writer] -= 1
-        self._send("stream", (writer, parcel.apart()))
+        self._send("stream", (writer, parcel))
 
     def may_stream(self, writer: int | None = None) -> bool:
         return self.credits[writer] > 0
@@ -102,14 +105,21 @@ def work(
     write_fd: int,
     unused: list[int],
     lock: LineLock,
+    memory: Memory,
+    number: int,
 ) -> None:
-    """A worker process, from its fork to its end."""
+    """A worker process, from its fork to its end.
+
+    :param memory: shared with the parent and the other workers
+    :param number: of the part of it that is its own
+    """
     hear_signals()
+    memory.enter(number)
     for fd in unused:
         os.close(fd)
     out = LineWriter(1, lock)
     sys.stdout = out
-    exchange = _ByParent(read_fd, write_fd, plan, pinned)
+    exchange = _ByParent(read_fd, write_fd, plan, pinned, memory)
     worker = None
     try:
         worker = DynamicWorker(job.graph, plan, pinned, job.inputs, exchange, out.flush)
@@ -120,7 +130,7 @@ def work(
     except (EOFError, ConnectionError, BrokenPipeError):
         pass  # the parent has gone
     except BaseException as error:  # noqa: BLE001 - the parent is told, whatever it is
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OutputError):
             out.finish()
         if worker is not None:
             exchange.report("stream", (None, Parcel(results=worker.results_so_far())))
