@@ -175,3 +175,22 @@ def test_each_scalar_is_spelled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert len(read(text)) == 500
     assert len(spelled) < 10
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text(max_size=8)
+        | st.sampled_from(["a\nb\n", "\n", " a\n b", "a: b", "- a", "yes", "1e3", "a" * 200]),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text(max_size=4) | st.just("k" * 150), inner, max_size=3)
+        ),
+        max_leaves=10,
+    )
+)
+def test_nested_data_come_back(value: Any) -> None:
+    assert read(yaml_text({"top": value})) == {"top": value}
