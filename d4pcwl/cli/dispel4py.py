@@ -89,6 +89,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     _add_options(parser)
     mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"), _OWN)
     parsed = parser.parse_args(arguments[1:])
+    if parsed.script.partition("#")[0].endswith(".cwl"):
+        raise UsageError(
+            f"{parsed.script} is a CWL document, not a script; run it by d4pcwl-runner "
+            f"{parsed.script} (also d4pcwl cwl), or make a script of it by cwl2d4p"
+        )
     parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, _OWN)
     return parsed
 

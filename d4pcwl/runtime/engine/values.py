@@ -65,9 +65,17 @@ def snapshot(item: Any) -> Any:
         return copier(item)
     if _is_immutable(cast(Hashable, cls)):
         return item
-    if cls.__module__ == "numpy" and cls.__name__ == "ndarray" and not item.dtype.hasobject:
+    if is_plain_array(item):
         return item.copy(order="K")
     return copy.deepcopy(item)
+
+
+def is_plain_array(item: Any) -> bool:
+    """Whether an item is an array of numpy's, and of no subclass, that holds no objects."""
+    cls = type(item)
+    if cls.__module__ != "numpy" or cls.__name__ != "ndarray":
+        return False
+    return not item.dtype.hasobject
 
 
 def is_plain_tuple(item: Any) -> bool:
