@@ -177,7 +177,7 @@ class SimulatedWorker:
             if self.engine is not None:
                 if self.engine.hungry:
                     before = self.out.written
-                    self.engine.feed(times=1)
+                    self.engine.feed()
                     yield
                     yield from self._hand_on(before)
                     return
@@ -245,9 +245,7 @@ class SimulatedWorker:
             self.engine.note(levels, queue)
         else:
             queue, data = content
-            receive = self.engine.receiver(*queue)
-            for item in data:
-                receive(item)
+            self.engine.receiver(*queue)(data)
             yield
         yield from self._hand_on(before)
         if kind == "private":
@@ -259,10 +257,9 @@ class SimulatedWorker:
         self.tasks.add(number)
         while run.random.random() < 0.3:
             yield
-        receive, items = run.pool.receiver(*queue), list(data)
+        take, items = run.pool.receiver(*queue), list(data)
         done = run.random.randint(1, len(items)) if run.random.random() < 0.1 else len(items)
-        for item in items[:done]:
-            receive(item)
+        take(items[:done])
         parcel = run.pool_out.parcel(self._size)
         parcel.batches += run.pool_out.lots(queue, items[done:], 1)
         seconds = done * run.random.choice((1e-5, 1e-3, 5e-3, 1e-2))
@@ -617,8 +614,7 @@ class Simulation(Schedule):
                 self._start(*content)
             elif kind == "results":
                 for slot, items in list(content):
-                    for item in items:
-                        self.sorted.takers[slot](item)
+                    self.sorted.takers[slot](items)
             elif kind == "levels":
                 self.sorted.note(content)
         return done

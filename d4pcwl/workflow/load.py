@@ -228,9 +228,11 @@ def _hint(error: BaseException) -> str:
 
 def fault_of_writer(message: str) -> Fault:
     """A fault at the line of a PE that is just writing; without a line where what it returns is."""
-    frame = sys._getframe(1)
+    frame, returned = sys._getframe(1), True
     while frame.f_back is not None and is_internal(frame.f_code.co_filename):
-        if frame.f_code.co_name in _SEND_WHAT_IS_RETURNED:
+        if frame.f_code.co_name == "_write":  # it was written, whatever has led to that
+            returned = False
+        if returned and frame.f_code.co_name in _SEND_WHAT_IS_RETURNED:
             return Fault(message)
         frame = frame.f_back
     file, number = frame.f_code.co_filename, frame.f_lineno

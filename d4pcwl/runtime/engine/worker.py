@@ -125,8 +125,16 @@ class Worker:
         for (index, input), gather in self._gathers.items():
             gather.deliver = self._floors.entrance(index, self._marked_receiver(index, input))
         self._open = {index: set(plan.upstream[index]) for index in self.running}
-        self._feeds = deque(self._root_feeds(inputs))
-        self._fed = {index for index, _ in self._feeds}
+        self._feeds = deque(
+            (
+                index,
+                given,
+                self._floors.entrance(index, self.running[index].process),
+                self._positions.get(index),
+            )
+            for index, given in self._root_feeds(inputs)
+        )
+        self._fed = {feed[0] for feed in self._feeds}
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + self._floors.frames))
 
     # --- wiring ---------------------------------------------------------------------------------
@@ -287,25 +295,20 @@ class Worker:
         """Whether roots have inputs left."""
         return bool(self._feeds)
 
-    def feed(self, times: int = 1) -> None:
-        """Run up to so many iterations of each root that has inputs left."""
+    def feed(self) -> None:
+        """Run one iteration of each root that has inputs left."""
         for _ in range(len(self._feeds)):
-            index, inputs = self._feeds.popleft()
-            process = self._floors.entrance(index, self.running[index].process)
-            position = self._positions.get(index)
-            exhausted = True
-            for number, (place, item) in enumerate(inputs, 1):
-                if position is not None:
-                    position.feed(place)
-                process((item,))
-                if number == times:
-                    exhausted = False
-                    break
-            if exhausted:
+            feed = self._feeds.popleft()
+            index, inputs, process, position = feed
+            place, given = next(inputs, (-1, None))
+            if given is None:
                 self._fed.discard(index)
                 self._end_if_done([index])
-            else:
-                self._feeds.append((index, inputs))
+                continue
+            if position is not None:
+                position.feed(place)
+            process((given,))
+            self._feeds.append(feed)
         self.advance()
 
     def upstream_ended(self, instance: int) -> None:

@@ -49,7 +49,7 @@ def run(job: Job, options: Options) -> None:
     try:
         worker.start()
         while worker.hungry:
-            worker.feed(times=1)
+            worker.feed()
             job.check()
     except Halt as halt:
         raise halt.error from halt.__cause__

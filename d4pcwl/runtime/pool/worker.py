@@ -109,7 +109,7 @@ class DynamicWorker:
         message = self.exchange.receive(wait=False)
         if message is None:
             if self.pinned.hungry:
-                self.pinned.feed(times=1)
+                self.pinned.feed()
                 return
             self._link.flush()
             self.idle()

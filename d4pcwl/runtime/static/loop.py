@@ -144,7 +144,7 @@ def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], No
         if take(0):
             continue
         if worker.hungry:
-            worker.feed(times=1)
+            worker.feed()
         else:
             link.flush()
             idle()

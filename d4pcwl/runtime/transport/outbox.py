@@ -25,7 +25,8 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from d4pcwl.errors import ITEM_LETTERS, PEError, brief
 from d4pcwl.runtime.engine.chain import Receive, Take
 from d4pcwl.runtime.engine.instance import Halt
-from d4pcwl.runtime.engine.marks import Mark
+from d4pcwl.runtime.engine.marks import Mark, packed
+from d4pcwl.runtime.engine.marks import unpacked as unpacked_marks
 from d4pcwl.runtime.engine.values import BIG_INT, SMALL, is_plain_array
 from d4pcwl.runtime.transport import frames
 from d4pcwl.workflow.load import fault_of_writer
@@ -87,10 +88,18 @@ class Run(NamedTuple):
         items = unpacked(self.entries, fetch)
         return items if self.marks is None else zip(self.marks, items, strict=True)
 
+    def __reduce__(self) -> Any:
+        marks = None if self.marks is None else packed(self.marks)
+        return _run, (self.key, self.entries, marks)
+
     def part(self, start: int, stop: int | None = None) -> Run:
         """Some of it."""
         marks = None if self.marks is None else self.marks[start:stop]
         return Run(self.key, self.entries[start:stop], marks)
+
+
+def _run(key: Any, entries: list[Any], marks: tuple[int, Sequence[Any]] | None) -> Run:
+    return Run(key, entries, None if marks is None else unpacked_marks(*marks))
 
 
 class _Lane:
@@ -181,7 +190,8 @@ class Outbox:
             entry = item if small else pack(item, name)
             append_mark(mark)
             append(entry)
-            settle()
+            if not 1 < len(entries) < BATCH or self.bytes >= most:
+                settle()
 
         return take_pair
 
