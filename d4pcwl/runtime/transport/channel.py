@@ -1,10 +1,10 @@
 """Channels: items from one process to another, in batches.
 
 Items are gathered and sent when a batch is full (by number or by bytes), when the sender has
-nothing else to do, and by a :class:`Flusher` a few milliseconds after they were written: so that a
-fast stream moves in large batches and a slow one without delay. How a frame travels is the
-:class:`Sender`'s affair, which a mapping provides; one that has no room makes the channel wait, and
-so no queue grows.
+nothing else to do, and by another thread a few milliseconds after they were written
+(``runtime/local/attended.py``): so that a fast stream moves in large batches and a slow one without
+delay. How a frame travels is the :class:`Sender`'s affair, which a mapping provides; one that has
+no room makes the channel wait, and so no queue grows.
 
 A frame is ``("items", [(slot, items), …], levels)``, a slot being an input of an instance, or it
 is a message of the mapping's own, a tuple that begins with its kind. ``levels`` say how far the
@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from d4pcwl.errors import ItemError, PEError
@@ -200,42 +200,6 @@ class Channel:
                 last = slot
             items.append(item)
         return runs
-
-
-class Flusher(threading.Thread):
-    """Sends what has waited long enough while its process is busy, or stuck in a slow PE.
-
-    :param channels: all channels out of this process
-    :param failed: called with an error (an ItemError, or Disconnected), in this thread
-    :param idle: called now and then
-    """
-
-    def __init__(
-        self,
-        channels: Iterable[Channel],
-        failed: Callable[[BaseException], None],
-        idle: Callable[[], None],
-    ) -> None:
-        super().__init__(name="d4pcwl-flusher", daemon=True)
-        self._channels = list(channels)
-        self._failed, self._idle = failed, idle
-        self._ending = threading.Event()
-
-    def run(self) -> None:
-        """Flush every few milliseconds, until stopped."""
-        while not self._ending.wait(PROMPT_SECONDS):
-            self._idle()
-            for channel in self._channels:
-                try:
-                    channel.flush()
-                except (ItemError, Disconnected) as error:
-                    self._failed(error)
-                    return
-
-    def stop(self) -> None:
-        """Stop, and wait for a flush that is under way."""
-        self._ending.set()
-        self.join()
 
 
 def deliver(receivers: Sequence[Receive] | Mapping[int, Receive], runs: Any) -> None:
