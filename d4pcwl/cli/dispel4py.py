@@ -121,6 +121,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="iterations of each root (default: 1)",
     )
+    given.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the random numbers that PEs draw by self.rng (default: 0)",
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--results",
@@ -219,6 +226,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             say=say if options.verbose else _say_nothing,
             origin=None if options.stage else _origin(options, folder),
             policy=parse_policy(options.on_error, options.time_out),
+            seed=options.seed,
         )
         run_job(replace(options.mapping, run=run), job, options.own)
     return 0
@@ -297,15 +305,15 @@ class _Files:
 
         :raises UsageError: it cannot be written
         """
-        from d4pcwl.runtime.results import JsonLinesSpool, file_sink
+        from d4pcwl.runtime.results import JsonLinesPrinted, file_sink
 
         if self._options.results is None:
             if ports:
                 require_output("--results FILE writes results to a file")
-            return JsonLinesSpool(sys.stdout)
+            return JsonLinesPrinted()
         sink = file_sink(self._options.results, ports, allow_pickle=self._options.allow_pickle)
         self.sink = sink
-        if not isinstance(sink, JsonLinesSpool):
+        if not isinstance(sink, JsonLinesPrinted):
             self._results = self._noted(sink.output)
         return sink
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import InputError, nearest
-from d4pcwl.workflow.flat import FlatGraph, flatten
+from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import root_inputs
+from d4pcwl.workflow.numbering import to_run
 
 if TYPE_CHECKING:
     from d4pcwl.runtime.engine.instance import Receive
@@ -34,7 +35,7 @@ def run_own(workflow: Any, inputs: Any, resultmappings: Any = None) -> dict[str,
     from d4pcwl.runtime.mappings.registry import find_mapping, run_job
     from d4pcwl.runtime.results import Results
 
-    flat = flatten(workflow)
+    flat = to_run(workflow)
     results = Results({pe.id: pe.name for pe in flat.pes})
     job = Job(
         flat,
@@ -68,7 +69,7 @@ def process_with(
         for name, (kind, _) in kinds(chosen.options).items()
         if (value := getattr(args, name, None)) is not None
     }
-    flat = flatten(workflow)
+    flat = to_run(workflow)
     sink = _QueueSink(keep=bool(getattr(args, "results", False)))
     job = Job(
         flat,

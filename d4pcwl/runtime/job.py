@@ -51,6 +51,7 @@ class Job:
     :param say: takes progress messages
     :param origin: where the graph came from, if others can load it from there
     :param policy: what to do about items on which PEs fail
+    :param seed: of the random numbers that PEs draw
     :param check: called now and then; raises where the run is to end because nobody wants it
     """
 
@@ -65,6 +66,7 @@ class Job:
     origin: Origin | None = None
     check: Callable[[], None] = field(default=_go_on)
     policy: Policy = FAIL
+    seed: int = 0
 
     def plan(
         self,
@@ -91,4 +93,5 @@ class Job:
             given=self.inputs,
             policy=self.policy,
             copies=copies,
+            seed=self.seed,
         )

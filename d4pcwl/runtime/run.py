@@ -18,9 +18,10 @@ from d4pcwl.runtime.mappings.registry import Mapping, find_mapping, run_job
 from d4pcwl.runtime.options import Options
 from d4pcwl.runtime.results import Results, Sink
 from d4pcwl.workflow.edges import is_graph
-from d4pcwl.workflow.flat import FlatGraph, flatten
+from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import root_inputs
 from d4pcwl.workflow.load import Script, load
+from d4pcwl.workflow.numbering import to_run
 
 _AHEAD = 1000
 """How many results :func:`stream` runs ahead of its reader."""
@@ -47,6 +48,7 @@ def run(
     iterations: int = 1,
     on_error: str = "fail",
     time_out: float | None = None,
+    seed: int = 0,
 ) -> Results:
     """Run a graph and return the items of its unconnected outputs.
 
@@ -63,6 +65,8 @@ def run(
     :param on_error: what to do about an item on which a PE fails: ``fail``, ``retry:N``, ``skip``
         or ``retry:N,skip``; see :mod:`d4pcwl.runtime.engine.policy`
     :param time_out: seconds after which a PE's work on one item has failed
+    :param seed: of the random numbers that PEs draw by ``self.rng``: equal seeds, equal numbers,
+        whatever the mapping and ``processes``
     :returns: PE → output → list of items
     :raises UsageError: there is no such mapping or option, or its value is not right
     :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
@@ -90,7 +94,7 @@ shared_memory?
     policy = parse_policy(on_error, time_out, "on_error")
     chosen = find_mapping(mapping)
     own = chosen.options.of(options, chosen.name)
-    run_job(chosen, _job(flat, inputs, iterations, processes, results, policy), own)
+    run_job(chosen, _job(flat, inputs, iterations, processes, results, policy, seed), own)
     return results
 
 
@@ -104,6 +108,7 @@ def stream(
     iterations: int = 1,
     on_error: str = "fail",
     time_out: float | None = None,
+    seed: int = 0,
 ) -> Iterator[Result]:
     """Run a graph and yield its results as they come; the arguments are those of :func:`run`.
 
@@ -120,7 +125,7 @@ def stream(
     flat = _flat(workflow)
     sink = _QueueSink()
     policy = parse_policy(on_error, time_out, "on_error")
-    job = replace(_job(flat, inputs, iterations, processes, sink, policy), check=sink.check)
+    job = replace(_job(flat, inputs, iterations, processes, sink, policy, seed), check=sink.check)
     chosen = find_mapping(mapping)
     own = chosen.options.of(options, chosen.name)
     thread = threading.Thread(target=sink.feed_from, args=(lambda: run_job(chosen, job, own),))
@@ -141,7 +146,7 @@ def _flat(workflow: Any) -> FlatGraph:
         return load(workflow).flat()
     if not is_graph(workflow):
         raise ScriptError(f"expected a WorkflowGraph or a script, not {type(workflow).__name__}")
-    return flatten(workflow)
+    return to_run(workflow)
 
 
 def _job(
@@ -151,11 +156,12 @@ def _job(
     processes: int | None,
     sink: Sink,
     policy: Policy,
+    seed: int,
 ) -> Job:
     if processes is not None and processes < 1:
         raise UsageError(f"at least one process is needed, not {processes}")
     given = root_inputs(flat, inputs, iterations)
-    return Job(flat, given, sink, processes=processes, own_pes=False, policy=policy)
+    return Job(flat, given, sink, processes=processes, own_pes=False, policy=policy, seed=seed)
 
 
 class _Closed(BaseException):

@@ -24,6 +24,7 @@ from d4pcwl.errors import GraphError, nearest, raise_faults
 from d4pcwl.workflow.composite import own_doc
 from d4pcwl.workflow.edges import Edge, label
 from d4pcwl.workflow.flat import FlatGraph, ordered_components
+from d4pcwl.workflow.numbering import Numbering
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ def cut(graph: FlatGraph, how: str = "whole") -> Cut:
     elif how == "partition":
         groups = _by_partition(graph)
     elif how == "pe":
-        return cut_between(graph, lambda _: False)
+        return cut_between(graph, lambda edge: isinstance(edge.target, Numbering))
     else:
         groups = _by_ports(graph, [part.strip() for part in how.split(",") if part.strip()])
     return _ordered(graph, groups)
@@ -131,6 +132,15 @@ def cut_between(graph: FlatGraph, may_share_stage: Callable[[Edge], bool]) -> Cu
         if level[id(edge.source)] == level[id(edge.target)]:
             groups.merge(edge.source, edge.target)
     return _ordered(graph, _named_by_pes(graph, groups.members()))
+
+
+def part(whole: Cut, is_apart: Callable[[Stage, Any], bool]) -> Cut:
+    """A cut with stages of their own for the PEs of which that is said."""
+    groups: list[_Group] = []
+    for stage in whole.stages:
+        groups.append((stage.name, [pe for pe in stage.pes if not is_apart(stage, pe)], stage.doc))
+        groups += [(pe.name, [pe], "") for pe in stage.pes if is_apart(stage, pe)]
+    return _ordered(whole.graph, groups)
 
 
 def fuse(graph: FlatGraph) -> Cut:
@@ -283,8 +293,9 @@ def _named_by_pes(graph: FlatGraph, groups: Iterable[Sequence[Any]]) -> list[_Gr
     place = {id(pe): number for number, pe in enumerate(graph.in_order())}
     named: list[_Group] = []
     for pes in groups:
-        first = min(pes, key=lambda pe: place[id(pe)])
-        last = max(pes, key=lambda pe: place[id(pe)])
+        told = [pe for pe in pes if not isinstance(pe, Numbering)] or pes
+        first = min(told, key=lambda pe: place[id(pe)])
+        last = max(told, key=lambda pe: place[id(pe)])
         name = first.name if first is last else f"{first.name}_to_{last.name}"
         named.append((str(name), pes, ""))
     return named

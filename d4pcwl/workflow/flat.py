@@ -14,7 +14,7 @@ from typing import Any
 from d4pcwl.errors import GraphError, brief, raise_faults
 from d4pcwl.workflow.admission import admit
 from d4pcwl.workflow.edges import Edge, Nodes, is_graph, label, mapped_port
-from d4pcwl.workflow.grouping import Grouping, parse_grouping
+from d4pcwl.workflow.grouping import Grouping, of_numbered, parse_grouping
 from d4pcwl.workflow.pe import GROUPING, RESULT, is_pe, unknown_port
 
 
@@ -61,7 +61,9 @@ class FlatGraph:
     def grouping(self, edge: Edge) -> Grouping:
         """How the items of ``edge`` are shared out among the instances of its target."""
         port = edge.target.inputconnections[edge.input]
-        return parse_grouping(port.get(GROUPING), f"{edge.target.id}.{edge.input}")
+        grouping = parse_grouping(port.get(GROUPING), f"{edge.target.id}.{edge.input}")
+        numbered = getattr(edge.target, "numbered", False)
+        return of_numbered(grouping) if numbered else grouping
 
     @property
     def roots(self) -> tuple[Any, ...]:

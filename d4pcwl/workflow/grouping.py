@@ -73,6 +73,20 @@ class GroupBy(Grouping):
         return owner_of
 
 
+class GroupByOfNumbered(GroupBy):
+    """Group-by on indices or keys of items that come with their numbers, as pairs."""
+
+    def value(self, item: Any) -> Hashable:
+        return super().value(item[1])
+
+
+def of_numbered(grouping: Grouping) -> Grouping:
+    """The same grouping for items that come with their numbers, as pairs."""
+    if isinstance(grouping, GroupBy):
+        return GroupByOfNumbered(grouping.kind, grouping.keys)
+    return grouping
+
+
 _PLAIN = frozenset({bool, bytes, float, int, str})
 SHUFFLE = Grouping("shuffle")
 ALL = Grouping("all")

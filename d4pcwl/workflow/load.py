@@ -16,8 +16,9 @@ from typing import Any
 from d4pcwl.errors import Fault, ScriptError, brief, nearest, shown
 from d4pcwl.workflow.beside import PREFIX, hint_of_hidden, is_taken, share_names
 from d4pcwl.workflow.finding import find_graph, named_graphs
-from d4pcwl.workflow.flat import FlatGraph, flatten
+from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_workflow
+from d4pcwl.workflow.numbering import to_run
 from d4pcwl.workflow.pe import is_of
 
 _OF_UPSTREAM = (
@@ -47,7 +48,7 @@ class Script:
         for name, value in named_graphs(self.module).items():
             if not is_workflow(value) and not getattr(value, "name", None):
                 value.name = name
-        return flatten(self.graph)
+        return to_run(self.graph)
 
 
 def load(source: str | os.PathLike[str], attr: str | None = None) -> Script:

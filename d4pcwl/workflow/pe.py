@@ -14,9 +14,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import GeneratorType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from d4pcwl.errors import GraphError, PEError, nearest
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 NAME = "name"
 TYPE = "type"
@@ -27,8 +30,27 @@ ORDERED = "ordered"
 """In an input's entry, False: the order of its items does not matter."""
 
 WRITER = "writer"
+DRAWN = "_drawn"
+"""The attribute of a running PE that has its generator, or what makes it."""
+
 RESULT = "result"
 """In an output's entry, False: its items are no results where nobody takes them."""
+
+
+class _Generator:
+    """What ``self.rng`` is where a PE has none of its own: the generator for the item at hand."""
+
+    def __get__(self, pe: Any, owner: type | None = None) -> Generator:
+        drawn = vars(pe).get(DRAWN) if pe is not None else None
+        if drawn is None:
+            raise PEError(
+                "self.rng is there while the PE runs, in _preprocess, _process and _postprocess"
+                if pe is None or getattr(pe, "numbered", False) or not hasattr(pe, "rank")
+                else "self.rng was not found by reading the class: name it in one of its methods"
+            )
+        if callable(drawn):
+            drawn = vars(pe)[DRAWN] = drawn()
+        return drawn  # type: ignore[no-any-return]
 
 
 class GenericPE:
@@ -54,6 +76,13 @@ class GenericPE:
     on_error: ClassVar[str | None] = None
     time_out: ClassVar[float | None] = None
     cwl: ClassVar[Any] = None
+
+    rng = _Generator()
+    """numpy's random Generator, one for each item: from the seed of the run, the PE, and the number
+    of the item in the stream. See docs/parameters.md."""
+
+    numbered: bool = False
+    """Whether items come with their numbers, as pairs: where reading finds that the PE draws."""
 
     hand_on: Callable[[], None] | None = None
     """Where a mapping hands on what an item's work wrote when that work is done: does so at once
@@ -157,7 +186,7 @@ class GenericPE:
             name: {key: value for key, value in port.items() if key != WRITER}
             for name, port in self.outputconnections.items()
         }
-        for bound in ("write", "hand_on"):
+        for bound in ("write", "hand_on", DRAWN):
             state.pop(bound, None)
         return state
 

@@ -21,10 +21,11 @@ from functools import cached_property
 from typing import Any
 
 from d4pcwl.errors import UsageError
-from d4pcwl.workflow.cut import Cut, Stage, cut, cut_between
+from d4pcwl.workflow.cut import Cut, Stage, cut, cut_between, part
 from d4pcwl.workflow.edges import Edge
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy
+from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.pe import has_postprocess
 from d4pcwl.workflow.state import keeps_state, writes_at_once
 
@@ -146,9 +147,23 @@ def shard(
     :raises GraphError: as ``cut`` does
     """
     able = _sharded_pes(graph, together)
-    stages = cut(graph, how) if how else cut_between(graph, _may_share_stage(graph, able))
+    if how:
+        stages = part(cut(graph, how), lambda stage, pe: _keeps_from_shards(graph, stage, pe, able))
+    else:
+        stages = cut_between(graph, _may_share_stage(graph, able))
     sharded = frozenset(stage for stage in stages.stages if _is_sharded(graph, stage, able))
     return Sharding(stages, count, sharded)
+
+
+def _keeps_from_shards(graph: FlatGraph, stage: Stage, pe: Any, able: set[int]) -> bool:
+    """Whether ``pe`` numbers what leaves a stage that could run in shards but for it."""
+    others = [other for other in stage.pes if not isinstance(other, Numbering)]
+    return (
+        isinstance(pe, Numbering)
+        and bool(others)
+        and all(id(other) in able for other in others)
+        and not any(edge.target in stage for edge in graph.out_of(pe))
+    )
 
 
 def _sharded_pes(graph: FlatGraph, together: Collection[Any]) -> set[int]:

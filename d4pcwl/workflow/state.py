@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Final, cast
 
+from d4pcwl.workflow.reading.drawing import draws_numbers
 from d4pcwl.workflow.reading.effects import Use
 from d4pcwl.workflow.reading.functions import (
     StateReason,
@@ -29,6 +30,7 @@ from d4pcwl.workflow.reading.roots import (
     CONTAINERS,
     MISSING,
     MUTATORS,
+    RNG,
     Root,
     draws,
     is_container,
@@ -312,6 +314,8 @@ def _of_use(
         return None
     place = functools.partial(StateReason, file=function.__code__.co_filename, line=use.line)
     text = f"self.{use.attribute} in {function.__name__}"
+    if use.attribute == RNG and use.method in MUTATORS:
+        return None if draws_numbers(pe) else place(f"calls self.{RNG}.{use.method}")
     if use.method == "+=":
         mutable = issubclass(type(value), CONTAINERS) or hasattr(type(value), "__iadd__")
         return place(f"extends {text}") if mutable else None

@@ -22,7 +22,7 @@ SHARD = "shard"
 """The parameter of a tool that runs in shards: the number of the shard, from 0."""
 
 OWN_PARAMETERS = {SHARD} | words(
-    "script modules input_file input_data iterations mapping processes redis_url"
+    "script modules input_file input_data iterations mapping processes redis_url seed"
 )
 """The parameters that every tool may have: nothing of the script's is called so."""
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 from d4pcwl.cwl.declare.found_inputs import FoundInput
 from d4pcwl.cwl.emit.parts import Facts, covered
 from d4pcwl.workflow.edges import label
+from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.reading.model import VALUE
 from d4pcwl.workflow.reading.script import NamedPath
 from d4pcwl.workflow.shards import Passage, Sharding, kept_whole
@@ -163,7 +164,8 @@ def _of_steps(facts: Facts, stages: Sharding) -> Iterator[Entry]:
 
 def _kept_whole(facts: Facts, stages: Sharding, pe: Any) -> Iterator[Entry]:
     """What is said of a PE that shards would have been possible for, but for its state."""
-    why = kept_whole(facts.graph, pe) if stages.count > 1 else None
+    numbering = isinstance(pe, Numbering)
+    why = kept_whole(facts.graph, pe) if stages.count > 1 and not numbering else None
     if why is not None:
         kept = "in one piece: one step gets the items of all shards"
         yield Entry("in-one-piece", why, kept, *_place(pe, str(facts.script)), note=True)

@@ -57,7 +57,7 @@ def make_tool(
         add_taken(tool, streams)
     add_environment(tool, facts, declared)
     add_folders(tool, facts, declared, found)
-    add_choices(tool, facts)
+    add_choices(tool, facts, pes)
     if streams is not None:
         add_left(tool, streams)
     add_results(tool, facts, pes, prefix)

@@ -265,8 +265,8 @@ def _add_variable_path(tool: Tool, facts: Facts, variable: EnvVar) -> None:
     tool.env[variable.name] = path if variable.slash or not folder else f"{path}/"
 
 
-def add_choices(tool: Tool, facts: Facts) -> None:
-    """The parameters ``mapping`` and ``processes``."""
+def add_choices(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
+    """The parameters ``mapping`` and ``processes``, and ``seed`` where PEs draw random numbers."""
     symbols = {"type": "enum", "symbols": list(facts.mappings)}
     tool.add(
         Parameter(
@@ -280,6 +280,10 @@ def add_choices(tool: Tool, facts: Facts) -> None:
     )
     label = "How many processes it may use"
     tool.add(Parameter("processes", "int", label, default=facts.processes, has_default=True))
+    if any(getattr(pe, "numbered", False) for pe in pes):
+        label = "The seed of the random numbers that PEs draw"
+        binding = {"prefix": "--seed=", "separate": False, "position": 3}
+        tool.add(Parameter("seed", "long", label, default=0, has_default=True, binding=binding))
     if facts.mapping.server:
         label = "The Redis server (its password in REDIS_PASSWORD); without, the run starts its own"
         binding = {"position": 3, "prefix": "--redis-url"}

@@ -15,6 +15,7 @@ from types import GeneratorType
 from typing import Any
 
 from d4pcwl.errors import D4pcwlError, OutputError, PEError, brief
+from d4pcwl.runtime.engine.drawing import Draws
 from d4pcwl.runtime.engine.policy import FAIL, Policy, time_limit
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.load import is_an_order, user_fault
@@ -58,6 +59,7 @@ class RunningPE:
     :param in_cycle: the PE may be sent items while it is at work on one
     :param policy: what to do about an item on which it fails
     :param leave_out: takes the descriptions of items that are left out
+    :param seed: of the random numbers that the PE draws
     :param halts: the failures, by rank, of all instances in the process
     """
 
@@ -71,6 +73,7 @@ class RunningPE:
         policy: Policy = FAIL,
         leave_out: Receive | None = None,
         halts: dict[int, Halt] | None = None,
+        seed: int = 0,
     ) -> None:
         self.pe = pe
         self.title = title
@@ -83,6 +86,7 @@ class RunningPE:
         self._receivers: dict[str, Receive] = {}
         self._guard = _one_at_a_time() if in_cycle else None
         pe.rank = rank
+        self._draws = Draws(pe, seed) if getattr(pe, "numbered", False) else None
         if not hasattr(pe, "log"):  # one of upstream's classes
             pe.log = lambda message: log_line(pe, message)
         cls = type(pe)
@@ -111,25 +115,35 @@ class RunningPE:
 
     def start(self) -> None:
         """Run ``preprocess``."""
+        self._begin("preprocess")
         self._call(self.pe.preprocess, "in preprocess")
 
     def finish(self) -> None:
         """Run ``postprocess``, and write what it returns."""
+        self._begin("postprocess")
         self._write_result(self._call(self.pe.postprocess, "in postprocess"), "in postprocess")
+
+    def _begin(self, what: int | str) -> None:
+        if self._draws is not None:
+            self._draws.begin(what)
 
     def process(self, inputs: dict[str, Any]) -> None:
         """Run ``process`` once on a dictionary of inputs, as roots are given them."""
+        name, item = "", inputs
         if len(inputs) == 1:
-            ((name, item),) = inputs.items()
-            if name in self.pe.inputconnections:
-                self.receiver(name)(item)
-                return
-        self.receiver("")(inputs)
+            ((only, value),) = inputs.items()
+            if only in self.pe.inputconnections:
+                name, item = only, value
+        receive = self.receiver(name)
+        receive(item if self._draws is None else (self._draws.next_given(), item))
 
     def receiver(self, name: str) -> Receive:
-        """What takes the items of input ``name``; ``""`` takes whole input dictionaries."""
+        """What takes the items of input ``name``; ``""`` takes whole input dictionaries. They come
+        with their numbers, as pairs, where the PE draws."""
         if name not in self._receivers:
             receive, count = self._make_receiver(name)
+            if self._draws is not None:
+                receive = self._draws.of_numbered(receive)
             self._counts[name] = count
             self._receivers[name] = self._guard(receive) if self._guard else receive
         return self._receivers[name]
@@ -255,15 +269,20 @@ class RunningPE:
     def _attempt(self, inputs: Any, where: str) -> BaseException | None:
         """Run ``process`` once; the error if it failed, and then nothing was written."""
         self._held = []
+        if self._draws is not None:
+            self._draws.again()
         try:
             with time_limit(self._policy.time_out):
                 self._write_result(self.pe.process(inputs), where)
         except Halt as halt:
             self._halts.pop(self._rank, None)
+            if isinstance(halt.error, OutputError):
+                raise
             return halt.__cause__ or halt.error
         except BaseException as error:
             if is_an_order(error):
                 raise
+            self._stop_if_output_fails(error)
             return error
         else:
             held, self._held = self._held, None

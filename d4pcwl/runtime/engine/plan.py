@@ -25,6 +25,7 @@ from d4pcwl.runtime.engine.policy import ERRORS, FAIL, Policy, policy_of
 from d4pcwl.workflow.cut import Cut
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy, Grouping
+from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.pe import has_postprocess
 from d4pcwl.workflow.state import keeps_state, writes_at_once
 
@@ -76,6 +77,7 @@ class Plan:
     :param policies: by PE id, what to do about items on which a PE fails; see
         :mod:`d4pcwl.runtime.engine.policy`
     :param order: where items carry marks, by which receivers put them in order
+    :param seed: of the random numbers that PEs draw
     """
 
     instances: tuple[Instance, ...]
@@ -88,6 +90,7 @@ class Plan:
     heavy: frozenset[int] = frozenset()
     policies: dict[str, Policy] = field(default_factory=dict)
     order: Order = field(repr=False, default=Order())
+    seed: int = 0
 
     def of(self, pe: str) -> tuple[Instance, ...]:
         """The instances of a PE."""
@@ -183,6 +186,7 @@ def make_plan(
     given: Collection[str] = (),
     policy: Policy = FAIL,
     copies: bool = True,
+    seed: int = 0,
 ) -> Plan:
     """Plan the run of ``graph`` by that many processes.
 
@@ -196,6 +200,7 @@ def make_plan(
     :param given: ids of PEs that are given inputs of their own; they are pinned, too
     :param policy: what to do about items on which PEs fail that do not say so themselves
     :param copies: whether a PE may have several instances; else it has one, whatever it asks for
+    :param seed: of the random numbers that PEs draw
     """
     components = graph.cycles
     counts = (
@@ -269,6 +274,7 @@ def make_plan(
         order=find_order(
             graph, indices, pool, outputs, given, together=len(used) == 1 and not pool
         ),
+        seed=seed,
     )
 
 
@@ -317,9 +323,15 @@ def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int
     """The process of every instance: runs of neighbours, of about equal length."""
     # A cycle is one unit, and so is every instance of a PE that is in none.
     units: list[list[int]] = []
+    beside: dict[int, int] = {}  # a numbering, to the PE whose items it numbers
     for component in graph.cycles:
         if not any(id(pe) in counts for pe in component):
             continue
+        if isinstance(component[0], Numbering) and not graph.is_cycle(component):
+            source = graph.into(component[0])[0].source
+            if id(source) in counts:  # what is pooled has no place
+                beside[id(component[0])] = id(source)
+                continue
         if graph.is_cycle(component):
             pinned = [pe for pe in component if id(pe) in counts]
             units.append([id(pe) for pe in pinned for _ in range(counts[id(pe)])])
@@ -330,4 +342,6 @@ def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int
     for number, unit in enumerate(units):
         for key in unit:
             process_of.setdefault(key, []).append(number * processes // len(units))
+    for key, source in beside.items():  # a process of its own would have next to nothing to do
+        process_of[key] = process_of[source][:1]
     return process_of

@@ -107,6 +107,7 @@ class Worker:
                 policy=policy,
                 leave_out=link.result(*ERRORS) if policy.skip else None,
                 halts=self._halts,
+                seed=plan.seed,
             )
         self._ended: set[int] = set()
         self._heard = Heard()

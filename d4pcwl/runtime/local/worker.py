@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from d4pcwl.errors import D4pcwlError
+from d4pcwl.errors import D4pcwlError, OutputError
 from d4pcwl.runtime.local.attended import Attended, Interrupted
 from d4pcwl.runtime.local.console import LineLock, LineWriter
 from d4pcwl.runtime.local.processes import hear_signals, is_orphan
@@ -78,7 +78,7 @@ def live(
 
         error = Attended().run(work, tick, stuck)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OutputError):
             out.finish()
         code = _report(duty, error)
         duty.close()

@@ -12,13 +12,10 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock
 from d4pcwl.runtime.local.worker import Duty, live
-from d4pcwl.runtime.pool.exchange import Parcel, Queue, Stopped, Task, Told
+from d4pcwl.runtime.pool.exchange import WINDOW, Parcel, Queue, Stopped, Task, Told
 from d4pcwl.runtime.pool.worker import DynamicDuty
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.channel import BATCH, Disconnected
-
-WINDOW = 2
-"""Tasks, or private batches, that a worker has in hand; the second waits for the first."""
 
 
 class _ByParent:
@@ -45,7 +42,7 @@ class _ByParent:
                 raise Disconnected(str(error)) from error
             self.received += 1
             if kind == "task":
-                number, queue, data, sizes = content
+                number, queue, sizes, data = content
                 self.sizes.update(sizes)
                 return Task(number, queue, data)
             if kind == "private":

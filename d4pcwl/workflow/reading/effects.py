@@ -18,6 +18,7 @@ from d4pcwl.workflow.reading.roots import (
     MISSING,
     MUTATORS,
     PASS_THROUGH,
+    RNG,
     WRITERS,
     FunctionNode,
     Names,
@@ -309,6 +310,8 @@ class _Reader(Names):
                 self.change(f"calls {base.text}.{name}", node)
             elif base.text != "super()":
                 self.found.uses[Use(name, "__call__", node.lineno)] = None
+        elif base.depth == 1 and base.attribute == RNG:
+            self.found.uses[Use(RNG, name, node.lineno)] = None
         elif name in MUTATORS or name in WRITERS:
             self.change(f"calls {base.text}.{name}", node)
         elif base.depth == 1 and base.attribute is not None:

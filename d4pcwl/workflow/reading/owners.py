@@ -66,11 +66,11 @@ def _of_functions(functions: Iterable[FunctionType]) -> set[Lines]:
             waiting += _functions(thing)
         elif isinstance(thing, FunctionType) and not is_library(thing):
             found |= _around([thing])
-            waiting += _named(thing)
+            waiting += named_by(thing)
     return found
 
 
-def _named(function: FunctionType) -> Iterator[object]:
+def named_by(function: FunctionType) -> Iterator[object]:
     """What of the user's a function names: functions and classes, and those of modules."""
     names = set(_names(function.__code__))
     scope = function.__globals__

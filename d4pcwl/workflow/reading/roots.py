@@ -27,6 +27,9 @@ MUTATORS: Final = words(
     " symmetric_difference_update put put_nowait get_nowait send __setitem__ __delitem__ __next__"
     " __setattr__ __delattr__ __iadd__ __ior__ seed shuffle"
 )
+RNG: Final = "rng"
+"""The attribute of a PE that is a generator of random numbers, of the runtime's or its own."""
+
 WRITERS: Final = words("write writelines writerow writerows readline readlines")
 FIRST_ARGUMENT: Final = words(
     "heappush heappop heapify heapreplace heappushpop insort insort_left insort_right next anext"

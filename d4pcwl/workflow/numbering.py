@@ -1,0 +1,83 @@
+"""The number of each item, for PEs that draw random numbers.
+
+What ``self.rng`` gives for an item hangs on the item's number in the stream, and that must not hang
+on how many instances take the stream. Before each input of such a PE a :class:`Numbering` stands:
+as it keeps state, it sees the items in the order of ``simple``, whatever runs in several copies
+before it, and what it writes is a pair, the number and the item.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from d4pcwl.workflow.edges import Edge
+from d4pcwl.workflow.flat import FlatGraph, flatten
+from d4pcwl.workflow.pe import GenericPE
+from d4pcwl.workflow.reading.drawing import draws_numbers
+
+
+class Numbering(GenericPE):
+    """Numbers the items of one edge.
+
+    :param target: the PE that takes them
+    :param place: of the edge among those to the target, from 0
+    :param step: how many edges there are, so that no two items of the target have one number
+    """
+
+    stateful = True
+    on_error = "fail"
+
+    def __init__(self, target: Any, place: int, step: int) -> None:
+        super().__init__()
+        self._add_input("input")
+        self._add_output("output")
+        self.name = f"numbers_of_{target.id}" + (f"_{place + 1}" if step > 1 else "")
+        self.number, self.step = place, step
+
+    def process(self, inputs: dict[str, Any]) -> None:
+        number = self.number
+        self.number += self.step
+        self.write("output", (number, inputs["input"]))
+
+
+def to_run(graph: Any) -> FlatGraph:
+    """The flat form of a graph, with a numbering in each edge to a PE that draws.
+
+    :raises GraphError: as :func:`~d4pcwl.workflow.flat.flatten` does
+    """
+    flat = flatten(graph)
+    for pe in flat.pes:
+        if isinstance(pe, GenericPE):
+            pe.numbered = draws_numbers(pe)
+    numbered = [pe for pe in flat.pes if getattr(pe, "numbered", False)]
+    taken = {pe.id for pe in flat.pes}
+    numberings: dict[Edge, Numbering] = {}
+    for target in numbered:
+        edges = flat.into(target)
+        for place, edge in enumerate(edges):
+            pe = numberings[edge] = Numbering(target, place, len(edges))
+            pe.id = pe.name
+            while pe.id in taken:
+                pe.id += "_"
+            taken.add(pe.id)
+    if not numberings:
+        return flat
+    # It stands by what it numbers: in the same composite, and in the same partition.
+    beside = {id(pe): edge.source for edge, pe in numberings.items()}
+    composites = {key: flat.composites.get(id(source), ()) for key, source in beside.items()}
+    return FlatGraph(
+        (*flat.pes, *numberings.values()),
+        tuple(part for edge in flat.edges for part in _parted(edge, numberings.get(edge))),
+        {**flat.composites, **composites},
+        tuple(
+            (*part, *(pe for pe in numberings.values() if beside[id(pe)] in part))
+            for part in flat.partitions
+        ),
+    )
+
+
+def _parted(edge: Edge, pe: Numbering | None) -> tuple[Edge, ...]:
+    if pe is None:
+        return (edge,)
+    into = Edge(edge.source, edge.output, pe, "input")
+    return into, Edge(pe, "output", edge.target, edge.input)
