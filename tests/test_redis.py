@@ -23,6 +23,7 @@ from mapping_kit import (
     DiesAlways,
     DiesOnce,
     FaultyPE,
+    Gate,
     Homed,
     Identity,
     Mapping,
@@ -36,7 +37,7 @@ from mapping_kit import (
     wait_until,
 )
 
-from d4pcwl import IterativePE, ProducerPE, WorkflowGraph
+from d4pcwl import IterativePE, ProducerPE
 from d4pcwl.errors import PEError, RunError, UsageError, WorkerDied
 from d4pcwl.runtime.engine.plan import make_plan
 from d4pcwl.runtime.job import Job
@@ -574,29 +575,33 @@ def test_a_client_that_lost_its_server_stays_so(server: Client) -> None:
 # --- scale ----------------------------------------------------------------------------------------
 
 
-def test_the_scale_follows_the_work(server: Client) -> None:
-    class Slow(IterativePE):
-        def _process(self, data: int) -> int:
-            time.sleep(0.0005)
-            return data
+def test_the_scale_follows_the_work(server: Client, gate: Gate) -> None:
+    """Workers come where more is waiting than they have hands for, and one goes when none is."""
 
     class Late(ProducerPE):
         def _process(self, inputs: Any) -> None:
-            for number in range(4000):
+            for number in range(100):
                 self.write("output", number)
-            time.sleep(1.5)
-            self.write("output", 4000)
+            gate.wait()
+            self.write("output", 100)
+
+    class Heavy(Identity):
+        heavy = True
 
     said: list[str] = []
-    graph = WorkflowGraph()
-    graph.connect(Late(), "output", Slow(), "input")
-    flat = flatten(graph)
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("scale down"):
+            gate.open()
+
+    flat = flatten(chain(Late(), Heavy()))
     results = Results({pe.id: pe.name for pe in flat.pes})
     assert DynAutoRedisOptions().idle_time == 1000  # upstream's default
-    job = Job(flat, root_inputs(flat), results, processes=4, say=said.append)
-    run_job(MAPPING, job, DynAutoRedisOptions(idle_time=200))
+    job = Job(flat, root_inputs(flat), results, processes=4, say=say)
+    run_job(MAPPING, job, DynAutoRedisOptions(idle_time=0))
     steps = [line for line in said if line.startswith("scale")]
     assert re.match(r"scale up to 3 workers: \d+ batches wait", steps[0])
     assert any(line.startswith("scale down") for line in steps)
     ((_, outputs),) = results.items()
-    assert sorted(outputs["output"]) == list(range(4001))
+    assert sorted(outputs["output"]) == list(range(101))
