@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -48,14 +47,11 @@ class Duty:
         """What was reported will arrive."""
 
 
-def live(
-    enter: Callable[[], Duty], lock: LineLock, orphaned: Callable[[], None] = lambda: None
-) -> NoReturn:
+def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
     """A worker process, from its fork to its end; standard output is written in whole lines.
 
     :param enter: makes its duty
     :param lock: shared by all that write to standard output
-    :param orphaned: called where the parent process has gone
     """
     code = 1
     try:
@@ -69,12 +65,12 @@ def live(
 
         def tick() -> None:
             if is_orphan():
-                _leave(1, orphaned)
+                os._exit(1)
             duty.tick()
 
         def stuck(error: BaseException) -> None:
             _report(duty, error)
-            _leave(1, orphaned)
+            os._exit(1)
 
         error = Attended().run(work, tick, stuck)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -89,7 +85,10 @@ def live(
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
-        _leave(code, orphaned)
+        if code < 0:  # we die as we were told to
+            signal.signal(-code, signal.SIG_DFL)
+            os.kill(os.getpid(), -code)
+        os._exit(code)  # what the parent has registered to be done at its exit is not ours to do
 
 
 def _interrupt(signum: int, frame: Any) -> None:
@@ -98,7 +97,7 @@ def _interrupt(signum: int, frame: Any) -> None:
 
 
 def _report(duty: Duty, error: BaseException | None) -> int:
-    """Tell how it ended, if anybody listens; the exit code."""
+    """Tell how it ended, if anybody listens; the exit code, or the signal's number, negative."""
     try:
         if error is None:
             duty.done()
@@ -112,20 +111,3 @@ def _report(duty: Duty, error: BaseException | None) -> int:
     except duty.gone:
         return 1
     return 0
-
-
-def _leave(code: int, orphaned: Callable[[], None]) -> NoReturn:
-    """End the process; what the parent has registered to be done at its exit is not ours to do.
-
-    :param code: a signal's number, negative, where we are to die by it
-    """
-    # A loss may be the first sign of the parent's end.
-    looks = 5 if code > 0 else 1
-    while not is_orphan() and (looks := looks - 1):
-        time.sleep(0.01)
-    if is_orphan():
-        orphaned()
-    if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-    os._exit(code)

@@ -137,7 +137,6 @@ class Coordinator:
             name,
             pinned,
             self.lock,
-            orphaned=self.own.orphaned if self.own is not None else _nothing,
         )
 
     def _look_around(self) -> None:
@@ -240,7 +239,3 @@ class Coordinator:
                 self.counts[index] = self.counts.get(index, 0) + number
         if name in self.workers.local:
             self.workers.local[name].reported = True
-
-
-def _nothing() -> None:
-    """An orphan has nothing to do where the server is not our own."""

@@ -35,7 +35,6 @@ class Post:
     :param name: of the worker, unique in the run
     :param process: the number of its pinned process; None for a worker of the pool only
     :param remote: it was not started by the coordinator, and so has to send a heartbeat
-    :param orphaned: called when the parent process has gone
     """
 
     address: Address
@@ -47,7 +46,6 @@ class Post:
     process: int | None
     lock: LineLock
     remote: bool = False
-    orphaned: Callable[[], None] = lambda: None
 
 
 class _Duty(DynamicDuty):
@@ -91,7 +89,7 @@ def work(post: Post) -> None:
         except ServerLost as error:  # the coordinator finds that out, too
             raise Disconnected(str(error)) from None
 
-    live(enter, post.lock, post.orphaned)
+    live(enter, post.lock)
 
 
 # --- joining from elsewhere -----------------------------------------------------------------------
