@@ -241,11 +241,14 @@ class FaultyPE(IterativePE):
 
 
 def commit(fault: str) -> None:
-    """``raise``, ``exit``, ``die`` (as by kill -9), or ``stall`` until the process is stopped."""
+    """``raise``, ``exit``, ``interrupt`` (as if Ctrl-C had come), ``die`` (as by kill -9), or
+    ``stall`` until the process is stopped."""
     if fault == "raise":
         raise ValueError("a fault was asked for")
     if fault == "exit":
         sys.exit(3)
+    if fault == "interrupt":
+        raise KeyboardInterrupt
     if fault == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == "stall":

@@ -122,6 +122,7 @@ def fails(data: Any) -> Any:
         (RaisesInGenerator, r"on item 1 of 'input'\n.*KeyError", "raise"),
         (RaisesInGenericGenerator, r"on item 1 of 'input'\n.*KeyError", "raise"),
         (lambda: FaultyPE("exit", 3), r"on item 3.*\n.*called exit\(3\)", "sys.exit"),
+        (lambda: FaultyPE("interrupt", 3), r"on item 3.*\n.*KeyboardInterrupt", "raise Key"),
         (lambda: FaultyPE("raise", 4), r"on item 4.*\n.*ValueError", "raise Value"),
         (lambda: SimpleFunctionPE(fails), r"on item 1.*\n.*TypeError", "return data["),
         (WritesNowhere, r"on item 1.*\n.*no output 'outptu'.*'?output", "self.write"),
