@@ -385,6 +385,14 @@ def children(pid: int | None = None) -> set[int]:
     return found
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process; one that init has yet to take note of has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def open_fds() -> dict[str, str]:
     fds = {}
     for name in os.listdir("/proc/self/fd"):

@@ -31,14 +31,17 @@ from mapping_kit import (
     chain,
     children,
     commit,
+    is_alive,
     join,
     named,
     nothing_left,
+    wait_until,
 )
 
 import d4pcwl
 from d4pcwl import GenericPE, IterativePE, ProducerPE, SimpleFunctionPE, WorkflowGraph
 from d4pcwl.errors import D4pcwlError, GraphError, InputError, PEError, UsageError, WorkerDied
+from d4pcwl.runtime.static import watch
 
 ENDLESS = 10**9
 
@@ -417,6 +420,17 @@ def test_stream_is_not_far_ahead_of_its_reader(mapping: Mapping, trail: Trail) -
         before, still = now, still + 1 if now == before else 0
     assert now * 10_000 <= 400_000
     results.close()
+
+
+def test_a_worker_that_has_ended_is_heard_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though its last results wait for a reader for long."""
+    monkeypatch.setattr(watch, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.0)
+    before = children()
+    results = d4pcwl.stream(chain(Source(range(15_000))), mapping="multi", processes=2)
+    first = next(results)
+    wait_until(lambda: not any(map(is_alive, children() - before)))
+    assert [first.item, *(result.item for result in results)] == list(range(15_000))
 
 
 @pytest.mark.parametrize("read", [1, 2500])

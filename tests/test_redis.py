@@ -32,6 +32,7 @@ from mapping_kit import (
     Total,
     chain,
     children,
+    is_alive,
     named,
     nothing_left,
     wait_until,
@@ -80,14 +81,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
 def keys(client: Client) -> list[bytes]:
     found: list[bytes] = client.call("KEYS", "*")
     return found
-
-
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process; one that init has yet to take note of has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @contextmanager

@@ -123,11 +123,11 @@ class _Watch:
                 worker.terminate()
             self._take_the_rest(inbox)
 
-    def _hear(self, inbox: Inbox, timeout: float) -> bool:
-        """Take what workers say; whether one said something."""
-        heard = False
+    def _hear(self, inbox: Inbox, timeout: float) -> set[int]:
+        """Take what workers say; those that said something."""
+        heard = set[int]()
         for number, message in inbox.receive(timeout):
-            heard = True
+            heard.add(number)
             if message is None:
                 # Some transports tell when a worker has ended, however that came.
                 if number in self.awaited:
@@ -153,15 +153,11 @@ class _Watch:
             self.results.note(levels)
 
     def _look_for_dead(self, inbox: Inbox) -> None:
-        """Find workers that have ended without a report; first, what they have said is heard."""
-        if all(self.workers[number].is_alive() for number in self.awaited):
-            return
-        dead = [number for number in self.awaited if not self.workers[number].is_alive()]
-        deadline = time.monotonic() + GRACE_SECONDS
-        while self.failure is None and time.monotonic() < deadline:
-            if not self._hear(inbox, _LAST_WORDS_SECONDS):
-                break
-        for number in self.awaited.intersection(dead):
+        """Find workers that have ended without a report, once they have nothing more to say."""
+        dead = {number for number in self.awaited if not self.workers[number].is_alive()}
+        if dead:
+            dead -= self._hear(inbox, _LAST_WORDS_SECONDS)
+        for number in dead & self.awaited:
             if self.failure is None:
                 self._note_death(number)
 
