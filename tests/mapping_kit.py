@@ -420,8 +420,14 @@ def nothing_left(tmp: Path | None = None) -> Iterator[None]:
 # --- bytes in flight ------------------------------------------------------------------------------
 
 
+MOST_UNDER_WAY = 100_000
+"""Small items between two PEs: what queues hold (QUEUE_BATCHES), or what a pipe does, in batches,
+and the batches in hand at both ends."""
+
+
 class Flight:
-    """Counts the bytes that have been written and not yet taken up, over all processes.
+    """Counts the bytes (or items, each as one) that have been written and not yet taken up, over
+    all processes.
 
     The first to take something up waits until those who write have come to a stop: then as much is
     under way as ever will be.
