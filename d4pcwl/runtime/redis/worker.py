@@ -20,6 +20,7 @@ from d4pcwl.runtime.local.worker import Duty, live
 from d4pcwl.runtime.pool.worker import DynamicDuty
 from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost
 from d4pcwl.runtime.redis.exchange import RedisExchange
+from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.channel import Disconnected
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
@@ -34,7 +35,9 @@ class Post:
 
     :param name: of the worker, unique in the run
     :param process: the number of its pinned process; None for a worker of the pool only
-    :param remote: it was not started by the coordinator, and so has to send a heartbeat
+    :param memory: shared with the coordinator, which has forked it; None for one from elsewhere,
+        which has to send a heartbeat
+    :param arena: the number of the part of it that is its own
     """
 
     address: Address
@@ -45,7 +48,13 @@ class Post:
     name: str
     process: int | None
     lock: LineLock
-    remote: bool = False
+    memory: Memory | None = None
+    arena: int = 0
+
+    @property
+    def remote(self) -> bool:
+        """Whether it was not started by the coordinator."""
+        return self.memory is None
 
 
 class _Duty(DynamicDuty):
@@ -53,7 +62,11 @@ class _Duty(DynamicDuty):
     exchange: RedisExchange
 
     def __init__(self, post: Post) -> None:
-        exchange = RedisExchange(post.address, post.run, post.plan, post.name, post.process)
+        if post.memory is not None:
+            post.memory.enter(post.arena)
+        exchange = RedisExchange(
+            post.address, post.run, post.plan, post.name, post.process, post.memory
+        )
         super().__init__(post.graph, post.plan, post.process, post.inputs, exchange)
         self.post = post
         self.signed = -ALIVE_SECONDS
@@ -137,7 +150,7 @@ def join(
     try:
         for number in range(workers):
             name = f"{host}-{os.getpid()}-{number}"
-            post = Post(address, run, graph, told["plan"], {}, name, None, lock, remote=True)
+            post = Post(address, run, graph, told["plan"], {}, name, None, lock)
             with signals_held_back():
                 processes.append(start(work, post, name=name))
             say(f"worker {name} joined run {run}")

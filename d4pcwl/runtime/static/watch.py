@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from d4pcwl.errors import D4pcwlError, ItemError, WorkerDied
+from d4pcwl.errors import D4pcwlError, WorkerDied
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import RESULTS, SortedResults
 from d4pcwl.runtime.engine.plan import Plan
@@ -35,7 +35,8 @@ from d4pcwl.runtime.static.loop import (
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import Disconnected, Sender, deliver
+from d4pcwl.runtime.transport.channel import Disconnected, Sender
+from d4pcwl.runtime.transport.outbox import deliver
 
 WATCH = RESULTS
 """The number of the watching parent, among the numbers of processes: it takes the results."""
@@ -238,7 +239,7 @@ class _Duty(Duty):
 
     def _give_up(self, why: str, content: Any) -> None:
         self.results.send_last(why, content)
-        with contextlib.suppress(Disconnected, Halt, ItemError, OSError):
+        with contextlib.suppress(Disconnected, Halt, OSError):
             self.link.flush()  # what was written before goes on to those that still work
 
     def close(self) -> None:
