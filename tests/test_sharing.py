@@ -5,8 +5,8 @@ Nothing here is timed: tasks wait for one another, for ever if they are in one h
 
 from __future__ import annotations
 
-import pickle
 import random
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,8 +32,7 @@ from d4pcwl import GenericPE, IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.cli.dispel4py import main
 from d4pcwl.errors import WorkerDied
 from d4pcwl.runtime.engine.plan import make_plan
-from d4pcwl.runtime.pool import worker as pool_worker
-from d4pcwl.runtime.pool.exchange import SLOW_SECONDS, Parcel, Stopped, Task, task_size
+from d4pcwl.runtime.pool.exchange import SLOW_SECONDS, task_size
 from d4pcwl.runtime.pool.links import _portions
 from d4pcwl.runtime.pool.queues import QUEUE_BATCHES, Batch, Queues
 from d4pcwl.workflow.flat import flatten
@@ -56,6 +55,11 @@ class Meets(IterativePE):
         self.trail, self.number = trail, number
 
     def _process(self, data: Any) -> Any:
+        if data == "quick":
+            return data
+        if data == "slow":
+            time.sleep(0.2)
+            return data
         self.trail.leave(data)
         wait_for(self.trail, self.number)
         return data
@@ -69,49 +73,20 @@ def test_every_worker_gets_a_task_before_any_gets_two(kind: str, items: int, tra
     assert sorted(results) == list(range(items))
 
 
-def test_the_rest_of_a_batch_that_turns_out_slow_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes back to the queue in single items: their pace is not known."""
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rest_of_a_batch_that_turns_out_slow_is_shared(kind: str, trail: Trail) -> None:
+    """Quick items have made batches large; then comes one with a slow item at its head."""
 
-    class Clock:
-        now = 0.0
+    class Turns(ProducerPE):
+        def _process(self, inputs: Any) -> None:
+            for _ in range(5000):
+                self.write("output", "quick")
+            for item in ("slow", 1, 2, 3):
+                self.write("output", item)
 
-        @classmethod
-        def monotonic(cls) -> float:
-            return cls.now
-
-    class Takes(IterativePE):
-        stateful = False
-
-        def _process(self, seconds: float) -> float:
-            Clock.now += seconds
-            return seconds
-
-    marked = [((0, number), seconds) for number, seconds in enumerate([0.001, 10.0, 0.001, 0.002])]
-
-    class OneTask:
-        tasks: ClassVar = [Task("key", (1, "input"), pickle.dumps(marked))]
-        commits: ClassVar[list[Any]] = []
-
-        def receive(self, wait: bool, settled: bool = False) -> Task:
-            if not self.tasks:
-                raise Stopped
-            return self.tasks.pop()
-
-        def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
-            self.commits.append((parcel, items, round(seconds, 3)))
-
-        def may_stream(self, writer: int | None = None) -> bool:
-            return True
-
-    monkeypatch.setattr(pool_worker, "time", Clock)
-    flat = flatten(chain(Source([]), Takes()))
-    plan = make_plan(flat, 2, pooled=True, given=root_inputs(flat))
-    exchange: Any = OneTask()
-    pool_worker.DynamicWorker(flat, plan, None, {}, exchange, lambda: None).run()
-    ((parcel, items, seconds),) = OneTask.commits
-    assert (items, seconds) == (2, 10.001)
-    assert [lot.to for lot in parcel.batches] == [(1, "input")] * 2
-    assert [pickle.loads(lot.data) for lot in parcel.batches] == [marked[2:3], marked[3:]]
+    results = Mapping(kind, 4).items(chain(Turns(), Meets(trail, 3)))
+    assert len(results) == 5004
+    assert {item for item in results if item != "quick"} == {"slow", 1, 2, 3}
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "dyn_auto_multi", "dyn_auto_redis"])
