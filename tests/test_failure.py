@@ -18,8 +18,11 @@ from typing import Any
 
 import pytest
 from mapping_kit import (
+    MOST_UNDER_WAY,
     FaultyPE,
     FaultySource,
+    Flight,
+    FlightSource,
     Gate,
     Identity,
     Mapping,
@@ -31,14 +34,17 @@ from mapping_kit import (
     chain,
     children,
     commit,
+    is_alive,
     join,
     named,
     nothing_left,
+    wait_until,
 )
 
 import d4pcwl
 from d4pcwl import GenericPE, IterativePE, ProducerPE, SimpleFunctionPE, WorkflowGraph
 from d4pcwl.errors import D4pcwlError, GraphError, InputError, PEError, UsageError, WorkerDied
+from d4pcwl.runtime.static import watch
 
 ENDLESS = 10**9
 
@@ -122,6 +128,7 @@ def fails(data: Any) -> Any:
         (RaisesInGenerator, r"on item 1 of 'input': 1\n.*KeyError", "raise"),
         (RaisesInGenericGenerator, r"on item 1 of 'input': 1\n.*KeyError", "raise"),
         (lambda: FaultyPE("exit", 3), r"on item 3.*\n.*called exit\(3\)", "sys.exit"),
+        (lambda: FaultyPE("interrupt", 3), r"on item 3.*\n.*KeyboardInterrupt", "raise Key"),
         (lambda: FaultyPE("raise", 4), r"on item 4.*\n.*ValueError", "raise Value"),
         (lambda: SimpleFunctionPE(fails), r"on item 1.*\n.*TypeError", "return data["),
         (WritesNowhere, r"on item 1.*\n.*no output 'outptu'.*'?output", "self.write"),
@@ -406,24 +413,23 @@ def test_stream_gives_results_as_they_come(mapping: Mapping, gate: Gate) -> None
     assert [result.item for result in results] == ["second"]
 
 
-def test_stream_is_not_far_ahead_of_its_reader(mapping: Mapping, trail: Trail) -> None:
+def test_stream_is_not_far_ahead_of_its_reader(mapping: Mapping) -> None:
+    flight, count = Flight(), 3 * MOST_UNDER_WAY
+    for _ in mapping.stream(chain(FlightSource(flight, int, 1, count))):
+        flight.take(1)
+    assert flight.taken == count
+    assert flight.most <= MOST_UNDER_WAY
 
-    class Counts(ProducerPE):
-        def _process(self, inputs: Any) -> None:
-            for number in range(10**6):
-                if number % 10_000 == 0:
-                    trail.leave(number)
-                self.write("output", number)
 
-    results = mapping.stream(chain(Counts()))
-    next(results)
-    before, still = -1, 0
-    while still < 3:
-        threading.Event().wait(0.1)
-        now = len(trail.lines())
-        before, still = now, still + 1 if now == before else 0
-    assert now * 10_000 <= 400_000
-    results.close()
+def test_a_worker_that_has_ended_is_heard_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though its last results wait for a reader for long."""
+    monkeypatch.setattr(watch, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.0)
+    before = children()
+    results = d4pcwl.stream(chain(Source(range(15_000))), mapping="multi", processes=2)
+    first = next(results)
+    wait_until(lambda: not any(map(is_alive, children() - before)))
+    assert [first.item, *(result.item for result in results)] == list(range(15_000))
 
 
 @pytest.mark.parametrize("read", [1, 2500])

@@ -194,6 +194,11 @@ def test_a_script_that_fails_shows_its_own_line(
 
 def test_interrupt_of_a_script_is_not_its_failure(write: Write) -> None:
     with pytest.raises(KeyboardInterrupt):
+        load(write("flow.py", "import signal\nsignal.raise_signal(signal.SIGINT)\n"))
+
+
+def test_an_interrupt_that_the_script_makes_up_is_its_failure(write: Write) -> None:
+    with pytest.raises(ScriptError, match=r"failed while it was loaded\n.*KeyboardInterrupt"):
         load(write("flow.py", "raise KeyboardInterrupt\n"))
 
 

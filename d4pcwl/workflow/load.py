@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -151,7 +152,21 @@ def _run_file(path: Path) -> ModuleType:
 def is_an_order(error: BaseException) -> bool:
     """Whether users' code ended by what is not its own: Ctrl-C, a signal, or the end of the run."""
     ours = type(error).__module__.startswith("d4pcwl.") and not isinstance(error, Exception)
-    return ours or isinstance(error, KeyboardInterrupt)
+    return ours or (isinstance(error, KeyboardInterrupt) and not _is_raised_here(error))
+
+
+def _is_raised_here(error: KeyboardInterrupt) -> bool:
+    """Whether users' code has raised it by itself: by ``raise``, and not in a handler."""
+    from opcode import opmap
+
+    handler = signal.getsignal(signal.SIGINT)
+    handlers = [getattr(call, "__code__", None) for call in (handler, type(handler).__call__)]
+    place = error.__traceback__
+    while place is not None and place.tb_frame.f_code not in handlers:
+        if place.tb_next is None:
+            return place.tb_frame.f_code.co_code[place.tb_lasti] == opmap["RAISE_VARARGS"]
+        place = place.tb_next
+    return False
 
 
 def _module_name(path: Path) -> str:

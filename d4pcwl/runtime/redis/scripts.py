@@ -530,7 +530,7 @@ class Scripts:
         try:
             answer: list[Any] = client.calls([*before, self.command(name, *arguments)])[-1]
         except ServerError as error:
-            if not str(error).startswith("NOSCRIPT"):
+            if "NOSCRIPT" not in str(error):
                 raise
             self.load(client)  # somebody has emptied the server's cache of scripts
             answer = client.call(*self.command(name, *arguments))
