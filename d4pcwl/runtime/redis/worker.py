@@ -168,7 +168,8 @@ def _give_sign(exchange: RedisExchange) -> None:
 
 
 def describe_run(client: Client, run: str) -> dict[str, Any]:
-    """What a worker that joins has to know: ``script``, ``attr``, ``digest``, ``plan``.
+    """What a worker that joins has to know: ``script``, ``attr``, ``parameters``, ``digest``,
+    ``plan``.
 
     :raises RunError: the server has no such run
     """

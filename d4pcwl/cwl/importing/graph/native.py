@@ -21,7 +21,7 @@ from d4pcwl.cwl.importing.cwltool.document import short_name
 from d4pcwl.cwl.importing.graph.cwl_graph import CwlGraph, CwlStep, CwlSubworkflow, Steps
 from d4pcwl.cwl.importing.graph.flows import DIGEST, is_compiled
 from d4pcwl.cwl.importing.graph.pes import input_origin, origin
-from d4pcwl.errors import ScriptError
+from d4pcwl.errors import InputError, ScriptError
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.load import Script, load
 
@@ -63,8 +63,10 @@ def script_of(graph: CwlGraph) -> Script | None:
         with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
             script = load(path, attr)
             flat = script.flat()
-    except ScriptError:
+    except (ScriptError, InputError):
         return None
+    if script.builder is not None:
+        return None  # inputs of the document are parameters, by which the graph may be another
     whole = graph.document.process.tool.get(DIGEST) == flat.digest()
     return script if whole and _same_stages(graph, found, flat) else None
 
