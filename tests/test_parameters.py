@@ -119,12 +119,12 @@ def test_all_faults_are_told_at_once(folder: Path) -> None:
         "build(): norm: expected one of mean, max, not 'foo'",
         "build(): fast: expected true or false, not '2'",
         "build(): limit: expected a whole number, not '1.5'",
-        "build(): stations is missing; it is a file: where the stations are",
+        "build(): stations is missing; it is a file or folder: where the stations are",
     ):
         assert told in done.stderr
     assert "Traceback" not in done.stderr
     done = simple(folder, "--stations", "stations.text", code=2)
-    assert "stations: there is no file stations.text" in done.stderr
+    assert "stations: there is no file or folder stations.text" in done.stderr
 
 
 def test_an_unknown_option(folder: Path) -> None:
@@ -135,7 +135,7 @@ def test_an_unknown_option(folder: Path) -> None:
 def test_help_of_a_script(folder: Path) -> None:
     text = " ".join(simple(folder, "--help").stdout.split())
     assert "Stations around a place. All of them." in text
-    assert "--stations FILE where the stations are (required)" in text
+    assert "--stations PATH where the stations are (required)" in text
     assert "--radius NUMBER in degrees (default: 2.0)" in text
     assert "--norm {mean|max}" in text
     assert "--params data= TEXT" in text  # --data is the command's own
@@ -337,7 +337,7 @@ def everything(
 def test_annotations() -> None:
     kinds = {name: p.kind for name, p in read_builder(everything).parameters.items()}
     assert [kind.base for kind in kinds.values()] == [
-        *("Directory", "Directory", "Directory", "enum", "int", "enum", "int", "str"),
+        *("Directory", "Path", "Directory", "enum", "int", "enum", "int", "str"),
     ]
     assert [name for name, kind in kinds.items() if kind.optional] == ["other", "text"]
     assert kinds["kinds"].of(["ONE", Kind.TWO]) == [Kind.ONE, Kind.TWO]
@@ -445,6 +445,51 @@ def test_a_document_of_parameters_comes_back_as_steps(folder: Path) -> None:
     done = kit.command("d4pcwl-runner", "--outdir", "out", "flow.cwl", "job.yml", cwd=folder)
     found = data(Path(json.loads(done.stdout)["results"]["path"]).read_text())
     assert [item[:2] for item in found] == [["one", "7.0"], ["two", "7.0"]]
+
+
+FILES = (
+    kit.HEAD
+    + """
+from pathlib import Path
+
+
+class List(ProducerPE):
+    def __init__(self, table, folder, out):
+        super().__init__()
+        self.table, self.folder, self.out = table, folder, out
+
+    def _process(self, inputs):
+        with open(self.table) as table, open(self.out, "w") as out:
+            out.write(table.read())
+        return sorted(path.name for path in Path(self.folder).iterdir())
+
+
+def build(
+    table: Path = Path("table.txt"), folder: Path = Path("many"), out: str = "out.txt"
+) -> WorkflowGraph:
+    graph = WorkflowGraph()
+    graph.add(List(table, folder, out))
+    return graph
+"""
+)
+
+
+def test_defaults_that_are_files_and_folders(tmp_path: Path) -> None:
+    kit.write_script(tmp_path, FILES, table__txt="x")
+    kit.write_script(tmp_path / "many", "", name="a")
+    inputs = compiled(tmp_path)
+    files = {
+        name: entry["default"] for name, entry in inputs.items() if name in ("table", "folder")
+    }
+    assert files == {
+        "table": {"class": "File", "location": "table.txt"},
+        "folder": {"class": "Directory", "location": "many"},
+    }
+    assert inputs["folder"]["type"] == "Directory"
+    assert not {"table_txt", "many"} & inputs.keys()
+    outputs, _ = kit.cwltool(tmp_path / "flow.cwl", {"out": "other.txt"}, tmp_path / "out")
+    assert data(Path(outputs["results"]["path"]).read_text()) == [["a"]]
+    assert "other.txt" in [entry["basename"] for entry in outputs["written"]["listing"]]
 
 
 # --- inputs of roots by their names ---------------------------------------------------------------

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from d4pcwl.workflow.load import Script
 
 _NAMED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_METAVARS = {"int": "INT", "float": "NUMBER", "str": "TEXT", "File": "FILE", "Directory": "FOLDER"}
+_METAVARS = {
+    "int": "INT",
+    "float": "NUMBER",
+    "str": "TEXT",
+    "Path": "PATH",
+    "File": "FILE",
+    "Directory": "FOLDER",
+}
 
 
 def add_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -138,9 +138,11 @@ def to_cwl(
         isinstance(workflow, str) and workflow.endswith(f":{script.attr}")
     )
     graph = script.flat()
-    reading = _readable(script.path, _known_attributes(script, graph))
-    if script.builder is not None and script.builder.title:
-        reading = replace(reading, title=script.builder.title, doc=script.builder.doc)
+    builder = script.builder
+    known = _known_attributes(script, graph)
+    reading = _readable(script.path, known, builder.name if builder else None)
+    if builder is not None and builder.title:
+        reading = replace(reading, title=builder.title, doc=builder.doc)
     declarations = read_declarations(graph, script.path, script.module)
     found = found_inputs(graph, declarations)
     declarations = with_found_inputs(declarations, found)
@@ -270,12 +272,14 @@ def _choice(chosen: Mapping[Any]) -> tuple[str, ...]:
     return BUILT_IN if chosen.name in BUILT_IN else (*BUILT_IN, chosen.name)
 
 
-def _readable(path: Path, attributes: Attributes | None = None) -> ScriptReading:
+def _readable(
+    path: Path, attributes: Attributes | None = None, builder: str | None = None
+) -> ScriptReading:
     """What is found by reading a script.
 
     :raises TranslationError: with everything that will be missing where it runs
     """
-    reading = read_script(path, attributes)
+    reading = read_script(path, attributes, builder)
     raise_faults(TranslationError, _placed(reading.faults, path))
     return reading
 

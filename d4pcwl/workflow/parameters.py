@@ -4,8 +4,10 @@ The annotations of its parameters say which values they take, its docstring says
 
 ============================  ======================================================
 ``int float str bool``        as they are
-``Path``                      a file that is read; ``Annotated[Path, "Directory"]`` (or
-                              ``d4pcwl.Directory``) a folder, and so is a default that is one
+``Path``                      a file that is read, or a folder; in CWL a File, or a Directory where
+                              the default is one
+``Directory``                 of d4pcwl, or ``Annotated[Path, "Directory"]``: a folder; likewise
+                              ``Annotated[Path, "File"]``
 ``Literal["a", "b"]``         one of these; so are the members of an ``Enum``, by their names
 ``list[…]``, ``tuple[…, ...]``  several of one of the above
 ``… | None``                  may be None
@@ -38,13 +40,18 @@ REQUIRED = inspect.Parameter.empty
 """The default of a parameter that has none."""
 
 _PLAIN: dict[Any, str] = {int: "int", float: "float", str: "str", bool: "bool"}
-_PATHS = ("File", "Directory")
+_PATHS: dict[str, Callable[[Any], bool]] = {
+    "Path": os.path.exists,
+    "File": lambda path: os.path.exists(path) and not os.path.isdir(path),
+    "Directory": os.path.isdir,
+}
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _EXPECTED = {
     "int": "a whole number",
     "float": "a number",
     "str": "a text",
     "bool": "true or false",
+    "Path": "a file or folder",
     "File": "a file",
     "Directory": "a folder",
 }
@@ -58,7 +65,8 @@ _ALLOWED = (
 class Kind:
     """Which values a parameter takes.
 
-    :param base: ``int``, ``float``, ``str``, ``bool``, ``File``, ``Directory``, or ``enum``
+    :param base: ``int``, ``float``, ``str``, ``bool``, ``enum``, ``File``, ``Directory``, or
+        ``Path``, which is one of these two
     :param choices: of an enum, from the text to the value
     :param many: list or tuple, where it takes several
     :param optional: whether it may be None
@@ -116,9 +124,8 @@ class Kind:
                     return choice
         elif self.is_path:
             if isinstance(value, (str, os.PathLike)):
-                there = os.path.isdir if self.base == "Directory" else _is_file
-                if not there(value):
-                    raise ValueError(f"there is no {self.base.lower()} {os.fspath(value)}")
+                if not _PATHS[self.base](value):
+                    raise ValueError(f"there is no {_EXPECTED[self.base][2:]} {os.fspath(value)}")
                 return Path(value)
         elif self.base == "float" and isinstance(value, (int, float)):
             if not isinstance(value, bool):
@@ -148,10 +155,6 @@ class Kind:
         if self.base == "enum":
             value = next(iter(self.choices.values()))
         return self.many([value]) if self.many else value
-
-
-def _is_file(path: Any) -> bool:
-    return os.path.exists(path) and not os.path.isdir(path)
 
 
 @dataclass(frozen=True)
@@ -280,27 +283,27 @@ def _kind_of_parameter(each: inspect.Parameter, hints: Mapping[str, Any]) -> Kin
     if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD, each.POSITIONAL_ONLY):
         raise ValueError("a parameter of a workflow has a name")
     if each.name in hints:
-        kind = _kind(hints[each.name], each.default)
+        kind = _kind(hints[each.name])
         return replace(kind, optional=True) if each.default is None else kind
     if type(each.default) in _PLAIN:
         return Kind(_PLAIN[type(each.default)])
     raise ValueError(f"say which values it takes, such as {each.name}: float; it may be {_ALLOWED}")
 
 
-def _kind(hint: Any, default: Any = None, marks: Iterable[Any] = ()) -> Kind:
+def _kind(hint: Any, marks: Iterable[Any] = ()) -> Kind:
     """The kind that an annotation says.
 
     :raises ValueError: it says none
     """
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _kind(inner[0], default, [*marks, *inner[1:]])
+        return _kind(inner[0], [*marks, *inner[1:]])
     if origin in (Union, UnionType) and NoneType in inner and len(inner) == 2:
         (one,) = (each for each in inner if each is not NoneType)
-        return replace(_kind(one, default, marks), optional=True)
+        return replace(_kind(one, marks), optional=True)
     if origin in (list, tuple, collections.abc.Sequence, collections.abc.Iterable):
         if inner and (origin is not tuple or inner[1:] == (...,)):
-            kind = _kind(inner[0], None, marks)
+            kind = _kind(inner[0], marks)
             if kind.many is None and not kind.optional:
                 return replace(kind, many=tuple if origin is tuple else list)
     elif origin is Literal:
@@ -308,9 +311,7 @@ def _kind(hint: Any, default: Any = None, marks: Iterable[Any] = ()) -> Kind:
     elif hint in _PLAIN:
         return Kind(_PLAIN[hint])
     elif hint in (Path, os.PathLike) or origin is os.PathLike:
-        named = next((mark for mark in marks if mark in _PATHS), None)
-        is_folder = isinstance(default, (str, os.PathLike)) and os.path.isdir(default)
-        return Kind(named or _PATHS[is_folder])
+        return Kind(next((mark for mark in marks if mark in _PATHS), "Path"))
     elif isinstance(hint, type) and issubclass(hint, Enum):
         return Kind("enum", {member.name: member for member in hint})
     raise ValueError(f"its annotation may be {_ALLOWED}")

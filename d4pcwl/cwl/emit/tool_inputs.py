@@ -204,7 +204,8 @@ def add_parameters(tool: Tool, facts: Facts) -> None:
     as_json: list[str] = []
     for each in facts.builder.parameters.values():
         kind, name = each.kind, tool.free(each.name)
-        base = _TYPES.get(kind.base, kind.base)
+        default = _parameter_default(facts, each)
+        base = _path_class(default) if kind.base == "Path" else _TYPES.get(kind.base, kind.base)
         own_type: Any = f"{base}{'[]' if kind.many else ''}{'?' if kind.optional else ''}"
         doc = each.doc
         if kind.base == "enum" and not kind.many and all(map(_SYMBOL.fullmatch, kind.choices)):
@@ -212,7 +213,6 @@ def add_parameters(tool: Tool, facts: Facts) -> None:
             own_type = ["null", own_type] if kind.optional else own_type
         elif kind.base == "enum":
             doc = f"{doc} (one of {', '.join(kind.choices)})".strip()
-        default = _parameter_default(facts, each)
         binding = {"position": 4, "prefix": f"--params={each.name}=", "separate": False}
         if kind.many or kind.base == "bool":
             # Nothing stands for an empty list on a command line, nor for false.
@@ -249,6 +249,12 @@ def _parameter_default(facts: Facts, each: WorkflowParameter) -> Any:
         return REQUIRED
     files = [file_default(facts, place) for place in places if place]
     return files if each.kind.many else files[0]
+
+
+def _path_class(default: Any) -> str:
+    """What a path is where it is not said: a file, unless its default is a folder."""
+    first = default[0] if isinstance(default, list) and default else default
+    return str(first["class"]) if isinstance(first, dict) else "File"
 
 
 def _place(facts: Facts, path: Path) -> Path | None:
