@@ -12,6 +12,7 @@
     ├── TranslationError        2   the graph cannot be carried over to CWL
     ├── RunError                1   the workflow failed while it ran
     │   ├── OutputError         1   what the run is to leave cannot be written
+    │   │   └── ReaderGone    141   nobody reads standard output any more, as after `| head`
     │   ├── PEError             1   a PE raised
     │   └── WorkerDied          1   a worker process ended without a word
     ├── ItemError               1   an item cannot be encoded or decoded
@@ -86,6 +87,12 @@ class RunError(D4pcwlError):
 
 class OutputError(RunError):
     """What a run is to leave cannot be written: the disk is full, or a folder has gone."""
+
+
+class ReaderGone(OutputError):
+    """Whoever read standard output has gone: the command ends as one does by SIGPIPE."""
+
+    exit_code = 141
 
 
 class PEError(RunError):

@@ -92,6 +92,16 @@ def run(
         return done.stdout, done.stderr
 
 
+def run_job(
+    folder: Path, name: str, *options: str, code: int = 0, **inputs: Any
+) -> tuple[Any, str]:
+    """What a document of a folder gives, without containers; and standard error."""
+    job = folder / "job.json"
+    job.write_text(json.dumps(inputs), encoding="utf-8")
+    given = ["--no-container", *options, job]
+    return run(folder / f"{name}.cwl", *given, outdir=folder / "out", code=code)
+
+
 def start(command: str) -> list[str]:
     """How a command begins: ours by this interpreter, cwltool from beside it."""
     if command == "d4pcwl-runner":

@@ -107,15 +107,10 @@ def test_upstreams_names_of_mappings(name: str, script: Path) -> None:
 # --- what goes where ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [("simple",), ("multi", "-n", "2")], ids=" ".join)
-def test_results_follow_what_pes_print(how: tuple[str, ...], script: Path) -> None:
-    done = kit.command("dispel4py", how[0], script, *how[1:], "-i", 2)
-    lines = done.stdout.splitlines()
-    assert lines[:2] == ["counting", "counting"]
-    assert [json.loads(line) for line in lines[2:]] == [
-        {"pe": "Double1", "port": "output", "data": 2 * n} for n in [*range(5)] * 2
-    ]
-    assert done.stderr == ""
+def test_results_come_where_they_belong_among_the_prints(script: Path) -> None:
+    done = kit.command("dispel4py", "simple", script, "-i", 2)
+    told = "".join(line[0] for line in done.stdout.splitlines())
+    assert told == 2 * "c{{{{{"
 
 
 @pytest.mark.parametrize("name", ["r.jsonl", "r.ndjson", "r.json", "r.d4ps", "r.stream"])

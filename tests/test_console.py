@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mapping_kit import FaultyPE, Identity, Mapping, Source, chain
+from mpi_kit import needs_mpi
 
 from d4pcwl import IterativePE
-from d4pcwl.errors import D4pcwlError
+from d4pcwl.errors import D4pcwlError, ReaderGone
 from d4pcwl.runtime.local.console import LineLock, LineWriter
 
 
@@ -56,6 +60,73 @@ def test_flush_hands_on_whole_lines(out: Out) -> None:
     writer.write("ee\n")
     writer.flush()
     assert look() == "three\n"
+
+
+def test_lines_go_out_although_nobody_flushes(lock: LineLock) -> None:
+    """A slow PE prints, and then works on for an hour."""
+    read, write = os.pipe()
+    writer = LineWriter(write, lock)
+    print("here", file=writer)
+    print("no end", file=writer, end="")
+    assert os.read(read, 100) == b"here\n"  # waits until there is something
+    print(" yet", file=writer)
+    assert os.read(read, 100) == b"no end yet\n"
+    os.close(read)
+    os.close(write)
+
+
+def test_lines_of_others_do_not_get_into_a_line(out: Out) -> None:
+    writer, look = out
+    writer.write("dots ...")
+    writer.put_lines("{}\n")
+    writer.write(" done\n")
+    writer.flush()
+    assert look() == "{}\ndots ... done\n"
+
+
+def test_alone_a_line_may_be_shown_before_its_end() -> None:
+    """As progress is: it ends where a result comes."""
+    read, write = os.pipe()
+    writer = LineWriter(write)
+    print("50 %", end="", flush=True, file=writer)
+    assert os.read(read, 100) == b"50 %"
+    writer.put_lines("{}\n")
+    print("100 %", flush=True, file=writer)
+    assert os.read(read, 100) == b"\n{}\n100 %\n"
+    os.close(read)
+    os.close(write)
+
+
+def test_a_fork_does_not_repeat_what_waits(out: Out) -> None:
+    writer, look = out
+    print("once", file=writer)
+    pid = os.fork()
+    if pid == 0:
+        print("child", file=writer)
+        writer.flush()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    writer.flush()
+    assert sorted(look().splitlines()) == ["child", "once"]
+
+
+def test_a_reader_that_has_gone_is_told_of_once(lock: LineLock) -> None:
+    read, write = os.pipe()
+    writer = LineWriter(write, lock)
+    os.close(read)
+    print("lost", file=writer)
+    with pytest.raises(ReaderGone):
+        writer.flush()
+    writer.flush()
+    os.close(write)
+
+
+def test_bytes_may_be_written(out: Out) -> None:
+    writer, look = out
+    print("text", file=writer)
+    writer.buffer.write(b"bytes\n")
+    writer.flush()
+    assert look() == "text\nbytes\n"
 
 
 def test_finish_ends_the_last_line(out: Out) -> None:
@@ -199,3 +270,69 @@ d4pcwl.run(chain(Source([1]), Waits()), mapping={mapping.name!r}, processes={map
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
         process.kill()
+
+
+SLOW = """
+from dispel4py.base import *
+from dispel4py.workflow_graph import WorkflowGraph
+
+class Numbers(ProducerPE):
+    def _process(self, inputs):
+        for line in iter(open({gate!r}).readline, ""):
+            yield int(line)
+
+class Shows(IterativePE):
+    def _process(self, data):
+        print("got", data)
+        return data
+
+graph = WorkflowGraph()
+graph.connect(Numbers(), "output", Shows(), "input")
+"""
+
+
+def begin(how: list[str], folder: Path) -> tuple[subprocess.Popen[str], int]:
+    """A run whose items the test gives it one by one, by a named pipe."""
+    gate, script = folder / "gate", folder / "slow.py"
+    os.mkfifo(gate)
+    script.write_text(SLOW.format(gate=str(gate)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "d4pcwl", "run", how[0], str(script), *how[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    return process, os.open(gate, os.O_RDWR)
+
+
+def check_results_as_they_come(how: list[str], folder: Path) -> None:
+    process, gate = begin(how, folder)
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        os.write(gate, b"1\n")
+        first = {process.stdout.readline(), process.stdout.readline()}
+        assert first == {"got 1\n", '{"pe": "Shows1", "port": "output", "data": 1}\n'}
+        process.stdout.close()
+        while process.poll() is None:
+            os.write(gate, b"2\n")
+            time.sleep(0.05)
+        assert (process.returncode, process.stderr.read()) == (141, "")
+        os.close(gate)
+    with contextlib.suppress(ProcessLookupError):
+        while True:  # those that it started may take a moment; a hang ends the test
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+
+
+def test_results_come_at_once_and_a_reader_that_goes_ends_the_run(
+    mapping: Mapping, tmp_path: Path
+) -> None:
+    many = [] if mapping.name == "simple" else ["-n", str(mapping.processes)]
+    check_results_as_they_come([mapping.name, *many], tmp_path)
+
+
+@needs_mpi
+def test_results_of_ranks_come_at_once(tmp_path: Path) -> None:
+    check_results_as_they_come(["mpi", "-n", "2"], tmp_path)

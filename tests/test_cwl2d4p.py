@@ -369,9 +369,9 @@ def test_a_second_source_ends_the_passing_of_elements(editing: CwlGraph) -> None
     graph.connect(say, "text", once, "texts")
     graph.connect(graph.inputs, "tail", once, "tail")
     assert not any(pe.name == "once.pass" for pe in flatten(graph).pes)
-    gathered = [link for link in once.join.links if link.name == "texts"]
-    assert [link.merge for link in gathered] == ["merge_nested"]
-    assert gathered[0].sources == ("/more", "say/text")
+    (join,) = (pe for pe in flatten(graph).pes if pe.name == "once.join")
+    (gathered,) = (link for link in join.links if link.name == "texts")
+    assert (gathered.merge, gathered.sources) == ("merge_nested", ("/more", "say/text"))
 
 
 def test_what_cannot_be_connected(editing: CwlGraph) -> None:

@@ -320,14 +320,13 @@ def followed(document: Path, **settings: Any) -> dict[str, list[str]]:
     pytest.importorskip("cwltool")
     from d4pcwl.cwl.importing.cwltool.document import Document
     from d4pcwl.cwl.importing.cwltool.settings import Settings
-    from d4pcwl.cwl.importing.graph.build import build
+    from d4pcwl.cwl.importing.graph.cwl_graph import runner_graph
     from d4pcwl.cwl.importing.graph.pes import ToolPE
     from d4pcwl.workflow.flat import flatten
 
-    built = build(Document(str(document), Settings(**settings)))
-    assert built.flows is not None
-    count = built.flows.let_follow(built.tools)
-    tools = [pe for pe in flatten(built.graph).pes if isinstance(pe, ToolPE)]
+    graph = runner_graph(Document(str(document), Settings(**settings)))
+    count = graph.let_follow()
+    tools = [pe for pe in flatten(graph).pes if isinstance(pe, ToolPE)]
     found = {pe.name: sorted(pe.followed) for pe in tools if pe.followed}
     assert len(found) == count
     return found

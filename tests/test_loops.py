@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runner_kit import run, write
+from runner_kit import run, run_job, write
 
 import d4pcwl
 from d4pcwl import from_cwl
@@ -143,11 +143,8 @@ def loops(tmp_path: Path) -> Path:
 
 
 def loop(folder: Path, name: str, *options: str, code: int = 0, **inputs: Any) -> tuple[Any, str]:
-    """What a document gives, without containers; and standard error."""
-    job = folder / "job.json"
-    job.write_text(json.dumps(inputs), encoding="utf-8")
-    enabled = ["--enable-dev", "--enable-ext", "--no-container", *options]
-    return run(folder / f"{name}.cwl", *enabled, job, outdir=folder / "out", code=code)
+    """What a document gives, and standard error."""
+    return run_job(folder, name, "--enable-dev", "--enable-ext", *options, code=code, **inputs)
 
 
 KINDS = ["simple", "multi", "zmq_multi", "dyn_multi", "dyn_auto_multi", "dyn_redis"]

@@ -74,6 +74,17 @@ def test_images(tmp_path: Path, suffix: str, start: bytes) -> None:
         assert b"Source0" in image.read_bytes()
 
 
+@pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
+def test_edges_out_of_boxes_are_drawn(tmp_path: Path) -> None:
+    """Between records, Graphviz loses such an edge."""
+    flow = Path(__file__).parents[1] / "conformance" / "workflows" / "nested_composites"
+    document = tmp_path / "flow.cwl"
+    script = flow / "nested_composites.py"
+    kit.command("d4p2cwl", "-q", script, "--cut", "pe", "-o", document)
+    kit.command("d4pcwl", "graph", document, "-o", tmp_path / "flow.svg")
+    assert b"samples0_output" in (tmp_path / "flow.svg").read_bytes()
+
+
 def test_texts(tmp_path: Path) -> None:
     script = kit.write_script(tmp_path, kit.DIAMOND)
     for name in ("flow.dot", "flow.mmd", "flow.md"):
@@ -108,4 +119,6 @@ def test_arrows_between_the_same_nodes_are_one_and_odd_names_are_safe() -> None:
     many = Picture(nodes, [Arrow("x", port, "y", port) for port in "pqrs"])
     assert 'x -->|"4 values"| y' in many.mermaid()
     assert many.dot().count(" -> ") == 4
-    assert r"Y\|\{\}" in many.dot()
+    assert "Y|{}</TD>" in many.dot()
+    assert r'label="a \"box\" <1>"' in many.dot()
+    assert "<TD>&lt;a&gt;<BR/>&amp;</TD>" in Picture([Node("a", "<a>\n&")]).dot()

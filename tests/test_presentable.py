@@ -97,7 +97,7 @@ def test_a_wrong_url_is_told_of_without_its_password(url: str) -> None:
 
 
 def test_addresses_do_not_show_passwords() -> None:
-    address = Address("host", username="me", password="secret")
+    address = Address("redis://:secret@host", username="me", password="secret")
     assert "secret" not in f"{address} {address!r}"
 
 

@@ -504,19 +504,20 @@ def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     ("options", "environment", "expected"),
     [
         ({}, {}, None),
-        ({"redis_ip": "a"}, {}, Address("a")),
-        ({"redis_port": 7}, {}, Address("localhost", 7)),
-        ({}, {"REDIS_HOST": "b", "REDIS_PORT": "8"}, Address("b", 8)),
+        ({"redis_ip": "a"}, {}, Address("redis://a:6379")),
+        ({"redis_ip": "::1"}, {}, Address("redis://[::1]:6379")),
+        ({"redis_port": 7}, {}, Address("redis://localhost:7")),
+        ({}, {"REDIS_HOST": "b", "REDIS_PORT": "8"}, Address("redis://b:8")),
         ({}, {"REDIS_PORT": "tcp://10.0.0.1:6379"}, None),
-        ({"redis_ip": "a"}, {"REDIS_HOST": "b"}, Address("a")),
-        ({}, {"REDIS_URL": "redis://c:9/2"}, Address("c", 9, database=2)),
+        ({"redis_ip": "a"}, {"REDIS_HOST": "b"}, Address("redis://a:6379")),
+        ({}, {"REDIS_URL": "redis://c:9/2"}, Address("redis://c:9/2")),
         (
             {"redis_url": "redis://d"},
             {"REDIS_USERNAME": "u", "REDIS_PASSWORD": "p"},
-            Address("d", username="u", password="p"),
+            Address("redis://d", username="u", password="p"),
         ),
-        ({"redis_url": "rediss://:s%40@d"}, {}, Address("d", password="s@", tls=True)),
-        ({"redis_url": "unix:///a/b?db=3"}, {}, Address(path="/a/b", database=3)),
+        ({"redis_url": "valkeys://:s%40@d"}, {}, Address("rediss://:s%40@d")),
+        ({"redis_url": "unix:///a/b?db=3"}, {}, Address("unix:///a/b?db=3")),
     ],
 )
 def test_which_server_is_meant(
@@ -529,7 +530,13 @@ def test_which_server_is_meant(
     assert named_server(ServerOptions(**options)) == expected
 
 
-@pytest.mark.parametrize("url", ["d:1", "ftp://d", "redis://", "redis://d:x", "redis://d/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("d:1", "ftp://d", "redis://", "redis://d:x", "redis://d/x", "redis://::1", "unix://"),
+        *("redis://d?protocol=3", "unix:///d?db=x"),
+    ],
+)
 def test_urls_that_are_not_right(url: str) -> None:
     with pytest.raises(UsageError):
         parse_url(url)
@@ -539,9 +546,29 @@ def test_a_password_is_needed_and_not_told(server: Client) -> None:
     server.call("CONFIG", "SET", "requirepass", "secret")
     with pytest.raises(ServerLost, match="refuses us"):
         Client(server.address)
-    address = Address(path=server.address.path, password="secret")
+    address = Address(server.address.url, password="secret")
     Client(address).close()
-    assert "secret" not in str(address)
+    with_password = server.address.url.replace("unix://", "unix://:secret@")
+    Client(Address(with_password)).close()
+    assert str(Address(with_password)) == str(server.address)
+
+
+def test_a_client_that_lost_its_server_stays_so(server: Client) -> None:
+    """What was under way may have been done or not: nothing is sent after it."""
+    other = Client(server.address)
+
+    def lose() -> None:
+        wait_until(lambda: b"cmd=blpop" in other.call("CLIENT", "LIST"))
+        other.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    with pytest.raises(ServerLost, match="does not answer any more"):
+        server.call("BLPOP", "never", 0)
+    thread.join()
+    with pytest.raises(ServerLost):
+        server.call("PING")
+    other.close()
 
 
 # --- scale ----------------------------------------------------------------------------------------

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from runner_kit import run, write
+from runner_kit import run_job, write
 
 import d4pcwl
 from d4pcwl import from_cwl
@@ -136,21 +134,13 @@ def updates(tmp_path: Path) -> Path:
     )
 
 
-def update(folder: Path, name: str, *options: str, code: int = 0, **inputs: Any) -> tuple[Any, str]:
-    """What a document gives, and standard error."""
-    job = folder / "job.json"
-    job.write_text(json.dumps(inputs), encoding="utf-8")
-    given = ["--no-container", *options, job]
-    return run(folder / f"{name}.cwl", *given, outdir=folder / "out", code=code)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_who_reads_comes_before_who_updates(kind: str, updates: Path) -> None:
-    assert update(updates, "flow", "--mapping", kind, "-n", "3", text="start")[0] == SEEN
+    assert run_job(updates, "flow", "--mapping", kind, "-n", "3", text="start")[0] == SEEN
 
 
 def test_elements_of_a_scatter_have_files_of_their_own(updates: Path) -> None:
-    made, _ = update(updates, "each", "-n", "3", texts=["a", "b"])
+    made, _ = run_job(updates, "each", "-n", "3", texts=["a", "b"])
     assert made == {"before": ["a\n", "b\n"], "last": ["a\none\ntwo\n", "b\none\ntwo\n"]}
 
 
@@ -165,14 +155,14 @@ def test_scripts_have_the_same_order(
 
 
 def test_what_has_been_updated_is_not_read_as_it_was(updates: Path) -> None:
-    _, told = update(updates, "stale", code=1, text="start")
+    _, told = run_job(updates, "stale", code=1, text="start")
     assert "step late: permanentFail" in told
     assert "first has updated it in place: take that step's output instead" in told
 
 
 @pytest.mark.parametrize("kind", ["simple", "dyn_multi"])
 def test_only_one_updates_what_it_is_given(kind: str, updates: Path) -> None:
-    made, told = update(
+    made, told = run_job(
         updates, "two", "--mapping", kind, "--on-error", "continue", code=1, text="start"
     )
     assert [made["one"], made["two"]].count(None) == 1
@@ -183,11 +173,11 @@ def test_a_tool_updates_the_file_that_it_is_given(updates: Path) -> None:
     """As cwltool has it: the job order's own file is what is changed."""
     (updates / "file").write_text("mine\n")
     given = {"class": "File", "location": (updates / "file").as_uri()}
-    made, _ = update(updates, "add", file=given, line="more")
+    made, _ = run_job(updates, "add", file=given, line="more")
     assert (updates / "file").read_text() == "mine\nmore\n"
     assert Path(made["file"]["path"]).read_text() == "mine\nmore\n"
     text = ADD.replace("inplaceUpdate: true", "inplaceUpdate: false")
     (updates / "add.cwl").write_text(text)
-    made, _ = update(updates, "add", file=given, line="again")
+    made, _ = run_job(updates, "add", file=given, line="again")
     assert (updates / "file").read_text() == "mine\nmore\n"
     assert Path(made["file"]["path"]).read_text() == "mine\nmore\nagain\n"

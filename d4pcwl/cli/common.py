@@ -70,19 +70,18 @@ def _guarded(command: str, work: Callable[[], int], ends: _Ends, debug: bool) ->
             raise
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        return _reader_gone()
     except Exception as error:  # noqa: BLE001 - the last resort, and it shows what it can
-        from d4pcwl.errors import D4pcwlError
+        from d4pcwl.errors import D4pcwlError, ReaderGone
 
         if ends.heard:
             return _ended(command, ends.heard)
         if not isinstance(error, D4pcwlError):
             tell(f"{command}: error: {_explained(error)}", error if debug else None)
             return 1
-        if "BrokenPipeError" in str(error) and _nobody_reads():
-            return _reader_gone()
-        tell(f"{command}: error: {error}", error if debug else None)
+        if isinstance(error, ReaderGone):
+            standard.give_up_output()
+        else:
+            tell(f"{command}: error: {error}", error if debug else None)
         return error.exit_code
 
 
@@ -160,21 +159,6 @@ def end_if_asked() -> None:
     ends = signal.getsignal(signal.SIGTERM)
     if isinstance(ends, _Ends) and ends.heard:
         ends(ends.heard, None)
-
-
-def _nobody_reads() -> bool:
-    """Whether standard output is a pipe that has lost its reader."""
-    import select
-
-    poll = select.poll()
-    poll.register(1, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
-
-
-def _reader_gone() -> int:
-    """Whoever read our output has gone: give the interpreter somewhere else to flush to."""
-    standard.give_up_output()
-    return 128 + signal.SIGPIPE
 
 
 def say(message: str) -> None:

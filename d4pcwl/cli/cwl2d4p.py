@@ -78,7 +78,6 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from d4pcwl.cwl.importing.cwltool.copying import copy_document
     from d4pcwl.cwl.importing.graph.cwl_graph import CwlGraph
-    from d4pcwl.cwl.importing.graph.from_cwl import linked
     from d4pcwl.cwl.importing.graph.native import script_of
     from d4pcwl.cwl.importing.graph.script import graph_script, native_script
     from d4pcwl.errors import UsageError
@@ -88,16 +87,15 @@ def _run(options: argparse.Namespace) -> int:
     location, _, process = options.document.partition("#")
     if os.path.exists(options.document):
         location, process = options.document, ""
-    graph = linked(
-        CwlGraph(
-            location,
-            process=process or None,
-            container=_container(options),
-            relax_path_checks=options.relax_path_checks,
-            enable_ext=options.enable_ext,
-            enable_dev=options.enable_dev,
-        )
+    graph = CwlGraph(
+        location,
+        process=process or None,
+        container=_container(options),
+        relax_path_checks=options.relax_path_checks,
+        enable_ext=options.enable_ext,
+        enable_dev=options.enable_dev,
     )
+    graph.link_all()
     script = None if options.no_native else script_of(graph)
     folder, target, as_folder = _places(options.output, _script_name(process or location))
     if script is not None:

@@ -322,15 +322,15 @@ class _Files:
 
         :raises UsageError: it cannot be written
         """
-        from d4pcwl.runtime.results import JsonLinesSpool, file_sink
+        from d4pcwl.runtime.results import JsonLinesPrinted, file_sink
 
         if self._options.results is None:
             if ports:
                 require_output("--results FILE writes results to a file")
-            return JsonLinesSpool(sys.stdout)
+            return JsonLinesPrinted()
         sink = file_sink(self._options.results, ports, allow_pickle=self._options.allow_pickle)
         self.sink = sink
-        if not isinstance(sink, JsonLinesSpool):
+        if not isinstance(sink, JsonLinesPrinted):
             self._results = self._noted(sink.output)
         return sink
 

@@ -196,7 +196,7 @@ def _run(options: argparse.Namespace) -> int:
     from contextlib import nullcontext
 
     from d4pcwl.cwl.importing.cwltool.outdir import NotPlaced, OutputFolder
-    from d4pcwl.cwl.importing.graph.execute import Workplace
+    from d4pcwl.cwl.importing.graph.workplace import Workplace
 
     code = 0
 

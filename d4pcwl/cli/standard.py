@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
-
-class _Output(io.FileIO):
-    """Standard output, whose faults are told as such wherever they come up."""
-
-    def write(self, data: ReadableBuffer, /) -> int | None:  # type: ignore[override]
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            from d4pcwl.errors import OutputError
-
-            raise OutputError(f"standard output: cannot be written: {error.strerror}") from error
 
 
 def prepare() -> None:
@@ -41,15 +24,11 @@ def prepare() -> None:
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     elif sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        from d4pcwl.runtime.local.console import LineWriter
+
         before = sys.stdout
         before.flush()
-        sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(_Output(1, "w", closefd=False)),
-            encoding=before.encoding,
-            errors=before.errors,
-            line_buffering=before.line_buffering,
-            write_through=before.write_through,
-        )
+        sys.stdout = LineWriter(1, encoding=before.encoding, errors=before.errors)
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
@@ -81,4 +60,8 @@ def require_output(instead: str) -> None:
 
 def give_up_output() -> None:
     """Standard output cannot be written: what is left of it goes nowhere, without a complaint."""
+    from d4pcwl.errors import OutputError
+
     _open_as(1, os.O_WRONLY)
+    with contextlib.suppress(OutputError):  # of what was written before
+        sys.stdout.flush()

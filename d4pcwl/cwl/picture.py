@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from d4pcwl.cwl.importing.cwltool.document import short_name
+from d4pcwl.cwl.importing.graph.links import Link
+from d4pcwl.cwl.importing.graph.pes import input_origin, origin
+from d4pcwl.cwl.importing.graph.steps import CwlStep, CwlSubworkflow, Steps
 from d4pcwl.workflow.picture import Arrow, Box, Node, Picture
 
 
@@ -17,113 +19,79 @@ def picture_of_cwl(location: str) -> Picture:
     """
     from d4pcwl.cwl.importing.cwltool.document import Document
     from d4pcwl.cwl.importing.cwltool.settings import Settings
+    from d4pcwl.cwl.importing.graph.cwl_graph import runner_graph
 
-    process = Document(location, Settings(quiet=True)).process
+    document = Document(location, Settings(quiet=True))
     drawing = _Drawing()
-    if process.tool["class"] == "Workflow":
-        drawing.add_workflow(process, (), {}, top=True)
+    if document.process.tool["class"] == "Workflow":
+        drawing.add_document(runner_graph(document))
     else:
-        drawing.add_node(
-            "tool", str(process.tool.get("label", short_name(process.tool["id"]))), process
-        )
+        tool = document.process.tool
+        title = str(tool.get("label", short_name(tool["id"])))
+        drawing.nodes.append(Node("tool", title, *_ports(document.process)))
     return Picture(drawing.nodes, drawing.arrows)
-
-
-class _Drawing:
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self.arrows: list[Arrow] = []
-        self._steps = 0
-
-    def add_node(self, key: str, title: str, process: Any, boxes: tuple[Box, ...] = ()) -> None:
-        """A process that is drawn as a whole."""
-        names = [
-            tuple(short_name(entry["id"]) for entry in process.tool[kind])
-            for kind in ("inputs", "outputs")
-        ]
-        self.nodes.append(Node(key, title, names[0], names[1], boxes))
-
-    def add_workflow(
-        self,
-        workflow: Any,
-        boxes: tuple[Box, ...],
-        fed: Mapping[str, list[_End]],
-        *,
-        top: bool = False,
-    ) -> dict[str, list[_End]]:
-        """The steps of a workflow, and the arrows between them.
-
-        :param fed: to each input of the workflow where its values come from
-        :returns: to each output where its values come from
-        """
-        made: dict[str, list[_End]] = {}
-        if top:
-            inputs = tuple(short_name(entry["id"]) for entry in workflow.tool["inputs"])
-            self.nodes.append(Node("inputs", "inputs", (), inputs))
-            made = {
-                entry["id"]: [("inputs", short_name(entry["id"]))]
-                for entry in workflow.tool["inputs"]
-            }
-        else:
-            made = {
-                entry["id"]: fed.get(short_name(entry["id"]), [])
-                for entry in workflow.tool["inputs"]
-            }
-        waiting = list(workflow.steps)
-        while waiting:
-            step = next(s for s in waiting if all(src in made for src in _all_sources(s)))
-            waiting.remove(step)
-            made.update(self._add_step(step, boxes, made))
-        results = {
-            short_name(entry["id"]): [
-                end for source in _sources(entry, "outputSource") for end in made[source]
-            ]
-            for entry in workflow.tool["outputs"]
-        }
-        if top:
-            self.nodes.append(Node("outputs", "outputs", tuple(results), ()))
-            for name, ends in results.items():
-                self._arrows(ends, "outputs", name)
-        return results
-
-    def _add_step(
-        self, step: Any, boxes: tuple[Box, ...], made: Mapping[str, list[_End]]
-    ) -> dict[str, list[_End]]:
-        key = f"step{self._steps}"
-        self._steps += 1
-        scattered = step.tool.get("scatter")
-        title = short_name(step.id) + (" (scattered)" if scattered else "")
-        fed = {
-            short_name(entry["id"]): [
-                end for source in _sources(entry, "source") for end in made[source]
-            ]
-            for entry in step.tool["inputs"]
-        }
-        process = step.embedded_tool
-        if process.tool["class"] == "Workflow":
-            outputs = self.add_workflow(process, (*boxes, Box(key, title)), fed)
-        else:
-            self.add_node(key, title, process, boxes)
-            known = self.nodes[-1].inputs
-            for name, ends in fed.items():
-                if name in known:
-                    self._arrows(ends, key, name)
-            outputs = {name: [(key, name)] for name in self.nodes[-1].outputs}
-        return {entry["id"]: outputs[short_name(entry["id"])] for entry in step.tool["outputs"]}
-
-    def _arrows(self, ends: list[_End], target: str, name: str) -> None:
-        self.arrows += [Arrow(source, output, target, name) for source, output in ends]
 
 
 _End = tuple[str, str]
 """A node's key and the name of its output."""
 
 
-def _all_sources(step: Any) -> Iterator[str]:
-    for entry in step.tool["inputs"]:
-        yield from _sources(entry, "source")
+class _Drawing:
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.arrows: list[Arrow] = []
+        self._ends: dict[str, list[_End]] = {}
+        self._count = 0
+
+    def add_document(self, graph: Steps) -> None:
+        """A workflow, with nodes for its inputs and its outputs."""
+        self.nodes.append(Node("inputs", "inputs", (), tuple(graph.input_names)))
+        for name in graph.input_names:
+            self._ends[input_origin((), name)] = [("inputs", name)]
+        self._add_steps(graph, ())
+        self.nodes.append(Node("outputs", "outputs", tuple(link.name for link in graph.given)))
+        for link in graph.given:
+            self._add_arrows(link, "outputs")
+
+    def _add_steps(self, steps: Steps, boxes: tuple[Box, ...]) -> None:
+        """The steps of a workflow, which come sources first, and the arrows to them."""
+        for step in steps.steps.values():
+            key = f"step{self._count}"
+            self._count += 1
+            title = step.name + (" (scattered)" if step.scatter else "")
+            if isinstance(step, CwlSubworkflow):
+                for link in step.links:
+                    self._ends[input_origin(step.path, link.name)] = self._from(link)
+                self._add_steps(step, (*boxes, Box(key, title)))
+                for link in step.given:
+                    self._ends[origin(step.path, link.name)] = self._from(link)
+            else:
+                self._add_tool(key, title, step, steps.document.at(step.path), boxes)
+
+    def _add_tool(
+        self, key: str, title: str, step: CwlStep, process: Any, boxes: tuple[Box, ...]
+    ) -> None:
+        inputs, outputs = _ports(process)
+        self.nodes.append(Node(key, title, inputs, outputs, boxes))
+        for name in outputs:
+            self._ends[origin(step.path, name)] = [(key, name)]
+        for link in step.links:
+            if link.name in inputs:
+                self._add_arrows(link, key)
+
+    def _add_arrows(self, link: Link, target: str) -> None:
+        for source, output in self._from(link):
+            self.arrows.append(Arrow(source, output, target, link.name))
+
+    def _from(self, link: Link) -> list[_End]:
+        """The outputs of nodes that a value comes from, out of boxes and into boxes."""
+        return [end for source in link.sources for end in self._ends.get(source, ())]
 
 
-def _sources(entry: Mapping[str, Any], key: str) -> list[str]:
-    source = entry.get(key) or []
-    return [source] if isinstance(source, str) else list(source)
+def _ports(process: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the inputs and outputs of a process."""
+    inputs, outputs = (
+        tuple(short_name(entry["id"]) for entry in process.tool[kind])
+        for kind in ("inputs", "outputs")
+    )
+    return inputs, outputs

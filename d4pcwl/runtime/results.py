@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from d4pcwl.errors import OutputError, StreamFileError, UsageError, nearest
 from d4pcwl.runtime.engine.instance import Receive
@@ -19,7 +18,7 @@ from d4pcwl.streams.json_lines import to_json_line
 from d4pcwl.streams.output_file import OutputFile, is_standard_output
 from d4pcwl.workflow.pe import is_pe
 
-_SPOOL_BYTES = 8 << 20
+_TAIL_BYTES = 8 << 20
 
 
 class Sink(Protocol):
@@ -85,43 +84,20 @@ class Results(Mapping[str, dict[str, list[Any]]]):
         return repr(self._items)
 
 
-class JsonLinesSpool:
-    """Keeps results aside and prints them as JSON lines when the run is over.
-
-    They follow what PEs print. Up to 8 MiB are held in memory, more in a temporary file.
-
-    :param out: where they are printed
-    """
-
-    def __init__(self, out: IO[str]) -> None:
-        self._out = out
-        self._spool = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - closed by close()
-            max_size=_SPOOL_BYTES, mode="w+", encoding="utf-8", newline="\n"
-        )
+class JsonLinesPrinted:
+    """Results as JSON lines on standard output, as they come."""
 
     def take(self, pe: str, output: str) -> Receive:
-        write = self._spool.write
+        # Not into a line that a PE has not ended yet, where standard output knows how.
+        put = getattr(sys.stdout, "put_lines", sys.stdout.write)
 
         def receive(item: Any) -> None:
-            try:
-                write(to_json_line(pe, output, item) + "\n")
-            except OSError as error:
-                raise OutputError(
-                    f"results cannot be held back in {tempfile.gettempdir()}: {error.strerror}; "
-                    "with --results FILE they are written at once"
-                ) from error
+            put(to_json_line(pe, output, item) + "\n")
 
         return receive
 
     def close(self, complete: bool) -> None:
-        try:
-            self._spool.seek(0)
-            for line in self._spool:
-                self._out.write(line)
-            self._out.flush()
-        finally:
-            with suppress(OSError):  # what could not be held back has been reported
-                self._spool.close()
+        sys.stdout.flush()
 
 
 class JsonLinesFile:
@@ -188,7 +164,7 @@ def cut_torn_line(output: OutputFile) -> None:
     with suppress(OSError), output.place.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)
         while end:
-            start = max(0, end - _SPOOL_BYTES)
+            start = max(0, end - _TAIL_BYTES)
             file.seek(start)
             newline = file.read(end - start).rfind(b"\n")
             if newline >= 0:
@@ -310,7 +286,7 @@ STREAM_SUFFIXES = (".d4ps", ".stream")
 
 def file_sink(
     path: Path, ports: Iterable[tuple[str, str]], *, allow_pickle: bool = False
-) -> JsonLinesFile | StreamFileSink | JsonLinesSpool:
+) -> JsonLinesFile | StreamFileSink | JsonLinesPrinted:
     """The sink for ``--results``: JSON lines or a stream file, by the file's suffix.
 
     A pipe or a device need not say, and what is standard output is that.
@@ -321,7 +297,7 @@ def file_sink(
         if path.suffix in STREAM_SUFFIXES:
             return StreamFileSink(path, list(ports), allow_pickle=allow_pickle)
         if is_standard_output(path):
-            return JsonLinesSpool(sys.stdout)
+            return JsonLinesPrinted()
         if path.suffix in JSON_LINES_SUFFIXES or (path.exists() and not path.is_file()):
             return JsonLinesFile(path)
     except StreamFileError as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from d4pcwl.errors import UsageError
+from d4pcwl.errors import UsageError, presentable
 
 _TOLD = 3
 """How many pairs of ports are written at one arrow."""
@@ -53,12 +54,15 @@ class Picture:
     arrows: Sequence[Arrow] = field(default=())
 
     def dot(self) -> str:
-        """The picture in Graphviz' language: a record for each node, with its ports."""
+        """The picture in Graphviz' language: a table for each node, with its ports.
+
+        Graphviz has records for that, but fails on some edges between these that are in boxes.
+        """
         nodes = {node.key: node for node in self.nodes}
         lines = [
             "digraph workflow {",
             "  rankdir=LR;",
-            '  node [shape=record, style=filled, fillcolor=white, fontname="sans-serif"];',
+            '  node [shape=plain, fontname="sans-serif"];',
             *_dot_nodes(self.nodes, 0, "  "),
         ]
         for arrow in self.arrows:
@@ -122,9 +126,9 @@ def _level(
 def _dot_nodes(nodes: Sequence[Node], depth: int, indent: str) -> Iterator[str]:
     for box, found in _level(nodes, depth):
         if isinstance(found, Node):
-            ports = (_dot_ports(found.inputs, "in"), _dot_ports(found.outputs, "out"))
-            parts = [part for part in (ports[0], _dot_escaped(found.title), ports[1]) if part]
-            yield f'{indent}{found.key} [label="{{ {" | ".join(parts)} }}"];'
+            inputs, outputs = _dot_ports(found.inputs, "in"), _dot_ports(found.outputs, "out")
+            row = f"<TR>{inputs}<TD>{_html_escaped(found.title)}</TD>{outputs}</TR>"
+            yield f"{indent}{found.key} [label=<{_dot_table(row)}>];"
         elif box is not None:
             yield f"{indent}subgraph cluster_{box.key} {{"
             title = _dot_escaped(box.title)
@@ -134,12 +138,25 @@ def _dot_nodes(nodes: Sequence[Node], depth: int, indent: str) -> Iterator[str]:
 
 
 def _dot_ports(names: Sequence[str], prefix: str) -> str:
-    ports = (f"<{prefix}{place}> {_dot_escaped(name)}" for place, name in enumerate(names))
-    return "{ " + " | ".join(ports) + " }" if names else ""
+    """A cell with a row for each port."""
+    rows = "".join(
+        f'<TR><TD PORT="{prefix}{place}">{_html_escaped(name)}</TD></TR>'
+        for place, name in enumerate(names)
+    )
+    return f'<TD BORDER="0" CELLPADDING="0">{_dot_table(rows)}</TD>' if names else ""
+
+
+def _dot_table(rows: str) -> str:
+    attributes = 'BORDER="0" CELLBORDER="1" CELLSPACING="0" CELLPADDING="4" BGCOLOR="white"'
+    return f"<TABLE {attributes}>{rows}</TABLE>"
+
+
+def _html_escaped(text: str) -> str:
+    return html.escape(presentable(text)).replace("\n", "<BR/>")
 
 
 def _dot_escaped(text: str) -> str:
-    return "".join(f"\\{c}" if c in '"{}|<>\\' else c for c in text)
+    return "".join(f"\\{c}" if c in '"\\' else c for c in text)
 
 
 def _mermaid_nodes(nodes: Sequence[Node], depth: int, indent: str) -> Iterator[str]:

@@ -45,15 +45,7 @@ class Parameter:
         own_type = self.type
         if not bound and isinstance(own_type, dict):
             own_type = {key: value for key, value in own_type.items() if key != "inputBinding"}
-        text: dict[str, Any] = {"id": self.id, "type": own_type}
-        if self.label:
-            text["label"] = self.label
-        if self.doc:
-            text["doc"] = self.doc
-        if self.format:
-            text["format"] = self.format
-        if self.streamable:
-            text["streamable"] = True
+        text = _described(self, own_type)
         if self.has_default:
             text["default"] = self.default
         if bound and self.binding:
@@ -80,18 +72,19 @@ class Output:
 
     def to_cwl(self) -> dict[str, Any]:
         """The output as CWL."""
-        text: dict[str, Any] = {"id": self.id, "type": self.type}
-        if self.label:
-            text["label"] = self.label
-        if self.doc:
-            text["doc"] = self.doc
-        if self.format:
-            text["format"] = self.format
-        if self.streamable:
-            text["streamable"] = True
+        text = _described(self, self.type)
         if self.glob is not None:
             text["outputBinding"] = {"glob": self.glob}
         return text
+
+
+def _described(port: Parameter | Output, own_type: Any) -> dict[str, Any]:
+    """What inputs and outputs have in common."""
+    text: dict[str, Any] = {"id": port.id, "type": own_type}
+    for key in ("label", "doc", "format", "streamable"):
+        if value := getattr(port, key):
+            text[key] = value
+    return text
 
 
 def option(position: int, prefix: str, value: str) -> dict[str, Any]:

@@ -276,10 +276,13 @@ class RunningPE:
                 self._write_result(self.pe.process(inputs), where)
         except Halt as halt:
             self._halts.pop(self._rank, None)
+            if isinstance(halt.error, OutputError):
+                raise
             return halt.__cause__ or halt.error
         except BaseException as error:
             if is_an_order(error):
                 raise
+            self._stop_if_output_fails(error)
             return error
         else:
             held, self._held = self._held, None

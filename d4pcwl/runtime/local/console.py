@@ -1,26 +1,48 @@
-"""Standard output shared by processes: whole lines, never torn."""
+"""Standard output, alone or shared by processes: whole lines, never torn, and soon."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-import tempfile
+import sys
 import threading
-from typing import IO
+import time
+import weakref
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING
 
-from d4pcwl.errors import OutputError
+from d4pcwl.errors import OutputError, ReaderGone
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+Put = Callable[[bytes], None]
 
 _FLUSH_BYTES = 1 << 13
+_PROMPT_SECONDS = 0.1
+"""How long a line waits for company while its writer is busy."""
 
 
 class LineLock:
-    """A lock between processes that the system releases when its holder dies."""
+    """A lock between processes that the system releases when its holder dies.
+
+    Until it is closed, standard output of this process takes it, too, if it is a
+    :class:`LineWriter`.
+    """
 
     def __init__(self) -> None:
+        import tempfile
+
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._own = sys.stdout.lines if isinstance(sys.stdout, LineWriter) else None
+        if self._own is not None:
+            self._own.lock = self
 
     def close(self) -> None:
         """Nobody is to take it any more."""
+        if self._own is not None:
+            self._own.lock = None
         self._file.close()
 
     def __enter__(self) -> None:
@@ -34,70 +56,151 @@ class LineLock:
         fcntl.lockf(self._file, fcntl.LOCK_UN)
 
 
-class LineWriter(io.TextIOBase):
-    """A text stream that hands on only whole lines, each run of them in one go.
+class Lines(io.BufferedIOBase):
+    """What is below a :class:`LineWriter`; lines that wait go out by a thread of its own."""
 
-    Lines are held back until there are 8 KiB of them, or :meth:`flush` is called.
+    def __init__(self, fd: int, lock: LineLock | None, put: Put | None) -> None:
+        self._fd, self.lock, self._at_once = fd, lock, os.isatty(fd)
+        self._put, self._ticks = put or self._write_out, put is None
+        self._renew()
+        renew = weakref.WeakMethod(self._renew)
+        os.register_at_fork(after_in_child=lambda: (method := renew()) and method())
 
-    :param fd: where they go
-    :param lock: shared by all that write there
-    """
-
-    def __init__(self, fd: int, lock: LineLock) -> None:
-        self._fd, self._lock = fd, lock
-        self._text: list[str] = []
-        self._size = 0
+    def _renew(self) -> None:
+        """Begin, and begin anew in a forked process: thread and text are the parent's."""
         self._guard = threading.RLock()
+        self._waits = threading.Event()
+        self._ticker: threading.Thread | None = None
+        self._lines: list[bytes] = []
+        self._rest: list[bytes] = []
+        self._size = 0
+        self._torn = False  # the last line has gone out without its end
+        self._failure: OutputError | None = None
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """Always UTF-8."""
-        return "utf-8"
+    def name(self) -> int:
+        """As files that are opened by number have it."""
+        return self._fd
 
     def writable(self) -> bool:
-        """Yes."""
         return True
 
     def fileno(self) -> int:
-        """The descriptor below, for those who write to it directly."""
         return self._fd
 
     def isatty(self) -> bool:
-        """Whether a person is looking."""
         return os.isatty(self._fd)
 
-    def write(self, text: str, /) -> int:
+    def write(self, data: ReadableBuffer, /) -> int:
         """Take text; complete lines go out in time."""
+        text = data if isinstance(data, bytes) else bytes(data)
+        if b"\n" not in text:
+            self._rest.append(text)
+            return len(text)
+        self._raise_failure()
         with self._guard:
-            self._text.append(text)
-            self._size += len(text)
-            if self._size >= _FLUSH_BYTES or (self.isatty() and "\n" in text):
-                self.flush()
+            whole, _, rest = b"".join([*self._rest, text]).rpartition(b"\n")
+            self._rest, self._torn = [rest] if rest else [], False
+            self._add(whole + b"\n")
         return len(text)
 
-    def flush(self) -> None:
-        """Hand on the lines that are complete."""
+    def put_lines(self, text: bytes) -> None:
+        """See :meth:`LineWriter.put_lines`."""
+        self._raise_failure()
         with self._guard:
-            lines, newline, rest = "".join(self._text).rpartition("\n")
-            self._text, self._size = ([rest] if rest else []), 0
-            if newline:
-                self._put(lines + newline)
+            if self._torn:
+                text, self._torn = b"\n" + text, False
+            self._add(text)
+
+    def _raise_failure(self) -> None:
+        """Raise what has failed meanwhile, once."""
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def _add(self, lines: bytes) -> None:
+        self._lines.append(lines)
+        self._size += len(lines)
+        if self._at_once or self._size >= _FLUSH_BYTES:
+            self._put_waiting()
+        elif self._ticks and not self._waits.is_set():
+            self._waits.set()
+            if self._ticker is None:
+                self._ticker = threading.Thread(
+                    target=self._tick, name="d4pcwl-output", daemon=True
+                )
+                self._ticker.start()
+
+    def _tick(self) -> None:
+        while self._waits.wait():
+            time.sleep(_PROMPT_SECONDS)
+            with self._guard:
+                self._waits.clear()
+                try:
+                    self._put_waiting()
+                except OutputError as failure:  # it is raised where the next text is written
+                    self._failure = failure
+
+    def flush(self) -> None:
+        """Hand on the lines that are complete; where lines may be torn, what has no end, too."""
+        self._raise_failure()
+        with self._guard:
+            if self._rest and self._ticks and self.lock is None:
+                self._lines += self._rest
+                self._rest, self._torn = [], True
+            self._put_waiting()
 
     def finish(self) -> None:
         """Hand on everything; a last line that has no end gets one."""
-        with self._guard:
-            if self._text and not "".join(self._text).endswith("\n"):
-                self.write("\n")
-            self.flush()
+        if self._rest:
+            self.write(b"\n")
+        self.flush()
 
-    def _put(self, text: str) -> None:
-        data = memoryview(text.encode("utf-8", "surrogateescape"))
+    def _put_waiting(self) -> None:
+        waiting, self._lines, self._size = self._lines, [], 0
+        if waiting:
+            self._put(b"".join(waiting))
+
+    def _write_out(self, text: bytes) -> None:
+        data = memoryview(text)
         try:
-            with self._lock:
+            with self.lock or contextlib.nullcontext():
                 while data:
                     data = data[os.write(self._fd, data) :]
         except BrokenPipeError:
-            raise
+            raise ReaderGone("standard output: nobody reads it any more") from None
         except OSError as error:
-            self._text, self._size = [], 0
             raise OutputError(f"standard output: cannot be written: {error.strerror}") from error
+
+
+class LineWriter(io.TextIOWrapper):
+    """A text stream that hands on only whole lines, each run of them in one go.
+
+    Lines are held back until there are 8 KiB of them, or :meth:`flush` is called, or a tenth of a
+    second has gone by.
+
+    :param fd: where they go
+    :param lock: shared by all processes that write there; without one, :meth:`flush` hands on a
+        line that has no end, too
+    :param put: takes them instead, and only when it is called for
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        lock: LineLock | None = None,
+        *,
+        put: Put | None = None,
+        encoding: str = "utf-8",
+        errors: str | None = "surrogateescape",
+    ) -> None:
+        self.lines = Lines(fd, lock, put)
+        super().__init__(self.lines, encoding, errors, newline="", write_through=True)
+
+    def put_lines(self, text: str) -> None:
+        """Take whole lines of another source, not into a line that has no end yet."""
+        self.lines.put_lines(text.encode("utf-8", "surrogateescape"))
+
+    def finish(self) -> None:
+        """Hand on everything; a last line that has no end gets one."""
+        self.lines.finish()

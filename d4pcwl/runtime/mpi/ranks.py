@@ -32,9 +32,9 @@ from d4pcwl.runtime.engine.marks import Level, NewLevels, SortedResults, wanted_
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.local.console import LineWriter
+from d4pcwl.runtime.local.console import Lines, LineWriter
 from d4pcwl.runtime.local.reports import explained
-from d4pcwl.runtime.mpi.console import RankConsole, console
+from d4pcwl.runtime.mpi.console import console
 from d4pcwl.runtime.mpi.frames import (
     ITEMS,
     LOOKS,
@@ -90,7 +90,7 @@ class Ranks:
         self._heard = False  # "bye"
         self._draining = False
         self._interruption = Interruption()
-        self._texts: LineWriter | None = None
+        self._texts: Lines | None = None
 
     # --- the run --------------------------------------------------------------------------------
 
@@ -99,12 +99,11 @@ class Ranks:
 
         :raises RunError: a PE failed, on whichever rank
         """
-        with console(alone=self.frames.size == 1) as (out, texts), self._interruption.heard():
-            self._texts = texts
-            results = None
-            if self.rank != 0:
-                results = ResultChannel(self.frames.sender(0, RESULTS), self.plan)
-                out.to(results)
+        results = None
+        if self.rank != 0:
+            results = ResultChannel(self.frames.sender(0, RESULTS), self.plan)
+        with console(results, alone=self.frames.size == 1) as out, self._interruption.heard():
+            self._texts = out.lines
             senders = {
                 receiver: self.frames.sender(receiver, ITEMS)
                 for sender, receiver in sorted(self.pairs)
@@ -126,7 +125,7 @@ class Ranks:
             raise self.failure
 
     def _work(
-        self, link: Channels, results: ResultChannel | None, out: RankConsole
+        self, link: Channels, results: ResultChannel | None, out: LineWriter
     ) -> BaseException | None:
         """Run the instances of this rank; the error that ended it."""
         ended = threading.Event()
@@ -137,6 +136,8 @@ class Ranks:
                 if self._interruption.error is None:
                     try:
                         self.attend()
+                        if self.rank != 0:
+                            out.flush()
                         for channel in channels:
                             channel.flush()
                         self._note_own_levels()
@@ -309,8 +310,7 @@ class Ranks:
                     self._results.note(levels)
         elif kind == "text":
             assert self._texts is not None
-            self._texts.write(content)
-            self._texts.flush()
+            self._texts.put_lines(content)
         elif kind == "failed":
             self.failure = self.failure or content
         else:

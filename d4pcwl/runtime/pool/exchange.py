@@ -18,6 +18,9 @@ TASK_SECONDS = 0.02
 SLOW_SECONDS = 0.003
 """Items that take longer than this are handed out singly."""
 
+WINDOW = 2
+"""Tasks, or private batches, that a worker has in hand; the second waits for the first."""
+
 QUEUE_BATCHES = 64
 """Batches in a queue above which those who write to it have to wait."""
 

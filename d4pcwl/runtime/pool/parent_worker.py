@@ -11,19 +11,17 @@ import time
 from collections import defaultdict
 from typing import Any
 
+from d4pcwl.errors import OutputError
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock, LineWriter
 from d4pcwl.runtime.local.processes import hear_signals, is_orphan
 from d4pcwl.runtime.local.reports import explained
-from d4pcwl.runtime.pool.exchange import Parcel, Queue, Stopped, Task, Told
+from d4pcwl.runtime.pool.exchange import WINDOW, Parcel, Queue, Stopped, Task, Told
 from d4pcwl.runtime.pool.worker import DynamicWorker
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.channel import BATCH, PROMPT_SECONDS
-
-WINDOW = 2
-"""Tasks, or private batches, that a worker has in hand; the second waits for the first."""
 
 
 class _ByParent:
@@ -47,7 +45,7 @@ class _ByParent:
             kind, content = frames.read_frame(self.read_fd)
             self.received += 1
             if kind == "task":
-                number, queue, data, sizes = content
+                number, queue, sizes, data = content
                 self.sizes.update(sizes)
                 return Task(number, queue, data)
             if kind == "private":
@@ -120,7 +118,7 @@ def work(
     except (EOFError, ConnectionError, BrokenPipeError):
         pass  # the parent has gone
     except BaseException as error:  # noqa: BLE001 - the parent is told, whatever it is
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OutputError):
             out.finish()
         if worker is not None:
             exchange.report("stream", (None, Parcel(results=worker.results_so_far())))

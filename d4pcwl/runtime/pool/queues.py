@@ -11,18 +11,42 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 
 from d4pcwl.runtime.engine.marks import Level
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.pool.exchange import QUEUE_BATCHES, SLOW_SECONDS, Queue, queue_bytes, task_size
+from d4pcwl.runtime.pool.ways import MOST_AHEAD_BYTES
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Above what those who write have to wait.
+
+    :param batches: in a queue
+    :param bytes: in a queue
+    :param ahead: bytes that a receiver holds back because others are to come before
+    """
+
+    batches: int
+    bytes: int
+    ahead: int = MOST_AHEAD_BYTES
+
+    @classmethod
+    def of(cls, plan: Plan) -> Limits:
+        """What is usual for a plan with so many queues."""
+        queues = {
+            (t, r.input) for routes in plan.routes.values() for r in routes for t in r.targets
+        }
+        return cls(QUEUE_BATCHES, queue_bytes(len(queues)))
 
 
 @dataclass(frozen=True)
 class Batch:
     """Some items of a queue, as they came.
 
+    :param data: of which the size is known, and no more
     :param lows: of marked items, by origin, the lowest number
     :param attempts: workers that have died over it
     :param levels: in place of items: how far those are that send to the queue
@@ -30,7 +54,7 @@ class Batch:
 
     queue: Queue
     items: int
-    data: bytes
+    data: Sized
     lows: Mapping[int, int] = field(default_factory=dict)
     attempts: int = 0
     levels: tuple[Level, ...] = ()
@@ -52,7 +76,8 @@ class _Lane:
 class Queues:
     """All queues of a plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits.of(plan)
         self.pool = plan.pooled
         self._heavy = plan.heavy
         self.at_work = Counter[int]()  # batches in workers' hands, by pooled instance
@@ -62,7 +87,6 @@ class Queues:
             for route in routes
             for target in route.targets
         }
-        self._most_bytes = queue_bytes(len(self._lanes))
         self._after = _queues_after(plan)
         self._before: dict[Queue, list[int]] = {}
         for index, queues in self._after.items():
@@ -118,7 +142,8 @@ class Queues:
             del waiting[bisect_left(waiting, queue)]
         # It is full until half of it is gone: whoever waits is not woken for each batch.
         part = 2 if lane.full else 1
-        full = count >= QUEUE_BATCHES // part or lane.size >= self._most_bytes // part
+        most = self._limits
+        full = count >= most.batches // part or lane.size >= most.bytes // part
         if full != lane.full:
             lane.full = full
             for index in self._before[queue]:

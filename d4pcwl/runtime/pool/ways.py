@@ -101,9 +101,13 @@ class _Stream:
 
 
 class PoolOrder:
-    """See the module."""
+    """See the module.
 
-    def __init__(self, plan: Plan) -> None:
+    :param most_ahead: bytes that may be ahead on one way
+    """
+
+    def __init__(self, plan: Plan, most_ahead: int = MOST_AHEAD_BYTES) -> None:
+        self._most_ahead = most_ahead
         self._ways = find_ways(plan)
         self._through: dict[int, list[Receiver]] = {}
         self._streams: dict[Receiver, dict[int, _Stream]] = {}
@@ -150,9 +154,9 @@ class PoolOrder:
                 return
 
     def _count_ahead(self, receiver: Receiver, weight: int) -> None:
-        before = self._ahead[receiver] >= MOST_AHEAD_BYTES
+        before = self._ahead[receiver] >= self._most_ahead
         self._ahead[receiver] += weight
-        change = (self._ahead[receiver] >= MOST_AHEAD_BYTES) - before
+        change = (self._ahead[receiver] >= self._most_ahead) - before
         for entry in self._ways[receiver].entries if change else ():
             self._far[entry] += change
 

@@ -1,23 +1,30 @@
 """A client of Redis servers (and of those that speak the same protocol, such as Valkey).
 
-A connection of redis-py below its commands: they go out, several at a time where that saves a round
-trip, and answers come back as the protocol has them. It is used by one thread at a time, and is
-never mended: whoever loses it cannot know what the server has done.
+Commands go out by redis-py, several at a time where that saves a round trip; answers come back as
+the protocol has them. A client is used by one thread at a time. Nothing is sent twice, and one that
+loses its server before the answer has come stays so: it cannot know what the server has done.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from d4pcwl.errors import RunError, UsageError
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
 """How long a server may be silent before it is held to be gone."""
+
+_URL = re.compile(
+    r"""((redis|valkey)s?://([^/?#]*@)?(\[[^]@]+]|[^]\[/?#@:]+)(:\d+)?(/\d*)?
+      | unix://([^/?#]*@)?/[^?#]+)
+    (\?(db=\d+|ssl_(cert_reqs|ca_certs|ca_path|certfile|keyfile)=[^&]+|&)*)?""",
+    re.VERBOSE,
+)
 
 
 class ServerError(Exception):
@@ -28,70 +35,39 @@ class ServerLost(RunError):
     """The server cannot be reached, or not any more."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Address:
     """Where a server is, and who we are to it.
 
-    :param path: of its Unix socket; with one, host and port have no meaning
+    :param url: as redis-py takes it
+    :param username: where the URL has none; so is the password
     """
 
-    host: str = "localhost"
-    port: int = 6379
-    path: str = ""
-    username: str = ""
-    password: str = field(default="", repr=False)
-    database: int = 0
-    tls: bool = False
+    url: str = "redis://localhost"
+    username: str | None = None
+    password: str | None = None
 
     def __str__(self) -> str:
         """Its URL, without name and password."""
-        if self.path:
-            return f"unix://{self.path}" + (f"?db={self.database}" if self.database else "")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        database = f"/{self.database}" if self.database else ""
-        return f"redis{'s' if self.tls else ''}://{host}:{self.port}{database}"
+        return re.sub("//[^/]*@", "//", self.url)
 
 
 def parse_url(url: str) -> Address:
     """Read ``redis://[[user]:password@]host[:port][/database]``, ``rediss://…`` or ``unix:///path``.
 
-    Name and password may come from REDIS_USERNAME and REDIS_PASSWORD as well.
+    Name and password may come from REDIS_USERNAME and REDIS_PASSWORD as well; ``?ssl_ca_certs=…``
+    and the like say what TLS needs.
 
     :raises UsageError: it has another form
     """
-    username, password = credentials()
-    try:
-        parts = urlsplit(url)
-        scheme = parts.scheme.replace("valkey", "redis")
-        username = unquote(parts.username or "") or username
-        password = unquote(parts.password or "") or password
-        if scheme == "unix" and parts.path:
-            number = parse_qs(parts.query).get("db", ["0"])[0]
-            return Address(
-                path=unquote(parts.path),
-                username=username,
-                password=password,
-                database=int(number),
-            )
-        if scheme in ("redis", "rediss") and parts.hostname:
-            number = parts.path.strip("/") or "0"
-            return Address(
-                parts.hostname,
-                parts.port or 6379,
-                username=username,
-                password=password,
-                database=int(number),
-                tls=scheme == "rediss",
-            )
-    except ValueError:
+    if not _URL.fullmatch(url):
         raise UsageError(
-            f"the Redis URL {without_password(url)} is not right: PORT and DATABASE are numbers, "
-            "an IPv6 address stands in [], and / and @ in a password are written %2F and %40"
-        ) from None
-    raise UsageError(
-        "a Redis URL is redis://HOST:PORT/DATABASE, rediss://… or unix:///PATH, not "
-        f"'{without_password(url)}'"
-    )
+            f"the Redis URL {without_password(url)} is not right: it is redis://HOST:PORT/DATABASE,"
+            " rediss://… or unix:///PATH, where PORT and DATABASE are numbers, an IPv6 address "
+            "stands in [], and / and @ in a password are written %2F and %40"
+        )
+    names = ("REDIS_USERNAME", "REDIS_PASSWORD")
+    return Address(re.sub("^valkey", "redis", url), *(os.environ.get(n) or None for n in names))
 
 
 def without_password(url: str) -> str:
@@ -101,11 +77,6 @@ def without_password(url: str) -> str:
     return f"{scheme + mark if mark else ''}***@{place}" if at else url
 
 
-def credentials() -> tuple[str, str]:
-    """Name and password from the environment."""
-    return os.environ.get("REDIS_USERNAME", ""), os.environ.get("REDIS_PASSWORD", "")
-
-
 class Client:
     """A connection.
 
@@ -113,18 +84,26 @@ class Client:
     """
 
     def __init__(self, address: Address) -> None:
-        from redis import exceptions
+        from redis import Redis, exceptions
 
         self.address = address
         self._refused = exceptions.ResponseError
-        self._lost = (exceptions.RedisError, OSError, EOFError, ValueError)
+        self._failed = (exceptions.RedisError, OSError, EOFError, ValueError)
+        self._lost: ServerLost | None = None
         try:
-            self._connection = _connection(address)
-            self._connection.connect()
-            self.call("PING")
-        except (exceptions.AuthenticationError, exceptions.ResponseError, ServerError) as error:
+            self._redis = Redis.from_url(
+                address.url,
+                username=address.username,
+                password=address.password,
+                socket_connect_timeout=CONNECT_SECONDS,
+                socket_timeout=ANSWER_SECONDS,
+                protocol=2,
+            )
+            self._redis.response_callbacks.clear()
+            self._redis.ping()
+        except (exceptions.AuthenticationError, exceptions.ResponseError) as error:
             raise ServerLost(f"the Redis server at {address} refuses us: {error}") from None
-        except (exceptions.RedisError, OSError) as error:
+        except self._failed as error:
             raise ServerLost(f"no Redis server can be reached at {address}: {error}") from None
 
     def call(self, *command: Any) -> Any:
@@ -140,46 +119,23 @@ class Client:
 
         :raises ServerError: the server refused one; the others were carried out
         """
-        connection = self._connection
+        if self._lost is not None:
+            raise self._lost
+        pipeline: Any = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
         try:
-            packed = connection.pack_commands(commands)
-            connection.send_packed_command(packed, check_health=False)
-            answers = [self._answer() for _ in commands]
-        except self._lost as error:
-            raise ServerLost(
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+        except self._failed as error:
+            self._lost = ServerLost(
                 f"the Redis server at {self.address} does not answer any more: {error}"
-            ) from None
+            )
+            raise self._lost from None
         for answer in answers:
-            if isinstance(answer, ServerError):
-                raise answer
+            if isinstance(answer, self._refused):
+                raise ServerError(str(answer))
         return answers
-
-    def _answer(self) -> Any:
-        try:
-            return self._connection.read_response(disable_decoding=True)
-        except self._refused as error:
-            return ServerError(str(error))
 
     def close(self) -> None:
         """Hang up."""
-        self._connection.disconnect()
-
-
-def _connection(address: Address) -> Any:
-    """A connection of redis-py, not yet made."""
-    from redis import connection as connections
-
-    kinds: Any = connections
-    options: dict[str, Any] = {
-        "db": address.database,
-        "username": address.username or None,
-        "password": address.password or None,
-        "socket_timeout": ANSWER_SECONDS,
-        "socket_connect_timeout": CONNECT_SECONDS,
-        "protocol": 2,
-    }
-    if address.path:
-        options.pop("socket_connect_timeout")
-        return kinds.UnixDomainSocketConnection(path=address.path, **options)
-    kind = kinds.SSLConnection if address.tls else kinds.Connection
-    return kind(host=address.host, port=address.port, socket_keepalive=True, **options)
+        self._redis.close()

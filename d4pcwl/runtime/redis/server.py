@@ -22,14 +22,7 @@ from d4pcwl.errors import RunError, UsageError
 from d4pcwl.runtime.local.private_folder import PrivateFolder
 from d4pcwl.runtime.local.processes import end_with_parent
 from d4pcwl.runtime.options import ServerOptions
-from d4pcwl.runtime.redis.client import (
-    Address,
-    Client,
-    ServerError,
-    ServerLost,
-    credentials,
-    parse_url,
-)
+from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost, parse_url
 
 _START_SECONDS = 10.0
 _SOCKET_NAME_BYTES = 100  # the system's limit is 104 or 108
@@ -50,13 +43,12 @@ def named_server(options: ServerOptions) -> Address | None:
     host = host or os.environ.get("REDIS_HOST")
     if not host and port is None:
         return None
-    if port is None:
-        text = os.environ.get("REDIS_PORT") or "6379"
-        if not text.isdecimal():
-            raise UsageError(f"REDIS_PORT is not a number: {text}")
-        port = int(text)
-    username, password = credentials()
-    return Address(host or "localhost", port, username=username, password=password)
+    text = os.environ.get("REDIS_PORT") or "6379"
+    if port is None and not text.isdecimal():
+        raise UsageError(f"REDIS_PORT is not a number: {text}")
+    host = host or "localhost"
+    host = f"[{host}]" if ":" in host else host
+    return parse_url(f"redis://{host}:{text if port is None else port}")
 
 
 class OwnServer:
@@ -107,7 +99,7 @@ class OwnServer:
                     why = ": " + self._log.read_text().splitlines()[-1].split(" ", 6)[-1]
                 raise RunError(f"the embedded Redis server does not start{why}")
             time.sleep(0.001)
-        return Address(path=str(self.path))
+        return Address(f"unix://{self.path}")
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -126,7 +118,7 @@ class OwnServer:
     def orphaned(self) -> None:
         """The same from another process than the one that started it."""
         with contextlib.suppress(ServerLost, ServerError):
-            Client(Address(path=str(self.path))).call("SHUTDOWN", "NOSAVE")
+            Client(Address(f"unix://{self.path}")).call("SHUTDOWN", "NOSAVE")
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from d4pcwl.errors import GraphError, RunError
+from d4pcwl.errors import GraphError, OutputError, RunError
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.local.console import LineLock, LineWriter
@@ -104,7 +104,7 @@ def _work(post: Post) -> int:
     except ServerLost:
         return 1
     except BaseException as error:  # noqa: BLE001 - the coordinator is told, whatever it is
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OutputError):
             out.finish()
         return _report_failure(exchange, worker, error)
     return 0
@@ -147,7 +147,7 @@ def _watch_time(
                     worker.flush()
             except Halt as halt:
                 code = _report_failure(exchange, worker, halt)
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OutputError):
                     out.finish()
                 _leave(post, code)
             except ServerLost:

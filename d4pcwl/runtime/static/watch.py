@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from d4pcwl.errors import D4pcwlError, ItemError, WorkerDied
+from d4pcwl.errors import D4pcwlError, ItemError, OutputError, WorkerDied
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import RESULTS, SortedResults
 from d4pcwl.runtime.engine.plan import Plan
@@ -262,14 +262,14 @@ def _work_to_the_end(
     except _Terminated:
         pass
     except BaseException as error:  # noqa: BLE001 - the parent is told, whatever it is
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OutputError):
             out.finish()
         _report(results, error)
         with contextlib.suppress(Disconnected, Halt, ItemError, OSError):
             link.flush()  # what was written before goes on to those that still work
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OutputError):
             out.finish()
         sys.stderr.flush()
 

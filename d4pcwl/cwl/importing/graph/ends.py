@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from d4pcwl.cwl.importing.cwltool.document import StepPath
+from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, short_name
 from d4pcwl.cwl.importing.graph.links import Link, LinkFault
-from d4pcwl.cwl.importing.graph.pes import FAILURES, JOB, SKIPPED, ReportingPE, origin, place
+from d4pcwl.cwl.importing.graph.pes import JOB, SKIPPED, ReportingPE, origin, place
 from d4pcwl.cwl.importing.graph.token import Gathering, Tag, Token
 
 RESULT = "result"
@@ -17,24 +17,21 @@ RESULT = "result"
 class LeavePE(ReportingPE):
     """Ends runs of a subworkflow: its outputs become those of the step.
 
-    :param links: the outputs of the subworkflow
-    :param outputs: those of them that the step has
+    :param links: the outputs of the subworkflow that the step has
     """
 
     stateful: ClassVar[bool] = True
 
-    def __init__(self, path: StepPath, links: Iterable[Link], outputs: Iterable[str]) -> None:
-        super().__init__()
+    def __init__(self, path: StepPath, links: Iterable[Link], *, reports: bool) -> None:
+        super().__init__(reports=reports)
         self.name = "/".join(path) + ".leave"
         self.path = path
-        wanted = set(outputs)
-        self.links = [link for link in links if link.name in wanted]
+        self.links = list(links)
         for link in self.links:
             self._add_input(link.name)
             self._add_output(link.name)
         self._add_input(JOB)
         self._add_input(SKIPPED)
-        self._add_output(FAILURES)
 
     def preprocess(self) -> None:
         self.gathers = {link.name: _Output(link) for link in self.links}
@@ -75,20 +72,19 @@ class LeavePE(ReportingPE):
 class OutputsPE(ReportingPE):
     """The end: the output object of each job, as ``(number, outputs, failed)``.
 
-    :param links: the outputs of the document
+    It has an input for each output of the document; ``links`` says how these come about.
     """
 
     stateful: ClassVar[bool] = True
 
-    def __init__(self, links: Iterable[Link]) -> None:
-        super().__init__()
+    def __init__(self, document: Document, *, reports: bool) -> None:
+        super().__init__(reports=reports)
         self.name = "outputs"
-        self.links = list(links)
-        for link in self.links:
-            self._add_input(link.name)
+        self.links: list[Link] = []
+        for entry in document.process.tool["outputs"]:
+            self._add_input(short_name(entry["id"]))
         self._add_input(JOB)
-        self._add_output(RESULT)
-        self._add_output(FAILURES)
+        self._add_output(RESULT, result=True)
 
     def preprocess(self) -> None:
         self.gathers = {link.name: _Output(link) for link in self.links}

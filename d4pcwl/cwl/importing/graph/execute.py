@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
-from pathlib import Path
 from typing import Any
 
 from d4pcwl.cwl.importing.cwltool.document import Document
 from d4pcwl.cwl.importing.cwltool.outdir import placing, relocated
-from d4pcwl.cwl.importing.cwltool.settings import make_folder
-from d4pcwl.cwl.importing.graph.build import build
+from d4pcwl.cwl.importing.graph.cwl_graph import runner_graph
 from d4pcwl.cwl.importing.graph.loops import ITERATION, LoopPE
 from d4pcwl.cwl.importing.graph.pes import FAILURES, TASK, ToolPE
 from d4pcwl.errors import UnsupportedFeature
@@ -82,20 +73,13 @@ class Run:
         :raises UnsupportedFeature: a tool turned out to need what we do not have
         :raises RunError: a worker died
         """
-        built = build(self.document)
-        flat = flatten(built.graph)
-        self._move = not (built.dead_ends and len(self.jobs) > 1)
-        inputs: RootInputs = {
-            built.inputs.id: [{"job": (n, job)} for n, job in enumerate(self.jobs)]
-        }
-        job = Job(
-            flat,
-            inputs,
-            self,
-            results=built.results,
-            say=self.say,
-        )
-        followed = built.flows.let_follow(built.tools) if built.flows else 0
+        graph = runner_graph(self.document)
+        flat = flatten(graph)
+        self._move = not (graph.dead_ends() and len(self.jobs) > 1)
+        jobs = [{"job": (number, job)} for number, job in enumerate(self.jobs)]
+        inputs: RootInputs = {graph.inputs.id: jobs}
+        job = Job(flat, inputs, self, say=self.say)
+        followed = graph.let_follow()
         mapping = find_mapping(self.mapping or self._best_mapping(flat, followed))
         number = self.processes or usable_cores()
         if mapping.pooled:
@@ -179,84 +163,3 @@ def _is_chain(graph: FlatGraph) -> bool:
     for node in TopologicalSorter(before).static_order():
         after[node] = max((after[other] for other in before[node]), default=0) + (node in tools)
     return max(after.values()) == len(tools)
-
-
-class Workplace:
-    """The folders of a run, and the processes in it: all gone at the end, however it ends.
-
-    :param prefix: of the folder for intermediate outputs, as ``--tmp-outdir-prefix`` says
-    :param scratch_prefix: of the tools' temporary folder, as ``--tmpdir-prefix`` says
-    """
-
-    def __init__(self, prefix: str | None, scratch_prefix: str | None) -> None:
-        self._prefixes = prefix, scratch_prefix
-        self._keep = False
-
-    def __enter__(self) -> Workplace:
-        prefix, scratch = self._prefixes
-        self.folder = make_folder(prefix or scratch)
-        self.scratch = make_folder(scratch) if scratch else os.path.join(self.folder, "tmp")
-        os.makedirs(self.scratch, exist_ok=True)
-        adopt_orphans(True)
-        return self
-
-    def keep(self) -> None:
-        """Leave the folder: final outputs are in it."""
-        self._keep = True
-
-    def __exit__(self, *ended: object) -> None:
-        end_descendants()
-        for folder in {self.scratch, *(() if self._keep else (self.folder,))}:
-            remove_folder(folder)
-
-
-def remove_folder(folder: str) -> None:
-    """Remove a folder and all that is in it, whatever the permissions that tools left."""
-
-    def allow(function: Any, path: str, error: Any) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), 0o700)
-            os.chmod(path, 0o700)
-            function(path)
-
-    shutil.rmtree(folder, onerror=allow)
-
-
-_PR_SET_CHILD_SUBREAPER = 36
-
-
-def adopt_orphans(adopt: bool) -> None:
-    """Have tools whose worker was killed become our children, so that we can end them; or not."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
-
-
-def end_descendants() -> None:
-    """Kill what is left of all processes below this one: tools, evaluators of JavaScript."""
-    import psutil
-
-    for _ in range(20):  # one that is killed may leave orphans to us
-        children = psutil.Process().children(recursive=True)
-        if not children:
-            return
-        for child in children:
-            with contextlib.suppress(psutil.Error):
-                end_container(child.cmdline())
-                child.send_signal(signal.SIGKILL)
-        psutil.wait_procs(children, timeout=0.5)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        time.sleep(0.001)
-
-
-def end_container(command: list[str]) -> None:
-    """End the container of a ``docker run`` or ``podman run``: killing the client does not."""
-    files = [part.partition("=")[2] for part in command if part.startswith("--cidfile=")]
-    if "run" not in command or not files:
-        return
-    engine = command[command.index("run") - 1]
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        identifier = Path(files[0]).read_text(encoding="utf-8").strip()
-        end = [engine, "kill", identifier]
-        subprocess.run(end, check=False, timeout=10, capture_output=True)

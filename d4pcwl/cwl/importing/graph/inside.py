@@ -1,4 +1,4 @@
-"""The PEs of a CWL document's graph as the mappings run it by themselves: in scripts and from
+"""The ends of a CWL document's graph as the mappings run it by themselves: in scripts and from
 Python, without ``d4pcwl-runner`` around.
 
 What the runner does around a run is done here by the root (:class:`JobsPE`) before and after it,
@@ -11,27 +11,17 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from d4pcwl.cwl.importing.cwltool.document import Document, StepPath
-from d4pcwl.cwl.importing.graph.ends import RESULT, LeavePE, OutputsPE
-from d4pcwl.cwl.importing.graph.links import Link
-from d4pcwl.cwl.importing.graph.loops import LoopPE
-from d4pcwl.cwl.importing.graph.pes import (
-    FAILURES,
-    JOB,
-    EnterPE,
-    InputsPE,
-    JoinPE,
-    PassPE,
-    ToolPE,
-)
-from d4pcwl.errors import GraphError, InputError, PEError, UsageError
-from d4pcwl.workflow import pe as ports
-from d4pcwl.workflow.pe import GenericPE, PreparingPE
+from d4pcwl.cwl.importing.cwltool.document import Document
+from d4pcwl.cwl.importing.graph.ends import RESULT, OutputsPE
+from d4pcwl.cwl.importing.graph.pes import JOB, InputsPE
+from d4pcwl.cwl.importing.graph.workplace import adopt_orphans, end_processes_in, remove_folder
+from d4pcwl.errors import GraphError, InputError, UsageError
+from d4pcwl.workflow.pe import PreparingPE
 
 
 @dataclass
@@ -56,41 +46,21 @@ class Place:
         return {**self.__dict__, "_open": None}
 
 
-def _without_results(pe: GenericPE, *results: str) -> None:
-    """Have only ``results`` among the outputs of a PE be results; failures have no output."""
-    pe.outputconnections.pop(FAILURES, None)
-    for name, port in pe.outputconnections.items():
-        port[ports.RESULT] = name in results
-
-
-class _RaisingPE(GenericPE):
-    def report(self, failure: dict[str, Any]) -> None:
-        raise PEError(failure["message"])
-
-
 class JobsPE(InputsPE, PreparingPE):
     """The root: its inputs are those of the document, and each item is a job order.
 
-    :param names: the inputs of the document
     :param prepare: called before anything runs, when the graph's links are what they will be
     """
 
     job_orders: ClassVar[bool] = True
     stateful: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        document: Document,
-        place: Place,
-        names: Iterable[str],
-        prepare: Callable[[], None],
-    ) -> None:
-        InputsPE.__init__(self, names)
+    def __init__(self, document: Document, place: Place, prepare: Callable[[], None]) -> None:
+        InputsPE.__init__(self, document)
         self.document, self.place, self.prepare = document, place, prepare
         self.inputconnections.clear()
         for name in self.names:
             self._add_input(name)
-        _without_results(self)
 
     @contextmanager
     def around_run(
@@ -132,99 +102,12 @@ class JobsPE(InputsPE, PreparingPE):
         super().process({"job": inputs[JOB]})
 
 
-class GatherPE(JoinPE):
-    """The join of a step."""
+class ResultsPE(OutputsPE):
+    """The end: the output objects of the jobs, in order, with their files where they stay."""
 
-    def __init__(
-        self, path: StepPath, links: Iterable[Link], scatter: Iterable[str], method: str
-    ) -> None:
-        super().__init__(path, links, scatter, method)
-        _without_results(self)
-
-
-class TurnPE(_RaisingPE, LoopPE):
-    """Goes round the loop of a step.
-
-    :param links: how the inputs that change come about
-    """
-
-    def __init__(
-        self, document: Document, path: StepPath, outputs: Iterable[str], links: Iterable[Link]
-    ) -> None:
-        super().__init__(document, path, outputs, links)
-        _without_results(self)
-
-
-class RunToolPE(_RaisingPE, ToolPE):
-    """A step's tool."""
-
-    def __init__(self, document: Document, path: StepPath, outputs: Iterable[str]) -> None:
-        super().__init__(document, path, outputs)
-        _without_results(self)
-
-    def preprocess(self) -> None:
-        super().preprocess()
-        if not self.document.settings.folder:
-            raise PEError(
-                "this worker has not been started by the run itself: workers from elsewhere cannot "
-                "take part in the run of a CWL document"
-            )
-
-
-class BeginPE(_RaisingPE, EnterPE):
-    """The beginning of a subworkflow.
-
-    :param names: the inputs of the subworkflow
-    """
-
-    def __init__(
-        self, document: Document, path: StepPath, outputs: Iterable[str], names: Iterable[str]
-    ) -> None:
-        super().__init__(document, path, outputs, names)
-        self.all_names = list(self.names)
-        _without_results(self)
-
-    def leave_to_pass(self, names: Iterable[str]) -> None:
-        """Say which inputs go in another way, see :class:`PassPE`."""
-        self.passed = set(names)
-        self.names = [name for name in self.all_names if name not in self.passed]
-
-
-class ElementsPE(PassPE):
-    """The inputs of a subworkflow that go in element by element."""
-
-    def __init__(self, path: StepPath) -> None:
-        super().__init__(path, ())
-
-    def admit(self, name: str) -> None:
-        """Let an input go in this way."""
-        self._add_input(name)
-        self._add_output(name)
-        _without_results(self)
-
-    def dismiss(self, name: str) -> None:
-        """Let it no longer."""
-        del self.inputconnections[name], self.outputconnections[name]
-
-
-class FinishPE(_RaisingPE, LeavePE):
-    """The end of a subworkflow."""
-
-    def __init__(self, path: StepPath, links: Iterable[Link], outputs: Iterable[str]) -> None:
-        super().__init__(path, links, outputs)
-        _without_results(self)
-
-
-class ResultsPE(_RaisingPE, OutputsPE):
-    """The end: the output objects of the jobs, in order, with their files where they stay.
-
-    :param links: the outputs of the document
-    """
-
-    def __init__(self, document: Document, place: Place, links: Iterable[Link]) -> None:
-        super().__init__(links)
+    def __init__(self, document: Document, place: Place) -> None:
+        super().__init__(document, reports=False)
         self.document, self.place = document, place
-        _without_results(self, RESULT)
 
     def preprocess(self) -> None:
         super().preprocess()
@@ -265,7 +148,6 @@ def _folders(ranks: bool) -> Iterator[tuple[str, str, str]]:
     :raises UsageError: there is no such folder
     """
     from d4pcwl.cwl.importing.cwltool.evaluate import end_javascript
-    from d4pcwl.cwl.importing.graph.execute import adopt_orphans, remove_folder
 
     first = True
     if ranks:
@@ -284,7 +166,7 @@ def _folders(ranks: bool) -> Iterator[tuple[str, str, str]]:
             )
         yield here, folder, scratch
     finally:
-        _end_processes_in(folder)
+        end_processes_in(folder)
         end_javascript()
         adopt_orphans(False)
         if first:
@@ -301,26 +183,3 @@ def _make_folders() -> tuple[str, str, str]:
     except OSError as error:
         raise UsageError(f"no folder can be made for temporary files: {error}") from error
     return os.getcwd(), folder, scratch
-
-
-def _end_processes_in(folder: str) -> None:
-    """Kill what tools have left running: a worker that was stopped leaves its tool behind."""
-    import psutil
-
-    from d4pcwl.cwl.importing.graph.execute import end_container
-
-    inside = os.path.join(folder, "")
-    for _ in range(20):  # one that is killed may have started another
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error, OSError):
-                where = [process.environ().get("HOME", ""), process.cwd()]
-                if any(os.path.join(place, "").startswith(inside) for place in where):
-                    found.append(process)
-        if not found:
-            return
-        for process in found:
-            with suppress(psutil.Error):
-                end_container(process.cmdline())
-                process.kill()
-        psutil.wait_procs(found, timeout=0.5)

@@ -19,7 +19,7 @@ class Link:
 
     :param name: its own name
     :param sources: the origins of what is linked to it
-    :param merge: ``merge_nested`` or ``merge_flattened``, where sources make an array
+    :param link_merge: ``linkMerge``
     :param pick: ``pickValue``
     :param default: stands in where the sources give null
     :param has_default: whether there is one
@@ -27,10 +27,15 @@ class Link:
 
     name: str
     sources: tuple[str, ...] = ()
-    merge: str | None = None
+    link_merge: str | None = None
     pick: str | None = None
     default: Any = None
     has_default: bool = False
+
+    @property
+    def merge(self) -> str | None:
+        """``merge_nested`` or ``merge_flattened``, where sources make an array."""
+        return self.link_merge or ("merge_nested" if len(self.sources) > 1 else None)
 
     @property
     def streams(self) -> bool:

@@ -31,12 +31,12 @@ def chained(graph: WorkflowGraph, join: Any, loop: LoopPE | None, first: Any, la
     :returns: the PE that has the outputs of the step
     """
     if loop is None:
-        WorkflowGraph.connect(graph, join, TASK, first, TASK)
+        graph.connect(join, TASK, first, TASK)
         return last
-    WorkflowGraph.connect(graph, join, TASK, loop, TASK)
-    WorkflowGraph.connect(graph, loop, ITERATION, first, TASK)
+    graph.connect(join, TASK, loop, TASK)
+    graph.connect(loop, ITERATION, first, TASK)
     for name in loop.outputs:
-        WorkflowGraph.connect(graph, last, name, loop, name)
+        graph.connect(last, name, loop, name)
     return loop
 
 
@@ -66,9 +66,15 @@ class LoopPE(ExecutingPE):
     stateful: ClassVar[bool] = True
 
     def __init__(
-        self, document: Document, path: StepPath, outputs: Iterable[str], links: Iterable[Link]
+        self,
+        document: Document,
+        path: StepPath,
+        outputs: Iterable[str],
+        links: Iterable[Link],
+        *,
+        reports: bool,
     ) -> None:
-        super().__init__(document, path, outputs)
+        super().__init__(document, path, outputs, reports=reports)
         self.name = "/".join(path) + ".loop"
         self.links = list(links)
         for name in self.outputs:

@@ -18,9 +18,10 @@ from typing import Any
 from d4pcwl.cwl.emit.parameter import STREAM_FORMAT
 from d4pcwl.cwl.files import local_path
 from d4pcwl.cwl.importing.cwltool.document import short_name
-from d4pcwl.cwl.importing.graph.cwl_graph import CwlGraph, CwlStep, CwlSubworkflow, Steps
+from d4pcwl.cwl.importing.graph.cwl_graph import CwlGraph
 from d4pcwl.cwl.importing.graph.flows import DIGEST, is_compiled
 from d4pcwl.cwl.importing.graph.pes import input_origin, origin
+from d4pcwl.cwl.importing.graph.steps import CwlStep, CwlSubworkflow, Steps
 from d4pcwl.errors import InputError, ScriptError
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.load import Script, load
@@ -72,7 +73,7 @@ def script_of(graph: CwlGraph) -> Script | None:
 
 
 def _tools(graph: Steps) -> Iterator[CwlStep]:
-    return (step for _, step in graph.all_steps() if isinstance(step, CwlStep))
+    return (step for step in graph.all_steps() if not isinstance(step, CwlSubworkflow))
 
 
 def _stage(graph: CwlGraph, step: CwlStep) -> _Stage | None:

@@ -12,18 +12,20 @@ import os
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, is_loop
+from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, is_loop, short_name
 from d4pcwl.cwl.importing.cwltool.evaluate import forget_javascript, step_inputs
 from d4pcwl.cwl.importing.graph.join import DOT, Join
 from d4pcwl.cwl.importing.graph.links import Link
 from d4pcwl.cwl.importing.graph.read_along import failed_producer, once, readable_streams
 from d4pcwl.cwl.importing.graph.token import Firing, Index, Tag, Token, without_elements
+from d4pcwl.errors import PEError
+from d4pcwl.workflow import pe as ports
 from d4pcwl.workflow.pe import GenericPE
 
 if TYPE_CHECKING:
@@ -39,42 +41,53 @@ SKIPPED = "(skipped)"
 """The port by which the outputs of a subworkflow are told that does not run."""
 
 TASK = "(task)"
+
+TOOL = "tool"
+"""How the only step is called, where the document is a tool."""
+
 FAILURES = "(failures)"
 """The port whose items tell, as dictionaries, of executions that failed."""
 
 
-class InputsPE(GenericPE):
-    """The root: hands out the inputs of each job.
-
-    :param names: the inputs of the workflow
-    """
+class TokenPE(GenericPE):
+    """A PE that is given tokens, and gives tokens; what nobody takes is no result."""
 
     ordered = False  # tokens say where they belong
 
+    def _add_output(
+        self, name: str, tuple_type: Sequence[str] | None = None, *, result: bool = False
+    ) -> None:
+        super()._add_output(name, tuple_type)
+        self.outputconnections[name][ports.RESULT] = result
+
+
+class InputsPE(TokenPE):
+    """The root: hands out the inputs of each job.
+
+    It has an output for each input of the document.
+    """
+
     stateful: ClassVar[bool] = False
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, document: Document) -> None:
         super().__init__()
         self.name = "inputs"
         self._add_input("job")
-        self.names = list(names)
-        for name in (*self.names, JOB, TASK):
+        self.names = [short_name(entry["id"]) for entry in document.process.tool["inputs"]]
+        for name in (*self.names, JOB):
             self._add_output(name)
 
     def process(self, inputs: dict[str, Any]) -> None:
         number, values = inputs["job"]
         _write_values(self, (), (number,), {name: values.get(name) for name in self.names})
-        self.write(TASK, Firing((number,), values))
 
 
-class JoinPE(GenericPE):
+class JoinPE(TokenPE):
     """Gathers the inputs of a step.
 
     :param path: the step
     :param links: its inputs
     """
-
-    ordered = False  # tokens say where they belong
 
     stateful: ClassVar[bool] = True
 
@@ -82,7 +95,7 @@ class JoinPE(GenericPE):
         self, path: StepPath, links: Iterable[Link], scatter: Iterable[str] = (), method: str = DOT
     ) -> None:
         super().__init__()
-        self.name = "/".join(path) + ".join"
+        self.name = ("/".join(path) or TOOL) + ".join"
         self.links, self.scatter, self.method = list(links), list(scatter), method
         self._add_output(TASK)
         for link in self.links:
@@ -109,13 +122,25 @@ class JoinPE(GenericPE):
             self.write(TASK, firing)
 
 
-class ReportingPE(GenericPE):
-    """Tells of failures."""
+class ReportingPE(TokenPE):
+    """Knows of failures.
 
-    ordered = False  # tokens say where they belong
+    :param reports: whether a failure is an item that tells of it, and the run goes on; else it is
+        one of the PE
+    """
+
+    def __init__(self, *, reports: bool) -> None:
+        super().__init__()
+        if reports:
+            self._add_output(FAILURES, result=True)
 
     def report(self, failure: dict[str, Any]) -> None:
-        """Tell of a failure; what is said here is what people read."""
+        """Tell of a failure; what is said here is what people read.
+
+        :raises PEError: if that ends the run
+        """
+        if FAILURES not in self.outputconnections:
+            raise PEError(failure["message"])
         self.write(FAILURES, failure)
 
 
@@ -128,11 +153,12 @@ class ExecutingPE(ReportingPE, ABC):
 
     stateful: ClassVar[bool] = False
 
-    def __init__(self, document: Document, path: StepPath, outputs: Iterable[str]) -> None:
-        super().__init__()
+    def __init__(
+        self, document: Document, path: StepPath, outputs: Iterable[str], *, reports: bool
+    ) -> None:
+        super().__init__(reports=reports)
         self.document, self.path, self.outputs = document, path, list(outputs)
         self._add_input(TASK)
-        self._add_output(FAILURES)
 
     def preprocess(self) -> None:
         forget_javascript()
@@ -157,6 +183,8 @@ class ExecutingPE(ReportingPE, ABC):
                     self.skip(firing)
                 else:
                     self.execute(firing, given)
+            except PEError:
+                raise  # a failure that has been told already
             except Exception as error:  # noqa: BLE001 - whatever it is, the step failed
                 self.fail(firing, explanation(error))
                 self.deliver(firing, dict.fromkeys(self.outputs), failed=True)
@@ -221,12 +249,22 @@ class ToolPE(ExecutingPE):
 
     heavy: ClassVar[bool] = True
 
-    def __init__(self, document: Document, path: StepPath, outputs: Iterable[str]) -> None:
-        super().__init__(document, path, outputs)
-        self.name = "/".join(path) or "tool"
+    def __init__(
+        self, document: Document, path: StepPath, outputs: Iterable[str], *, reports: bool
+    ) -> None:
+        super().__init__(document, path, outputs, reports=reports)
+        self.name = "/".join(path) or TOOL
         self.followed: dict[str, str] = {}
         for name in self.outputs:
             self._add_output(name)
+
+    def preprocess(self) -> None:
+        super().preprocess()
+        if not self.document.settings.folder:
+            raise PEError(
+                "this worker has not been started by the run itself: workers from elsewhere cannot "
+                "take part in the run of a CWL document"
+            )
 
     def execute(self, firing: Firing, given: dict[str, Any]) -> None:
         from d4pcwl.cwl.importing.cwltool.tool_run import run_tool
@@ -293,9 +331,11 @@ class EnterPE(ExecutingPE):
         path: StepPath,
         outputs: Iterable[str],
         names: Iterable[str],
-        passed: Iterable[str] = (),
+        passed: Iterable[str],
+        *,
+        reports: bool,
     ) -> None:
-        super().__init__(document, path, outputs)
+        super().__init__(document, path, outputs, reports=reports)
         self.name = "/".join(path) + ".enter"
         self.passed = set(passed)
         self.names = [name for name in names if name not in self.passed]
@@ -322,7 +362,7 @@ class EnterPE(ExecutingPE):
             self.write(SKIPPED, Token(SKIPPED, tag, dict(values)))
 
 
-class PassPE(GenericPE):
+class PassPE(TokenPE):
     """Passes arrays into a subworkflow element by element, as they come.
 
     Only into one that is neither scattered nor conditional: then nothing has to be known of an
@@ -330,8 +370,6 @@ class PassPE(GenericPE):
 
     :param names: the inputs of the subworkflow that go this way
     """
-
-    ordered = False  # tokens say where they belong
 
     stateful: ClassVar[bool] = False
 
@@ -350,8 +388,8 @@ class PassPE(GenericPE):
 
 
 def origin(path: StepPath, name: str) -> str:
-    """What tokens of an output of a step, or of an input of a workflow, say they come from."""
-    return "/".join((*path, name)) if path else f"/{name}"
+    """What tokens of an output of a step, or of a tool by itself, say they come from."""
+    return "/".join((*path, name))
 
 
 def place(path: StepPath, tag: Tag, index: Index) -> str:

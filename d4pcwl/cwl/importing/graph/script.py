@@ -7,19 +7,15 @@ import keyword
 import os
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from d4pcwl.cwl.importing.cwltool.document import short_name
 from d4pcwl.cwl.importing.cwltool.settings import DOCKER
-from d4pcwl.cwl.importing.graph.cwl_graph import (
-    Connection,
-    CwlGraph,
-    CwlStep,
-    CwlSubworkflow,
-    Steps,
-)
+from d4pcwl.cwl.importing.graph.cwl_graph import CwlGraph
+from d4pcwl.cwl.importing.graph.steps import Connection, CwlStep, CwlSubworkflow, Steps
 from d4pcwl.workflow.load import Script
 
 WIDTH = 100
@@ -147,8 +143,11 @@ def _steps(graph: Steps, names: _Names) -> Iterator[str]:
             yield from _steps(step, names)
             yield ""
     yield ""
-    for connection in graph.connections:
-        yield from _connection(graph, names, connection)
+    connections = list(graph.connections())
+    given = Counter(connection[2:] for connection in connections)
+    for connection in connections:
+        alone = given[connection[2:]] == 1
+        yield from _connection(graph, names, connection, alone=alone)
 
 
 def _about(graph: Steps, step: CwlStep | CwlSubworkflow) -> str:
@@ -163,13 +162,18 @@ def _about(graph: Steps, step: CwlStep | CwlSubworkflow) -> str:
     return ""
 
 
-def _connection(graph: Steps, names: _Names, connection: Connection) -> Iterator[str]:
+def _connection(
+    graph: Steps, names: _Names, connection: Connection, *, alone: bool
+) -> Iterator[str]:
+    """The call that makes a connection.
+
+    :param alone: whether nothing else is connected to its input
+    """
     source, output, target, taken = connection
     arguments = [names.of(graph, source), quoted(output), names.of(graph, target), quoted(taken)]
     lines = list(_call(f"{names[graph]}.connect", arguments))
     remark = ""
     if getattr(source, "scatter", None):
-        alone = sum(other[2:] == (target, taken) for other in graph.connections) == 1
         if alone and taken in getattr(target, "scatter", ()):
             remark = "# element by element"
         elif target is not graph.outputs or isinstance(graph, CwlGraph):

@@ -1,0 +1,394 @@
+"""The rules by which a pool of workers shares out its work: events in, messages out.
+
+A :class:`Scheduler` knows no process, no pipe and no clock, and never looks into a batch: of that
+it knows the queue, the number of items and the size. Whoever runs it tells it what workers say
+(:meth:`Scheduler.hear`) and that one has died (:meth:`Scheduler.lost`), asks what is to be done now
+(:meth:`Scheduler.decide`), and moves the bytes. So the rules can be tested without any of these.
+
+It remembers each task until its commit comes. When a worker dies, its tasks go back to the head of
+their queues and another worker is started; only if instances were pinned to it that have not ended,
+the run is over.
+
+A worker gets a task when it has nothing else to do. It gets a second one in advance only where both
+are quick: a slow one would wait behind another, while somebody else may be idle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any, NamedTuple
+
+from d4pcwl.errors import D4pcwlError, WorkerDied
+from d4pcwl.runtime.engine.marks import NO_MORE, Level
+from d4pcwl.runtime.engine.plan import Plan
+from d4pcwl.runtime.pool.exchange import WINDOW, Parcel, Queue
+from d4pcwl.runtime.pool.queues import Batch, Limits, Queues
+from d4pcwl.runtime.pool.scale import ATTEMPTS, Scale
+from d4pcwl.runtime.pool.ways import PoolOrder
+
+PARENT = -1
+"""Stands for whoever runs the scheduler, among the numbers of workers."""
+
+
+class Message(NamedTuple):
+    """What is to be done.
+
+    To a worker: ``task`` (number, queue, sizes, data), ``private`` (queue, data), ``told`` (queue,
+    levels), ``ended`` (instance), ``go`` (writer, parcels, sizes) and ``stop``. To the
+    :data:`PARENT`: ``start`` (worker, process that is pinned to it or None), ``results`` (data),
+    ``levels`` of what results come from, behind those, and ``say`` (text).
+    """
+
+    to: int
+    kind: str
+    content: Any
+
+
+@dataclass
+class _Worker:
+    """A worker as it is seen from here.
+
+    :param in_hand: by instance, private batches that it has not worked off
+    :param owed: by the instance that writes, the queues that parcels of it went to, parcel by
+        parcel, for which there was to be room again
+    :param sent: how many messages it was sent; ``waits_after`` how many it had when it last said
+        that it waits, and ``settled`` whether nothing was left with it then
+    """
+
+    number: int
+    pinned: int | None
+    tasks: dict[int, Batch] = field(default_factory=dict)
+    in_hand: dict[int, int] = field(default_factory=dict)
+    owed: dict[int | None, list[set[Queue]]] = field(default_factory=dict)
+    ended_to_tell: dict[int, None] = field(default_factory=dict)
+    sent: int = 0
+    waits_after: int = -1
+    settled: bool = False
+    leaving: bool = False
+    idle_since: float | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has said that it waits, and was sent nothing since."""
+        return self.waits_after == self.sent
+
+
+class Scheduler:
+    """See the module.
+
+    :param scale: how many workers there are
+    :param limits: what queues, and receivers that put items in order, hold at the most
+
+    ``failure`` says why the run cannot go on; ``counts`` how many items each instance took.
+    """
+
+    def __init__(self, plan: Plan, scale: Scale, limits: Limits | None = None) -> None:
+        self.plan, self.scale = plan, scale
+        limits = limits or Limits.of(plan)
+        self.order = PoolOrder(plan, limits.ahead)
+        self.queues = Queues(plan, limits)
+        self.pool = self.queues.pool
+        self.workers: dict[int, _Worker] = {}
+        self.ended: set[int] = set()
+        self.failure: D4pcwlError | None = None
+        self.counts: dict[int, int] = {}
+        self._host: dict[int, _Worker] = {}
+        self._awaited = [set(senders) for senders in plan.upstream]
+        self._may_end = set(self.pool)
+        self._loops = _pooled_loops(plan, self.pool)
+        self._names, self._tasks = count(), count()
+        self._out: list[Message] = []
+        pinned = [number for number in range(len(plan.processes)) if number != plan.pool]
+        for number in pinned:
+            self._start(number)
+        for _ in range(max(0, scale.least - len(pinned)) if self.pool else 0):
+            self._start(None)
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def hear(self, number: int, kind: str, content: Any) -> None:
+        """Take what a worker says.
+
+        :param kind: and content: ``commit`` (task, parcel, items worked on, seconds), ``stream``
+            (writer, parcel), ``taken`` (instance that has worked off a private batch), ``idle``
+            (messages that it has had, whether nothing is left with it), ``end`` (instance),
+            ``failed`` (error) and ``done`` (by instance, items taken)
+        """
+        worker = self.workers[number]
+        if kind == "commit":
+            task, parcel, items, seconds = content
+            self._commit(worker.tasks.pop(task), parcel, items, seconds)
+        elif kind == "stream":
+            writer, parcel = content
+            worker.owed.setdefault(writer, []).append({lot.to for lot in parcel.batches})
+            self._deliver(parcel)
+        elif kind == "idle":
+            worker.waits_after, worker.settled = content
+        elif kind == "taken":
+            worker.in_hand[content] -= 1
+        elif kind == "end":
+            self._end(content)
+        elif kind == "failed":
+            self.failure = self.failure or content
+        elif kind == "done":
+            for index, items in content.items():
+                self.counts[index] = self.counts.get(index, 0) + items
+
+    def lost(self, number: int, how: str) -> None:
+        """A worker has ended, as it should or not.
+
+        :param how: it ended, as messages say it
+        """
+        worker = self.workers.pop(number)
+        if worker.leaving or self._all_ended:
+            return
+        held = [i for i, host in self._host.items() if host is worker and i not in self.ended]
+        if held:
+            names = ", ".join(sorted({self.plan.instances[i].pe for i in held}))
+            self.failure = WorkerDied(
+                f"the worker process that held the state of {names} {how}; what it held cannot be "
+                "recovered"
+            )
+            return
+        for batch in reversed(worker.tasks.values()):
+            if batch.attempts + 1 >= ATTEMPTS:
+                pe = self.plan.instances[batch.queue[0]].pe
+                self.failure = WorkerDied(
+                    f"PE {pe}: {ATTEMPTS} worker processes died over the same items; the last one "
+                    f"{how}"
+                )
+                return
+            self.queues.put_back(replace(batch, attempts=batch.attempts + 1))
+        self._say(f"a worker {how}; its {len(worker.tasks)} tasks go to others")
+        self._start(None)
+
+    def decide(self, now: float) -> list[Message]:
+        """What is to be done now.
+
+        :param now: the time in seconds, from any beginning
+        """
+        if self.failure is None:
+            self._settle()
+            if self._all_ended:
+                for worker in self.workers.values():
+                    self._let_go(worker)
+            else:
+                self._share_out()
+                self._scale_up()
+                self._scale_down(now)
+        out, self._out = self._out, []
+        return out
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all has been done and all workers have gone, or the run has failed."""
+        return self.failure is not None or (self._all_ended and not self.workers)
+
+    @property
+    def _all_ended(self) -> bool:
+        return len(self.ended) == len(self.plan.instances)
+
+    # --- what workers have written --------------------------------------------------------------
+
+    def _commit(self, batch: Batch, parcel: Parcel, items: int, seconds: float) -> None:
+        """A task is done, and this is what it wrote."""
+        self.queues.done(batch, items, seconds)
+        self._may_end.add(batch.queue[0])
+        self._deliver(parcel)
+        if batch.lows:
+            self.order.done(batch.queue[0], batch.lows)
+            self._tell_order([batch.queue[0]])
+
+    def _deliver(self, parcel: Parcel) -> None:
+        for queue, items, data, lows in parcel.batches:
+            self.queues.put(Batch(queue, items, data, lows))
+            if queue[0] in self.pool:
+                self.order.put(queue[0], lows)
+            else:
+                self.order.deliver(queue, lows, items, len(data))
+        for first, items, data, lows in parcel.results:
+            if lows:
+                sender = self.plan.of(self.plan.results[first][0])[0].index
+                self.order.deliver((sender, ""), lows, items, len(data))
+            self._send(PARENT, "results", data)
+        if parcel.levels:
+            self._note_levels(parcel.levels)
+
+    def _note_levels(self, levels: Sequence[Level]) -> None:
+        """Note how far pinned instances are; tell those who put in order what comes from them."""
+        self.order.note(levels)
+        by_instance: dict[int, list[Level]] = {}
+        for level in levels:
+            by_instance.setdefault(level[0], []).append(level)
+        for index, told in by_instance.items():
+            for queue in self.plan.marked_after.get(self.plan.instances[index].pe, ()):
+                if queue[0] not in self.pool:
+                    self.queues.tell(queue, told)
+        self._send(PARENT, "levels", levels)
+        self._tell_order(by_instance)
+
+    def _tell_order(self, changed: Iterable[int]) -> None:
+        """Tell those who put in order what comes from the pool how far it is."""
+        for (index, name), levels in self.order.new_levels(changed):
+            if name:
+                self.queues.tell((index, name), levels)
+            else:
+                self._send(PARENT, "levels", levels)
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def _end(self, index: int) -> None:
+        self.ended.add(index)
+        if self.plan.order and index not in self.pool:
+            origins = self.plan.origins_of(index)
+            self._note_levels([(index, origin, NO_MORE) for origin in origins])
+        for target in self.plan.downstream[index]:
+            self._awaited[target].discard(index)
+            if target in self.pool:
+                self._may_end.add(target)
+            else:
+                self._host[target].ended_to_tell[index] = None
+
+    def _settle(self) -> None:
+        """End the pooled PEs that nothing can reach any more."""
+        while self._may_end:
+            index = self._may_end.pop()
+            if index not in self.ended and not self._awaited[index] and self.queues.is_idle(index):
+                self._end(index)
+        for loop in [loop for loop in self._loops if self._has_run_out(loop)]:
+            self._loops.remove(loop)
+            for index in loop & self.pool:
+                self._end(index)
+
+    def _has_run_out(self, loop: frozenset[int]) -> bool:
+        """Whether nothing comes into a cycle any more, and nothing goes round in it."""
+        if any(self._awaited[index] - loop for index in loop) or self.queues.waits_for(loop):
+            return False
+        hosts = {self._host[index].number: self._host[index] for index in loop - self.pool}
+        return all(self.queues.is_idle(index) for index in loop & self.pool) and all(
+            host.settled and host.waits for host in hosts.values()
+        )
+
+    # --- sharing out ----------------------------------------------------------------------------
+
+    def _share_out(self) -> None:
+        for worker in self.workers.values():
+            if worker.pinned is not None:
+                self._give_private(worker, worker.pinned)
+            for writer, parcels in list(worker.owed.items()) if worker.owed else ():
+                if not self._must_wait(worker, writer):
+                    sizes = self.queues.sizes(set().union(*parcels))
+                    self._send(worker.number, "go", (writer, len(parcels), sizes))
+                    del worker.owed[writer]
+        self._give_tasks()
+
+    def _must_wait(self, worker: _Worker, writer: int | None) -> bool:
+        if writer is not None:
+            return self.queues.full_after(writer) or self.order.is_far_ahead((writer,))
+        return worker.pinned is not None and (
+            self.queues.full_after_process(worker.pinned)
+            or self.order.is_far_ahead(self.plan.processes[worker.pinned])
+        )
+
+    def _give_private(self, worker: _Worker, process: int) -> None:
+        """Hand a worker the batches for what is pinned to it, then which senders have ended."""
+        for queue in self.queues.of(process):
+            while self.queues.has(queue) and worker.in_hand.get(queue[0], 0) < WINDOW:
+                batch = self.queues.take(queue)
+                if batch.levels:
+                    self._send(worker.number, "told", (queue, batch.levels))
+                    continue
+                worker.in_hand[queue[0]] = worker.in_hand.get(queue[0], 0) + 1
+                self._send(worker.number, "private", (queue, batch.data))
+        if worker.ended_to_tell and not self.queues.of(process):
+            for index in worker.ended_to_tell:
+                self._send(worker.number, "ended", index)
+            worker.ended_to_tell.clear()
+
+    def _give_tasks(self) -> None:
+        """Give out tasks in rounds: one to each worker before any gets its second.
+
+        Heavy items do not keep from their work the PEs that are pinned to a worker.
+        """
+        if self.queues.next() is None:
+            return
+        alone = all(worker.pinned is not None for worker in self.workers.values())
+        for round_ in range(WINDOW):
+            workers = [worker for worker in self.workers.values() if len(worker.tasks) == round_]
+            # Those with nothing pinned come first.
+            for worker in sorted(workers, key=lambda worker: worker.pinned is not None):
+                queue = self.queues.next(heavy=worker.pinned is None or alone)
+                if queue is None or (round_ and not self.queues.is_quick(queue)):
+                    break
+                if self._has_time(worker):
+                    batch, number = self.queues.take(queue), next(self._tasks)
+                    worker.tasks[number] = batch
+                    sizes = self.queues.sizes_after(queue[0])
+                    self._send(worker.number, "task", (number, queue, sizes, batch.data))
+
+    def _has_time(self, worker: _Worker) -> bool:
+        """Whether a worker can take a task, or another one in advance."""
+        if worker.pinned is not None:
+            return not worker.tasks and worker.waits
+        in_hand = worker.tasks.values()
+        return not worker.leaving and all(self.queues.is_quick(batch.queue) for batch in in_hand)
+
+    # --- workers --------------------------------------------------------------------------------
+
+    def _start(self, pinned: int | None) -> None:
+        worker = _Worker(next(self._names), pinned)
+        self.workers[worker.number] = worker
+        self._host.update(dict.fromkeys(self._pinned_to(pinned), worker))
+        self._send(PARENT, "start", (worker.number, pinned))
+
+    def _pinned_to(self, process: int | None) -> Sequence[int]:
+        return self.plan.processes[process] if process is not None else ()
+
+    def _scale_up(self) -> None:
+        """Start a worker where more is waiting than those at work can take up soon."""
+        number = len(self.workers)
+        if not self.pool or number >= self.scale.most:
+            return
+        waiting = self.queues.pooled_batches()
+        if self.queues.heavy_waits() or waiting >= self.scale.threshold * number:
+            self._say(f"scale up to {number + 1} workers: {waiting} batches wait")
+            self._start(None)
+
+    def _scale_down(self, now: float) -> None:
+        """Let a worker go that has had nothing to do for a while."""
+        if self.scale.least == self.scale.most:
+            return
+        staying = sum(not worker.leaving for worker in self.workers.values())
+        for worker in self.workers.values():
+            if worker.tasks or worker.pinned is not None or worker.leaving:
+                worker.idle_since = None
+            elif worker.idle_since is None:
+                worker.idle_since = now
+            elif now - worker.idle_since > self.scale.idle_seconds and staying > self.scale.least:
+                self._say(
+                    f"scale down to {staying - 1} workers: one was idle for "
+                    f"{now - worker.idle_since:.1f} s"
+                )
+                self._let_go(worker)
+                return
+
+    def _let_go(self, worker: _Worker) -> None:
+        if not worker.leaving:
+            worker.leaving = True
+            self._send(worker.number, "stop", None)
+
+    def _send(self, to: int, kind: str, content: Any) -> None:
+        if to != PARENT:
+            self.workers[to].sent += 1
+        self._out.append(Message(to, kind, content))
+
+    def _say(self, text: str) -> None:
+        self._send(PARENT, "say", text)
+
+
+def _pooled_loops(plan: Plan, pool: frozenset[int]) -> list[frozenset[int]]:
+    """The cycles, as indices of instances, of which some are pooled: they end together."""
+    loops = [frozenset(i.index for i in plan.instances if i.pe in cycle) for cycle in plan.cycles]
+    return [loop for loop in loops if loop & pool]
