@@ -157,6 +157,14 @@ def test_files_of_parameters(folder: Path) -> None:
     assert "build() has no parameter 'raduis'; did you mean radius?" in done.stderr
 
 
+def test_an_option_of_the_command_is_no_parameter(folder: Path) -> None:
+    done = simple(folder, "--stations", "stations.txt", "--data", '{"Lines": 1}')
+    assert "note: --data is no parameter here; give data to build() by --params" in done.stderr
+    done = simple(folder, "--stations", "stations.txt", "-d", '{"Lines": 1}', "--params", "data=x")
+    assert done.stderr == ""
+    assert data(done.stdout)[0][-1] == "'x'"
+
+
 def test_several_workflows_in_a_script(folder: Path) -> None:
     other = "\ndef other(size: int = 1) -> WorkflowGraph:\n    return build('stations.txt')\n"
     (folder / "flow.py").write_text(SCRIPT + other)

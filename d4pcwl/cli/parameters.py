@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d4pcwl.cli.common import say
 from d4pcwl.cwl.emit.handover import with_texts
 from d4pcwl.cwl.files import with_paths
 from d4pcwl.errors import InputError, UsageError, nearest, raise_faults
@@ -73,6 +74,7 @@ def parse(
         _help(parser.prog, found, roots).parse_args(["--help"])
     options, rest = parser.parse_known_args(arguments)
     options.rest, options.taken = rest, taken
+    options.used = {argument.partition("=")[0] for argument in arguments} & taken
     return options
 
 
@@ -96,7 +98,8 @@ def _help(command: str, options: argparse.Namespace, roots: bool) -> argparse.Ar
     if roots:
         group = parser.add_argument_group("inputs of the graph's roots")
         for each in _root_options(script, script.flat(), taken):
-            group.add_argument(*each.flags, nargs="+", metavar="ITEM", help=each.help)
+            items: dict[str, Any] = {"nargs": "+", "metavar": "ITEM"} if each.port else {}
+            group.add_argument(*each.flags, help=each.help, **(items or {"metavar": "N"}))
     return parser
 
 
@@ -130,6 +133,9 @@ def settle(
     found, options.rest = parser.parse_known_args(options.rest)
     options.taken |= set(parser._option_string_actions)
     texts |= {name: value for name, value in vars(found).items() if value is not None}
+    for name in builder.parameters:
+        if f"--{name}" in options.used and name not in {*given, *texts} and not options.quiet:
+            say(f"note: --{name} is no parameter here; give {name} to {builder.name}() by --params")
     given = {name: with_paths(value) for name, value in given.items() if name not in texts}
     return builder.settled(given, texts, partly=partly)
 
