@@ -157,6 +157,13 @@ def test_files_of_parameters(folder: Path) -> None:
     assert "build() has no parameter 'raduis'; did you mean radius?" in done.stderr
 
 
+def test_paths_are_meant_from_where_the_command_was_given(folder: Path) -> None:
+    (folder / "flow.py").write_text("import os\nos.chdir('/')\n" + SCRIPT)
+    (folder / "params.yml").write_text("radius: 4\n")
+    done = simple(folder, "--stations", "stations.txt", "--params", "params.yml")
+    assert [item[:2] for item in data(done.stdout)] == [["one", "4.0"], ["two", "4.0"]]
+
+
 def test_an_option_of_the_command_is_no_parameter(folder: Path) -> None:
     done = simple(folder, "--stations", "stations.txt", "--data", '{"Lines": 1}')
     assert "note: --data is no parameter here; give data to build() by --params" in done.stderr
@@ -351,6 +358,7 @@ def test_annotations() -> None:
     assert kinds["kinds"].of(["ONE", Kind.TWO]) == [Kind.ONE, Kind.TWO]
     assert kinds["sizes"].of([1, 2]) == (1, 2)
     assert kinds["level"].of_texts(["2"]) == 2
+    assert kinds["level"].plain(2) == "2"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d4pcwl.cli.common import say
+from d4pcwl.cli.common import current_folder, say
 from d4pcwl.cwl.emit.handover import with_texts
 from d4pcwl.cwl.files import with_paths
 from d4pcwl.errors import InputError, UsageError, nearest, raise_faults
@@ -73,7 +73,7 @@ def parse(
         found.taken = taken
         _help(parser.prog, found, roots).parse_args(["--help"])
     options, rest = parser.parse_known_args(arguments)
-    options.rest, options.taken = rest, taken
+    options.rest, options.taken, options.folder = rest, taken, current_folder()
     options.used = {argument.partition("=")[0] for argument in arguments} & taken
     return options
 
@@ -113,6 +113,16 @@ def settle(
 
     :raises InputError: with all that is not right
     """
+    there = current_folder()
+    with contextlib.chdir(options.folder):
+        values = _settled(options, builder, partly)
+        if there == options.folder:
+            return values
+        # The script has gone to another folder: files that are named stay where they were.
+        return {name: builder.parameters[name].kind.absolute(v) for name, v in values.items()}
+
+
+def _settled(options: argparse.Namespace, builder: Builder, partly: bool) -> dict[str, Any]:
     given: dict[str, Any] = {}
     texts: dict[str, list[str]] = {}
     for entry in options.params:

@@ -144,9 +144,15 @@ class Kind:
         """A value as JSON has it; paths are absolute."""
         if isinstance(value, (list, tuple)):
             return [self.plain(each) for each in value]
-        if isinstance(value, Enum):
-            return value.name
+        if self.base == "enum" and value is not None:
+            return next((text for text, choice in self.choices.items() if choice == value), value)
         return os.path.abspath(value) if isinstance(value, os.PathLike) else value
+
+    def absolute(self, value: Any) -> Any:
+        """A value, with paths that do not depend on the current folder."""
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(self.absolute, value))
+        return Path(os.path.abspath(value)) if isinstance(value, os.PathLike) else value
 
     def sample(self, name: str) -> Any:
         """Some value, to see which graph the function makes."""
