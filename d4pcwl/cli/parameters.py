@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cli.common import current_folder, say
-from d4pcwl.cwl.emit.handover import with_texts
 from d4pcwl.cwl.files import with_paths
 from d4pcwl.errors import InputError, UsageError, nearest, raise_faults
 from d4pcwl.workflow.parameters import REQUIRED, Builder, Parameter
@@ -130,7 +129,7 @@ def _settled(options: argparse.Namespace, builder: Builder, partly: bool) -> dic
         if named is not None and named[1] in builder.parameters:
             texts.setdefault(named[1], []).append(named[2])
         elif entry.lstrip().startswith("{"):
-            given |= with_texts(parse_json(entry, "--params"), getattr(options, "text", []))
+            given |= parse_json(entry, "--params")
         else:
             content = read_file(entry)
             if not isinstance(content, Mapping):

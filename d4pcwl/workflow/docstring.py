@@ -66,10 +66,6 @@ def _is_underline(lines: list[str], number: int) -> bool:
     return 0 < number < len(lines) and bool(re.fullmatch(r"\s*-{3,}\s*", lines[number]))
 
 
-def _entry(line: str) -> re.Match[str] | None:
-    return _GOOGLE.fullmatch(line.strip())
-
-
 def _is_entry(lines: list[str], number: int) -> bool:
     """Whether a line of a section of Google's style is indented as the first entry."""
     first = number

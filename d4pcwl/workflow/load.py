@@ -105,8 +105,9 @@ def build(
     :raises ScriptError: it fails, or returns no graph
     :raises InputError: values of parameters are not right, or missing
     """
-    code, home = builder.function.__code__, sys.modules[builder.function.__module__]
-    path, module = path or Path(shown(code.co_filename)), module or home
+    code, home = builder.function.__code__, builder.function.__module__
+    path = path or Path(shown(code.co_filename))
+    module = module or sys.modules.get(home) or ModuleType(home)
     values = parameters(builder) if callable(parameters) else builder.settled(parameters or {})
     samples = builder.samples(values)  # where the graph is wanted, and not its results
     try:
