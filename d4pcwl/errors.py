@@ -29,6 +29,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -194,6 +195,15 @@ def shown(path: str | os.PathLike[str]) -> str:
 # what terminals take for orders: C0 but tab and line end, DEL, C1, and changes of direction
 _ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/\"']*:[^\s/\"']*@")
+
+
+TIME = "%Y-%m-%d %H:%M:%S"
+"""How messages say when they were given, where that is asked for."""
+
+
+def stamped(text: str) -> str:
+    """A message with the time before it."""
+    return f"[{datetime.now():{TIME}}] {text}"
 
 
 def presentable(text: str) -> str:

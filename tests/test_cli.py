@@ -457,3 +457,34 @@ def test_compiled_text_may_go_to_a_reader_that_leaves(script: Path) -> None:
         errors = process.stderr.read()
         assert process.wait(20) == 141
     assert errors == ""
+
+
+def test_a_small_run_imports_little(tmp_path: Path) -> None:
+    """Start-up counts where a workflow engine runs thousands of steps."""
+    (tmp_path / "script.py").write_text(
+        "from dispel4py.base import ConsumerPE, ProducerPE\n"
+        "from dispel4py.workflow_graph import WorkflowGraph\n"
+        "class One(ProducerPE):\n"
+        "    def _process(self, inputs):\n"
+        "        return 1\n"
+        "class Last(ConsumerPE):\n"
+        "    def _process(self, item):\n"
+        "        self.item = item\n"
+        "graph = WorkflowGraph()\n"
+        "graph.connect(One(), 'output', Last(), 'input')\n"
+    )
+    code = (
+        "import re, sys\n"
+        "before = set(sys.modules)\n"
+        "from d4pcwl.cli.dispel4py import main\n"
+        "assert main(['simple', 'script.py']) == 0\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    loaded = set(ran.stdout.split())
+    assert "d4pcwl.runtime.engine.worker" in loaded
+    heavy = "hashlib json networkx numpy ruamel.yaml shutil subprocess tempfile threading uuid"
+    ours = "cwl.compile runtime.stage streams.json_lines workflow.state workflow.texts"
+    assert loaded.isdisjoint([*heavy.split(), *(f"d4pcwl.{name}" for name in ours.split())])

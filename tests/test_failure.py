@@ -231,12 +231,14 @@ def test_item_that_cannot_be_passed_on(
     assert "cannot be taken apart" in str(error)
 
 
-def test_item_that_can_be_copied_but_not_pickled() -> None:
-    """A lambda passes within a process, and not between processes."""
+@pytest.mark.parametrize("name", ["multi", "zmq_multi", "dyn_multi"])
+def test_item_that_can_be_copied_but_not_pickled(name: str) -> None:
+    """A lambda passes within a process, and not between processes; who writes it is told where."""
+    mapping = Mapping(name, 2)
     source = named(Source([lambda: None]), "bad")
-    mapping = Mapping("multi", 2)
-    error = failure(mapping, chain(source, Identity()))
-    assert str(error).startswith("bad0.output: an item of type function cannot be sent")
+    told = str(failure(mapping, chain(source, Identity())))
+    assert told.startswith("bad0.output: an item of type function cannot be sent")
+    assert re.search(r"\n.*mapping_kit\.py:\d+: \w+: .*\n +self.write\(", told)
 
 
 def test_item_without_the_key_of_its_grouping(mapping: Mapping) -> None:

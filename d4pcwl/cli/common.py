@@ -167,9 +167,19 @@ def say(message: str) -> None:
     _write(message)
 
 
-def _write(message: str) -> None:
-    from d4pcwl.errors import presentable
+def begin_with_time() -> None:
+    """Have messages begin with the time from now on."""
+    global _write_time
+    _write_time = True
 
+
+_write_time = False
+
+
+def _write(message: str) -> None:
+    from d4pcwl.errors import presentable, stamped
+
+    message = stamped(message) if _write_time else message
     with contextlib.suppress(OSError):  # the work goes on where nobody can be told
         sys.stderr.write(presentable(message).rstrip("\n") + "\n")
         sys.stderr.flush()
@@ -180,6 +190,26 @@ def version() -> str:
     import d4pcwl
 
     return f"d4pcwl {d4pcwl.__version__}"
+
+
+def add_container_options(parser: Any) -> Any:
+    """Add the options that say what runs containers, as ``container`` of the arguments.
+
+    :returns: their group, whose options exclude each other
+    """
+    from d4pcwl.cwl.importing.cwltool.settings import DOCKER, PODMAN, SINGULARITY
+
+    group = parser.add_mutually_exclusive_group()
+    for name, container, text in (
+        ("no-container", None, "run tools without a container"),
+        ("podman", PODMAN, "use podman"),
+        ("singularity", SINGULARITY, "use singularity"),
+    ):
+        group.add_argument(
+            f"--{name}", dest="container", action="store_const", const=container, help=text
+        )
+    parser.set_defaults(container=DOCKER)
+    return group
 
 
 def current_folder() -> str:

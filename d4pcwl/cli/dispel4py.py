@@ -57,6 +57,7 @@ def _main(arguments: list[str]) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     import argparse
+    from functools import partial
 
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.mappings.registry import find_mapping, mapping_names, titles
@@ -65,7 +66,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     # The mapping comes first and brings options of its own.
     named = bool(arguments) and not arguments[0].startswith("-")
     # Only who asks what there is waits for all of them to be imported.
-    told = titles() if not named or {"-h", "--help"} & set(arguments) else {}
+    asks = not named or bool({"-h", "--help"} & set(arguments))
+    told = titles() if asks else {}
+    # To look for the width of the terminal takes long.
+    narrow = partial(argparse.HelpFormatter, width=78)
     parser = argparse.ArgumentParser(
         prog=f"dispel4py {arguments[0]}" if named else "dispel4py",
         usage=None
@@ -74,6 +78,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         description="Run the workflow graph of a dispel4py script.",
         epilog="mappings: " + "; ".join(f"{name}: {text}" for name, text in told.items()),
         allow_abbrev=False,
+        formatter_class=argparse.HelpFormatter if asks else narrow,
     )
     parser.add_argument("--version", action="version", version=version())
     if not named:
@@ -87,6 +92,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     script = _add_options(parser)
     mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"), _OWN)
     parsed = parameters.parse(parser, script, arguments[1:], roots=True)
+    if parsed.script.partition("#")[0].endswith(".cwl"):
+        raise UsageError(
+            f"{parsed.script} is a CWL document, not a script; run it by d4pcwl-runner "
+            f"{parsed.script} (also d4pcwl cwl), or make a script of it by cwl2d4p"
+        )
     parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, _OWN)
     return parsed
 
@@ -383,12 +393,14 @@ class _Files:
 
 
 def _given(options: argparse.Namespace) -> Any:
-    from d4pcwl.cwl.emit.handover import with_texts
-    from d4pcwl.workflow.texts import parse_json, read_file
-
     if options.file is not None:
+        from d4pcwl.workflow.texts import read_file
+
         return read_file(options.file)
     if options.data is not None:
+        from d4pcwl.cwl.emit.handover import with_texts
+        from d4pcwl.workflow.texts import parse_json
+
         return with_texts(parse_json(options.data, "-d"), options.text)
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,6 @@ from d4pcwl.errors import OutputError, StreamFileError, UsageError, nearest
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.policy import ERRORS
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
-from d4pcwl.streams.json_lines import to_json_line
 from d4pcwl.streams.output_file import OutputFile, is_standard_output
 from d4pcwl.workflow.pe import is_pe
 
@@ -88,6 +86,8 @@ class JsonLinesPrinted:
     """Results as JSON lines on standard output, as they come."""
 
     def take(self, pe: str, output: str) -> Receive:
+        from d4pcwl.streams.json_lines import to_json_line
+
         # Not into a line that a PE has not ended yet, where standard output knows how.
         put = getattr(sys.stdout, "put_lines", sys.stdout.write)
 
@@ -116,6 +116,8 @@ class JsonLinesFile:
             raise UsageError(f"{option} {path}: cannot be written: {error.strerror}") from None
 
     def take(self, pe: str, output: str) -> Receive:
+        from d4pcwl.streams.json_lines import to_json_line
+
         write = self.output.file.write
 
         def receive(item: Any) -> None:
@@ -277,6 +279,8 @@ class ErrorLines(JsonLinesFile):
 
         :raises OutputError: it cannot be written
         """
+        import json
+
         self.write(json.dumps(description, ensure_ascii=False))
 
 

@@ -199,7 +199,8 @@ def _why(item: Any, kind: type) -> str:
     return f"is of type {name}, which has no plain form"
 
 
-def _text_fits(text: str) -> bool:
+def text_fits(text: str) -> bool:
+    """Whether UTF-8 can carry it."""
     if text.isascii():
         return True
     try:
@@ -210,7 +211,7 @@ def _text_fits(text: str) -> bool:
 
 
 def _lower_str(low: Lowering, item: str, depth: int) -> Any:
-    if _text_fits(item):
+    if text_fits(item):
         return item
     return {"$str": b64encode(item.encode("utf-8", "surrogatepass")).decode("ascii")}
 
@@ -231,7 +232,7 @@ def _lower_list(low: Lowering, item: list[Any], depth: int) -> Any:
 
 def _lower_dict(low: Lowering, item: dict[Any, Any], depth: int) -> Any:
     for key in item:
-        if type(key) is not str or key.startswith("$") or not _text_fits(key):
+        if type(key) is not str or key.startswith("$") or not text_fits(key):
             return {"$dict": low.pairs(item, depth)}
     return low.mapping(item, depth)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -156,6 +154,9 @@ class FlatGraph:
 
     def digest(self, pes: Iterable[Any] | None = None) -> str:
         """16 hexadecimal digits that stand for :meth:`describe`: equal structure, equal digest."""
+        import hashlib
+        import json
+
         text = json.dumps(self.describe(pes), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -8,7 +8,6 @@ dictionary, or a list of them, may be given without the PE's name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -133,6 +132,8 @@ def _needs_item(pe: Any) -> bool:
 
 
 def _without_item(pe: Any) -> str:
+    import json
+
     example = json.dumps({pe.name: [dict.fromkeys(pe.inputconnections, "...")]})
     return (
         f"PE {pe.name} works on the items of its input '{next(iter(pe.inputconnections))}', and no "

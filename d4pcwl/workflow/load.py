@@ -30,6 +30,9 @@ _OF_UPSTREAM = (
     "d4pcwl has no such name; if a version of dispel4py has it, that is to be installed, too "
     "(pip install stream-d4py)"
 )
+_SEND_WHAT_IS_RETURNED = frozenset({"run_along", "write", "hand_on", "_put", "_attempt"})
+"""The functions of the engine that send what a PE has returned."""
+
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
 
@@ -260,6 +263,21 @@ def user_fault(error: BaseException, message: str) -> Fault:
     frame = (local or theirs)[-1]
     line = linecache.getline(frame.filename, frame.lineno or 0).rstrip("\n")
     return Fault(message, shown(frame.filename), frame.lineno, None, line.strip() or None)
+
+
+def fault_of_writer(message: str) -> Fault:
+    """A fault at the line of a PE that is just writing; without a line where what it returns is."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_internal(frame.f_code.co_filename):
+        if frame.f_code.co_name in _SEND_WHAT_IS_RETURNED:
+            return Fault(message)
+        frame = frame.f_back
+    file, number = frame.f_code.co_filename, frame.f_lineno
+    if _is_internal(file) or _is_installed(file):
+        return Fault(message)
+    return Fault(
+        message, shown(file), number, None, linecache.getline(file, number).strip() or None
+    )
 
 
 def _is_internal(filename: str) -> bool:

@@ -18,16 +18,17 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d4pcwl.runtime.engine.order import Order, find_order
 from d4pcwl.runtime.engine.policy import ERRORS, FAIL, Policy, policy_of
-from d4pcwl.workflow.cut import Cut
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy, Grouping
 from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.pe import has_postprocess
-from d4pcwl.workflow.state import keeps_state, writes_at_once
+
+if TYPE_CHECKING:
+    from d4pcwl.workflow.cut import Cut
 
 
 @dataclass(frozen=True)
@@ -298,6 +299,8 @@ def _count_instances(graph: FlatGraph, processes: int) -> dict[int, int]:
 
 def _replicable(graph: FlatGraph, pe: Any) -> bool:
     """Whether more instances of ``pe`` leave the results as they are."""
+    from d4pcwl.workflow.state import keeps_state, writes_at_once
+
     if getattr(pe, "single", False) or not graph.into(pe):
         return False
     groupings = [graph.grouping(edge) for edge in graph.into(pe)]
@@ -311,6 +314,8 @@ def _may_run_anywhere(graph: FlatGraph, pe: Any, loops: bool) -> bool:
 
     :param loops: also where it stands in a cycle, if it is heavy
     """
+    from d4pcwl.workflow.state import keeps_state
+
     groupings = [graph.grouping(edge) for edge in graph.into(pe)]
     in_cycle = id(pe) in graph.cyclic
     held = in_cycle and not (loops and getattr(pe, "heavy", False))

@@ -1,12 +1,47 @@
-"""Sharing items out among those that take them: to all, in turn, or by key."""
+"""From one instance to others: a value for each of those in the same process, and items shared out
+among those that take them, to all, in turn, or by key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
-from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.runtime.engine.chain import Receive, Take
+from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.grouping import GroupBy
+
+
+def local(take: Take, complain: Callable[[Exception], None], *, marked: bool = False) -> Receive:
+    """Send to an instance in the same process: it gets a value of its own.
+
+    :param marked: items come with their marks, as pairs
+    """
+
+    def send(sent: Any) -> None:
+        item = sent[1] if marked else sent
+        if type(item) not in IMMUTABLE:
+            try:
+                own = snapshot(item)
+            except Exception as error:  # noqa: BLE001 - users' code
+                complain(error)
+                return
+            sent = (sent[0], own) if marked else own
+        take((sent,))
+
+    return send
+
+
+def or_complain(take: Receive, complain: Callable[[Exception], None]) -> Receive:
+    """What sends to ``take``, and complains where that fails: not for the PE to catch."""
+
+    def send(item: Any) -> None:
+        try:
+            take(item)
+        except Exception as error:  # noqa: BLE001 - copying and encoding run users' code
+            complain(error)
+
+    return send
 
 
 def fan_out(takers: Sequence[Receive]) -> Receive:
@@ -23,14 +58,8 @@ def fan_out(takers: Sequence[Receive]) -> Receive:
 
 def in_turn(takers: Sequence[Receive]) -> Receive:
     """The first item to the first of them, the second to the second, and round again."""
-    last, turn = len(takers) - 1, -1
-
-    def send(item: Any) -> None:
-        nonlocal turn
-        turn = turn + 1 if turn < last else 0
-        takers[turn](item)
-
-    return send
+    following = cycle(takers).__next__
+    return lambda item: following()(item)
 
 
 def by_key(

@@ -146,7 +146,7 @@ class Queues:
         full = count >= most.batches // part or lane.size >= most.bytes // part
         if full != lane.full:
             lane.full = full
-            for index in self._before[queue]:
+            for index in self._before.get(queue, ()):  # nobody, in a cycle
                 self._blocked[index] += 1 if full else -1
                 if self._blocked[index] == full:  # the first that is full, or none any more
                     self._blocked_in[self._process[index]] += 1 if full else -1

@@ -348,19 +348,18 @@ class Scheduler:
 
     def _scale_up(self) -> None:
         """Start a worker where more is waiting than those at work can take up soon."""
-        number = len(self.workers)
-        if not self.pool or number >= self.scale.most:
+        waiting, staying = self.queues.pooled_batches(), self._staying
+        if not waiting or len(self.workers) >= self.scale.most:
             return
-        waiting = self.queues.pooled_batches()
-        if self.queues.heavy_waits() or waiting >= self.scale.threshold * number:
-            self._say(f"scale up to {number + 1} workers: {waiting} batches wait")
+        if self.queues.heavy_waits() or waiting >= self.scale.threshold * staying:
+            self._say(f"scale up to {staying + 1} workers: {waiting} batches wait")
             self._start(None)
 
     def _scale_down(self, now: float) -> None:
         """Let a worker go that has had nothing to do for a while."""
         if self.scale.least == self.scale.most:
             return
-        staying = sum(not worker.leaving for worker in self.workers.values())
+        staying = self._staying
         for worker in self.workers.values():
             if worker.tasks or worker.pinned is not None or worker.leaving:
                 worker.idle_since = None
@@ -373,6 +372,10 @@ class Scheduler:
                 )
                 self._let_go(worker)
                 return
+
+    @property
+    def _staying(self) -> int:
+        return sum(not worker.leaving for worker in self.workers.values())
 
     def _let_go(self, worker: _Worker) -> None:
         if not worker.leaving:

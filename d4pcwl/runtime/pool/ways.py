@@ -70,7 +70,8 @@ def _way(plan: Plan, pool: frozenset[int], senders: tuple[int, ...]) -> Way:
         pooled |= more
         todo += more
     entries = sorted({s for index in pooled for s in plan.upstream[index]} - pool)
-    origins = {index: frozenset(plan.origins_of(index)) for index in (*entries, *senders)}
+    loose = plan.order.loose  # their items are not held back
+    origins = {i: frozenset(plan.origins_of(i)) - loose for i in (*entries, *senders)}
     return Way(senders, frozenset(pooled), tuple(entries), origins)
 
 
@@ -112,8 +113,9 @@ class PoolOrder:
         self._through: dict[int, list[Receiver]] = {}
         self._streams: dict[Receiver, dict[int, _Stream]] = {}
         self._levels: dict[tuple[int, int], int] = {}
+        self._last = {i.index: plan.of(i.pe)[-1].index for i in plan.instances}
         self._ahead = Counter[Receiver]()
-        self._far = Counter[int]()  # by entry, the ways on which too much is ahead
+        self._far: set[Receiver] = set()  # the ways on which too much is ahead
         for receiver, way in self._ways.items():
             for index in (*way.pooled, *way.entries):
                 self._through.setdefault(index, []).append(receiver)
@@ -154,16 +156,41 @@ class PoolOrder:
                 return
 
     def _count_ahead(self, receiver: Receiver, weight: int) -> None:
-        before = self._ahead[receiver] >= self._most_ahead
         self._ahead[receiver] += weight
-        change = (self._ahead[receiver] >= self._most_ahead) - before
-        for entry in self._ways[receiver].entries if change else ():
-            self._far[entry] += change
+        if self._ahead[receiver] >= self._most_ahead:
+            self._far.add(receiver)
+        else:
+            self._far.discard(receiver)
 
     def is_far_ahead(self, instances: Iterable[int]) -> bool:
         """Whether so much is ahead, on ways that these pinned instances write to, that they are to
         wait."""
-        return bool(self._far) and any(self._far[instance] for instance in instances)
+        return bool(self._far) and any(
+            index in self._ways[receiver].entries and not self._is_awaited(receiver, index)
+            for receiver in self._far
+            for index in instances
+        )
+
+    def _is_awaited(self, receiver: Receiver, entry: int) -> bool:
+        """Whether what is missing on a way comes from an entry, or from one that may wait for it.
+
+        Everybody else waits for those after it only, so that none wait for one another in a ring.
+        """
+        way, last = self._ways[receiver], self._last[entry]
+        return any(
+            (min(way.pooled) <= last and stream.lowest <= stream.reached)
+            or any(
+                index <= last
+                and origin in way.origins[index]
+                and self._level(index, origin) <= stream.reached
+                for index in way.entries
+            )
+            for origin, stream in self._streams[receiver].items()
+            if stream.ahead
+        )
+
+    def _level(self, entry: int, origin: int) -> int:
+        return self._levels.get((entry, origin), 0)
 
     def new_levels(self, instances: Iterable[int]) -> Iterator[tuple[Receiver, list[Level]]]:
         """What receivers are to be told, after something has changed at some instances."""
@@ -179,7 +206,7 @@ class PoolOrder:
 
     def _move_on(self, receiver: Receiver, origin: int, stream: _Stream) -> Iterator[Level]:
         way = self._ways[receiver]
-        told = (self._levels.get((e, origin), 0) for e in way.entries if origin in way.origins[e])
+        told = (self._level(e, origin) for e in way.entries if origin in way.origins[e])
         level = min(stream.lowest, *told, AFTER_ALL)
         if level <= stream.reached:
             return

@@ -23,6 +23,7 @@ from d4pcwl.runtime.redis.client import Client
 from d4pcwl.runtime.redis.keys import RunKeys
 from d4pcwl.runtime.redis.scripts import TTL_SECONDS
 from d4pcwl.runtime.redis.worker import Post, work
+from d4pcwl.runtime.transport.arena import lowest_free
 
 
 @dataclass
@@ -32,6 +33,7 @@ class LocalWorker:
     name: str
     pinned: int | None
     process: BaseProcess
+    arena: int
     reported: bool = False
     leaving: bool = False
     idle_since: float | None = None
@@ -45,7 +47,8 @@ class LocalWorker:
 class Workers:
     """The workers: ``local`` has those of this machine by name, ``remote`` the names of the others.
 
-    :param post: what a worker of that name is to do, pinned to a process or to none
+    :param post: what a worker of that name is to do, pinned to a process or to none, with the
+        part of that number of the shared memory
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class Workers:
         scale: Scale,
         client: Client,
         keys: RunKeys,
-        post: Callable[[str, int | None], Post],
+        post: Callable[[str, int | None, int], Post],
     ) -> None:
         self.local: dict[str, LocalWorker] = {}
         self.remote: set[str] = set()
@@ -81,8 +84,10 @@ class Workers:
         name = f"p{pinned}" if pinned is not None else f"w{next(self._numbers)}"
         key = self._key + "workers"
         self._client.calls([("SADD", key, name), ("EXPIRE", key, TTL_SECONDS)])
+        arena = lowest_free(worker.arena for worker in self.local.values())
         with signals_held_back():
-            self.local[name] = LocalWorker(name, pinned, start(work, self._post(name, pinned)))
+            process = start(work, self._post(name, pinned, arena))
+            self.local[name] = LocalWorker(name, pinned, process, arena)
 
     def end(self) -> None:
         """End all processes."""

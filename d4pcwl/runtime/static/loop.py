@@ -14,7 +14,8 @@ from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.marks import LevelOf, NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
-from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender, deliver
+from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender
+from d4pcwl.runtime.transport.outbox import deliver
 
 
 class Inbox(Protocol):
