@@ -135,7 +135,7 @@ def test_the_item_that_is_to_blame(kind: str, function: bool) -> None:
     bad = named(SimpleFunctionPE(fails) if function else Fails(), "bad")
     before = SimpleFunctionPE(same) if kind == "function" else Step(kind, [])
     graph = chain(Source(range(9)), SimpleFunctionPE(same), before, bad, SimpleFunctionPE(same))
-    with pytest.raises(PEError, match=r"^PE bad3 failed on item 3 of 'input'\n.*the third"):
+    with pytest.raises(PEError, match=r"^PE bad failed on item 3 of 'input': .*\n.*the third"):
         run(graph)
 
 

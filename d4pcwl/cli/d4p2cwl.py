@@ -23,12 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    import argparse
     from pathlib import Path
 
     from d4pcwl.cli import parameters
+    from d4pcwl.cli.parser import Parser
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="d4p2cwl",
         description="Compile the workflow graph of a dispel4py script to CWL v1.2.",
         epilog="The CWL refers to the script and to the files it needs, relative to the place of "

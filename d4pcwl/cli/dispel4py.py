@@ -59,6 +59,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     import argparse
     from functools import partial
 
+    from d4pcwl.cli.parser import Parser
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.mappings.registry import find_mapping, mapping_names, titles
     from d4pcwl.runtime.options import parsed_options
@@ -70,7 +71,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     told = titles() if asks else {}
     # To look for the width of the terminal takes long.
     narrow = partial(argparse.HelpFormatter, width=78)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"dispel4py {arguments[0]}" if named else "dispel4py",
         usage=None
         if named
@@ -218,11 +219,11 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
         raise UsageError(f"--params: the graph of {options.script} has no parameters")
     if current_folder() != folder:
         _stay(options, folder)
-    given = _given(options)
+    given, names = _given(options), graph.names
     if named is not None and given is not None:
         raise UsageError("inputs of roots are given by -d or -f, and by options of their names")
     given = named if given is None else given
-    with _Files(options) as files:
+    with _Files(options, names) as files:
         if options.stage:
             given = with_paths(given)
             graph, inputs, sink, ports = stage.read(options, graph, given, files.results)
@@ -236,12 +237,12 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
         errors = files.errors()
         if not options.quiet:
             for pe in idle_roots(graph, inputs):
-                say(f"note: no input is given for {pe}, so it does not run")
+                say(f"note: no input is given for {names.get(pe, pe)}, so it does not run")
             for pe, output in graph.unconnected:
                 if pe.outputconnections[output].get(UNDECLARED):
                     say(
-                        f"note: {pe.id} is a consumer, but writes to '{output}': its items are "
-                        "results"
+                        f"note: {names[pe.id]} is a consumer, but writes to '{output}': its "
+                        "items are results"
                     )
         job = Job(
             graph,
@@ -320,8 +321,8 @@ def _origin(options: argparse.Namespace, folder: str, loaded: Script) -> Origin:
 class _Files:
     """The files that ``--results`` and ``--errors`` name: in their places at the end, or kept."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
+    def __init__(self, options: argparse.Namespace, names: dict[str, str]) -> None:
+        self._options, self._names = options, names
         self._outputs: list[OutputFile] = []
         self._errors: ErrorLines | None = None
         self._results: OutputFile | None = None
@@ -332,17 +333,18 @@ class _Files:
 
         :raises UsageError: it cannot be written
         """
-        from d4pcwl.runtime.results import JsonLinesPrinted, file_sink
+        from d4pcwl.runtime.results import JsonLinesPrinted, Named, file_sink
 
         if self._options.results is None:
             if ports:
                 require_output("--results FILE writes results to a file")
-            return JsonLinesPrinted()
+            return Named(JsonLinesPrinted(), self._names)
+        ports = [(self._names.get(pe, pe), output) for pe, output in ports]
         sink = file_sink(self._options.results, ports, allow_pickle=self._options.allow_pickle)
         self.sink = sink
         if not isinstance(sink, JsonLinesPrinted):
             self._results = self._noted(sink.output)
-        return sink
+        return Named(sink, self._names)
 
     def errors(self) -> ErrorLines | None:
         """Where items that are left out are described, if a file is named.
@@ -407,7 +409,9 @@ def _given(options: argparse.Namespace) -> Any:
 
 def _say_left_out(description: dict[str, Any]) -> None:
     """Tell of an item that is left out."""
-    where = f"item {description['number']} of '{description['input']}'"
+    number = description["number"]
+    item = "an item" if number is None else f"item {number}"
+    where = f"{item} of '{description['input']}'"
     say(f"left out: {where} of PE {description['pe']}: {description['error']}")
 
 

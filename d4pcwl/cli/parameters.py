@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ from d4pcwl.cli.common import current_folder, say
 from d4pcwl.cwl.files import with_paths
 from d4pcwl.errors import InputError, UsageError, nearest, raise_faults
 from d4pcwl.workflow.parameters import REQUIRED, Builder, Parameter
-from d4pcwl.workflow.texts import parse_json, read_file
 
 if TYPE_CHECKING:
     from d4pcwl.cwl.declare.declarations import CwlType
@@ -122,6 +120,8 @@ def settle(
 
 
 def _settled(options: argparse.Namespace, builder: Builder, partly: bool) -> dict[str, Any]:
+    from d4pcwl.workflow.texts import parse_json, read_file
+
     given: dict[str, Any] = {}
     texts: dict[str, list[str]] = {}
     for entry in options.params:
@@ -202,7 +202,7 @@ def _described(each: Parameter) -> str:
 def _shown(each: Parameter) -> str:
     value = each.kind.plain(each.default) if not each.kind.is_path else each.default
     values = value if isinstance(value, (list, tuple)) else [value]
-    return " ".join(json.dumps(v) if isinstance(v, bool) else str(v) for v in values)
+    return " ".join(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
 
 
 # --- inputs of roots ------------------------------------------------------------------------------
@@ -232,6 +232,8 @@ class _RootOption:
             return text
         if base == "string":
             return text
+        import json
+
         try:
             value = json.loads(text)
         except ValueError:

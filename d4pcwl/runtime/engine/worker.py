@@ -96,7 +96,7 @@ class Worker:
                     pe = own_copy(pe)
             own_taken.add(instance.pe)
             siblings = len(plan.of(instance.pe))
-            title = instance.pe
+            title = plan.name(index)
             if siblings > 1:
                 title += f" (instance {instance.number + 1} of {siblings})"
             policy = plan.policies.get(instance.pe, FAIL)
@@ -104,6 +104,7 @@ class Worker:
                 pe,
                 title,
                 index,
+                alone=siblings == 1 and index not in plan.pooled,
                 in_cycle=instance.pe in self._cycle_of,
                 policy=policy,
                 leave_out=link.result(*ERRORS) if policy.skip else None,
@@ -141,8 +142,9 @@ class Worker:
                 takers.append(self._taker(index, output, route))
             if port in self.plan.slots:
                 refuse = partial(running.refuse_item, output)
-                takers = marked if port in self.plan.order.results else plain
-                takers.append(or_complain(self.link.result(*port), refuse))
+                has_marks = port in self.plan.order.results
+                takers = marked if has_marks else plain
+                takers.append(or_complain(self.link.result(*port), refuse, marked=has_marks))
             emit = fan_out(plain)
             if marked:
                 emit = self._positions[index].emitter(emit if plain else None, fan_out(marked))
@@ -159,7 +161,7 @@ class Worker:
             return fan_out(targets)
         if isinstance(route.grouping, GroupBy):
             refuse = partial(self.running[index].refuse_item, output)
-            where = f"{self.plan.instances[route.targets[0]].pe}.{route.input}"
+            where = f"{self.plan.name(route.targets[0])}.{route.input}"
             marked = self._has_marks(route.targets[0], route.input)
             return by_key(targets, route.grouping, where, refuse, marked=marked)
         # Senders begin at different targets, so that short streams are spread too.

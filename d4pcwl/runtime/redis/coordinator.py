@@ -125,7 +125,7 @@ class Coordinator:
         if self.failure is not None:
             raise self.failure
         for index, number in sorted(self.counts.items()):
-            self.job.say(f"{self.plan.instances[index].pe}: processed {number} items")
+            self.job.say(f"{self.plan.name(index)}: processed {number} items")
 
     def _post(self, name: str, pinned: int | None, arena: int) -> Post:
         """What a worker is to do."""

@@ -110,7 +110,7 @@ class _Watch:
         if self.failure is not None:
             raise self.failure
         for index, count in sorted(self.counts.items()):
-            self.job.say(f"{self.plan.instances[index].pe} (rank {index}): processed {count} items")
+            self.job.say(f"{self.plan.name(index)} (rank {index}): processed {count} items")
 
     def _watch(self, inbox: Inbox) -> None:
         """Take results and reports until all workers have reported, or one has failed."""
@@ -204,7 +204,7 @@ class _Watch:
         worker.join(GRACE_SECONDS)
         how = cause_of_death(worker.exitcode)
         how += " - out of memory?" if worker.exitcode == -signal.SIGKILL else ""
-        names = ", ".join(self.plan.instances[i].pe for i in self.plan.processes[number])
+        names = ", ".join(map(self.plan.name, self.plan.processes[number]))
         self.failure = WorkerDied(
             f"the worker process of {names} {how}; items that it held are lost"
         )

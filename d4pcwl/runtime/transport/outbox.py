@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from sys import getsizeof
 from typing import Any, NamedTuple, NoReturn, Protocol
 
-from d4pcwl.errors import PEError
+from d4pcwl.errors import ITEM_LETTERS, PEError, brief
 from d4pcwl.runtime.engine.chain import Receive, Take
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import Mark
@@ -228,9 +228,12 @@ class Outbox:
 
     def _refuse(self, item: Any, name: str, error: Exception) -> NoReturn:
         place = fault_of_writer(f"{type(error).__name__}: {error}")
-        kind = type(item).__qualname__
-        message = f"{name}: an item of type {kind} cannot be sent to another process"
-        self._refused = Halt(PEError(f"{message}\n{place}"))
+        message = (
+            f"{name}: an item of type {type(item).__qualname__} cannot be sent to another process"
+            f"\n{place}\nitem: {brief(item, ITEM_LETTERS)}\nSend numbers, texts, lists, "
+            "dictionaries, arrays, or objects of classes that are at the top level of a module"
+        )
+        self._refused = Halt(PEError(message))
         raise self._refused from error
 
     def check(self) -> None:
