@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from d4pcwl.workflow.composite import CompositePE, create_iterative_chain
     from d4pcwl.workflow.graph import WorkflowGraph
     from d4pcwl.workflow.load import Script, load
+    from d4pcwl.workflow.parameters import Directory
     from d4pcwl.workflow.pe import (
         BasePE,
         ConsumerPE,
@@ -39,6 +40,7 @@ __all__ = [
     "ConsumerPE",
     "CwlGraph",
     "D4pcwlError",
+    "Directory",
     "GenericPE",
     "IterativePE",
     "ProducerPE",
@@ -65,6 +67,7 @@ _PLACES = {
     "d4pcwl.workflow.composite": ("CompositePE", "create_iterative_chain"),
     "d4pcwl.workflow.graph": ("WorkflowGraph",),
     "d4pcwl.workflow.load": ("Script", "load"),
+    "d4pcwl.workflow.parameters": ("Directory",),
     "d4pcwl.workflow.pe": (
         *("BasePE", "ConsumerPE", "GenericPE", "IterativePE", "ProducerPE", "SimpleFunctionPE"),
     ),

@@ -403,7 +403,9 @@ def test_a_graph_that_is_made_under_the_main_guard_is_told_of(write: Write) -> N
 def test_a_graph_that_is_left_in_a_function_is_told_of(write: Write) -> None:
     made = "def make():\n" + textwrap.indent(GRAPH, "    ") + "    return graph\n"
     write("flow.py", made + "make()\n")
-    with pytest.raises(ScriptError, match=r"make\(\) on line 1 .*, graph = make\(\)"):
+    with pytest.raises(
+        ScriptError, match=r"make\(…\) -> WorkflowGraph: on line 1, .*, graph = make\(\)"
+    ):
         load("flow.py")
     write("bound.py", made + "pipeline = make()\n")
     assert load("bound.py").attr == "pipeline"

@@ -408,6 +408,37 @@ def test_a_worker_from_elsewhere_takes_part(server: Client, tmp_path: Path) -> N
     assert keys(server) == []
 
 
+def test_a_worker_from_elsewhere_makes_the_graph_of_the_run(server: Client, tmp_path: Path) -> None:
+    text = SHARED.replace(
+        "source = ProducerPE()\ngraph = chain(Source(range({count})), Slow())",
+        """
+def build(folder: Path, slow: int = 1) -> WorkflowGraph:
+    assert folder.is_dir()
+    return chain(Source(range(400)), *(Slow() for _ in range(slow)))
+""",
+    )
+    path = script(tmp_path, text)
+    results = tmp_path / "results.jsonl"
+    options = ["--slow", "2", "--folder", ".", "--results", str(results)]
+    command = [*COMMAND, "dyn_redis", str(path), "-n", "2", "-v", *options]
+    with started(command, stderr=subprocess.PIPE, cwd=tmp_path) as parent:
+        assert parent.stderr is not None
+        run = ""
+        while not run:
+            line = parent.stderr.readline()
+            assert line, "the run has ended"
+            found = re.match(r"run (\w+) on", line)
+            run = found[1] if found else ""
+        join = [*WORKER, "--redis-url", str(server.address), "--run", run, "-n", "1"]
+        with started(join, stderr=subprocess.PIPE, cwd="/") as joined:
+            told = joined.communicate(timeout=60)
+            assert (joined.returncode, told[1]) == (0, "")
+        rest = parent.stderr.read()
+    assert parent.returncode == 0, rest
+    assert "has joined" in rest
+    assert len(results.read_text().splitlines()) == 400
+
+
 def test_a_worker_from_elsewhere_is_killed(server: Client, tmp_path: Path) -> None:
     """It is, with an item in hand, and so is who could tell of it."""
     path = script(tmp_path, SHARED, count=40, place=str(tmp_path), awaited=["killed"])

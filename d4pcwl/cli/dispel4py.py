@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from d4pcwl.runtime.mappings.registry import Mapping, Run
     from d4pcwl.runtime.results import ErrorLines, Sink
     from d4pcwl.streams.output_file import OutputFile
+    from d4pcwl.workflow.load import Script
 
 _OWN = "mapping_"
 """Before the names of the mapping's own options, among those of the command."""
@@ -86,10 +87,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.add_argument("script", metavar="SCRIPT")
         parser.parse_args(arguments)  # --help, --version, or an error
         raise UsageError("name the mapping first: dispel4py MAPPING SCRIPT [options]")
+    from d4pcwl.cli import parameters
+
     mapping = find_mapping(arguments[0])
-    _add_options(parser)
+    script = _add_options(parser)
     mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"), _OWN)
-    parsed = parser.parse_args(arguments[1:])
+    parsed = parameters.parse(parser, script, arguments[1:], roots=True)
     if parsed.script.partition("#")[0].endswith(".cwl"):
         raise UsageError(
             f"{parsed.script} is a CWL document, not a script; run it by d4pcwl-runner "
@@ -99,16 +102,20 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parsed
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
+    """The options of all mappings; the one that is the script is returned."""
     from pathlib import Path
 
-    from d4pcwl.cli import stage
+    from d4pcwl.cli import parameters, stage
 
-    parser.add_argument(
+    script = parser.add_argument(
         "script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME"
     )
-    parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
+    parser.add_argument(
+        "-a", "--attr", "--workflow", metavar="NAME", help="which graph, if there are several"
+    )
     given = parser.add_argument_group("inputs")
+    parameters.add_option(given)
     given.add_argument(
         "-f",
         "--file",
@@ -177,6 +184,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     talk.add_argument("-v", "--verbose", action="store_true", help="the plan, and items counted")
     output.add_argument("--debug", action="store_true", help="tracebacks")
     stage.add_options(parser.add_argument_group("one stage of a cut graph (used in compiled CWL)"))
+    return script
 
 
 def _run(options: argparse.Namespace, run: Run[Any]) -> int:
@@ -185,8 +193,9 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     :param run: what runs a job under the mapping
     """
     from dataclasses import replace
+    from functools import partial
 
-    from d4pcwl.cli import stage
+    from d4pcwl.cli import parameters, stage
     from d4pcwl.cwl.emit.handover import leave_out_unset
     from d4pcwl.cwl.files import with_files, with_paths
     from d4pcwl.errors import UsageError
@@ -202,11 +211,18 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
         raise UsageError(f"-n {options.num}: at least one process is needed")
     leave_out_unset(os.environ)
     folder = current_folder()
-    graph = load(options.script, options.attr).flat()
+    script = load(options.script, options.attr, partial(parameters.settle, options))
+    graph = script.flat()
     end_if_asked()
+    named = parameters.root_inputs_named(options, script, graph)
+    if options.params and script.builder is None:
+        raise UsageError(f"--params: the graph of {options.script} has no parameters")
     if current_folder() != folder:
         _stay(options, folder)
     given, names = _given(options), graph.names
+    if named is not None and given is not None:
+        raise UsageError("inputs of roots are given by -d or -f, and by options of their names")
+    given = named if given is None else given
     with _Files(options, names) as files:
         if options.stage:
             given = with_paths(given)
@@ -235,7 +251,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             results=ports,
             processes=options.num,
             say=say if options.verbose else _say_nothing,
-            origin=None if options.stage else _origin(options, folder),
+            origin=None if options.stage else _origin(options, folder, script),
             policy=parse_policy(options.on_error, options.time_out),
             seed=options.seed,
         )
@@ -284,12 +300,13 @@ def _be_silent(options: argparse.Namespace, make_folder: Callable[[], str]) -> N
     options.splits = [[*split[:2], *map(str, elsewhere(split[2:]))] for split in options.splits]
 
 
-def _origin(options: argparse.Namespace, folder: str) -> Origin:
-    """How a worker from elsewhere finds the script.
+def _origin(options: argparse.Namespace, folder: str, loaded: Script) -> Origin:
+    """How a worker from elsewhere finds the script, and makes the same graph.
 
     :param folder: where we were when it was loaded
     """
     from d4pcwl.runtime.job import Origin
+    from d4pcwl.workflow.parameters import plain_values
 
     script: str = options.script
     name, colon, attr = script.partition(":")
@@ -298,7 +315,7 @@ def _origin(options: argparse.Namespace, folder: str) -> Origin:
     if os.path.exists(os.path.join(folder, name)):
         # A link stays one: modules lie beside it.
         script = os.path.abspath(os.path.join(folder, name)) + colon + attr
-    return Origin(script, options.attr or "")
+    return Origin(script, options.attr or "", plain_values(loaded.builder, loaded.values))
 
 
 class _Files:

@@ -84,7 +84,7 @@ def _picture(options: argparse.Namespace) -> Picture:
 
     # What a script prints is no part of the picture, and where it goes to is not ours.
     with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
-        graph = load(options.file, options.attr).flat()
+        graph = load(options.file, options.attr, lambda b: b.settled({}, partly=True)).flat()
     if options.cut is None and options.shards is None:
         return picture(graph)
     return picture(graph, staged(graph, options.cut, options.shards))

@@ -56,6 +56,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import json
+
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.engine.plan import usable_cores
     from d4pcwl.runtime.options import ServerOptions, parsed_options
@@ -79,7 +81,7 @@ def _run(options: argparse.Namespace) -> int:
     if not script:
         raise UsageError(f"run '{options.run}' does not say which script it runs; give SCRIPT")
     attr = options.attr or (None if options.script else told["attr"] or None)
-    graph = load(script, attr).flat()
+    graph = load(script, attr, json.loads(told["parameters"])).flat()
     end_if_asked()
     join(address, options.run, graph, told, number, say if options.verbose else _say_nothing)
     return 0

@@ -76,7 +76,8 @@ def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = No
     if expected is not None:
         raise GraphError(
             f"the script has changed since this CWL was made: the PEs {', '.join(names)}, their "
-            "ports or their edges are not what they were; compile it again with d4p2cwl"
+            "ports or their edges are not what they were, or other values of its parameters make "
+            "another graph; compile it again with d4p2cwl"
         )
     known = [pe.id for pe in graph.pes]
     faults = [

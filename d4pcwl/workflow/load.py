@@ -8,19 +8,24 @@ import os
 import signal
 import sys
 import traceback
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
-from d4pcwl.errors import D4pcwlError, Fault, ScriptError, brief, nearest, shown
+from d4pcwl.errors import D4pcwlError, Fault, InputError, ScriptError, brief, nearest, shown
 from d4pcwl.workflow.beside import PREFIX, hint_of_hidden, is_taken, share_names
 from d4pcwl.workflow.finding import find_graph, named_graphs
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_workflow
 from d4pcwl.workflow.numbering import to_run
+from d4pcwl.workflow.parameters import Builder, read_builder
 from d4pcwl.workflow.pe import GenericPE, is_of
 from d4pcwl.workflow.place import Place, is_internal
+
+Settle = Callable[[Builder], Mapping[str, Any]]
+"""Gives a workflow the values of its parameters."""
 
 _OF_UPSTREAM = (
     "d4pcwl has no such name; if a version of dispel4py has it, install that as well "
@@ -41,12 +46,16 @@ class Script:
     :param attr: the name of the graph in the script
     :param path: its file
     :param module: its module
+    :param builder: the function that made the graph, where it is a workflow with parameters
+    :param values: what was given for its parameters
     """
 
     graph: Any
     attr: str
     path: Path
     module: ModuleType = field(repr=False)
+    builder: Builder | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     def flat(self) -> FlatGraph:
         """The flat form of the graph, with names that the script gives to nameless composites."""
@@ -56,14 +65,21 @@ class Script:
         return to_run(self.graph)
 
 
-def load(source: str | os.PathLike[str], attr: str | None = None) -> Script:
+def load(
+    source: str | os.PathLike[str],
+    attr: str | None = None,
+    parameters: Mapping[str, Any] | Settle | None = None,
+) -> Script:
     """Load a graph from a file, a module, or either followed by ``:attribute``.
 
     The script's folder is put first on the import path, as Python does for a script, so that the
     modules beside it are found. Its body runs once.
 
     :param attr: which graph, where the script has several
+    :param parameters: values for the parameters of a function that makes the graph; or what gives
+        them once it is known
     :raises ScriptError: there is no such script; it fails; it has no graph, or several
+    :raises InputError: values of parameters are not right, or missing
     """
     name = os.fspath(source)
     if attr is None and ":" in name and not os.path.exists(name):
@@ -75,7 +91,46 @@ def load(source: str | os.PathLike[str], attr: str | None = None) -> Script:
         raise
     except Exception as error:  # a module may make its names when it is asked for them
         raise ScriptError(f"{path} has no '{attr}'\n{_told(error)}") from error
-    return Script(graph, attr, path, module)
+    if not is_of(graph, FunctionType):
+        if parameters and not callable(parameters):
+            raise InputError(f"{path} has no parameters: {attr} is a graph, made by the script")
+        return Script(graph, attr, path, module)
+    return replace(build(read_builder(graph), parameters, path, module), attr=attr)
+
+
+def build(
+    builder: Builder,
+    parameters: Mapping[str, Any] | Settle | None = None,
+    path: Path | None = None,
+    module: ModuleType | None = None,
+) -> Script:
+    """The script with the graph that a function makes.
+
+    :param path: the script; the file of the function where it is not said
+    :raises ScriptError: it fails, or returns no graph
+    :raises InputError: values of parameters are not right, or missing
+    """
+    code, home = builder.function.__code__, builder.function.__module__
+    path = path or Path(shown(code.co_filename))
+    module = module or sys.modules.get(home) or ModuleType(home)
+    values = parameters(builder) if callable(parameters) else builder.settled(parameters or {})
+    samples = builder.samples(values)  # where the graph is wanted, and not its results
+    try:
+        graph = builder.function(**samples, **values)
+    except BaseException as error:
+        if is_an_order(error):
+            raise
+        told = f"{builder.name}() of {path} failed\n{_told(error)}"
+        if samples:
+            called = ", ".join(f"{name}={value!r}" for name, value in samples.items())
+            told += f"\nIt was called with samples, {called}: give their values"
+        raise ScriptError(told) from error
+    if not is_workflow(graph):
+        raise ScriptError(
+            f"{path}:{code.co_firstlineno}: {builder.name}() is to return a WorkflowGraph, not "
+            f"{brief(graph)}"
+        )
+    return Script(graph, builder.name, path, module, builder, values)
 
 
 def _import(name: str) -> tuple[ModuleType, Path]:

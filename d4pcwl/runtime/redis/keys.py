@@ -89,6 +89,7 @@ class RunKeys:
     def _meta(self, job: Job) -> dict[str, Any]:
         origin = job.origin or Origin("")
         meta = {"script": origin.script, "attr": origin.attr, "digest": job.graph.digest()}
+        meta["parameters"] = json.dumps(origin.parameters)
         return {**meta, "instances": self._sink, "plan": pickle.dumps(self.plan)}
 
     def _names(self) -> list[str]:

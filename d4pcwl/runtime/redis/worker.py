@@ -109,7 +109,8 @@ def work(post: Post) -> None:
 
 
 def describe_run(client: Client, run: str) -> dict[str, Any]:
-    """What a worker that joins has to know: ``script``, ``attr``, ``digest``, ``plan``.
+    """What a worker that joins has to know: ``script``, ``attr``, ``parameters``, ``digest``,
+    ``plan``.
 
     :raises RunError: the server has no such run
     """
