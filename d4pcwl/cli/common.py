@@ -192,10 +192,10 @@ def say(message: str) -> None:
     _write(message)
 
 
-def begin_with_time() -> None:
-    """Have messages begin with the time from now on."""
+def begin_with_time(wanted: bool) -> None:
+    """Have messages begin with the time from now on, or not."""
     global _write_time
-    _write_time = True
+    _write_time = wanted
 
 
 _write_time = False

@@ -41,8 +41,7 @@ def _main(arguments: list[str]) -> int:
 
     options = _parse(arguments)
     require_output("the output object goes there")
-    if options.timestamps:
-        begin_with_time()
+    begin_with_time(options.timestamps)
     if not options.quiet:
         for name in dict.fromkeys(options.needless or ()):
             say(f"note: {name}: {_NEEDLESS[name]}")

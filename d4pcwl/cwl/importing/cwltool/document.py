@@ -159,11 +159,11 @@ class Document:
 
         import cwltool.workflow  # noqa: F401  isort: skip - sets how processes are made
 
+        context, uri, _ = self.resolve()
         with self._faults():
-            context, uri, _ = self.resolve()
             process = make_tool(uri, context)
-            if self.settings.targets:
-                process = only_targets(process, self.settings.targets, context)
+        if self.settings.targets:
+            process = only_targets(process, self.settings.targets, context)
         if self.requirements:
             if process.metadata.get(ORIGINAL_CWLVERSION) == "v1.0":
                 raise InputError(
