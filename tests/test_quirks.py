@@ -75,8 +75,8 @@ def test_the_command_tells_of_what_a_consumer_writes(tmp_path: Path) -> None:
     )
     arguments = ("dispel4py", "simple", str(script), "-d", '{"input": 7}')
     done = kit.command(*arguments)
-    assert done.stdout == '{"pe": "Prints0", "port": "output", "data": 7}\n'
-    assert "Prints0 is a consumer, but writes to 'output': its items are results" in done.stderr
+    assert done.stdout == '{"pe": "Prints", "port": "output", "data": 7}\n'
+    assert "Prints is a consumer, but writes to 'output': its items are results" in done.stderr
     assert kit.command(*arguments, "-q").stderr == ""
 
 
@@ -152,7 +152,7 @@ def test_what_pes_cannot_be_is_refused() -> None:
     assert "such as {'input': {'name': 'input'}}, not ['input']" in refused(
         inputconnections=["input"]
     )
-    assert "PE_str.outputconnections is to be" in refused(outputconnections={"output": "output"})
+    assert "PE_str.outputconnections has to be" in refused(outputconnections={"output": "output"})
     assert "PE_str._process is an async function" in refused(_process=work)
 
 
@@ -214,7 +214,7 @@ def test_whatever_a_pe_raises_is_its_failure(mapping: Mapping, raised: str) -> N
         def _process(self, data: Any) -> Any:
             raise errors[raised]("odd")
 
-    with pytest.raises(PEError, match=r"PE Raises .*failed on item 1 of 'input': .*\n.*: odd"):
+    with pytest.raises(PEError, match=r"PE Raises .*failed on .*item.* of 'input': .*\n.*: odd"):
         mapping.run(chain(Source([1]), Raises()))
 
 

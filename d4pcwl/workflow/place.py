@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from d4pcwl.errors import Fault, shown
@@ -41,26 +42,20 @@ def calling_line() -> Place | None:
 
 def place_of_work(pe: Any) -> Place | None:
     """Where the user's code says what a PE does with an item, else where its class begins."""
-    codes = [*_codes(type(pe)), getattr(getattr(pe, "compute_fn", None), "__code__", None)]
-    places = [
-        Place(code.co_filename, code.co_firstlineno)
-        for code in codes
-        if code is not None and not is_internal(code.co_filename)
-    ]
-    return places[0] if places else None
+    cls = type(pe)
+    named = (inspect.getattr_static(cls, name, None) for name in ("_process", "process"))
+    for function in (*named, *vars(cls).values(), inspect.getattr_static(pe, "compute_fn", None)):
+        if isinstance(function, FunctionType):
+            code = function.__code__
+            if not is_internal(code.co_filename):
+                return Place(code.co_filename, code.co_firstlineno)
+    return None
 
 
 def place_of_init(cls: type) -> str:
     """Where the ``__init__`` of a class begins, as a clause: `` (words.py:7)``."""
     code = getattr(getattr(cls, "__init__", None), "__code__", None)
     return f" ({Place(code.co_filename, code.co_firstlineno)})" if code is not None else ""
-
-
-def _codes(cls: type) -> Iterator[Any]:
-    for name in ("_process", "process"):
-        yield getattr(getattr(cls, name, None), "__code__", None)
-    for value in vars(cls).values():
-        yield getattr(value, "__code__", None)
 
 
 def is_internal(filename: str) -> bool:
