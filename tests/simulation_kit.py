@@ -330,20 +330,18 @@ class Schedule:
     """What all schedules have: a graph, workers, what came of it, and the promises.
 
     :param limits: what queues, and receivers that put items in order, hold at the most
-    :param trace: takes what happens, line by line
+
+    ``trace`` takes what happens, line by line.
     """
 
     failure: Exception | None
+    command = "simulation_kit.py"
+    options = ""
 
-    def __init__(
-        self,
-        seed: int,
-        flow: Flow,
-        limits: Limits | None = None,
-        trace: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, seed: int, flow: Flow, limits: Limits | None = None) -> None:
         self.random = random = Random(seed)
-        self.flow, self.seed, self.trace = flow, seed, trace
+        self.flow, self.seed = flow, seed
+        self.trace: Callable[[str], None] | None = None
         self.limits = limits or Limits(
             random.choice((2, 3, 64)), random.choice((40, 10000)), random.choice((200, 1 << 20))
         )
@@ -475,7 +473,7 @@ class Schedule:
             self.trace(" ".join(map(str, what)))
 
     def _broken(self, what: str) -> Broken:
-        return Broken(f"{what}\nTo see it: python tests/simulation_kit.py {self.seed}")
+        return Broken(f"{what}\nTo see it: python tests/{self.command} {self.seed}{self.options}")
 
 
 class Simulation(Schedule):
@@ -492,13 +490,13 @@ class Simulation(Schedule):
         seed: int,
         scheduler: Callable[..., Scheduler] = Scheduler,
         large: bool = False,
-        trace: Callable[[str], None] | None = None,
         flow: Flow | None = None,
         limits: Limits | None = None,
         freezes: bool = False,
     ) -> None:
         flow = flow or flow_of(seed // SCHEDULES_OF_A_FLOW, large)
-        super().__init__(seed, flow, limits, trace)
+        super().__init__(seed, flow, limits)
+        self.options = " --large" if large else ""
         random, number = self.random, flow.processes
         self.scale = Scale(number, number)
         if random.random() < 0.3:
@@ -647,23 +645,27 @@ class Simulation(Schedule):
                 raise self._broken(f"{self.waiting[queue]} batches wait in {queue}, not {most}")
 
 
-def main() -> int:
-    """Run the schedules that are named, and tell what happens."""
-    parser = argparse.ArgumentParser(description="Replay simulated schedules.")
+def replay(title: str, make: Callable[[int, bool], Schedule]) -> int:
+    """Run the schedules that the command line names, and tell what happens.
+
+    :param make: from a seed, and whether with many workers, to the schedule
+    """
+    parser = argparse.ArgumentParser(description=title)
     parser.add_argument("seeds", type=int, nargs="+")
-    parser.add_argument("--large", action="store_true", help="many workers")
+    parser.add_argument("--large", action="store_true", help="with a thousand workers")
     given = parser.parse_args()
     for seed in given.seeds:
+        schedule = make(seed, given.large)
+        schedule.trace = print
+        print(schedule.flow.plan)
         try:
-            simulation = Simulation(seed, large=given.large, trace=print)
-            print(simulation.flow.plan)
-            simulation.run()
+            schedule.run()
         except Broken as error:
             print(error)
             return 1
-        print(f"seed {seed}: every promise is kept, in {simulation.steps} steps")
+        print(f"seed {seed}: every promise is kept, in {schedule.steps} steps")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(replay("Replay schedules.", lambda seed, large: Simulation(seed, large=large)))

@@ -8,12 +8,19 @@ when it is woken, not by the time: a wake-up that is lost is found.
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Generator
 from typing import Any
 from unittest.mock import patch
 
-from simulation_flows import Flow, Item
-from simulation_kit import Schedule, SimulatedWorker, WorkerStopped
+from simulation_flows import Flow, Item, flow_of
+from simulation_kit import (
+    SCHEDULES_OF_A_FLOW,
+    Schedule,
+    SimulatedWorker,
+    WorkerStopped,
+    replay,
+)
 
 from d4pcwl.errors import WorkerDied
 from d4pcwl.runtime.job import Job
@@ -23,6 +30,7 @@ from d4pcwl.runtime.redis import exchange, scripts
 from d4pcwl.runtime.redis.client import Address
 from d4pcwl.runtime.redis.coordinator import Coordinator
 from d4pcwl.runtime.redis.exchange import RedisExchange
+from d4pcwl.runtime.redis.server import OwnServer
 
 
 class _Exchange(RedisExchange):
@@ -123,15 +131,12 @@ class _Sink:
 
 
 class RedisSchedule(Schedule):
-    """One schedule.
+    """One schedule, with a plan that puts no PE of a cycle into the pool."""
 
-    :param flow: with a plan that puts no PE of a cycle into the pool
-    """
+    command = "simulation_redis.py"
 
-    def __init__(
-        self, seed: int, flow: Flow, address: Address, trace: Callable[[str], None] | None = None
-    ) -> None:
-        super().__init__(seed, flow, trace=trace)
+    def __init__(self, seed: int, address: Address) -> None:
+        super().__init__(seed, flow_of(seed // SCHEDULES_OF_A_FLOW, loops=False))
         self.address = address
         self.failure: Exception | None = None
         self.numbers = 0
@@ -221,3 +226,17 @@ class RedisSchedule(Schedule):
         else:
             self.client.call("SADD", self.coordinator.key + "workers", worker.name)
             worker.exchange.waits = False  # after a while it looks by itself
+
+
+def main() -> int:
+    """Run the schedules that the command line names."""
+    own = OwnServer()
+    try:
+        address = own.wait()
+        return replay("Replay schedules on a server.", lambda seed, _: RedisSchedule(seed, address))
+    finally:
+        own.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
