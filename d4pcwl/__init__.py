@@ -73,6 +73,25 @@ _PLACES = {
 _install_upstream_names()
 
 
+def _keep_names_apart() -> None:
+    """Modules beside the program that are called as Python's own (``queue.py``) are its alone."""
+    import os
+    import sys
+
+    folder = sys.path[0] if sys.path and not sys.flags.safe_path else None
+    try:
+        entries = os.listdir(folder or ".") if folder is not None else []
+    except OSError:
+        return
+    if any(entry.partition(".")[0] in sys.stdlib_module_names for entry in entries):
+        from d4pcwl.workflow.beside import share_names
+
+        share_names([folder or os.getcwd()])
+
+
+_keep_names_apart()
+
+
 def __getattr__(name: str) -> Any:
     """The names above, imported when they are first used: commands begin at once, and few runs need
     the compiler or the importer."""

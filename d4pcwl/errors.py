@@ -29,6 +29,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -162,10 +163,16 @@ def raise_faults(error: type[D4pcwlError], faults: Iterable[Fault | str]) -> Non
         raise error("\n".join(texts))
 
 
+ITEM_LETTERS = 200
+"""How much of an item is shown in messages."""
+
+
 def brief(value: object, limit: int = 40) -> str:
     """The ``repr`` of anything, cut to ``limit`` characters, for messages: it never raises."""
+    if isinstance(value, str | bytes):
+        value = value[: limit + 1]  # the rest would not be seen
     try:
-        text = repr(value)
+        text = " ".join(map(str.strip, repr(value).splitlines()))
     except Exception:  # noqa: BLE001 - what cannot show itself must not hide the error at hand
         text = f"<{type(value).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."
@@ -194,6 +201,15 @@ def shown(path: str | os.PathLike[str]) -> str:
 # what terminals take for orders: C0 but tab and line end, DEL, C1, and changes of direction
 _ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/\"']*:[^\s/\"']*@")
+
+
+TIME = "%Y-%m-%d %H:%M:%S"
+"""How messages say when they were given, where that is asked for."""
+
+
+def stamped(text: str) -> str:
+    """A message with the time before it."""
+    return f"[{datetime.now():{TIME}}] {text}"
 
 
 def presentable(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import signal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from mapping_kit import Identity, Source, chain
 import d4pcwl
 from d4pcwl import IterativePE, SimpleFunctionPE
 from d4pcwl.runtime.transport import pipes
-from d4pcwl.runtime.transport.arena import PAGE, TOTAL_BYTES, Arena, arena_bytes
+from d4pcwl.runtime.transport.arena import PAGE, TOTAL_BYTES, Arena, Memory, arena_bytes
 
 
 def put(arena: Arena, size: int, fill: int = 1) -> int:
@@ -74,6 +76,41 @@ def test_a_process_that_a_pe_forks_frees_nothing() -> None:
     assert put(arena, PAGE) == 1
 
 
+def test_who_comes_in_place_of_a_dead_worker_frees_what_was_not_handed_over() -> None:
+    """And nothing else: others may still need it."""
+    arena = Arena(8 * PAGE)
+    lost, handed_over = put(arena, 2 * PAGE, 1), put(arena, 2 * PAGE, 2)
+    arena.hand_over(handed_over)
+    arena.adopt()
+    places = {put(arena, 2 * PAGE, 3) for _ in range(3)}
+    assert put(arena, PAGE) == 0
+    assert lost in places
+    assert handed_over not in places
+    assert arena.copy(handed_over, 2 * PAGE) == bytes([2]) * 2 * PAGE
+    arena.free(handed_over)
+    assert put(arena, 2 * PAGE) == handed_over
+
+
+def test_workers_of_a_pool_have_an_arena_each() -> None:
+    memory = Memory(2)
+    codes = []
+    for number in range(3):
+        pid = os.fork()
+        if pid == 0:
+            memory.enter(number)
+            place = memory.put(memoryview(bytes([number]) * PAGE))
+            if place:
+                memory.hand_over([(place, PAGE)])
+            os._exit(0 if place else 7)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    assert codes == [0, 0, 7]  # the third has none
+    found = [(1, PAGE), ((1 << 32) + 1, PAGE)]
+    assert [set(memory.copy(*place)) for place in found] == [{0}, {1}]
+    assert [set(memory.take(*place)) for place in found] == [{0}, {1}]
+    memory.enter(1)
+    assert memory.put(memoryview(bytes(PAGE))) == found[1][0]  # taken, and so free
+
+
 def test_memory_is_bounded() -> None:
     for arenas in (1, 3, 100, 10_000):
         assert arenas * arena_bytes(arenas) <= TOTAL_BYTES
@@ -121,3 +158,32 @@ def test_arrays_of_all_kinds(dtype: Any) -> None:
         for graph, mapping in zip(graphs, ["simple", "multi"], strict=True)
     )
     assert list(simple.values()) == list(multi.values())
+
+
+class DiesOver(IterativePE):
+    """Changes an array where it is, and is killed over the third, once."""
+
+    def __init__(self, flag: Path) -> None:
+        super().__init__()
+        self.flag = flag
+
+    def _process(self, data: Any) -> Any:
+        data += 1
+        if data[0] == 3 and not self.flag.exists():
+            self.flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return data
+
+
+@pytest.mark.parametrize("name", ["dyn_multi", "dyn_redis"])
+def test_a_task_of_a_worker_that_died_is_done_again_with_what_was_written(
+    name: str, tmp_path: Path
+) -> None:
+    before, flag = set(os.listdir("/dev/shm")), tmp_path / "flag"
+    source = Source([np.full(PAGE, float(value)) for value in range(40)])
+    ends = SimpleFunctionPE(lambda data: (float(data[0]), float(data[-1]), data.flags.writeable))
+    results = d4pcwl.run(chain(source, DiesOver(flag), ends), mapping=name, processes=3)
+    assert flag.exists()
+    ((_, outputs),) = results.items()
+    assert sorted(outputs["output"]) == [(value + 1, value + 1, True) for value in range(40)]
+    assert set(os.listdir("/dev/shm")) == before

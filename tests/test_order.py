@@ -10,6 +10,7 @@ import pytest
 from mapping_kit import Flight, FlightSource, Mapping, Source, chain, join, named
 
 from d4pcwl import GenericPE, IterativePE, WorkflowGraph
+from d4pcwl.runtime.engine.marks import Mark, packed, unpacked
 
 # --- PEs ------------------------------------------------------------------------------------------
 
@@ -255,3 +256,17 @@ def test_no_marks_where_nobody_can_tell() -> None:
     flat = flatten(chain(Source(range(3)), Scatter(), named(Printer(), "print")))
     assert not make_plan(flat, 6).order
     assert not make_plan(flatten(chain(Source([1]), Difference(), Difference())), 8).order
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        [(3, 0)],
+        [(3, 0), (3, 7), (3, 2)],
+        [(3, 0), (4, 1)],
+        [(3, 0), (3, 0, -5, 1), (3, 1)],
+        [(3, 1 << 61, 0), (3, 2)],
+    ],
+)
+def test_marks_travel_unchanged(marks: list[Mark]) -> None:
+    assert unpacked(*packed(marks)) == marks

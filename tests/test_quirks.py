@@ -148,7 +148,7 @@ def test_what_pes_cannot_be_is_refused() -> None:
     async def work(data: Any) -> Any:
         return data
 
-    assert "PE_str.numprocesses is to be a number" in refused(numprocesses="many")
+    assert "PE_str.numprocesses has to be a number" in refused(numprocesses="many")
     assert "such as {'input': {'name': 'input'}}, not ['input']" in refused(
         inputconnections=["input"]
     )
@@ -159,8 +159,8 @@ def test_what_pes_cannot_be_is_refused() -> None:
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"partitions": 5}, "partitions of WorkflowGraph are to be a list of lists of PEs, not 5"),
-        ({"partitions": [5]}, "are to be a list of lists of PEs, not \\[5\\]"),
+        ({"partitions": 5}, "partitions of WorkflowGraph have to be a list of lists of PEs, not 5"),
+        ({"partitions": [5]}, "have to be a list of lists of PEs, not \\[5\\]"),
         ({"inputmappings": 5}, "maps no input 'input'"),
         ({"inputmappings": [1]}, "maps no input 'input'"),
         ({"inputmappings": None}, "maps no input 'input'"),
@@ -214,7 +214,7 @@ def test_whatever_a_pe_raises_is_its_failure(mapping: Mapping, raised: str) -> N
         def _process(self, data: Any) -> Any:
             raise errors[raised]("odd")
 
-    with pytest.raises(PEError, match=r"PE Raises1 .*failed on item 1 of 'input'\n.*: odd"):
+    with pytest.raises(PEError, match=r"PE Raises .*failed on item 1 of 'input': .*\n.*: odd"):
         mapping.run(chain(Source([1]), Raises()))
 
 

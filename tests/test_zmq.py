@@ -60,7 +60,7 @@ def test_options(
         assert main(["zmq_multi", str(path), "-n", "4", *options]) == 0
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert capfd.readouterr().out == '{"pe": "Total3", "port": "output", "data": 200030000}\n'
+    assert capfd.readouterr().out == '{"pe": "Total", "port": "output", "data": 200030000}\n'
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

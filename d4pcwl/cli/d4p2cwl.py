@@ -25,10 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import argparse
     from pathlib import Path
 
-    parser = argparse.ArgumentParser(
+    from d4pcwl.cli.parser import Parser
+
+    parser = Parser(
         prog="d4p2cwl",
         description="Compile the workflow graph of a dispel4py script to CWL v1.2.",
         epilog="The CWL refers to the script and to the files it needs, relative to the place of "

@@ -56,7 +56,9 @@ def _main(arguments: list[str]) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     import argparse
+    from functools import partial
 
+    from d4pcwl.cli.parser import Parser
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.mappings.registry import find_mapping, mapping_names, titles
     from d4pcwl.runtime.options import parsed_options
@@ -64,8 +66,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     # The mapping comes first and brings options of its own.
     named = bool(arguments) and not arguments[0].startswith("-")
     # Only who asks what there is waits for all of them to be imported.
-    told = titles() if not named or {"-h", "--help"} & set(arguments) else {}
-    parser = argparse.ArgumentParser(
+    asks = not named or bool({"-h", "--help"} & set(arguments))
+    told = titles() if asks else {}
+    # To look for the width of the terminal takes long.
+    narrow = partial(argparse.HelpFormatter, width=78)
+    parser = Parser(
         prog=f"dispel4py {arguments[0]}" if named else "dispel4py",
         usage=None
         if named
@@ -73,6 +78,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         description="Run the workflow graph of a dispel4py script.",
         epilog="mappings: " + "; ".join(f"{name}: {text}" for name, text in told.items()),
         allow_abbrev=False,
+        formatter_class=argparse.HelpFormatter if asks else narrow,
     )
     parser.add_argument("--version", action="version", version=version())
     if not named:
@@ -84,6 +90,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     _add_options(parser)
     mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"), _OWN)
     parsed = parser.parse_args(arguments[1:])
+    if parsed.script.partition("#")[0].endswith(".cwl"):
+        raise UsageError(
+            f"{parsed.script} is a CWL document, not a script; run it by d4pcwl-runner "
+            f"{parsed.script} (also d4pcwl cwl), or make a script of it by cwl2d4p"
+        )
     parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, _OWN)
     return parsed
 
@@ -195,8 +206,8 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     end_if_asked()
     if current_folder() != folder:
         _stay(options, folder)
-    given = _given(options)
-    with _Files(options) as files:
+    given, names = _given(options), graph.names
+    with _Files(options, names) as files:
         if options.stage:
             given = with_paths(given)
             graph, inputs, sink, ports = stage.read(options, graph, given, files.results)
@@ -210,12 +221,12 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
         errors = files.errors()
         if not options.quiet:
             for pe in idle_roots(graph, inputs):
-                say(f"note: no input is given for {pe}, so it does not run")
+                say(f"note: no input is given for {names.get(pe, pe)}, so it does not run")
             for pe, output in graph.unconnected:
                 if pe.outputconnections[output].get(UNDECLARED):
                     say(
-                        f"note: {pe.id} is a consumer, but writes to '{output}': its items are "
-                        "results"
+                        f"note: {names[pe.id]} is a consumer, but writes to '{output}': its "
+                        "items are results"
                     )
         job = Job(
             graph,
@@ -293,8 +304,8 @@ def _origin(options: argparse.Namespace, folder: str) -> Origin:
 class _Files:
     """The files that ``--results`` and ``--errors`` name: in their places at the end, or kept."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
+    def __init__(self, options: argparse.Namespace, names: dict[str, str]) -> None:
+        self._options, self._names = options, names
         self._outputs: list[OutputFile] = []
         self._errors: ErrorLines | None = None
         self._results: OutputFile | None = None
@@ -305,17 +316,18 @@ class _Files:
 
         :raises UsageError: it cannot be written
         """
-        from d4pcwl.runtime.results import JsonLinesPrinted, file_sink
+        from d4pcwl.runtime.results import JsonLinesPrinted, Named, file_sink
 
         if self._options.results is None:
             if ports:
                 require_output("--results FILE writes results to a file")
-            return JsonLinesPrinted()
+            return Named(JsonLinesPrinted(), self._names)
+        ports = [(self._names.get(pe, pe), output) for pe, output in ports]
         sink = file_sink(self._options.results, ports, allow_pickle=self._options.allow_pickle)
         self.sink = sink
         if not isinstance(sink, JsonLinesPrinted):
             self._results = self._noted(sink.output)
-        return sink
+        return Named(sink, self._names)
 
     def errors(self) -> ErrorLines | None:
         """Where items that are left out are described, if a file is named.
@@ -366,19 +378,23 @@ class _Files:
 
 
 def _given(options: argparse.Namespace) -> Any:
-    from d4pcwl.cwl.emit.handover import with_texts
-    from d4pcwl.workflow.texts import parse_json, read_file
-
     if options.file is not None:
+        from d4pcwl.workflow.texts import read_file
+
         return read_file(options.file)
     if options.data is not None:
+        from d4pcwl.cwl.emit.handover import with_texts
+        from d4pcwl.workflow.texts import parse_json
+
         return with_texts(parse_json(options.data, "-d"), options.text)
     return None
 
 
 def _say_left_out(description: dict[str, Any]) -> None:
     """Tell of an item that is left out."""
-    where = f"item {description['number']} of '{description['input']}'"
+    number = description["number"]
+    item = "an item" if number is None else f"item {number}"
+    where = f"{item} of '{description['input']}'"
     say(f"left out: {where} of PE {description['pe']}: {description['error']}")
 
 

@@ -14,12 +14,14 @@ from d4pcwl.cli.standard import require_output
 from d4pcwl.errors import UsageError, presentable
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from d4pcwl.workflow.picture import Picture
 
 _TEXTS = {".mmd": "mermaid", ".md": "markdown", ".dot": "dot", ".gv": "dot"}
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add ``graph``; :func:`run` is set as the ``run`` of the arguments."""
     parser = subparsers.add_parser(
         "graph",

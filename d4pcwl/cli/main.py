@@ -1,8 +1,9 @@
-"""``d4pcwl run|compile|import|stream|graph``: every command under one name."""
+"""``d4pcwl run|compile|import|cwl|stream|graph``: every command under one name."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 from d4pcwl.cli.common import guarded, version
 
@@ -11,37 +12,31 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_COMMANDS = {"run": "dispel4py", "compile": "d4p2cwl", "import": "cwl2d4p", "cwl": "runner"}
+"""The commands that have names of their own, by their modules."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments[:1] == ["run"]:
-        from d4pcwl.cli import dispel4py
-
-        return dispel4py.main(arguments[1:])
-    if arguments[:1] == ["compile"]:
-        from d4pcwl.cli import d4p2cwl
-
-        return d4p2cwl.main(arguments[1:])
-    if arguments[:1] == ["import"]:
-        from d4pcwl.cli import cwl2d4p
-
-        return cwl2d4p.main(arguments[1:])
+    if arguments and arguments[0] in _COMMANDS:
+        command = import_module(f"d4pcwl.cli.{_COMMANDS[arguments[0]]}")
+        code: int = command.main(arguments[1:])
+        return code
     return guarded("d4pcwl", lambda: _other(arguments), debug="--debug" in arguments)
 
 
 def _other(arguments: list[str]) -> int:
-    import argparse
-
     from d4pcwl.cli import graph, stream
+    from d4pcwl.cli.parser import Parser
 
-    parser = argparse.ArgumentParser(
-        prog="d4pcwl", description="The bridge between dispel4py and CWL."
-    )
+    parser = Parser(prog="d4pcwl", description="The bridge between dispel4py and CWL.")
     parser.add_argument("--version", action="version", version=version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     commands.add_parser("run", help="run a script's graph: the command dispel4py", add_help=False)
     commands.add_parser("compile", help="make CWL of it: the command d4p2cwl", add_help=False)
     commands.add_parser("import", help="make a script of CWL: the command cwl2d4p", add_help=False)
+    commands.add_parser("cwl", help="run a CWL document: the command d4pcwl-runner", add_help=False)
     stream.add_parser(commands)
     graph.add_parser(commands)
     options = parser.parse_args(arguments)

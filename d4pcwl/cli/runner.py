@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from d4pcwl.cli.common import end_if_asked, guarded, say, version
+from d4pcwl.cli.common import (
+    add_container_options,
+    begin_with_time,
+    end_if_asked,
+    guarded,
+    say,
+    version,
+)
 from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
@@ -34,8 +41,12 @@ def _main(arguments: list[str]) -> int:
 
     options = _parse(arguments)
     require_output("the output object goes there")
+    begin_with_time(options.timestamps)
+    if not options.quiet:
+        for name in dict.fromkeys(options.needless or ()):
+            say(f"note: {name}: {_NEEDLESS[name]}")
     try:
-        return _run(options)
+        return _instead(options) if options.instead else _run(options)
     except UnreadableText:
         raise
     except InputError as error:
@@ -45,6 +56,7 @@ def _main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     import argparse
 
+    from d4pcwl.cli.parser import Parser
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.mappings.registry import find_mapping
     from d4pcwl.runtime.options import parsed_options
@@ -54,7 +66,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     first.add_argument("--mapping", choices=choices)
     named = first.parse_known_args(_before_document(arguments))[0].mapping
     chosen = find_mapping(named or "dyn_multi")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="d4pcwl-runner",
         usage="%(prog)s [options] DOCUMENT [JOB | --INPUT VALUE ...]",
         description="Run a CWL CommandLineTool, ExpressionTool or Workflow (v1.0 to v1.2). A "
@@ -79,9 +91,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="many job orders, one JSON object a line (- is standard input): the output objects "
         "come one a line and in order, the files of job N in OUTDIR/N",
     )
+    _add_instead(parser)
     _add_run_options(parser, choices, chosen)
     _add_tool_options(parser)
     _add_file_options(parser)
+    for name in _NEEDLESS:
+        parser.add_argument(
+            name, dest="needless", action="append_const", const=name, help=argparse.SUPPRESS
+        )
     options = parser.parse_args(arguments)
     if options.jobs and options.job:
         parser.error("give --jobs or a job order, not both")
@@ -90,6 +107,41 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     # Without --mapping it is found out what is best: those that all have.
     options.own = parsed_options(options, chosen.options, OWN) if named else None
     return options
+
+
+_NEEDLESS = {
+    "--parallel": "tools run side by side anyway; -n says how many",
+    "--rm-tmpdir": "temporary folders are removed anyway",
+    "--compute-checksum": "checksums are computed anyway",
+    "--skip-schemas": "no ontologies are loaded anyway",
+    "--strict": "documents are checked strictly anyway",
+    "--non-strict": "documents are checked strictly all the same",
+    "--doc-cache": "documents from the network are not kept",
+    "--no-doc-cache": "documents from the network are not kept anyway",
+    "--enable-color": "messages have no colours",
+    "--disable-color": "messages have no colours anyway",
+    "--disable-js-validation": "expressions are not checked before they run anyway",
+}
+"""Options of cwltool that say nothing here, and why."""
+
+
+def _add_instead(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("instead of a run, as with cwltool")
+    instead = group.add_mutually_exclusive_group()
+    for name, text in (
+        ("validate", "check the document, and the job if there is one"),
+        ("pack", "print the document, with all that it runs, as one"),
+        ("print-deps", "print which files the document refers to"),
+    ):
+        instead.add_argument(
+            f"--{name}", dest="instead", action="store_const", const=name, help=text
+        )
+    group.add_argument(
+        "--relative-deps",
+        choices=["primary", "cwd"],
+        default="primary",
+        help="their places as seen from the document (default), or from here",
+    )
 
 
 def _mappings() -> list[str]:
@@ -125,19 +177,36 @@ def _add_run_options(
         help="when a tool fails: start nothing more (default), or go on with all that does not "
         "depend on it",
     )
+    group.add_argument(
+        "-t",
+        "--target",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="an output of the workflow: run only the steps that it depends on; or a step: run "
+        "only what depends on it",
+    )
     mapping.add_options(group, OWN)
     talk = group.add_mutually_exclusive_group()
-    talk.add_argument("--quiet", action="store_true", help="only errors on standard error")
+    talk.add_argument(
+        *("--quiet", "--no-warnings"), action="store_true", help="only errors on standard error"
+    )
     talk.add_argument("--verbose", action="store_true", help="the plan as well")
     group.add_argument("--debug", action="store_true", help="tracebacks, and cwltool's whole log")
+    group.add_argument("--timestamps", action="store_true", help="messages begin with the time")
 
 
 def _add_tool_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("tools, as with cwltool")
-    engine = group.add_mutually_exclusive_group()
-    engine.add_argument("--no-container", action="store_true", help="run tools without a container")
-    engine.add_argument("--podman", action="store_true", help="use podman")
-    engine.add_argument("--singularity", action="store_true", help="use singularity")
+    engine = add_container_options(group)
+    engine.add_argument(
+        "--udocker",
+        dest="user_space_docker_cmd",
+        action="store_const",
+        const="udocker",
+        help="use udocker",
+    )
+    engine.add_argument("--user-space-docker-cmd", metavar="CMD", help="use CMD as udocker")
     group.add_argument("--default-container", metavar="IMAGE", help="for tools that name none")
     group.add_argument(
         "--disable-pull", dest="enable_pull", action="store_false", help="fetch no images"
@@ -164,6 +233,11 @@ def _add_tool_options(parser: argparse.ArgumentParser) -> None:
         "--enable-dev", action="store_true", help="allow development versions, as v1.3.0-dev1"
     )
     group.add_argument(
+        "--cachedir",
+        metavar="DIR",
+        help="keep what tools make there, and take it from there where the same is to be made",
+    )
+    group.add_argument(
         "--mpi-config-file", metavar="FILE", help="how programs with MPIRequirement are started"
     )
     parser.set_defaults(enable_pull=True)
@@ -174,6 +248,14 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--outdir", default=".", help="where output files go (default: here)")
     group.add_argument("--tmpdir-prefix", metavar="PREFIX", help="of tools' temporary folders")
     group.add_argument("--tmp-outdir-prefix", metavar="PREFIX", help="of intermediate outputs")
+    group.add_argument(
+        "--empty-printed",
+        action="store_true",
+        help="give out what steps of d4p2cwl have printed even if that is nothing",
+    )
+    group.add_argument(
+        "--leave-tmpdir", action="store_true", help="keep all temporary folders of the run"
+    )
     outputs = group.add_mutually_exclusive_group()
     for action, text in (
         ("move", "move output files to --outdir (default)"),
@@ -190,6 +272,25 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="no checksums in the output object",
     )
+
+
+def _instead(options: argparse.Namespace) -> int:
+    """Print what was asked for instead of a run."""
+    from d4pcwl.cwl.importing.cwltool.joborder import prepared
+    from d4pcwl.cwl.importing.cwltool.printing import dependencies_text, packed_text
+    from d4pcwl.cwl.importing.graph.cwl_graph import runner_graph
+
+    document, orders = _document(options, _settings(options, "", ""))
+    if options.instead == "pack":
+        text = packed_text(document)
+    elif options.instead == "print-deps":
+        text = dependencies_text(document, options.relative_deps)
+    else:
+        runner_graph(document)
+        prepared(document, orders)
+        text = f"{options.document} is valid CWL."
+    sys.stdout.write(text.rstrip("\n") + "\n")
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -214,6 +315,9 @@ def _run(options: argparse.Namespace) -> int:
         from d4pcwl.cwl.importing.cwltool.joborder import prepared
         from d4pcwl.cwl.importing.graph.execute import Run
 
+        if options.leave_tmpdir:
+            place.keep_all()
+            say(f"note: temporary folders are kept in {place.folder} and {place.scratch}")
         settings = _settings(options, place.folder, place.scratch)
         document, orders = _document(options, settings)
         jobs = prepared(document, orders)
@@ -229,6 +333,7 @@ def _run(options: argparse.Namespace) -> int:
             options=options.own,
             say=say if options.verbose else _say_nothing,
             apart=bool(options.jobs),
+            empty_printed=options.empty_printed,
         )
         leave = options.outputs == "leave"
         with nullcontext() if leave else OutputFolder(options.outdir) as outdir:
@@ -247,25 +352,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Settings:
-    from d4pcwl.cwl.importing.cwltool.settings import (
-        DOCKER,
-        PODMAN,
-        SINGULARITY,
-        Settings,
-        mpi_config,
-    )
+    from d4pcwl.cwl.importing.cwltool.settings import Settings, mpi_config
 
     if options.mpi_config_file:
         mpi_config(options.mpi_config_file)
-    container: str | None = DOCKER
-    if options.no_container:
-        container = None
-    elif options.podman:
-        container = PODMAN
-    elif options.singularity:
-        container = SINGULARITY
     return Settings(
-        container=container,
+        container=options.container,
         enable_pull=options.enable_pull,
         default_container=options.default_container,
         relax_path_checks=options.relax_path_checks,
@@ -280,20 +372,46 @@ def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Setting
         stop_on_error=options.on_error == "stop",
         quiet=options.quiet,
         debug=options.debug,
+        timestamps=options.timestamps,
+        targets=tuple(options.target),
+        more=_more(options),
         folder=folder,
         scratch=scratch,
     )
+
+
+def _more(options: argparse.Namespace) -> dict[str, Any]:
+    """What cwltool's library heeds by itself.
+
+    :raises UsageError: a folder cannot be made
+    """
+    import os
+
+    from d4pcwl.errors import UsageError
+
+    more: dict[str, Any] = {"rm_tmpdir": not options.leave_tmpdir}
+    if options.user_space_docker_cmd:
+        more["user_space_docker_cmd"] = options.user_space_docker_cmd
+    if options.cachedir and not options.instead:
+        more["cachedir"] = os.path.realpath(options.cachedir)
+        try:
+            os.makedirs(more["cachedir"], exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--cachedir {options.cachedir}: {error.strerror}") from None
+    return more
 
 
 def _document(
     options: argparse.Namespace, settings: Settings
 ) -> tuple[Document, list[dict[str, Any]]]:
     """The document and its input objects."""
+    from d4pcwl.cli.parser import Parser
     from d4pcwl.cwl.importing.cwltool.document import Document
     from d4pcwl.cwl.importing.cwltool.joborder import (
         JobOrder,
         from_arguments,
         initial_inputs,
+        misspelt,
         read_job_order,
         read_jobs,
     )
@@ -313,8 +431,12 @@ def _document(
     elif not options.jobs:
         order = JobOrder()
         if given:
-            order = from_arguments(document.process, given, options.document)
-        orders = [order]
+            parser = Parser(prog=options.document, allow_abbrev=False)
+            order = from_arguments(document.process, given, options.document, parser)
+        orders = [order] if given or not options.instead else []
+    for order in orders if not options.quiet else ():
+        for warning in misspelt(order, document.process, options.document):
+            say(f"d4pcwl-runner: warning: {warning}")
     return document, [initial_inputs(order, document.process) for order in orders]
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from d4pcwl.errors import UsageError
-from d4pcwl.runtime.results import Sink
-from d4pcwl.runtime.stage import (
-    Target,
-    chosen_pes,
-    stage_graph,
-    stage_sink,
-)
-from d4pcwl.runtime.stage_streams import READERS, SourceFile
-from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.inputs import RootInputs, root_inputs
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from d4pcwl.runtime.results import Sink
+    from d4pcwl.runtime.stage import Target
+    from d4pcwl.runtime.stage_streams import SourceFile
+    from d4pcwl.workflow.flat import FlatGraph
+    from d4pcwl.workflow.inputs import RootInputs
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
@@ -66,6 +62,10 @@ def read(
     :param make_sink: makes the sink for results of the outputs that it is given
     :raises D4pcwlError: there is no such stage, or its files are not right
     """
+    from d4pcwl.runtime.stage import chosen_pes, stage_graph, stage_sink
+    from d4pcwl.runtime.stage_streams import READERS
+    from d4pcwl.workflow.inputs import root_inputs
+
     pes = chosen_pes(whole, _stage_names(whole, options.stage), options.expect)
     pickles = options.allow_pickle
     graph = stage_graph(whole, pes, options.sources, allow_pickle=pickles)
@@ -96,6 +96,8 @@ def _stage_names(whole: FlatGraph, text: str) -> list[str]:
 
 
 def _source(text: str) -> SourceFile:
+    from d4pcwl.runtime.stage_streams import SourceFile
+
     port, equals, path = text.partition("=")
     if equals and path and "." in port and "/" not in port:
         return SourceFile(Path(path), port)
@@ -103,9 +105,13 @@ def _source(text: str) -> SourceFile:
 
 
 def _target(text: str) -> Target:
+    from argparse import ArgumentTypeError
+
+    from d4pcwl.runtime.stage import Target
+
     port, equals, path = text.partition("=")
     if not equals or not path or "." not in port:
-        raise argparse.ArgumentTypeError(f"expected PE.PORT=FILE, not {text!r}")
+        raise ArgumentTypeError(f"expected PE.PORT=FILE, not {text!r}")
     return Target(port, (Path(path),))
 
 
@@ -114,6 +120,9 @@ def _split(values: list[str]) -> Target:
 
     :raises UsageError: it names none
     """
+    from d4pcwl.errors import UsageError
+    from d4pcwl.runtime.stage import Target
+
     if len(values) < 3:
         raise UsageError(
             f"--split {' '.join(values)}: expected PE.PORT, the PE.PORT that takes its items, and "

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from d4pcwl.streams.writer import StreamReader, Summary
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add ``stream`` and its subcommands; :func:`run` is set as the ``run`` of the arguments."""
     text = "look into stream files"
     parser = subparsers.add_parser(
@@ -88,7 +88,6 @@ def _print_items(args: argparse.Namespace) -> int:
 
 
 def _lines(reader: StreamReader, longest: int | None) -> Iterator[str]:
-    from d4pcwl.errors import ItemError
     from d4pcwl.streams import codec
     from d4pcwl.streams.reader import is_marked
 
@@ -99,16 +98,12 @@ def _lines(reader: StreamReader, longest: int | None) -> Iterator[str]:
             shown = {"pe": pe, "port": port, kind: record.size}
             yield json.dumps(shown, ensure_ascii=False)
             continue
-        try:
-            item = codec.decode(record.tag, record.payload, convert=False)
-        except ItemError as error:
-            place = f"{reader.path}: record {record.number}, at byte {record.offset}"
-            raise ItemError(f"{place}, from {pe}.{port}: {error}") from error
-        if reader.marked and is_marked(item):
-            line = codec.to_json_line(pe, port, item[1])
-            yield f'{line[:-1]}, "mark": {json.dumps(item[0])}}}'
-        else:
-            yield codec.to_json_line(pe, port, item)
+        for item in reader.items_of(record, convert=False):
+            if reader.marked and is_marked(item):
+                line = codec.to_json_line(pe, port, item[1])
+                yield f'{line[:-1]}, "mark": {json.dumps(item[0])}}}'
+            else:
+                yield codec.to_json_line(pe, port, item)
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -135,8 +130,10 @@ def _as_json(summary: Summary) -> dict[str, Any]:
 def _as_table(summary: Summary) -> str:
     from d4pcwl.errors import presentable
     from d4pcwl.streams.codec import ARRAY, JSON, MIXED, PICKLE
+    from d4pcwl.streams.format import BATCH
 
     names = {JSON: "JSON", ARRAY: "array", MIXED: "JSON and arrays", PICKLE: "pickle"}
+    names[BATCH] = "in batches"
     codecs = [f"{names[letter.encode()]}: {n}" for letter, n in summary.codecs.items()]
     lines = [
         f"file      {summary.path}",

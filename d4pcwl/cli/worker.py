@@ -23,11 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    import argparse
-
+    from d4pcwl.cli.parser import Parser
     from d4pcwl.runtime.options import ServerOptions, add_options
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dispel4py worker",
         description="Join a run of dyn_redis, dyn_auto_redis or hybrid_redis: take work from its "
         "pool until it is over. dispel4py MAPPING -v tells the run and its server. What comes "

@@ -16,7 +16,7 @@ from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot, weight
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import Mapping, find_mapping, run_job
 from d4pcwl.runtime.options import Options
-from d4pcwl.runtime.results import Results, Sink
+from d4pcwl.runtime.results import Named, Results, Sink
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import root_inputs
@@ -31,7 +31,7 @@ _AHEAD_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Result:
-    """One result: the PE's id, the output, and the item."""
+    """One result: the PE's name (its id where several have that name), the output, and the item."""
 
     pe: str
     output: str
@@ -90,7 +90,7 @@ def run(
 shared_memory?
     """
     flat = _flat(workflow)
-    results = Results({pe.id: pe.name for pe in flat.pes})
+    results = Results(flat.names)
     policy = parse_policy(on_error, time_out, "on_error")
     chosen = find_mapping(mapping)
     own = chosen.options.of(options, chosen.name)
@@ -125,7 +125,8 @@ def stream(
     flat = _flat(workflow)
     sink = _QueueSink()
     policy = parse_policy(on_error, time_out, "on_error")
-    job = replace(_job(flat, inputs, iterations, processes, sink, policy, seed), check=sink.check)
+    named = Named(sink, flat.names)
+    job = replace(_job(flat, inputs, iterations, processes, named, policy, seed), check=sink.check)
     chosen = find_mapping(mapping)
     own = chosen.options.of(options, chosen.name)
     thread = threading.Thread(target=sink.feed_from, args=(lambda: run_job(chosen, job, own),))

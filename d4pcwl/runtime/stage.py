@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from d4pcwl.errors import (
+    ITEM_LETTERS,
     GraphError,
     ItemError,
     StreamFileError,
     UsageError,
+    brief,
     nearest,
     raise_faults,
 )
@@ -334,8 +336,8 @@ class SplitSink:
         if not isinstance(self._grouping, GroupBy):
             return in_turn(takers)
 
-        def refuse(error: Exception) -> None:
-            raise ItemError(str(error)) from error
+        def refuse(error: Exception, item: Any) -> None:
+            raise ItemError(f"{error}\nitem: {brief(item, ITEM_LETTERS)}") from error
 
         marked = self._marked or self._numbered
         return by_key(takers, self._grouping, self._where, refuse, marked=marked)

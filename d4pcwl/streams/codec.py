@@ -86,11 +86,33 @@ def _encode_slowly(item: Any, allow_pickle: bool | None) -> tuple[bytes, Sequenc
         if allow_pickle:
             return PICKLE, (_pickled(item),)
         raise ItemError(f"an item cannot be encoded: {type(error).__name__}: {error}") from error
-    if not low.parts:
-        return JSON, (skeleton,)
-    sizes = [len(skeleton), *(sum(map(len, part)) for part in low.parts)]
-    head = struct.pack(f"<I{len(sizes)}Q", len(low.parts), *sizes)
-    return MIXED, [head + skeleton, *(buffer for part in low.parts for buffer in part)]
+    return (MIXED, joined(skeleton, low.parts)) if low.parts else (JSON, (skeleton,))
+
+
+def joined(skeleton: bytes, parts: Sequence[Sequence[Buffer]]) -> list[Buffer]:
+    """The payload of JSON and of parts beside it."""
+    sizes = [len(skeleton), *(sum(map(len, part)) for part in parts)]
+    head = struct.pack(f"<I{len(sizes)}Q", len(parts), *sizes)
+    return [head + skeleton, *(buffer for part in parts for buffer in part)]
+
+
+def parted(view: memoryview) -> list[memoryview]:
+    """JSON and the parts beside it, of what :func:`joined` has made.
+
+    :raises ValueError: it has not made that
+    """
+    (count,) = struct.unpack_from("<I", view)
+    if count > len(view) // 8:
+        raise ValueError("it has more parts than bytes")
+    sizes = struct.unpack_from(f"<{count + 1}Q", view, 4)
+    start = 4 + 8 * (count + 1)
+    if start + sum(sizes) != len(view):
+        raise ValueError("its parts do not add up to its length")
+    pieces = []
+    for size in sizes:
+        pieces.append(view[start : start + size])
+        start += size
+    return pieces
 
 
 def _pickled(item: Any) -> bytes:
@@ -116,7 +138,7 @@ def decode(tag: bytes, payload: Buffer, *, allow_pickle: bool = False, convert: 
     :raises ItemError: the bytes are no item of this codec, or are a pickle and that is not allowed,
         or a type in them is not registered here
     """
-    try:
+    with Decoding():
         if tag == JSON:
             return _decode_json(bytes(payload), convert)
         if tag == ARRAY:
@@ -124,20 +146,12 @@ def decode(tag: bytes, payload: Buffer, *, allow_pickle: bool = False, convert: 
 
             return arrays.read_npy(payload)
         if tag == MIXED:
-            return _decode_mixed(memoryview(payload), convert)
+            skeleton, *parts = parted(memoryview(payload))
+            return _decode_json(bytes(skeleton), convert, parts)
         if tag == PICKLE and allow_pickle:
             import pickle
 
             return pickle.loads(payload)
-    except ItemError:
-        raise
-    except ImportError as error:
-        raise ItemError(f"an item needs a package that is not installed: {error}") from error
-    except Exception as error:
-        # whatever a converter, a pickle or bytes from strangers can bring about
-        text = f"{type(error).__name__}: {error}"
-        shown = text if len(text) <= 300 else text[:300] + "..."
-        raise ItemError(f"an item cannot be decoded: {shown}") from error
     if tag == PICKLE:
         raise ItemError(
             "an item is a pickle, and reading a pickle runs code that it brings; if you trust where"
@@ -146,23 +160,26 @@ def decode(tag: bytes, payload: Buffer, *, allow_pickle: bool = False, convert: 
     raise ItemError(f"an item has the codec {tag!r}, which this version of d4pcwl does not know")
 
 
+class Decoding:
+    """A block in which bytes from strangers, a converter or a pickle may raise whatever there is:
+    it raises ItemError.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ItemError) or not isinstance(error, Exception):
+            return
+        if isinstance(error, ImportError):
+            raise ItemError(f"an item needs a package that is not installed: {error}") from error
+        text = f"{type(error).__name__}: {error}"
+        shown = text if len(text) <= 300 else text[:300] + "..."
+        raise ItemError(f"an item cannot be decoded: {shown}") from error
+
+
 def _decode_json(payload: bytes, convert: bool, parts: Sequence[memoryview] = ()) -> Any:
     text = str(payload, "utf-8")
     if '"$' not in text:
         return loads(text, payload)
     return Raising(parts, convert).loads(text, payload)
-
-
-def _decode_mixed(view: memoryview, convert: bool) -> Any:
-    (count,) = struct.unpack_from("<I", view)
-    if count > len(view) // 8:
-        raise ValueError("it has more parts than bytes")
-    sizes = struct.unpack_from(f"<{count + 1}Q", view, 4)
-    start = 4 + 8 * (count + 1)
-    if start + sum(sizes) != len(view):
-        raise ValueError("its parts do not add up to its length")
-    pieces = []
-    for size in sizes:
-        pieces.append(view[start : start + size])
-        start += size
-    return _decode_json(bytes(pieces[0]), convert, pieces[1:])

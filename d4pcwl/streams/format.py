@@ -9,18 +9,20 @@ from typing import Any, NamedTuple
 
 from d4pcwl.streams import codec
 
-FORMAT = 1
-MAGIC = b"D4PSTREAM 1\n"
-END = b"E"
+FORMAT = 2
+MAGIC = b"D4PSTREAM 2\n"
+OLDER = {b"D4PSTREAM 1\n": 1}
+"""Formats that can be read as well: 1 has no batches."""
+END, BATCH = b"E", b"B"
 MARKS = "marks"
-"""The entry of the metadata, true where each record holds a pair: the item's mark, and the item."""
+"""The entry of the metadata, true where each item is written as a pair: its mark, and itself."""
 
 FIELDS = struct.Struct("<cHQ")  # codec, port, length of the payload
 CHECK = struct.Struct("<I")  # crc32 of the file up to here, the check sums left out
 HEAD_SIZE = FIELDS.size + CHECK.size
 BUFFER = 1 << 18
 SMALL = 1 << 16  # payloads up to here are joined to their head, to be written in one go
-CODECS = (codec.JSON, codec.ARRAY, codec.MIXED, codec.PICKLE)
+CODECS = (codec.JSON, codec.ARRAY, codec.MIXED, codec.PICKLE, BATCH)
 
 # how files of other kinds begin
 FOREIGN = (
@@ -33,7 +35,10 @@ FOREIGN = (
     (b"\x80\x05", "it looks like a pickle"),
     (b"{", "it looks like JSON"),
     (b"[", "it looks like JSON"),
-    (MAGIC[:-1] + b"\r\n", "its line ends were converted; copy it as binary"),
+    *(
+        (magic[:-1] + b"\r\n", "its line ends were converted; copy it as binary")
+        for magic in (MAGIC, *OLDER)
+    ),
 )
 
 

@@ -9,12 +9,14 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
 from d4pcwl.errors import ItemError, StreamFileError
-from d4pcwl.streams import codec
+from d4pcwl.streams import batch, codec
 from d4pcwl.streams.format import (
+    BATCH,
     BUFFER,
     CHECK,
     CODECS,
@@ -25,6 +27,7 @@ from d4pcwl.streams.format import (
     HEAD_SIZE,
     MAGIC,
     MARKS,
+    OLDER,
     SMALL,
     Port,
     canonical,
@@ -42,7 +45,7 @@ _LOOK_SECONDS = 0.01
 
 
 class Record(NamedTuple):
-    """One record of a stream file, its check sum verified, its item not decoded."""
+    """One record of a stream file, its check sum verified, its items not decoded."""
 
     number: int  # from 0
     offset: int  # of its first byte
@@ -50,6 +53,7 @@ class Record(NamedTuple):
     tag: bytes
     size: int  # of the payload
     payload: bytes | None  # None where it is longer than was asked for
+    items: int  # how many it holds
 
 
 def is_marked(item: Any) -> bool:
@@ -99,7 +103,7 @@ class StreamReader:
             status = os.fstat(self._file.fileno())
             self._regular = stat.S_ISREG(status.st_mode)
             self._all_there = partial or not self._regular
-            line = self._read_header()
+            head = self._read_header()
         except BaseException:
             self._file.close()
             raise
@@ -108,9 +112,10 @@ class StreamReader:
         self.marked = isinstance(metadata, dict) and metadata.get(MARKS) is True
         self.items_per_port = [0] * len(self.ports)
         self._number = 0
-        self._offset = len(MAGIC) + len(line)
-        self._crc = zlib.crc32(MAGIC + line)
-        self._hash = hashlib.sha256(MAGIC + line)
+        self._items: Iterator[tuple[int, Any]] = iter(())  # of the last record, not given out yet
+        self._offset = len(head)
+        self._crc = zlib.crc32(head)
+        self._hash = hashlib.sha256(head)
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         """Decode and give out the items, without the marks that they may have.
@@ -136,42 +141,57 @@ class StreamReader:
             yield mark, item
 
     def _decoded(self) -> Iterator[tuple[int, Any]]:
-        decode, marked = codec.decode, self.marked
+        yield from self._items
         for record in self.records():
-            tag, payload = record.tag, record.payload
-            assert payload is not None
-            if tag == codec.PICKLE and not self.allow_pickle:
+            assert record.payload is not None
+            if record.tag == codec.PICKLE and not self.allow_pickle:
                 raise StreamFileError(
                     f"{self._place(record.number, record.offset)} is a pickle, and reading a pickle"
                     " runs code that the file brings; if you trust where it comes from, pass"
                     " allow_pickle=True (--allow-pickle)"
                 )
-            try:
-                item = decode(tag, payload, allow_pickle=self.allow_pickle)
-            except ItemError as error:
-                port = ".".join(self.ports[record.port_index])
-                place = self._place(record.number, record.offset)
-                raise ItemError(f"{place} from {port}: {error}") from error
-            if marked and not is_marked(item):
+            items = self.items_of(record)
+            if self.marked and not all(map(is_marked, items)):
                 place = self._place(record.number, record.offset)
                 raise StreamFileError(f"{place} has no mark, as all items of this file are to have")
-            yield record.port_index, item
+            self._items = zip(repeat(record.port_index), items)
+            yield from self._items
+
+    def items_of(self, record: Record, *, convert: bool = True) -> list[Any]:
+        """Decode the items of a record, one or those of a batch.
+
+        :param convert: as for :func:`codec.decode`
+        :raises ItemError: they cannot be decoded here
+        """
+        assert record.payload is not None
+        try:
+            if record.tag == BATCH:
+                return batch.decode(record.payload)
+            allow_pickle = self.allow_pickle
+            item = codec.decode(
+                record.tag, record.payload, allow_pickle=allow_pickle, convert=convert
+            )
+            return [item]
+        except ItemError as error:
+            port = ".".join(self.ports[record.port_index])
+            place = self._place(record.number, record.offset)
+            raise ItemError(f"{place} from {port}: {error}") from error
 
     def records(self, longest: int | None = None) -> Iterator[Record]:
         """Give out the records undecoded, their check sums verified.
 
-        :param longest: verify payloads of more bytes than this without keeping them; None: keep all
+        :param longest: verify payloads of more bytes than this, and than a batch may have, without
+            keeping them; None: keep all
         :raises StreamFileError: the file is damaged or has no end
         """
         try:
             while not self.sealed and self.broken is None:
-                number, offset = self._number, self._offset
-                tag, port_index, size, payload = self._read_record(number, longest)
-                if tag == END:
-                    self._verify_end(number, offset, payload)
+                record = self._read_record(self._number, longest)
+                if record.tag == END:
+                    self._verify_end(record)
                 else:
                     self._number += 1
-                    yield Record(number, offset, port_index, tag, size, payload)
+                    yield record
         except StreamFileError as error:
             if not self.partial:
                 raise
@@ -191,7 +211,7 @@ class StreamReader:
         magic = self._file.read(len(MAGIC))
         while len(magic) < len(MAGIC) and self._wait_for_more():
             magic += self._file.read(len(MAGIC) - len(magic))
-        if magic != MAGIC:
+        if magic != MAGIC and magic not in OLDER:
             raise StreamFileError(f"{self.path}: {self._foreign(magic)}")
         line = self._file.readline(_LONGEST_HEADER)
         while not line.endswith(b"\n") and self._wait_for_more():
@@ -206,13 +226,14 @@ class StreamReader:
             self.header = loads(text, line)
             ports = self.header["ports"]
             sound = all(type(p["pe"]) is type(p["port"]) is str for p in ports)
-            sound = sound and self.header["format"] == FORMAT and self.header["digest"] == "sha256"
+            sound = sound and self.header["format"] == OLDER.get(magic, FORMAT)
+            sound = sound and self.header["digest"] == "sha256"
             sound = sound and len(ports) <= 0x10000
         except (ItemError, ValueError, KeyError, TypeError, RecursionError):
             sound = False
         if not sound:
             raise StreamFileError(f"{self.path}: damaged in the header, at byte {len(MAGIC)}")
-        return line
+        return magic + line
 
     def _foreign(self, start: bytes) -> str:
         if not start:
@@ -229,15 +250,14 @@ class StreamReader:
                 return f"not a stream file: {hint}"
         return f"not a stream file: it begins with {start!r}, not with {MAGIC!r}"
 
-    def _read_record(
-        self, number: int, longest: int | None
-    ) -> tuple[bytes, int, int, bytes | None]:
+    def _read_record(self, number: int, longest: int | None) -> Record:
         offset = self._offset
         head = self._read(HEAD_SIZE, number)
         tag, port_index, length = FIELDS.unpack_from(head)
         crc = zlib.crc32(head[: FIELDS.size], self._crc)
         payload: bytes | None = None
-        if tag == END or longest is None or length <= longest:
+        items = 0
+        if tag == END or longest is None or length <= max(longest, batch.LONGEST):
             payload = self._read(length, number)
             crc = zlib.crc32(payload, crc)
         else:
@@ -258,13 +278,22 @@ class StreamReader:
                     f"{self._place(number, offset)} has codec {tag!r} and port {port_index}, which"
                     f" this file or version of d4pcwl does not know"
                 )
-            self.items_per_port[port_index] += 1
+            items = 1 if tag != BATCH else self._items_in(payload, number, offset)
+            self.items_per_port[port_index] += items
             if payload is not None and length <= SMALL:
                 self._hash.update(head + payload)
             elif payload is not None:
                 self._hash.update(head)
                 self._hash.update(payload)
-        return tag, port_index, length, payload
+        return Record(number, offset, port_index, tag, length, payload, items)
+
+    def _items_in(self, payload: bytes | None, number: int, offset: int) -> int:
+        if payload is None or len(payload) > batch.LONGEST:
+            raise StreamFileError(f"{self._place(number, offset)} is longer than a batch may be")
+        try:
+            return batch.count(payload)
+        except ItemError as error:
+            raise StreamFileError(f"{self._place(number, offset)} is no batch: {error}") from error
 
     def _pieces(self, length: int, number: int) -> Iterator[bytes]:
         """Read exactly ``length`` bytes, a piece at a time."""
@@ -323,16 +352,16 @@ class StreamReader:
             self._all_there = True  # though what was written last may not have been read yet
         return True
 
-    def _verify_end(self, number: int, offset: int, payload: bytes | None) -> None:
+    def _verify_end(self, record: Record) -> None:
         expected = {
             "digest": self._hash.hexdigest(),
-            "items": number,
+            "items": sum(self.items_per_port),
             "items_per_port": self.items_per_port,
         }
-        if payload != canonical(expected):
+        if record.payload != canonical(expected):
             raise StreamFileError(
-                f"{self.path}: the end record, at byte {offset}, does not agree with the {number}"
-                " items before it: the file is damaged"
+                f"{self.path}: the end record, at byte {record.offset}, does not agree with the"
+                f" {sum(self.items_per_port)} items before it: the file is damaged"
             )
         if self._file.read(1):
             raise StreamFileError(
@@ -381,10 +410,10 @@ def scan(path: str | os.PathLike[str]) -> Summary:
     with StreamReader(path, partial=True) as reader:
         sizes = [0] * len(reader.ports)
         codecs: dict[str, int] = {}
-        for record in reader.records(longest=SMALL):
+        for record in reader.records(longest=0):
             sizes[record.port_index] += record.size
             letter = record.tag.decode("ascii")
-            codecs[letter] = codecs.get(letter, 0) + 1
+            codecs[letter] = codecs.get(letter, 0) + record.items
         return Summary(
             path=str(path),
             header=reader.header,

@@ -3,8 +3,9 @@
 docs/stream-files.md is the format's specification. What this module promises beside it: a producer
 writes to ``PATH.partial`` and the file gets its name when it is sealed, so a failed producer never
 leaves a short stream that looks whole; equal streams give equal bytes; memory does not grow with
-the file's length. Only a file that is read along (:mod:`~d4pcwl.streams.live`) is written
-where it is, item by item.
+the file's length. Small items are written in batches (:mod:`~d4pcwl.streams.batch`). Only a file
+that is read along (:mod:`~d4pcwl.streams.live`) is written where it is, item by item, since its
+reader may wait for each.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from typing import Any, Self
 
 from d4pcwl.errors import ItemError, StreamFileError, UsageError
 from d4pcwl.streams import codec
+from d4pcwl.streams.batch import Batch
 from d4pcwl.streams.format import (
+    BATCH,
     BUFFER,
     CHECK,
     CODECS,
@@ -77,6 +80,8 @@ class StreamWriter:
         except OSError as error:
             raise _failed(self.path, error) from error
         self._file = self.output.file
+        self._batch = Batch()
+        self._batch_port = None if self.output.awaited else 0
         try:
             self._file.write(MAGIC + header)
             self._file.flush()  # so that what a killed producer leaves can be read as partial
@@ -91,6 +96,13 @@ class StreamWriter:
         :raises ItemError: the item cannot be encoded; the file is as before
         :raises StreamFileError: the file cannot be written, or is closed
         """
+        if port_index != self._batch_port:
+            self._begin_batch(port_index)  # with the next: ports may take turns
+        elif self._batch.take(item):
+            self.items_per_port[port_index] += 1
+            if self._batch.is_full:
+                self._write_batch()
+            return
         try:
             tag, parts = codec.encode(item, allow_pickle=self.allow_pickle)
         except ItemError as error:
@@ -121,9 +133,10 @@ class StreamWriter:
         :raises UsageError: there is no such port or codec
         """
         if tag == codec.PICKLE and not self.allow_pickle:
-            raise ItemError(f"{self._place(port_index)}: a pickle, and the file is to hold none")
-        if tag not in CODECS or not 0 <= port_index < len(self.ports):
-            raise UsageError(f"{self.path}: no codec {tag!r} or no port number {port_index}")
+            raise ItemError(f"{self._place(port_index)}: a pickle, which this file may not hold")
+        if tag not in CODECS:
+            raise UsageError(f"{self.path}: no codec {tag!r}")
+        self._begin_batch(port_index)
         self._record(tag, port_index, parts)
         self.items_per_port[port_index] += 1
 
@@ -134,6 +147,7 @@ class StreamWriter:
         """
         if self._file.closed:
             return
+        self._begin_batch(None)
         end = {
             "digest": self._hash.hexdigest(),
             "items": sum(self.items_per_port),
@@ -147,6 +161,7 @@ class StreamWriter:
 
     def abort(self) -> None:
         """Close the file unsealed: what was written stays in ``output.place``."""
+        self._begin_batch(None)
         try:
             self.output.keep()
         except OSError as error:
@@ -161,6 +176,28 @@ class StreamWriter:
         else:
             with suppress(StreamFileError):  # the block's own error says more
                 self.abort()
+
+    def _begin_batch(self, port_index: int | None) -> None:
+        """Gather small items of this port from now on, unless somebody waits for each of them."""
+        if port_index is not None and not 0 <= port_index < len(self.ports):
+            raise UsageError(f"{self.path}: no port number {port_index}")
+        self._write_batch()
+        self._batch_port = None if self.output.awaited or self._file.closed else port_index
+
+    def _write_batch(self) -> None:
+        """Write the small items that have come since the last record."""
+        if not len(self._batch):
+            return
+        assert self._batch_port is not None
+        payload = self._batch.payload()
+        records = (
+            [codec.encode(item) for item in self._batch.items()]
+            if payload is None
+            else [(BATCH, (payload,))]
+        )
+        self._batch.clear()
+        for tag, parts in records:
+            self._record(tag, self._batch_port, parts)
 
     def _record(self, tag: bytes, port_index: int, parts: Sequence[Buffer]) -> None:
         length = sum(map(len, parts))

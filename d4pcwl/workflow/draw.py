@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import UsageError
 from d4pcwl.workflow.edges import label
 from d4pcwl.workflow.flat import FlatGraph, flatten
-from d4pcwl.workflow.picture import Arrow, Box, Node, Picture
-from d4pcwl.workflow.shards import Sharding
+
+if TYPE_CHECKING:
+    from d4pcwl.workflow.picture import Box, Picture
+    from d4pcwl.workflow.shards import Sharding
 
 
 def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
@@ -18,6 +20,8 @@ def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
 
     :param stages: what it is cut into; then these are the boxes, and not the composites
     """
+    from d4pcwl.workflow.picture import Arrow, Node, Picture
+
     keys = {id(pe): f"pe{number}" for number, pe in enumerate(flat.pes)}
     nodes = [
         Node(

@@ -13,10 +13,10 @@ nothing, ``'shuffle'``    any one instance (:data:`SHUFFLE`)
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from d4pcwl.errors import GraphError
@@ -44,25 +44,28 @@ class GroupBy(Grouping):
     def __str__(self) -> str:
         return f"group-by {list(self.keys)}"
 
+    def reader(self) -> Callable[[Any], Any]:
+        """A function from an item to the value of its key, or to a tuple of several."""
+        return itemgetter(*self.keys)
+
     def value(self, item: Any) -> Hashable:
         """What ``item`` is grouped by: the single value, or a tuple of several, made hashable.
 
         :raises LookupError, TypeError: the item has no such index or key
         """
-        if len(self.keys) == 1:
-            key = item[self.keys[0]]
-            return key if type(key) in _PLAIN else freeze(key)
-        return tuple(freeze(item[key]) for key in self.keys)
+        return freeze(self.reader()(item))
 
     def owner(self, count: int) -> Callable[[Any], int]:
         """A function from an item to the number of the instance, of ``count``, that owns its key.
 
         Owners depend on the key alone: they are equal in every process, run and machine.
         """
-        value, known = self.value, dict[Hashable, int]()
+        read, known = self.reader(), dict[Hashable, int]()
 
         def owner_of(item: Any) -> int:
-            key = value(item)
+            key = read(item)
+            if type(key) not in _PLAIN:
+                key = freeze(key)
             owner = known.get(key)
             if owner is None:
                 if len(known) >= _REMEMBERED_KEYS:
@@ -76,8 +79,9 @@ class GroupBy(Grouping):
 class GroupByOfNumbered(GroupBy):
     """Group-by on indices or keys of items that come with their numbers, as pairs."""
 
-    def value(self, item: Any) -> Hashable:
-        return super().value(item[1])
+    def reader(self) -> Callable[[Any], Any]:
+        read = super().reader()
+        return lambda pair: read(pair[1])
 
 
 def of_numbered(grouping: Grouping) -> Grouping:
@@ -138,7 +142,9 @@ def stable_hash(key: Hashable) -> int:
 
     :raises TypeError: the key is of a kind that has no stable form
     """
-    digest = hashlib.blake2b(_canonical(key), digest_size=8).digest()
+    from hashlib import blake2b  # takes long: of many runs, none has keys
+
+    digest = blake2b(_canonical(key), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 

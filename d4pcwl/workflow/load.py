@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import linecache
 import os
 import sys
 import traceback
@@ -13,19 +12,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from d4pcwl.errors import Fault, ScriptError, brief, nearest, shown
+from d4pcwl.errors import D4pcwlError, Fault, ScriptError, brief, nearest, shown
 from d4pcwl.workflow.beside import PREFIX, hint_of_hidden, is_taken, share_names
 from d4pcwl.workflow.finding import find_graph, named_graphs
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_workflow
 from d4pcwl.workflow.numbering import to_run
-from d4pcwl.workflow.pe import is_of
+from d4pcwl.workflow.pe import GenericPE, is_of
+from d4pcwl.workflow.place import Place, is_internal
 
 _OF_UPSTREAM = (
-    "d4pcwl has no such name; if a version of dispel4py has it, that is to be installed, too "
+    "d4pcwl has no such name; if a version of dispel4py has it, install that as well "
     "(pip install stream-d4py)"
 )
-_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+_SEND_WHAT_IS_RETURNED = frozenset({"run_along", "write", "hand_on", "_put", "_attempt"})
+"""The functions of the engine that send what a PE has returned."""
+
+_OF_BASE = frozenset({"inputconnections", "outputconnections", "numprocesses", "name", "id"})
+"""Attributes that a PE has when GenericPE.__init__ has run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +191,8 @@ def _told(error: BaseException) -> Fault:
     if isinstance(error, SyntaxError):
         # Of a text that the script compiles: Python would show a place in that.
         return user_fault(error, f"{type(error).__name__}: {error.msg}")
+    if isinstance(error, D4pcwlError):
+        return user_fault(error, str(error))
     if isinstance(error, ImportError) and str(error.name).startswith("dispel4py."):
         return user_fault(error, f"{error.msg}; {_OF_UPSTREAM}")
     return user_fault(error, "".join(traceback.format_exception_only(error)).strip())
@@ -197,20 +203,40 @@ def user_fault(error: BaseException, message: str) -> Fault:
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, KeyError) and frames and frames[-1].filename == os.__file__:
         message = f"the environment variable {error.args[0]} is not set"
-    message += hint_of_hidden(error)
-    theirs = [frame for frame in frames if not _is_internal(frame.filename)]
+    message += hint_of_hidden(error) or ("" if "Did you mean" in message else _hint(error))
+    theirs = [frame for frame in frames if not is_internal(frame.filename)]
     local = [frame for frame in theirs if not _is_installed(frame.filename)]
     if not theirs:
         return Fault(message)
     frame = (local or theirs)[-1]
-    line = linecache.getline(frame.filename, frame.lineno or 0).rstrip("\n")
-    return Fault(message, shown(frame.filename), frame.lineno, None, line.strip() or None)
+    return Place(frame.filename, frame.lineno or 0).fault(message)
 
 
-def _is_internal(filename: str) -> bool:
-    return filename.startswith(("<frozen ", _PACKAGE)) or os.path.abspath(filename).startswith(
-        _PACKAGE
-    )
+def _hint(error: BaseException) -> str:
+    """A clause on what to do, for mistakes that are common."""
+    if isinstance(error, AttributeError) and isinstance(error.name, str):
+        owner = error.obj
+        if is_of(owner, GenericPE) and error.name in _OF_BASE:
+            return "; call super().__init__() first in its __init__"
+        names = [*dir(type(owner)), *getattr(owner, "__dict__", ())] if owner is not None else []
+        close = nearest(error.name, map(str, names))
+        return close if close.startswith("; did") else ""
+    if isinstance(error, TypeError) and "connect() " in str(error):
+        return "; give PE, output, PE and input: graph.connect(first, 'output', second, 'input')"
+    return ""
+
+
+def fault_of_writer(message: str) -> Fault:
+    """A fault at the line of a PE that is just writing; without a line where what it returns is."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and is_internal(frame.f_code.co_filename):
+        if frame.f_code.co_name in _SEND_WHAT_IS_RETURNED:
+            return Fault(message)
+        frame = frame.f_back
+    file, number = frame.f_code.co_filename, frame.f_lineno
+    if is_internal(file) or _is_installed(file):
+        return Fault(message)
+    return Place(file, number).fault(message)
 
 
 def _is_installed(filename: str) -> bool:

@@ -21,7 +21,6 @@ from d4pcwl.workflow.reading.effects import Use
 from d4pcwl.workflow.reading.functions import (
     StateReason,
     Traced,
-    is_framework,
     is_library,
     method_roots,
     trace,
@@ -34,6 +33,7 @@ from d4pcwl.workflow.reading.roots import (
     Root,
     draws,
     is_container,
+    is_framework,
     plain_function,
     words,
 )

@@ -15,8 +15,7 @@ from typing import Any, cast
 
 from d4pcwl.workflow.pe import NAME
 from d4pcwl.workflow.reading.bytecode import NOISE
-from d4pcwl.workflow.reading.functions import is_framework
-from d4pcwl.workflow.reading.roots import plain_function
+from d4pcwl.workflow.reading.roots import is_framework, plain_function
 
 OUTPUT = "output"
 UNDECLARED = "undeclared"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -71,6 +72,13 @@ _SECTIONS = ("inputs", "outputs", "steps", "requirements", "hints", "baseCommand
 # Plain scalars that YAML 1.1 readers take for booleans or base-60 numbers.
 _AMBIGUOUS = re.compile(r"(?i:y|n|yes|no|on|off)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
+_UNFIT_FOR_BLOCKS = re.compile(
+    r"[ \t]\n|[ \t]$|^[ \n]|[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]"
+)
+# Strings that need no quotes for certain; all but words that mean something else.
+_PLAIN = re.compile(r"[A-Za-z][\w./-]{0,99}(?: [\w./-]+)*", re.ASCII)
+_WORDS = {"true", "false", "null", "y", "n", "yes", "no", "on", "off"}
+
 
 def document_text(document: Mapping[str, Any]) -> str:
     """A CWL document as text, with the first line that makes it executable."""
@@ -79,14 +87,7 @@ def document_text(document: Mapping[str, Any]) -> str:
 
 def yaml_text(value: Any) -> str:
     """Plain data as YAML, in its own order."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    out = io.StringIO()
-    yaml.dump(_styled(value), out)
-    return out.getvalue()
+    return "\n".join(_Layout().lines(value)) + "\n"
 
 
 def _ordered(value: Any) -> Any:
@@ -107,24 +108,71 @@ def _sorted(mapping: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, mapping[key]
 
 
-def _styled(value: Any) -> Any:
-    """``value`` for ruamel: long and ambiguous strings in a safe style, sections set apart."""
-    from ruamel.yaml.comments import CommentedMap
+class _Layout:
+    """Data as lines of YAML.
+
+    How a scalar is written is ruamel's to say. It is asked for each but once: for a whole document
+    of thousands of steps it needs many times as long.
+    """
+
+    def __init__(self) -> None:
+        from ruamel.yaml import YAML
+
+        self._yaml = YAML()
+        self._yaml.width = sys.maxsize
+        self._known: dict[tuple[type, str, bool], list[str]] = {}
+
+    def lines(self, value: Any) -> list[str]:
+        """The lines of a value that stands in the first column."""
+        lines: list[str] = []
+        if isinstance(value, Mapping) and value:
+            sections = _SECTIONS if value.get("class") in _PROCESSES else ()
+            for key, entry in value.items():
+                if key in sections and lines:
+                    lines.append("")
+                lines += self._scalar(key, is_key=True)
+                first, *rest = self.lines(entry)
+                if not entry or not isinstance(entry, (Mapping, list, tuple)):
+                    lines[-1] += f" {first}".rstrip(" ")
+                    lines += _indented("  ", rest)
+                else:
+                    lines += _indented("  " if isinstance(entry, Mapping) else "", [first, *rest])
+        elif isinstance(value, (list, tuple)) and value:
+            for entry in value:
+                first, *rest = self.lines(entry)
+                lines += [f"  - {first}", *_indented("    ", rest)]
+        else:
+            return self._scalar(value, is_key=False)
+        return lines
+
+    def _scalar(self, value: Any, is_key: bool) -> list[str]:
+        """A scalar, or what is empty; with the colon where it is a key."""
+        if type(value) is str and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+            return [f"{value}:" if is_key else value]
+        known = (type(value), repr(value), is_key)
+        if known not in self._known:
+            out = io.StringIO()
+            styled = _styled(value, is_key)
+            self._yaml.dump({styled: 0} if is_key else {0: styled, 1: 0}, out)
+            text = out.getvalue()
+            if is_key:
+                text = text.removesuffix(" 0\n")
+            else:
+                text = text[len("0:") :].removesuffix("\n1: 0\n").removeprefix(" ")
+            self._known[known] = [line.removeprefix("  ") for line in text.split("\n")]
+        return self._known[known]
+
+
+def _indented(by: str, lines: list[str]) -> Iterator[str]:
+    return (by + line if line else line for line in lines)
+
+
+def _styled(value: Any, is_key: bool) -> Any:
+    """A scalar for ruamel: long and ambiguous strings in a safe style."""
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
-    if isinstance(value, Mapping):
-        styled = CommentedMap((key, _styled(entry)) for key, entry in value.items())
-        if value.get("class") in _PROCESSES:
-            for key in value:
-                if key in _SECTIONS:
-                    styled.yaml_set_comment_before_after_key(key=key, before="\n")
-        return styled
-    if isinstance(value, (list, tuple)):
-        return [_styled(entry) for entry in value]
     if isinstance(value, str):
-        if "\n" in value and not re.search(
-            r"[ \t]\n|[ \t]$|^[ \n]|[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]", value
-        ):
+        if "\n" in value and not is_key and not _UNFIT_FOR_BLOCKS.search(value):
             return LiteralScalarString(value)
         if _AMBIGUOUS.fullmatch(value):
             return DoubleQuotedScalarString(value)

@@ -7,12 +7,12 @@ al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, doi:10.1145/2063384
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import PEError
+from d4pcwl.runtime.engine.chain import Take
 from d4pcwl.workflow.pe import DRAWN
 
 if TYPE_CHECKING:
@@ -44,14 +44,15 @@ class Draws:
         self._given += 1
         return -self._given
 
-    def of_numbered(self, receive: Callable[[Any], None]) -> Callable[[Any], None]:
+    def of_numbered(self, take: Take) -> Take:
         """A taker of items with their numbers, as pairs, for a taker of items."""
 
-        def take(pair: tuple[int, Any]) -> None:
-            self.begin(pair[0])
-            receive(pair[1])
+        def items(pairs: Iterable[tuple[int, Any]]) -> Iterator[Any]:
+            for number, item in pairs:
+                self.begin(number)
+                yield item
 
-        return take
+        return lambda pairs: take(items(pairs))
 
 
 def _generator(whose: str, at: int | str) -> Generator:
@@ -59,5 +60,7 @@ def _generator(whose: str, at: int | str) -> Generator:
         from numpy.random import Generator, Philox
     except ImportError:
         raise PEError("self.rng is numpy's: pip install 'd4pcwl[arrays]'") from None
+    import hashlib
+
     key = hashlib.blake2b(f"{whose}:{at}".encode(), digest_size=16).digest()
     return Generator(Philox(key=int.from_bytes(key, "little")))

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.runtime.engine.chain import Take
 from d4pcwl.runtime.engine.plan import Plan
 
 SPAN = 50
@@ -40,7 +40,7 @@ class Floors:
     def __init__(self, plan: Plan, instances: Sequence[int]) -> None:
         self._floor = _floors(plan, instances)
         self.count = 1 + max(self._floor.values(), default=0)
-        self._queues: dict[int, deque[tuple[Receive, Any]]] = {}
+        self._queues: dict[int, deque[tuple[Take, Any]]] = {}
         self._waiting: list[int] = []  # a heap of the floors with items in their queues, negated
         self._at_work = -1  # the highest floor with an instance at work
         self._on_stack = 0
@@ -55,31 +55,33 @@ class Floors:
         """Whether items wait for a floor."""
         return bool(self._waiting)
 
-    def way(self, source: int, target: int, receive: Receive) -> Receive:
-        """What takes items from one instance for another, which ``receive`` belongs to."""
+    def way(self, source: int, target: int, take: Take) -> Take:
+        """What takes items from one instance for another, which ``take`` belongs to."""
         floor = self._floor[target]
         if floor == self._floor[source]:
-            return receive
+            return take
         queue = self._queues.setdefault(floor, deque())
 
-        def go(item: Any) -> None:
-            if not queue:
-                heapq.heappush(self._waiting, -floor)
-            queue.append((receive, item))
-            if self._on_stack <= _LOW or len(queue) >= _WAITING:
-                self._work_off()
+        def go(items: Iterable[Any]) -> None:
+            for item in items:
+                if not queue:
+                    heapq.heappush(self._waiting, -floor)
+                queue.append((take, item))
+                if self._on_stack <= _LOW or len(queue) >= _WAITING:
+                    self._work_off()
 
         return go
 
-    def entrance(self, instance: int, receive: Receive) -> Receive:
-        """``receive`` of an instance, for those who are on none of the floors."""
+    def entrance(self, instance: int, take: Take) -> Take:
+        """``take`` of an instance, for those who are on none of the floors."""
         if self.count == 1:
-            return receive
+            return take
         floor = self._floor[instance]
 
-        def enter(item: Any) -> None:
-            self._run(floor, receive, item)
-            self._work_off()
+        def enter(items: Iterable[Any]) -> None:
+            for item in items:
+                self._run(floor, take, item)
+                self._work_off()
 
         return enter
 
@@ -88,14 +90,14 @@ class Floors:
         if self.count == 1:
             method()
         else:
-            self.entrance(instance, lambda _: method())(None)
+            self.entrance(instance, lambda _: method())((None,))
 
-    def _run(self, floor: int, receive: Receive, item: Any) -> None:
+    def _run(self, floor: int, take: Take, item: Any) -> None:
         before = self._at_work
         self._at_work = max(before, floor)
         self._on_stack += 1
         try:
-            receive(item)
+            take((item,))
         finally:
             self._at_work = before
             self._on_stack -= 1
@@ -107,10 +109,10 @@ class Floors:
         while waiting and -waiting[0] > self._at_work:
             floor = -waiting[0]
             queue = self._queues[floor]
-            receive, item = queue.popleft()
+            take, item = queue.popleft()
             if not queue:
                 heapq.heappop(waiting)
-            self._run(floor, receive, item)
+            self._run(floor, take, item)
 
 
 def _floors(plan: Plan, instances: Sequence[int]) -> dict[int, int]:

@@ -1,7 +1,7 @@
 """The instance loop, written once for all mappings: one PE copy, its items in, its items out.
 
-``receive`` functions are closures rather than methods, with one variant for the base classes whose
-``process`` is known: they run for every item, and a stream's speed is theirs.
+What takes items are closures rather than methods, with one variant for the base classes whose
+``process`` is known (``chain.py``): they run for every item, and a stream's speed is theirs.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import copy
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import GeneratorType
-from typing import Any
+from typing import Any, NoReturn
 
-from d4pcwl.errors import D4pcwlError, OutputError, PEError, brief
+from d4pcwl.errors import ITEM_LETTERS, D4pcwlError, OutputError, PEError, brief
+from d4pcwl.runtime.engine.attempts import Attempts, left_out
+from d4pcwl.runtime.engine.chain import Receive as Receive
+from d4pcwl.runtime.engine.chain import Step, Take
 from d4pcwl.runtime.engine.drawing import Draws
-from d4pcwl.runtime.engine.policy import FAIL, Policy, time_limit
-from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
+from d4pcwl.runtime.engine.mistakes import argument, hint_for, wrong_return
+from d4pcwl.runtime.engine.policy import FAIL, Policy
 from d4pcwl.workflow.load import is_an_order, user_fault
 from d4pcwl.workflow.pe import (
     WRITER,
@@ -28,9 +31,14 @@ from d4pcwl.workflow.pe import (
     log_line,
     unknown_port,
 )
+from d4pcwl.workflow.place import place_of_work
 
-Receive = Callable[[Any], None]
-"""Takes one item."""
+INPUT = IterativePE.INPUT_NAME
+
+Where = Callable[[], str]
+"""Says, for messages, what an instance is at work on."""
+
+_NOTHING = object()
 
 
 class Halt(BaseException):
@@ -56,6 +64,7 @@ class RunningPE:
     :param pe: the instance's own copy of the PE
     :param title: how messages call the instance
     :param rank: the instance's index in the plan
+    :param alone: it takes all items of the PE: their numbers are those in the stream
     :param in_cycle: the PE may be sent items while it is at work on one
     :param policy: what to do about an item on which it fails
     :param leave_out: takes the descriptions of items that are left out
@@ -69,6 +78,7 @@ class RunningPE:
         title: str,
         rank: int,
         *,
+        alone: bool = True,
         in_cycle: bool,
         policy: Policy = FAIL,
         leave_out: Receive | None = None,
@@ -76,27 +86,39 @@ class RunningPE:
         seed: int = 0,
     ) -> None:
         self.pe = pe
-        self.title = title
+        self.title, self._alone = title, alone
         self._policy = policy
         self._leave_out = leave_out
-        self._held: list[tuple[Receive, Any]] | None = None
+        self._attempts = Attempts(policy)
         self._rank, self._halts = rank, {} if halts is None else halts
         self._emitters: dict[str, Receive] = {}
         self._counts: dict[str, Callable[[], int]] = {}
-        self._receivers: dict[str, Receive] = {}
+        self._receivers: dict[str, Take] = {}
+        self._following: dict[str, Step] = {}
+        self._step: Step | None = None
         self._guard = _one_at_a_time() if in_cycle else None
         pe.rank = rank
         self._draws = Draws(pe, seed) if getattr(pe, "numbered", False) else None
         if not hasattr(pe, "log"):  # one of upstream's classes
             pe.log = lambda message: log_line(pe, message)
         cls = type(pe)
-        if getattr(cls, "write", None) is GenericPE.write and cls._write is GenericPE._write:
+        self._usual_write = (
+            getattr(cls, "write", None) is GenericPE.write and cls._write is GenericPE._write
+        )
+        if self._usual_write:
             pe.write = self._write  # one call instead of three for every item written
 
-    def bind(self, output: str, emit: Receive) -> None:
-        """Say what takes the items of an output; to be done before the first receiver is made."""
+    def bind(self, output: str, emit: Receive, following: Step | None = None) -> None:
+        """Say what takes the items of an output; to be done before the first receiver is made.
+
+        :param following: what alone takes them, in this process
+        """
         if self._policy != FAIL:
-            emit = self._holding(output, emit)
+            emit = self._attempts.holding(emit, partial(self.refuse_item, output))
+        elif following is not None:
+            self._following[output] = following
+            if self._usual_write:
+                self.pe.write = following.writer(output, self._write)
         self._emitters[output] = emit
         self.pe.outputconnections[output][WRITER] = _Port(_expanding(emit))
 
@@ -116,235 +138,189 @@ class RunningPE:
     def start(self) -> None:
         """Run ``preprocess``."""
         self._begin("preprocess")
-        self._call(self.pe.preprocess, "in preprocess")
+        self._call(self.pe.preprocess, lambda: "in preprocess")
 
     def finish(self) -> None:
         """Run ``postprocess``, and write what it returns."""
         self._begin("postprocess")
-        self._write_result(self._call(self.pe.postprocess, "in postprocess"), "in postprocess")
+        where: Where = lambda: "in postprocess"  # noqa: E731
+        self._write_result(self._call(self.pe.postprocess, where), where)
 
     def _begin(self, what: int | str) -> None:
         if self._draws is not None:
             self._draws.begin(what)
 
-    def process(self, inputs: dict[str, Any]) -> None:
-        """Run ``process`` once on a dictionary of inputs, as roots are given them."""
-        name, item = "", inputs
-        if len(inputs) == 1:
-            ((only, value),) = inputs.items()
-            if only in self.pe.inputconnections:
-                name, item = only, value
-        receive = self.receiver(name)
-        receive(item if self._draws is None else (self._draws.next_given(), item))
+    def process(self, given: Iterable[dict[str, Any]]) -> None:
+        """Run ``process`` on each of some dictionaries of inputs, as roots are given them."""
+        for inputs in given:
+            name, item = "", inputs
+            if len(inputs) == 1:
+                ((only, value),) = inputs.items()
+                if only in self.pe.inputconnections:
+                    name, item = only, value
+            take = self.receiver(name)
+            take((item if self._draws is None else (self._draws.next_given(), item),))
 
-    def receiver(self, name: str) -> Receive:
+    def receiver(self, name: str) -> Take:
         """What takes the items of input ``name``; ``""`` takes whole input dictionaries. They come
         with their numbers, as pairs, where the PE draws."""
         if name not in self._receivers:
-            receive, count = self._make_receiver(name)
+            take, self._counts[name] = self._make_receiver(name)
             if self._draws is not None:
-                receive = self._draws.of_numbered(receive)
-            self._counts[name] = count
-            self._receivers[name] = self._guard(receive) if self._guard else receive
+                take = self._draws.of_numbered(take)
+            self._receivers[name] = self._guard(take) if self._guard else take
         return self._receivers[name]
 
-    def _make_receiver(self, name: str) -> tuple[Receive, Callable[[], int]]:
-        cls = type(self.pe).process
+    def step(self, name: str) -> Step | None:
+        """How items of input ``name`` go through in a chain, if they do."""
+        self.receiver(name)
+        return self._step if name == INPUT and self._draws is None else None
+
+    def _make_receiver(self, name: str) -> tuple[Take, Callable[[], int]]:
         if self._policy != FAIL:
             return self._careful_receiver(name)
-        if name == "input" and cls is IterativePE.process and self._usual_ports():
-            return self._direct_receiver(name, self._emitters[self.pe.OUTPUT_NAME])
-        if name == "input" and cls is ConsumerPE.process and self._usual_ports():
-            return self._direct_receiver(name, None)
+        if name == INPUT and self._is_simple():
+            self._step = step = self._make_step()
+            return step.take, lambda: step.count
         return self._general_receiver(name)
 
-    def _usual_ports(self) -> bool:
-        return self.pe.INPUT_NAME == "input" and (
-            isinstance(self.pe, ConsumerPE) or self.pe.OUTPUT_NAME in self._emitters
-        )
+    def _is_simple(self) -> bool:
+        """Whether ``process`` only calls ``_process`` with the item of the one input."""
+        pe, process = self.pe, type(self.pe).process
+        if process is IterativePE.process:
+            return pe.INPUT_NAME == INPUT and pe.OUTPUT_NAME in self._emitters
+        return process is ConsumerPE.process and pe.INPUT_NAME == INPUT
 
-    def _direct_receiver(
-        self, name: str, emit: Receive | None
-    ) -> tuple[Receive, Callable[[], int]]:
-        """For PEs of one input whose ``process`` only calls ``_process``."""
-        work, fail, number = self._direct_work(), self._fail, 0
-        if emit is None or type(self.pe).write is not GenericPE.write:
-            # A consumer returns nothing; a PE with a write of its own sees all that it writes.
-            emit = None if isinstance(self.pe, ConsumerPE) else self._write_as_user
-        if emit is None:
+    def _make_step(self) -> Step:
+        emit, following = None, None
+        if not isinstance(self.pe, ConsumerPE):  # which returns nothing, but for generators
+            output = self.pe.OUTPUT_NAME
+            emit, following = self._emitters[output], self._following.get(output)
+            if type(self.pe).write is not GenericPE.write:  # it sees all that it writes
+                emit, following = partial(self.pe.write, output), None
+        send = emit or _drop
 
-            def consume(item: Any) -> None:
-                nonlocal number, work
-                number += 1
-                try:
-                    result = work(item)
-                except BaseException as error:
-                    if is_an_order(error):
-                        raise
-                    work = self._stay_halted
-                    fail(error, f"on item {number} of '{name}'")
-                    return
-                if type(result) is GeneratorType:  # a _process that writes by `yield` alone works
-                    self._drain(result, _drop, f"on item {number} of '{name}'")
-
-            return consume, lambda: number
-
-        send = emit
-
-        def receive(item: Any) -> None:
-            nonlocal number, work
-            number += 1
-            try:
-                result = work(item)
-            except BaseException as error:
-                if is_an_order(error):
-                    raise
-                work = self._stay_halted
-                fail(error, f"on item {number} of '{name}'")
-                return
-            if result is None:
-                return
-            if type(result) is GeneratorType:
-                self._drain(result, send, f"on item {number} of '{name}'")
-            else:
+        def hand_on(result: Any) -> None:
+            if type(result) is GeneratorType:  # a _process that writes by `yield` alone works
+                self._drain(result, send, where)
+            elif result is not None:
                 send(result)
 
-        return receive, lambda: number
+        def where() -> str:
+            return self._at(INPUT, step.count + 1)
+
+        def fail(error: BaseException, item: Any) -> None:
+            self._fail(error, where, item)
+
+        step = Step(
+            self._direct_work(),
+            emit,
+            following,
+            hand_on=hand_on,
+            fail=fail,
+            stay_halted=self._stay_halted,
+        )
+        return step
 
     def _direct_work(self) -> Callable[[Any], Any]:
         pe = self.pe
         if type(pe)._process is SimpleFunctionPE._process and callable(pe.compute_fn):
-            if not pe.params:
-                return pe.compute_fn  # type: ignore[no-any-return]
-            params, function = pe.params, pe.compute_fn
-            return lambda item: function(item, **params)
+            return partial(pe.compute_fn, **pe.params) if pe.params else pe.compute_fn
         return pe._process  # type: ignore[no-any-return]
 
-    def _write_as_user(self, item: Any) -> None:
-        self.pe.write(self.pe.OUTPUT_NAME, item)
+    def _general_receiver(self, name: str) -> tuple[Take, Callable[[], int]]:
+        work, number = self.pe.process, 0
 
-    def _general_receiver(self, name: str) -> tuple[Receive, Callable[[], int]]:
-        work, fail, number = self.pe.process, self._fail, 0
-
-        def receive(item: Any) -> None:
+        def take(items: Iterable[Any]) -> None:
             nonlocal number, work
-            number += 1
-            try:
-                result = work({name: item} if name else item)
-            except BaseException as error:
-                if is_an_order(error):
-                    raise
-                work = self._stay_halted
-                fail(error, f"on item {number} of '{name}'" if name else f"in iteration {number}")
-                return
-            if result is not None:
-                where = f"on item {number} of '{name}'" if name else f"in iteration {number}"
-                self._write_result(result, where)
+            for item in items:
+                number += 1
+                try:
+                    result = work({name: item} if name else item)
+                except BaseException as error:
+                    if is_an_order(error):
+                        raise
+                    work = self._stay_halted
+                    self._fail(error, where, item)
+                if result is not None:
+                    self._write_result(result, where, item)
 
-        return receive, lambda: number
+        def where() -> str:
+            return self._at(name, number)
 
-    def _careful_receiver(self, name: str) -> tuple[Receive, Callable[[], int]]:
+        return take, lambda: number
+
+    def _careful_receiver(self, name: str) -> tuple[Take, Callable[[], int]]:
         """For PEs with a policy: what an attempt writes is held back until it has succeeded."""
-        number = 0
+        number, policy = 0, self._policy
 
-        def receive(item: Any) -> None:
-            nonlocal number
-            number += 1
-            where = f"on item {number} of '{name}'" if name else f"in iteration {number}"
-            self._stay_halted(item)
-            last = self._policy.retries
-            for attempt in range(last + 1):
-                own = item if attempt == last else snapshot(item)
-                error = self._attempt({name: own} if name else own, where)
-                if error is None:
-                    return
-            assert error is not None
-            if not self._policy.skip or self._leave_out is None:
-                self._fail(error, where + (f", tried {last + 1} times" if last else ""))
-                return
-            self._leave_out(self._description(error, name, number, item))
-
-        return receive, lambda: number
-
-    def _attempt(self, inputs: Any, where: str) -> BaseException | None:
-        """Run ``process`` once; the error if it failed, and then nothing was written."""
-        self._held = []
-        if self._draws is not None:
-            self._draws.again()
-        try:
-            with time_limit(self._policy.time_out):
-                self._write_result(self.pe.process(inputs), where)
-        except Halt as halt:
-            self._halts.pop(self._rank, None)
-            if isinstance(halt.error, OutputError):
-                raise
-            return halt.__cause__ or halt.error
-        except BaseException as error:
-            if is_an_order(error):
-                raise
-            self._stop_if_output_fails(error)
-            return error
-        else:
-            held, self._held = self._held, None
-            for emit, item in held:
-                emit(item)
-            return None
-        finally:
-            self._held = None
-
-    def _holding(self, output: str, emit: Receive) -> Receive:
-        """``emit``, but for what is written during an attempt, which is held back."""
-
-        def hold(item: Any) -> None:
-            if self._held is None:
-                emit(item)
-                return
+        def attempt(item: Any) -> BaseException | None:
+            if self._draws is not None:
+                self._draws.again()
             try:
-                self._held.append((emit, snapshot(item)))
-            except Exception as error:  # noqa: BLE001 - users' objects
-                self.refuse_item(output, error)
+                result = self.pe.process({name: item} if name else item)
+                self._write_result(result, where, item)
+            except OutputError as error:
+                self._stop_if_output_fails(error)
+            except Halt as halt:
+                self._halts.pop(self._rank, None)
+                if isinstance(halt.error, OutputError):
+                    raise
+                return halt.__cause__ or halt.error
+            return None
 
-        return hold
-
-    def _description(
-        self, error: BaseException, name: str, number: int, item: Any
-    ) -> dict[str, Any]:
-        """An item that is left out, as plain data for the error stream."""
-        return {
-            "pe": self.title,
-            "input": name,
-            "number": number,
-            "item": brief(item, 1000),
-            "error": "".join(traceback.format_exception_only(error)).strip(),
-            "traceback": "".join(traceback.format_exception(error)),
-        }
-
-    def _write_result(self, result: Any, where: str) -> None:
-        """Write what ``process`` returned: a dictionary of outputs, or a generator of them."""
-        if result is None:
-            return
-        if isinstance(result, GeneratorType):
-            self._drain(result, lambda part: self._write_result(part, where), where)
-        elif isinstance(result, Mapping):
-            for name, item in result.items():
-                if type(item) is GeneratorType:
-                    self._drain(item, partial(self._put, name, where=where), where)
+        def take(items: Iterable[Any]) -> None:
+            nonlocal number
+            for item in items:
+                number += 1
+                self._stay_halted(item)
+                error = self._attempts.run(attempt, item)
+                if error is None:
+                    continue
+                if policy.skip and self._leave_out is not None:
+                    known = number if self._alone else None
+                    self._leave_out(left_out(self.title, name, known, item, error))
                 else:
-                    self._put(name, item, where)
-        else:
-            self._fail(
-                TypeError(
-                    "process is to return a dictionary from output name to item, or None, "
-                    f"not {type(result).__name__}"
-                ),
-                where,
-            )
+                    self._fail(error, where_in_all, item)
 
-    def _put(self, name: str, item: Any, where: str) -> None:
-        if name not in self._emitters:
-            self._fail(PEError(unknown_port(self.pe, "output", name)), where)
+        def where() -> str:
+            return self._at(name, number)
+
+        def where_in_all() -> str:
+            return where() + (f", tried {policy.retries + 1} times" if policy.retries else "")
+
+        return take, lambda: number
+
+    def _at(self, name: str, number: int) -> str:
+        """What the instance is at work on: the number is that in the stream, or it is not told."""
+        if not name:
+            return f"in iteration {number}" if self._alone else "in an iteration"
+        return f"on item {number} of '{name}'" if self._alone else f"on an item of '{name}'"
+
+    def _write_result(self, result: Any, where: Where, given: Any = _NOTHING) -> None:
+        """Write what ``process`` returned: a dictionary of outputs, or a generator of them."""
+        if type(result) is not dict:
+            if result is None:
+                return
+            if isinstance(result, GeneratorType):
+                hand_on = partial(self._write_result, where=where, given=given)
+                self._drain(result, hand_on, where, given)
+                return
+            if not isinstance(result, Mapping):
+                self._fail(PEError(wrong_return(self.pe, result)), where, given)
+        for name, item in result.items():
+            if type(item) is GeneratorType:
+                hand_on = partial(self._put, name, where=where, given=given)
+                self._drain(item, hand_on, where, given)
+            else:
+                self._put(name, item, where, given)
+
+    def _put(self, name: str, item: Any, where: Where, given: Any) -> None:
+        emit = self._emitters.get(name)
+        if emit is None:
+            self._fail(PEError(unknown_port(self.pe, "output", name)), where, given)
         elif getattr(type(self.pe), "write", None) is GenericPE.write:
-            self._emitters[name](item)
+            emit(item)
         else:
             self.pe.write(name, item)
 
@@ -359,8 +335,9 @@ class RunningPE:
         else:
             emit(data)
 
-    def _drain(self, generator: Any, send: Receive, where: str) -> None:
+    def _drain(self, generator: Any, send: Receive, where: Where, given: Any = _NOTHING) -> None:
         """Send a generator's items one by one; it is the PE's code that runs in between."""
+        frame = generator.gi_frame
         while True:
             try:
                 item = next(generator)
@@ -369,12 +346,11 @@ class RunningPE:
             except BaseException as error:
                 if is_an_order(error):
                     raise
-                self._fail(error, where)
-                return
+                self._fail(error, where, argument(frame) if given is _NOTHING else given)
             if item is not None:
                 send(item)
 
-    def _call(self, method: Callable[[], Any], where: str) -> Any:
+    def _call(self, method: Callable[[], Any], where: Where) -> Any:
         try:
             return method()
         except BaseException as error:
@@ -387,7 +363,7 @@ class RunningPE:
         if self._rank in self._halts:
             raise self._halts[self._rank]
 
-    def refuse_item(self, output: str, error: Exception) -> None:
+    def refuse_item(self, output: str, error: Exception, item: Any) -> None:
         """End the run over an item that cannot be handed on.
 
         :raises Halt: always
@@ -396,11 +372,11 @@ class RunningPE:
         what = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, D4pcwlError):
             what = str(error)
-        raise self._halt(
-            f"{self.title}.{output}: an item cannot be passed on: {what}", error
-        ) from error
+        message = f"{self.title}.{output}: an item cannot be passed on: {what}"
+        message = f"{_placed(self.pe, message)}\nitem: {brief(item, ITEM_LETTERS)}"
+        raise self._halt(message, error) from error
 
-    def _fail(self, error: BaseException, where: str) -> None:
+    def _fail(self, error: BaseException, where: Where, given: Any = _NOTHING) -> NoReturn:
         """End the run.
 
         :raises Halt: always
@@ -412,20 +388,27 @@ class RunningPE:
             what = str(error)
         else:
             what = "".join(traceback.format_exception_only(error)).strip()
-        raise self._halt(
-            f"PE {self.title} failed {where}\n{user_fault(error, what)}", error
-        ) from error
+        fault = user_fault(error, what + hint_for(self.pe, error))
+        told = fault if fault.file is not None else _placed(self.pe, fault.message)
+        item = "" if given is _NOTHING or given == {} else f": {brief(given, ITEM_LETTERS)}"
+        raise self._halt(f"PE {self.title} failed {where()}{item}\n{told}", error) from error
 
     def _stop_if_output_fails(self, error: BaseException) -> None:
         """What cannot be written is no fault of the PE, nor of the item."""
         if isinstance(error, OutputError):
-            self.halted = Halt(error)
-            raise self.halted from error
+            halt = self._halts[self._rank] = Halt(error)
+            raise halt from error
 
     def _halt(self, message: str, error: BaseException) -> Halt:
         halt = Halt(PEError(message, "".join(traceback.format_exception(error))))
         self._halts[self._rank] = halt
         return halt
+
+
+def _placed(pe: Any, message: str) -> str:
+    """A message, at the place of the PE's work where that is known."""
+    place = place_of_work(pe)
+    return str(place.fault(message)) if place is not None else message
 
 
 def _drop(item: Any) -> None:
@@ -445,24 +428,25 @@ def _expanding(emit: Receive) -> Receive:
     return write
 
 
-def _one_at_a_time() -> Callable[[Receive], Receive]:
+def _one_at_a_time() -> Callable[[Take], Take]:
     """For an instance in a cycle: items that come while it is at work wait until it is done."""
-    waiting: deque[tuple[Receive, Any]] = deque()
+    waiting: deque[tuple[Take, Any]] = deque()
     busy = False
 
-    def guard(receive: Receive) -> Receive:
-        def enter(item: Any) -> None:
+    def guard(take: Take) -> Take:
+        def enter(items: Iterable[Any]) -> None:
             nonlocal busy
-            waiting.append((receive, item))
-            if busy:
-                return
-            busy = True
-            try:
-                while waiting:
-                    work, next_item = waiting.popleft()
-                    work(next_item)
-            finally:
-                busy = False
+            for item in items:
+                waiting.append((take, item))
+                if busy:
+                    continue
+                busy = True
+                try:
+                    while waiting:
+                        work, next_item = waiting.popleft()
+                        work((next_item,))
+                finally:
+                    busy = False
 
         return enter
 
@@ -478,54 +462,6 @@ def own_copy(pe: Any) -> Any:
         return copy.deepcopy(pe)
     except Exception as error:
         raise PEError(
-            f"PE {pe.id} cannot be copied, so it cannot have several instances: {error}. "
+            f"PE {pe.name} cannot be copied, so it cannot have several instances: {error}. "
             "Create what cannot be copied in _preprocess"
         ) from error
-
-
-def local(
-    receive: Receive, complain: Callable[[Exception], None], *, marked: bool = False
-) -> Receive:
-    """Send to an instance in the same process: it gets a value of its own.
-
-    :param marked: items come with their marks, as pairs
-    """
-    if marked:
-
-        def send_pair(pair: tuple[Any, Any]) -> None:
-            if type(pair[1]) in IMMUTABLE:
-                receive(pair)
-                return
-            try:
-                own = snapshot(pair[1])
-            except Exception as error:  # noqa: BLE001 - users' code
-                complain(error)
-                return
-            receive((pair[0], own))
-
-        return send_pair
-
-    def send(item: Any) -> None:
-        if type(item) in IMMUTABLE:
-            receive(item)
-            return
-        try:
-            own = snapshot(item)
-        except Exception as error:  # noqa: BLE001 - users' code
-            complain(error)
-            return
-        receive(own)
-
-    return send
-
-
-def or_complain(take: Receive, complain: Callable[[Exception], None]) -> Receive:
-    """What sends to ``take``, and complains where that fails: not for the PE to catch."""
-
-    def send(item: Any) -> None:
-        try:
-            take(item)
-        except Exception as error:  # noqa: BLE001 - copying and encoding run users' code
-            complain(error)
-
-    return send

@@ -7,11 +7,12 @@ as a pair ``(mark, item)``.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
-from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.runtime.engine.chain import Receive, Take, each
 from d4pcwl.runtime.engine.plan import Plan
 
 Mark = tuple[int, ...]
@@ -35,7 +36,22 @@ NO_MORE = 1 << 62
 _TRY_AGAIN = 1000
 """With so many more items held back, it is looked whether some may be passed on."""
 
-_mark_of = itemgetter(0)
+_mark_of, _item_of = itemgetter(0), itemgetter(1)
+
+
+def packed(marks: Sequence[Mark]) -> tuple[int, Sequence[Any]]:
+    """Marks in a form that travels quickly: their numbers alone, where they have one origin and no
+    places; then the origin comes with them, else -1 with all the marks."""
+    if set(map(len, marks)) == {2}:
+        origins, numbers = zip(*marks, strict=True)
+        if len(set(origins)) == 1:
+            return origins[0], numbers
+    return -1, marks
+
+
+def unpacked(origin: int, marks: Sequence[Any]) -> list[Mark]:
+    """The marks that :func:`packed` has packed."""
+    return list(zip(repeat(origin), marks) if origin >= 0 else marks)
 
 
 class Position:
@@ -74,33 +90,37 @@ class Position:
 
     def emitter(self, plain: Receive | None, marked: Receive) -> Receive:
         """What takes the items of an output, for takers of items and one of marked items."""
+        origin, depth = self._origin, self._depth
         if self.own is None:
 
             def begin(item: Any) -> None:
                 if plain is not None:
                     plain(item)
-                marked(((self._origin, self.count), item))
+                marked(((origin, self.count), item))
                 self.count += 1  # when all have it: then nothing smaller will come
 
             return begin
 
         def pass_on(item: Any) -> None:
             place = self._places
-            self._places += 1
+            self._places = place + 1
             if plain is not None:
                 plain(item)
-            marked((self._mark if not place else (*self._mark, self._depth, place), item))
+            marked((self._mark if not place else (*self._mark, depth, place), item))
 
         return pass_on
 
-    def entering(self, receive: Receive) -> Receive:
-        """A taker of marked items for an instance that passes marks on."""
+    def entering(self, take: Take) -> Take:
+        """A taker of marked items for the instance."""
+        if self.own is None:
+            return lambda pairs: take(map(_item_of, pairs))
 
-        def take(pair: tuple[Mark, Any]) -> None:
-            self.enter(pair[0])
-            receive(pair[1])
+        def items(pairs: Iterable[tuple[Mark, Any]]) -> Iterator[Any]:
+            for self._mark, item in pairs:
+                self._places = 0
+                yield item
 
-        return take
+        return lambda pairs: take(items(pairs))
 
 
 class EntrancePosition(Position):
@@ -168,7 +188,7 @@ class Gather:
     What is to take the marked items, in order, is set as ``deliver``.
     """
 
-    deliver: Receive
+    deliver: Take
 
     def __init__(
         self, least: Least, at_once: Collection[int] = (), *, in_turn: bool = False
@@ -177,6 +197,8 @@ class Gather:
         self._held: dict[int, list[tuple[Mark, Any]]] = {
             origin: [] for origin in sorted(least.origins) if origin not in at_once
         }
+        alone = len(self._held) == len(least.origins) == 1
+        self._only = next(iter(self._held.values())) if alone else None
         self._reached = dict.fromkeys(self._held, 0)
         self.waiting = 0
         self._look_at = _TRY_AGAIN
@@ -185,14 +207,20 @@ class Gather:
         """Below which number everything has been passed on."""
         return self._reached.get(origin, NO_MORE)
 
-    def hold(self, pair: tuple[Mark, Any]) -> None:
-        """Take a marked item."""
-        held = self._held.get(pair[0][0])
-        if held is None:
-            self.deliver(pair)
-            return
-        held.append(pair)
-        self.waiting += 1
+    def hold(self, pairs: Iterable[tuple[Mark, Any]]) -> None:
+        """Take marked items."""
+        if self._only is not None:  # no need to look at each
+            before = len(self._only)
+            self._only.extend(pairs)
+            self.waiting += len(self._only) - before
+        else:
+            for pair in pairs:
+                held = self._held.get(pair[0][0])
+                if held is None:
+                    self.deliver((pair,))
+                else:
+                    held.append(pair)
+                    self.waiting += 1
         if self.waiting >= self._look_at:
             self.advance()
             self._look_at = self.waiting + _TRY_AGAIN
@@ -218,10 +246,9 @@ class Gather:
             held.clear()
             self._pass_on(rest)
 
-    def _pass_on(self, ready: Iterable[tuple[Mark, Any]]) -> None:
-        for pair in ready:
-            self.waiting -= 1
-            self.deliver(pair)
+    def _pass_on(self, ready: Sequence[tuple[Mark, Any]]) -> None:
+        self.deliver(ready)
+        self.waiting -= len(ready)
 
 
 class Heard:
@@ -304,11 +331,11 @@ class SortedResults:
     def __init__(self, plan: Plan, takers: Sequence[Receive]) -> None:
         self._heard = Heard()
         self._gathers: dict[int, list[Gather]] = {}
-        self.takers = list(takers)
+        self.takers = list(map(each, takers))
         for slot, (pe, output) in enumerate(plan.results if takers else ()):
             port = (pe, output)
             if port in plan.order.results:
-                self.takers[slot] = take = result_taker(plan, port, takers[slot])
+                self.takers[slot] = take = each(result_taker(plan, port, takers[slot]))
                 if port in plan.order.in_order:
                     continue
                 senders = [instance.index for instance in plan.of(pe)]

@@ -31,7 +31,6 @@ from typing import Any
 
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.pe import GenericPE, keeps_order, writes_of_itself
-from d4pcwl.workflow.telling import can_tell
 
 Port = tuple[str, str]
 """The id of a PE and the name of one of its inputs or outputs."""
@@ -117,6 +116,8 @@ def find_order(
     root = next((pe for pe in graph.roots if isinstance(pe, EntrancePE)), None)
     if not split and root is None:
         return Order()
+    from d4pcwl.workflow.telling import can_tell
+
     entrance = None if root is None else replace(root.entrance, root=indices[id(root)][0])
     wanted = entrance.wanted if entrance else frozenset[Port]()
     ordered = graph.in_order()

@@ -18,8 +18,6 @@ own state stays done. The policy of a run does not speak of sources; the attribu
 from __future__ import annotations
 
 import re
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,6 +94,9 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     if seconds is None:
         yield
         return
+    import signal
+    import threading
+
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("a time-out needs the main thread: use run, or a mapping with processes")
 

@@ -1,12 +1,50 @@
-"""Sharing items out among those that take them: to all, in turn, or by key."""
+"""From one instance to others: a value for each of those in the same process, and items shared out
+among those that take them, to all, in turn, or by key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
-from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.runtime.engine.chain import Receive, Take
+from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.grouping import GroupBy
+
+Complain = Callable[[Exception, Any], None]
+"""Is told why an item cannot be handed on, and which."""
+
+
+def local(take: Take, complain: Complain, *, marked: bool = False) -> Receive:
+    """Send to an instance in the same process: it gets a value of its own.
+
+    :param marked: items come with their marks, as pairs
+    """
+
+    def send(sent: Any) -> None:
+        item = sent[1] if marked else sent
+        if type(item) not in IMMUTABLE:
+            try:
+                own = snapshot(item)
+            except Exception as error:  # noqa: BLE001 - users' code
+                complain(error, item)
+                return
+            sent = (sent[0], own) if marked else own
+        take((sent,))
+
+    return send
+
+
+def or_complain(take: Receive, complain: Complain, *, marked: bool) -> Receive:
+    """What sends to ``take``, and complains where that fails: not for the PE to catch."""
+
+    def send(item: Any) -> None:
+        try:
+            take(item)
+        except Exception as error:  # noqa: BLE001 - copying and encoding run users' code
+            complain(error, item[1] if marked else item)
+
+    return send
 
 
 def fan_out(takers: Sequence[Receive]) -> Receive:
@@ -23,21 +61,15 @@ def fan_out(takers: Sequence[Receive]) -> Receive:
 
 def in_turn(takers: Sequence[Receive]) -> Receive:
     """The first item to the first of them, the second to the second, and round again."""
-    last, turn = len(takers) - 1, -1
-
-    def send(item: Any) -> None:
-        nonlocal turn
-        turn = turn + 1 if turn < last else 0
-        takers[turn](item)
-
-    return send
+    following = cycle(takers).__next__
+    return lambda item: following()(item)
 
 
 def by_key(
     takers: Sequence[Receive],
     grouping: GroupBy,
     where: str,
-    refuse: Callable[[Exception], None],
+    refuse: Complain,
     *,
     marked: bool = False,
 ) -> Receive:
@@ -59,7 +91,8 @@ def by_key(
                 type(error)(
                     f"{where} is grouped by {keys}, which this {type(item).__name__} does not "
                     f"have: {error}"
-                )
+                ),
+                item,
             )
             return
         takers[number](sent)

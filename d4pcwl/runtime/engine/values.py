@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import copy
 import datetime
-import decimal
-import fractions
 import pathlib
+import sys
 import types
-import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Hashable
 from functools import lru_cache
@@ -28,9 +26,7 @@ IMMUTABLE: frozenset[type] = frozenset(
         datetime.datetime,
         datetime.time,
         datetime.timedelta,
-        decimal.Decimal,
         float,
-        fractions.Fraction,
         int,
         pathlib.PosixPath,
         pathlib.PurePosixPath,
@@ -40,10 +36,20 @@ IMMUTABLE: frozenset[type] = frozenset(
         types.BuiltinFunctionType,
         types.FunctionType,
         types.NoneType,
-        uuid.UUID,
     }
 )
 """Types whose objects need no copy. Subclasses are not meant: they may carry attributes."""
+
+_IMMUTABLE_IF_IMPORTED = (("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID"))
+
+
+@lru_cache(maxsize=1024)
+def _is_immutable(cls: Hashable) -> bool:
+    """Whether a class is immutable that is not worth an import where nobody uses it."""
+    return any(
+        getattr(sys.modules.get(module), name, None) is cls
+        for module, name in _IMMUTABLE_IF_IMPORTED
+    )
 
 
 def snapshot(item: Any) -> Any:
@@ -57,31 +63,46 @@ def snapshot(item: Any) -> Any:
     copier = _COPIERS.get(cls)
     if copier is not None:
         return copier(item)
-    if cls.__module__ == "numpy" and cls.__name__ == "ndarray" and not item.dtype.hasobject:
+    if _is_immutable(cast(Hashable, cls)):
+        return item
+    if is_plain_array(item):
         return item.copy(order="K")
     return copy.deepcopy(item)
 
 
+def is_plain_array(item: Any) -> bool:
+    """Whether an item is an array of numpy's, and of no subclass, that holds no objects."""
+    cls = type(item)
+    if cls.__module__ != "numpy" or cls.__name__ != "ndarray":
+        return False
+    return not item.dtype.hasobject
+
+
+def is_plain_tuple(item: Any) -> bool:
+    """Whether an item is a tuple that needs no copy."""
+    return type(item) is tuple and IMMUTABLE.issuperset(map(type, item))
+
+
 def _copy_list(item: list[Any]) -> Any:
-    if all(type(entry) in IMMUTABLE for entry in item):
+    if IMMUTABLE.issuperset(map(type, item)):
         return item.copy()
     return _copy_shared(item)
 
 
 def _copy_tuple(item: tuple[Any, ...]) -> Any:
-    if all(type(entry) in IMMUTABLE for entry in item):
+    if IMMUTABLE.issuperset(map(type, item)):
         return item
     return _copy_shared(item)
 
 
 def _copy_set(item: Any) -> Any:
-    if all(type(entry) in IMMUTABLE for entry in item):
+    if IMMUTABLE.issuperset(map(type, item)):
         return item.copy()
     return copy.deepcopy(item)
 
 
 def _copy_dict(item: dict[Any, Any]) -> Any:
-    if all(type(entry) in IMMUTABLE for entry in item.values()):
+    if IMMUTABLE.issuperset(map(type, item.values())):
         return item.copy()
     return _copy_shared(item)
 
@@ -95,7 +116,7 @@ def _copy_shared(item: Any) -> Any:
 
 def _is_tree(item: Any, seen: set[int]) -> bool:
     """Whether no changeable object below ``item`` is met twice."""
-    if type(item) in IMMUTABLE:
+    if type(item) in IMMUTABLE or _is_immutable(cast(Hashable, type(item))):
         return True
     if id(item) in seen:
         return False
@@ -134,7 +155,7 @@ SMALL: frozenset[type] = frozenset({bool, float, int, types.NoneType})
 BIG_INT = 1 << 512
 
 _LEAVES = (IMMUTABLE | {bytearray}) - {
-    *(fractions.Fraction, range),
+    range,
     *(pathlib.PosixPath, pathlib.PurePosixPath),
 }
 """Types whose ``sys.getsizeof`` says it all."""

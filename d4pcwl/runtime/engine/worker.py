@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from d4pcwl.errors import InputError, PEError
+from d4pcwl.runtime.engine.chain import Receive, Step, Take
 from d4pcwl.runtime.engine.floors import Floors
-from d4pcwl.runtime.engine.instance import Halt, Receive, RunningPE, local, or_complain, own_copy
+from d4pcwl.runtime.engine.instance import Halt, RunningPE, own_copy
 from d4pcwl.runtime.engine.marks import (
     AFTER_ALL,
     NO_MORE,
@@ -31,7 +32,7 @@ from d4pcwl.runtime.engine.marks import (
 )
 from d4pcwl.runtime.engine.plan import Plan, Route
 from d4pcwl.runtime.engine.policy import ERRORS, FAIL
-from d4pcwl.runtime.engine.routing import by_key, fan_out, in_turn
+from d4pcwl.runtime.engine.routing import by_key, fan_out, in_turn, local, or_complain
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, parse_grouping
 from d4pcwl.workflow.inputs import RootInputs
@@ -95,7 +96,7 @@ class Worker:
                     pe = own_copy(pe)
             own_taken.add(instance.pe)
             siblings = len(plan.of(instance.pe))
-            title = instance.pe
+            title = plan.name(index)
             if siblings > 1:
                 title += f" (instance {instance.number + 1} of {siblings})"
             policy = plan.policies.get(instance.pe, FAIL)
@@ -103,6 +104,7 @@ class Worker:
                 pe,
                 title,
                 index,
+                alone=siblings == 1 and index not in plan.pooled,
                 in_cycle=instance.pe in self._cycle_of,
                 policy=policy,
                 leave_out=link.result(*ERRORS) if policy.skip else None,
@@ -114,6 +116,7 @@ class Worker:
         self._positions: dict[int, Position] = {}
         self._gathers: dict[tuple[int, str], Gather] = {}
         self._below: dict[int, list[Callable[[int], int]]] = {}
+        self._steps: dict[Receive, Step | None] = {}
         if plan.order:
             self._keep_order()
         # Targets first, so that every emitter can bind the receivers that it calls.
@@ -139,14 +142,15 @@ class Worker:
                 takers.append(self._taker(index, output, route))
             if port in self.plan.slots:
                 refuse = partial(running.refuse_item, output)
-                takers = marked if port in self.plan.order.results else plain
-                takers.append(or_complain(self.link.result(*port), refuse))
+                has_marks = port in self.plan.order.results
+                takers = marked if has_marks else plain
+                takers.append(or_complain(self.link.result(*port), refuse, marked=has_marks))
             emit = fan_out(plain)
             if marked:
                 emit = self._positions[index].emitter(emit if plain else None, fan_out(marked))
             elif isinstance(self._positions.get(index), EntrancePosition):
                 emit = unmarked(emit)
-            running.bind(output, emit)
+            running.bind(output, emit, self._steps.get(emit))
 
     def _taker(self, index: int, output: str, route: Route) -> Receive:
         """What takes the items of one edge from one instance; marked items, where it has them."""
@@ -157,7 +161,7 @@ class Worker:
             return fan_out(targets)
         if isinstance(route.grouping, GroupBy):
             refuse = partial(self.running[index].refuse_item, output)
-            where = f"{self.plan.instances[route.targets[0]].pe}.{route.input}"
+            where = f"{self.plan.name(route.targets[0])}.{route.input}"
             marked = self._has_marks(route.targets[0], route.input)
             return by_key(targets, route.grouping, where, refuse, marked=marked)
         # Senders begin at different targets, so that short streams are spread too.
@@ -168,16 +172,20 @@ class Worker:
         if target not in self.running or not self._direct:
             source = (self.plan.instances[index].pe, output)
             return self.link.outlet(source, target, input)
-        refuse = partial(self.running[index].refuse_item, output)
         marked = self._has_marks(target, input)
-        if self.plan.instances[target].pe in self._cycle_of:
+        in_cycle = self.plan.instances[target].pe in self._cycle_of
+        if in_cycle:
             # Round a cycle somebody's outputs are not bound yet: look the receiver up when called.
-            receive: Receive = lambda item: self._receiver(target, input)(item)  # noqa: E731
+            take: Take = lambda items: self._receiver(target, input)(items)  # noqa: E731
         else:
-            receive = self._receiver(target, input)
-        return local(self._floors.way(index, target, receive), refuse, marked=marked)
+            take = self._receiver(target, input)
+        way = self._floors.way(index, target, take)
+        send = local(way, partial(self.running[index].refuse_item, output), marked=marked)
+        if way is take and not (marked or in_cycle):
+            self._steps[send] = self.running[target].step(input)
+        return send
 
-    def _receiver(self, instance: int, input: str) -> Receive:
+    def _receiver(self, instance: int, input: str) -> Take:
         """What takes the items of an input, marked items where it has them."""
         if (instance, input) in self._gathers:
             return self._gathers[instance, input].hold
@@ -185,9 +193,9 @@ class Worker:
             return self._marked_receiver(instance, input)
         return self.running[instance].receiver(input)
 
-    def _marked_receiver(self, index: int, input: str) -> Receive:
-        receive, position = self.running[index].receiver(input), self._positions[index]
-        return unmarked(receive) if position.own is None else position.entering(receive)
+    def _marked_receiver(self, index: int, input: str) -> Take:
+        take, position = self.running[index].receiver(input), self._positions[index]
+        return position.entering(take)
 
     # --- order ----------------------------------------------------------------------------------
 
@@ -266,13 +274,13 @@ class Worker:
             self._floors.call(index, running.start)
         self._end_if_done(self.running)
 
-    def receiver(self, instance: int, input: str) -> Receive:
+    def receiver(self, instance: int, input: str) -> Take:
         """What takes items from other processes, marked items where the input has them; they must
         be values that nobody else holds."""
-        receive = self._receiver(instance, input)
+        take = self._receiver(instance, input)
         if (instance, input) in self._gathers:  # it sees to that itself, later
-            return receive
-        return self._floors.entrance(instance, receive)
+            return take
+        return self._floors.entrance(instance, take)
 
     @property
     def hungry(self) -> bool:
@@ -289,7 +297,7 @@ class Worker:
             for number, (place, item) in enumerate(inputs, 1):
                 if position is not None:
                     position.feed(place)
-                process(item)
+                process((item,))
                 if number == times:
                     exhausted = False
                     break

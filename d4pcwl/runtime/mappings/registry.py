@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from d4pcwl.errors import UsageError, nearest
+from d4pcwl.runtime.local.allocator import keep_freed_memory
 from d4pcwl.runtime.options import Options, add_options
 from d4pcwl.workflow.pe import PreparingPE
 
@@ -216,6 +217,7 @@ def run_job(mapping: Mapping[Own], job: Job, options: Own | None = None) -> None
     :param options: the mapping's; its defaults where it is None
     :raises D4pcwlError: as the mapping's ``run``, and as the roots' ``around_run``
     """
+    keep_freed_memory()
     with ExitStack() as stack:
         inputs = dict(job.inputs)
         for pe in job.graph.roots:

@@ -54,7 +54,7 @@ def run(job: Job, options: Options) -> None:
     except Halt as halt:
         raise halt.error from halt.__cause__
     for index, count in worker.counts.items():
-        job.say(f"{plan.instances[index].pe} (rank {index}): processed {count} items")
+        job.say(f"{plan.name(index)} (rank {index}): processed {count} items")
 
 
 MAPPING = Mapping(

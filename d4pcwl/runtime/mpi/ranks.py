@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from d4pcwl.errors import D4pcwlError, ItemError, RunError
+from d4pcwl.errors import D4pcwlError, RunError
 from d4pcwl.runtime.engine.instance import Halt, Receive
 from d4pcwl.runtime.engine.marks import RESULTS as TO_SINK
 from d4pcwl.runtime.engine.marks import Level, NewLevels, SortedResults, wanted_levels
@@ -52,7 +52,8 @@ from d4pcwl.runtime.static.loop import (
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import PROMPT_SECONDS, Channel, Disconnected, deliver
+from d4pcwl.runtime.transport.channel import PROMPT_SECONDS, Channel, Disconnected
+from d4pcwl.runtime.transport.outbox import deliver
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -219,7 +220,7 @@ class Ranks:
             elif not isinstance(error, Stopped):
                 self.failure = explained(error)
                 results.send_last("failed", self.failure)
-        except (Stopped, ItemError) as caught:
+        except (Stopped, Halt) as caught:
             error = caught
         self._draining = True
         if error is not None:
@@ -338,7 +339,7 @@ class Ranks:
 
         def receive(item: Any) -> None:
             with sink:
-                take(item)
+                take((item,))
 
         return receive
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from d4pcwl.runtime.engine.marks import Level
 from d4pcwl.runtime.transport import frames
-from d4pcwl.runtime.transport.channel import BATCH
+from d4pcwl.runtime.transport.arena import Memory
+from d4pcwl.runtime.transport.outbox import BATCH, Run, places
 
 Queue = tuple[int, str]
 """An instance of the plan and one of its inputs."""
@@ -39,21 +41,45 @@ def task_size(pace: float) -> int:
     return 1 if pace > SLOW_SECONDS else min(BATCH, int(TASK_SECONDS / pace))
 
 
+class Packed:
+    """Entries of the outbox, pickled; its length are their bytes, with those in shared memory.
+
+    :param shared: how many are in shared memory
+    """
+
+    __slots__ = ("data", "shared")
+
+    def __init__(self, data: Any, shared: int = 0) -> None:
+        self.data, self.shared = data, shared
+
+    def __len__(self) -> int:
+        return len(self.data) + self.shared
+
+    def __reduce__(self) -> Any:
+        return Packed, (frames.apart(self.data), self.shared)
+
+
+def packed(content: Any, runs: Iterable[Run]) -> Packed:
+    """A run, or a list of runs, as it is handed over.
+
+    :param runs: all that are in it
+    """
+    shared = sum(size for run in runs for _, size in places(run.entries))
+    return Packed(frames.dumps(content), shared)
+
+
 class Lot(NamedTuple):
-    """Some items, pickled, on their way to a queue, or results of which this is the first's number.
+    """Some items on their way to a queue, or results of which this is the first's number.
 
     :param items: how many
+    :param data: a :class:`~d4pcwl.runtime.transport.outbox.Run`; of results, a list of such
     :param lows: of marked items, by origin, the lowest number (``runtime/engine/order.py``)
     """
 
     to: Any
     items: int
-    data: Any
+    data: Packed
     lows: dict[int, int]
-
-    def apart(self) -> Lot:
-        """The same, so that it travels beside a message rather than in it, if it is large."""
-        return self._replace(data=frames.apart(self.data))
 
 
 @dataclass
@@ -61,21 +87,13 @@ class Parcel:
     """What an instance or a task has written.
 
     :param batches: for queues
-    :param results: pickles of lists of their number in the plan, and the items
+    :param results: runs, each for the number of a result in the plan
     :param levels: how far pinned instances are with it
     """
 
     batches: list[Lot] = field(default_factory=list)
     results: list[Lot] = field(default_factory=list)
     levels: list[Level] = field(default_factory=list)
-
-    def apart(self) -> Parcel:
-        """The same, so that large batches travel beside the message rather than in it."""
-        return Parcel(
-            [lot.apart() for lot in self.batches],
-            [lot.apart() for lot in self.results],
-            self.levels,
-        )
 
     def __bool__(self) -> bool:
         return bool(self.batches or self.results or self.levels)
@@ -87,7 +105,7 @@ class Task:
 
     key: Any
     queue: Queue
-    items: bytes
+    items: Packed
 
 
 @dataclass(frozen=True)
@@ -105,6 +123,8 @@ class Exchange(Protocol):
     one), what such an instance is :class:`Told`, the index of an instance that has ended, or None
     where nothing is there; and it raises :class:`Stopped` at the end of the run.
     """
+
+    memory: Memory
 
     def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
         """The next thing to do.

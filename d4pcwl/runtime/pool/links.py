@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from d4pcwl.errors import ItemError, PEError
-from d4pcwl.runtime.engine.instance import Halt, Receive
+from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.marks import NO_MORE, Level, Mark
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.policy import ERRORS
-from d4pcwl.runtime.engine.values import BIG_INT, SMALL, snapshot, weight
-from d4pcwl.runtime.pool.exchange import Exchange, Lot, Parcel, Queue
-from d4pcwl.runtime.transport import frames
-from d4pcwl.runtime.transport.channel import BATCH
+from d4pcwl.runtime.pool.exchange import Exchange, Lot, Parcel, Queue, packed
+from d4pcwl.runtime.transport.outbox import Outbox, Run, places
 
 PARCEL_BYTES = 1 << 20
-"""Bytes, estimated, after which what was written is handed on."""
+"""Bytes after which what was written is handed on."""
 
 _SINGLES = 64
 
@@ -27,103 +24,64 @@ class Writer:
 
     def __init__(self, plan: Plan, exchange: Exchange) -> None:
         self.exchange, self.heavy = exchange, plan.heavy
-        self.slots = plan.slots
-        self.marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
-        self.marked.update(*plan.marked_after.values())
+        self.slots, self.port = plan.slots, plan.port
+        self._marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
+        self._marked.update(*plan.marked_after.values())
         self.new_levels: Callable[[], list[Level]] = list
-        self.items: dict[tuple[Queue | int, str], list[Any]] = {}
-        self.count = 0
-        self.bytes = 0
-        self.refused: Halt | None = None
+        self.outbox = Outbox(PARCEL_BYTES, exchange.memory)
         self.lock = threading.RLock()
 
-    def add(self, key: Queue | int, name: str, sent: Any, full: Callable[[], None]) -> None:
-        item = sent[1] if key in self.marked else sent
-        kind, size = type(item), 0
-        if kind not in SMALL or (kind is int and not -BIG_INT < item < BIG_INT):
-            try:
-                item = snapshot(item)
-            except Exception as error:
-                raise self._refuse(PEError(_refusal(name, item, error))) from error
-            size = weight(item)
-            sent = (sent[0], item) if key in self.marked else item
-        with self.lock:
-            self.items.setdefault((key, name), []).append(sent)
-            self.count += 1
-            self.bytes += size
-        if self.count >= BATCH or self.bytes >= PARCEL_BYTES:
-            full()
+    def outlet(self, key: Queue | int, name: str, full: Callable[[], None]) -> Receive:
+        """What takes items for a queue, or for the results of that number."""
+        return self.outbox.outlet(key, name, full, marked=key in self._marked)
 
     def parcel(self) -> Parcel:
         """Everything gathered so far.
 
-        :raises Halt: an item cannot be pickled, or was refused before, which a bare ``except:`` in
-            a PE may have caught; names the output that it comes from
+        :raises Halt: an item was refused before
         """
-        if self.refused is not None:
-            raise self.refused
         with self.lock:
-            gathered, self.items = self.items, {}
-            self.count = self.bytes = 0
-        try:
-            return self.pack(gathered)
-        except ItemError as error:
-            raise self._refuse(PEError(str(error))) from error
+            return self._pack(self.outbox.drain())
 
-    def _refuse(self, error: PEError) -> Halt:
-        self.refused = Halt(error)
-        return self.refused
+    def results_so_far(self) -> list[Lot]:
+        """The results among it; the rest is dropped."""
+        with self.lock:
+            runs = self.outbox.drain_rest()
+        return self._pack([run for run in runs if isinstance(run.key, int)]).results
 
-    def pack(self, gathered: dict[tuple[Queue | int, str], list[Any]]) -> Parcel:
-        """Make a parcel.
-
-        :raises ItemError: an item cannot be pickled
-        """
-        parcel = Parcel()
-        results: dict[int, tuple[list[Any], str]] = {}
-        for (key, name), items in gathered.items():
-            if isinstance(key, int):
-                results[key] = items, name
+    def _pack(self, runs: Iterable[Run]) -> Parcel:
+        parcel, results = Parcel(), list[Run]()
+        for run in runs:
+            if isinstance(run.key, int):
+                results.append(run)
                 continue
-            size = 1 if key[0] in self.heavy else self.exchange.batch_size(key)
-            parcel.batches += self.lots(key, items, size, name)
+            size = 1 if run.key[0] in self.heavy else self.exchange.batch_size(run.key)
+            parcel.batches += self.lots(run, size)
         if results:
-            parcel.results.append(self._lot_of_results(results))
+            # All in one piece: there may be more outputs than items.
+            first = next((run for run in results if run.marks is not None), results[0])
+            parcel.results.append(self._lot(first.key, results, results))
         return parcel
 
-    def lots(self, to: Queue, items: list[Any], size: int, name: str) -> list[Lot]:
-        """Items for a queue, in batches.
+    def lots(self, run: Run, size: int) -> list[Lot]:
+        """Entries for a queue, in batches.
 
         :param size: of a batch; 0 where none is known
-        :param name: the output that they come from
-        :raises ItemError: an item cannot be pickled
         """
-        marked = to in self.marked
-        parts = [items[start:stop] for start, stop in _portions(len(items), size)]
-        return [
-            Lot(to, len(part), _pickled(part, name, marked), _lows(part) if marked else {})
-            for part in parts
-        ]
+        parts = [run.part(start, stop) for start, stop in _portions(len(run.entries), size)]
+        return [self._lot(run.key, [part], part) for part in parts]
 
-    def _lot_of_results(self, results: dict[int, tuple[list[Any], str]]) -> Lot:
-        """All results in one piece: there may be more outputs than items."""
-        count = sum(len(items) for items, _ in results.values())
-        marked = [slot for slot in results if slot in self.marked]
-        lows = _lows(pair for slot in marked for pair in results[slot][0])
-        first = marked[0] if marked else next(iter(results))
-        try:
-            data = frames.dumps([(slot, items) for slot, (items, _) in results.items()])
-        except Exception:
-            for slot, (items, name) in results.items():
-                _pickled(items, name, slot in self.marked)
-            raise
-        return Lot(first, count, data, lows)
+    def _lot(self, to: Queue | int, runs: Sequence[Run], content: Any) -> Lot:
+        for run in runs:
+            self.exchange.memory.hand_over(places(run.entries))
+        lows = _lows(mark for run in runs for mark in run.marks or ())
+        return Lot(to, sum(len(run.entries) for run in runs), packed(content, runs), lows)
 
 
-def _lows(pairs: Iterable[tuple[Mark, Any]]) -> dict[int, int]:
+def _lows(marks: Iterable[Mark]) -> dict[int, int]:
     """By origin, the lowest number of marked items."""
     lows: dict[int, int] = {}
-    for mark, _ in pairs:
+    for mark in marks:
         origin, number = mark[0], mark[1]
         if number < lows.get(origin, NO_MORE):
             lows[origin] = number
@@ -144,23 +102,6 @@ def _portions(count: int, size: int) -> list[tuple[int, int]]:
     return portions
 
 
-def _pickled(items: list[Any], name: str, marked: bool) -> bytes:
-    try:
-        return frames.dumps(items)
-    except Exception as error:
-        for item in (pair[1] for pair in items) if marked else items:
-            try:
-                frames.dumps(item)
-            except Exception as blame:
-                raise ItemError(_refusal(name, item, blame)) from blame
-        raise ItemError(f"{name}: {error}") from error
-
-
-def _refusal(name: str, item: Any, error: Exception) -> str:
-    kind = type(item).__qualname__
-    return f"{name}: an item of type {kind} cannot be sent to another process: {error}"
-
-
 class PoolLink:
     """The link of pooled PEs: everything waits for the commit."""
 
@@ -168,12 +109,12 @@ class PoolLink:
         self.writer = writer
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        name, key = ".".join(source), (target, input)
-        return lambda item: self.writer.add(key, name, item, _not_yet)
+        return self.writer.outlet((target, input), self.writer.port(*source), _not_yet)
 
     def result(self, pe: str, output: str) -> Receive:
-        name, slot = f"{pe}.{output}", self.writer.slots[pe, output]
-        return lambda item: self.writer.add(slot, name, item, _not_yet)
+        return self.writer.outlet(
+            self.writer.slots[pe, output], self.writer.port(pe, output), _not_yet
+        )
 
     def end(self, instance: int) -> None:
         """Pooled PEs end when the exchange says so."""
@@ -199,15 +140,16 @@ class PinnedLink:
         self._here = {plan.instances[index].pe: index for index in mine}
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        name, key = ".".join(source), (target, input)
-        flush = self._flush_of(source[0])
-        return lambda item: self.writer.add(key, name, item, flush)
+        return self.writer.outlet(
+            (target, input), self.writer.port(*source), self._flush_of(source[0])
+        )
 
     def result(self, pe: str, output: str) -> Receive:
-        name, slot = f"{pe}.{output}", self.writer.slots[pe, output]
         # Descriptions of items that are left out belong to no instance, and wait for none.
         flush = self.flush if (pe, output) == ERRORS else self._flush_of(pe)
-        return lambda item: self.writer.add(slot, name, item, flush)
+        return self.writer.outlet(
+            self.writer.slots[pe, output], self.writer.port(pe, output), flush
+        )
 
     def _flush_of(self, pe: str) -> Callable[[], None]:
         last, here = self.plan.of(pe)[-1].index, self._here[pe]
@@ -222,25 +164,25 @@ class PinnedLink:
     def flush(self) -> None:
         """Hand on what was written, if there is room.
 
-        :raises Halt: an item cannot be pickled
+        :raises Halt: an item was refused before
         """
         self._hand_on(None)
 
     def _hand_on(self, writer: int | None) -> None:
         with self.writer.lock:
-            if self.writer.refused is not None:
-                raise self.writer.refused
+            self.writer.outbox.check()
             if not self.exchange.may_stream(writer):
                 return
             levels = self.writer.new_levels()  # what they speak of has been written
-            if self.writer.items or levels:
+            if self.writer.outbox or levels:
                 parcel = self.writer.parcel()
                 parcel.levels = levels
                 self.exchange.stream(parcel, writer)
 
     def end(self, instance: int) -> None:
         flush = self._flush_of(self.plan.instances[instance].pe)
-        while self.writer.items or self.writer.refused:
+        self.writer.outbox.check()
+        while self.writer.outbox:
             flush()
         with self.writer.lock:  # what another thread is just handing on goes first
             self.exchange.end(instance)

@@ -28,17 +28,22 @@ from d4pcwl.runtime.pool.parent_worker import work
 from d4pcwl.runtime.pool.scale import IDLE_SECONDS, Scale
 from d4pcwl.runtime.pool.scheduler import PARENT, Scheduler
 from d4pcwl.runtime.transport import frames
-from d4pcwl.runtime.transport.channel import deliver
+from d4pcwl.runtime.transport.arena import Memory, lowest_free
+from d4pcwl.runtime.transport.outbox import deliver
 
 
 @dataclass
 class _Worker:
-    """A worker process and the pipes from and to it."""
+    """A worker process and the pipes from and to it.
+
+    :param arena: the number of its part of the shared memory
+    """
 
     number: int
     process: BaseProcess
     read_fd: int
     write_fd: int
+    arena: int
     outgoing: deque[memoryview] = field(default_factory=deque)
 
 
@@ -54,6 +59,7 @@ class Broker:
         self.workers: dict[int, _Worker] = {}
         self.by_fd: dict[int, _Worker] = {}
         self.lock = LineLock()
+        self.memory = Memory(max(scale.most, len(plan.processes)))
         self.poll = select.poll()
 
     def run(self) -> None:
@@ -76,7 +82,7 @@ class Broker:
         if scheduler.failure is not None:
             raise scheduler.failure
         for index, number in sorted(scheduler.counts.items()):
-            self.job.say(f"{self.plan.instances[index].pe}: processed {number} items")
+            self.job.say(f"{self.plan.name(index)}: processed {number} items")
 
     # --- workers --------------------------------------------------------------------------------
 
@@ -90,11 +96,14 @@ class Broker:
         to_worker, to_parent = os.pipe(), os.pipe()
         unused = [*self.by_fd, to_worker[1], to_parent[0]]
         ends = (to_worker[0], to_parent[1])
-        process = start(work, self.job, self.plan, pinned, *ends, unused, self.lock)
+        arena = lowest_free(worker.arena for worker in self.workers.values())
+        process = start(
+            work, self.job, self.plan, pinned, *ends, unused, self.lock, self.memory, arena
+        )
         os.close(to_worker[0])
         os.close(to_parent[1])
         os.set_blocking(to_worker[1], False)
-        worker = _Worker(number, process, to_parent[0], to_worker[1])
+        worker = _Worker(number, process, to_parent[0], to_worker[1], arena)
         self.workers[number] = worker
         self.by_fd.update(dict.fromkeys((worker.read_fd, worker.write_fd), worker))
         return worker
@@ -133,7 +142,7 @@ class Broker:
             elif kind == "start":
                 self._start(*content)
             elif kind == "results":
-                deliver(self.results.takers, frames.loads(content))
+                deliver(self.results.takers, frames.loads(content.data), self.memory.take)
             elif kind == "levels":
                 self.results.note(content)
             elif kind == "say":
@@ -156,9 +165,6 @@ class Broker:
 
     def _send(self, worker: _Worker, kind: str, content: Any) -> None:
         """Send to a worker; what its pipe does not take now is sent when it does."""
-        if kind in ("task", "private"):
-            *head, data = content
-            content = (*head, frames.apart(data))
         worker.outgoing.extend(memoryview(part) for part in frames.encode((kind, content)))
         self._push(worker)
 

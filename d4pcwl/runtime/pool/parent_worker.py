@@ -21,13 +21,18 @@ from d4pcwl.runtime.local.reports import explained
 from d4pcwl.runtime.pool.exchange import WINDOW, Parcel, Queue, Stopped, Task, Told
 from d4pcwl.runtime.pool.worker import DynamicWorker
 from d4pcwl.runtime.transport import frames
-from d4pcwl.runtime.transport.channel import BATCH, PROMPT_SECONDS
+from d4pcwl.runtime.transport.arena import Memory
+from d4pcwl.runtime.transport.channel import PROMPT_SECONDS
+from d4pcwl.runtime.transport.outbox import BATCH
 
 
 class _ByParent:
     """The exchange of a worker: two pipes to the parent."""
 
-    def __init__(self, read_fd: int, write_fd: int, plan: Plan, pinned: int | None) -> None:
+    def __init__(
+        self, read_fd: int, write_fd: int, plan: Plan, pinned: int | None, memory: Memory
+    ) -> None:
+        self.memory = memory
         self.read_fd, self.write_fd, self.pinned = read_fd, write_fd, pinned
         self.pool = plan.pooled
         self.received = 0
@@ -64,14 +69,14 @@ class _ByParent:
         return None
 
     def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
-        self._send("commit", (task.key, parcel.apart(), items, seconds))
+        self._send("commit", (task.key, parcel, items, seconds))
 
     def taken(self, task: Task) -> None:
         self._send("taken", task.queue[0])
 
     def stream(self, parcel: Parcel, writer: int | None = None) -> None:
         self.credits[writer] -= 1
-        self._send("stream", (writer, parcel.apart()))
+        self._send("stream", (writer, parcel))
 
     def may_stream(self, writer: int | None = None) -> bool:
         return self.credits[writer] > 0
@@ -100,14 +105,21 @@ def work(
     write_fd: int,
     unused: list[int],
     lock: LineLock,
+    memory: Memory,
+    number: int,
 ) -> None:
-    """A worker process, from its fork to its end."""
+    """A worker process, from its fork to its end.
+
+    :param memory: shared with the parent and the other workers
+    :param number: of the part of it that is its own
+    """
     hear_signals()
+    memory.enter(number)
     for fd in unused:
         os.close(fd)
     out = LineWriter(1, lock)
     sys.stdout = out
-    exchange = _ByParent(read_fd, write_fd, plan, pinned)
+    exchange = _ByParent(read_fd, write_fd, plan, pinned, memory)
     worker = None
     try:
         worker = DynamicWorker(job.graph, plan, pinned, job.inputs, exchange, out.flush)

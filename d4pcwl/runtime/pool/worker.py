@@ -14,18 +14,17 @@ How queues and commits travel is the affair of an
 
 from __future__ import annotations
 
-import contextlib
-import pickle
 import time
 from collections import deque
 from collections.abc import Callable
 
-from d4pcwl.errors import ItemError
 from d4pcwl.runtime.engine.marks import NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.pool.exchange import TASK_SECONDS, Exchange, Lot, Stopped, Task, Told
 from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer
+from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.outbox import Run, places
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
 
@@ -96,13 +95,7 @@ class DynamicWorker:
 
     def results_so_far(self) -> list[Lot]:
         """The results that wait to be handed on, for when the run has failed here."""
-        waiting: list[Lot] = []
-        for writer in (self._link.writer, self._pool_writer):
-            with writer.lock, contextlib.suppress(ItemError):
-                keys = [key for key in writer.items if isinstance(key[0], int)]
-                slots = {key: writer.items.pop(key) for key in keys}
-                waiting += writer.pack(slots).results
-        return waiting
+        return self._link.writer.results_so_far() + self._pool_writer.results_so_far()
 
     @property
     def counts(self) -> dict[int, int]:
@@ -120,7 +113,7 @@ class DynamicWorker:
                 return
             self._link.flush()
             self.idle()
-            message = self.exchange.receive(wait=True, settled=not self._link.writer.items)
+            message = self.exchange.receive(wait=True, settled=not self._link.writer.outbox)
         if message is not None:
             self._handle(message)
 
@@ -164,31 +157,29 @@ class DynamicWorker:
             self._run_task(message)
 
     def _run_batch(self, worker: Worker, task: Task) -> None:
-        receive = worker.receiver(*task.queue)
-        for item in pickle.loads(task.items):
-            receive(item)
+        run: Run = frames.loads(task.items.data)
+        worker.receiver(*task.queue)(run.items(self.exchange.memory.take))
 
     def _run_task(self, task: Task) -> None:
         """Work on a task of the pool; if it takes much longer than it should, or makes a lot, leave
         the rest to whoever has time."""
         assert self.pool is not None
-        receive = self.pool.receiver(*task.queue)
-        items = pickle.loads(task.items)
+        memory = self.exchange.memory
+        take = self.pool.receiver(*task.queue)
+        run: Run = frames.loads(task.items.data)
         done, began = 0, time.monotonic()
         overdue = began + _OVERDUE_SECONDS
-        for item in items:
-            receive(item)
+        for item in run.items(memory.copy):
+            take((item,))
             done += 1
-            if time.monotonic() > overdue or self._pool_writer.bytes >= PARCEL_BYTES:
+            if time.monotonic() > overdue or self._pool_writer.outbox.bytes >= PARCEL_BYTES:
                 break
         seconds = time.monotonic() - began
         parcel = self._pool_writer.parcel()
-        if done < len(items):
-            instance, input_ = task.queue
-            name = f"{self.plan.instances[instance].pe}.{input_}"
-            # Their pace is not known: the mean of quick items and a slow one says nothing of them.
-            parcel.batches += self._pool_writer.lots(task.queue, items[done:], 0, name)
+        # The pace of the rest is not known: the mean of quick items and a slow one says nothing.
+        parcel.batches += self._pool_writer.lots(run.part(done), 0)
         self.exchange.commit(task, parcel, done, seconds)
+        memory.free(places(run.entries[:done]))
 
 
 def _without_processes(plan: Plan) -> Plan:

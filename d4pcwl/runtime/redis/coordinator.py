@@ -30,7 +30,8 @@ from d4pcwl.runtime.redis.server import OwnServer, named_server
 from d4pcwl.runtime.redis.worker import Post
 from d4pcwl.runtime.redis.workers import Workers
 from d4pcwl.runtime.transport import frames
-from d4pcwl.runtime.transport.channel import deliver
+from d4pcwl.runtime.transport.arena import Memory
+from d4pcwl.runtime.transport.outbox import deliver, places, with_buffers
 
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
@@ -83,6 +84,7 @@ class Coordinator:
         self.over = False
         self.counts: dict[int, int] = {}
         self.lock = LineLock()
+        self.memory = Memory(max(scale.most, len(plan.processes)))
         self._seen = {"events": "0-0", self._sink_lane: "0-0"}
         self._next_look = 0.0
 
@@ -123,9 +125,9 @@ class Coordinator:
         if self.failure is not None:
             raise self.failure
         for index, number in sorted(self.counts.items()):
-            self.job.say(f"{self.plan.instances[index].pe}: processed {number} items")
+            self.job.say(f"{self.plan.name(index)}: processed {number} items")
 
-    def _post(self, name: str, pinned: int | None) -> Post:
+    def _post(self, name: str, pinned: int | None, arena: int) -> Post:
         """What a worker is to do."""
         job = self.job
         return Post(
@@ -137,6 +139,8 @@ class Coordinator:
             name,
             pinned,
             self.lock,
+            self.memory,
+            arena,
             orphaned=self.own.orphaned if self.own is not None else _nothing,
         )
 
@@ -221,11 +225,11 @@ class Coordinator:
                 taken += [self.sink, id_, -1]
                 continue
             _, _, _, _, _, size, form, data, *_ = fields
-            if form == b"k":
+            if form.startswith(b"k"):
                 key = self.key + "blobs"
                 data, _ = self.client.calls([("HGET", key, data), ("HDEL", key, data)])
             taken += [self.sink, id_, size]
-            deliver(self.results.takers, frames.loads(data))
+            deliver(self.results.takers, frames.loads(data), self.memory.take)
         self.scripts.call(self.client, "taken", *taken)
 
     def _handle(self, kind: str, data: bytes) -> None:
@@ -238,6 +242,12 @@ class Coordinator:
         elif kind == "done":
             for index, number in content.items():
                 self.counts[index] = self.counts.get(index, 0) + number
+        elif kind == "want":  # a worker from elsewhere has a task with buffers in shared memory
+            blob, run = content
+            inlined = frames.dumps(with_buffers(frames.loads(run), self.memory.copy))
+            self.client.call("HSET", self.key + "blobs", blob, inlined)
+        elif kind == "free":
+            self.memory.free(places(frames.loads(content).entries))
         if name in self.workers.local:
             self.workers.local[name].reported = True
 

@@ -25,17 +25,20 @@ from d4pcwl.runtime.pool.exchange import (
     QUEUE_BATCHES,
     SLOW_SECONDS,
     TASK_SECONDS,
+    Packed,
     Parcel,
     Queue,
     Stopped,
     Task,
     Told,
+    packed,
     queue_bytes,
 )
 from d4pcwl.runtime.redis.client import Address, Client, ServerLost
 from d4pcwl.runtime.redis.scripts import TTL_SECONDS, Scripts
 from d4pcwl.runtime.transport import frames
-from d4pcwl.runtime.transport.channel import BATCH
+from d4pcwl.runtime.transport.arena import Memory
+from d4pcwl.runtime.transport.outbox import BATCH, Run
 
 WINDOW = 4
 """Private batches of an instance that a worker fetches in one go."""
@@ -73,7 +76,7 @@ def scripts(run: str, lanes: int) -> Scripts:
 class Work(Task):
     """A task, or a private batch, as it was found.
 
-    :param size: of the batch, in bytes
+    :param size: of the batch, in bytes, with those in shared memory
     :param count: of its items
     :param blob: where it is kept, if apart
     :param lows: of marked items, as it was found
@@ -84,17 +87,31 @@ class Work(Task):
     blob: str = ""
     lows: str = ""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether some of it is in memory that the coordinator shares with those it has forked."""
+        return self.items.shared > 0
+
 
 class RedisExchange:
     """The exchange of one worker process.
 
     :param name: of the worker, unique in the run
     :param process: the number of its pinned process; None for a worker of the pool only
+    :param memory: shared with the coordinator; None for a worker from elsewhere
     """
 
     def __init__(
-        self, address: Address, run: str, plan: Plan, name: str, process: int | None
+        self,
+        address: Address,
+        run: str,
+        plan: Plan,
+        name: str,
+        process: int | None,
+        memory: Memory | None = None,
     ) -> None:
+        self.memory, self._from_elsewhere = memory or Memory(0), memory is None
+        self._asked_for: dict[str, bytes] = {}
         self.plan, self.name, self.process = plan, name, process
         self.client, self._waiter = Client(address), Client(address)
         self.scripts = scripts(run, len(plan.instances) + 1)
@@ -148,7 +165,10 @@ class RedisExchange:
             "lows": task.lows,
         }
         # A worker with nothing pinned to it takes its next task by the way.
-        self._step(parcel, task=done, want=2 if self.process is None else 0)
+        committed = self._step(parcel, task=done, want=2 if self.process is None else 0)
+        asked_for = self._asked_for.pop(task.key, None)
+        if asked_for is not None and committed:
+            self.report("free", asked_for)
 
     def taken(self, task: Task) -> None:
         """See :class:`~d4pcwl.runtime.pool.exchange.Exchange`."""
@@ -199,8 +219,10 @@ class RedisExchange:
         ends: list[str] | None = None,
         want: int = 0,
         wait: bool = False,
-    ) -> None:
+    ) -> bool:
         """One move; what it finds is put where :meth:`receive` takes it.
+
+        :returns: whether what was written holds
 
         :param want: 0 nothing, 1 what is pinned here, 2 a task of the pool as well
         :param wait: wake me when there is a task
@@ -229,19 +251,20 @@ class RedisExchange:
             answer = self.scripts.calls(self.client, before, "step", json.dumps(head), *data)
             if blobs and answer[0] == b"gone":
                 self.client.call("DEL", key)
-            self._take_answer(answer)
+            return self._take_answer(answer)
 
-    def _take_answer(self, answer: list[Any]) -> None:
+    def _take_answer(self, answer: list[Any]) -> bool:
         if len(answer) == 1:
             self._stopped = True
-            return
-        verdict, _, blocked, sizes, found = answer
+            return False
+        verdict, committed, blocked, sizes, found = answer
         self._blocked = frozenset(map(int, blocked))
         for lane, size in zip(sizes[::2], sizes[1::2], strict=True):
             self.sizes[int(lane)] = size
         for lane, id_, fields in found:
             self._take_entry(int(lane), id_.decode(), fields)
         self._stopped = verdict == b"stop"
+        return bool(committed)
 
     def _take_entry(self, lane: int, id_: str, fields: list[bytes]) -> None:
         if fields[0] == b"e":
@@ -255,8 +278,9 @@ class RedisExchange:
             self._found.append(Told(queue, [(i, o, n) for i, o, n in json.loads(fields[3])]))
             return
         _, _, _, count, _, size, form, data, _, lows = fields
+        form, shared = form[:1], form[1:] or b"0"
         blob = data.decode() if form == b"k" else ""
-        items = b"" if blob else data
+        items = Packed(b"" if blob else data, int(shared))
         work = Work(id_ or None, queue, items, int(size), int(count), blob, lows.decode())
         self._found.append(work)
         if not id_:
@@ -273,9 +297,14 @@ class RedisExchange:
     def _next(self) -> Work | Told | int | None:
         if not self._found:
             return None
-        found = self._found.popleft()
-        if not isinstance(found, Work) or not found.blob:
-            return found
+        found: Work | Told | int | None = self._found.popleft()
+        if isinstance(found, Work) and found.blob:
+            found = self._with_blob(found)
+        if isinstance(found, Work) and found.is_shared and self._from_elsewhere:
+            found = self._asked(found)
+        return found
+
+    def _with_blob(self, found: Work) -> Work | None:
         key = self._key + "blobs"
         commands: list[tuple[Any, ...]] = [("HGET", key, found.blob)]
         if found.key is None:
@@ -290,7 +319,30 @@ class RedisExchange:
             if found.key is None:
                 raise ServerLost(f"items have gone from the Redis server at {self.client.address}")
             return None
-        return replace(found, items=data)
+        return replace(found, items=Packed(data, found.items.shared))
+
+    def _asked(self, found: Work) -> Work | None:
+        """A task with what was left in the memory that this worker does not share: the coordinator
+        is asked to bring it to the server."""
+        blobs, name = self._key + "blobs", f"{self.name}-{found.key}"
+        self.report("want", (name, found.items.data))
+        while (data := self._fetched(blobs, name)) is None:
+            self._step()
+            if self._stopped:
+                raise Stopped
+            time.sleep(_LOOK_SECONDS)
+        lane = f"{self._key}lane:{found.queue[0]}"
+        with self.sending:
+            still = self.client.calls([("XRANGE", lane, found.key, found.key)])[0]
+        if not still:
+            return None  # somebody else has just done the task: there is something else by now
+        self._asked_for[found.key] = found.items.data
+        return replace(found, items=Packed(data))
+
+    def _fetched(self, key: str, name: str) -> bytes | None:
+        with self.sending:
+            data, _ = self.client.calls([("HGET", key, name), ("HDEL", key, name)])
+        return data  # type: ignore[no-any-return]
 
     def _wait(self) -> None:
         """Wait until woken."""
@@ -319,53 +371,53 @@ class RedisExchange:
             for part in self._split_results(results)
         ]
         for lane, number, lows, (count, items) in parts:
-            form = "d"
-            size = len(items)
-            if size >= LARGE:
+            form, content = "d", items.data
+            if len(content) >= LARGE:
                 blob = f"{self.name}-{next(self._numbers)}"
-                blobs.append((blob, items))
-                form, items = "k", blob.encode()
+                blobs.append((blob, content))
+                form, content = "k", blob.encode()
+            if items.shared:
+                form += str(items.shared)
             low = json.dumps(lows) if lows else ""
-            batches.append([str(lane), number, count, size, form, low])
-            data.append(items)
+            batches.append([str(lane), number, count, len(items), form, low])
+            data.append(content)
         return batches, data, blobs
 
-    def _split(self, items: bytes, count: int, port: str) -> list[tuple[int, bytes]]:
+    def _split(self, items: Packed, count: int, port: str) -> list[tuple[int, Packed]]:
         """A batch, in parts that the server takes.
 
         :raises Halt: a single item is too large
         """
-        if len(items) <= MOST_BYTES:
+        if len(items.data) <= MOST_BYTES:
             return [(count, items)]
-        entries = pickle.loads(items)
-        if len(entries) == 1:
-            if len(items) <= _MOST_ITEM_BYTES:
+        run: Run = frames.loads(items.data)
+        if count == 1:
+            if len(items.data) <= _MOST_ITEM_BYTES:
                 return [(count, items)]
             raise Halt(
                 PEError(
-                    f"{port}: an item of {len(items) >> 20} MiB cannot be sent by way of a Redis "
-                    f"server, which takes up to {_MOST_ITEM_BYTES >> 20} MiB; write a file and "
-                    "send its name, or use the mapping multi"
+                    f"{port}: an item of {len(items.data) >> 20} MiB cannot be sent by way of a "
+                    f"Redis server, which takes up to {_MOST_ITEM_BYTES >> 20} MiB; write a file "
+                    "and send its name, or use the mapping multi"
                 )
             )
-        parts: list[tuple[int, bytes]] = []
-        half = len(entries) // 2
-        for part in (entries[:half], entries[half:]):
-            parts += self._split(frames.dumps(part), len(part), port)
+        half, parts = count // 2, list[tuple[int, Packed]]()
+        for part in (run.part(0, half), run.part(half)):
+            parts += self._split(packed(part, [part]), len(part.entries), port)
         return parts
 
-    def _split_results(self, data: bytes) -> list[bytes]:
+    def _split_results(self, results: Packed) -> list[Packed]:
         """Results, in parts that the server takes.
 
         :raises Halt: a single item is too large
         """
-        if len(data) <= MOST_BYTES:
-            return [data]
+        if len(results.data) <= MOST_BYTES:
+            return [results]
         return [
-            frames.dumps([(slot, pickle.loads(part))])
-            for slot, items in pickle.loads(data)
+            packed([part_run := frames.loads(part.data)], [part_run])
+            for run in frames.loads(results.data)
             for _, part in self._split(
-                frames.dumps(items), len(items), ".".join(self.plan.results[slot])
+                packed(run, [run]), len(run.entries), self.plan.port(*self.plan.results[run.key])
             )
         ]
 

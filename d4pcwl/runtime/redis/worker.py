@@ -24,6 +24,7 @@ from d4pcwl.runtime.pool.exchange import Parcel
 from d4pcwl.runtime.pool.worker import DynamicWorker
 from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost
 from d4pcwl.runtime.redis.exchange import RedisExchange
+from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.channel import PROMPT_SECONDS
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
@@ -38,7 +39,9 @@ class Post:
 
     :param name: of the worker, unique in the run
     :param process: the number of its pinned process; None for a worker of the pool only
-    :param remote: it was not started by the coordinator, and so has to send a heartbeat
+    :param memory: shared with the coordinator, which has forked it; None for one from elsewhere,
+        which has to send a heartbeat
+    :param arena: the number of the part of it that is its own
     :param orphaned: called when the parent process has gone
     """
 
@@ -50,8 +53,14 @@ class Post:
     name: str
     process: int | None
     lock: LineLock
-    remote: bool = False
+    memory: Memory | None = None
+    arena: int = 0
     orphaned: Callable[[], None] = lambda: None
+
+    @property
+    def remote(self) -> bool:
+        """Whether it was not started by the coordinator."""
+        return self.memory is None
 
 
 def work(post: Post) -> None:
@@ -85,7 +94,11 @@ def _work(post: Post) -> int:
     out = LineWriter(1, post.lock)
     sys.stdout = out
     try:
-        exchange = RedisExchange(post.address, post.run, post.plan, post.name, post.process)
+        if post.memory is not None:
+            post.memory.enter(post.arena)
+        exchange = RedisExchange(
+            post.address, post.run, post.plan, post.name, post.process, post.memory
+        )
     except ServerLost:
         return 1  # the coordinator finds that out, too
     worker = None
@@ -209,7 +222,7 @@ def join(
     try:
         for number in range(workers):
             name = f"{host}-{os.getpid()}-{number}"
-            post = Post(address, run, graph, told["plan"], {}, name, None, lock, remote=True)
+            post = Post(address, run, graph, told["plan"], {}, name, None, lock)
             with signals_held_back():
                 processes.append(start(work, post, name=name))
             say(f"worker {name} joined run {run}")

@@ -23,6 +23,7 @@ from d4pcwl.runtime.redis.client import Client
 from d4pcwl.runtime.redis.keys import RunKeys
 from d4pcwl.runtime.redis.scripts import TTL_SECONDS
 from d4pcwl.runtime.redis.worker import Post, work
+from d4pcwl.runtime.transport.arena import lowest_free
 
 
 @dataclass
@@ -32,6 +33,7 @@ class LocalWorker:
     name: str
     pinned: int | None
     process: BaseProcess
+    arena: int
     reported: bool = False
     leaving: bool = False
     idle_since: float | None = None
@@ -45,7 +47,8 @@ class LocalWorker:
 class Workers:
     """The workers: ``local`` has those of this machine by name, ``remote`` the names of the others.
 
-    :param post: what a worker of that name is to do, pinned to a process or to none
+    :param post: what a worker of that name is to do, pinned to a process or to none, with the
+        part of that number of the shared memory
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class Workers:
         scale: Scale,
         client: Client,
         keys: RunKeys,
-        post: Callable[[str, int | None], Post],
+        post: Callable[[str, int | None, int], Post],
     ) -> None:
         self.local: dict[str, LocalWorker] = {}
         self.remote: set[str] = set()
@@ -81,8 +84,10 @@ class Workers:
         name = f"p{pinned}" if pinned is not None else f"w{next(self._numbers)}"
         key = self._key + "workers"
         self._client.calls([("SADD", key, name), ("EXPIRE", key, TTL_SECONDS)])
+        arena = lowest_free(worker.arena for worker in self.local.values())
         with signals_held_back():
-            self.local[name] = LocalWorker(name, pinned, start(work, self._post(name, pinned)))
+            process = start(work, self._post(name, pinned, arena))
+            self.local[name] = LocalWorker(name, pinned, process, arena)
 
     def end(self) -> None:
         """End all processes."""
@@ -106,7 +111,7 @@ class Workers:
             ended = {int(i) for i in self._client.call("SMEMBERS", self._key + "ended")}
             held = [i for i in self._plan.processes[worker.pinned] if i not in ended]
             if held:
-                names = ", ".join(sorted({self._plan.instances[i].pe for i in held}))
+                names = ", ".join(sorted(set(map(self._plan.name, held))))
                 raise WorkerDied(
                     f"the worker process that held the state of {names} {cause_of_death(code)}; "
                     "what it held cannot be recovered"
@@ -122,7 +127,7 @@ class Workers:
         """
         answer = self._scripts.call(self._client, "reassign", name, ATTEMPTS, *self._pool)
         if answer[0] == b"worn":
-            pe = self._plan.instances[int(answer[1])].pe
+            pe = self._plan.name(int(answer[1]))
             raise WorkerDied(
                 f"PE {pe}: {ATTEMPTS} worker processes died over the same items; the last one: "
                 f"{how}"

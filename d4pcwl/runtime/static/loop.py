@@ -14,7 +14,8 @@ from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.marks import LevelOf, NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
-from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender, deliver
+from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender
+from d4pcwl.runtime.transport.outbox import deliver
 
 
 class Inbox(Protocol):
@@ -66,7 +67,7 @@ class Channels:
     ) -> None:
         self.plan, self.number, self.result = plan, number, result
         self.slots = slots(plan)
-        names = [f"{pe}.{output}" for pe, output, _, _ in self.slots]
+        names = [plan.port(pe, output) for pe, output, _, _ in self.slots]
         self.channels = {receiver: Channel(sender, names) for receiver, sender in senders.items()}
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
@@ -90,7 +91,7 @@ class ResultChannel(Channel):
     """The channel to the process that takes the results."""
 
     def __init__(self, sender: Sender, plan: Plan) -> None:
-        super().__init__(sender, [f"{pe}.{output}" for pe, output in plan.results])
+        super().__init__(sender, [plan.port(*port) for port in plan.results])
         self._numbers = plan.slots
         self._order = plan.order
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from d4pcwl.errors import D4pcwlError, ItemError, OutputError, WorkerDied
+from d4pcwl.errors import D4pcwlError, OutputError, WorkerDied
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import RESULTS, SortedResults
 from d4pcwl.runtime.engine.plan import Plan
@@ -42,7 +42,8 @@ from d4pcwl.runtime.static.loop import (
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import Disconnected, Flusher, Sender, deliver
+from d4pcwl.runtime.transport.channel import Disconnected, Flusher, Sender
+from d4pcwl.runtime.transport.outbox import deliver
 
 WATCH = RESULTS
 """The number of the watching parent, among the numbers of processes: it takes the results."""
@@ -109,7 +110,7 @@ class _Watch:
         if self.failure is not None:
             raise self.failure
         for index, count in sorted(self.counts.items()):
-            self.job.say(f"{self.plan.instances[index].pe} (rank {index}): processed {count} items")
+            self.job.say(f"{self.plan.name(index)} (rank {index}): processed {count} items")
 
     def _watch(self, inbox: Inbox) -> None:
         """Take results and reports until all workers have reported, or one has failed."""
@@ -203,7 +204,7 @@ class _Watch:
         worker.join(GRACE_SECONDS)
         how = cause_of_death(worker.exitcode)
         how += " - out of memory?" if worker.exitcode == -signal.SIGKILL else ""
-        names = ", ".join(self.plan.instances[i].pe for i in self.plan.processes[number])
+        names = ", ".join(map(self.plan.name, self.plan.processes[number]))
         self.failure = WorkerDied(
             f"the worker process of {names} {how}; items that it held are lost"
         )
@@ -265,7 +266,7 @@ def _work_to_the_end(
         with contextlib.suppress(OutputError):
             out.finish()
         _report(results, error)
-        with contextlib.suppress(Disconnected, Halt, ItemError, OSError):
+        with contextlib.suppress(Disconnected, Halt, OSError):
             link.flush()  # what was written before goes on to those that still work
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -8,9 +8,13 @@ is free again. So an array is copied once, and nobody ever waits for memory: whe
 :meth:`Arena.put` says so, and the buffer travels another way. A receiver that keeps its arrays for
 ever only makes that the rule.
 
-A page has one byte that says whether a buffer begins there: the sender sets it, the receiver clears
-it. Nothing else is written by both. A page that was never used costs no memory, and the lowest free
-run is taken first, so that a stream lives in few pages that stay in the caches.
+A page has a cell that says how many pages the buffer has that begins there: the sender sets it, the
+receiver clears it. Nothing else is written by both. A page that was never used costs no memory, and
+the lowest free run is taken first, so that a stream lives in few pages that stay in the caches.
+
+The workers of a pool have an arena each, in one :class:`Memory`, and whoever gets a task copies its
+buffers out: a task may be done again by another worker. They stay until the task is done. Where a
+worker dies, the one that comes in its place frees what was not yet handed over.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 PAGE = 1 << 16
@@ -27,6 +32,13 @@ ARENA_BYTES = 32 << 20
 
 TOTAL_BYTES = 512 << 20
 """The most memory of all arenas of a run."""
+
+
+_HANDED_OVER = 1 << 31
+"""In a cell: others know of the buffer."""
+
+_CELL = 4
+"""Bytes; a cell is written in one piece."""
 
 
 def arena_bytes(arenas: int, total: int = TOTAL_BYTES) -> int:
@@ -43,33 +55,34 @@ class Arena:
 
     def __init__(self, size: int, fd: int = -1) -> None:
         self._pages = size // PAGE
-        flags = -(-self._pages // PAGE) * PAGE  # the flags have pages of their own, in front
-        self._start = flags
-        self._memory: mmap.mmap | None = None
+        self._start = -(-_CELL * self._pages // PAGE) * PAGE  # cells have pages of their own
+        self._memory: memoryview = memoryview(b"")
         if self._pages:
+            length = self._start + self._pages * PAGE
             if fd >= 0 and os.fstat(fd).st_size == 0:
-                os.ftruncate(fd, flags + self._pages * PAGE)
-            self._memory = mmap.mmap(fd, flags + self._pages * PAGE)
+                os.ftruncate(fd, length)
+            self._memory = memoryview(mmap.mmap(fd, length))
+        self._cells = self._memory[: _CELL * self._pages].cast("I")
         self._taken: list[tuple[int, int]] = []  # runs in use, as first page and the page after
         self._held: dict[int, weakref.ref[Any]] = {}
 
     def put(self, buffer: memoryview) -> int:
         """Copy a buffer into the arena; its place, from 1, or 0 where there is no room."""
         place = self._reserve(buffer.nbytes)
-        if place and self._memory is not None:
-            start = self._start + (place - 1) * PAGE
-            self._memory[start : start + buffer.nbytes] = buffer
+        if place:
+            self._bytes_at(place, buffer.nbytes)[:] = buffer.cast("B")
         return place
+
+    def _bytes_at(self, place: int, size: int) -> memoryview:
+        start = self._start + (place - 1) * PAGE
+        return self._memory[start : start + size]
 
     def _reserve(self, size: int) -> int:
         """A place that is taken from now on, or 0 where there is no room."""
-        memory = self._memory
-        if memory is None:
-            return 0
         needed = -(-size // PAGE)
         taken, end, place = [], 0, -1
         for run in self._taken:
-            if not memory[run[0]]:
+            if not self._cells[run[0]]:
                 continue
             if place < 0 and run[0] - end >= needed:
                 place = end
@@ -81,7 +94,7 @@ class Arena:
             taken.append((place, place + needed))
         self._taken = taken
         if place >= 0:
-            memory[place] = 1
+            self._cells[place] = needed
         return place + 1
 
     def get(self, place: int, size: int) -> Any:
@@ -91,17 +104,103 @@ class Arena:
         """
         import ctypes
 
-        assert self._memory is not None
         first, owner = place - 1, os.getpid()
-        memory, held = self._memory, self._held
+        cells, held = self._cells, self._held
         # Of the objects that lend out memory, this is one that a weak reference can refer to, and
         # that every view of the memory keeps alive.
-        buffer = (ctypes.c_char * size).from_buffer(memory, self._start + first * PAGE)
+        buffer = (ctypes.c_char * size).from_buffer(self._bytes_at(place, size))
 
         def free(reference: Any) -> None:
             held.pop(first, None)
             if os.getpid() == owner:  # and not in a process that a PE has forked
-                memory[first] = 0
+                cells[first] = 0
 
         held[first] = weakref.ref(buffer, free)
         return buffer
+
+    def copy(self, place: int, size: int) -> bytearray:
+        """A copy of the buffer at a place."""
+        return bytearray(self._bytes_at(place, size))
+
+    def free(self, place: int) -> None:
+        """Nobody needs the buffer at a place any more."""
+        self._cells[place - 1] = 0
+
+    def hand_over(self, place: int) -> None:
+        """Others are about to be told of a place: it stays when this process dies."""
+        self._cells[place - 1] |= _HANDED_OVER
+
+    def adopt(self) -> None:
+        """Become the sender in place of a process that has died."""
+        self._taken, page = [], 0
+        while page < self._pages:
+            cell = self._cells[page]
+            if cell and not cell & _HANDED_OVER:
+                self._cells[page] = cell = 0
+            after = page + (cell & ~_HANDED_OVER)
+            if cell:
+                self._taken.append((page, after))
+            page = max(after, page + 1)
+
+
+_ARENA_OF = 1 << 32
+"""Places in a memory: the number of the arena times this, and the place there."""
+
+
+def lowest_free(numbers: Iterable[int]) -> int:
+    """The lowest number, from 0, that is not among them."""
+    taken = set(numbers)
+    return next(number for number in range(len(taken) + 1) if number not in taken)
+
+
+class Memory:
+    """The arenas of the workers of a pool, made before these are forked.
+
+    :param workers: how many there may be at a time
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._arenas = [Arena(arena_bytes(workers)) for _ in range(workers)]
+        self._own: int | None = None
+
+    def enter(self, number: int) -> None:
+        """In a worker that is the only one of that number: large buffers go to its arena."""
+        if number < len(self._arenas):
+            self._own = number
+            self._arenas[number].adopt()
+
+    def put(self, buffer: memoryview) -> int:
+        """Copy a buffer there; its place, or 0 where there is no room."""
+        if self._own is None:
+            return 0
+        place = self._arenas[self._own].put(buffer)
+        return place and self._own * _ARENA_OF + place
+
+    def hand_over(self, places: Iterable[tuple[int, int]]) -> None:
+        """Others are about to be told of places: what is there outlives this process.
+
+        :param places: and sizes
+        """
+        for place, _ in places:
+            arena, rest = divmod(place, _ARENA_OF)
+            self._arenas[arena].hand_over(rest)
+
+    def copy(self, place: int, size: int) -> bytearray:
+        """A copy of a buffer, for somebody who may die over it."""
+        arena, rest = divmod(place, _ARENA_OF)
+        return self._arenas[arena].copy(rest, size)
+
+    def take(self, place: int, size: int) -> bytearray:
+        """A copy of a buffer that nobody else needs."""
+        data = self.copy(place, size)
+        self.free([(place, size)])
+        return data
+
+    def free(self, places: Iterable[tuple[int, int]]) -> None:
+        """Nobody needs these buffers any more.
+
+        :param places: and sizes
+        """
+        for place, _ in places:
+            arena, rest = divmod(place, _ARENA_OF)
+            self._arenas[arena].free(rest)

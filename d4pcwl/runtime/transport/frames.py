@@ -69,7 +69,7 @@ def dumps(
     :param keep_apart: takes the buffers that are to be apart from the pickle
     """
     if "obspy.core" not in sys.modules:
-        return pickle.dumps(message, protocol=5, buffer_callback=keep_apart)
+        return pickle.dumps(message, 5, buffer_callback=keep_apart)
     from d4pcwl.streams.converters import obspy_reducers
 
     buffer = io.BytesIO()

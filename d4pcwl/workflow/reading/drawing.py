@@ -9,9 +9,7 @@ from collections.abc import Hashable, Iterator
 from types import CodeType, FunctionType
 from typing import Any, cast
 
-from d4pcwl.workflow.reading.functions import is_framework
-from d4pcwl.workflow.reading.owners import named_by
-from d4pcwl.workflow.reading.roots import RNG, plain_function
+from d4pcwl.workflow.reading.roots import RNG, is_framework, named_by, plain_function
 
 
 def draws_numbers(pe: Any) -> bool:

@@ -9,13 +9,10 @@ import sysconfig
 import warnings
 from dataclasses import dataclass, field
 from types import FunctionType
-from typing import Final
 
 from d4pcwl.workflow.reading.bytecode import bytecode_changes
 from d4pcwl.workflow.reading.effects import Call, Effects, Use, effects_of
-from d4pcwl.workflow.reading.roots import FunctionNode, Root, is_container, parameters
-
-FRAMEWORK: Final = ("d4pcwl", "dispel4py.core", "dispel4py.base")
+from d4pcwl.workflow.reading.roots import FunctionNode, Root, is_container, is_framework, parameters
 
 
 @dataclass(frozen=True)
@@ -108,12 +105,6 @@ def _default_roots(function: FunctionType) -> dict[str, Root]:
         for name, value in defaults.items()
         if is_container(value)
     }
-
-
-def is_framework(module: object) -> bool:
-    """Whether a class of ``module`` belongs to the framework, whose own methods are known."""
-    name = str(module)
-    return any(name == known or name.startswith(f"{known}.") for known in FRAMEWORK)
 
 
 def is_library(function: FunctionType) -> bool:

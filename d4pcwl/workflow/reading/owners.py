@@ -6,14 +6,14 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Final, cast
 
-from d4pcwl.workflow.reading.functions import is_framework, is_library, is_library_file
+from d4pcwl.workflow.reading.functions import is_library, is_library_file
 from d4pcwl.workflow.reading.paths import Attributes
-from d4pcwl.workflow.reading.roots import plain_function
+from d4pcwl.workflow.reading.roots import is_framework, named_by, plain_function
 
 _TEXTS: Final = (str, os.PathLike)
 
@@ -68,33 +68,6 @@ def _of_functions(functions: Iterable[FunctionType]) -> set[Lines]:
             found |= _around([thing])
             waiting += named_by(thing)
     return found
-
-
-def named_by(function: FunctionType) -> Iterator[object]:
-    """What of the user's a function names: functions and classes, and those of modules."""
-    names = set(_names(function.__code__))
-    scope = function.__globals__
-    for value in [scope[name] for name in names if name in scope]:
-        if isinstance(value, ModuleType):
-            yield from (vars(value)[name] for name in names if name in vars(value))
-        elif isinstance(value, type):
-            yield value
-        elif (inner := plain_function(value)) is not None:
-            yield inner
-    for cell in function.__closure__ or ():
-        try:
-            inner = plain_function(cell.cell_contents)
-        except ValueError:  # not filled yet
-            continue
-        if inner is not None:
-            yield inner
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
 
 
 def _functions(cls: type) -> list[FunctionType]:

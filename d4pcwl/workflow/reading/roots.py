@@ -6,9 +6,9 @@ import ast
 import builtins
 import inspect
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Final
 
 
@@ -17,6 +17,7 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+FRAMEWORK: Final = ("d4pcwl", "dispel4py.core", "dispel4py.base")
 MISSING: Final = object()
 
 CONTAINERS: Final = (list, dict, set, bytearray, deque)
@@ -72,6 +73,12 @@ def is_container(value: object) -> bool:
     return issubclass(type(value), CONTAINERS)
 
 
+def is_framework(module: object) -> bool:
+    """Whether a class of ``module`` belongs to the framework, whose own methods are known."""
+    name = str(module)
+    return any(name == known or name.startswith(f"{known}.") for known in FRAMEWORK)
+
+
 def plain_function(value: object) -> FunctionType | None:
     """The Python function behind ``value``, through methods, wrappers and descriptors."""
     for _ in range(32):
@@ -83,6 +90,33 @@ def plain_function(value: object) -> FunctionType | None:
                 break
             value = inner
     return value if isinstance(value, FunctionType) else None
+
+
+def named_by(function: FunctionType) -> Iterator[object]:
+    """What of the user's a function names: functions and classes, and those of modules."""
+    names = set(_names(function.__code__))
+    scope = function.__globals__
+    for value in [scope[name] for name in names if name in scope]:
+        if isinstance(value, ModuleType):
+            yield from (vars(value)[name] for name in names if name in vars(value))
+        elif isinstance(value, type):
+            yield value
+        elif (inner := plain_function(value)) is not None:
+            yield inner
+    for cell in function.__closure__ or ():
+        try:
+            inner = plain_function(cell.cell_contents)
+        except ValueError:  # not filled yet
+            continue
+        if inner is not None:
+            yield inner
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
 
 
 def parameters(node: FunctionNode) -> list[str]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.cwltool.schemas import provide_schema
 from d4pcwl.cwl.importing.cwltool.settings import Settings
-from d4pcwl.errors import InputError, UnreadableText, presentable
+from d4pcwl.errors import TIME, InputError, UnreadableText, presentable
 
 if TYPE_CHECKING:
+    from cwltool.context import LoadingContext
     from cwltool.process import Process
     from cwltool.secrets import SecretStore
     from cwltool.workflow import Workflow, WorkflowStep
@@ -150,37 +151,19 @@ class Document:
             self._index(inner, step.embedded_tool)
 
     def _load(self) -> Process:
-        from cwltool.errors import WorkflowException
-        from cwltool.load_tool import fetch_document, make_tool, resolve_and_validate_document
+        from cwltool.load_tool import make_tool
         from cwltool.update import ORIGINAL_CWLVERSION
-        from schema_salad.exceptions import SchemaSaladException
 
         from d4pcwl.cwl.importing.cwltool import refusal
-        from d4pcwl.cwl.importing.cwltool.fetching import refuse_endless, refuse_other, told
-        from d4pcwl.cwl.importing.cwltool.loading import Loads, check_choice
+        from d4pcwl.cwl.importing.cwltool.targets import only_targets
 
         import cwltool.workflow  # noqa: F401  isort: skip - sets how processes are made
 
-        listen_to_cwltool(self.settings)
-        context = self.settings.loading()
-        context.overrides_list = list(self.overrides)
-        context.construct_tool_object = Loads().make
-        refuse_endless(context)
-        try:
-            with told(self.location):
-                context, document, uri = fetch_document(document_uri(self.location), context)
-                refuse_other(document, self.location)
-                check_choice(self.location, document, uri)
-                version = str(document.get("cwlVersion", ""))
-                refusal.check_version(self.location, version, self.settings)
-                provide_schema(version, extended=self.settings.enable_ext)
-                context, uri = resolve_and_validate_document(context, document, uri)
-                process = make_tool(uri, context)
-        except UnreadableText:
-            raise  # though it is a ValueError, too
-        except (SchemaSaladException, WorkflowException, OSError, ValueError) as error:
-            refusal.look_through(self.location, error, self.settings)
-            raise InputError(f"{self.location}: {error}") from error
+        context, uri, _ = self.resolve()
+        with self._faults():
+            process = make_tool(uri, context)
+        if self.settings.targets:
+            process = only_targets(process, self.settings.targets, context)
         if self.requirements:
             if process.metadata.get(ORIGINAL_CWLVERSION) == "v1.0":
                 raise InputError(
@@ -190,6 +173,59 @@ class Document:
             process.requirements.extend(self.requirements)
         refusal.check(process, self.settings)
         return process
+
+    def resolve(self, *, as_written: bool = False) -> tuple[LoadingContext, str, Any]:
+        """Fetch the document and what it refers to, and check it.
+
+        :param as_written: leave it in the version that it is in, and make no processes
+        :returns: cwltool's context with all of it, the URI, and the document as it was fetched
+        :raises InputError: it is not valid CWL
+        """
+        from cwltool.load_tool import fetch_document, resolve_and_validate_document
+
+        from d4pcwl.cwl.importing.cwltool import refusal
+        from d4pcwl.cwl.importing.cwltool.fetching import refuse_endless, refuse_other, told
+        from d4pcwl.cwl.importing.cwltool.loading import Loads, check_choice
+
+        listen_to_cwltool(self.settings)
+        context = self.settings.loading()
+        context.overrides_list = list(self.overrides)
+        context.construct_tool_object = Loads().make
+        context.do_update = not as_written
+        refuse_endless(context)
+        with self._faults(), told(self.location):
+            context, document, uri = fetch_document(document_uri(self.location), context)
+            refuse_other(document, self.location)
+            if not as_written:
+                check_choice(self.location, document, uri)
+            version = str(document.get("cwlVersion", ""))
+            refusal.check_version(self.location, version, self.settings)
+            provide_schema(version, extended=self.settings.enable_ext)
+            context, uri = resolve_and_validate_document(
+                context, document, uri, preprocess_only=as_written
+            )
+        return context, uri, document
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """What cwltool's library raises, as what we say of it.
+
+        :raises InputError: the document is not valid CWL
+        :raises UnsupportedFeature: it needs what we do not have
+        """
+        from cwltool.errors import WorkflowException
+        from schema_salad.exceptions import SchemaSaladException
+
+        from d4pcwl.cwl.importing.cwltool import refusal
+        from d4pcwl.cwl.importing.cwltool.fetching import without_ids
+
+        try:
+            yield
+        except UnreadableText:
+            raise  # though it is a ValueError, too
+        except (SchemaSaladException, WorkflowException, OSError, ValueError) as error:
+            refusal.look_through(self.location, error, self.settings)
+            raise InputError(f"{self.location}: {without_ids(error)}") from error
 
 
 def document_uri(location: str) -> str:
@@ -233,6 +269,8 @@ def listen_to_cwltool(settings: Settings) -> None:
     from cwltool.loghandler import _logger as logger
 
     logger.handlers[:] = [_ToStandardError()]
+    if settings.timestamps:
+        logger.handlers[0].setFormatter(logging.Formatter("[%(asctime)s] %(message)s", TIME))
     if settings.debug:
         level = logging.DEBUG
     else:

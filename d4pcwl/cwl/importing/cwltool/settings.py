@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,10 @@ class Settings:
     :param enable_ext: whether documents may use cwltool's extensions
     :param enable_dev: whether documents may be of development versions of CWL
     :param mpi_config_file: how MPI programs are started, as cwltool's option of this name says
+    :param timestamps: messages begin with the time
     :param stop_on_error: nothing more is started after a failure
+    :param targets: the outputs and steps of the document that are wanted; all where there are none
+    :param more: further attributes of cwltool's RuntimeContext, such as ``cachedir``
     :param folder: where everything intermediate is, removed when the run is over
     :param scratch: where the tools' temporary folders are, removed likewise
     """
@@ -47,6 +51,9 @@ class Settings:
     stop_on_error: bool = True
     quiet: bool = False
     debug: bool = False
+    timestamps: bool = False
+    targets: tuple[str, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
     folder: str = ""
     scratch: str = ""
 
@@ -103,6 +110,7 @@ class Settings:
                 "tmpdir_prefix": os.path.join(self.scratch, ""),
                 "toplevel": toplevel,
                 "use_container": self.container is not None,
+                **self.more,
             }
         )
         if self.mpi_config_file:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+import fcntl
+import hashlib
+import json
 import logging
 import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.cwltool.document import plain, short_name
+from d4pcwl.cwl.importing.cwltool.fetching import without_ids
 from d4pcwl.cwl.importing.cwltool.tool_printed import end_of_file, passed_on
-from d4pcwl.cwl.importing.cwltool.updates import SharedMutations
+from d4pcwl.cwl.importing.cwltool.updates import SharedMutations, in_place
 
 if TYPE_CHECKING:
     from cwltool.context import RuntimeContext
@@ -84,7 +88,13 @@ def run_tool(
         outcome.outputs = plain(outputs or {})
         outcome.status = status
 
-    with _warnings(outcome.reasons), _standard_error(context, outcome.tail):
+    if in_place(process):
+        context.cachedir = None
+    with (
+        _warnings(outcome.reasons),
+        _standard_error(context, outcome.tail),
+        _alone(process, inputs, context.cachedir),
+    ):
         try:
             job: Any
             for job in process.job(as_given(inputs), finished, context):
@@ -119,6 +129,23 @@ def run_tool(
     if outcome.status == SUCCESS:
         _warn(outcome.reasons)
     return outcome
+
+
+@contextmanager
+def _alone(process: Process, inputs: dict[str, Any], cachedir: str | None) -> Iterator[None]:
+    """Have no other process run the tool with the same inputs, where results are cached.
+
+    Of two that make the same at a time, cwltool's library would remove what the first has made.
+    """
+    if cachedir is None:
+        yield
+        return
+    text = json.dumps([process.tool["id"], inputs], sort_keys=True, default=str)
+    name = hashlib.sha256(text.encode()).hexdigest()
+    with open(os.path.join(cachedir, f"{name}.lock"), "a") as lock:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class _Bound(list[Any]):
@@ -159,7 +186,7 @@ def explanation(error: Exception) -> str:
     from schema_salad.exceptions import SchemaSaladException
 
     if isinstance(error, WorkflowException | SchemaSaladException | OSError):
-        return str(error)
+        return without_ids(error)
     return f"{type(error).__name__}: {error}"
 
 

@@ -11,12 +11,12 @@ from d4pcwl.cwl.importing.cwltool.settings import DOCKER, Settings
 from d4pcwl.cwl.importing.graph.build import Builder
 from d4pcwl.cwl.importing.graph.declared import DeclaredLinks, listed
 from d4pcwl.cwl.importing.graph.ends import OutputsPE
-from d4pcwl.cwl.importing.graph.flows import Flows
+from d4pcwl.cwl.importing.graph.flows import Flows, is_compiled
 from d4pcwl.cwl.importing.graph.inside import JobsPE, Place, ResultsPE
 from d4pcwl.cwl.importing.graph.join import DOT
 from d4pcwl.cwl.importing.graph.links import Link
-from d4pcwl.cwl.importing.graph.pes import InputsPE
-from d4pcwl.cwl.importing.graph.steps import CwlStep, CwlSubworkflow, Steps
+from d4pcwl.cwl.importing.graph.pes import InputsPE, origin
+from d4pcwl.cwl.importing.graph.steps import CwlStep, CwlSubworkflow, Steps, made_by
 from d4pcwl.errors import GraphError
 from d4pcwl.workflow.edges import Edge, WorkflowNode
 from d4pcwl.workflow.flat import ordered_components
@@ -74,6 +74,19 @@ class DocumentGraph(Steps, WorkflowGraph):
         outputs = {s.path: s.given for s in self.all_steps() if isinstance(s, CwlSubworkflow)}
         flows = Flows(self.document, inputs, {(): self.given, **outputs})
         return flows.let_follow(self._built.tools)
+
+    def printed(self) -> set[str]:
+        """The outputs that are what tools of ``d4p2cwl`` print, and nothing else."""
+        prints = set()
+        for step in self.all_steps():
+            tool: Any = self.document.at(step.path).tool
+            if is_compiled(tool):
+                for entry in tool["outputs"]:
+                    if entry.get("outputBinding", {}).get("glob") == tool.get("stdout"):
+                        prints.add(origin(step.path, short_name(entry["id"])))
+        inner = self.inner_links()
+        made = {link.name: made_by(link.sources, inner) for link in self.given}
+        return {name for name, sources in made.items() if sources and sources <= prints}
 
     @property
     def is_workflow(self) -> bool:

@@ -48,6 +48,7 @@ class Run:
     :param options: the mapping's own options; its defaults where it is None
     :param finished: called with each job's end, in the order of the jobs
     :param failed: called with the message of each failure
+    :param empty_printed: hand out what tools of ``d4p2cwl`` printed, too, where that is nothing
     :param apart: each job's files go to a folder of their own, named by its number from 1
     """
 
@@ -61,11 +62,13 @@ class Run:
     options: Options | None = None
     say: Callable[[str], None] = lambda message: None
     apart: bool = False
+    empty_printed: bool = False
     _waiting: dict[int, tuple[dict[str, Any], bool]] = field(default_factory=dict)
     _next: int = 0
     _failed: set[int] = field(default_factory=set)
     _unsupported: list[str] = field(default_factory=list)
     _move: bool = True
+    _printed: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         """Run all jobs.
@@ -76,6 +79,7 @@ class Run:
         graph = runner_graph(self.document)
         flat = flatten(graph)
         self._move = not (graph.dead_ends() and len(self.jobs) > 1)
+        self._printed = set() if self.empty_printed else graph.printed()
         jobs = [{"job": (number, job)} for number, job in enumerate(self.jobs)]
         inputs: RootInputs = {graph.inputs.id: jobs}
         job = Job(flat, inputs, self, say=self.say)
@@ -137,6 +141,8 @@ class Run:
         self._hand_out()
 
     def _relocated(self, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
+        for name in self._printed & outputs.keys():
+            outputs[name] = _without_empty(outputs[name])
         settings = self.document.settings
         action = settings.outputs if self._move or settings.outputs != "move" else "copy"
         outdir = os.path.join(self.outdir, str(number + 1)) if self.apart else self.outdir
@@ -144,6 +150,13 @@ class Run:
             return relocated(outputs, outdir, action, settings)
         with placing(outdir):
             return relocated(outputs, outdir, action, settings)
+
+
+def _without_empty(files: Any) -> Any:
+    """A file, or those of a list, but for empty ones."""
+    if isinstance(files, list):
+        return [file for file in files if _without_empty(file) is not None]
+    return None if isinstance(files, dict) and files.get("size") == 0 else files
 
 
 def _is_chain(graph: FlatGraph) -> bool:

@@ -21,7 +21,7 @@ from d4pcwl.cwl.importing.cwltool.document import short_name
 from d4pcwl.cwl.importing.graph.cwl_graph import CwlGraph
 from d4pcwl.cwl.importing.graph.flows import DIGEST, is_compiled
 from d4pcwl.cwl.importing.graph.pes import input_origin, origin
-from d4pcwl.cwl.importing.graph.steps import CwlStep, CwlSubworkflow, Steps
+from d4pcwl.cwl.importing.graph.steps import CwlStep, CwlSubworkflow, Steps, made_by
 from d4pcwl.errors import ScriptError
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.load import Script, load
@@ -138,7 +138,7 @@ def _script_file(graph: CwlGraph, stage: _Stage) -> str | None:
     """Where the script is that a stage runs by default."""
     document = graph.document
     (link,) = [link for link in stage.step.links if link.name == stage.script]
-    given = _origins(graph, link.sources) if stage.step.path else set()
+    given = made_by(link.sources, graph.inner_links()) if stage.step.path else set()
     entries: Any = document.at(stage.step.path).tool["inputs"]
     names = {stage.script}
     if given:
@@ -163,12 +163,13 @@ def _same_stages(graph: CwlGraph, stages: list[_Stage], flat: FlatGraph) -> bool
     left = {
         origin(stage.step.path, name): port for stage in stages for name, port in stage.left.items()
     }
+    inner = graph.inner_links()
     for stage, ids in zip(stages, chosen, strict=True):
         pes = [by_id[pe] for pe in ids]
         if stage.digest != flat.digest(pes):
             return False
         links = [link for link in stage.step.links if link.name in stage.taken]
-        origins = {o for link in links for o in _origins(graph, link.sources)}
+        origins = made_by((s for link in links for s in link.sources), inner)
         entering = {
             f"{edge.source.id}.{edge.output}"
             for pe in pes
@@ -178,24 +179,3 @@ def _same_stages(graph: CwlGraph, stages: list[_Stage], flat: FlatGraph) -> bool
         if {left.get(place) for place in origins} != entering:
             return False
     return True
-
-
-def _origins(graph: Steps, sources: tuple[str, ...]) -> set[str]:
-    """The outputs of tools, and the inputs of the document, that sources stand for."""
-    through: dict[str, tuple[str, ...]] = {}
-    pending: list[Steps] = [graph]
-    while pending:
-        for step in pending.pop().steps.values():
-            if isinstance(step, CwlSubworkflow):
-                pending.append(step)
-                through |= {input_origin(step.path, link.name): link.sources for link in step.links}
-                through |= {origin(step.path, link.name): link.sources for link in step.given}
-    found: set[str] = set()
-    waiting = list(sources)
-    while waiting:
-        source = waiting.pop()
-        if source in through:
-            waiting += through[source]
-        else:
-            found.add(source)
-    return found

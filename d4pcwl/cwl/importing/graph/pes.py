@@ -24,7 +24,7 @@ from d4pcwl.cwl.importing.graph.join import DOT, Join
 from d4pcwl.cwl.importing.graph.links import Link
 from d4pcwl.cwl.importing.graph.read_along import failed_producer, once, readable_streams
 from d4pcwl.cwl.importing.graph.token import Firing, Index, Tag, Token, without_elements
-from d4pcwl.errors import PEError
+from d4pcwl.errors import PEError, stamped
 from d4pcwl.workflow import pe as ports
 from d4pcwl.workflow.pe import GenericPE
 
@@ -287,7 +287,8 @@ class ToolPE(ExecutingPE):
             self.fail(firing, reason or outcome.description, unsupported=outcome.unsupported)
         elif not settings.quiet:
             where = place(self.path, firing.tag, firing.index) or self.name
-            sys.stderr.write(f"{where}: done in {time.monotonic() - began:.2f} s\n")
+            message = f"{where}: done in {time.monotonic() - began:.2f} s\n"
+            sys.stderr.write(stamped(message) if settings.timestamps else message)
         values = {n: outcome.outputs.get(n) for n in self.outputs if n not in delivered}
         self.deliver(firing, values, failed=outcome.failed)
 

@@ -7,7 +7,7 @@ are scattered, and what goes where. ``build.py`` makes PEs of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -163,6 +163,15 @@ class Steps:
             if isinstance(step, CwlSubworkflow):
                 yield from step.all_steps()
 
+    def inner_links(self) -> dict[str, tuple[str, ...]]:
+        """To each input and output of a subworkflow, at every depth, its sources."""
+        through: dict[str, tuple[str, ...]] = {}
+        for step in self.all_steps():
+            if isinstance(step, CwlSubworkflow):
+                through |= {input_origin(step.path, link.name): link.sources for link in step.links}
+                through |= {origin(step.path, link.name): link.sources for link in step.given}
+        return through
+
     def dead_ends(self) -> bool:
         """Whether there are steps, at any depth, that no output depends on."""
         used = {
@@ -209,6 +218,22 @@ class _Side:
     """The inputs, or the outputs, of a subworkflow as its steps are connected with them."""
 
     name: str
+
+
+def made_by(sources: Iterable[str], inner_links: Mapping[str, tuple[str, ...]]) -> set[str]:
+    """The outputs of tools, and the inputs of the document, that sources stand for.
+
+    :param inner_links: see :meth:`Steps.inner_links`
+    """
+    found: set[str] = set()
+    waiting = list(sources)
+    while waiting:
+        source = waiting.pop()
+        if source in inner_links:
+            waiting += inner_links[source]
+        else:
+            found.add(source)
+    return found
 
 
 def _link(links: list[Link], name: str, source: str, what: str) -> None:

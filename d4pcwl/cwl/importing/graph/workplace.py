@@ -27,7 +27,7 @@ class Workplace:
 
     def __init__(self, prefix: str | None, scratch_prefix: str | None) -> None:
         self._prefixes = prefix, scratch_prefix
-        self._keep = False
+        self._kept: set[str] = set()
 
     def __enter__(self) -> Workplace:
         prefix, scratch = self._prefixes
@@ -39,12 +39,17 @@ class Workplace:
 
     def keep(self) -> None:
         """Leave the folder: final outputs are in it."""
-        self._keep = True
+        self._kept.add(self.folder)
+
+    def keep_all(self) -> None:
+        """Leave the tools' temporary folders as well."""
+        self._kept |= {self.folder, self.scratch}
 
     def __exit__(self, *ended: object) -> None:
         end_descendants()
-        for folder in {self.scratch, *(() if self._keep else (self.folder,))}:
-            remove_folder(folder)
+        for folder in {self.folder, self.scratch} - self._kept:
+            if os.path.isdir(folder):
+                remove_folder(folder)
 
 
 def remove_folder(folder: str) -> None:

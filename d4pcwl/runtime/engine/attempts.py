@@ -1,0 +1,88 @@
+"""Attempts at an item: what one writes is held back until it has succeeded.
+
+When an item is tried again, and what happens after that, says its policy (``policy.py``).
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from d4pcwl.errors import brief
+from d4pcwl.runtime.engine.policy import Policy, time_limit
+from d4pcwl.runtime.engine.values import snapshot
+from d4pcwl.workflow.load import is_an_order
+
+Work = Callable[[Any], BaseException | None]
+"""Works on an item; the error where that fails."""
+
+
+class Attempts:
+    """The attempts of one instance."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._held: list[tuple[Callable[[Any], None], Any]] | None = None
+
+    def run(self, work: Work, item: Any) -> BaseException | None:
+        """Work on an item, as often as the policy says.
+
+        :returns: the last error, where no attempt succeeded; then nothing was written
+        """
+        for _ in range(self._policy.retries):
+            if self._attempt(work, snapshot(item)) is None:
+                return None
+        return self._attempt(work, item)
+
+    def _attempt(self, work: Work, item: Any) -> BaseException | None:
+        self._held = []
+        try:
+            with time_limit(self._policy.time_out):
+                error = work(item)
+        except BaseException as raised:
+            if is_an_order(raised):
+                raise
+            error = raised
+        else:
+            held, self._held = self._held, None
+            for emit, written in held if error is None else ():
+                emit(written)
+        finally:
+            self._held = None
+        return error
+
+    def holding(
+        self, emit: Callable[[Any], None], complain: Callable[[Exception, Any], None]
+    ) -> Callable[[Any], None]:
+        """``emit``, but for what is written during an attempt, which is held back."""
+
+        def hold(item: Any) -> None:
+            if self._held is None:
+                emit(item)
+                return
+            try:
+                self._held.append((emit, snapshot(item)))
+            except Exception as error:  # noqa: BLE001 - users' objects
+                complain(error, item)
+
+        return hold
+
+
+def left_out(
+    title: str, name: str, number: int | None, item: Any, error: BaseException
+) -> dict[str, Any]:
+    """An item that is left out, as plain data for the error stream.
+
+    :param title: of the instance
+    :param name: of the input
+    :param number: of the item in the stream, where that is known
+    """
+    return {
+        "pe": title,
+        "input": name,
+        "number": number,
+        "item": brief(item, 1000),
+        "error": "".join(traceback.format_exception_only(error)).strip(),
+        "traceback": "".join(traceback.format_exception(error)),
+    }

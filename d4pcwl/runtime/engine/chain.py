@@ -1,0 +1,154 @@
+"""Chains: PEs of one process, each of which alone takes what the one before it returns.
+
+Most PEs have one input and one output, and most items are numbers and texts, which need no copy.
+Such an item goes along a chain in one loop, rather than by a call from each PE to the next. What
+else a PE returns goes the way of what it writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import NoneType
+from typing import Any
+
+from d4pcwl.runtime.engine.values import IMMUTABLE, is_plain_tuple
+from d4pcwl.workflow.load import is_an_order
+
+Receive = Callable[[Any], None]
+"""Takes one item."""
+
+Take = Callable[[Iterable[Any]], None]
+"""Takes items, and works through each before the next."""
+
+Work = Callable[[Any], Any]
+
+PLAIN = IMMUTABLE - {NoneType}
+"""Types of items that need no copy, and nothing else."""
+
+
+def each(receive: Receive) -> Take:
+    """What takes items, for what takes one."""
+
+    def take(items: Iterable[Any]) -> None:
+        for item in items:
+            receive(item)
+
+    return take
+
+
+class Step:
+    """A PE's place in a chain.
+
+    :param work: its work on one item
+    :param emit: takes what that returns; None where it returns nothing
+    :param following: the step that alone takes it, in this process
+    :param hand_on: takes what does not go along the chain, such as a generator
+    :param fail: ends the run over an error on an item
+    :param stay_halted: what an item leads to after that, where a PE has caught it and goes on
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        emit: Receive | None,
+        following: Step | None,
+        *,
+        hand_on: Receive,
+        fail: Callable[[BaseException, Any], None],
+        stay_halted: Receive,
+    ) -> None:
+        self._work, self._emit, self._hand_on = work, emit, hand_on
+        self._fail, self._stay_halted = fail, stay_halted
+        self._before: list[Step] = []
+        self._left = 0
+        self._taken: list[Callable[[], int]] = []
+        self._in_chains: list[Callable[[], None]] = []
+        self._chain: list[Step] = [self]
+        if following:
+            following._before.append(self)
+            self._chain += following._chain
+        self._works: list[Work] = []
+        for place, step in enumerate(self._chain):
+            known = any(work is step._work for work in self._works)  # PEs may share a function
+            self._works.append(partial(step._work) if known else step._work)
+            step._in_chains.append(partial(self._works.insert, place, step._stay_halted))
+        self._step_of = dict(zip(map(id, self._works), self._chain, strict=True))
+        self._end = self._chain[-1]._emit or self._works.pop()
+        self._step_of.setdefault(id(self._end), self._chain[-1])
+        self.take = self._make_taker()
+
+    @property
+    def count(self) -> int:
+        """How many items it is through with."""
+        taken = sum(count() for count in self._taken)
+        return taken + sum(step.count - step._left for step in self._before)
+
+    def _make_taker(self) -> Take:
+        works, end, step_of, through = self._works, self._end, self._step_of, 0
+        self._taken.append(lambda: through)
+
+        def run_along(items: Iterable[Any]) -> None:
+            nonlocal through
+            for item in items:
+                try:
+                    for work in works:
+                        item = work(item)
+                        if type(item) not in PLAIN and not is_plain_tuple(item):
+                            step_of[id(work)]._leave(item)
+                            break
+                    else:
+                        work = end
+                        item = end(item)
+                        if item is not None:
+                            step_of[id(end)]._hand_on(item)
+                except BaseException as error:
+                    if is_an_order(error):
+                        raise
+                    step_of[id(work)]._halt(error, item)
+                through += 1
+
+        return run_along
+
+    def writer(self, output: str, otherwise: Callable[..., None]) -> Callable[..., None]:
+        """``write`` for the PE before, of whose output this step alone takes the items.
+
+        It is the loop of ``take`` once more, since it runs for every item of a source.
+
+        :param otherwise: writes to other outputs, and what is no plain value
+        """
+        works, end, step_of, through = self._works, self._end, self._step_of, 0
+        self._taken.append(lambda: through)
+
+        def write(name: str, data: Any, **kwargs: Any) -> None:
+            nonlocal through
+            if name != output or (type(data) not in PLAIN and not is_plain_tuple(data)):
+                otherwise(name, data)
+                return
+            try:
+                for work in works:
+                    data = work(data)
+                    if type(data) not in PLAIN and not is_plain_tuple(data):
+                        step_of[id(work)]._leave(data)
+                        break
+                else:
+                    work = end
+                    data = end(data)
+                    if data is not None:
+                        step_of[id(end)]._hand_on(data)
+            except BaseException as error:
+                if is_an_order(error):
+                    raise
+                step_of[id(work)]._halt(error, data)
+            through += 1
+
+        return write
+
+    def _leave(self, result: Any) -> None:
+        self._hand_on(result)
+        self._left += 1
+
+    def _halt(self, error: BaseException, item: Any) -> None:
+        for halt in self._in_chains:
+            halt()
+        self._fail(error, item)

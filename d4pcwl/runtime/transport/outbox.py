@@ -1,0 +1,334 @@
+"""The outbox: what PEs write, encoded and weighed, until it goes to another process in batches.
+
+All transports have this one. What is written waits in the *lane* of its key, as an *entry*:
+
+- None, a number or a text is its own entry, and is pickled with the others of its batch; so is a
+  copy of a small array;
+- any other item is encoded when it is written: so its size is known exactly, later changes are not
+  seen, and what cannot be encoded fails at the line that wrote it. Its entry is a pickle, with the
+  item's buffers where it has such; for a tuple, list or dictionary of nothing but numbers and texts
+  it is what :mod:`marshal` makes of it, which is the same to the receiver and takes half the time.
+
+A large buffer is never copied into a pickle. It is left in shared memory at once, and the entry has
+its place; or it stays where it is, and the item is sent before ``write`` returns.
+"""
+
+from __future__ import annotations
+
+import marshal
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from sys import getsizeof
+from typing import Any, NamedTuple, NoReturn, Protocol
+
+from d4pcwl.errors import ITEM_LETTERS, PEError, brief
+from d4pcwl.runtime.engine.chain import Receive, Take
+from d4pcwl.runtime.engine.instance import Halt
+from d4pcwl.runtime.engine.marks import Mark
+from d4pcwl.runtime.engine.values import BIG_INT, SMALL, is_plain_array
+from d4pcwl.runtime.transport import frames
+from d4pcwl.workflow.load import fault_of_writer
+
+BATCH = 1000
+"""Entries of a lane in a full batch."""
+
+LARGE = frames.LARGE
+"""Bytes of a buffer, or of an item, that is large."""
+
+_SHARED_IN_PLACE_OF_ONE = 4
+"""A batch may hold so many times as much where that is left in shared memory and stays there."""
+
+_LEAVES = frozenset({bool, bytes, complex, float, int, str, type(None)})
+_MARSHAL = 4
+"""The version of its format; workers elsewhere may have another Python."""
+
+
+class Shared(Protocol):
+    """Memory that sender and receivers share."""
+
+    def put(self, buffer: memoryview) -> int:
+        """Copy a buffer there; its place, or 0 where there is no room."""
+
+
+Fetch = Callable[[int, int], Any]
+"""From the place and the size of a buffer in shared memory to the buffer."""
+
+
+class Apart(NamedTuple):
+    """A pickle, and the buffers that are not in it: bytes, or place and size in shared memory."""
+
+    data: bytes
+    buffers: list[Any]
+
+
+_PACKED = frozenset({bytes, bytearray, Apart})
+"""The types of entries that are not their items: from marshal, and from pickle without buffers and
+with.
+
+No item of these types is its own entry."""
+
+
+class Run(NamedTuple):
+    """Entries of one lane, in order.
+
+    :param marks: of each of them, where the lane has marked items
+    """
+
+    key: Any
+    entries: list[Any]
+    marks: list[Mark] | None
+
+    def items(self, fetch: Fetch | None = None) -> Iterable[Any]:
+        """The items, marked ones as pairs; each is decoded when it is asked for.
+
+        :param fetch: finds buffers in shared memory
+        """
+        items = unpacked(self.entries, fetch)
+        return items if self.marks is None else zip(self.marks, items, strict=True)
+
+    def part(self, start: int, stop: int | None = None) -> Run:
+        """Some of it."""
+        marks = None if self.marks is None else self.marks[start:stop]
+        return Run(self.key, self.entries[start:stop], marks)
+
+
+class _Lane:
+    """What waits for one key."""
+
+    def __init__(self, marked: bool) -> None:
+        self.entries: deque[Any] = deque()
+        self.marks: deque[Mark] | None = deque() if marked else None
+
+    def drain(self) -> tuple[list[Any], list[Mark] | None]:
+        """Take out what is there; another thread may be writing."""
+        entries = [self.entries.popleft() for _ in range(len(self.entries))]
+        marks = None if self.marks is None else [self.marks.popleft() for _ in entries]
+        return entries, marks
+
+
+class _Bytes:
+    """Stands for ``bytes`` while they are pickled, and has them kept apart."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __reduce__(self) -> Any:
+        return bytes, (pickle.PickleBuffer(self._data),)
+
+
+class Outbox:
+    """See the module.
+
+    :param most: bytes with which it is full
+    :param shared: where large buffers are left; without it, they stay where they are
+
+    ``bytes`` is what was written since it was last emptied.
+    """
+
+    def __init__(self, most: int, shared: Shared | None = None) -> None:
+        self.bytes = 0
+        self._most, self._shared = most, shared
+        self._lanes: dict[Any, _Lane] = {}
+        self._ready: deque[Any] = deque()  # the keys of lanes that have something
+        self._refused: Halt | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._ready)
+
+    def outlet(
+        self, key: Any, name: str, full: Callable[[], None], *, marked: bool = False
+    ) -> Receive:
+        """What takes the items for one lane.
+
+        :param name: the output that they come from, for messages
+        :param full: called when there is enough for a batch
+        :param marked: they come with their marks, as pairs
+        """
+        lane = self._lanes.setdefault(key, _Lane(marked))
+        entries, append, ready = lane.entries, lane.entries.append, self._ready.append
+        pack, most, are_leaves, dumps = self._pack, self._most, _LEAVES.issuperset, marshal.dumps
+
+        def settle() -> None:
+            count = len(entries)
+            if count == 1:
+                ready(key)
+            if count >= BATCH or self.bytes >= most:
+                full()
+
+        def take(item: Any) -> None:
+            kind = type(item)
+            if kind in SMALL and (kind is not int or -BIG_INT < item < BIG_INT):
+                append(item)
+            elif kind is tuple and are_leaves(map(type, item)):
+                data = dumps(item, _MARSHAL)
+                self.bytes += len(data)
+                append(data)
+            else:
+                append(pack(item, name))
+            if not 1 < len(entries) < BATCH or self.bytes >= most:
+                settle()
+
+        if not marked:
+            return take
+        assert lane.marks is not None
+        append_mark = lane.marks.append
+
+        def take_pair(pair: tuple[Mark, Any]) -> None:
+            mark, item = pair
+            kind = type(item)
+            small = kind in SMALL and (kind is not int or -BIG_INT < item < BIG_INT)
+            entry = item if small else pack(item, name)
+            append_mark(mark)
+            append(entry)
+            settle()
+
+        return take_pair
+
+    def _pack(self, item: Any, name: str) -> Any:
+        """The entry of an item; its bytes are counted.
+
+        :raises Halt: it cannot be pickled
+        """
+        kind = type(item)
+        if kind is str:
+            self.bytes += getsizeof(item)
+            return item
+        parts = (*item, *item.values()) if kind is dict else item if kind in (tuple, list) else None
+        if parts is not None and _LEAVES.issuperset(map(type, parts)):
+            flat = marshal.dumps(item, _MARSHAL)
+            self.bytes += len(flat)
+            return flat
+        if is_plain_array(item) and item.nbytes < LARGE:
+            self.bytes += item.nbytes
+            return item.copy(order="K")
+        buffers: list[Any] = []
+        try:
+            large = kind is bytes and len(item) >= LARGE
+            data = frames.dumps(_Bytes(item) if large else item, buffers.append)
+            self.bytes += len(data)
+            if not buffers:
+                return bytearray(data)
+            return Apart(data, [self._kept(buffer.raw()) for buffer in buffers])
+        except Exception as error:  # noqa: BLE001 - users' objects
+            self._refuse(item, name, error)
+
+    def _kept(self, buffer: memoryview) -> Any:
+        """What stands for a buffer: its place and size, a copy, or, with nothing shared, itself."""
+        if self._shared is not None and buffer.nbytes >= LARGE:
+            place = self._shared.put(buffer)
+            if place:
+                self.bytes += buffer.nbytes // _SHARED_IN_PLACE_OF_ONE
+                return place, buffer.nbytes
+        self.bytes += buffer.nbytes
+        if self._shared is not None or buffer.nbytes < LARGE:
+            return bytearray(buffer)
+        self.bytes += self._most  # it is to be sent at once
+        return pickle.PickleBuffer(buffer)
+
+    def _refuse(self, item: Any, name: str, error: Exception) -> NoReturn:
+        place = fault_of_writer(f"{type(error).__name__}: {error}")
+        message = (
+            f"{name}: an item of type {type(item).__qualname__} cannot be sent to another process"
+            f"\n{place}\nitem: {brief(item, ITEM_LETTERS)}\nSend numbers, texts, lists, "
+            "dictionaries, arrays, or objects of classes that are at the top level of a module"
+        )
+        self._refused = Halt(PEError(message))
+        raise self._refused from error
+
+    def check(self) -> None:
+        """Whether an item was refused.
+
+        :raises Halt: one was, and a bare ``except:`` in a PE may have caught that
+        """
+        if self._refused is not None:
+            raise self._refused
+
+    def drain(self) -> list[Run]:
+        """Take out everything.
+
+        :raises Halt: see :meth:`check`
+        """
+        self.check()
+        return self.drain_rest()
+
+    def drain_rest(self) -> list[Run]:
+        """The same, whatever was refused."""
+        self.bytes = 0
+        runs = []
+        for _ in range(len(self._ready)):
+            key = self._ready.popleft()
+            lane = self._lanes[key]
+            entries, marks = lane.drain()
+            if lane.entries:  # another thread is writing
+                self._ready.append(key)
+            if entries:
+                runs.append(Run(key, entries, marks))
+        return runs
+
+
+def unpacked(entries: Sequence[Any], fetch: Fetch | None = None) -> Iterable[Any]:
+    """The items of entries, each decoded when it is asked for.
+
+    :param fetch: finds buffers in shared memory
+    """
+    kinds = set(map(type, entries))
+    if kinds.isdisjoint(_PACKED):
+        return entries
+    if kinds == {bytes}:
+        return map(marshal.loads, entries)
+    if kinds == {bytearray}:
+        return map(pickle.loads, entries)
+    return _unpack(entries, fetch)
+
+
+def _unpack(entries: Iterable[Any], fetch: Fetch | None) -> Iterator[Any]:
+    for entry in entries:
+        kind = type(entry)
+        if kind is bytes:
+            yield marshal.loads(entry)
+        elif kind is bytearray:
+            yield pickle.loads(entry)
+        elif kind is Apart:
+            buffers = [_buffer(kept, fetch) for kept in entry.buffers]
+            yield pickle.loads(entry.data, buffers=buffers)
+        else:
+            yield entry
+
+
+def _buffer(kept: Any, fetch: Fetch | None) -> Any:
+    if type(kept) is not tuple:
+        return kept
+    if fetch is None:
+        raise ConnectionError("an item was left in memory that is not shared with this process")
+    return fetch(*kept)
+
+
+def places(entries: Iterable[Any]) -> Iterator[tuple[int, int]]:
+    """The places and sizes of the buffers of entries that are in shared memory."""
+    for entry in entries:
+        if type(entry) is Apart:
+            yield from (kept for kept in entry.buffers if type(kept) is tuple)
+
+
+def with_buffers(run: Run, fetch: Fetch) -> Run:
+    """The same run for those who do not share the memory."""
+    entries = [
+        Apart(entry.data, [_buffer(kept, fetch) for kept in entry.buffers])
+        if type(entry) is Apart
+        else entry
+        for entry in run.entries
+    ]
+    return run._replace(entries=entries)
+
+
+def deliver(
+    takers: Sequence[Take] | Mapping[Any, Take], runs: Iterable[Run], fetch: Fetch | None = None
+) -> None:
+    """Hand the items of a batch to the takers of their lanes.
+
+    :param takers: by lane
+    :param fetch: finds buffers in shared memory
+    """
+    for run in runs:
+        takers[run.key](run.items(fetch))
