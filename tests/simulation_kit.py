@@ -57,7 +57,7 @@ class _Data(list[Any]):
         return super().__len__()
 
 
-class _Outbox:
+class Outgoing:
     """The ways out of a worker: what its PEs write waits here."""
 
     def __init__(self, plan: Plan) -> None:
@@ -141,7 +141,7 @@ class SimulatedWorker:
         self.tasks: set[int] = set()
         self.engine: Worker | None = None
         if pinned is not None:
-            self.out = _Outbox(plan)
+            self.out = Outgoing(plan)
             self.engine = Worker(run.flow.graph, plan, pinned, run.flow.inputs, self.out, own=False)
             run.engines.append(self.engine)
             others = wanted_levels(plan, pinned)
@@ -245,9 +245,7 @@ class SimulatedWorker:
             self.engine.note(levels, queue)
         else:
             queue, data = content
-            receive = self.engine.receiver(*queue)
-            for item in data:
-                receive(item)
+            self.engine.receiver(*queue)(list(data))
             yield
         yield from self._hand_on(before)
         if kind == "private":
@@ -259,10 +257,9 @@ class SimulatedWorker:
         self.tasks.add(number)
         while run.random.random() < 0.3:
             yield
-        receive, items = run.pool.receiver(*queue), list(data)
+        take, items = run.pool.receiver(*queue), list(data)
         done = run.random.randint(1, len(items)) if run.random.random() < 0.1 else len(items)
-        for item in items[:done]:
-            receive(item)
+        take(items[:done])
         parcel = run.pool_out.parcel(self._size)
         parcel.batches += run.pool_out.lots(queue, items[done:], 1)
         seconds = done * run.random.choice((1e-5, 1e-3, 5e-3, 1e-2))
@@ -353,7 +350,7 @@ class Schedule:
         self.deaths = Counter[str]()
         self.steps = 0
         if flow.plan.pool is not None:
-            self.pool_out = _Outbox(flow.plan)
+            self.pool_out = Outgoing(flow.plan)
             self.pool = Worker(
                 flow.graph, flow.plan, flow.plan.pool, {}, self.pool_out, direct=False
             )
@@ -615,8 +612,7 @@ class Simulation(Schedule):
                 self._start(*content)
             elif kind == "results":
                 for slot, items in list(content):
-                    for item in items:
-                        self.sorted.takers[slot](item)
+                    self.sorted.takers[slot](items)
             elif kind == "levels":
                 self.sorted.note(content)
         return done
