@@ -57,7 +57,7 @@ class _Data(list[Any]):
         return super().__len__()
 
 
-class _Outbox:
+class Outgoing:
     """The ways out of a worker: what its PEs write waits here."""
 
     def __init__(self, plan: Plan) -> None:
@@ -141,7 +141,7 @@ class SimulatedWorker:
         self.tasks: set[int] = set()
         self.engine: Worker | None = None
         if pinned is not None:
-            self.out = _Outbox(plan)
+            self.out = Outgoing(plan)
             self.engine = Worker(run.flow.graph, plan, pinned, run.flow.inputs, self.out, own=False)
             run.engines.append(self.engine)
             others = wanted_levels(plan, pinned)
@@ -245,7 +245,7 @@ class SimulatedWorker:
             self.engine.note(levels, queue)
         else:
             queue, data = content
-            self.engine.receiver(*queue)(data)
+            self.engine.receiver(*queue)(list(data))
             yield
         yield from self._hand_on(before)
         if kind == "private":
@@ -327,20 +327,18 @@ class Schedule:
     """What all schedules have: a graph, workers, what came of it, and the promises.
 
     :param limits: what queues, and receivers that put items in order, hold at the most
-    :param trace: takes what happens, line by line
+
+    ``trace`` takes what happens, line by line.
     """
 
     failure: Exception | None
+    command = "simulation_kit.py"
+    options = ""
 
-    def __init__(
-        self,
-        seed: int,
-        flow: Flow,
-        limits: Limits | None = None,
-        trace: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, seed: int, flow: Flow, limits: Limits | None = None) -> None:
         self.random = random = Random(seed)
-        self.flow, self.seed, self.trace = flow, seed, trace
+        self.flow, self.seed = flow, seed
+        self.trace: Callable[[str], None] | None = None
         self.limits = limits or Limits(
             random.choice((2, 3, 64)), random.choice((40, 10000)), random.choice((200, 1 << 20))
         )
@@ -352,7 +350,7 @@ class Schedule:
         self.deaths = Counter[str]()
         self.steps = 0
         if flow.plan.pool is not None:
-            self.pool_out = _Outbox(flow.plan)
+            self.pool_out = Outgoing(flow.plan)
             self.pool = Worker(
                 flow.graph, flow.plan, flow.plan.pool, {}, self.pool_out, direct=False
             )
@@ -472,7 +470,7 @@ class Schedule:
             self.trace(" ".join(map(str, what)))
 
     def _broken(self, what: str) -> Broken:
-        return Broken(f"{what}\nTo see it: python tests/simulation_kit.py {self.seed}")
+        return Broken(f"{what}\nTo see it: python tests/{self.command} {self.seed}{self.options}")
 
 
 class Simulation(Schedule):
@@ -489,13 +487,13 @@ class Simulation(Schedule):
         seed: int,
         scheduler: Callable[..., Scheduler] = Scheduler,
         large: bool = False,
-        trace: Callable[[str], None] | None = None,
         flow: Flow | None = None,
         limits: Limits | None = None,
         freezes: bool = False,
     ) -> None:
         flow = flow or flow_of(seed // SCHEDULES_OF_A_FLOW, large)
-        super().__init__(seed, flow, limits, trace)
+        super().__init__(seed, flow, limits)
+        self.options = " --large" if large else ""
         random, number = self.random, flow.processes
         self.scale = Scale(number, number)
         if random.random() < 0.3:
@@ -643,23 +641,27 @@ class Simulation(Schedule):
                 raise self._broken(f"{self.waiting[queue]} batches wait in {queue}, not {most}")
 
 
-def main() -> int:
-    """Run the schedules that are named, and tell what happens."""
-    parser = argparse.ArgumentParser(description="Replay simulated schedules.")
+def replay(title: str, make: Callable[[int, bool], Schedule]) -> int:
+    """Run the schedules that the command line names, and tell what happens.
+
+    :param make: from a seed, and whether with many workers, to the schedule
+    """
+    parser = argparse.ArgumentParser(description=title)
     parser.add_argument("seeds", type=int, nargs="+")
-    parser.add_argument("--large", action="store_true", help="many workers")
+    parser.add_argument("--large", action="store_true", help="with a thousand workers")
     given = parser.parse_args()
     for seed in given.seeds:
+        schedule = make(seed, given.large)
+        schedule.trace = print
+        print(schedule.flow.plan)
         try:
-            simulation = Simulation(seed, large=given.large, trace=print)
-            print(simulation.flow.plan)
-            simulation.run()
+            schedule.run()
         except Broken as error:
             print(error)
             return 1
-        print(f"seed {seed}: every promise is kept, in {simulation.steps} steps")
+        print(f"seed {seed}: every promise is kept, in {schedule.steps} steps")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(replay("Replay schedules.", lambda seed, large: Simulation(seed, large=large)))

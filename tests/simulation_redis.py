@@ -7,22 +7,41 @@ when it is woken, not by the time: a wake-up that is lost is found.
 
 from __future__ import annotations
 
-import pickle
+import sys
 from collections.abc import Callable, Generator
 from typing import Any
 from unittest.mock import patch
 
-from simulation_flows import Flow, Item
-from simulation_kit import Schedule, SimulatedWorker, WorkerStopped
+from simulation_flows import Flow, Item, flow_of
+from simulation_kit import (
+    SCHEDULES_OF_A_FLOW,
+    Outgoing,
+    Schedule,
+    SimulatedWorker,
+    WorkerStopped,
+    replay,
+)
 
 from d4pcwl.errors import WorkerDied
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.pool.exchange import Lot, Parcel, Queue, Stopped, Task, Told
+from d4pcwl.runtime.pool.exchange import (
+    Lot,
+    Packed,
+    Parcel,
+    Queue,
+    Stopped,
+    Task,
+    Told,
+    packed,
+)
 from d4pcwl.runtime.pool.scale import Scale
 from d4pcwl.runtime.redis import exchange, scripts
 from d4pcwl.runtime.redis.client import Address
 from d4pcwl.runtime.redis.coordinator import Coordinator
 from d4pcwl.runtime.redis.exchange import RedisExchange
+from d4pcwl.runtime.redis.server import OwnServer
+from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.outbox import Run
 
 
 class _Exchange(RedisExchange):
@@ -64,7 +83,7 @@ class _Worker(SimulatedWorker):
             return None if found is None else ("ended", found)
         if isinstance(found, Told):
             return "told", (found.queue, [tuple(level) for level in found.levels])
-        items = pickle.loads(found.items)
+        items = list(frames.loads(found.items.data).items())
         if found.key is not None:
             return "task", (found, found.queue, {}, items)
         return "private", (found.queue, items)
@@ -92,23 +111,30 @@ class _Worker(SimulatedWorker):
         self.run.note("worker", self.number, kind, content)
         if kind == "commit":
             task, parcel, items, seconds = content
-            self.exchange.commit(task, _pickled(parcel), items, seconds)
+            self.exchange.commit(task, self._packed(parcel), items, seconds)
         elif kind == "stream":
             writer, parcel = content
-            self.exchange.stream(_pickled(parcel), writer)
+            self.exchange.stream(self._packed(parcel), writer)
         elif kind == "taken":
-            self.exchange.taken(Task(None, (content, ""), b""))
+            self.exchange.taken(Task(None, (content, ""), Packed(b"")))
         elif kind == "end":
             self.exchange.end(content)
 
+    def _packed(self, parcel: Parcel) -> Parcel:
+        """What is handed on, as exchanges have it."""
+        batches, results = list[Lot](), list[Lot]()
+        for lot in parcel.batches:
+            run = self._run_of(lot.to, list(lot.data))
+            batches.append(lot._replace(data=packed(run, [run])))
+        for lot in parcel.results:
+            runs = [self._run_of(slot, items) for slot, items in list(lot.data)]
+            results.append(lot._replace(data=packed(runs, runs)))
+        return Parcel(batches, results, parcel.levels)
 
-def _pickled(parcel: Parcel) -> Parcel:
-    """What the simulation hands on, as bytes."""
-
-    def packed(lot: Lot) -> Lot:
-        return lot._replace(data=pickle.dumps([*lot.data]))
-
-    return Parcel([*map(packed, parcel.batches)], [*map(packed, parcel.results)], parcel.levels)
+    def _run_of(self, key: Queue | int, items: list[Any]) -> Run:
+        if key not in self.run.marked:
+            return Run(key, items, None)
+        return Run(key, [item for _, item in items], [mark for mark, _ in items])
 
 
 class _Sink:
@@ -123,18 +149,16 @@ class _Sink:
 
 
 class RedisSchedule(Schedule):
-    """One schedule.
+    """One schedule, with a plan that puts no PE of a cycle into the pool."""
 
-    :param flow: with a plan that puts no PE of a cycle into the pool
-    """
+    command = "simulation_redis.py"
 
-    def __init__(
-        self, seed: int, flow: Flow, address: Address, trace: Callable[[str], None] | None = None
-    ) -> None:
-        super().__init__(seed, flow, trace=trace)
+    def __init__(self, seed: int, address: Address) -> None:
+        super().__init__(seed, flow_of(seed // SCHEDULES_OF_A_FLOW, loops=False))
         self.address = address
         self.failure: Exception | None = None
         self.numbers = 0
+        self.marked = Outgoing(self.flow.plan).marked
 
     def _run(self) -> None:
         job = Job(self.flow.graph, self.flow.inputs, _Sink(self.flow, self.results))
@@ -221,3 +245,17 @@ class RedisSchedule(Schedule):
         else:
             self.client.call("SADD", self.coordinator.key + "workers", worker.name)
             worker.exchange.waits = False  # after a while it looks by itself
+
+
+def main() -> int:
+    """Run the schedules that the command line names."""
+    own = OwnServer()
+    try:
+        address = own.wait()
+        return replay("Replay schedules on a server.", lambda seed, _: RedisSchedule(seed, address))
+    finally:
+        own.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
