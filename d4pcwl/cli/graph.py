@@ -34,6 +34,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--cut", metavar="HOW", help="the stages, as for d4p2cwl")
     parser.add_argument("--shards", type=int, metavar="N", help="the shards, as for d4p2cwl")
     parser.add_argument(
+        "--all-edges",
+        action="store_true",
+        help="of a CWL document, draw settings and what is printed, too, and not only the ways of "
+        "the data",
+    )
+    parser.add_argument(
         "-o",
         "--output",
         type=Path,
@@ -77,7 +83,9 @@ def _picture(options: argparse.Namespace) -> Picture:
             raise UsageError(f"--{given[0]} is for scripts, and {options.file} is a CWL document")
         from d4pcwl.cwl.picture import picture_of_cwl
 
-        return picture_of_cwl(options.file)
+        return picture_of_cwl(options.file, all_edges=options.all_edges)
+    if options.all_edges:
+        raise UsageError(f"--all-edges is for CWL documents, and {options.file} is a script")
     from d4pcwl.workflow.draw import picture
     from d4pcwl.workflow.load import load
     from d4pcwl.workflow.shards import staged

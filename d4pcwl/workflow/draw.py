@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,13 @@ from d4pcwl.workflow.edges import label
 from d4pcwl.workflow.flat import FlatGraph, flatten
 
 if TYPE_CHECKING:
-    from d4pcwl.workflow.picture import Box, Picture
+    from d4pcwl.workflow.nodes import Box
+    from d4pcwl.workflow.picture import Picture
     from d4pcwl.workflow.shards import Sharding
+
+
+_STYLES = {"shuffle": "solid", "group-by": "dashed", "all": "bold", "global": "dotted"}
+"""The lines of groupings."""
 
 
 def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
@@ -20,16 +26,18 @@ def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
 
     :param stages: what it is cut into; then these are the boxes, and not the composites
     """
-    from d4pcwl.workflow.picture import Arrow, Node, Picture
+    from d4pcwl.workflow.nodes import Arrow, Node
+    from d4pcwl.workflow.picture import Picture
 
     keys = {id(pe): f"pe{number}" for number, pe in enumerate(flat.pes)}
     nodes = [
         Node(
             keys[id(pe)],
-            pe.id,
+            flat.names[pe.id],
             tuple(map(str, pe.inputconnections)),
             tuple(map(str, pe.outputconnections)),
             _composites(flat, pe, keys) if stages is None else (_stage(stages, pe, keys),),
+            tuple(_kinds(flat, pe)),
         )
         for pe in flat.pes
     ]
@@ -38,12 +46,27 @@ def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
         grouping = flat.grouping(edge)
         title = "" if grouping.kind == "shuffle" else str(grouping)
         source, target = keys[id(edge.source)], keys[id(edge.target)]
-        arrows.append(Arrow(source, edge.output, target, edge.input, title))
+        style = _STYLES[grouping.kind]
+        arrows.append(Arrow(source, edge.output, target, edge.input, title, style))
     return Picture(nodes, arrows)
+
+
+def _kinds(flat: FlatGraph, pe: Any) -> Iterator[str]:
+    from d4pcwl.workflow.nodes import SINK, SOURCE, STATE
+    from d4pcwl.workflow.state import keeps_state
+
+    if not flat.into(pe):
+        yield SOURCE
+    elif keeps_state(pe) is not None:
+        yield STATE
+    if not flat.out_of(pe) and flat.into(pe):
+        yield SINK
 
 
 def _composites(flat: FlatGraph, pe: Any, keys: dict[int, str]) -> tuple[Box, ...]:
     """A box for each composite around a PE, called by the first PE in it."""
+    from d4pcwl.workflow.nodes import Box
+
     boxes = []
     for depth, composite in enumerate(flat.composites.get(id(pe), ())):
         first = next(p for p in flat.pes if composite in flat.composites.get(id(p), ()))
@@ -52,6 +75,8 @@ def _composites(flat: FlatGraph, pe: Any, keys: dict[int, str]) -> tuple[Box, ..
 
 
 def _stage(stages: Sharding, pe: Any, keys: dict[int, str]) -> Box:
+    from d4pcwl.workflow.nodes import Box
+
     stage = stages.cut.stage_of(pe)
     times = f", {stages.count} shards" if stage in stages.sharded else ""
     return Box(f"stage_{keys[id(stage.pes[0])]}", stage.name + times)
