@@ -101,7 +101,7 @@ def test_the_cells_that_made_a_graph_are_compiled_and_run(tmp_path: Path) -> Non
         "1 / 0",
         GRAPH.partition("graph.connect")[0],
         "graph.connect(first, 'output', second, 'inptu')",
-        "%time graph.connect(first, 'output', second, 'input')\n!echo hello",
+        "%pwd\ngraph.connect(first, 'output', second, 'input')\n!echo hello",
         "for pe in (first, second):\n    pe.name = 'times'",
         "results = d4pcwl.run(graph, {first: 1}, iterations=1)",
         "x = d4pcwl.to_cwl(graph)\nprint(graph.nodes)",
@@ -112,8 +112,6 @@ def test_the_cells_that_made_a_graph_are_compiled_and_run(tmp_path: Path) -> Non
     script = (tmp_path / "graph_cells.py").read_text()
     for left_out in ("1000", "1 / 0", "inptu", "echo", "run(", "to_cwl"):
         assert left_out not in script
-    job = tmp_path / "job.json"
-    job.write_text('{"times0": [1, 2, 4]}')
     given = ["--input_data", '{"times0": [{"input": 1}, {"input": 4}]}']
     done = subprocess.run(
         [Path(sys.executable).parent / "cwltool", "--quiet", "flow.cwl", *given],
@@ -165,4 +163,4 @@ def test_the_example(tmp_path: Path) -> None:
     assert "image/svg+xml" in shown
     assert "worked on" in shown
     assert '{"pe": "count", "port": "output", "data": ["and", 2]}' in shown
-    kit.cwltool_validates(folder / "words.cwl") if hasattr(kit, "cwltool_validates") else None
+    kit.validate(folder / "words.cwl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 from d4pcwl.cli.common import given, guarded, version
@@ -19,9 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = given(argv)
     if arguments and arguments[0] in _COMMANDS:
-        from d4pcwl.cli import completion
+        if "_ARGCOMPLETE" in os.environ:
+            from d4pcwl.cli import completion
 
-        completion.skip_word()
+            completion.skip_word()
         command = import_module(f"d4pcwl.cli.{_COMMANDS[arguments[0]]}")
         code: int = command.main(arguments[1:])
         return code

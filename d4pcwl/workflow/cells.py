@@ -36,9 +36,12 @@ def script_of_cells(graph: Any) -> tuple[Path, str] | None:
     path = Path(f"{attr}_cells.py")
     if path.exists() and not path.read_text(encoding="utf-8").startswith(_MARK):
         raise UsageError(f"{path} is there, and not of ours: the notebook's cells cannot go there")
-    path.write_text(_MARK + "\n" + _source(shell, attr), encoding="utf-8")
+    flat = flatten(graph)
+    nodes = {id(n) for pe in flat.pes for n in (pe, *flat.composites.get(id(pe), ()))}
+    parts = {n for n, value in names.items() if id(value) in nodes and not n.startswith("_")}
+    path.write_text(_MARK + "\n" + _source(shell, {attr, *parts}), encoding="utf-8")
     try:
-        same = flatten(load(path, attr).graph).digest() == flatten(graph).digest()
+        same = flatten(load(path, attr).graph).digest() == flat.digest()
     except D4pcwlError as error:
         raise UsageError(f"the cells that made {attr} are no script ({path})\n{error}") from error
     if not same:
@@ -49,8 +52,11 @@ def script_of_cells(graph: Any) -> tuple[Path, str] | None:
     return path, attr
 
 
-def _source(shell: Any, attr: str) -> str:
-    """The statements that the graph is made by."""
+def _source(shell: Any, wanted: set[str]) -> str:
+    """The statements that the graph is made by.
+
+    :param wanted: the names of the graph, and of what is in it
+    """
     failed = getattr(shell.history_manager, "exceptions", {})
     statements: list[tuple[ast.stmt, str]] = []
     for number, cell in enumerate(shell.user_ns["In"]):
@@ -62,18 +68,19 @@ def _source(shell: Any, attr: str) -> str:
         for statement in found:
             if not (number in failed and isinstance(statement, ast.Expr)):
                 statements.append((statement, _text(code, statement)))
-    wanted = {attr}
     while True:
         chosen, later = _chosen([statement for statement, _ in statements], wanted, shell.user_ns)
         if later <= wanted:
             break
-        wanted |= later
-    lines = ""
+        wanted = wanted | later
+    lines: list[str] = []
+    before = False
     for place in chosen:
         statement, text = statements[place]
-        apart = "\n\n" if isinstance(statement, _DEFINITIONS) else ""
-        lines += f"{apart}{text}\n{apart}"
-    return lines
+        definition = isinstance(statement, _DEFINITIONS)
+        lines += [*([""] * 2 * (definition or before)), text]
+        before = definition
+    return "\n".join([*lines, ""])
 
 
 def _text(code: str, statement: ast.stmt) -> str:
@@ -138,6 +145,9 @@ def _changed(statement: ast.stmt, names: dict[str, Any]) -> set[str]:
                     changed |= {_root(argument) for argument in node.args}
             else:
                 changed.add(_root(node.func))
+    for node in ast.walk(statement):  # by another name
+        if isinstance(node, ast.For) and set(_bound(node.target)) & changed:
+            changed |= _names(node.iter)
     return changed
 
 
@@ -148,10 +158,11 @@ def _root(node: ast.AST) -> str:
 
 
 def _loaded(statement: ast.AST) -> tuple[set[str], set[str]]:
-    """The names in a statement, and those of them in functions, which look them up when called."""
+    """The names that a statement looks up, and those that functions in it do when called."""
     functions = (node for node in ast.walk(statement) if isinstance(node, _FUNCTIONS))
     return _names(statement), {name for function in functions for name in _names(function)}
 
 
 def _names(node: ast.AST) -> set[str]:
-    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    found = (part for part in ast.walk(node) if isinstance(part, ast.Name))
+    return {name.id for name in found if isinstance(name.ctx, ast.Load)}
