@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import marshal
 import pickle
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from sys import getsizeof
@@ -117,6 +118,13 @@ class _Bytes:
         return bytes, (pickle.PickleBuffer(self._data),)
 
 
+def _is_flat(item: Any, kind: type) -> bool:
+    """Whether an item is a container of nothing but what marshal gives back as it was."""
+    if kind is dict:
+        return _LEAVES.issuperset(map(type, item)) and _LEAVES.issuperset(map(type, item.values()))
+    return kind in (tuple, list) and _LEAVES.issuperset(map(type, item))
+
+
 class Outbox:
     """See the module.
 
@@ -194,8 +202,7 @@ class Outbox:
         if kind is str:
             self.bytes += getsizeof(item)
             return item
-        parts = (*item, *item.values()) if kind is dict else item if kind in (tuple, list) else None
-        if parts is not None and _LEAVES.issuperset(map(type, parts)):
+        if _is_flat(item, kind):
             flat = marshal.dumps(item, _MARSHAL)
             self.bytes += len(flat)
             return flat
@@ -205,7 +212,9 @@ class Outbox:
         buffers: list[Any] = []
         try:
             large = kind is bytes and len(item) >= LARGE
-            data = frames.dumps(_Bytes(item) if large else item, buffers.append)
+            # Without numpy there is no need to ask for buffers, which takes its time.
+            apart = buffers.append if large or "numpy" in sys.modules else None
+            data = frames.dumps(_Bytes(item) if large else item, apart)
             self.bytes += len(data)
             if not buffers:
                 return bytearray(data)
