@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from d4pcwl.workflow.composite import CompositePE, create_iterative_chain
     from d4pcwl.workflow.graph import WorkflowGraph
     from d4pcwl.workflow.load import Script, load
+    from d4pcwl.workflow.parameters import Directory
     from d4pcwl.workflow.pe import (
         BasePE,
         ConsumerPE,
@@ -39,6 +40,7 @@ __all__ = [
     "ConsumerPE",
     "CwlGraph",
     "D4pcwlError",
+    "Directory",
     "GenericPE",
     "IterativePE",
     "ProducerPE",
@@ -65,12 +67,32 @@ _PLACES = {
     "d4pcwl.workflow.composite": ("CompositePE", "create_iterative_chain"),
     "d4pcwl.workflow.graph": ("WorkflowGraph",),
     "d4pcwl.workflow.load": ("Script", "load"),
+    "d4pcwl.workflow.parameters": ("Directory",),
     "d4pcwl.workflow.pe": (
         *("BasePE", "ConsumerPE", "GenericPE", "IterativePE", "ProducerPE", "SimpleFunctionPE"),
     ),
 }
 
 _install_upstream_names()
+
+
+def _keep_names_apart() -> None:
+    """Modules beside the program that are called as Python's own (``queue.py``) are its alone."""
+    import os
+    import sys
+
+    folder = sys.path[0] if sys.path and not sys.flags.safe_path else None
+    try:
+        entries = os.listdir(folder or ".") if folder is not None else []
+    except OSError:
+        return
+    if any(entry.partition(".")[0] in sys.stdlib_module_names for entry in entries):
+        from d4pcwl.workflow.beside import share_names
+
+        share_names([folder or os.getcwd()])
+
+
+_keep_names_apart()
 
 
 def __getattr__(name: str) -> Any:

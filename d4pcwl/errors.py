@@ -163,10 +163,16 @@ def raise_faults(error: type[D4pcwlError], faults: Iterable[Fault | str]) -> Non
         raise error("\n".join(texts))
 
 
+ITEM_LETTERS = 200
+"""How much of an item is shown in messages."""
+
+
 def brief(value: object, limit: int = 40) -> str:
     """The ``repr`` of anything, cut to ``limit`` characters, for messages: it never raises."""
+    if isinstance(value, str | bytes):
+        value = value[: limit + 1]  # the rest would not be seen
     try:
-        text = repr(value)
+        text = " ".join(map(str.strip, repr(value).splitlines()))
     except Exception:  # noqa: BLE001 - what cannot show itself must not hide the error at hand
         text = f"<{type(value).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -64,6 +64,17 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+@pytest.fixture
+def scripts_forgotten() -> Iterator[None]:
+    """What a test loads in this process does not stay there: others have scripts of that name."""
+    paths, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = paths
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(tempfile.gettempdir()):
+            del sys.modules[name]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "mapping" not in metafunc.fixturenames:
         return

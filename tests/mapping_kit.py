@@ -241,11 +241,14 @@ class FaultyPE(IterativePE):
 
 
 def commit(fault: str) -> None:
-    """``raise``, ``exit``, ``die`` (as by kill -9), or ``stall`` until the process is stopped."""
+    """``raise``, ``exit``, ``interrupt`` (as if Ctrl-C had come), ``die`` (as by kill -9), or
+    ``stall`` until the process is stopped."""
     if fault == "raise":
         raise ValueError("a fault was asked for")
     if fault == "exit":
         sys.exit(3)
+    if fault == "interrupt":
+        raise KeyboardInterrupt
     if fault == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == "stall":
@@ -382,6 +385,14 @@ def children(pid: int | None = None) -> set[int]:
     return found
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process; one that init has yet to take note of has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def open_fds() -> dict[str, str]:
     fds = {}
     for name in os.listdir("/proc/self/fd"):
@@ -409,8 +420,14 @@ def nothing_left(tmp: Path | None = None) -> Iterator[None]:
 # --- bytes in flight ------------------------------------------------------------------------------
 
 
+MOST_UNDER_WAY = 100_000
+"""Small items between two PEs: what queues hold (QUEUE_BATCHES), or what a pipe does, in batches,
+and the batches in hand at both ends."""
+
+
 class Flight:
-    """Counts the bytes that have been written and not yet taken up, over all processes.
+    """Counts the bytes (or items, each as one) that have been written and not yet taken up, over
+    all processes.
 
     The first to take something up waits until those who write have come to a stop: then as much is
     under way as ever will be.

@@ -39,7 +39,7 @@ def run_stages(
                 targets.append(Target(stream.port, paths, stream.taken_at))
                 for part, path in enumerate(paths):
                     files.setdefault((stream, part), {})[number] = path
-            results = Results()
+            results = Results(found.cut.graph.names)
             graph = stage_graph(found.cut.graph, stage.pes, sources)
             sink, ports = stage_sink(found.cut.graph, stage.pes, targets, results, stage=graph)
             inputs = root_inputs(graph)

@@ -43,7 +43,7 @@ class Step(IterativePE):
         return self  # all instances note in one log
 
     def _process(self, item: Any) -> Any:
-        self.log_of_run.append((self.id, repr(item)))
+        self.log_of_run.append((self.name, repr(item)))
         kind = self.kind
         if kind == "writes":
             self.write("output", item)
@@ -68,7 +68,7 @@ class End(ConsumerPE):
         return self
 
     def _process(self, item: Any) -> Iterator[Any]:
-        self.log_of_run.append((self.id, repr(item)))
+        self.log_of_run.append((self.name, repr(item)))
         yield item
 
 
@@ -106,7 +106,7 @@ def test_depth_first_and_counted(kinds: list[str]) -> None:
     pes = [SimpleFunctionPE(same) if kind == "function" else Step(kind, log) for kind in kinds]
     pes = [named(pe, f"pe{place}x") for place, pe in enumerate([*pes, End(log)], 1)]
     counts = run(chain(Source(range(5)), *pes))
-    names = [f"pe{place}x{place}" for place in range(1, len(pes) + 1)]
+    names = [f"pe{place}x" for place in range(1, len(pes) + 1)]
     wanted = [entry for item in range(5) for entry in expected(names, [*kinds, "end"], item)]
     assert log == wanted
     noted = Counter(name for name, _ in wanted)
@@ -135,7 +135,7 @@ def test_the_item_that_is_to_blame(kind: str, function: bool) -> None:
     bad = named(SimpleFunctionPE(fails) if function else Fails(), "bad")
     before = SimpleFunctionPE(same) if kind == "function" else Step(kind, [])
     graph = chain(Source(range(9)), SimpleFunctionPE(same), before, bad, SimpleFunctionPE(same))
-    with pytest.raises(PEError, match=r"^PE bad3 failed on item 3 of 'input'\n.*the third"):
+    with pytest.raises(PEError, match=r"^PE bad failed on item 3 of 'input': .*\n.*the third"):
         run(graph)
 
 

@@ -313,7 +313,7 @@ def check_results_as_they_come(how: list[str], folder: Path) -> None:
         assert process.stderr is not None
         os.write(gate, b"1\n")
         first = {process.stdout.readline(), process.stdout.readline()}
-        assert first == {"got 1\n", '{"pe": "Shows1", "port": "output", "data": 1}\n'}
+        assert first == {"got 1\n", '{"pe": "Shows", "port": "output", "data": 1}\n'}
         process.stdout.close()
         while process.poll() is None:
             os.write(gate, b"2\n")

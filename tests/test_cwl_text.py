@@ -157,3 +157,40 @@ def test_every_key_that_cwl_format_knows_has_its_place(kind: str) -> None:
         node["class"] = kind
     ours = read(document_text(node))
     assert list(ours) == list(dict(formatter.reorder_node(node, [])))  # it gives some keys twice
+
+
+def test_keys_that_others_take_for_booleans_are_quoted() -> None:
+    assert yaml_text({"y": 1, "on": [{"no": None}]}) == '"y": 1\n"on":\n  - "no":\n'
+
+
+def test_each_scalar_is_spelled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ruamel.yaml import YAML
+
+    spelled, dump = list[Any](), YAML.dump
+    monkeypatch.setattr(
+        YAML, "dump", lambda self, data, out: spelled.append(data) or dump(self, data, out)
+    )
+    text = yaml_text(
+        [{"a b": "x: y", "n": number % 3, "word": f"plain{number}"} for number in range(500)]
+    )
+    assert len(read(text)) == 500
+    assert len(spelled) < 10
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text(max_size=8)
+        | st.sampled_from(["a\nb\n", "\n", " a\n b", "a: b", "- a", "yes", "1e3", "a" * 200]),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text(max_size=4) | st.just("k" * 150), inner, max_size=3)
+        ),
+        max_leaves=10,
+    )
+)
+def test_nested_data_come_back(value: Any) -> None:
+    assert read(yaml_text({"top": value})) == {"top": value}

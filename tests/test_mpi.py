@@ -200,7 +200,7 @@ def test_results_are_those_of_simple(path: Path, ranks: int | None) -> None:
     lines = done.stdout.splitlines()
     assert not [line for line in lines if "differs" in line or "another rank" in line]
     assert sum(line.endswith(" ok") for line in lines) == 15
-    caught = "caught PE FaultyPE1 failed on item 5 of 'input'"
+    caught = "caught PE FaultyPE failed on item 5 of 'input': 5"
     assert lines.count(caught) == (ranks or 1)  # every rank can go on
     assert lines[-1] == "again [36]"
     assert done.stderr == ""
@@ -224,7 +224,7 @@ def test_lines_of_ranks_are_whole(path: Path, ranks: int) -> None:
     assert len(lines) == 600
     prints = [line for line in lines if re.fullmatch(r"x{3000} at [12]", line)]
     assert len(prints) == 400
-    assert sum(line.startswith('{"pe": "Prints2"') for line in lines) == 200
+    assert sum(line.startswith('{"pe": "Prints"') for line in lines) == 200
 
 
 def test_results_file_is_written_once(path: Path, tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_no_temporary_folders(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_item_that_cannot_be_sent(path: Path) -> None:
     done = Script(path, "graph = chain(Source([1, lambda: 2]), Plus())\n").run(2)
     assert done.returncode == 1
-    assert done.stderr.count("Source0.output: an item of type function cannot be sent") == 1
+    assert done.stderr.count("Source.output: an item of type function cannot be sent") == 1
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from conftest import HAS_REDIS
 from mapping_kit import nothing_left, wait_until
 
 from d4pcwl.runtime.local.private_folder import PrivateFolder
+from d4pcwl.runtime.redis.server import OwnServer, _shut_down
 
 SCRIPT = """
 import time
@@ -41,10 +42,21 @@ def test_a_folder_that_cannot_be_made_leaves_no_process(tmp_path: Path) -> None:
         PrivateFolder("test-", str(tmp_path / "none"))
 
 
+@pytest.mark.skipif(not HAS_REDIS, reason="the package that brings a server is missing")
+def test_a_server_whose_owner_has_gone_is_shut_down() -> None:
+    """Where the system does not see to it."""
+    own = OwnServer()
+    own.wait()
+    _shut_down(own.folder)
+    own._process.wait(timeout=60)
+    own.stop()
+
+
 def test_the_owner_and_its_group_are_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time; from d4pcwl.runtime.local.private_folder import PrivateFolder\n"
-        "folder = PrivateFolder('test-', sys.argv[1])\n"
+        "end = lambda path: (path / 'file').rename(sys.argv[1] + '/end')\n"
+        "folder = PrivateFolder('test-', sys.argv[1], end)\n"
         "(folder.path / 'file').touch()\n"
         "print(flush=True)\n"
         "time.sleep(60)"
@@ -56,7 +68,7 @@ def test_the_owner_and_its_group_are_killed(tmp_path: Path) -> None:
         assert owner.stdout.readline() == b"\n"
         assert os.listdir(tmp_path)
         os.killpg(owner.pid, 9)
-    wait_until(lambda: not os.listdir(tmp_path))
+    wait_until(lambda: os.listdir(tmp_path) == ["end"])
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,8 @@ def test_the_command_tells_of_what_a_consumer_writes(tmp_path: Path) -> None:
     )
     arguments = ("dispel4py", "simple", str(script), "-d", '{"input": 7}')
     done = kit.command(*arguments)
-    assert done.stdout == '{"pe": "Prints0", "port": "output", "data": 7}\n'
-    assert "Prints0 is a consumer, but writes to 'output': its items are results" in done.stderr
+    assert done.stdout == '{"pe": "Prints", "port": "output", "data": 7}\n'
+    assert "Prints is a consumer, but writes to 'output': its items are results" in done.stderr
     assert kit.command(*arguments, "-q").stderr == ""
 
 
@@ -148,19 +148,19 @@ def test_what_pes_cannot_be_is_refused() -> None:
     async def work(data: Any) -> Any:
         return data
 
-    assert "PE_str.numprocesses is to be a number" in refused(numprocesses="many")
+    assert "PE_str.numprocesses has to be a number" in refused(numprocesses="many")
     assert "such as {'input': {'name': 'input'}}, not ['input']" in refused(
         inputconnections=["input"]
     )
-    assert "PE_str.outputconnections is to be" in refused(outputconnections={"output": "output"})
+    assert "PE_str.outputconnections has to be" in refused(outputconnections={"output": "output"})
     assert "PE_str._process is an async function" in refused(_process=work)
 
 
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"partitions": 5}, "partitions of WorkflowGraph are to be a list of lists of PEs, not 5"),
-        ({"partitions": [5]}, "are to be a list of lists of PEs, not \\[5\\]"),
+        ({"partitions": 5}, "partitions of WorkflowGraph have to be a list of lists of PEs, not 5"),
+        ({"partitions": [5]}, "have to be a list of lists of PEs, not \\[5\\]"),
         ({"inputmappings": 5}, "maps no input 'input'"),
         ({"inputmappings": [1]}, "maps no input 'input'"),
         ({"inputmappings": None}, "maps no input 'input'"),
@@ -214,7 +214,7 @@ def test_whatever_a_pe_raises_is_its_failure(mapping: Mapping, raised: str) -> N
         def _process(self, data: Any) -> Any:
             raise errors[raised]("odd")
 
-    with pytest.raises(PEError, match=r"PE Raises1 .*failed on item 1 of 'input'\n.*: odd"):
+    with pytest.raises(PEError, match=r"PE Raises .*failed on .*item.* of 'input': .*\n.*: odd"):
         mapping.run(chain(Source([1]), Raises()))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import pickle
 import re
@@ -25,6 +26,7 @@ from mapping_kit import (
     DiesAlways,
     DiesOnce,
     FaultyPE,
+    Gate,
     Homed,
     Identity,
     Mapping,
@@ -33,12 +35,13 @@ from mapping_kit import (
     Total,
     chain,
     children,
+    is_alive,
     named,
     nothing_left,
     wait_until,
 )
 
-from d4pcwl import IterativePE, ProducerPE, WorkflowGraph
+from d4pcwl import IterativePE, ProducerPE
 from d4pcwl.errors import PEError, RunError, UsageError, WorkerDied
 from d4pcwl.runtime.engine.plan import make_plan
 from d4pcwl.runtime.job import Job
@@ -83,14 +86,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
 def keys(client: Client) -> list[bytes]:
     found: list[bytes] = client.call("KEYS", "*")
     return found
-
-
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process; one that init has yet to take note of has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @contextmanager
@@ -330,7 +325,6 @@ def test_a_commit_while_the_task_waits_for_another_worker(
     assert isinstance(task, Work)
     coordinator.workers.reassign("slow", "it is slow")
     slow.commit(task, Parcel(results=[_results(1)]), 1, 0.1)
-    time.sleep(0.01)
     assert other.receive(wait=False) is None
     source.end(0)
     assert batches_of_results(server, coordinator) == 1
@@ -351,44 +345,98 @@ def test_nothing_is_written_after_the_end(server: Client, coordinator: Coordinat
 # --- workers from elsewhere -----------------------------------------------------------------------
 
 SHARED = """
-import os, sys, time
+import os, sys
+from pathlib import Path
 sys.path.insert(0, {kit!r})
 from mapping_kit import *
 
-class Slow(IterativePE):
-    def _process(self, data):
-        time.sleep(0.01)
-        return (os.getppid(), data)
+class Meets(IterativePE):
+    \"\"\"Whoever has an item leaves a file, and lets the item go when there are others.\"\"\"
 
-source = ProducerPE()
-graph = chain(Source(range({count})), Slow())
+    def _process(self, data):
+        family = "joined" if os.environ.get("JOINED") else "local"
+        Path({place!r}, family).touch()
+        for name in {awaited!r}:
+            wait_until(Path({place!r}, name).exists)
+        return (family, data)
+
+graph = chain(Source(range({count})), Meets())
 """
 
 
-def test_a_worker_from_elsewhere_takes_part(server: Client, tmp_path: Path) -> None:
-    path = script(tmp_path, SHARED, count=400)
-    results = tmp_path / "results.jsonl"
+@contextmanager
+def joined_run(
+    server: Client, path: Path, results: Path
+) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str], str]]:
+    """A run, a command that has joined it, and the run's id."""
     command = [*COMMAND, "dyn_redis", str(path), "-n", "2", "-v", "--results", str(results)]
     with started(command, stderr=subprocess.PIPE) as parent:
+        assert parent.stderr is not None
+        found = None
+        while not found:
+            found = re.match(r"run (\w+) on unix://\S+", parent.stderr.readline())
+        join = [*WORKER, "--redis-url", str(server.address), "--run", found[1], "-n", "1"]
+        environment = {**os.environ, "JOINED": "1"}
+        with started(join, stderr=subprocess.PIPE, env=environment) as joined:
+            yield parent, joined, found[1]
+
+
+def numbers_by_family(results: Path) -> dict[str, list[int]]:
+    numbers: dict[str, list[int]] = {"joined": [], "local": []}
+    for line in results.read_text().splitlines():
+        family, number = json.loads(line)["data"]
+        numbers[family].append(number)
+    return numbers
+
+
+def test_a_worker_from_elsewhere_takes_part(server: Client, tmp_path: Path) -> None:
+    names = ["joined", "local", "told"]
+    path = script(tmp_path, SHARED, count=40, place=str(tmp_path), awaited=names)
+    results = tmp_path / "results.jsonl"
+    with joined_run(server, path, results) as (parent, joined, _):
+        assert parent.stderr is not None
+        while "has joined" not in parent.stderr.readline():
+            assert parent.poll() is None
+        (tmp_path / "told").touch()
+        told = joined.communicate(timeout=60)
+        assert (joined.returncode, told[1]) == (0, "")
+        rest = parent.stderr.read()
+    assert parent.returncode == 0, rest
+    numbers = numbers_by_family(results)
+    assert all(numbers.values())
+    assert sorted(numbers["joined"] + numbers["local"]) == list(range(40))
+    assert keys(server) == []
+
+
+def test_a_worker_from_elsewhere_makes_the_graph_of_the_run(server: Client, tmp_path: Path) -> None:
+    text = SHARED.replace(
+        "source = ProducerPE()\ngraph = chain(Source(range({count})), Slow())",
+        """
+def build(folder: Path, slow: int = 1) -> WorkflowGraph:
+    assert folder.is_dir()
+    return chain(Source(range(400)), *(Slow() for _ in range(slow)))
+""",
+    )
+    path = script(tmp_path, text)
+    results = tmp_path / "results.jsonl"
+    options = ["--slow", "2", "--folder", ".", "--results", str(results)]
+    command = [*COMMAND, "dyn_redis", str(path), "-n", "2", "-v", *options]
+    with started(command, stderr=subprocess.PIPE, cwd=tmp_path) as parent:
         assert parent.stderr is not None
         run = ""
         while not run:
             line = parent.stderr.readline()
-            found = re.match(r"run (\w+) on (unix://\S+)", line)
+            assert line, "the run has ended"
+            found = re.match(r"run (\w+) on", line)
             run = found[1] if found else ""
-        url = str(server.address)
-        join = [*WORKER, "--redis-url", url, "--run", run, "-n", "1"]
-        with started(join, stderr=subprocess.PIPE) as joined:
+        join = [*WORKER, "--redis-url", str(server.address), "--run", run, "-n", "1"]
+        with started(join, stderr=subprocess.PIPE, cwd="/") as joined:
             told = joined.communicate(timeout=60)
             assert (joined.returncode, told[1]) == (0, "")
         rest = parent.stderr.read()
     assert parent.returncode == 0, rest
-    lines = results.read_text().splitlines()
-    assert len(lines) == 400
-    parents = {re.search(r"\[(\d+), ?(\d+)\]", line)[1] for line in lines}  # type: ignore[index]
-    assert parents == {str(parent.pid), str(joined.pid)}
     assert "has joined" in rest
-    assert keys(server) == []
+    assert len(results.read_text().splitlines()) == 400
 
 
 def test_a_worker_from_elsewhere_gets_by_the_server_what_is_in_shared_memory(
@@ -418,29 +466,23 @@ def test_a_worker_from_elsewhere_gets_by_the_server_what_is_in_shared_memory(
 
 
 def test_a_worker_from_elsewhere_is_killed(server: Client, tmp_path: Path) -> None:
-    path = script(tmp_path, SHARED, count=600)
+    """It is, with an item in hand, and so is who could tell of it."""
+    path = script(tmp_path, SHARED, count=40, place=str(tmp_path), awaited=["killed"])
     results = tmp_path / "results.jsonl"
-    command = [*COMMAND, "dyn_redis", str(path), "-n", "2", "-v", "--results", str(results)]
-    with started(command, stderr=subprocess.PIPE) as parent:
+    with joined_run(server, path, results) as (parent, joined, run):
+        wait_until((tmp_path / "joined").exists)
+        (name,) = server.call("SMEMBERS", f"d4p:{run}:remote")
+        family = [joined.pid, *children(joined.pid)]
+        for pid in family:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(is_alive, family[1:])))
+        server.call("DEL", f"d4p:{run}:alive:{name.decode()}")  # its time is over
+        (tmp_path / "killed").touch()
         assert parent.stderr is not None
-        run = ""
-        while not run:
-            found = re.match(r"run (\w+) on", parent.stderr.readline())
-            run = found[1] if found else ""
-        join = [*WORKER, "--redis-url", str(server.address), "--run", run, "-n", "1"]
-        with started(join, stderr=subprocess.DEVNULL) as joined:
-            remote = f"d4p:{run}:remote"
-            wait_until(lambda: server.call("SCARD", remote))
-            time.sleep(0.2)
-            for pid in children(joined.pid):
-                os.kill(pid, signal.SIGKILL)
-        assert joined.returncode == 1
         rest = parent.stderr.read()
     assert parent.returncode == 0, rest
     assert "sent no heartbeat" in rest
-    lines = results.read_text().splitlines()
-    numbers = [int(re.search(r"\[\d+, ?(\d+)\]", line)[1]) for line in lines]  # type: ignore[index]
-    assert sorted(numbers) == list(range(600))
+    assert numbers_by_family(results) == {"joined": [], "local": list(range(40))}
     assert keys(server) == []
 
 
@@ -461,7 +503,7 @@ def test_the_script_has_to_be_the_same(
     join = ["--redis-url", str(server.address), "--run", coordinator.run_id]
     assert main(join) == 2
     assert "does not say which script" in capsys.readouterr().err
-    assert main([*join, str(script(tmp_path, SHARED, count=1))]) == 2
+    assert main([*join, str(script(tmp_path, SHARED, count=1, place="", awaited=[]))]) == 2
     assert "the script is not the one" in capsys.readouterr().err
 
 
@@ -600,29 +642,33 @@ def test_a_client_that_lost_its_server_stays_so(server: Client) -> None:
 # --- scale ----------------------------------------------------------------------------------------
 
 
-def test_the_scale_follows_the_work(server: Client) -> None:
-    class Slow(IterativePE):
-        def _process(self, data: int) -> int:
-            time.sleep(0.0005)
-            return data
+def test_the_scale_follows_the_work(server: Client, gate: Gate) -> None:
+    """Workers come where more is waiting than they have hands for, and one goes when none is."""
 
     class Late(ProducerPE):
         def _process(self, inputs: Any) -> None:
-            for number in range(4000):
+            for number in range(100):
                 self.write("output", number)
-            time.sleep(1.5)
-            self.write("output", 4000)
+            gate.wait()
+            self.write("output", 100)
+
+    class Heavy(Identity):
+        heavy = True
 
     said: list[str] = []
-    graph = WorkflowGraph()
-    graph.connect(Late(), "output", Slow(), "input")
-    flat = flatten(graph)
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("scale down"):
+            gate.open()
+
+    flat = flatten(chain(Late(), Heavy()))
     results = Results({pe.id: pe.name for pe in flat.pes})
     assert DynAutoRedisOptions().idle_time == 1000  # upstream's default
-    job = Job(flat, root_inputs(flat), results, processes=4, say=said.append)
-    run_job(MAPPING, job, DynAutoRedisOptions(idle_time=200))
+    job = Job(flat, root_inputs(flat), results, processes=4, say=say)
+    run_job(MAPPING, job, DynAutoRedisOptions(idle_time=0))
     steps = [line for line in said if line.startswith("scale")]
     assert re.match(r"scale up to 3 workers: \d+ batches wait", steps[0])
     assert any(line.startswith("scale down") for line in steps)
     ((_, outputs),) = results.items()
-    assert sorted(outputs["output"]) == list(range(4001))
+    assert sorted(outputs["output"]) == list(range(101))

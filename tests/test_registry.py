@@ -233,7 +233,7 @@ def test_the_mapping_of_the_docs_is_found_by_its_entry_point(
     script = tmp_path / "flow.py"
     script.write_text(SCRIPT)
     assert dispel4py(["threads", str(script), "-n", "2", "--room", "3", "-i", "2"]) == 0
-    line = '{"pe": "Numbers0", "port": "output", "data": 7}\n'
+    line = '{"pe": "Numbers", "port": "output", "data": 7}\n'
     assert capsys.readouterr().out == 2 * line
     with pytest.raises(SystemExit):
         dispel4py(["threads", "--help"])

@@ -42,7 +42,8 @@ steps:
 
 @pytest.fixture
 def flow(tmp_path: Path) -> Path:
-    return write(tmp_path, say_cwl=SAY, both_cwl=BOTH, log="")
+    (tmp_path / "log").touch()
+    return write(tmp_path, say_cwl=SAY, both_cwl=BOTH)
 
 
 def inputs(flow: Path, *texts: str) -> dict[str, Any]:

@@ -14,7 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mapping_kit import (
+    MOST_UNDER_WAY,
     CountKeys,
+    Flight,
+    FlightConsumer,
+    FlightSource,
     Gate,
     Identity,
     Mapping,
@@ -844,34 +848,11 @@ def test_items_arrive_promptly(mapping: Mapping, gate: Gate, trail: Trail) -> No
 
 
 @pytest.mark.processes(2, 3)
-def test_a_fast_source_does_not_run_ahead(mapping: Mapping, trail: Trail) -> None:
-    """What is on the way when the consumer is at its first items is bounded."""
-    sent = 1_500_000
-
-    class Fast(ProducerPE):
-        def _process(self, inputs: Any) -> None:
-            for number in range(sent):
-                if number % 10_000 == 0:
-                    trail.leave(number)
-                self.write("output", number)
-
-    class Slow(IterativePE):
-        """Waits, with its first item, until the source stands still."""
-
-        stateful = True  # in a pool, others would go on with the next items
-
-        def _process(self, data: int) -> None:
-            if data:
-                return
-            before, still = -1, 0
-            while still < 3:
-                threading.Event().wait(0.1)
-                now = len(trail.lines())
-                before, still = now, still + 1 if now == before else 0
-            self.write("output", now * 10_000)
-
-    (ahead,) = mapping.items(chain(Fast(), Slow()))
-    assert ahead <= 400_000
+def test_a_fast_source_does_not_run_ahead(mapping: Mapping) -> None:
+    flight, count = Flight(), 3 * MOST_UNDER_WAY
+    mapping.run(chain(FlightSource(flight, int, 1, count), FlightConsumer(flight, 1)))
+    assert flight.taken == count
+    assert flight.most <= MOST_UNDER_WAY
 
 
 def test_memory_does_not_grow_with_the_stream() -> None:

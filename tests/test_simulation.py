@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulation_kit import Broken, Simulation, line
+from simulation_flows import line
+from simulation_kit import Broken, Simulation
 
 from d4pcwl.runtime.engine.marks import NO_MORE
 from d4pcwl.runtime.pool.exchange import Parcel

@@ -455,3 +455,8 @@ def test_cwl2d4p_and_graph_in_this_process(
         "cwl2d4p",
         "d4pcwl",
     ]
+
+
+def test_json_with_a_byte_order_mark_is_refused_with_what_to_do() -> None:
+    with pytest.raises(UnreadableText, match="begins with a byte order mark; save it as UTF-8"):
+        parse_json('\ufeff{"a": 1}', "a.json")

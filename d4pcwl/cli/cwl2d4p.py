@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import argparse
+    from d4pcwl.cli.parser import Parser
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="cwl2d4p",
         description="Write the dispel4py script of a CWL document (v1.0 to v1.2): a step is a "
         "node, a link a connection. The tools stay in the document, to which the script refers.",

@@ -19,26 +19,29 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    return guarded(
-        "d4p2cwl", lambda: _run(_parser().parse_args(arguments)), debug="--debug" in arguments
-    )
+    return guarded("d4p2cwl", lambda: _run(_parse(arguments)), debug="--debug" in arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-    import argparse
+def _parse(arguments: list[str]) -> argparse.Namespace:
     from pathlib import Path
 
-    parser = argparse.ArgumentParser(
+    from d4pcwl.cli import parameters
+    from d4pcwl.cli.parser import Parser
+
+    parser = Parser(
         prog="d4p2cwl",
         description="Compile the workflow graph of a dispel4py script to CWL v1.2.",
         epilog="The CWL refers to the script and to the files it needs, relative to the place of "
         "the document; where that is not known (a pipe), by absolute locations.",
         allow_abbrev=False,
     )
-    parser.add_argument(
+    script = parser.add_argument(
         "script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME"
     )
-    parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
+    parser.add_argument(
+        "-a", "--attr", "--workflow", metavar="NAME", help="which graph, if there are several"
+    )
+    parameters.add_option(parser)
     parser.add_argument("--mapping", default="simple", help="the default mapping (default: simple)")
     parser.add_argument(
         "-n", "--num", type=int, metavar="N", help="the default number of processes"
@@ -82,12 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes on standard error")
     parser.add_argument("--debug", action="store_true", help="tracebacks")
     parser.add_argument("--version", action="version", version=version())
-    return parser
+    return parameters.parse(parser, script, arguments)
 
 
 def _run(options: argparse.Namespace) -> int:
+    from functools import partial
     from pathlib import Path
 
+    from d4pcwl.cli import parameters
     from d4pcwl.cwl.compile import to_cwl
     from d4pcwl.cwl.emit.text import document_text
     from d4pcwl.errors import UsageError
@@ -106,8 +111,10 @@ def _run(options: argparse.Namespace) -> int:
         mpi_requirement=options.mpi_requirement,
         abstract=options.abstract,
         folder=_document_folder(options.output, as_folder),
+        parameters=partial(parameters.settle, options, partly=True),
     )
     end_if_asked()
+    parameters.refuse_rest(options.rest, options.taken)
     written: dict[Path, str] = {}
     documents: set[Path] = set()
     if as_folder:

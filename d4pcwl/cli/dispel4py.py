@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from d4pcwl.runtime.mappings.registry import Mapping, Run
     from d4pcwl.runtime.results import ErrorLines, Sink
     from d4pcwl.streams.output_file import OutputFile
+    from d4pcwl.workflow.load import Script
 
 _OWN = "mapping_"
 """Before the names of the mapping's own options, among those of the command."""
@@ -58,6 +59,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     import argparse
     from functools import partial
 
+    from d4pcwl.cli.parser import Parser
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.mappings.registry import find_mapping, mapping_names, titles
     from d4pcwl.runtime.options import parsed_options
@@ -69,7 +71,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     told = titles() if asks else {}
     # To look for the width of the terminal takes long.
     narrow = partial(argparse.HelpFormatter, width=78)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"dispel4py {arguments[0]}" if named else "dispel4py",
         usage=None
         if named
@@ -85,10 +87,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.add_argument("script", metavar="SCRIPT")
         parser.parse_args(arguments)  # --help, --version, or an error
         raise UsageError("name the mapping first: dispel4py MAPPING SCRIPT [options]")
+    from d4pcwl.cli import parameters
+
     mapping = find_mapping(arguments[0])
-    _add_options(parser)
+    script = _add_options(parser)
     mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"), _OWN)
-    parsed = parser.parse_args(arguments[1:])
+    parsed = parameters.parse(parser, script, arguments[1:], roots=True)
     if parsed.script.partition("#")[0].endswith(".cwl"):
         raise UsageError(
             f"{parsed.script} is a CWL document, not a script; run it by d4pcwl-runner "
@@ -98,16 +102,20 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parsed
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
+    """The options of all mappings; the one that is the script is returned."""
     from pathlib import Path
 
-    from d4pcwl.cli import stage
+    from d4pcwl.cli import parameters, stage
 
-    parser.add_argument(
+    script = parser.add_argument(
         "script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME"
     )
-    parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
+    parser.add_argument(
+        "-a", "--attr", "--workflow", metavar="NAME", help="which graph, if there are several"
+    )
     given = parser.add_argument_group("inputs")
+    parameters.add_option(given)
     given.add_argument(
         "-f",
         "--file",
@@ -176,6 +184,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     talk.add_argument("-v", "--verbose", action="store_true", help="the plan, and items counted")
     output.add_argument("--debug", action="store_true", help="tracebacks")
     stage.add_options(parser.add_argument_group("one stage of a cut graph (used in compiled CWL)"))
+    return script
 
 
 def _run(options: argparse.Namespace, run: Run[Any]) -> int:
@@ -184,8 +193,9 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     :param run: what runs a job under the mapping
     """
     from dataclasses import replace
+    from functools import partial
 
-    from d4pcwl.cli import stage
+    from d4pcwl.cli import parameters, stage
     from d4pcwl.cwl.emit.handover import leave_out_unset
     from d4pcwl.cwl.files import with_files, with_paths
     from d4pcwl.errors import UsageError
@@ -201,12 +211,19 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
         raise UsageError(f"-n {options.num}: at least one process is needed")
     leave_out_unset(os.environ)
     folder = current_folder()
-    graph = load(options.script, options.attr).flat()
+    script = load(options.script, options.attr, partial(parameters.settle, options))
+    graph = script.flat()
     end_if_asked()
+    named = parameters.root_inputs_named(options, script, graph)
+    if options.params and script.builder is None:
+        raise UsageError(f"--params: the graph of {options.script} has no parameters")
     if current_folder() != folder:
         _stay(options, folder)
-    given = _given(options)
-    with _Files(options) as files:
+    given, names = _given(options), graph.names
+    if named is not None and given is not None:
+        raise UsageError("inputs of roots are given by -d or -f, and by options of their names")
+    given = named if given is None else given
+    with _Files(options, names) as files:
         if options.stage:
             given = with_paths(given)
             graph, inputs, sink, ports = stage.read(options, graph, given, files.results)
@@ -220,12 +237,12 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
         errors = files.errors()
         if not options.quiet:
             for pe in idle_roots(graph, inputs):
-                say(f"note: no input is given for {pe}, so it does not run")
+                say(f"note: no input is given for {names.get(pe, pe)}, so it does not run")
             for pe, output in graph.unconnected:
                 if pe.outputconnections[output].get(UNDECLARED):
                     say(
-                        f"note: {pe.id} is a consumer, but writes to '{output}': its items are "
-                        "results"
+                        f"note: {names[pe.id]} is a consumer, but writes to '{output}': its "
+                        "items are results"
                     )
         job = Job(
             graph,
@@ -234,7 +251,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             results=ports,
             processes=options.num,
             say=say if options.verbose else _say_nothing,
-            origin=None if options.stage else _origin(options, folder),
+            origin=None if options.stage else _origin(options, folder, script),
             policy=parse_policy(options.on_error, options.time_out),
             seed=options.seed,
         )
@@ -283,12 +300,13 @@ def _be_silent(options: argparse.Namespace, make_folder: Callable[[], str]) -> N
     options.splits = [[*split[:2], *map(str, elsewhere(split[2:]))] for split in options.splits]
 
 
-def _origin(options: argparse.Namespace, folder: str) -> Origin:
-    """How a worker from elsewhere finds the script.
+def _origin(options: argparse.Namespace, folder: str, loaded: Script) -> Origin:
+    """How a worker from elsewhere finds the script, and makes the same graph.
 
     :param folder: where we were when it was loaded
     """
     from d4pcwl.runtime.job import Origin
+    from d4pcwl.workflow.parameters import plain_values
 
     script: str = options.script
     name, colon, attr = script.partition(":")
@@ -297,14 +315,14 @@ def _origin(options: argparse.Namespace, folder: str) -> Origin:
     if os.path.exists(os.path.join(folder, name)):
         # A link stays one: modules lie beside it.
         script = os.path.abspath(os.path.join(folder, name)) + colon + attr
-    return Origin(script, options.attr or "")
+    return Origin(script, options.attr or "", plain_values(loaded.builder, loaded.values))
 
 
 class _Files:
     """The files that ``--results`` and ``--errors`` name: in their places at the end, or kept."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
+    def __init__(self, options: argparse.Namespace, names: dict[str, str]) -> None:
+        self._options, self._names = options, names
         self._outputs: list[OutputFile] = []
         self._errors: ErrorLines | None = None
         self._results: OutputFile | None = None
@@ -315,17 +333,18 @@ class _Files:
 
         :raises UsageError: it cannot be written
         """
-        from d4pcwl.runtime.results import JsonLinesPrinted, file_sink
+        from d4pcwl.runtime.results import JsonLinesPrinted, Named, file_sink
 
         if self._options.results is None:
             if ports:
                 require_output("--results FILE writes results to a file")
-            return JsonLinesPrinted()
+            return Named(JsonLinesPrinted(), self._names)
+        ports = [(self._names.get(pe, pe), output) for pe, output in ports]
         sink = file_sink(self._options.results, ports, allow_pickle=self._options.allow_pickle)
         self.sink = sink
         if not isinstance(sink, JsonLinesPrinted):
             self._results = self._noted(sink.output)
-        return sink
+        return Named(sink, self._names)
 
     def errors(self) -> ErrorLines | None:
         """Where items that are left out are described, if a file is named.
@@ -390,7 +409,9 @@ def _given(options: argparse.Namespace) -> Any:
 
 def _say_left_out(description: dict[str, Any]) -> None:
     """Tell of an item that is left out."""
-    where = f"item {description['number']} of '{description['input']}'"
+    number = description["number"]
+    item = "an item" if number is None else f"item {number}"
+    where = f"{item} of '{description['input']}'"
     say(f"left out: {where} of PE {description['pe']}: {description['error']}")
 
 

@@ -14,12 +14,14 @@ from d4pcwl.cli.standard import require_output
 from d4pcwl.errors import UsageError, presentable
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from d4pcwl.workflow.picture import Picture
 
 _TEXTS = {".mmd": "mermaid", ".md": "markdown", ".dot": "dot", ".gv": "dot"}
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add ``graph``; :func:`run` is set as the ``run`` of the arguments."""
     parser = subparsers.add_parser(
         "graph",
@@ -82,7 +84,7 @@ def _picture(options: argparse.Namespace) -> Picture:
 
     # What a script prints is no part of the picture, and where it goes to is not ours.
     with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
-        graph = load(options.file, options.attr).flat()
+        graph = load(options.file, options.attr, lambda b: b.settled({}, partly=True)).flat()
     if options.cut is None and options.shards is None:
         return picture(graph)
     return picture(graph, staged(graph, options.cut, options.shards))

@@ -27,13 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _other(arguments: list[str]) -> int:
-    import argparse
-
     from d4pcwl.cli import graph, stream
+    from d4pcwl.cli.parser import Parser
 
-    parser = argparse.ArgumentParser(
-        prog="d4pcwl", description="The bridge between dispel4py and CWL."
-    )
+    parser = Parser(prog="d4pcwl", description="The bridge between dispel4py and CWL.")
     parser.add_argument("--version", action="version", version=version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     commands.add_parser("run", help="run a script's graph: the command dispel4py", add_help=False)

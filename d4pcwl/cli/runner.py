@@ -41,8 +41,7 @@ def _main(arguments: list[str]) -> int:
 
     options = _parse(arguments)
     require_output("the output object goes there")
-    if options.timestamps:
-        begin_with_time()
+    begin_with_time(options.timestamps)
     if not options.quiet:
         for name in dict.fromkeys(options.needless or ()):
             say(f"note: {name}: {_NEEDLESS[name]}")
@@ -57,6 +56,7 @@ def _main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     import argparse
 
+    from d4pcwl.cli.parser import Parser
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.mappings.registry import find_mapping
     from d4pcwl.runtime.options import parsed_options
@@ -66,7 +66,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     first.add_argument("--mapping", choices=choices)
     named = first.parse_known_args(_before_document(arguments))[0].mapping
     chosen = find_mapping(named or "dyn_multi")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="d4pcwl-runner",
         usage="%(prog)s [options] DOCUMENT [JOB | --INPUT VALUE ...]",
         description="Run a CWL CommandLineTool, ExpressionTool or Workflow (v1.0 to v1.2). A "
@@ -405,11 +405,13 @@ def _document(
     options: argparse.Namespace, settings: Settings
 ) -> tuple[Document, list[dict[str, Any]]]:
     """The document and its input objects."""
+    from d4pcwl.cli.parser import Parser
     from d4pcwl.cwl.importing.cwltool.document import Document
     from d4pcwl.cwl.importing.cwltool.joborder import (
         JobOrder,
         from_arguments,
         initial_inputs,
+        misspelt,
         read_job_order,
         read_jobs,
     )
@@ -429,8 +431,12 @@ def _document(
     elif not options.jobs:
         order = JobOrder()
         if given:
-            order = from_arguments(document.process, given, options.document)
+            parser = Parser(prog=options.document, allow_abbrev=False)
+            order = from_arguments(document.process, given, options.document, parser)
         orders = [order] if given or not options.instead else []
+    for order in orders if not options.quiet else ():
+        for warning in misspelt(order, document.process, options.document):
+            say(f"d4pcwl-runner: warning: {warning}")
     return document, [initial_inputs(order, document.process) for order in orders]
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from d4pcwl.streams.writer import StreamReader, Summary
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add ``stream`` and its subcommands; :func:`run` is set as the ``run`` of the arguments."""
     text = "look into stream files"
     parser = subparsers.add_parser(

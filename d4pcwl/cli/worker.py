@@ -23,11 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    import argparse
-
+    from d4pcwl.cli.parser import Parser
     from d4pcwl.runtime.options import ServerOptions, add_options
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dispel4py worker",
         description="Join a run of dyn_redis, dyn_auto_redis or hybrid_redis: take work from its "
         "pool until it is over. dispel4py MAPPING -v tells the run and its server. What comes "
@@ -57,6 +56,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import json
+
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.engine.plan import usable_cores
     from d4pcwl.runtime.options import ServerOptions, parsed_options
@@ -80,7 +81,7 @@ def _run(options: argparse.Namespace) -> int:
     if not script:
         raise UsageError(f"run '{options.run}' does not say which script it runs; give SCRIPT")
     attr = options.attr or (None if options.script else told["attr"] or None)
-    graph = load(script, attr).flat()
+    graph = load(script, attr, json.loads(told["parameters"])).flat()
     end_if_asked()
     join(address, options.run, graph, told, number, say if options.verbose else _say_nothing)
     return 0

@@ -36,7 +36,7 @@ def run_own(workflow: Any, inputs: Any, resultmappings: Any = None) -> dict[str,
     from d4pcwl.runtime.results import Results
 
     flat = to_run(workflow)
-    results = Results({pe.id: pe.name for pe in flat.pes})
+    results = Results()
     job = Job(
         flat,
         root_inputs(flat, inputs),

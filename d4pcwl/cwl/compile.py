@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import collections.abc
 import contextlib
 import json
 import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 from urllib.parse import quote
 
@@ -29,7 +31,8 @@ from d4pcwl.runtime.mappings.registry import BUILT_IN, Mapping, find_mapping
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_workflow
-from d4pcwl.workflow.load import Script, load
+from d4pcwl.workflow.load import Script, Settle, build, load
+from d4pcwl.workflow.parameters import Builder, builders, read_builder, texts_of
 from d4pcwl.workflow.reading.files import changes
 from d4pcwl.workflow.reading.owners import known_attributes, lines_of
 from d4pcwl.workflow.reading.paths import Attributes
@@ -37,6 +40,8 @@ from d4pcwl.workflow.reading.script import ScriptReading, read_script
 from d4pcwl.workflow.shards import Sharding, staged
 
 VERSION = "v1.2"
+
+ParameterValues = collections.abc.Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ def to_cwl(
     mpi_requirement: bool = False,
     abstract: bool = False,
     folder: str | os.PathLike[str] | None = None,
+    parameters: ParameterValues | Settle | None = None,
 ) -> Compiled:
     """Compile the graph of a script to CWL v1.2.
 
@@ -111,6 +117,8 @@ def to_cwl(
     :param abstract: emit Operations, which show the graph and cannot be run
     :param folder: where the document is going to be: files are then located relative to it, else
         by absolute URIs
+    :param parameters: what a function that makes the graph is called with, to see the graph; these
+        values are the defaults of the document. Samples stand for what must be given and is not
     :raises TranslationError: with all that cannot be carried over
     :raises D4pcwlError: the script, its graph or its declarations are not right
 
@@ -125,12 +133,16 @@ def to_cwl(
         raise UsageError(f"at least one process is needed, not {processes}")
     if mpi_requirement and not chosen.ranks:
         raise UsageError("an MPIRequirement is for the mapping mpi; choose it as well")
-    script = _script(workflow, attr)
+    script = _script(workflow, attr, parameters)
     explicit = attr is not None or (
         isinstance(workflow, str) and workflow.endswith(f":{script.attr}")
     )
     graph = script.flat()
-    reading = _readable(script.path, known_attributes(graph.pes, script.module))
+    builder = script.builder
+    known = _known_attributes(script, graph)
+    reading = _readable(script.path, known, builder.name if builder else None)
+    if builder is not None and builder.title:
+        reading = replace(reading, title=builder.title, doc=builder.doc)
     declarations = read_declarations(graph, script.path, script.module)
     found = found_inputs(graph, declarations)
     declarations = with_found_inputs(declarations, found)
@@ -148,6 +160,8 @@ def to_cwl(
         image=docker,
         packages=_distributions(reading.packages),
         mpi=mpi_requirement,
+        builder=script.builder,
+        values=script.values,
     )
     report = entries(facts, stages, found)
     if abstract:
@@ -214,7 +228,21 @@ def _changers(graph: FlatGraph, reading: ScriptReading) -> list[Any]:
     ]
 
 
+def _known_attributes(script: Script, graph: FlatGraph) -> Attributes:
+    """What paths may be made of; not of parameters, which have other values in another run."""
+    known = known_attributes(graph.pes, script.module)
+    if script.builder is None:
+        return known
+    given = set(texts_of(script.builder, script.values))
+    return {
+        owner: {name: text for name, text in texts.items() if text not in given}
+        for owner, texts in known.items()
+    }
+
+
 def _has_several_graphs(script: Script) -> bool:
+    if script.builder is not None:
+        return len(builders(script.module)) > 1
     graphs = {
         id(value): value
         for value in vars(script.module).values()
@@ -244,17 +272,24 @@ def _choice(chosen: Mapping[Any]) -> tuple[str, ...]:
     return BUILT_IN if chosen.name in BUILT_IN else (*BUILT_IN, chosen.name)
 
 
-def _readable(path: Path, attributes: Attributes | None = None) -> ScriptReading:
+def _readable(
+    path: Path, attributes: Attributes | None = None, builder: str | None = None
+) -> ScriptReading:
     """What is found by reading a script.
 
     :raises TranslationError: with everything that will be missing where it runs
     """
-    reading = read_script(path, attributes)
+    reading = read_script(path, attributes, builder)
     raise_faults(TranslationError, _placed(reading.faults, path))
     return reading
 
 
-def _script(workflow: Any, attr: str | None) -> Script:
+def _script(workflow: Any, attr: str | None, parameters: ParameterValues | Settle | None) -> Script:
+    def settle(builder: Builder) -> ParameterValues:
+        if callable(parameters):
+            return parameters(builder)
+        return builder.settled(parameters or {}, partly=True)
+
     if isinstance(workflow, Script):
         return workflow
     if isinstance(workflow, (str, os.PathLike)):
@@ -266,7 +301,9 @@ def _script(workflow: Any, attr: str | None) -> Script:
         # What a script prints while it is loaded must not get into the document, and files are
         # looked for where we are now, wherever it goes.
         with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
-            return load(workflow, attr)
+            return load(workflow, attr, settle)
+    if isinstance(workflow, FunctionType):
+        return build(read_builder(workflow), settle)
     if is_graph(workflow):
         for module in list(sys.modules.values()):
             for name, value in list(vars(module).items()):

@@ -9,7 +9,7 @@ from d4pcwl.runtime.engine.plan import Plan, make_plan, usable_cores
 from d4pcwl.runtime.engine.policy import FAIL, Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from d4pcwl.runtime.results import Sink
     from d4pcwl.workflow.cut import Cut
@@ -23,10 +23,12 @@ class Origin:
 
     :param script: its file by its absolute path, or a module
     :param attr: which graph of it, where that was said
+    :param parameters: with which values the workflow was called, as JSON has them
     """
 
     script: str
     attr: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _silent(message: str) -> None:

@@ -34,13 +34,15 @@ class Results(Mapping[str, dict[str, list[Any]]]):
 
     ``errors`` describes the items that were left out, where a policy allowed that.
 
-    PEs that wrote no result are absent. A PE may be given as its id, its name (where only one PE
-    has it), or itself.
+    PEs that wrote no result are absent. The keys are the PEs' names, or ids where several PEs
+    have one name. A PE may also be given as its id or as itself.
+
+    :param names: the keys, by PE id
 
     >>> results = Results({"double1": "double"})
     >>> results.take("double1", "output")(4)
-    >>> results["double1"]["output"], results["double"]["output"]
-    ([4], [4])
+    >>> results, results["double1"]["output"]
+    ({'double': {'output': [4]}}, [4])
     """
 
     def __init__(self, names: Mapping[str, str] | None = None) -> None:
@@ -51,10 +53,11 @@ class Results(Mapping[str, dict[str, list[Any]]]):
     def take(self, pe: str, output: str) -> Receive:
         if (pe, output) == ERRORS:
             return self.errors.append
+        name = self._names.get(pe, pe)
 
         def receive(item: Any) -> None:
             own = item if type(item) in IMMUTABLE else snapshot(item)
-            self._items.setdefault(pe, {}).setdefault(output, []).append(own)
+            self._items.setdefault(name, {}).setdefault(output, []).append(own)
 
         return receive
 
@@ -63,12 +66,10 @@ class Results(Mapping[str, dict[str, list[Any]]]):
 
     def __getitem__(self, pe: Any) -> dict[str, list[Any]]:
         key = pe.id if is_pe(pe) else pe
-        if key in self._items:
-            return self._items[key]
-        named = [pe_id for pe_id, name in self._names.items() if name == key]
-        if len(named) == 1 and named[0] in self._items:
-            return self._items[named[0]]
-        if len(named) == 1 or key in self._names:
+        name = key if key in self._items else self._names.get(key, key)
+        if name in self._items:
+            return self._items[name]
+        if name in self._names.values():
             return {}
         raise KeyError(f"no results of {key}{nearest(str(key), self._items)}")
 
@@ -233,6 +234,22 @@ class StreamFileSink:
                 self._writer.abort()
         except StreamFileError as error:
             raise OutputError(str(error)) from error
+
+
+class Named:
+    """A sink that is told the PEs by the names that people are shown.
+
+    :param names: by PE id
+    """
+
+    def __init__(self, sink: Sink, names: Mapping[str, str]) -> None:
+        self._sink, self._names = sink, names
+
+    def take(self, pe: str, output: str) -> Receive:
+        return self._sink.take(self._names.get(pe, pe), output)
+
+    def close(self, complete: bool) -> None:
+        self._sink.close(complete)
 
 
 class SinkByPort:

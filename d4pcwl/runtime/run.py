@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from types import FunctionType
 from typing import Any
 
-from d4pcwl.errors import ScriptError, UsageError
+from d4pcwl.errors import ScriptError, UsageError, nearest
 from d4pcwl.runtime.engine.instance import Halt, Receive
 from d4pcwl.runtime.engine.policy import Policy, parse_policy
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot, weight
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import Mapping, find_mapping, run_job
 from d4pcwl.runtime.options import Options
-from d4pcwl.runtime.results import Results, Sink
+from d4pcwl.runtime.results import Named, Results, Sink
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import root_inputs
-from d4pcwl.workflow.load import Script, load
+from d4pcwl.workflow.load import Script, build, load
 from d4pcwl.workflow.numbering import to_run
+from d4pcwl.workflow.parameters import read_builder
 
 _AHEAD = 1000
 """How many results :func:`stream` runs ahead of its reader."""
@@ -31,7 +34,7 @@ _AHEAD_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Result:
-    """One result: the PE's id, the output, and the item."""
+    """One result: the PE's name (its id where several have that name), the output, and the item."""
 
     pe: str
     output: str
@@ -49,10 +52,12 @@ def run(
     on_error: str = "fail",
     time_out: float | None = None,
     seed: int = 0,
+    **parameters: Any,
 ) -> Results:
     """Run a graph and return the items of its unconnected outputs.
 
-    :param workflow: a graph, a loaded :class:`~d4pcwl.Script`, or the path of a script
+    :param workflow: a graph, a loaded :class:`~d4pcwl.Script`, the path of a script, or a function
+        that makes a graph
     :param inputs: what the roots are given: from PE (object, id or name) to a list of input
         dictionaries or a number of iterations; without it each root runs ``iterations`` times
     :param mapping: how to run it: ``simple``, ``multi``, …; or a mapping of one's own
@@ -67,6 +72,7 @@ def run(
     :param time_out: seconds after which a PE's work on one item has failed
     :param seed: of the random numbers that PEs draw by ``self.rng``: equal seeds, equal numbers,
         whatever the mapping and ``processes``
+    :param parameters: what that function takes, by name
     :returns: PE → output → list of items
     :raises UsageError: there is no such mapping or option, or its value is not right
     :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
@@ -89,8 +95,8 @@ def run(
     d4pcwl.errors.UsageError: the mapping multi has no option 'shared_memroy'; did you mean \
 shared_memory?
     """
-    flat = _flat(workflow)
-    results = Results({pe.id: pe.name for pe in flat.pes})
+    flat = _flat(workflow, parameters)
+    results = Results(flat.names)
     policy = parse_policy(on_error, time_out, "on_error")
     chosen = find_mapping(mapping)
     own = chosen.options.of(options, chosen.name)
@@ -109,6 +115,7 @@ def stream(
     on_error: str = "fail",
     time_out: float | None = None,
     seed: int = 0,
+    **parameters: Any,
 ) -> Iterator[Result]:
     """Run a graph and yield its results as they come; the arguments are those of :func:`run`.
 
@@ -122,10 +129,11 @@ def stream(
     >>> [result.item for result in stream(graph, {square: [{"input": n} for n in range(4)]})]
     [0, 1, 4, 9]
     """
-    flat = _flat(workflow)
+    flat = _flat(workflow, parameters)
     sink = _QueueSink()
     policy = parse_policy(on_error, time_out, "on_error")
-    job = replace(_job(flat, inputs, iterations, processes, sink, policy, seed), check=sink.check)
+    named = Named(sink, flat.names)
+    job = replace(_job(flat, inputs, iterations, processes, named, policy, seed), check=sink.check)
     chosen = find_mapping(mapping)
     own = chosen.options.of(options, chosen.name)
     thread = threading.Thread(target=sink.feed_from, args=(lambda: run_job(chosen, job, own),))
@@ -137,15 +145,27 @@ def stream(
         thread.join()
 
 
-def _flat(workflow: Any) -> FlatGraph:
+def _flat(workflow: Any, parameters: dict[str, Any]) -> FlatGraph:
+    if isinstance(workflow, (str, os.PathLike)):
+        return load(workflow, None, parameters).flat()
+    if isinstance(workflow, FunctionType):
+        return build(read_builder(workflow), parameters).flat()
+    if parameters:
+        known = [name for name, value in _KEYWORDS.items() if value.kind is value.KEYWORD_ONLY]
+        name = next(iter(parameters))
+        raise UsageError(
+            f"there is no argument '{name}'{nearest(name, known)}; only a workflow that a function "
+            "makes has parameters"
+        )
     if isinstance(workflow, Script):
         return workflow.flat()
     if isinstance(workflow, FlatGraph):
         return workflow
-    if isinstance(workflow, (str, os.PathLike)):
-        return load(workflow).flat()
     if not is_graph(workflow):
-        raise ScriptError(f"expected a WorkflowGraph or a script, not {type(workflow).__name__}")
+        raise ScriptError(
+            f"expected a WorkflowGraph, a function that makes one, or a script, not "
+            f"{type(workflow).__name__}"
+        )
     return to_run(workflow)
 
 
@@ -235,3 +255,6 @@ class _QueueSink:
                 self._bytes -= size
                 self._room.notify_all()
             yield result
+
+
+_KEYWORDS = inspect.signature(run).parameters

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from d4pcwl.errors import (
+    ITEM_LETTERS,
     GraphError,
     ItemError,
     StreamFileError,
     UsageError,
+    brief,
     nearest,
     raise_faults,
 )
@@ -74,7 +76,8 @@ def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = No
     if expected is not None:
         raise GraphError(
             f"the script has changed since this CWL was made: the PEs {', '.join(names)}, their "
-            "ports or their edges are not what they were; compile it again with d4p2cwl"
+            "ports or their edges are not what they were, or other values of its parameters make "
+            "another graph; compile it again with d4p2cwl"
         )
     known = [pe.id for pe in graph.pes]
     faults = [
@@ -334,8 +337,8 @@ class SplitSink:
         if not isinstance(self._grouping, GroupBy):
             return in_turn(takers)
 
-        def refuse(error: Exception) -> None:
-            raise ItemError(str(error)) from error
+        def refuse(error: Exception, item: Any) -> None:
+            raise ItemError(f"{error}\nitem: {brief(item, ITEM_LETTERS)}") from error
 
         marked = self._marked or self._numbered
         return by_key(takers, self._grouping, self._where, refuse, marked=marked)

@@ -148,7 +148,7 @@ class Batch:
 def _with_tuples(tuples: list[int], items: list[Any]) -> list[Any]:
     for place in tuples:
         if type(items[place]) is not list:
-            raise ItemError("a batch has a tuple that is none")
+            raise ItemError("a batch has an invalid tuple")
         items[place] = tuple(items[place])
     return items
 
@@ -161,7 +161,7 @@ def decode(payload: Buffer) -> list[Any]:
     with codec.Decoding():
         whole = _unpacked(payload)
         if _packer().pack(whole) != payload:
-            raise ItemError("a batch is written otherwise than writers write it")
+            raise ItemError("a batch is not written as writers write it")
         tuples, *items = whole
         return _with_tuples(tuples, items)
 

@@ -15,7 +15,7 @@ OLDER = {b"D4PSTREAM 1\n": 1}
 """Formats that can be read as well: 1 has no batches."""
 END, BATCH = b"E", b"B"
 MARKS = "marks"
-"""The entry of the metadata, true where each record holds a pair: the item's mark, and the item."""
+"""The entry of the metadata, true where each item is written as a pair: its mark, and itself."""
 
 FIELDS = struct.Struct("<cHQ")  # codec, port, length of the payload
 CHECK = struct.Struct("<I")  # crc32 of the file up to here, the check sums left out

@@ -9,29 +9,21 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-import pathlib
 import re
 from base64 import b64encode
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from typing import Any
-from uuid import UUID
 
-from d4pcwl.streams import converters
-from d4pcwl.streams.plain import BIG, is_plain
+from d4pcwl.streams.plain import PATHS, RULES, Lowering, Unencodable, is_plain
 
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-_MAX_DEPTH = 200
 _MOST_VALUES = 100_000
 # orders to terminals, line ends to some readers, though not to JSON; what UTF-8 cannot carry
 _AWKWARD = re.compile("[\x80-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-class _NoView(Exception):
-    """The item has no likeness in JSON."""
 
 
 def to_json_line(pe: str, port: str, item: Any) -> str:
@@ -70,10 +62,10 @@ def _view_text(item: Any) -> str:
             return _dumps(item)
         except ValueError:
             pass  # not finite, or too many digits
-    return _dumps(_View().view(item, 0))
+    return _dumps(_View().lower(item))
 
 
-class _View:
+class _View(Lowering):
     """One item's likeness in JSON; few bytes must not become many lines.
 
     Ranges, and arrays of many dimensions or of elements that take no bytes, may stand for far more
@@ -81,69 +73,25 @@ class _View:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.left = _MOST_VALUES
 
-    def _spend(self, values: int) -> None:
+    def spend(self, values: int) -> None:
+        """Show so many values that the item does not have one by one."""
         self.left -= max(values, 0)
         if self.left < 0:
-            raise _NoView
+            raise Unencodable("stands for too many values")
 
-    def view(self, item: Any, depth: int) -> Any:
-        if item is None or item is True or item is False:
-            return item
-        if depth > _MAX_DEPTH:
-            raise _NoView
-        kind = type(item)
-        converter = converters.for_type(kind)
-        if converter is not None:
-            return self.view(converter.to_plain(item), depth + 1)
-        if kind.__module__.partition(".")[0] == "numpy":
-            return self._numpy(item, depth)
-        if isinstance(item, str):
-            return str.__str__(item)
-        if isinstance(item, int):
-            value = int(item)
-            return value if -BIG < value < BIG else hex(value)
-        if isinstance(item, float):
-            return float(item) if math.isfinite(item) else None
-        if isinstance(item, Mapping):
-            shown = {
-                self._key(key, depth): self.view(value, depth + 1) for key, value in item.items()
-            }
-            if len(shown) != len(item):
-                raise _NoView  # two keys that look the same: neither may hide the other
-            return shown
-        if isinstance(item, range):
-            self._spend((item.stop - item.start) // item.step)
-            return list(item)
-        if isinstance(item, (list, tuple)) or kind.__name__ == "deque":
-            return [self.view(value, depth + 1) for value in item]
-        if isinstance(item, AbstractSet):
-            return sorted((self.view(value, depth + 1) for value in item), key=_dumps)
-        return self._scalar(item, depth)
+    def tagged(self, tag: str, plain: Any) -> Any:
+        return plain
 
-    def _scalar(self, item: Any, depth: int) -> Any:
-        if isinstance(item, (bytes, bytearray, memoryview)):
-            return b64encode(item).decode("ascii")
-        if isinstance(item, (dt.date, dt.time)):
-            return item.isoformat()
-        if isinstance(item, dt.timedelta):
-            return item.total_seconds()
-        if isinstance(item, complex):
-            return [self.view(item.real, depth + 1), self.view(item.imag, depth + 1)]
-        if isinstance(item, slice):
-            return [self.view(value, depth + 1) for value in (item.start, item.stop, item.step)]
-        if isinstance(item, (Decimal, Fraction, UUID, pathlib.PurePath)):
-            return str(item)
-        raise _NoView
+    def other(self, item: Any, depth: int) -> Any:
+        for base, rule in self.rules.items():
+            if isinstance(item, base):
+                return rule(self, item, depth)
+        return super().other(item, depth)
 
-    def _key(self, key: Any, depth: int) -> str:
-        if isinstance(key, str) and not isinstance(key, Enum):
-            return str.__str__(key)
-        shown = self.view(key, depth + 1)
-        return shown if isinstance(shown, str) else _dumps(shown)
-
-    def _numpy(self, item: Any, depth: int) -> Any:
+    def numpy(self, item: Any, depth: int) -> Any:
         """Scalars as numbers, arrays as nested lists, records as objects, dates as ISO 8601."""
         import numpy as np
 
@@ -153,21 +101,21 @@ class _View:
         if is_array and (item.ndim > 1 or not item.itemsize or item.dtype.names is not None):
             from d4pcwl.streams.arrays import values_in
 
-            self._spend(values_in(item.shape, item.dtype) - 4 * item.nbytes)
+            self.spend(values_in(item.shape, item.dtype) - 4 * item.nbytes)
         if not is_array and not isinstance(item, np.generic):
-            raise _NoView
+            return super().other(item, depth)
         return self._values(item, item.dtype, is_array, depth)
 
     def _values(self, item: Any, dtype: Any, is_array: bool, depth: int) -> Any:
         import numpy as np
 
         if dtype.names is not None and not is_array:
-            return {name: self.view(item[name], depth + 1) for name in dtype.names}
+            return {name: self.lower(item[name], depth + 1) for name in dtype.names}
         if dtype.names is not None or dtype.kind == "T":
             return (
-                [self.view(value, depth + 1) for value in item]
+                [self.lower(value, depth + 1) for value in item]
                 if item.ndim
-                else self.view(item[()], depth)
+                else self.lower(item[()], depth)
             )
         if dtype.kind == "M":
             shown: Any = np.datetime_as_string(item).astype(object)
@@ -185,7 +133,7 @@ class _View:
             item = item.tobytes()
         elif dtype.kind in "bif" and type(item) is np.ndarray and np.isfinite(item).all():
             return item.tolist()
-        return self.view(item if type(item) is bytes else item.tolist(), depth + 1)
+        return self.lower(item if type(item) is bytes else item.tolist(), depth + 1)
 
 
 def _blank(item: Any, shown: Any) -> Any:
@@ -198,3 +146,42 @@ def _blank(item: Any, shown: Any) -> Any:
     values = np.array(shown, dtype=object).reshape(np.shape(item))
     values[missing] = None
     return values.tolist()
+
+
+def _view_mapping(view: Lowering, item: Mapping[Any, Any], depth: int) -> Any:
+    shown = view.mapping({_key(view, key, depth): value for key, value in item.items()}, depth)
+    if len(shown) != len(item):
+        raise Unencodable("has two keys that look the same: neither may hide the other")
+    return shown
+
+
+def _key(view: Lowering, key: Any, depth: int) -> str:
+    if isinstance(key, str) and not isinstance(key, Enum):
+        return str.__str__(key)
+    shown = view.lower(key, depth + 1)
+    return shown if isinstance(shown, str) else _dumps(shown)
+
+
+def _view_range(view: Lowering, item: range, depth: int) -> Any:
+    assert isinstance(view, _View)
+    view.spend((item.stop - item.start) // item.step)
+    return list(item)
+
+
+_PAIRS = frozenset({dict, OrderedDict, Counter, defaultdict})
+_View.rules = {
+    **{kind: rule for kind, rule in RULES.items() if kind not in _PAIRS},
+    str: lambda view, item, depth: str.__str__(item),
+    float: lambda view, item, depth: float(item) if math.isfinite(item) else None,
+    **dict.fromkeys((Mapping, *_PAIRS), _view_mapping),
+    range: _view_range,
+    deque: lambda view, item, depth: view.children(item, depth),
+    AbstractSet: lambda view, item, depth: view.members(item, depth),
+    **dict.fromkeys(
+        (bytes, bytearray, memoryview),
+        lambda view, item, depth: b64encode(item).decode("ascii"),
+    ),
+    **dict.fromkeys((dt.datetime, dt.date, dt.time), lambda view, item, depth: item.isoformat()),
+    dt.timedelta: lambda view, item, depth: item.total_seconds(),
+    **dict.fromkeys((Fraction, *PATHS.values()), lambda view, item, depth: str(item)),
+}

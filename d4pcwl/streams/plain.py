@@ -13,7 +13,7 @@ import math
 import pathlib
 from base64 import b64encode
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from types import NoneType
@@ -87,10 +87,14 @@ def is_plain(item: Any, depth: int = 0) -> bool:
     return True
 
 
+Rule = Callable[["Lowering", Any, int], Any]
+
+
 class Lowering:
     """One item on its way to JSON; ``parts`` gathers the arrays and long bytes kept beside it."""
 
-    __slots__ = ("inline", "parts")
+    rules: Mapping[type, Rule]
+    """How the values of exactly these types are lowered."""
 
     def __init__(self) -> None:
         self.parts: list[Sequence[Buffer]] = []
@@ -106,21 +110,41 @@ class Lowering:
             return item
         if depth > MAX_DEPTH:
             raise Unencodable(f"contains itself, or is nested deeper than {MAX_DEPTH} levels")
-        rule = _RULES.get(kind)
+        rule = self.rules.get(kind)
         if rule is not None:
             return rule(self, item, depth)
         converter = converters.for_type(kind)
         if converter is not None:
-            return {f"${converter.name}": self.lower(converter.to_plain(item), depth + 1)}
-        why = ""
+            return self.tagged(
+                f"${converter.name}", self.lower(converter.to_plain(item), depth + 1)
+            )
         if kind.__module__.partition(".")[0] == "numpy":
-            from d4pcwl.streams import arrays
+            return self.numpy(item, depth)
+        return self.other(item, depth)
 
-            lowered = arrays.lower(self, item, depth)
-            if not isinstance(lowered, str):
-                return lowered
-            why = lowered
-        raise Unencodable(why or _why(item, kind))
+    def tagged(self, tag: str, plain: Any) -> Any:
+        """What JSON lacks, by its tag and its plain form."""
+        return {tag: plain}
+
+    def numpy(self, item: Any, depth: int) -> Any:
+        """Something of numpy's."""
+        from d4pcwl.streams import arrays
+
+        lowered = arrays.lower(self, item, depth)
+        if isinstance(lowered, str):
+            raise Unencodable(lowered)
+        return lowered
+
+    def other(self, item: Any, depth: int) -> Any:
+        """What has neither a rule nor a converter."""
+        kind = type(item)
+        name = converters.full_name(kind)
+        for base in kind.__mro__[1:]:
+            if base in self.rules or base is bool:
+                raise Unencodable(
+                    f"is of type {name}, a subclass of {base.__name__}; its type would be lost"
+                )
+        raise Unencodable(f"is of type {name}, which has no plain form")
 
     def part(self, buffers: Sequence[Buffer]) -> int | str:
         """Keep bytes beside the JSON and return their number; in a set, return them as base64."""
@@ -191,14 +215,6 @@ def _short(key: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _why(item: Any, kind: type) -> str:
-    name = converters.full_name(kind)
-    for base in kind.__mro__[1:]:
-        if base in _RULES or base is bool:
-            return f"is of type {name}, a subclass of {base.__name__}; its type would be lost"
-    return f"is of type {name}, which has no plain form"
-
-
 def text_fits(text: str) -> bool:
     """Whether UTF-8 can carry it."""
     if text.isascii():
@@ -213,15 +229,15 @@ def text_fits(text: str) -> bool:
 def _lower_str(low: Lowering, item: str, depth: int) -> Any:
     if text_fits(item):
         return item
-    return {"$str": b64encode(item.encode("utf-8", "surrogatepass")).decode("ascii")}
+    return low.tagged("$str", b64encode(item.encode("utf-8", "surrogatepass")).decode("ascii"))
 
 
 def _lower_int(low: Lowering, item: int, depth: int) -> Any:
-    return item if -BIG < item < BIG else {"$int": hex(item)}
+    return item if -BIG < item < BIG else low.tagged("$int", hex(item))
 
 
 def _lower_float(low: Lowering, item: float, depth: int) -> Any:
-    return item if math.isfinite(item) else {"$float": repr(item)}
+    return item if math.isfinite(item) else low.tagged("$float", repr(item))
 
 
 def _lower_list(low: Lowering, item: list[Any], depth: int) -> Any:
@@ -233,15 +249,15 @@ def _lower_list(low: Lowering, item: list[Any], depth: int) -> Any:
 def _lower_dict(low: Lowering, item: dict[Any, Any], depth: int) -> Any:
     for key in item:
         if type(key) is not str or key.startswith("$") or not text_fits(key):
-            return {"$dict": low.pairs(item, depth)}
+            return low.tagged("$dict", low.pairs(item, depth))
     return low.mapping(item, depth)
 
 
 def _lower_bytes(low: Lowering, item: bytes | bytearray, depth: int) -> Any:
     name = "$bytes" if type(item) is bytes else "$bytearray"
     if len(item) > INLINE_BYTES:
-        return {name: low.part([item])}
-    return {name: b64encode(item).decode("ascii")}
+        return low.tagged(name, low.part([item]))
+    return low.tagged(name, b64encode(item).decode("ascii"))
 
 
 def _lower_defaultdict(low: Lowering, item: defaultdict[Any, Any], depth: int) -> Any:
@@ -277,18 +293,19 @@ def _lower_fraction(low: Lowering, item: Fraction, depth: int) -> Any:
     both = [item.numerator, item.denominator]
     if max(number.bit_length() for number in both) > FRACTION_BITS:
         raise Unencodable(f"is a Fraction of integers with more than {FRACTION_BITS} bits")
-    return {"$fraction": low.children(both, depth)}
+    return low.tagged("$fraction", low.children(both, depth))
 
 
-def _tagged(tag: str, plain: Callable[[Any], Any]) -> Callable[[Lowering, Any, int], Any]:
-    return lambda low, item, depth: {tag: low.lower(plain(item), depth)}
+def by_tag(tag: str, plain: Callable[[Any], Any]) -> Rule:
+    """The rule for values that go by a tag and this plain form."""
+    return lambda low, item, depth: low.tagged(tag, low.lower(plain(item), depth))
 
 
 def _lower_path(low: Lowering, item: pathlib.PurePath, depth: int) -> Any:
     return {"$path": [type(item).__name__, low.lower(str(item), depth)]}
 
 
-_RULES: dict[type, Callable[[Lowering, Any, int], Any]] = {
+RULES: dict[type, Rule] = {
     str: _lower_str,
     int: _lower_int,
     float: _lower_float,
@@ -296,22 +313,23 @@ _RULES: dict[type, Callable[[Lowering, Any, int], Any]] = {
     dict: _lower_dict,
     bytes: _lower_bytes,
     bytearray: _lower_bytes,
-    tuple: lambda low, item, depth: {"$tuple": low.children(item, depth)},
-    set: lambda low, item, depth: {"$set": low.members(item, depth)},
-    frozenset: lambda low, item, depth: {"$frozenset": low.members(item, depth)},
-    complex: _tagged("$complex", lambda item: [item.real, item.imag]),
-    slice: _tagged("$slice", lambda item: [item.start, item.stop, item.step]),
-    range: _tagged("$range", lambda item: [item.start, item.stop, item.step]),
+    tuple: lambda low, item, depth: low.tagged("$tuple", low.children(item, depth)),
+    set: lambda low, item, depth: low.tagged("$set", low.members(item, depth)),
+    frozenset: lambda low, item, depth: low.tagged("$frozenset", low.members(item, depth)),
+    complex: by_tag("$complex", lambda item: [item.real, item.imag]),
+    slice: by_tag("$slice", lambda item: [item.start, item.stop, item.step]),
+    range: by_tag("$range", lambda item: [item.start, item.stop, item.step]),
     dt.datetime: _lower_time,
     dt.time: _lower_time,
-    dt.date: _tagged("$date", dt.date.isoformat),
-    dt.timedelta: _tagged("$timedelta", lambda item: [item.days, item.seconds, item.microseconds]),
-    Decimal: _tagged("$decimal", str),
+    dt.date: by_tag("$date", dt.date.isoformat),
+    dt.timedelta: by_tag("$timedelta", lambda item: [item.days, item.seconds, item.microseconds]),
+    Decimal: by_tag("$decimal", str),
     Fraction: _lower_fraction,
-    UUID: _tagged("$uuid", str),
+    UUID: by_tag("$uuid", str),
     OrderedDict: lambda low, item, depth: {"$ordereddict": low.pairs(item, depth)},
     Counter: lambda low, item, depth: {"$counter": low.pairs(item, depth)},
     defaultdict: _lower_defaultdict,
     deque: lambda low, item, depth: {"$deque": [item.maxlen, low.children(item, depth)]},
     **dict.fromkeys(PATHS.values(), _lower_path),
 }
+Lowering.rules = RULES

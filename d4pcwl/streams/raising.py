@@ -81,7 +81,7 @@ class Raising:
         try:
             return self._raised(tag, value)
         except Wrong as error:
-            raise ItemError(f"under {tag!r} an item holds something else than {error}") from None
+            raise ItemError(f"under {tag!r} an item does not hold {error}") from None
         except _Clash as error:
             if self.convert:
                 raise ItemError(f"under {tag!r} an item holds {error}") from None

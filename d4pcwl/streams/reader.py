@@ -186,13 +186,12 @@ class StreamReader:
         """
         try:
             while not self.sealed and self.broken is None:
-                number, offset = self._number, self._offset
-                tag, port_index, size, payload, items = self._read_record(number, longest)
-                if tag == END:
-                    self._verify_end(number, offset, payload)
+                record = self._read_record(self._number, longest)
+                if record.tag == END:
+                    self._verify_end(record)
                 else:
                     self._number += 1
-                    yield Record(number, offset, port_index, tag, size, payload, items)
+                    yield record
         except StreamFileError as error:
             if not self.partial:
                 raise
@@ -251,9 +250,7 @@ class StreamReader:
                 return f"not a stream file: {hint}"
         return f"not a stream file: it begins with {start!r}, not with {MAGIC!r}"
 
-    def _read_record(
-        self, number: int, longest: int | None
-    ) -> tuple[bytes, int, int, bytes | None, int]:
+    def _read_record(self, number: int, longest: int | None) -> Record:
         offset = self._offset
         head = self._read(HEAD_SIZE, number)
         tag, port_index, length = FIELDS.unpack_from(head)
@@ -288,7 +285,7 @@ class StreamReader:
             elif payload is not None:
                 self._hash.update(head)
                 self._hash.update(payload)
-        return tag, port_index, length, payload, items
+        return Record(number, offset, port_index, tag, length, payload, items)
 
     def _items_in(self, payload: bytes | None, number: int, offset: int) -> int:
         if payload is None or len(payload) > batch.LONGEST:
@@ -355,15 +352,15 @@ class StreamReader:
             self._all_there = True  # though what was written last may not have been read yet
         return True
 
-    def _verify_end(self, number: int, offset: int, payload: bytes | None) -> None:
+    def _verify_end(self, record: Record) -> None:
         expected = {
             "digest": self._hash.hexdigest(),
             "items": sum(self.items_per_port),
             "items_per_port": self.items_per_port,
         }
-        if payload != canonical(expected):
+        if record.payload != canonical(expected):
             raise StreamFileError(
-                f"{self.path}: the end record, at byte {offset}, does not agree with the"
+                f"{self.path}: the end record, at byte {record.offset}, does not agree with the"
                 f" {sum(self.items_per_port)} items before it: the file is damaged"
             )
         if self._file.read(1):

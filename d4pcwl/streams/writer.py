@@ -81,7 +81,7 @@ class StreamWriter:
             raise _failed(self.path, error) from error
         self._file = self.output.file
         self._batch = Batch()
-        self._batch_port: int | None = None
+        self._batch_port = None if self.output.awaited else 0
         try:
             self._file.write(MAGIC + header)
             self._file.flush()  # so that what a killed producer leaves can be read as partial
@@ -97,8 +97,8 @@ class StreamWriter:
         :raises StreamFileError: the file cannot be written, or is closed
         """
         if port_index != self._batch_port:
-            self._begin_batch(port_index)
-        if self._batch_port is not None and self._batch.take(item):
+            self._begin_batch(port_index)  # with the next: ports may take turns
+        elif self._batch.take(item):
             self.items_per_port[port_index] += 1
             if self._batch.is_full:
                 self._write_batch()
@@ -133,7 +133,7 @@ class StreamWriter:
         :raises UsageError: there is no such port or codec
         """
         if tag == codec.PICKLE and not self.allow_pickle:
-            raise ItemError(f"{self._place(port_index)}: a pickle, and the file is to hold none")
+            raise ItemError(f"{self._place(port_index)}: a pickle, which this file may not hold")
         if tag not in CODECS:
             raise UsageError(f"{self.path}: no codec {tag!r}")
         self._begin_batch(port_index)

@@ -27,7 +27,7 @@ def admit(pe: Any) -> None:
             is_of(name, (str, int)) and is_of(port, Mapping) for name, port in ports.items()
         ):
             raise GraphError(
-                f"{pe.name}.{kind}connections is to be a dictionary from name to dictionary, such "
+                f"{pe.name}.{kind}connections has to be a dictionary from name to dictionary, such "
                 f"as {{'{kind}': {{'name': '{kind}'}}}}, not {brief(ports)}"
             )
     asked = getattr(pe, "numprocesses", 1) or 1
@@ -35,12 +35,12 @@ def admit(pe: Any) -> None:
         int(asked)
     except (TypeError, ValueError, OverflowError):
         raise GraphError(
-            f"{pe.name}.numprocesses is to be a number of instances, not {brief(asked)}"
+            f"{pe.name}.numprocesses has to be a number of instances, not {brief(asked)}"
         ) from None
     for name in _WORK:
         if inspect.iscoroutinefunction(getattr(pe, name, None)):
             raise GraphError(
-                f"{pe.name}.{name} is an async function, which nobody awaits: make it a plain one "
-                "that calls asyncio.run(...)"
+                f"{pe.name}.{name} is an async function, which d4pcwl does not await: make it "
+                "a plain one that calls asyncio.run(...)"
             )
     add_undeclared_output(pe)

@@ -65,7 +65,11 @@ def share_names(folders: Iterable[str], script: str = "") -> None:
         sys.meta_path.insert(0, known)
         builtins.__import__ = _importing(known, builtins.__import__)
     shared = frozenset(taken - {os.path.splitext(script)[0]})
-    known.places[real] = _Place(real, frozenset(taken), shared, hidden)
+    place = known.places[real] = _Place(real, frozenset(taken), shared, hidden)
+    for name in shared:
+        loaded = sys.modules.get(name)
+        if isinstance(loaded, ModuleType) and _lies_in(loaded, place):
+            sys.modules[PREFIX + name] = sys.modules.pop(name)
 
 
 def is_taken(name: str) -> bool:

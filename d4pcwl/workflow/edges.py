@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from d4pcwl.errors import GraphError, brief, nearest
 from d4pcwl.workflow.pe import check_port, declares, is_of, is_pe
+from d4pcwl.workflow.place import Place, calling_line, place_of_init
 
 
 @dataclass(frozen=True, eq=False)
 class Edge:
-    """One connection: output ``output`` of ``source`` feeds input ``input`` of ``target``."""
+    """One connection: output ``output`` of ``source`` feeds input ``input`` of ``target``.
+
+    :param place: the user's line that connects them
+    """
 
     source: Any
     output: str
     target: Any
     input: str
+    place: Place | None = None
 
     @property
     def key(self) -> tuple[int, str, int, str]:
@@ -78,12 +84,15 @@ class Nodes:
             lacking = {"name", "inputconnections", "outputconnections"} - vars(node).keys()
             if lacking and not declares(node, *lacking):
                 raise GraphError(
-                    f"{type(node).__name__} does not call the __init__ of its base class: "
-                    "super().__init__()"
+                    f"{type(node).__name__} does not call the __init__ of its base class: make "
+                    f"super().__init__() the first line of its __init__{place_of_init(type(node))}"
                 )
             node.id = f"{node.name}{len(self.nodes)}"
         elif not is_graph(node):
-            raise GraphError(f"{brief(node)} is neither a PE nor a graph")
+            hint = ""
+            if inspect.isfunction(node):
+                hint = f"; make a PE of it: SimpleFunctionPE({node.__name__})"
+            raise GraphError(f"{brief(node)} is neither a PE nor a graph{hint}")
         self._known.add(id(node))
         self.nodes.append(node)
         return WorkflowNode(node)
@@ -101,7 +110,7 @@ class Nodes:
             check_port(from_node, "output", from_connection)
         if is_pe(to_node):
             check_port(to_node, "input", to_connection)
-        edge = Edge(from_node, from_connection, to_node, to_connection)
+        edge = Edge(from_node, from_connection, to_node, to_connection, calling_line())
         if edge.key in self._joined:
             raise GraphError(f"{edge} is connected twice")
         self._joined.add(edge.key)
@@ -123,9 +132,7 @@ def is_graph(candidate: object) -> bool:
 
 
 def label(node: Any) -> str:
-    """How messages call a node: a PE's id, a composite's name."""
-    if is_pe(node):
-        return str(getattr(node, "id", None) or node.name)
+    """How messages call a node before its graph is complete: by its name."""
     return str(getattr(node, "name", None) or type(node).__name__)
 
 

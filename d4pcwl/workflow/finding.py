@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import FunctionType, ModuleType
+from typing import Any, cast
 
 from d4pcwl.errors import ScriptError, nearest
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import nodes_of
 from d4pcwl.workflow.graph import is_workflow
+from d4pcwl.workflow.parameters import builders, returns_graph
+from d4pcwl.workflow.pe import is_of
 
 
 def named_graphs(module: ModuleType) -> dict[str, Any]:
@@ -24,6 +26,7 @@ def named_graphs(module: ModuleType) -> dict[str, Any]:
 
 def find_graph(module: ModuleType, path: Path, attr: str | None) -> tuple[str, Any]:
     """The workflow graph of a module, and its name: the one called ``attr``, else the only one.
+    Where there is none, the function that makes it, which is a workflow with parameters.
 
     :param path: the module's file, for messages
     :raises ScriptError: there is no such graph, or there are several
@@ -37,7 +40,12 @@ def find_graph(module: ModuleType, path: Path, attr: str | None) -> tuple[str, A
     for name, value in graphs.items():
         if is_workflow(value) and id(value) not in nested:
             found.setdefault(id(value), (name, value))
-    if not found:
+    made = {} if found else builders(module)
+    if len(found) + len(made) > 1:
+        names = ", ".join([*(name for name, _ in found.values()), *made])
+        what = "graphs" if found else "workflows"
+        raise ScriptError(f"{path} holds several {what}: {names}; choose one with -a NAME")
+    if not found and not made:
         hint = (
             "; its graphs are composites (they have inputmappings or outputmappings)"
             if graphs
@@ -45,10 +53,7 @@ def find_graph(module: ModuleType, path: Path, attr: str | None) -> tuple[str, A
             or "; a script is to leave its WorkflowGraph in a variable of the module"
         )
         raise ScriptError(f"{path} holds no workflow graph{hint}")
-    if len(found) > 1:
-        names = ", ".join(name for name, _ in found.values())
-        raise ScriptError(f"{path} holds several graphs: {names}; choose one with -a NAME")
-    return next(iter(found.values()))
+    return next(iter([*found.values(), *made.items()]))
 
 
 def _named(module: ModuleType, path: Path, attr: str, graphs: dict[str, Any]) -> Any:
@@ -56,6 +61,12 @@ def _named(module: ModuleType, path: Path, attr: str, graphs: dict[str, Any]) ->
     graph = getattr(module, attr, missing)
     if graph is missing:
         raise ScriptError(f"{path} has nothing called '{attr}'{nearest(attr, graphs)}")
+    if is_of(graph, FunctionType):
+        function = cast(FunctionType, graph)
+        if returns_graph(function):
+            return function
+        line = function.__code__.co_firstlineno
+        raise ScriptError(f"{path}: {attr} is a function, not a graph; {_to_annotate(attr, line)}")
     if not is_graph(graph):
         raise ScriptError(
             f"{path}: {attr} is a {type(graph).__name__}, not a graph{nearest(attr, graphs)}"
@@ -75,14 +86,22 @@ def _where_it_is_made(path: Path) -> str:
         if isinstance(node, ast.If) and "__name__" in map(_name, ast.walk(node.test)):
             return (
                 f"; it makes one under if __name__ == '__main__' on line {node.lineno}, which only "
-                "runs where the script is the program: make it before that line"
+                "runs where the script is the program: make it before that line, or in a function "
+                "that is annotated -> WorkflowGraph"
             )
         if isinstance(node, ast.FunctionDef):
             return (
-                f"; its function {node.name}() on line {node.lineno} makes one: keep it in a "
-                f"variable of the module, graph = {node.name}()"
+                f"; its function {node.name}() makes one: {_to_annotate(node.name, node.lineno)}; "
+                f"or keep it in a variable of the module, graph = {node.name}()"
             )
     return ""
+
+
+def _to_annotate(name: str, line: int) -> str:
+    return (
+        f"write def {name}(…) -> WorkflowGraph: on line {line}, so that it is a workflow, and what "
+        "it takes are parameters"
+    )
 
 
 def _makes_graph(node: ast.AST) -> bool:

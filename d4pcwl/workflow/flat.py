@@ -14,6 +14,7 @@ from d4pcwl.workflow.admission import admit
 from d4pcwl.workflow.edges import Edge, Nodes, is_graph, label, mapped_port
 from d4pcwl.workflow.grouping import Grouping, of_numbered, parse_grouping
 from d4pcwl.workflow.pe import GROUPING, RESULT, is_pe, unknown_port
+from d4pcwl.workflow.place import place_of_work
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +111,11 @@ class FlatGraph:
         """The PEs, sources first; those that form a cycle stand together."""
         return [pe for component in self.cycles for pe in component]
 
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What people are shown for each PE, by its id: its name, where no other PE has it."""
+        return {pe.id: pe.name if len(self._by_name[pe.name]) == 1 else pe.id for pe in self.pes}
+
     def find(self, name: str) -> list[Any]:
         """The PEs whose id is ``name``, else those whose name it is."""
         return self._by_id.get(name) or self._by_name.get(name, [])
@@ -182,9 +188,9 @@ def flatten(graph: Any) -> FlatGraph:
             source, output = _inner(edge.source, "output", edge.output)
             target, target_input = _inner(edge.target, "input", edge.input)
             _check_inside((source, target), inside)
-            flat_edges.append(Edge(source, output, target, target_input))
+            flat_edges.append(Edge(source, output, target, target_input, edge.place))
         except GraphError as fault:
-            faults.append(f"{edge}: {fault}")
+            faults.append(_at(edge, f"{edge}: {fault}"))
     _settle_ids([pe for pe, _ in nodes])
     flat = FlatGraph(
         tuple(pe for pe, _ in nodes),
@@ -196,9 +202,14 @@ def flatten(graph: Any) -> FlatGraph:
         try:
             flat.grouping(edge)
         except GraphError as fault:
-            faults.append(str(fault))
+            place = place_of_work(edge.target)
+            faults.append(str(place.fault(str(fault)) if place else fault))
     raise_faults(GraphError, dict.fromkeys(faults))
     return flat
+
+
+def _at(edge: Edge, message: str) -> str:
+    return str(edge.place.fault(message)) if edge.place is not None else message
 
 
 def _collect(
@@ -231,7 +242,7 @@ def _partitions_of(graph: Any) -> list[tuple[Any, ...]]:
         return [] if given is None else [tuple(part) for part in given]
     except TypeError:
         raise GraphError(
-            f"the partitions of {label(graph)} are to be a list of lists of PEs, not {brief(given)}"
+            f"partitions of {label(graph)} have to be a list of lists of PEs, not {brief(given)}"
         ) from None
 
 

@@ -45,15 +45,11 @@ class GroupBy(Grouping):
         return f"group-by {list(self.keys)}"
 
     def reader(self) -> Callable[[Any], Any]:
-        """A function from an item to the value of its key, or to a tuple of several."""
-        return itemgetter(*self.keys)
+        """A function from an item to the value of its key, or to a tuple of several.
 
-    def value(self, item: Any) -> Hashable:
-        """What ``item`` is grouped by: the single value, or a tuple of several, made hashable.
-
-        :raises LookupError, TypeError: the item has no such index or key
+        It raises LookupError or TypeError where the item has no such index or key.
         """
-        return freeze(self.reader()(item))
+        return itemgetter(*self.keys)
 
     def owner(self, count: int) -> Callable[[Any], int]:
         """A function from an item to the number of the instance, of ``count``, that owns its key.

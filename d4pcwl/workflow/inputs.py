@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from d4pcwl.errors import InputError, brief, nearest, raise_faults
+from d4pcwl.errors import GraphError, InputError, brief, nearest, raise_faults
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.pe import ConsumerPE, IterativePE, PreparingPE, is_pe, unknown_port
 
@@ -28,19 +28,23 @@ def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> Roo
     :param given: as the module says, or None
     :raises InputError: with all faults: unknown PEs or inputs, values of the wrong form
     """
+    if not graph.pes:
+        raise GraphError("the graph has no PEs: connect some, or add one by graph.add(pe)")
     if not given and given != 0:
         if iterations < 0:
             raise InputError(f"the number of iterations is negative: {iterations}")
+        if not graph.roots:
+            raise GraphError(_no_root(graph))
         if iterations:
             lacking = [pe for pe in graph.roots if _needs_item(pe)]
-            raise_faults(InputError, map(_without_item, lacking))
+            raise_faults(InputError, (_without_item(graph, pe) for pe in lacking))
         return {pe.id: iterations for pe in graph.roots}
     if isinstance(given, int) and not isinstance(given, bool):
         return root_inputs(graph, None, given)
     given = _of_only_root(graph, given)
     if not isinstance(given, Mapping):
         raise InputError(
-            "inputs are to be an object from PE name or id to a list of input objects or a number "
+            "inputs have to be an object from PE name or id to a list of input objects or a number "
             f"of iterations, not {brief(given)}"
         )
     settled: RootInputs = {}
@@ -48,7 +52,7 @@ def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> Roo
     for key, value in given.items():
         try:
             pe = _named(graph, key)
-            settled[pe.id] = _checked(pe, value)
+            settled[pe.id] = _checked(graph, pe, value)
         except InputError as fault:
             faults.append(str(fault))
     raise_faults(InputError, faults)
@@ -87,31 +91,31 @@ def _named(graph: FlatGraph, key: Any) -> Any:
         return key
     pes = graph.find(str(key))
     if not pes:
-        known = [name for pe in graph.pes for name in (pe.name, pe.id)]
-        raise InputError(f"inputs are given for '{key}': no such PE{nearest(str(key), known)}")
+        close = nearest(str(key), graph.names.values())
+        raise InputError(f"inputs are given for '{key}': no such PE{close}")
     if len(pes) > 1:
         ids = ", ".join(pe.id for pe in pes)
         raise InputError(f"inputs are given for '{key}', which several PEs are called; use {ids}")
     return pes[0]
 
 
-def _checked(pe: Any, value: Any) -> list[dict[str, Any]] | int:
+def _checked(graph: FlatGraph, pe: Any, value: Any) -> list[dict[str, Any]] | int:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 0:
-            raise InputError(f"inputs of {pe.name}: {value} iterations")
+            raise InputError(f"inputs of {graph.names[pe.id]}: {value} iterations")
         if value and _needs_item(pe):
-            raise InputError(_without_item(pe))
+            raise InputError(_without_item(graph, pe))
         return value
     if isinstance(value, Mapping) and value and all(isinstance(v, list) for v in value.values()):
         value = [{name: item} for name, items in value.items() for item in items]
     if not isinstance(value, list):
         raise InputError(
-            f"inputs of {pe.name} are to be a list of objects from input name to item, or a number "
-            f"of iterations, not {brief(value)}"
+            f"inputs of {graph.names[pe.id]} have to be a list of objects from input name to "
+            f"item, or a number of iterations, not {brief(value)}"
         )
     faults: list[str] = []
     for number, item in enumerate(value):
-        where = f"inputs of {pe.name}, number {number}"
+        where = f"inputs of {graph.names[pe.id]}, number {number}"
         if not isinstance(item, Mapping):
             faults.append(
                 f"{where}: expected an object from input name to item, found {brief(item)}"
@@ -131,11 +135,26 @@ def _needs_item(pe: Any) -> bool:
     return type(pe).process in (IterativePE.process, ConsumerPE.process)
 
 
-def _without_item(pe: Any) -> str:
+def _without_item(graph: FlatGraph, pe: Any) -> str:
     import json
 
-    example = json.dumps({pe.name: [dict.fromkeys(pe.inputconnections, "...")]})
+    name = graph.names[pe.id]
+    example = json.dumps({name: [dict.fromkeys(pe.inputconnections, "...")]})
     return (
-        f"PE {pe.name} works on the items of its input '{next(iter(pe.inputconnections))}', and no "
+        f"PE {name} works on the items of its input '{next(iter(pe.inputconnections))}', and no "
         f"stream feeds it; give them, for instance by -d '{example}'"
     )
+
+
+def _no_root(graph: FlatGraph) -> str:
+    import json
+
+    cycle = next([*component, component[0]] for component in graph.cycles)
+    way = " → ".join(graph.names[pe.id] for pe in cycle)
+    example = json.dumps({graph.names[cycle[0].id]: [dict.fromkeys(cycle[0].inputconnections, 0)]})
+    message = (
+        f"no PE of the graph can begin, as each waits for another one: {way}; connect a source to "
+        f"one of them, or give it items, for instance by -d '{example}'"
+    )
+    place = graph.into(cycle[0])[0].place
+    return str(place.fault(message) if place is not None else message)

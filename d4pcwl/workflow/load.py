@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import linecache
 import os
+import signal
 import sys
 import traceback
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
-from d4pcwl.errors import Fault, ScriptError, brief, nearest, shown
+from d4pcwl.errors import D4pcwlError, Fault, InputError, ScriptError, brief, nearest, shown
 from d4pcwl.workflow.beside import PREFIX, hint_of_hidden, is_taken, share_names
 from d4pcwl.workflow.finding import find_graph, named_graphs
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_workflow
 from d4pcwl.workflow.numbering import to_run
-from d4pcwl.workflow.pe import is_of
+from d4pcwl.workflow.parameters import Builder, read_builder
+from d4pcwl.workflow.pe import GenericPE, is_of
+from d4pcwl.workflow.place import Place, is_internal
+
+Settle = Callable[[Builder], Mapping[str, Any]]
+"""Gives a workflow the values of its parameters."""
 
 _OF_UPSTREAM = (
-    "d4pcwl has no such name; if a version of dispel4py has it, that is to be installed, too "
+    "d4pcwl has no such name; if a version of dispel4py has it, install that as well "
     "(pip install stream-d4py)"
 )
 _SEND_WHAT_IS_RETURNED = frozenset({"run_along", "write", "hand_on", "_put", "_attempt"})
 """The functions of the engine that send what a PE has returned."""
 
-_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+_OF_BASE = frozenset({"inputconnections", "outputconnections", "numprocesses", "name", "id"})
+"""Attributes that a PE has when GenericPE.__init__ has run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +46,16 @@ class Script:
     :param attr: the name of the graph in the script
     :param path: its file
     :param module: its module
+    :param builder: the function that made the graph, where it is a workflow with parameters
+    :param values: what was given for its parameters
     """
 
     graph: Any
     attr: str
     path: Path
     module: ModuleType = field(repr=False)
+    builder: Builder | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     def flat(self) -> FlatGraph:
         """The flat form of the graph, with names that the script gives to nameless composites."""
@@ -54,14 +65,21 @@ class Script:
         return to_run(self.graph)
 
 
-def load(source: str | os.PathLike[str], attr: str | None = None) -> Script:
+def load(
+    source: str | os.PathLike[str],
+    attr: str | None = None,
+    parameters: Mapping[str, Any] | Settle | None = None,
+) -> Script:
     """Load a graph from a file, a module, or either followed by ``:attribute``.
 
     The script's folder is put first on the import path, as Python does for a script, so that the
     modules beside it are found. Its body runs once.
 
     :param attr: which graph, where the script has several
+    :param parameters: values for the parameters of a function that makes the graph; or what gives
+        them once it is known
     :raises ScriptError: there is no such script; it fails; it has no graph, or several
+    :raises InputError: values of parameters are not right, or missing
     """
     name = os.fspath(source)
     if attr is None and ":" in name and not os.path.exists(name):
@@ -73,7 +91,46 @@ def load(source: str | os.PathLike[str], attr: str | None = None) -> Script:
         raise
     except Exception as error:  # a module may make its names when it is asked for them
         raise ScriptError(f"{path} has no '{attr}'\n{_told(error)}") from error
-    return Script(graph, attr, path, module)
+    if not is_of(graph, FunctionType):
+        if parameters and not callable(parameters):
+            raise InputError(f"{path} has no parameters: {attr} is a graph, made by the script")
+        return Script(graph, attr, path, module)
+    return replace(build(read_builder(graph), parameters, path, module), attr=attr)
+
+
+def build(
+    builder: Builder,
+    parameters: Mapping[str, Any] | Settle | None = None,
+    path: Path | None = None,
+    module: ModuleType | None = None,
+) -> Script:
+    """The script with the graph that a function makes.
+
+    :param path: the script; the file of the function where it is not said
+    :raises ScriptError: it fails, or returns no graph
+    :raises InputError: values of parameters are not right, or missing
+    """
+    code, home = builder.function.__code__, builder.function.__module__
+    path = path or Path(shown(code.co_filename))
+    module = module or sys.modules.get(home) or ModuleType(home)
+    values = parameters(builder) if callable(parameters) else builder.settled(parameters or {})
+    samples = builder.samples(values)  # where the graph is wanted, and not its results
+    try:
+        graph = builder.function(**samples, **values)
+    except BaseException as error:
+        if is_an_order(error):
+            raise
+        told = f"{builder.name}() of {path} failed\n{_told(error)}"
+        if samples:
+            called = ", ".join(f"{name}={value!r}" for name, value in samples.items())
+            told += f"\nIt was called with samples, {called}: give their values"
+        raise ScriptError(told) from error
+    if not is_workflow(graph):
+        raise ScriptError(
+            f"{path}:{code.co_firstlineno}: {builder.name}() is to return a WorkflowGraph, not "
+            f"{brief(graph)}"
+        )
+    return Script(graph, builder.name, path, module, builder, values)
 
 
 def _import(name: str) -> tuple[ModuleType, Path]:
@@ -150,7 +207,21 @@ def _run_file(path: Path) -> ModuleType:
 def is_an_order(error: BaseException) -> bool:
     """Whether users' code ended by what is not its own: Ctrl-C, a signal, or the end of the run."""
     ours = type(error).__module__.startswith("d4pcwl.") and not isinstance(error, Exception)
-    return ours or isinstance(error, KeyboardInterrupt)
+    return ours or (isinstance(error, KeyboardInterrupt) and not _is_raised_here(error))
+
+
+def _is_raised_here(error: KeyboardInterrupt) -> bool:
+    """Whether users' code has raised it by itself: by ``raise``, and not in a handler."""
+    from opcode import opmap
+
+    handler = signal.getsignal(signal.SIGINT)
+    handlers = [getattr(call, "__code__", None) for call in (handler, type(handler).__call__)]
+    place = error.__traceback__
+    while place is not None and place.tb_frame.f_code not in handlers:
+        if place.tb_next is None:
+            return place.tb_frame.f_code.co_code[place.tb_lasti] == opmap["RAISE_VARARGS"]
+        place = place.tb_next
+    return False
 
 
 def _module_name(path: Path) -> str:
@@ -190,6 +261,8 @@ def _told(error: BaseException) -> Fault:
     if isinstance(error, SyntaxError):
         # Of a text that the script compiles: Python would show a place in that.
         return user_fault(error, f"{type(error).__name__}: {error.msg}")
+    if isinstance(error, D4pcwlError):
+        return user_fault(error, str(error))
     if isinstance(error, ImportError) and str(error.name).startswith("dispel4py."):
         return user_fault(error, f"{error.msg}; {_OF_UPSTREAM}")
     return user_fault(error, "".join(traceback.format_exception_only(error)).strip())
@@ -200,35 +273,42 @@ def user_fault(error: BaseException, message: str) -> Fault:
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, KeyError) and frames and frames[-1].filename == os.__file__:
         message = f"the environment variable {error.args[0]} is not set"
-    message += hint_of_hidden(error)
-    theirs = [frame for frame in frames if not _is_internal(frame.filename)]
+    message += hint_of_hidden(error) or ("" if "Did you mean" in message else _hint(error))
+    theirs = [frame for frame in frames if not is_internal(frame.filename)]
     local = [frame for frame in theirs if not _is_installed(frame.filename)]
     if not theirs:
         return Fault(message)
     frame = (local or theirs)[-1]
-    line = linecache.getline(frame.filename, frame.lineno or 0).rstrip("\n")
-    return Fault(message, shown(frame.filename), frame.lineno, None, line.strip() or None)
+    return Place(frame.filename, frame.lineno or 0).fault(message)
+
+
+def _hint(error: BaseException) -> str:
+    """A clause on what to do, for mistakes that are common."""
+    if isinstance(error, AttributeError) and isinstance(error.name, str):
+        owner = error.obj
+        if is_of(owner, GenericPE) and error.name in _OF_BASE:
+            return "; call super().__init__() first in its __init__"
+        names = [*dir(type(owner)), *getattr(owner, "__dict__", ())] if owner is not None else []
+        close = nearest(error.name, map(str, names))
+        return close if close.startswith("; did") else ""
+    if isinstance(error, TypeError) and "connect() " in str(error):
+        return "; give PE, output, PE and input: graph.connect(first, 'output', second, 'input')"
+    return ""
 
 
 def fault_of_writer(message: str) -> Fault:
     """A fault at the line of a PE that is just writing; without a line where what it returns is."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and _is_internal(frame.f_code.co_filename):
-        if frame.f_code.co_name in _SEND_WHAT_IS_RETURNED:
+    frame, returned = sys._getframe(1), True
+    while frame.f_back is not None and is_internal(frame.f_code.co_filename):
+        if frame.f_code.co_name == "_write":  # it was written, whatever has led to that
+            returned = False
+        if returned and frame.f_code.co_name in _SEND_WHAT_IS_RETURNED:
             return Fault(message)
         frame = frame.f_back
     file, number = frame.f_code.co_filename, frame.f_lineno
-    if _is_internal(file) or _is_installed(file):
+    if is_internal(file) or _is_installed(file):
         return Fault(message)
-    return Fault(
-        message, shown(file), number, None, linecache.getline(file, number).strip() or None
-    )
-
-
-def _is_internal(filename: str) -> bool:
-    return filename.startswith(("<frozen ", _PACKAGE)) or os.path.abspath(filename).startswith(
-        _PACKAGE
-    )
+    return Place(file, number).fault(message)
 
 
 def _is_installed(filename: str) -> bool:

@@ -48,8 +48,8 @@ def to_run(graph: Any) -> FlatGraph:
     flat = flatten(graph)
     for pe in flat.pes:
         if isinstance(pe, GenericPE):
-            pe.numbered = draws_numbers(pe)
-    numbered = [pe for pe in flat.pes if getattr(pe, "numbered", False)]
+            pe.numbered = flat.names[pe.id] if draws_numbers(pe) else ""
+    numbered = [pe for pe in flat.pes if getattr(pe, "numbered", "")]
     taken = {pe.id for pe in flat.pes}
     numberings: dict[Edge, Numbering] = {}
     for target in numbered:

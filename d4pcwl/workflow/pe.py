@@ -45,7 +45,7 @@ class _Generator:
         if drawn is None:
             raise PEError(
                 "self.rng is there while the PE runs, in _preprocess, _process and _postprocess"
-                if pe is None or getattr(pe, "numbered", False) or not hasattr(pe, "rank")
+                if pe is None or bool(getattr(pe, "numbered", "")) or not hasattr(pe, "rank")
                 else "self.rng was not found by reading the class: name it in one of its methods"
             )
         if callable(drawn):
@@ -81,8 +81,9 @@ class GenericPE:
     """numpy's random Generator, one for each item: from the seed of the run, the PE, and the number
     of the item in the stream. See docs/parameters.md."""
 
-    numbered: bool = False
-    """Whether items come with their numbers, as pairs: where reading finds that the PE draws."""
+    numbered: str = ""
+    """Where reading finds that the PE draws: the name by which it does. Its items come with their
+    numbers, as pairs."""
 
     hand_on: Callable[[], None] | None = None
     """Where a mapping hands on what an item's work wrote when that work is done: does so at once

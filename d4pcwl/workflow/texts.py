@@ -118,14 +118,14 @@ def parse_json(text: str, where: str, first_line: int = 1) -> Any:
     :raises UnreadableText: says line and column and shows the line
     """
     try:
-        value = json.loads(
-            text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse
-        )
+        value = _JSON.decode(text)
         if _is_deep(value):
             raise _Unfit
         return value
     except json.JSONDecodeError as error:
         message, at = f"not JSON: {error.msg}", error.pos
+        if text.startswith("\ufeff"):
+            message = "not JSON: it begins with a byte order mark; save it as UTF-8 without one"
     except (_Unfit, ValueError, RecursionError) as error:
         message, at = _json_fault(text) or (f"not JSON: {error}", 0)
     raise UnreadableText(str(_fault_at(text, at, message, where, first_line))) from None
@@ -147,6 +147,9 @@ def _finite(text: str) -> float:
 
 def _refuse(name: str) -> Any:
     raise _Unfit
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse)
 
 
 def _is_deep(value: Any) -> bool:

@@ -13,6 +13,7 @@ from d4pcwl.cwl.declare.declarations import Declaration, Declarations, FileUse
 from d4pcwl.cwl.emit.parameter import Output, Parameter, identifier, parameter_identifier
 from d4pcwl.runtime.mappings import registry
 from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.parameters import Builder
 from d4pcwl.workflow.reading.files import within
 from d4pcwl.workflow.reading.owners import lines_of
 from d4pcwl.workflow.reading.roots import words
@@ -36,6 +37,8 @@ class Facts:
     :param mappings: the mappings to choose from when the tool runs
     :param packages: the distributions that the script imports from
     :param mpi: whether the engine is to start the processes, by ``cwltool:MPIRequirement``
+    :param builder: the function that makes the graph, where it is a workflow with parameters
+    :param values: what was given for its parameters
     """
 
     graph: FlatGraph
@@ -50,6 +53,8 @@ class Facts:
     image: str | None = None
     packages: tuple[str, ...] = ()
     mpi: bool = False
+    builder: Builder | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def declared(self) -> Declaration:

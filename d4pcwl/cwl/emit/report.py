@@ -188,7 +188,7 @@ def _of_pe(facts: Facts, pe: Any) -> Iterator[Entry]:
     if reason is not None:
         message = f"{pe.id} keeps state: {reason.message}"
         where = (os.path.relpath(reason.file), reason.line) if reason.file else place
-        yield Entry("state", message, "it is not copied unless its inputs are keyed", *where)
+        yield Entry("state", message, "it has one instance unless its inputs are keyed", *where)
     if not facts.graph.into(pe) and pe.inputconnections:
         inputs = facts.declarations.by_pe[pe.id].inputs
         untyped = set(pe.inputconnections) - {p for p, i in inputs.items() if not i.as_json}

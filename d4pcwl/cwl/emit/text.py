@@ -155,7 +155,10 @@ class _Layout:
             styled = _styled(value, is_key)
             self._yaml.dump({styled: 0} if is_key else {0: styled, 1: 0}, out)
             text = out.getvalue()
-            text = text.removesuffix(" 0\n") if is_key else text[3:].removesuffix("\n1: 0\n")
+            if is_key:
+                text = text.removesuffix(" 0\n")
+            else:
+                text = text[len("0:") :].removesuffix("\n1: 0\n").removeprefix(" ")
             self._known[known] = [line.removeprefix("  ") for line in text.split("\n")]
         return self._known[known]
 

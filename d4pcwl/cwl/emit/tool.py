@@ -14,6 +14,7 @@ from d4pcwl.cwl.emit.tool_inputs import (
     add_choices,
     add_environment,
     add_found_data,
+    add_parameters,
     add_read,
     add_root_inputs,
     file_default,
@@ -50,6 +51,7 @@ def make_tool(
     changed = add_found_data(tool, facts, written)
     found = [each for each in found if not _is_in(each, changed)]
     _add_command(tool, facts, pes)
+    add_parameters(tool, facts)
     add_root_inputs(tool, facts, pes)
     prefix = ""
     if streams is not None:

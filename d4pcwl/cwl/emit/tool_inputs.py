@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,8 @@ from d4pcwl.cwl.emit.handover import TEXT, UNSET
 from d4pcwl.cwl.emit.parameter import Parameter
 from d4pcwl.cwl.emit.parts import Facts, Tool, covered
 from d4pcwl.cwl.emit.references import literal
+from d4pcwl.workflow.parameters import REQUIRED
+from d4pcwl.workflow.parameters import Parameter as WorkflowParameter
 from d4pcwl.workflow.reading.files import changes, overlap
 from d4pcwl.workflow.reading.script import EnvVar, LocalFile
 
@@ -188,6 +191,75 @@ def _quoted(text: str) -> str:
     """
     escaped = (f"\\u{ord(c):04x}" if c in '"\\$' or c < " " else c for c in text)
     return f'"{"".join(escaped)}"'
+
+
+_TYPES = {"int": "long", "float": "double", "str": "string", "bool": "boolean", "enum": "string"}
+_SYMBOL = re.compile(r"[A-Za-z0-9_.+-]+")
+
+
+def add_parameters(tool: Tool, facts: Facts) -> None:
+    """A parameter for each of the workflow's, typed; every step makes the graph by them."""
+    if facts.builder is None:
+        return
+    as_json: list[str] = []
+    for each in facts.builder.parameters.values():
+        kind, name = each.kind, tool.free(each.name)
+        default = _parameter_default(facts, each)
+        base = _path_class(default) if kind.base == "Path" else _TYPES.get(kind.base, kind.base)
+        own_type: Any = f"{base}{'[]' if kind.many else ''}{'?' if kind.optional else ''}"
+        doc = each.doc
+        if kind.base == "enum" and not kind.many and all(map(_SYMBOL.fullmatch, kind.choices)):
+            own_type = {"type": "enum", "symbols": list(kind.choices)}
+            own_type = ["null", own_type] if kind.optional else own_type
+        elif kind.base == "enum":
+            doc = f"{doc} (one of {', '.join(kind.choices)})".strip()
+        binding = {"position": 4, "prefix": f"--params={each.name}=", "separate": False}
+        if kind.many or kind.base == "bool":
+            # Nothing stands for an empty list on a command line, nor for false.
+            as_json.append(f"{_quoted(each.name)}: $(inputs.{name})")
+            binding = {}
+        parameter = Parameter(
+            name,
+            own_type,
+            doc=doc,
+            default=None if default is REQUIRED else default,
+            # What may be absent, and is by default, needs none; a list of types says so otherwise.
+            has_default=default is not REQUIRED
+            and (default is not None or isinstance(own_type, list)),
+            binding=binding,
+            sample=_sample(CwlType(base, bool(kind.many)), name),
+            key=each,
+        )
+        tool.add(parameter)
+    if as_json:
+        text = f"{{{', '.join(as_json)}}}"
+        tool.arguments.append({"position": 4, "prefix": "--params", "valueFrom": text})
+
+
+def _parameter_default(facts: Facts, each: WorkflowParameter) -> Any:
+    """The default of a parameter as CWL has it: what was given for it, else its own."""
+    value = facts.values.get(each.name, each.default)
+    if value is REQUIRED:
+        return REQUIRED
+    if not each.kind.is_path or value is None:
+        return each.kind.plain(value)
+    paths = [Path(path) for path in (value if isinstance(value, (list, tuple)) else [value])]
+    places = [_place(facts, path) for path in paths]
+    if not all(places):
+        return REQUIRED
+    files = [file_default(facts, place) for place in places if place]
+    return files if each.kind.many else files[0]
+
+
+def _path_class(default: Any) -> str:
+    """What a path is where it is not said: a file, unless its default is a folder."""
+    first = default[0] if isinstance(default, list) and default else default
+    return str(first["class"]) if isinstance(first, dict) else "File"
+
+
+def _place(facts: Facts, path: Path) -> Path | None:
+    """Where a file is, seen from here, or else from the script."""
+    return next((p for p in (path, facts.script.parent / path) if p.exists()), None)
 
 
 def _sample(cwl_type: CwlType, name: str) -> Any:

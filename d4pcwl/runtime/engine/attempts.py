@@ -53,7 +53,7 @@ class Attempts:
         return error
 
     def holding(
-        self, emit: Callable[[Any], None], complain: Callable[[Exception], None]
+        self, emit: Callable[[Any], None], complain: Callable[[Exception, Any], None]
     ) -> Callable[[Any], None]:
         """``emit``, but for what is written during an attempt, which is held back."""
 
@@ -64,16 +64,19 @@ class Attempts:
             try:
                 self._held.append((emit, snapshot(item)))
             except Exception as error:  # noqa: BLE001 - users' objects
-                complain(error)
+                complain(error, item)
 
         return hold
 
 
-def left_out(title: str, name: str, number: int, item: Any, error: BaseException) -> dict[str, Any]:
+def left_out(
+    title: str, name: str, number: int | None, item: Any, error: BaseException
+) -> dict[str, Any]:
     """An item that is left out, as plain data for the error stream.
 
     :param title: of the instance
     :param name: of the input
+    :param number: of the item in the stream, where that is known
     """
     return {
         "pe": title,

@@ -44,7 +44,7 @@ class Step:
     :param emit: takes what that returns; None where it returns nothing
     :param following: the step that alone takes it, in this process
     :param hand_on: takes what does not go along the chain, such as a generator
-    :param fail: ends the run over an error
+    :param fail: ends the run over an error on an item
     :param stay_halted: what an item leads to after that, where a PE has caught it and goes on
     """
 
@@ -55,7 +55,7 @@ class Step:
         following: Step | None,
         *,
         hand_on: Receive,
-        fail: Callable[[BaseException], None],
+        fail: Callable[[BaseException, Any], None],
         stay_halted: Receive,
     ) -> None:
         self._work, self._emit, self._hand_on = work, emit, hand_on
@@ -105,7 +105,7 @@ class Step:
                 except BaseException as error:
                     if is_an_order(error):
                         raise
-                    step_of[id(work)]._halt(error)
+                    step_of[id(work)]._halt(error, item)
                 through += 1
 
         return run_along
@@ -139,7 +139,7 @@ class Step:
             except BaseException as error:
                 if is_an_order(error):
                     raise
-                step_of[id(work)]._halt(error)
+                step_of[id(work)]._halt(error, data)
             through += 1
 
         return write
@@ -148,7 +148,7 @@ class Step:
         self._hand_on(result)
         self._left += 1
 
-    def _halt(self, error: BaseException) -> None:
+    def _halt(self, error: BaseException, item: Any) -> None:
         for halt in self._in_chains:
             halt()
-        self._fail(error)
+        self._fail(error, item)

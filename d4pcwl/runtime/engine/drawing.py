@@ -26,7 +26,7 @@ class Draws:
     """
 
     def __init__(self, pe: Any, seed: int) -> None:
-        self._attributes, self._whose = vars(pe), f"{seed}:{pe.id}"
+        self._attributes, self._whose = vars(pe), f"{seed}:{pe.numbered}"
         self._given = 0
         self._at: int | str = ""
 
@@ -60,6 +60,7 @@ def _generator(whose: str, at: int | str) -> Generator:
         from numpy.random import Generator, Philox
     except ImportError:
         raise PEError("self.rng is numpy's: pip install 'd4pcwl[arrays]'") from None
+
     import hashlib
 
     key = hashlib.blake2b(f"{whose}:{at}".encode(), digest_size=16).digest()

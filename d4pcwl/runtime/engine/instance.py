@@ -14,11 +14,12 @@ from functools import partial
 from types import GeneratorType
 from typing import Any, NoReturn
 
-from d4pcwl.errors import D4pcwlError, OutputError, PEError, brief
+from d4pcwl.errors import ITEM_LETTERS, D4pcwlError, OutputError, PEError, brief
 from d4pcwl.runtime.engine.attempts import Attempts, left_out
 from d4pcwl.runtime.engine.chain import Receive as Receive
 from d4pcwl.runtime.engine.chain import Step, Take
 from d4pcwl.runtime.engine.drawing import Draws
+from d4pcwl.runtime.engine.mistakes import argument, hint_for, wrong_return
 from d4pcwl.runtime.engine.policy import FAIL, Policy
 from d4pcwl.workflow.load import is_an_order, user_fault
 from d4pcwl.workflow.pe import (
@@ -30,11 +31,14 @@ from d4pcwl.workflow.pe import (
     log_line,
     unknown_port,
 )
+from d4pcwl.workflow.place import place_of_work
 
 INPUT = IterativePE.INPUT_NAME
 
 Where = Callable[[], str]
 """Says, for messages, what an instance is at work on."""
+
+_NOTHING = object()
 
 
 class Halt(BaseException):
@@ -60,6 +64,7 @@ class RunningPE:
     :param pe: the instance's own copy of the PE
     :param title: how messages call the instance
     :param rank: the instance's index in the plan
+    :param alone: it takes all items of the PE: their numbers are those in the stream
     :param in_cycle: the PE may be sent items while it is at work on one
     :param policy: what to do about an item on which it fails
     :param leave_out: takes the descriptions of items that are left out
@@ -73,6 +78,7 @@ class RunningPE:
         title: str,
         rank: int,
         *,
+        alone: bool = True,
         in_cycle: bool,
         policy: Policy = FAIL,
         leave_out: Receive | None = None,
@@ -80,7 +86,7 @@ class RunningPE:
         seed: int = 0,
     ) -> None:
         self.pe = pe
-        self.title = title
+        self.title, self._alone = title, alone
         self._policy = policy
         self._leave_out = leave_out
         self._attempts = Attempts(policy)
@@ -201,10 +207,10 @@ class RunningPE:
                 send(result)
 
         def where() -> str:
-            return f"on item {step.count + 1} of '{INPUT}'"
+            return self._at(INPUT, step.count + 1)
 
-        def fail(error: BaseException) -> None:
-            self._fail(error, where)
+        def fail(error: BaseException, item: Any) -> None:
+            self._fail(error, where, item)
 
         step = Step(
             self._direct_work(),
@@ -235,12 +241,12 @@ class RunningPE:
                     if is_an_order(error):
                         raise
                     work = self._stay_halted
-                    self._fail(error, where)
+                    self._fail(error, where, item)
                 if result is not None:
-                    self._write_result(result, where)
+                    self._write_result(result, where, item)
 
         def where() -> str:
-            return f"on item {number} of '{name}'" if name else f"in iteration {number}"
+            return self._at(name, number)
 
         return take, lambda: number
 
@@ -252,7 +258,8 @@ class RunningPE:
             if self._draws is not None:
                 self._draws.again()
             try:
-                self._write_result(self.pe.process({name: item} if name else item), where)
+                result = self.pe.process({name: item} if name else item)
+                self._write_result(result, where, item)
             except OutputError as error:
                 self._stop_if_output_fails(error)
             except Halt as halt:
@@ -271,40 +278,47 @@ class RunningPE:
                 if error is None:
                     continue
                 if policy.skip and self._leave_out is not None:
-                    self._leave_out(left_out(self.title, name, number, item, error))
+                    known = number if self._alone else None
+                    self._leave_out(left_out(self.title, name, known, item, error))
                 else:
-                    self._fail(error, where_in_all)
+                    self._fail(error, where_in_all, item)
 
         def where() -> str:
-            return f"on item {number} of '{name}'" if name else f"in iteration {number}"
+            return self._at(name, number)
 
         def where_in_all() -> str:
             return where() + (f", tried {policy.retries + 1} times" if policy.retries else "")
 
         return take, lambda: number
 
-    def _write_result(self, result: Any, where: Where) -> None:
+    def _at(self, name: str, number: int) -> str:
+        """What the instance is at work on: the number is that in the stream, or it is not told."""
+        if not name:
+            return f"in iteration {number}" if self._alone else "in an iteration"
+        return f"on item {number} of '{name}'" if self._alone else f"on an item of '{name}'"
+
+    def _write_result(self, result: Any, where: Where, given: Any = _NOTHING) -> None:
         """Write what ``process`` returned: a dictionary of outputs, or a generator of them."""
         if type(result) is not dict:
             if result is None:
                 return
             if isinstance(result, GeneratorType):
-                self._drain(result, lambda part: self._write_result(part, where), where)
+                hand_on = partial(self._write_result, where=where, given=given)
+                self._drain(result, hand_on, where, given)
                 return
             if not isinstance(result, Mapping):
-                what = f"or None, not {type(result).__name__}"
-                error = f"process is to return a dictionary from output name to item, {what}"
-                self._fail(TypeError(error), where)
+                self._fail(PEError(wrong_return(self.pe, result)), where, given)
         for name, item in result.items():
             if type(item) is GeneratorType:
-                self._drain(item, partial(self._put, name, where=where), where)
+                hand_on = partial(self._put, name, where=where, given=given)
+                self._drain(item, hand_on, where, given)
             else:
-                self._put(name, item, where)
+                self._put(name, item, where, given)
 
-    def _put(self, name: str, item: Any, where: Where) -> None:
+    def _put(self, name: str, item: Any, where: Where, given: Any) -> None:
         emit = self._emitters.get(name)
         if emit is None:
-            self._fail(PEError(unknown_port(self.pe, "output", name)), where)
+            self._fail(PEError(unknown_port(self.pe, "output", name)), where, given)
         elif getattr(type(self.pe), "write", None) is GenericPE.write:
             emit(item)
         else:
@@ -321,8 +335,9 @@ class RunningPE:
         else:
             emit(data)
 
-    def _drain(self, generator: Any, send: Receive, where: Where) -> None:
+    def _drain(self, generator: Any, send: Receive, where: Where, given: Any = _NOTHING) -> None:
         """Send a generator's items one by one; it is the PE's code that runs in between."""
+        frame = generator.gi_frame
         while True:
             try:
                 item = next(generator)
@@ -331,8 +346,7 @@ class RunningPE:
             except BaseException as error:
                 if is_an_order(error):
                     raise
-                self._fail(error, where)
-                return
+                self._fail(error, where, argument(frame) if given is _NOTHING else given)
             if item is not None:
                 send(item)
 
@@ -349,7 +363,7 @@ class RunningPE:
         if self._rank in self._halts:
             raise self._halts[self._rank]
 
-    def refuse_item(self, output: str, error: Exception) -> None:
+    def refuse_item(self, output: str, error: Exception, item: Any) -> None:
         """End the run over an item that cannot be handed on.
 
         :raises Halt: always
@@ -358,11 +372,11 @@ class RunningPE:
         what = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, D4pcwlError):
             what = str(error)
-        raise self._halt(
-            f"{self.title}.{output}: an item cannot be passed on: {what}", error
-        ) from error
+        message = f"{self.title}.{output}: an item cannot be passed on: {what}"
+        message = f"{_placed(self.pe, message)}\nitem: {brief(item, ITEM_LETTERS)}"
+        raise self._halt(message, error) from error
 
-    def _fail(self, error: BaseException, where: Where) -> NoReturn:
+    def _fail(self, error: BaseException, where: Where, given: Any = _NOTHING) -> NoReturn:
         """End the run.
 
         :raises Halt: always
@@ -374,9 +388,10 @@ class RunningPE:
             what = str(error)
         else:
             what = "".join(traceback.format_exception_only(error)).strip()
-        raise self._halt(
-            f"PE {self.title} failed {where()}\n{user_fault(error, what)}", error
-        ) from error
+        fault = user_fault(error, what + hint_for(self.pe, error))
+        told = fault if fault.file is not None else _placed(self.pe, fault.message)
+        item = "" if given is _NOTHING or given == {} else f": {brief(given, ITEM_LETTERS)}"
+        raise self._halt(f"PE {self.title} failed {where()}{item}\n{told}", error) from error
 
     def _stop_if_output_fails(self, error: BaseException) -> None:
         """What cannot be written is no fault of the PE, nor of the item."""
@@ -388,6 +403,12 @@ class RunningPE:
         halt = Halt(PEError(message, "".join(traceback.format_exception(error))))
         self._halts[self._rank] = halt
         return halt
+
+
+def _placed(pe: Any, message: str) -> str:
+    """A message, at the place of the PE's work where that is known."""
+    place = place_of_work(pe)
+    return str(place.fault(message)) if place is not None else message
 
 
 def _drop(item: Any) -> None:
@@ -441,6 +462,6 @@ def own_copy(pe: Any) -> Any:
         return copy.deepcopy(pe)
     except Exception as error:
         raise PEError(
-            f"PE {pe.id} cannot be copied, so it cannot have several instances: {error}. "
+            f"PE {pe.name} cannot be copied, so it cannot have several instances: {error}. "
             "Create what cannot be copied in _preprocess"
         ) from error

@@ -26,6 +26,7 @@ from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy, Grouping
 from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.pe import has_postprocess
+from d4pcwl.workflow.place import place_of_work
 
 if TYPE_CHECKING:
     from d4pcwl.workflow.cut import Cut
@@ -78,6 +79,8 @@ class Plan:
     :param policies: by PE id, what to do about items on which a PE fails; see
         :mod:`d4pcwl.runtime.engine.policy`
     :param order: where items carry marks, by which receivers put them in order
+    :param names: by PE id, how people are told of a PE
+    :param places: by PE id, the file and line of what it does with an item, where they are known
     :param seed: of the random numbers that PEs draw
     """
 
@@ -91,6 +94,8 @@ class Plan:
     heavy: frozenset[int] = frozenset()
     policies: dict[str, Policy] = field(default_factory=dict)
     order: Order = field(repr=False, default=Order())
+    names: dict[str, str] = field(repr=False, default_factory=dict)
+    places: dict[str, str] = field(repr=False, default_factory=dict)
     seed: int = 0
 
     def of(self, pe: str) -> tuple[Instance, ...]:
@@ -126,6 +131,16 @@ class Plan:
     def pooled(self) -> frozenset[int]:
         """The instances of the pool."""
         return frozenset(self.processes[self.pool] if self.pool is not None else ())
+
+    def name(self, instance: int) -> str:
+        """How people are told of the PE of an instance."""
+        pe = self.instances[instance].pe
+        return self.names.get(pe, pe)
+
+    def port(self, pe: str, port: str) -> str:
+        """How people are told of a port, with the place of the PE: ``words.py:7: count.output``."""
+        place = f"{self.places[pe]}: " if pe in self.places else ""
+        return f"{place}{self.names.get(pe, pe)}.{port}"
 
     def senders(self, pe: str, name: str) -> tuple[str, ...]:
         """The PEs that send to an input."""
@@ -275,6 +290,8 @@ def make_plan(
         order=find_order(
             graph, indices, pool, outputs, given, together=len(used) == 1 and not pool
         ),
+        names=graph.names,
+        places={pe.id: str(place) for pe in graph.pes if (place := place_of_work(pe))},
         seed=seed,
     )
 

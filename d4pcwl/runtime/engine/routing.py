@@ -11,8 +11,11 @@ from d4pcwl.runtime.engine.chain import Receive, Take
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.grouping import GroupBy
 
+Complain = Callable[[Exception, Any], None]
+"""Is told why an item cannot be handed on, and which."""
 
-def local(take: Take, complain: Callable[[Exception], None], *, marked: bool = False) -> Receive:
+
+def local(take: Take, complain: Complain, *, marked: bool = False) -> Receive:
     """Send to an instance in the same process: it gets a value of its own.
 
     :param marked: items come with their marks, as pairs
@@ -24,7 +27,7 @@ def local(take: Take, complain: Callable[[Exception], None], *, marked: bool = F
             try:
                 own = snapshot(item)
             except Exception as error:  # noqa: BLE001 - users' code
-                complain(error)
+                complain(error, item)
                 return
             sent = (sent[0], own) if marked else own
         take((sent,))
@@ -32,14 +35,14 @@ def local(take: Take, complain: Callable[[Exception], None], *, marked: bool = F
     return send
 
 
-def or_complain(take: Receive, complain: Callable[[Exception], None]) -> Receive:
+def or_complain(take: Receive, complain: Complain, *, marked: bool) -> Receive:
     """What sends to ``take``, and complains where that fails: not for the PE to catch."""
 
     def send(item: Any) -> None:
         try:
             take(item)
         except Exception as error:  # noqa: BLE001 - copying and encoding run users' code
-            complain(error)
+            complain(error, item[1] if marked else item)
 
     return send
 
@@ -66,7 +69,7 @@ def by_key(
     takers: Sequence[Receive],
     grouping: GroupBy,
     where: str,
-    refuse: Callable[[Exception], None],
+    refuse: Complain,
     *,
     marked: bool = False,
 ) -> Receive:
@@ -88,7 +91,8 @@ def by_key(
                 type(error)(
                     f"{where} is grouped by {keys}, which this {type(item).__name__} does not "
                     f"have: {error}"
-                )
+                ),
+                item,
             )
             return
         takers[number](sent)

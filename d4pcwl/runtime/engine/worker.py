@@ -96,7 +96,7 @@ class Worker:
                     pe = own_copy(pe)
             own_taken.add(instance.pe)
             siblings = len(plan.of(instance.pe))
-            title = instance.pe
+            title = plan.name(index)
             if siblings > 1:
                 title += f" (instance {instance.number + 1} of {siblings})"
             policy = plan.policies.get(instance.pe, FAIL)
@@ -104,6 +104,7 @@ class Worker:
                 pe,
                 title,
                 index,
+                alone=siblings == 1 and index not in plan.pooled,
                 in_cycle=instance.pe in self._cycle_of,
                 policy=policy,
                 leave_out=link.result(*ERRORS) if policy.skip else None,
@@ -124,8 +125,16 @@ class Worker:
         for (index, input), gather in self._gathers.items():
             gather.deliver = self._floors.entrance(index, self._marked_receiver(index, input))
         self._open = {index: set(plan.upstream[index]) for index in self.running}
-        self._feeds = deque(self._root_feeds(inputs))
-        self._fed = {index for index, _ in self._feeds}
+        self._feeds = deque(
+            (
+                index,
+                given,
+                self._floors.entrance(index, self.running[index].process),
+                self._positions.get(index),
+            )
+            for index, given in self._root_feeds(inputs)
+        )
+        self._fed = {feed[0] for feed in self._feeds}
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + self._floors.frames))
 
     # --- wiring ---------------------------------------------------------------------------------
@@ -141,8 +150,9 @@ class Worker:
                 takers.append(self._taker(index, output, route))
             if port in self.plan.slots:
                 refuse = partial(running.refuse_item, output)
-                takers = marked if port in self.plan.order.results else plain
-                takers.append(or_complain(self.link.result(*port), refuse))
+                has_marks = port in self.plan.order.results
+                takers = marked if has_marks else plain
+                takers.append(or_complain(self.link.result(*port), refuse, marked=has_marks))
             emit = fan_out(plain)
             if marked:
                 emit = self._positions[index].emitter(emit if plain else None, fan_out(marked))
@@ -159,7 +169,7 @@ class Worker:
             return fan_out(targets)
         if isinstance(route.grouping, GroupBy):
             refuse = partial(self.running[index].refuse_item, output)
-            where = f"{self.plan.instances[route.targets[0]].pe}.{route.input}"
+            where = f"{self.plan.name(route.targets[0])}.{route.input}"
             marked = self._has_marks(route.targets[0], route.input)
             return by_key(targets, route.grouping, where, refuse, marked=marked)
         # Senders begin at different targets, so that short streams are spread too.
@@ -285,25 +295,20 @@ class Worker:
         """Whether roots have inputs left."""
         return bool(self._feeds)
 
-    def feed(self, times: int = 1) -> None:
-        """Run up to so many iterations of each root that has inputs left."""
+    def feed(self) -> None:
+        """Run one iteration of each root that has inputs left."""
         for _ in range(len(self._feeds)):
-            index, inputs = self._feeds.popleft()
-            process = self._floors.entrance(index, self.running[index].process)
-            position = self._positions.get(index)
-            exhausted = True
-            for number, (place, item) in enumerate(inputs, 1):
-                if position is not None:
-                    position.feed(place)
-                process((item,))
-                if number == times:
-                    exhausted = False
-                    break
-            if exhausted:
+            feed = self._feeds.popleft()
+            index, inputs, process, position = feed
+            place, given = next(inputs, (-1, None))
+            if given is None:
                 self._fed.discard(index)
                 self._end_if_done([index])
-            else:
-                self._feeds.append((index, inputs))
+                continue
+            if position is not None:
+                position.feed(place)
+            process((given,))
+            self._feeds.append(feed)
         self.advance()
 
     def upstream_ended(self, instance: int) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from d4pcwl.runtime.local.processes import release, start
@@ -21,15 +22,21 @@ class PrivateFolder:
     has forked since; it removes what is left. It is told the name before the folder is made.
 
     :param dir: where it is made; the folder for temporary files where it is left out
+    :param at_end: what that process does to a folder that is left, before
     :raises UsageError: this system cannot fork
     """
 
-    def __init__(self, prefix: str, dir: str | None = None) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        dir: str | None = None,
+        at_end: Callable[[Path], None] = lambda path: None,
+    ) -> None:
         self.path = Path(dir or tempfile.gettempdir(), prefix + secrets.token_hex(8))
         self._owner = os.getpid()
         self._socket, keepers = socket.socketpair()
         try:
-            self._keeper = start(_keep, keepers.fileno(), self.path)
+            self._keeper = start(_keep, keepers.fileno(), self.path, at_end)
         except BaseException:
             self._socket.close()
             raise
@@ -53,7 +60,7 @@ class PrivateFolder:
             release(self._keeper)
 
 
-def _keep(fd: int, path: Path) -> None:
+def _keep(fd: int, path: Path, at_end: Callable[[Path], None]) -> None:
     """Remove the folder when nobody holds the socket's other end any more."""
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -63,6 +70,7 @@ def _keep(fd: int, path: Path) -> None:
         os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
         os.write(fd, b".")
         if not os.read(fd, 1):
+            at_end(path)
             shutil.rmtree(path, ignore_errors=True)
     finally:
         os._exit(0)

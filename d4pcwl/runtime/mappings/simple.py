@@ -49,12 +49,12 @@ def run(job: Job, options: Options) -> None:
     try:
         worker.start()
         while worker.hungry:
-            worker.feed(times=1)
+            worker.feed()
             job.check()
     except Halt as halt:
         raise halt.error from halt.__cause__
     for index, count in worker.counts.items():
-        job.say(f"{plan.instances[index].pe} (rank {index}): processed {count} items")
+        job.say(f"{plan.name(index)} (rank {index}): processed {count} items")
 
 
 MAPPING = Mapping(

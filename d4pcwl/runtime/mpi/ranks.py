@@ -32,6 +32,7 @@ from d4pcwl.runtime.engine.marks import Level, NewLevels, SortedResults, wanted_
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.local.attended import Attended
 from d4pcwl.runtime.local.console import Lines, LineWriter
 from d4pcwl.runtime.local.reports import explained
 from d4pcwl.runtime.mpi.console import console
@@ -44,7 +45,6 @@ from d4pcwl.runtime.mpi.frames import (
     Frames,
     RankInbox,
 )
-from d4pcwl.runtime.mpi.interruption import Interruption
 from d4pcwl.runtime.static.loop import (
     Channels,
     ResultChannel,
@@ -52,7 +52,7 @@ from d4pcwl.runtime.static.loop import (
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import PROMPT_SECONDS, Channel, Disconnected
+from d4pcwl.runtime.transport.channel import Channel, Disconnected
 from d4pcwl.runtime.transport.outbox import deliver
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Ranks:
         self._own_levels: Callable[[], list[Level]] = list
         self._heard = False  # "bye"
         self._draining = False
-        self._interruption = Interruption()
+        self._attended = Attended()
         self._texts: Lines | None = None
 
     # --- the run --------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ class Ranks:
         results = None
         if self.rank != 0:
             results = ResultChannel(self.frames.sender(0, RESULTS), self.plan)
-        with console(results, alone=self.frames.size == 1) as out, self._interruption.heard():
+        with console(results, alone=self.frames.size == 1) as out:
             self._texts = out.lines
             senders = {
                 receiver: self.frames.sender(receiver, ITEMS)
@@ -129,29 +129,22 @@ class Ranks:
         self, link: Channels, results: ResultChannel | None, out: LineWriter
     ) -> BaseException | None:
         """Run the instances of this rank; the error that ended it."""
-        ended = threading.Event()
         channels = [*link.channels.values(), *([results] if results else [])]
 
         def tick() -> None:
-            while not ended.wait(PROMPT_SECONDS):
-                if self._interruption.error is None:
-                    try:
-                        self.attend()
-                        if self.rank != 0:
-                            out.flush()
-                        for channel in channels:
-                            channel.flush()
-                        self._note_own_levels()
-                        self.frames.send_on()
-                    except BaseException as error:  # noqa: BLE001 - the main thread is told
-                        self._interruption.cause(error)
-                elif time.monotonic() > self._interruption.since + _GRACE_SECONDS:
-                    # A PE neither returns nor lets itself be interrupted.
-                    if self.rank == 0:
-                        sys.stderr.write(f"error: {explained(self._interruption.error)}\n")
-                        sys.stderr.flush()
-                        self.frames.comm.Abort(1)
-                    return
+            self.attend()
+            if self.rank != 0:
+                out.flush()
+            for channel in channels:
+                channel.flush()
+            self._note_own_levels()
+            self.frames.send_on()
+
+        def stuck(error: BaseException) -> None:
+            if self.rank == 0:
+                sys.stderr.write(f"error: {explained(error)}\n")
+                sys.stderr.flush()
+                self.frames.comm.Abort(1)
 
         def idle() -> None:
             if results is not None:
@@ -159,32 +152,20 @@ class Ranks:
             self._note_own_levels()
             out.flush()
 
-        thread = threading.Thread(target=tick, name="d4pcwl-flusher", daemon=True)
-        error: BaseException | None = None
-        try:
-            try:
-                thread.start()
-                if self.rank < len(self.plan.processes):
-                    job = self.job
-                    worker = Worker(
-                        job.graph, self.plan, self.rank, job.inputs, link, own=job.own_pes
-                    )
-                    self._tell_levels(worker, link, results)
-                    fed = any(receiver == self.rank for _, receiver in self.pairs)
-                    work_off(worker, link, RankInbox(self.frames, fed), idle)
-                    self.counts.update(worker.counts)
-                link.flush()
-                self._note_own_levels()
-                out.finish()
-            except BaseException as caught:  # noqa: BLE001 - the others are told, whatever it is
-                error = caught
-            self._interruption.possible = False
-        except BaseException as caught:  # noqa: BLE001 - the one signal came in between
-            self._interruption.possible = False
-            error = caught
-        error = self._interruption.error or error
-        ended.set()
-        thread.join()
+        def work() -> None:
+            if self.rank < len(self.plan.processes):
+                job = self.job
+                worker = Worker(job.graph, self.plan, self.rank, job.inputs, link, own=job.own_pes)
+                self._tell_levels(worker, link, results)
+                fed = any(receiver == self.rank for _, receiver in self.pairs)
+                work_off(worker, link, RankInbox(self.frames, fed), idle)
+                self.counts.update(worker.counts)
+            link.flush()
+            self._note_own_levels()
+            out.finish()
+
+        error = self._attended.run(work, tick, stuck)
+        self._attended.stop()
         # The signal may have come between a lock and its release; one thread is left.
         self.frames.call = threading.RLock()
         self._attending, self._sink = threading.Lock(), threading.Lock()
@@ -263,8 +244,7 @@ class Ranks:
 
         :raises Stopped: the run ends
         """
-        if self._interruption.error is not None and not self._draining:
-            raise self._interruption.error
+        self._stop_if_asked()
         if self._draining and seconds > _GRACE_SECONDS:
             raise Stopped("a message is incomplete")
 
@@ -273,8 +253,7 @@ class Ranks:
 
         :raises Stopped: the run ends
         """
-        if not self._draining and self._interruption.error is not None:
-            raise self._interruption.error
+        self._stop_if_asked()
         if not self._attending.acquire(blocking=False):
             return False  # another thread does, or this one is at it
         try:
@@ -288,6 +267,11 @@ class Ranks:
         if self.failure is not None and not self._draining:
             raise Stopped(str(self.failure))
         return found
+
+    def _stop_if_asked(self) -> None:
+        """Raise what is to end the work, where no signal can."""
+        if self._attended.error is not None and not self._draining:
+            raise self._attended.error
 
     def _take_up(self, tag: int) -> bool:
         found = self.frames.next(tag)

@@ -77,7 +77,7 @@ class Session:
                 self._mpi._set_abort_status(0)
                 self.clean = True
         for index, count in sorted(ranks.counts.items() if self.first else ()):
-            job.say(f"{plan.instances[index].pe} (rank {index}): processed {count} items")
+            job.say(f"{plan.name(index)} (rank {index}): processed {count} items")
 
 
 class CommandSession(Session):

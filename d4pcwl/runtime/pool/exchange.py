@@ -161,6 +161,9 @@ class Exchange(Protocol):
     def batch_size(self, queue: Queue) -> int:
         """How many items of a queue make a task of about :data:`TASK_SECONDS`; 0: not known yet."""
 
+    def report(self, kind: str, content: Any) -> None:
+        """Tell the parent how it ended: ``done`` and the counts, or ``failed`` and the error."""
+
 
 class Stopped(BaseException):
     """The run is over; raised by :meth:`Exchange.receive`."""

@@ -23,7 +23,8 @@ class Writer:
     """Gathers what PEs write, as values, until it is made a parcel."""
 
     def __init__(self, plan: Plan, exchange: Exchange) -> None:
-        self.exchange, self.heavy, self.slots = exchange, plan.heavy, plan.slots
+        self.exchange, self.heavy = exchange, plan.heavy
+        self.slots, self.port = plan.slots, plan.port
         self._marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
         self._marked.update(*plan.marked_after.values())
         self.new_levels: Callable[[], list[Level]] = list
@@ -108,10 +109,12 @@ class PoolLink:
         self.writer = writer
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        return self.writer.outlet((target, input), ".".join(source), _not_yet)
+        return self.writer.outlet((target, input), self.writer.port(*source), _not_yet)
 
     def result(self, pe: str, output: str) -> Receive:
-        return self.writer.outlet(self.writer.slots[pe, output], f"{pe}.{output}", _not_yet)
+        return self.writer.outlet(
+            self.writer.slots[pe, output], self.writer.port(pe, output), _not_yet
+        )
 
     def end(self, instance: int) -> None:
         """Pooled PEs end when the exchange says so."""
@@ -137,12 +140,16 @@ class PinnedLink:
         self._here = {plan.instances[index].pe: index for index in mine}
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        return self.writer.outlet((target, input), ".".join(source), self._flush_of(source[0]))
+        return self.writer.outlet(
+            (target, input), self.writer.port(*source), self._flush_of(source[0])
+        )
 
     def result(self, pe: str, output: str) -> Receive:
         # Descriptions of items that are left out belong to no instance, and wait for none.
         flush = self.flush if (pe, output) == ERRORS else self._flush_of(pe)
-        return self.writer.outlet(self.writer.slots[pe, output], f"{pe}.{output}", flush)
+        return self.writer.outlet(
+            self.writer.slots[pe, output], self.writer.port(pe, output), flush
+        )
 
     def _flush_of(self, pe: str) -> Callable[[], None]:
         last, here = self.plan.of(pe)[-1].index, self._here[pe]

@@ -82,7 +82,7 @@ class Broker:
         if scheduler.failure is not None:
             raise scheduler.failure
         for index, number in sorted(scheduler.counts.items()):
-            self.job.say(f"{self.plan.instances[index].pe}: processed {number} items")
+            self.job.say(f"{self.plan.name(index)}: processed {number} items")
 
     # --- workers --------------------------------------------------------------------------------
 

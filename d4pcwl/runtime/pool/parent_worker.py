@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-import sys
 import threading
-import time
 from collections import defaultdict
 from typing import Any
 
-from d4pcwl.errors import OutputError
-from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.local.console import LineLock, LineWriter
-from d4pcwl.runtime.local.processes import hear_signals, is_orphan
-from d4pcwl.runtime.local.reports import explained
+from d4pcwl.runtime.local.console import LineLock
+from d4pcwl.runtime.local.worker import Duty, live
 from d4pcwl.runtime.pool.exchange import WINDOW, Parcel, Queue, Stopped, Task, Told
-from d4pcwl.runtime.pool.worker import DynamicWorker
+from d4pcwl.runtime.pool.worker import DynamicDuty
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.arena import Memory
-from d4pcwl.runtime.transport.channel import PROMPT_SECONDS
+from d4pcwl.runtime.transport.channel import Disconnected
 from d4pcwl.runtime.transport.outbox import BATCH
 
 
@@ -47,7 +41,10 @@ class _ByParent:
             # The parent cannot see it otherwise; a task is not to wait behind a slow pinned PE.
             self._send("idle", (self.received, settled))
         while wait or self.poll.poll(0):
-            kind, content = frames.read_frame(self.read_fd)
+            try:
+                kind, content = frames.read_frame(self.read_fd)
+            except (EOFError, OSError) as error:
+                raise Disconnected(str(error)) from error
             self.received += 1
             if kind == "task":
                 number, queue, sizes, data = content
@@ -89,12 +86,12 @@ class _ByParent:
 
     def _send(self, kind: str, content: Any) -> None:
         with self.sending:
-            frames.write_frame(self.write_fd, frames.encode((kind, content)))
+            try:
+                frames.write_frame(self.write_fd, frames.encode((kind, content)))
+            except OSError as error:
+                raise Disconnected(str(error)) from error
 
-    def report(self, kind: str, content: Any) -> None:
-        """Tell the parent how it ended, if the parent still listens."""
-        with contextlib.suppress(OSError):
-            self._send(kind, content)
+    report = _send
 
 
 def work(
@@ -113,49 +110,12 @@ def work(
     :param memory: shared with the parent and the other workers
     :param number: of the part of it that is its own
     """
-    hear_signals()
-    memory.enter(number)
-    for fd in unused:
-        os.close(fd)
-    out = LineWriter(1, lock)
-    sys.stdout = out
-    exchange = _ByParent(read_fd, write_fd, plan, pinned, memory)
-    worker = None
-    try:
-        worker = DynamicWorker(job.graph, plan, pinned, job.inputs, exchange, out.flush)
-        _watch_time(worker, exchange, out)
-        worker.run()
-        out.finish()
-        exchange.report("done", worker.counts)
-    except (EOFError, ConnectionError, BrokenPipeError):
-        pass  # the parent has gone
-    except BaseException as error:  # noqa: BLE001 - the parent is told, whatever it is
-        with contextlib.suppress(OutputError):
-            out.finish()
-        if worker is not None:
-            exchange.report("stream", (None, Parcel(results=worker.results_so_far())))
-        exchange.report("failed", explained(error))
-    finally:
-        sys.stderr.flush()
-        os._exit(0)
 
+    def enter() -> Duty:
+        memory.enter(number)
+        for fd in unused:
+            os.close(fd)
+        exchange = _ByParent(read_fd, write_fd, plan, pinned, memory)
+        return DynamicDuty(job.graph, plan, pinned, job.inputs, exchange)
 
-def _watch_time(worker: DynamicWorker, exchange: _ByParent, out: LineWriter) -> None:
-    """Send on what a slow PE has written while it is at work; end when the parent is gone."""
-
-    def tick() -> None:
-        while True:
-            time.sleep(PROMPT_SECONDS)
-            if is_orphan():
-                os._exit(1)
-            try:
-                worker.flush()
-            except Halt as halt:
-                exchange.report("stream", (None, Parcel(results=worker.results_so_far())))
-                exchange.report("failed", halt.error)
-                out.finish()
-                os._exit(0)
-            except OSError:
-                os._exit(1)
-
-    threading.Thread(target=tick, name="d4pcwl-flusher", daemon=True).start()
+    live(enter, lock)

@@ -146,7 +146,7 @@ class Scheduler:
             return
         held = [i for i, host in self._host.items() if host is worker and i not in self.ended]
         if held:
-            names = ", ".join(sorted({self.plan.instances[i].pe for i in held}))
+            names = ", ".join(sorted(set(map(self.plan.name, held))))
             self.failure = WorkerDied(
                 f"the worker process that held the state of {names} {how}; what it held cannot be "
                 "recovered"
@@ -154,7 +154,7 @@ class Scheduler:
             return
         for batch in reversed(worker.tasks.values()):
             if batch.attempts + 1 >= ATTEMPTS:
-                pe = self.plan.instances[batch.queue[0]].pe
+                pe = self.plan.name(batch.queue[0])
                 self.failure = WorkerDied(
                     f"PE {pe}: {ATTEMPTS} worker processes died over the same items; the last one "
                     f"{how}"

@@ -75,6 +75,11 @@ def _way(plan: Plan, pool: frozenset[int], senders: tuple[int, ...]) -> Way:
     return Way(senders, frozenset(pooled), tuple(entries), origins)
 
 
+def _last(plan: Plan, index: int) -> int:
+    """The last instance of the PE of an instance."""
+    return plan.of(plan.instances[index].pe)[-1].index
+
+
 @dataclass
 class _Stream:
     """What the pool still has of the items of one origin on one way.
@@ -109,11 +114,10 @@ class PoolOrder:
 
     def __init__(self, plan: Plan, most_ahead: int = MOST_AHEAD_BYTES) -> None:
         self._most_ahead = most_ahead
-        self._ways = find_ways(plan)
+        self._plan, self._ways = plan, find_ways(plan)
         self._through: dict[int, list[Receiver]] = {}
         self._streams: dict[Receiver, dict[int, _Stream]] = {}
         self._levels: dict[tuple[int, int], int] = {}
-        self._last = {i.index: plan.of(i.pe)[-1].index for i in plan.instances}
         self._ahead = Counter[Receiver]()
         self._far: set[Receiver] = set()  # the ways on which too much is ahead
         for receiver, way in self._ways.items():
@@ -176,7 +180,7 @@ class PoolOrder:
 
         Everybody else waits for those after it only, so that none wait for one another in a ring.
         """
-        way, last = self._ways[receiver], self._last[entry]
+        way, last = self._ways[receiver], _last(self._plan, entry)
         return any(
             (min(way.pooled) <= last and stream.lowest <= stream.reached)
             or any(
@@ -243,6 +247,8 @@ def described(plan: Plan, inputs: Mapping[int, list[str]]) -> dict[str, dict[str
                 "lane": str(lane),
                 "input": input_,
                 "entries": [str(entry) for entry in way.entries],
+                "last": {str(entry): _last(plan, entry) for entry in way.entries},
+                "first": min(way.pooled),
                 "origins": {
                     str(origin): {
                         "entries": [str(e) for e in way.entries if origin in way.origins[e]],

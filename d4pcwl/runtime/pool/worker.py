@@ -14,14 +14,26 @@ How queues and commits travel is the affair of an
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
 
+from d4pcwl.errors import D4pcwlError
+from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
-from d4pcwl.runtime.pool.exchange import TASK_SECONDS, Exchange, Lot, Stopped, Task, Told
+from d4pcwl.runtime.local.worker import Duty
+from d4pcwl.runtime.pool.exchange import (
+    TASK_SECONDS,
+    Exchange,
+    Lot,
+    Parcel,
+    Stopped,
+    Task,
+    Told,
+)
 from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.outbox import Run, places
@@ -109,7 +121,7 @@ class DynamicWorker:
         message = self.exchange.receive(wait=False)
         if message is None:
             if self.pinned.hungry:
-                self.pinned.feed(times=1)
+                self.pinned.feed()
                 return
             self._link.flush()
             self.idle()
@@ -187,3 +199,37 @@ def _without_processes(plan: Plan) -> Plan:
     from dataclasses import replace
 
     return replace(plan, processes=((),))
+
+
+class DynamicDuty(Duty):
+    """What a worker process of a dynamic run does; the arguments are those of a worker."""
+
+    def __init__(
+        self,
+        graph: FlatGraph,
+        plan: Plan,
+        process: int | None,
+        inputs: RootInputs,
+        exchange: Exchange,
+    ) -> None:
+        self.exchange = exchange
+        self.worker: DynamicWorker | None = None
+        self._arguments = graph, plan, process, inputs, exchange
+
+    def work(self, idle: Callable[[], None]) -> None:
+        self.worker = DynamicWorker(*self._arguments, idle)
+        self.worker.run()
+
+    def tick(self) -> None:
+        if self.worker is not None:
+            self.worker.flush()
+
+    def done(self) -> None:
+        assert self.worker is not None
+        self.exchange.report("done", self.worker.counts)
+
+    def failed(self, error: D4pcwlError) -> None:
+        if self.worker is not None:
+            with contextlib.suppress(Halt):
+                self.exchange.stream(Parcel(results=self.worker.results_so_far()))
+        self.exchange.report("failed", error)

@@ -27,7 +27,7 @@ _URL = re.compile(
 )
 
 
-class ServerError(Exception):
+class ServerError(RunError):
     """The server refused a command."""
 
 
@@ -131,9 +131,12 @@ class Client:
                 f"the Redis server at {self.address} does not answer any more: {error}"
             )
             raise self._lost from None
+        except BaseException:
+            self._redis.close()  # the answer may still come
+            raise
         for answer in answers:
             if isinstance(answer, self._refused):
-                raise ServerError(str(answer))
+                raise ServerError(f"the Redis server at {self.address} refuses a command: {answer}")
         return answers
 
     def close(self) -> None:

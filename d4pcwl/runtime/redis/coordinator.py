@@ -125,7 +125,7 @@ class Coordinator:
         if self.failure is not None:
             raise self.failure
         for index, number in sorted(self.counts.items()):
-            self.job.say(f"{self.plan.instances[index].pe}: processed {number} items")
+            self.job.say(f"{self.plan.name(index)}: processed {number} items")
 
     def _post(self, name: str, pinned: int | None, arena: int) -> Post:
         """What a worker is to do."""
@@ -141,7 +141,6 @@ class Coordinator:
             self.lock,
             self.memory,
             arena,
-            orphaned=self.own.orphaned if self.own is not None else _nothing,
         )
 
     def _look_around(self) -> None:
@@ -250,7 +249,3 @@ class Coordinator:
             self.memory.free(places(frames.loads(content).entries))
         if name in self.workers.local:
             self.workers.local[name].reported = True
-
-
-def _nothing() -> None:
-    """An orphan has nothing to do where the server is not our own."""

@@ -417,7 +417,7 @@ class RedisExchange:
             packed([part_run := frames.loads(part.data)], [part_run])
             for run in frames.loads(results.data)
             for _, part in self._split(
-                packed(run, [run]), len(run.entries), ".".join(self.plan.results[run.key])
+                packed(run, [run]), len(run.entries), self.plan.port(*self.plan.results[run.key])
             )
         ]
 

@@ -42,7 +42,7 @@ class RunKeys:
     def prepare(self, client: Client, job: Job) -> None:
         """Write what the scripts, and workers from elsewhere, have to know.
 
-        :raises ServerLost: the server takes none of it
+        :raises ServerError: the server takes none of it
         """
         hashes = {"meta": self._meta(job), **self._lanes(), **self._order}
         counted = "bytes told fresh blocked pace sizes blobs ahead levels reached"
@@ -59,11 +59,8 @@ class RunKeys:
         commands += [("EXPIRE", self.prefix + name, TTL_SECONDS) for name in self._names()]
         # The state comes last: without it no worker begins.
         commands.append(("SET", self.prefix + "state", "run", "EX", TTL_SECONDS))
-        try:
-            self.scripts.load(client)
-            client.calls(commands)
-        except ServerError as error:
-            raise ServerLost(f"the Redis server at {self.address} refuses us: {error}") from None
+        self.scripts.load(client)
+        client.calls(commands)
 
     def _lanes(self) -> dict[str, dict[Any, Any]]:
         """Where each instance runs, who writes to it, and who is to know of its end."""
@@ -92,6 +89,7 @@ class RunKeys:
     def _meta(self, job: Job) -> dict[str, Any]:
         origin = job.origin or Origin("")
         meta = {"script": origin.script, "attr": origin.attr, "digest": job.graph.digest()}
+        meta["parameters"] = json.dumps(origin.parameters)
         return {**meta, "instances": self._sink, "plan": pickle.dumps(self.plan)}
 
     def _names(self) -> list[str]:

@@ -16,7 +16,8 @@ All keys begin with ``d4p:RUN:`` (below: without it).
                 ``through``, ``to`` hashes: which way leads through an instance, or to a lane
 ``behind:R:O``  sorted set: by lowest number, the batches of origin O that are still on way R
 ``early:R:O``   sorted set: those that were delivered although others are still on the way
-``ahead``       hash: way → weight of the latter; ``far`` set of ways on which that is too much
+``ahead``       hash: way → weight of the latter; ``far`` set of ways on which that is too much,
+                and ``W:I``: of those for which pinned instance I waits
 ``levels``      hash: ``I:O`` → how far pinned instance I is; ``reached``: ``R:O`` → how far way R
 ``blobs``       hash: batches too large to pass through scripts
 ``bytes``       hash: lane → bytes waiting; ``told`` hash: lane → entries that are no batches
@@ -142,15 +143,37 @@ local function each_way(lane, lows, act)
   end
 end
 
--- Batches ahead of others on a way: where they are too much, those who write to the way wait.
-local function count_ahead(way, weight)
-  local ahead = call('HINCRBY', P .. 'ahead', way, weight)
+-- Whether what is missing on a way comes from an entry, or from one that may wait for it.
+local function is_awaited(way, entry)
+  local last = way_of(way).last[entry]
+  for origin, of in pairs(way_of(way).origins) do
+    local field = way .. ':' .. origin
+    if call('EXISTS', P .. 'early:' .. field) == 1 then
+      local reached = number('reached', field)
+      local first = call('ZRANGE', P .. 'behind:' .. field, 0, 0, 'WITHSCORES')[2]
+      if first and tonumber(first) <= reached and way_of(way).first <= last then return true end
+      for _, other in ipairs(of.entries) do
+        if tonumber(other) <= last and number('levels', other .. ':' .. origin) <= reached then
+          return true
+        end
+      end
+    end
+  end
+  return false
+end
+
+-- Where too much is ahead of others on a way, those who write to it wait (pool/ways.py).
+local function look_ahead(way)
   local was_far = call('SISMEMBER', P .. 'far', way) == 1
-  local far = ahead >= (was_far and @AHEAD@ / 2 or @AHEAD@)
-  if far == was_far then return end
+  local far = number('ahead', way) >= (was_far and @AHEAD@ / 2 or @AHEAD@)
+  if not far and not was_far then return end
   call(far and 'SADD' or 'SREM', P .. 'far', way)
   keep('far')
-  for _, writer in ipairs(way_of(way).entries) do block(writer, far and 1 or -1) end
+  for _, entry in ipairs(way_of(way).entries) do
+    local waits = far and not is_awaited(way, entry)
+    local changed = call(waits and 'SADD' or 'SREM', P .. 'far', way .. ':' .. entry)
+    if changed == 1 then block(entry, waits and 1 or -1) end
+  end
 end
 
 -- Tell a lane, behind what waits there, how far those are that send to it.
@@ -181,7 +204,7 @@ local function move_on(instance)
         call('HSET', P .. 'reached', field, text)
         local key = P .. 'early:' .. field
         for _, one in ipairs(call('ZRANGEBYSCORE', key, '-inf', '(' .. text)) do
-          count_ahead(way, -tonumber(string.match(one, '^%d+')))
+          call('HINCRBY', P .. 'ahead', way, -tonumber(string.match(one, '^%d+')))
         end
         call('ZREMRANGEBYSCORE', key, '-inf', '(' .. text)
         for _, sender in ipairs(of.senders) do
@@ -192,6 +215,7 @@ local function move_on(instance)
     if #told > 0 then
       tell(way_of(way).lane, way_of(way).input, '[' .. table.concat(told, ',') .. ']')
     end
+    look_ahead(way)
   end
 end
 
@@ -215,7 +239,8 @@ local function put(lane, input, items, bytes, form, data, lows)
           local weight = bytes + @MARK@ * items
           call('ZADD', P .. 'early:' .. field, low, weight .. ':' .. id)
           keep('early:' .. field)
-          count_ahead(way, weight)
+          call('HINCRBY', P .. 'ahead', way, weight)
+          look_ahead(way)
           break
         end
       end
@@ -530,7 +555,7 @@ class Scripts:
         try:
             answer: list[Any] = client.calls([*before, self.command(name, *arguments)])[-1]
         except ServerError as error:
-            if not str(error).startswith("NOSCRIPT"):
+            if "NOSCRIPT" not in str(error):
                 raise
             self.load(client)  # somebody has emptied the server's cache of scripts
             answer = client.call(*self.command(name, *arguments))

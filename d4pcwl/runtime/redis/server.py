@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,7 +21,7 @@ from d4pcwl.errors import RunError, UsageError
 from d4pcwl.runtime.local.private_folder import PrivateFolder
 from d4pcwl.runtime.local.processes import end_with_parent
 from d4pcwl.runtime.options import ServerOptions
-from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost, parse_url
+from d4pcwl.runtime.redis.client import Address, parse_url
 
 _START_SECONDS = 10.0
 _SOCKET_NAME_BYTES = 100  # the system's limit is 104 or 108
@@ -60,7 +59,7 @@ class OwnServer:
     def __init__(self) -> None:
         binary = _binary()
         short = len(os.fsencode(tempfile.gettempdir())) < _SOCKET_NAME_BYTES - 40
-        self._folder = PrivateFolder("d4pcwl-redis-", None if short else "/tmp")
+        self._folder = PrivateFolder("d4pcwl-redis-", None if short else "/tmp", _shut_down)
         self.folder = self._folder.path
         self.path = self.folder / "socket"
         self._log = self.folder / "log"
@@ -115,11 +114,12 @@ class OwnServer:
         self._process.wait()
         self._folder.remove()
 
-    def orphaned(self) -> None:
-        """The same from another process than the one that started it."""
-        with contextlib.suppress(ServerLost, ServerError):
-            Client(Address(f"unix://{self.path}")).call("SHUTDOWN", "NOSAVE")
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+def _shut_down(folder: Path) -> None:
+    """End the server of a folder whose owner has gone; Linux has done so already."""
+    with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
+        connection.connect(str(folder / "socket"))
+        connection.sendall(b"SHUTDOWN NOSAVE\r\n")
 
 
 def _binary() -> Path:

@@ -7,25 +7,21 @@ import os
 import pickle
 import socket
 import sys
-import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-from d4pcwl.errors import GraphError, OutputError, RunError
-from d4pcwl.runtime.engine.instance import Halt
+from d4pcwl.errors import GraphError, RunError
 from d4pcwl.runtime.engine.plan import Plan
-from d4pcwl.runtime.local.console import LineLock, LineWriter
-from d4pcwl.runtime.local.processes import end, hear_signals, is_orphan, signals_held_back, start
-from d4pcwl.runtime.local.reports import explained
-from d4pcwl.runtime.pool.exchange import Parcel
-from d4pcwl.runtime.pool.worker import DynamicWorker
+from d4pcwl.runtime.local.console import LineLock
+from d4pcwl.runtime.local.processes import end, signals_held_back, start
+from d4pcwl.runtime.local.worker import Duty, live
+from d4pcwl.runtime.pool.worker import DynamicDuty
 from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost
 from d4pcwl.runtime.redis.exchange import RedisExchange
 from d4pcwl.runtime.transport.arena import Memory
-from d4pcwl.runtime.transport.channel import PROMPT_SECONDS
+from d4pcwl.runtime.transport.channel import Disconnected
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
 
@@ -42,7 +38,6 @@ class Post:
     :param memory: shared with the coordinator, which has forked it; None for one from elsewhere,
         which has to send a heartbeat
     :param arena: the number of the part of it that is its own
-    :param orphaned: called when the parent process has gone
     """
 
     address: Address
@@ -55,7 +50,6 @@ class Post:
     lock: LineLock
     memory: Memory | None = None
     arena: int = 0
-    orphaned: Callable[[], None] = lambda: None
 
     @property
     def remote(self) -> bool:
@@ -63,125 +57,60 @@ class Post:
         return self.memory is None
 
 
-def work(post: Post) -> None:
-    """A worker process, from its fork to its end."""
-    hear_signals()
-    code = 1
-    try:
-        code = _work(post)
-    except BaseException:  # noqa: BLE001 - nothing may escape into the parent's code
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.flush()
-        _leave(post, code)
+class _Duty(DynamicDuty):
+    gone = (ServerLost, Disconnected)
+    exchange: RedisExchange
 
-
-def _leave(post: Post, code: int) -> NoReturn:
-    """End the process, and where its parent has gone what that leaves behind.
-
-    The parent's own server ends with it, so a server that is lost may be the first sign of that.
-    """
-    looks = 5 if code else 1
-    while not is_orphan() and (looks := looks - 1):
-        time.sleep(0.01)
-    if is_orphan():
-        post.orphaned()
-    os._exit(code)
-
-
-def _work(post: Post) -> int:
-    out = LineWriter(1, post.lock)
-    sys.stdout = out
-    try:
+    def __init__(self, post: Post) -> None:
         if post.memory is not None:
             post.memory.enter(post.arena)
         exchange = RedisExchange(
             post.address, post.run, post.plan, post.name, post.process, post.memory
         )
-    except ServerLost:
-        return 1  # the coordinator finds that out, too
-    worker = None
-    try:
-        if post.remote:
-            _give_sign(exchange)
-        worker = DynamicWorker(
-            post.graph, post.plan, post.process, post.inputs, exchange, out.flush
-        )
-        _watch_time(post, worker, exchange, out)
-        worker.run()
-        out.finish()
-        exchange.report("done", worker.counts)
-        if post.remote:
-            exchange.scripts.call(exchange.client, "alive", post.name, 0, "leave")
-    except ServerLost:
-        return 1
-    except BaseException as error:  # noqa: BLE001 - the coordinator is told, whatever it is
-        with contextlib.suppress(OutputError):
-            out.finish()
-        return _report_failure(exchange, worker, error)
-    return 0
+        super().__init__(post.graph, post.plan, post.process, post.inputs, exchange)
+        self.post = post
+        self.signed = -ALIVE_SECONDS
+        self.tick()
+
+    def tick(self) -> None:
+        if self.post.remote and time.monotonic() - self.signed > ALIVE_SECONDS / 4:
+            self._sign(int(1000 * ALIVE_SECONDS))
+            self.signed = time.monotonic()
+        if self.worker is not None and self.post.process is not None:
+            if not self.exchange.may_stream():
+                self.exchange.look()
+            self.worker.flush()
+
+    def done(self) -> None:
+        super().done()
+        if self.post.remote:
+            self._sign(0, "leave")
+
+    def _sign(self, milliseconds: int, leave: str = "") -> None:
+        """Send a heartbeat."""
+        exchange = self.exchange
+        with exchange.sending:
+            exchange.scripts.call(exchange.client, "alive", self.post.name, milliseconds, leave)
 
 
-def _report_failure(
-    exchange: RedisExchange, worker: DynamicWorker | None, error: BaseException
-) -> int:
-    try:
-        if worker is not None:
-            with contextlib.suppress(BaseException):
-                exchange.stream(Parcel(results=worker.results_so_far()))
-        if isinstance(error, ServerError):
-            error = RunError(f"the Redis server refuses a command: {error}")
-        exchange.report("failed", explained(error))
-    except ServerLost:
-        return 1
-    return 0
+def work(post: Post) -> None:
+    """A worker process, from its fork to its end."""
 
+    def enter() -> Duty:
+        try:
+            return _Duty(post)
+        except ServerLost as error:  # the coordinator finds that out, too
+            raise Disconnected(str(error)) from None
 
-def _watch_time(
-    post: Post, worker: DynamicWorker, exchange: RedisExchange, out: LineWriter
-) -> None:
-    """Send on what a slow PE has written while it is at work; send a heartbeat; end when the
-    parent is gone."""
-
-    def tick() -> None:
-        signed = time.monotonic()
-        while True:
-            time.sleep(PROMPT_SECONDS)
-            if is_orphan():
-                _leave(post, 1)
-            try:
-                if post.remote and time.monotonic() - signed > ALIVE_SECONDS / 4:
-                    _give_sign(exchange)
-                    signed = time.monotonic()
-                if post.process is not None:
-                    if not exchange.may_stream():
-                        exchange.look()
-                    worker.flush()
-            except Halt as halt:
-                code = _report_failure(exchange, worker, halt)
-                with contextlib.suppress(OutputError):
-                    out.finish()
-                _leave(post, code)
-            except ServerLost:
-                _leave(post, 1)
-            except BaseException:  # noqa: BLE001 - Stopped, or what the main thread meets as well
-                return
-
-    threading.Thread(target=tick, name="d4pcwl-flusher", daemon=True).start()
-
-
-def _give_sign(exchange: RedisExchange) -> None:
-    milliseconds = int(1000 * ALIVE_SECONDS)
-    with exchange.sending:
-        exchange.scripts.call(exchange.client, "alive", exchange.name, milliseconds, "")
+    live(enter, post.lock)
 
 
 # --- joining from elsewhere -----------------------------------------------------------------------
 
 
 def describe_run(client: Client, run: str) -> dict[str, Any]:
-    """What a worker that joins has to know: ``script``, ``attr``, ``digest``, ``plan``.
+    """What a worker that joins has to know: ``script``, ``attr``, ``parameters``, ``digest``,
+    ``plan``.
 
     :raises RunError: the server has no such run
     """

@@ -111,7 +111,7 @@ class Workers:
             ended = {int(i) for i in self._client.call("SMEMBERS", self._key + "ended")}
             held = [i for i in self._plan.processes[worker.pinned] if i not in ended]
             if held:
-                names = ", ".join(sorted({self._plan.instances[i].pe for i in held}))
+                names = ", ".join(sorted(set(map(self._plan.name, held))))
                 raise WorkerDied(
                     f"the worker process that held the state of {names} {cause_of_death(code)}; "
                     "what it held cannot be recovered"
@@ -127,7 +127,7 @@ class Workers:
         """
         answer = self._scripts.call(self._client, "reassign", name, ATTEMPTS, *self._pool)
         if answer[0] == b"worn":
-            pe = self._plan.instances[int(answer[1])].pe
+            pe = self._plan.name(int(answer[1]))
             raise WorkerDied(
                 f"PE {pe}: {ATTEMPTS} worker processes died over the same items; the last one: "
                 f"{how}"

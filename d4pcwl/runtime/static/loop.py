@@ -67,7 +67,7 @@ class Channels:
     ) -> None:
         self.plan, self.number, self.result = plan, number, result
         self.slots = slots(plan)
-        names = [f"{pe}.{output}" for pe, output, _, _ in self.slots]
+        names = [plan.port(pe, output) for pe, output, _, _ in self.slots]
         self.channels = {receiver: Channel(sender, names) for receiver, sender in senders.items()}
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
@@ -91,7 +91,7 @@ class ResultChannel(Channel):
     """The channel to the process that takes the results."""
 
     def __init__(self, sender: Sender, plan: Plan) -> None:
-        super().__init__(sender, [f"{pe}.{output}" for pe, output in plan.results])
+        super().__init__(sender, [plan.port(*port) for port in plan.results])
         self._numbers = plan.slots
         self._order = plan.order
 
@@ -144,7 +144,7 @@ def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], No
         if take(0):
             continue
         if worker.hungry:
-            worker.feed(times=1)
+            worker.feed()
         else:
             link.flush()
             idle()

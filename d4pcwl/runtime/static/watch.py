@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import signal
 import sys
 import time
@@ -18,22 +17,16 @@ from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from d4pcwl.errors import D4pcwlError, OutputError, WorkerDied
+from d4pcwl.errors import D4pcwlError, WorkerDied
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import RESULTS, SortedResults
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.local.console import LineLock, LineWriter
-from d4pcwl.runtime.local.processes import (
-    GRACE_SECONDS,
-    end,
-    hear_signals,
-    is_orphan,
-    signals_held_back,
-    start,
-)
-from d4pcwl.runtime.local.reports import cause_of_death, explained
+from d4pcwl.runtime.local.console import LineLock
+from d4pcwl.runtime.local.processes import GRACE_SECONDS, end, signals_held_back, start
+from d4pcwl.runtime.local.reports import cause_of_death
+from d4pcwl.runtime.local.worker import Duty, live
 from d4pcwl.runtime.static.loop import (
     Channels,
     Inbox,
@@ -42,7 +35,7 @@ from d4pcwl.runtime.static.loop import (
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import Disconnected, Flusher, Sender
+from d4pcwl.runtime.transport.channel import Disconnected, Sender
 from d4pcwl.runtime.transport.outbox import deliver
 
 WATCH = RESULTS
@@ -110,7 +103,7 @@ class _Watch:
         if self.failure is not None:
             raise self.failure
         for index, count in sorted(self.counts.items()):
-            self.job.say(f"{self.plan.instances[index].pe} (rank {index}): processed {count} items")
+            self.job.say(f"{self.plan.name(index)} (rank {index}): processed {count} items")
 
     def _watch(self, inbox: Inbox) -> None:
         """Take results and reports until all workers have reported, or one has failed."""
@@ -131,11 +124,11 @@ class _Watch:
                 worker.terminate()
             self._take_the_rest(inbox)
 
-    def _hear(self, inbox: Inbox, timeout: float) -> bool:
-        """Take what workers say; whether one said something."""
-        heard = False
+    def _hear(self, inbox: Inbox, timeout: float) -> set[int]:
+        """Take what workers say; those that said something."""
+        heard = set[int]()
         for number, message in inbox.receive(timeout):
-            heard = True
+            heard.add(number)
             if message is None:
                 # Some transports tell when a worker has ended, however that came.
                 if number in self.awaited:
@@ -161,15 +154,11 @@ class _Watch:
             self.results.note(levels)
 
     def _look_for_dead(self, inbox: Inbox) -> None:
-        """Find workers that have ended without a report; first, what they have said is heard."""
-        if all(self.workers[number].is_alive() for number in self.awaited):
-            return
-        dead = [number for number in self.awaited if not self.workers[number].is_alive()]
-        deadline = time.monotonic() + GRACE_SECONDS
-        while self.failure is None and time.monotonic() < deadline:
-            if not self._hear(inbox, _LAST_WORDS_SECONDS):
-                break
-        for number in self.awaited.intersection(dead):
+        """Find workers that have ended without a report, once they have nothing more to say."""
+        dead = {number for number in self.awaited if not self.workers[number].is_alive()}
+        if dead:
+            dead -= self._hear(inbox, _LAST_WORDS_SECONDS)
+        for number in dead & self.awaited:
             if self.failure is None:
                 self._note_death(number)
 
@@ -204,7 +193,7 @@ class _Watch:
         worker.join(GRACE_SECONDS)
         how = cause_of_death(worker.exitcode)
         how += " - out of memory?" if worker.exitcode == -signal.SIGKILL else ""
-        names = ", ".join(self.plan.instances[i].pe for i in self.plan.processes[number])
+        names = ", ".join(map(self.plan.name, self.plan.processes[number]))
         self.failure = WorkerDied(
             f"the worker process of {names} {how}; items that it held are lost"
         )
@@ -213,76 +202,49 @@ class _Watch:
 # --- in the worker process ------------------------------------------------------------------------
 
 
-class _Terminated(BaseException):
-    """The parent told this worker to end."""
+class _Duty(Duty):
+    def __init__(self, job: Job, plan: Plan, number: int, transport: Transport) -> None:
+        self.job, self.plan, self.number, self.transport = job, plan, number, transport
+        senders, self.inbox = transport.enter(number)
+        self.results = ResultChannel(senders[WATCH], plan)
+        others = {receiver: sender for receiver, sender in senders.items() if receiver != WATCH}
+        self.link = Channels(plan, number, others, self.results.result)
+        self.counts: dict[int, int] = {}
+
+    def work(self, idle: Callable[[], None]) -> None:
+        job, plan, number, link = self.job, self.plan, self.number, self.link
+        worker = Worker(job.graph, plan, number, job.inputs, link)
+        tell_levels(plan, number, {**link.channels, RESULTS: self.results}, worker.level)
+
+        def idle_here() -> None:
+            self.results.flush()
+            idle()
+
+        work_off(worker, link, self.inbox, idle_here)
+        self.tick()
+        self.counts = worker.counts
+
+    def tick(self) -> None:
+        self.link.flush()
+        self.results.flush()
+
+    def done(self) -> None:
+        self.results.send("done", self.counts)
+
+    def failed(self, error: D4pcwlError) -> None:
+        self._give_up("failed", error)
+
+    def lost(self) -> None:
+        self._give_up("lost", None)
+
+    def _give_up(self, why: str, content: Any) -> None:
+        self.results.send_last(why, content)
+        with contextlib.suppress(Disconnected, Halt, OSError):
+            self.link.flush()  # what was written before goes on to those that still work
+
+    def close(self) -> None:
+        self.transport.close()
 
 
 def _work(job: Job, plan: Plan, number: int, transport: Transport, lock: LineLock) -> None:
-    """A worker process, from its fork to its end."""
-    try:
-        hear_signals(_terminate)
-        _work_to_the_end(job, plan, number, transport, lock)
-        transport.close()
-    finally:
-        os._exit(0)  # what the parent has registered to be done at its exit is not ours to do
-
-
-def _work_to_the_end(
-    job: Job, plan: Plan, number: int, transport: Transport, lock: LineLock
-) -> None:
-    senders, inbox = transport.enter(number)
-    results = ResultChannel(senders[WATCH], plan)
-    others = {receiver: sender for receiver, sender in senders.items() if receiver != WATCH}
-    link = Channels(plan, number, others, results.result)
-    out = LineWriter(1, lock)
-    sys.stdout = out
-
-    def flush_failed(error: BaseException) -> None:
-        _report(results, error)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    def look_for_parent() -> None:
-        if is_orphan():
-            os._exit(1)
-
-    def idle() -> None:
-        results.flush()
-        out.flush()
-
-    flusher = Flusher([*link.channels.values(), results], flush_failed, look_for_parent)
-    try:
-        flusher.start()
-        worker = Worker(job.graph, plan, number, job.inputs, link)
-        tell_levels(plan, number, {**link.channels, RESULTS: results}, worker.level)
-        work_off(worker, link, inbox, idle)
-        flusher.stop()
-        link.flush()
-        out.finish()
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        results.send("done", worker.counts)
-    except _Terminated:
-        pass
-    except BaseException as error:  # noqa: BLE001 - the parent is told, whatever it is
-        with contextlib.suppress(OutputError):
-            out.finish()
-        _report(results, error)
-        with contextlib.suppress(Disconnected, Halt, OSError):
-            link.flush()  # what was written before goes on to those that still work
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        with contextlib.suppress(OutputError):
-            out.finish()
-        sys.stderr.flush()
-
-
-def _terminate(signum: int, frame: Any) -> None:
-    raise _Terminated
-
-
-def _report(results: ResultChannel, error: BaseException) -> None:
-    """Tell the parent why the run is over, after all results that went before."""
-    with contextlib.suppress(Disconnected):
-        if isinstance(error, Disconnected):
-            results.send_last("lost", None)
-        else:
-            results.send_last("failed", explained(error))
+    live(lambda: _Duty(job, plan, number, transport), lock)

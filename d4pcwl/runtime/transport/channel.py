@@ -1,10 +1,10 @@
 """Channels: items from one process to another, in batches.
 
 What is written waits in an outbox (``runtime/transport/outbox.py``) and is sent when a batch is
-full (by number or by bytes), when the sender has nothing else to do, and by a :class:`Flusher` a
-few milliseconds after it was written: so that a fast stream moves in large batches and a slow one
-without delay. How a frame travels is the :class:`Sender`'s affair, which a mapping provides; one
-that has no room makes the channel wait, and so no queue grows.
+full (by number or by bytes), when the sender has nothing else to do, and by another thread a few
+milliseconds after it was written (``runtime/local/attended.py``): so that a fast stream moves in
+large batches and a slow one without delay. How a frame travels is the :class:`Sender`'s affair,
+which a mapping provides; one that has no room makes the channel wait, and so no queue grows.
 
 A frame is ``("items", [(slot, entries), …], levels)``, a slot being an input of an instance, or it
 is a message of the mapping's own, a tuple that begins with its kind. ``levels`` say how far the
@@ -14,10 +14,10 @@ senders are (``runtime/engine/order.py``); they hold once the frame's items have
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from d4pcwl.runtime.engine.instance import Halt, Receive
+from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.marks import Level
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.outbox import Outbox
@@ -98,39 +98,3 @@ class Channel:
             if runs := self._outbox.drain_rest():
                 self._write(("items", runs, []))
             self._write(message)
-
-
-class Flusher(threading.Thread):
-    """Sends what has waited long enough while its process is busy, or stuck in a slow PE.
-
-    :param channels: all channels out of this process
-    :param failed: called with an error (Halt, or Disconnected), in this thread
-    :param idle: called now and then
-    """
-
-    def __init__(
-        self,
-        channels: Iterable[Channel],
-        failed: Callable[[BaseException], None],
-        idle: Callable[[], None],
-    ) -> None:
-        super().__init__(name="d4pcwl-flusher", daemon=True)
-        self._channels = list(channels)
-        self._failed, self._idle = failed, idle
-        self._ending = threading.Event()
-
-    def run(self) -> None:
-        """Flush every few milliseconds, until stopped."""
-        while not self._ending.wait(PROMPT_SECONDS):
-            self._idle()
-            for channel in self._channels:
-                try:
-                    channel.flush()
-                except (Halt, Disconnected) as error:
-                    self._failed(error)
-                    return
-
-    def stop(self) -> None:
-        """Stop, and wait for a flush that is under way."""
-        self._ending.set()
-        self.join()

@@ -23,10 +23,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from sys import getsizeof
 from typing import Any, NamedTuple, NoReturn, Protocol
 
-from d4pcwl.errors import PEError
+from d4pcwl.errors import ITEM_LETTERS, PEError, brief
 from d4pcwl.runtime.engine.chain import Receive, Take
 from d4pcwl.runtime.engine.instance import Halt
-from d4pcwl.runtime.engine.marks import Mark
+from d4pcwl.runtime.engine.marks import Mark, packed
+from d4pcwl.runtime.engine.marks import unpacked as unpacked_marks
 from d4pcwl.runtime.engine.values import BIG_INT, SMALL, is_plain_array
 from d4pcwl.runtime.transport import frames
 from d4pcwl.workflow.load import fault_of_writer
@@ -88,10 +89,18 @@ class Run(NamedTuple):
         items = unpacked(self.entries, fetch)
         return items if self.marks is None else zip(self.marks, items, strict=True)
 
+    def __reduce__(self) -> Any:
+        marks = None if self.marks is None else packed(self.marks)
+        return _run, (self.key, self.entries, marks)
+
     def part(self, start: int, stop: int | None = None) -> Run:
         """Some of it."""
         marks = None if self.marks is None else self.marks[start:stop]
         return Run(self.key, self.entries[start:stop], marks)
+
+
+def _run(key: Any, entries: list[Any], marks: tuple[int, Sequence[Any]] | None) -> Run:
+    return Run(key, entries, None if marks is None else unpacked_marks(*marks))
 
 
 class _Lane:
@@ -189,7 +198,8 @@ class Outbox:
             entry = item if small else pack(item, name)
             append_mark(mark)
             append(entry)
-            settle()
+            if not 1 < len(entries) < BATCH or self.bytes >= most:
+                settle()
 
         return take_pair
 
@@ -237,9 +247,12 @@ class Outbox:
 
     def _refuse(self, item: Any, name: str, error: Exception) -> NoReturn:
         place = fault_of_writer(f"{type(error).__name__}: {error}")
-        kind = type(item).__qualname__
-        message = f"{name}: an item of type {kind} cannot be sent to another process"
-        self._refused = Halt(PEError(f"{message}\n{place}"))
+        message = (
+            f"{name}: an item of type {type(item).__qualname__} cannot be sent to another process"
+            f"\n{place}\nitem: {brief(item, ITEM_LETTERS)}\nSend numbers, texts, lists, "
+            "dictionaries, arrays, or objects of classes that are at the top level of a module"
+        )
+        self._refused = Halt(PEError(message))
         raise self._refused from error
 
     def check(self) -> None:

@@ -60,14 +60,20 @@ class Files:
     folders.
 
     :param attributes: what is known of the attributes of instances
+    :param builder: the function whose defaults are those of parameters, and not of paths
     """
 
     def __init__(
-        self, root: Path, modules: frozenset[str], attributes: Attributes | None = None
+        self,
+        root: Path,
+        modules: frozenset[str],
+        attributes: Attributes | None = None,
+        builder: str | None = None,
     ) -> None:
         self.root = root
         self.modules = modules
         self.attributes = attributes
+        self.builder = builder
         self.files: dict[str, LocalFile] = {}
         self.folders: dict[str, LocalFile] = {}
         self.writes: set[NamedPath] = set()
@@ -123,7 +129,9 @@ class _FileReader:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             anew = self.anew
             with self.paths.inside(node):
-                self.children(node)
+                for child in ast.iter_child_nodes(node):
+                    if not isinstance(child, ast.arguments) or node.name != self.found.builder:
+                        self.read(child)
             self.anew = anew
             return
         if isinstance(node, ast.Call) and self.call(node):

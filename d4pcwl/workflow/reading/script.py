@@ -56,11 +56,15 @@ class ScriptReading:
     faults: tuple[Fault, ...] = ()
 
 
-def read_script(path: Path, attributes: Attributes | None = None) -> ScriptReading:
+def read_script(
+    path: Path, attributes: Attributes | None = None, builder: str | None = None
+) -> ScriptReading:
     """Read the script at ``path`` and the local modules that it imports.
 
     :param path: a Python file; its folder is where modules and data are looked for
     :param attributes: what is known of the attributes of instances, where the script was loaded
+    :param builder: the name of the function that makes the graph, where one does: the files that
+        its defaults name are parameters of the workflow
     :returns: what was found; a file that cannot be read or parsed is in ``faults``
     """
     absolute = Path(path).resolve()
@@ -71,7 +75,7 @@ def read_script(path: Path, attributes: Attributes | None = None) -> ScriptReadi
     imports = Imports(root)
     imports.follow(script)
     sources = [script, *(imports.sources[p] for p in sorted(imports.sources) if p != script.path)]
-    files = Files(root, frozenset(imports.modules) | {script.path}, attributes)
+    files = Files(root, frozenset(imports.modules) | {script.path}, attributes, builder)
     environment = Environment()
     for source in sources:
         files.collect(source)

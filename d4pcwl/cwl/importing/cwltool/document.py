@@ -159,11 +159,11 @@ class Document:
 
         import cwltool.workflow  # noqa: F401  isort: skip - sets how processes are made
 
+        context, uri, _ = self.resolve()
         with self._faults():
-            context, uri, _ = self.resolve()
             process = make_tool(uri, context)
-            if self.settings.targets:
-                process = only_targets(process, self.settings.targets, context)
+        if self.settings.targets:
+            process = only_targets(process, self.settings.targets, context)
         if self.requirements:
             if process.metadata.get(ORIGINAL_CWLVERSION) == "v1.0":
                 raise InputError(
@@ -217,6 +217,7 @@ class Document:
         from schema_salad.exceptions import SchemaSaladException
 
         from d4pcwl.cwl.importing.cwltool import refusal
+        from d4pcwl.cwl.importing.cwltool.fetching import without_ids
 
         try:
             yield
@@ -224,7 +225,7 @@ class Document:
             raise  # though it is a ValueError, too
         except (SchemaSaladException, WorkflowException, OSError, ValueError) as error:
             refusal.look_through(self.location, error, self.settings)
-            raise InputError(f"{self.location}: {error}") from error
+            raise InputError(f"{self.location}: {without_ids(error)}") from error
 
 
 def document_uri(location: str) -> str:

@@ -8,6 +8,7 @@ import themselves.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,14 @@ def name_of(url: str) -> str:
     return unquote(parts.path) if parts.scheme == "file" else url
 
 
+_GENERATED = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|_[0-9a-f]{40}\b")
+
+
+def without_ids(error: object) -> str:
+    """The text of an error of cwltool's library, without the ids that it makes for types."""
+    return _GENERATED.sub("", str(error))
+
+
 @contextmanager
 def told(location: str) -> Iterator[None]:
     """Have what cwltool's library raises over texts told as theirs, with what it stumbled over.
@@ -121,7 +130,7 @@ def told(location: str) -> Iterator[None]:
     except (AttributeError, KeyError, TypeError, IndexError, AssertionError) as error:
         text = str(error).split("\n", 1)[0][:200]
         raise UnreadableText(
-            f"{location}: not as CWL has to be: cwltool's loader stumbles over it"
+            f"{location}: not valid CWL: cwltool's loader fails on it"
             f" ({type(error).__name__}: {text})"
         ) from error
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.cwltool.document import Document, document_uri, plain, short_name
-from d4pcwl.cwl.importing.cwltool.fetching import checked_fetcher, told
-from d4pcwl.errors import InputError, UnreadableText
+from d4pcwl.cwl.importing.cwltool.fetching import checked_fetcher, told, without_ids
+from d4pcwl.errors import InputError, UnreadableText, nearest
 from d4pcwl.workflow.texts import check_yaml, parse_json, read_text
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
     from cwltool.process import Process
     from schema_salad.ref_resolver import Loader
 
@@ -106,22 +108,23 @@ def read_jobs(path: str, document: str) -> Iterator[JobOrder]:
         yield job
 
 
-def from_arguments(process: Process, arguments: list[str], name: str) -> JobOrder:
+def from_arguments(
+    process: Process, arguments: list[str], name: str, parser: ArgumentParser
+) -> JobOrder:
     """The job order that options such as ``--input value`` are, as cwltool reads them.
 
     :param arguments: the rest of the command line
-    :param name: the document, for ``--help``
+    :param name: the document
+    :param parser: what is to read them, and to tell what does not fit
     :raises SystemExit: with 2 where they do not fit, with 0 after ``--help``
     """
-    import argparse
-
     from cwltool.argparser import generate_parser
 
     loader = _loader()
     names: dict[str, str] = {}
     records: list[str] = []
     parser = generate_parser(
-        argparse.ArgumentParser(prog=name, allow_abbrev=False),
+        parser,
         process,
         names,
         records,
@@ -133,13 +136,27 @@ def from_arguments(process: Process, arguments: list[str], name: str) -> JobOrde
     for record in records:
         parts = {key: value for key, value in given.items() if key.startswith(record)}
         given = {key: value for key, value in given.items() if key not in parts}
-        given[record] = {key[len(record) + 1 :]: value for key, value in parts.items()}
+        if any(value is not None for value in parts.values()):
+            given[record] = {key[len(record) + 1 :]: value for key, value in parts.items()}
     path = given.pop("job_order", None)
     job = read_job_order(path, name) if path else JobOrder()
     # Where a file is given as well, options that are not given leave it as it is.
     named = {names[key]: value for key, value in given.items()}
     job.values |= {k: v for k, v in named.items() if v is not None or k not in job.values}
     return job
+
+
+def misspelt(job: JobOrder, process: Process, name: str) -> list[str]:
+    """What to say of keys of a job order that are no inputs of the document.
+
+    :param name: the document, for messages
+    """
+    known = {short_name(entry["id"]) for entry in process.tool["inputs"]}
+    return [
+        f"'{key}' is no input of {name}, so it is not used{nearest(key, known)}"
+        for key in map(str, job.values)
+        if key not in known and not key.startswith("$") and ":" not in key
+    ]
 
 
 def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
@@ -261,5 +278,5 @@ def prepared(document: Document, jobs: Iterable[dict[str, Any]]) -> list[dict[st
             context = document.settings.running(document.basedir, toplevel=True)
             ready.append(plain(process._init_job(job, context).job))
         except (WorkflowException, SchemaSaladException, OSError) as error:
-            raise InputError(f"job order {number}: {error}") from error
+            raise InputError(f"job order {number}: {without_ids(error)}") from error
     return ready

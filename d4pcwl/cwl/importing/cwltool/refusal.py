@@ -197,7 +197,7 @@ def _why_not(name: str, extended: bool) -> str | None:
     if own is None:
         return _UNMET.get(name) or (None if name in KNOWN else "this requirement is not known here")
     if own == "Secrets":
-        return "say it among the hints; as a requirement cwltool's library does not take it"
+        return "give it under hints; cwltool's library does not accept it as a requirement"
     if own not in EXTENSIONS:
         return "this requirement is not known here"
     if not extended:

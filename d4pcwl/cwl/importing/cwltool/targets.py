@@ -26,7 +26,7 @@ def only_targets(process: Process, targets: Sequence[str], context: LoadingConte
 
     tool: Any = process.tool
     if tool["class"] != "Workflow":
-        raise UsageError("--target is for workflows, and the document is none")
+        raise UsageError("--target is for workflows, and the document is not a workflow")
     entries = (*tool["outputs"], *tool["steps"], *tool["inputs"])
     known = {shortname(entry["id"]): entry["id"] for entry in entries}
     for name in targets:

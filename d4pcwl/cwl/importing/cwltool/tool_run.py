@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.cwltool.document import plain, short_name
+from d4pcwl.cwl.importing.cwltool.fetching import without_ids
 from d4pcwl.cwl.importing.cwltool.tool_printed import end_of_file, passed_on
 from d4pcwl.cwl.importing.cwltool.updates import SharedMutations, in_place
 
@@ -185,7 +186,7 @@ def explanation(error: Exception) -> str:
     from schema_salad.exceptions import SchemaSaladException
 
     if isinstance(error, WorkflowException | SchemaSaladException | OSError):
-        return str(error)
+        return without_ids(error)
     return f"{type(error).__name__}: {error}"
 
 

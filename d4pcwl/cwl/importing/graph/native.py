@@ -22,7 +22,7 @@ from d4pcwl.cwl.importing.graph.cwl_graph import CwlGraph
 from d4pcwl.cwl.importing.graph.flows import DIGEST, is_compiled
 from d4pcwl.cwl.importing.graph.pes import input_origin, origin
 from d4pcwl.cwl.importing.graph.steps import CwlStep, CwlSubworkflow, Steps, made_by
-from d4pcwl.errors import ScriptError
+from d4pcwl.errors import InputError, ScriptError
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.load import Script, load
 
@@ -64,8 +64,10 @@ def script_of(graph: CwlGraph) -> Script | None:
         with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
             script = load(path, attr)
             flat = script.flat()
-    except ScriptError:
+    except (ScriptError, InputError):
         return None
+    if script.builder is not None:
+        return None  # inputs of the document are parameters, by which the graph may be another
     whole = graph.document.process.tool.get(DIGEST) == flat.digest()
     return script if whole and _same_stages(graph, found, flat) else None
 

@@ -1,0 +1,108 @@
+"""Work in one thread, while another attends to what cannot wait until a slow PE returns."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from d4pcwl.runtime.transport.channel import PROMPT_SECONDS
+
+_STUCK_SECONDS = 2.0
+"""How long work may take to end when it is interrupted."""
+
+
+class Interrupted(BaseException):
+    """The work is to end here; not an Exception, so that no PE swallows it."""
+
+
+class Attended:
+    """Some work of this thread, and what another does beside it.
+
+    :ivar error: what ended the work, or is to end it
+    """
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self._worker = threading.get_ident()
+        self._at_work = True  # the worker is where it may be interrupted
+        self._switch = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread()
+
+    def run(
+        self,
+        work: Callable[[], None],
+        tick: Callable[[], None],
+        stuck: Callable[[BaseException], None] = lambda error: None,
+    ) -> BaseException | None:
+        """Do the work, and give the error that ended it, if one did.
+
+        Where one did, the other thread may still be within its last tick: see :meth:`stop`.
+
+        :param tick: is done every few milliseconds; what it raises ends the work, wherever that is:
+            by a signal of this process to itself (SIGTERM), if this thread is the main one
+        :param stuck: called with what ``tick`` raised, from its thread, where the work does not end
+        """
+        self._thread = threading.Thread(
+            target=self._attend, args=(tick, stuck), name="d4pcwl-ticker", daemon=True
+        )
+        error: BaseException | None = None
+        with self._hear_own_signal():
+            try:
+                try:
+                    self._thread.start()
+                    work()
+                except BaseException as caught:  # noqa: BLE001 - the caller tells of it
+                    error = caught
+                with self._switch:
+                    self._at_work = False
+            except BaseException as caught:  # noqa: BLE001 - the signal came in between
+                self._at_work = False
+                error = caught
+            self.error = self.error or error
+            self._ended.set()
+            if self.error is None:
+                self.stop()  # that tick may raise, too
+        return self.error
+
+    def stop(self) -> None:
+        """Wait for the end of the last tick."""
+        if self._thread.is_alive():  # it may not even have been started
+            self._thread.join()
+
+    def _attend(self, tick: Callable[[], None], stuck: Callable[[BaseException], None]) -> None:
+        while not self._ended.wait(PROMPT_SECONDS):
+            try:
+                tick()
+            except BaseException as error:  # noqa: BLE001 - the worker is told
+                with self._switch:
+                    self.error = self.error or error
+                    if self._at_work and self._worker == threading.main_thread().ident:
+                        signal.pthread_kill(self._worker, signal.SIGTERM)
+                if not self._ended.wait(_STUCK_SECONDS):
+                    stuck(error)
+                return
+
+    @contextlib.contextmanager
+    def _hear_own_signal(self) -> Iterator[None]:
+        """A SIGTERM from outside does what it did before."""
+        if self._worker != threading.main_thread().ident:
+            yield
+            return
+
+        def handle(signum: int, frame: Any) -> None:
+            if self.error is None:
+                signal.signal(signal.SIGTERM, before)
+                os.kill(os.getpid(), signal.SIGTERM)
+            elif self._at_work:
+                raise Interrupted
+
+        before = signal.signal(signal.SIGTERM, handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,65 @@
+"""Where things stand in the user's files, for messages: the line of a call, or of a PE's work."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import os
+import sys
+from pathlib import Path
+from types import FunctionType
+from typing import Any, NamedTuple
+
+from d4pcwl.errors import Fault, shown
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+
+
+class Place(NamedTuple):
+    """A line of a file."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{shown(self.file)}:{self.line}"
+
+    def fault(self, message: str) -> Fault:
+        """A fault there, with the text of the line."""
+        text = linecache.getline(self.file, self.line).strip()
+        return Fault(message, shown(self.file), self.line, None, text or None)
+
+
+def calling_line() -> Place | None:
+    """The user's line that has called us."""
+    frame = sys._getframe(1)
+    while is_internal(frame.f_code.co_filename):
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return Place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def place_of_work(pe: Any) -> Place | None:
+    """Where the user's code says what a PE does with an item, else where its class begins."""
+    cls = type(pe)
+    named = (inspect.getattr_static(cls, name, None) for name in ("_process", "process"))
+    for function in (*named, *vars(cls).values(), inspect.getattr_static(pe, "compute_fn", None)):
+        if isinstance(function, FunctionType):
+            code = function.__code__
+            if not is_internal(code.co_filename):
+                return Place(code.co_filename, code.co_firstlineno)
+    return None
+
+
+def place_of_init(cls: type) -> str:
+    """Where the ``__init__`` of a class begins, as a clause: `` (words.py:7)``."""
+    code = getattr(getattr(cls, "__init__", None), "__code__", None)
+    return f" ({Place(code.co_filename, code.co_firstlineno)})" if code is not None else ""
+
+
+def is_internal(filename: str) -> bool:
+    """Whether a file is ours, or Python's own beginnings."""
+    return filename.startswith(("<frozen ", _PACKAGE)) or os.path.abspath(filename).startswith(
+        _PACKAGE
+    )
