@@ -104,14 +104,21 @@ def _run(key: Any, entries: list[Any], marks: tuple[int, Sequence[Any]] | None) 
 
 
 class _Lane:
-    """What waits for one key."""
+    """What waits for one key.
+
+    ``listed`` says that who empties the outbox will look here.
+    """
+
+    __slots__ = ("entries", "listed", "marks")
 
     def __init__(self, marked: bool) -> None:
+        self.listed = False
         self.entries: deque[Any] = deque()
         self.marks: deque[Mark] | None = deque() if marked else None
 
     def drain(self) -> tuple[list[Any], list[Mark] | None]:
-        """Take out what is there; another thread may be writing."""
+        """Take out what is there; another thread may be writing, and lists the lane again then."""
+        self.listed = False
         entries = [self.entries.popleft() for _ in range(len(self.entries))]
         marks = None if self.marks is None else [self.marks.popleft() for _ in entries]
         return entries, marks
@@ -167,10 +174,10 @@ class Outbox:
         pack, most, are_leaves, dumps = self._pack, self._most, _LEAVES.issuperset, marshal.dumps
 
         def settle() -> None:
-            count = len(entries)
-            if count == 1:
+            if not lane.listed:
+                lane.listed = True
                 ready(key)
-            if count >= BATCH or self.bytes >= most:
+            if len(entries) >= BATCH or self.bytes >= most:
                 full()
 
         def take(item: Any) -> None:
@@ -183,7 +190,7 @@ class Outbox:
                 append(data)
             else:
                 append(pack(item, name))
-            if not 1 < len(entries) < BATCH or self.bytes >= most:
+            if not lane.listed or len(entries) >= BATCH or self.bytes >= most:
                 settle()
 
         if not marked:
@@ -277,10 +284,7 @@ class Outbox:
         runs = []
         for _ in range(len(self._ready)):
             key = self._ready.popleft()
-            lane = self._lanes[key]
-            entries, marks = lane.drain()
-            if lane.entries:  # another thread is writing
-                self._ready.append(key)
+            entries, marks = self._lanes[key].drain()
             if entries:
                 runs.append(Run(key, entries, marks))
         return runs
