@@ -21,7 +21,6 @@ from d4pcwl.errors import InputError, ScriptError, UsageError
 from d4pcwl.workflow.docstring import described
 from d4pcwl.workflow.parameters import read_builder
 
-
 SCRIPT = '''
 import enum
 from pathlib import Path
