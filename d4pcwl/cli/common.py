@@ -227,9 +227,7 @@ def _write(message: str) -> None:
 
 def version() -> str:
     """The version of d4pcwl."""
-    import d4pcwl
-
-    return f"d4pcwl {d4pcwl.__version__}"
+    return f"d4pcwl {sys.modules['d4pcwl'].__version__}"
 
 
 def add_container_options(parser: Any) -> Any:

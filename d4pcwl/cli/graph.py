@@ -88,6 +88,7 @@ def _picture(options: argparse.Namespace) -> Picture:
         raise UsageError(f"--all-edges is for CWL documents, and {options.file} is a script")
     from d4pcwl.workflow.draw import picture
     from d4pcwl.workflow.load import load
+    from d4pcwl.workflow.nodes import Box
     from d4pcwl.workflow.shards import staged
 
     # What a script prints is no part of the picture, and where it goes to is not ours.
@@ -95,4 +96,11 @@ def _picture(options: argparse.Namespace) -> Picture:
         graph = load(options.file, options.attr, lambda b: b.settled({}, partly=True)).flat()
     if options.cut is None and options.shards is None:
         return picture(graph)
-    return picture(graph, staged(graph, options.cut, options.shards))
+    stages = staged(graph, options.cut, options.shards)
+    numbers = {id(pe): number for number, pe in enumerate(graph.pes)}
+    boxes: dict[int, Box] = {}
+    for stage in stages.cut.stages:
+        times = f", {stages.count} shards" if stage in stages.sharded else ""
+        box = Box(f"stage_pe{numbers[id(stage.pes[0])]}", stage.name + times)
+        boxes |= {id(pe): box for pe in stage.pes}
+    return picture(graph, lambda pe: boxes[id(pe)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +14,16 @@ from d4pcwl.workflow.flat import FlatGraph, flatten
 if TYPE_CHECKING:
     from d4pcwl.workflow.nodes import Box
     from d4pcwl.workflow.picture import Picture
-    from d4pcwl.workflow.shards import Sharding
 
 
 _STYLES = {"shuffle": "solid", "group-by": "dashed", "all": "bold", "global": "dotted"}
 """The lines of groupings."""
 
 
-def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
+def picture(flat: FlatGraph, box_of: Callable[[Any], Box] | None = None) -> Picture:
     """The picture of a graph.
 
-    :param stages: what it is cut into; then these are the boxes, and not the composites
+    :param box_of: gives the box around a PE, as of a stage; without it, composites are the boxes
     """
     from d4pcwl.workflow.nodes import Arrow, Node
     from d4pcwl.workflow.picture import Picture
@@ -36,7 +35,7 @@ def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
             flat.names[pe.id],
             tuple(map(str, pe.inputconnections)),
             tuple(map(str, pe.outputconnections)),
-            _composites(flat, pe, keys) if stages is None else (_stage(stages, pe, keys),),
+            _composites(flat, pe, keys) if box_of is None else (box_of(pe),),
             tuple(_kinds(flat, pe)),
         )
         for pe in flat.pes
@@ -72,14 +71,6 @@ def _composites(flat: FlatGraph, pe: Any, keys: dict[int, str]) -> tuple[Box, ..
         first = next(p for p in flat.pes if composite in flat.composites.get(id(p), ()))
         boxes.append(Box(f"box{depth}_{keys[id(first)]}", label(composite)))
     return tuple(boxes)
-
-
-def _stage(stages: Sharding, pe: Any, keys: dict[int, str]) -> Box:
-    from d4pcwl.workflow.nodes import Box
-
-    stage = stages.cut.stage_of(pe)
-    times = f", {stages.count} shards" if stage in stages.sharded else ""
-    return Box(f"stage_{keys[id(stage.pes[0])]}", stage.name + times)
 
 
 def draw(graph: Any) -> str:
