@@ -169,7 +169,7 @@ def test_a_failure_keeps_and_marks_the_results_so_far(
 
 def test_quiet_and_verbose(script: Path) -> None:
     told = kit.command("dispel4py", "multi", script, "-n", 2, "-v").stderr
-    assert "process 1: Double1[0]" in told
+    assert "process 1: Double[0]" in told
     assert "Double (rank 1): processed 5 items" in told
     given = ("-d", '{"Double": [{"input": 1}]}')
     assert (
