@@ -171,9 +171,14 @@ def test_upstreams_consumer_timeout_is_refused(
     """There it is parsed and never looked at, and our runs end when all is done, not in time."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import d4pcwl\ngraph = d4pcwl.WorkflowGraph()\ngraph.add(d4pcwl.ProducerPE())\n"
+        "from dispel4py.base import ProducerPE\n"
+        "from dispel4py.workflow_graph import WorkflowGraph\n"
+        "graph = WorkflowGraph()\n"
+        "graph.add(ProducerPE())\n"
     )
-    assert main([kind, str(script), "-n", "2", "-ct", "1000"]) == 2
+    with pytest.raises(SystemExit) as caught:
+        main([kind, str(script), "-n", "2", "-ct", "1000"])
+    assert caught.value.code == 2
     assert "unrecognized arguments: -ct 1000" in capsys.readouterr().err
 
 
@@ -258,7 +263,7 @@ def test_what_a_dead_worker_had_in_hand_is_done_by_others(kind: str, tmp_path: P
 @pytest.mark.parametrize("kind", ["dyn_multi", "dyn_auto_multi"])
 def test_a_task_that_kills_its_workers_ends_the_run(kind: str) -> None:
     graph = chain(Homed(range(1000)), named(DiesAlways(), "victim"), Plus())
-    with nothing_left(), pytest.raises(WorkerDied, match="PE victim1: 3 worker processes died"):
+    with nothing_left(), pytest.raises(WorkerDied, match="PE victim: 3 worker processes died"):
         Mapping(kind, 3).run(graph)
 
 
