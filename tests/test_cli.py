@@ -422,6 +422,36 @@ def test_an_interrupt_ends_everything(
     assert not results.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")]
+)
+def test_an_interrupt_where_none_can_be_raised_comes_again(
+    name: str, code: int, word: str, tmp_path: Path
+) -> None:
+    """Python drops what is raised in a destructor, and around a fork."""
+    text = kit.CHAIN.replace("numbers, double = Numbers()", "numbers, double = Endless()")
+    asks = f"""
+class Asks:
+    def __del__(self):
+        import os, signal
+        os.kill(os.getpid(), signal.{name})
+        for _ in range(100):
+            pass
+"""
+    endless = ENDLESS.replace("        number = 0", "        number = 0\n        Asks()")
+    script = kit.write_script(
+        tmp_path, text.replace("\nnumbers, double", f"{asks}{endless}\n\nnumbers, double")
+    )
+    process = start(script, "simple")
+    try:
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert f"dispel4py: {word}" in errors
+    assert "Traceback" not in errors
+
+
 @pytest.mark.parametrize("how", [("simple",), ("multi", "-n", "2")], ids=" ".join)
 def test_a_reader_that_goes_ends_the_run_without_a_complaint(
     how: tuple[str, ...], tmp_path: Path
