@@ -1,7 +1,7 @@
 """How Sphinx makes the documentation site; ``scripts/docs`` runs it.
 
-The pages are Markdown that reads well on a code host, too, so they are taken from where they lie in the
-checkout, and the menu is made of the lists of links in ``docs/index.md``.
+The pages are Markdown that reads well on a code host, too, so they are taken from where they lie in
+the checkout, and the menu is made of the lists of links in ``docs/index.md``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LINK = re.compile(r"^- \[.+?\]\(([^)#]+)\)", re.MULTILINE)
 
 
 def _with_menu(app: Sphinx, page: str, source: list[str]) -> None:
-    """Add to the first page what the menu is made of: for each of its lists the pages it leads to."""
+    """Add to the first page what makes the menu: for each of its lists, the pages it leads to."""
     if page != root_doc:
         return
     for section in re.split(r"^(?=## )", source[0], flags=re.MULTILINE)[1:]:

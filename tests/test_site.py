@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, needs no network, and has all public names."""
+"""The documentation site: builds without a warning, needs no network, has all public names."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ import d4pcwl
 pytest.importorskip("sphinx")
 
 ROOT = Path(__file__).parent.parent
-UPSTREAM = ("base", "core", "utils", "visualisation", "workflow_graph") + tuple(
-    f"new.{name}"
-    for name in ("aggregate", "logger", "mappings", "monitoring", "processor", "simple_process")
-)
+UPSTREAM = ["base", "core", "utils", "visualisation", "workflow_graph"]
+UPSTREAM += ["new.aggregate", "new.logger", "new.mappings", "new.monitoring"]
+UPSTREAM += ["new.processor", "new.simple_process"]
 PUBLIC = [("d4pcwl", name) for name in d4pcwl.__all__] + [
     (f"dispel4py.{module}", name)
     for module in UPSTREAM
@@ -80,9 +79,7 @@ def test_the_reference_has_every_public_name(site: Path) -> None:
         for module, name in PUBLIC
     }
     assert [
-        name
-        for name, one in public.items()
-        if (inspect.isclass(one) or callable(one)) and id(one) not in described
+        name for name, one in public.items() if callable(one) and id(one) not in described
     ] == []
 
 
