@@ -18,6 +18,7 @@ version = release = d4pcwl.__version__
 html_title = f"d4pcwl {version}"
 html_show_copyright = False
 html_copy_source = False
+html_show_search_summary = False  # browsers do not let pages of the file system fetch others
 
 root_doc = "docs/index"
 include_patterns = [
@@ -38,10 +39,11 @@ suppress_warnings = ["toc.not_included"]  # tables that other pages lead to
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 80
+toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 
-_LINK = re.compile(r"^- \[.+?\]\(([^)#]+)\)", re.MULTILINE)
+_LINK = re.compile(r"^- \[(.+?)\]\((.+?)\)", re.MULTILINE)
 
 
 def _with_menu(app: Sphinx, page: str, source: list[str]) -> None:
@@ -50,7 +52,7 @@ def _with_menu(app: Sphinx, page: str, source: list[str]) -> None:
         return
     for section in re.split(r"^(?=## )", source[0], flags=re.MULTILINE)[1:]:
         title = section.partition("\n")[0].removeprefix("## ")
-        pages = "\n".join(_LINK.findall(section))
+        pages = "\n".join(f"{text} <{page}>" for text, page in _LINK.findall(section))
         source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title.strip()}\n\n{pages}\n```\n"
 
 

@@ -170,8 +170,12 @@ def test_files_of_the_project_are_shown_as_they_are(page: Path) -> None:
 
 def test_the_reader_in_the_docs_reads_stream_files(copy: Path, tmp_path: Path) -> None:
     (reader,) = (text for language, text in blocks(ROOT / "docs" / "stream-files.md") if language)
-    first = ("count2", "output", "J", b'{"$tuple":["and",2]}')
-    use = f"found = list(records('counts.d4ps'))\nassert found[0] == {first!r}, found\n"
+    use = (
+        "import msgpack\n"
+        "((pe, port, codec, batch),) = records('counts.d4ps')\n"
+        "assert (pe, port, codec) == ('count', 'output', 'B')\n"
+        "assert msgpack.unpackb(batch)[:2] == [list(range(9)), ['and', 2]]\n"
+    )
     (tmp_path / "reader.py").write_text(reader + use)
     given = '{"read": [{"input": "text.txt"}]}'
     run = f"dispel4py simple word_count.py -d '{given}' --results counts.d4ps"
@@ -193,3 +197,22 @@ def test_examples_in_docstrings(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_public_functions_have_examples() -> None:
     wanted = {"d4pcwl.runtime.run", "d4pcwl.runtime.results", "d4pcwl.cwl.compile"}
     assert wanted <= set(MODULES)
+
+
+def test_the_readme_lists_the_extras() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    install = (ROOT / "README.md").read_text().split("## Install")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in install.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == {*project["optional-dependencies"]}
+
+
+def test_the_citation_is_of_this_project() -> None:
+    from d4pcwl.workflow.texts import parse_yaml
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = parse_yaml((ROOT / "CITATION.cff").read_text(), "CITATION.cff")
+    assert citation["cff-version"] == "1.2.0"
+    assert (citation["type"], citation["title"].partition(":")[0]) == ("software", project["name"])
+    for key in ("version", "license", "keywords", "authors"):
+        assert citation[key] == project[key], key
