@@ -172,9 +172,9 @@ def test_the_reader_in_the_docs_reads_stream_files(copy: Path, tmp_path: Path) -
     (reader,) = (text for language, text in blocks(ROOT / "docs" / "stream-files.md") if language)
     use = (
         "import msgpack\n"
-        "((pe, port, codec, batch),) = records('counts.d4ps')\n"
+        "((pe, port, codec, payload),) = records('counts.d4ps')\n"
         "assert (pe, port, codec) == ('count', 'output', 'B')\n"
-        "assert msgpack.unpackb(batch)[:2] == [list(range(9)), ['and', 2]]\n"
+        "assert msgpack.unpackb(payload)[:2] == [list(range(9)), ['and', 2]], payload\n"
     )
     (tmp_path / "reader.py").write_text(reader + use)
     given = '{"read": [{"input": "text.txt"}]}'
