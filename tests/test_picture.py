@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 from pathlib import Path
@@ -201,3 +202,16 @@ def test_the_ways_of_the_data_unless_all_is_asked_for(tmp_path: Path) -> None:
     assert "results" in data
     said = kit.command("d4pcwl", "graph", script, "--all-edges", code=2).stderr
     assert "--all-edges is for CWL documents" in said
+
+
+@pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
+def test_a_ring_in_rows_is_drawn() -> None:
+    """Some rows are joined by nothing but arrows that go further, or back."""
+    nodes = [Node(f"n{k}", "a long title of a node " * 2, ("i",), ("output",)) for k in range(6)]
+    order = (0, 2, 4, 1, 3, 5, 0)
+    arrows = [
+        Arrow(f"n{a}", "output", f"n{b}", "i", "all" if b == 2 else "")
+        for a, b in itertools.pairwise(order)
+    ]
+    drawn = Picture(nodes, [*arrows, Arrow("n0", "output", "n1", "i")]).image("svg")
+    assert drawn.count(b'class="node"') >= 6

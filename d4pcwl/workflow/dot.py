@@ -104,14 +104,14 @@ def _group(group: _Group, arrows: Sequence[Arrow], ways: _Ways) -> Iterator[str]
     drawn = {(a.source, a.output, unit_of[a.target]): unit_of[a.source] for a in inner}
     found_rows = rows(widths, [(unit, key[2]) for key, unit in drawn.items()], _ROW)
     row_of = {unit: number for number, row in enumerate(found_rows) for unit in row}
-    turns: dict[int, list[str]] = {}
-    by_key = {node.key: node for node in group.nodes}
+    turns: dict[int, dict[tuple[str, str, str], str]] = {}
     for arrow in inner:
         start, end = (row_of[unit_of[key]] for key in (arrow.source, arrow.target))
         if end == start + 1:
-            number = by_key[arrow.source].outputs.index(arrow.output)
-            ways.turns[arrow] = f"turn_{arrow.source}_{number}_{end}"
-            turns.setdefault(end, []).append(ways.turns[arrow])
+            here = turns.setdefault(end, {})
+            new = f"turn{end}_{len(here)}_{group.name}"
+            alike = (arrow.source, arrow.output, arrow.title)
+            ways.turns[arrow] = here.setdefault(alike, new)
         elif end != start:
             ways.loose.add(arrow)
     if len(found_rows) > 1:
@@ -122,9 +122,8 @@ def _group(group: _Group, arrows: Sequence[Arrow], ways: _Ways) -> Iterator[str]
             yield f"{indent}subgraph cluster_turn{number}_{group.name} {{"
             yield f'{indent}  label=""; peripheries=0; margin=0;'
             yield f"{indent}  node [shape=point, width=0.01, style=invis];"
-            yield from (
-                f"{indent}  {turn}_left; {turn}_right;" for turn in dict.fromkeys(turns[number])
-            )
+            for turn in turns.get(number, {}).values():
+                yield f"{indent}  {turn}_left; {turn}_right;"
             yield f"{indent}}}"
         if len(found_rows) > 1:
             yield f"{indent}subgraph cluster_row{number}_{group.name} {{"
