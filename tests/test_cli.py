@@ -169,7 +169,7 @@ def test_a_failure_keeps_and_marks_the_results_so_far(
 
 def test_quiet_and_verbose(script: Path) -> None:
     told = kit.command("dispel4py", "multi", script, "-n", 2, "-v").stderr
-    assert "process 1: Double1[0]" in told
+    assert "process 1: Double[0]" in told
     assert "Double (rank 1): processed 5 items" in told
     given = ("-d", '{"Double": [{"input": 1}]}')
     assert (
@@ -515,6 +515,6 @@ def test_a_small_run_imports_little(tmp_path: Path) -> None:
     )
     loaded = set(ran.stdout.split())
     assert "d4pcwl.runtime.engine.worker" in loaded
-    heavy = "hashlib json networkx numpy ruamel.yaml shutil subprocess tempfile uuid"
+    heavy = "hashlib json networkx numpy ruamel.yaml shutil subprocess tempfile threading uuid"
     ours = "cwl.compile runtime.stage streams.json_lines workflow.state workflow.texts"
     assert loaded.isdisjoint([*heavy.split(), *(f"d4pcwl.{name}" for name in ours.split())])

@@ -483,7 +483,11 @@ def test_faults_of_the_call(mapping: Mapping) -> None:
         ((graph, {"Plsu": 1}), InputError, "no such PE; did you mean Plus"),
         ((graph, {plus: [{"inptu": 1}]}), InputError, "no input 'inptu'; did you mean input"),
         (("no/such.py",), D4pcwlError, "no such script"),
-        ((42,), D4pcwlError, "expected a WorkflowGraph or a script, not int"),
+        (
+            (42,),
+            D4pcwlError,
+            "expected a WorkflowGraph, a function that makes one, or a script, not int",
+        ),
     ]:
         with pytest.raises(error, match=re.escape(message)):
             mapping.run(*arguments)
