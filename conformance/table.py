@@ -151,8 +151,14 @@ class Report:
         parts = [
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
             f"<title>{_TITLE}</title><style>body{{font-family:sans-serif;margin:2em}}"
-            "table{border-collapse:collapse}td,th{border:1px solid #bbb;padding:.2em .5em;"
-            f"text-align:left}}pre{{white-space:pre-wrap}}{colours}</style></head><body>",
+            "table{border-collapse:separate;border-spacing:0}"
+            "td,th{border:1px solid #bbb;border-width:0 1px 1px 0;"
+            "padding:.2em .5em;text-align:left}"
+            "th{background:#fff;position:sticky;left:0;z-index:1}"
+            "th:first-child{border-left-width:1px}"
+            "tr:first-child th{top:0;left:auto;border-top-width:1px}"
+            "tr:first-child th:first-child{left:0;z-index:2}"
+            f"pre{{white-space:pre-wrap}}{colours}</style></head><body>",
             f"<h1>{_TITLE}</h1><p>{escape(self.date)}; {escape(self._versions())}.</p>",
             f"<p>{escape(self.summary())}.</p>",
         ]

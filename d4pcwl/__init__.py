@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from d4pcwl.cli.program import main
     from d4pcwl.cwl.compile import Compiled, to_cwl
     from d4pcwl.cwl.importing.graph.cwl_graph import CwlGraph
     from d4pcwl.cwl.importing.graph.from_cwl import from_cwl
@@ -52,12 +53,14 @@ __all__ = [
     "create_iterative_chain",
     "from_cwl",
     "load",
+    "main",
     "run",
     "stream",
     "to_cwl",
 ]
 
 _PLACES = {
+    "d4pcwl.cli.program": ("main",),
     "d4pcwl.cwl.compile": ("Compiled", "to_cwl"),
     "d4pcwl.cwl.importing.graph.cwl_graph": ("CwlGraph",),
     "d4pcwl.cwl.importing.graph.from_cwl": ("from_cwl",),
@@ -110,4 +113,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return list(__all__)

@@ -38,6 +38,10 @@ class D4pcwlError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the message says where the fault is, and a traceback only ours."""
+        return [f"{type(self).__name__}: {presentable(str(self))}"]
+
 
 class UsageError(D4pcwlError):
     """The command line, or an argument of the Python API, is wrong."""

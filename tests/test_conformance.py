@@ -423,3 +423,12 @@ def marked(mark: str) -> list[str]:
         except OSError:
             continue  # it has ended, or is not ours
     return found
+
+
+def test_the_page_keeps_its_header_and_first_column_in_sight(parts: Any) -> None:
+    style = re.search(r"<style>.*?</style>", parts.table.Report({}, {}, {}).html(), re.DOTALL)
+    assert style is not None
+    assert "position:sticky;left:0" in style[0]
+    assert "tr:first-child th{top:0" in style[0]
+    page = (CONFORMANCE / "table.html").read_text(encoding="utf-8")
+    assert style[0] in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import cwl_kit as kit
 import pytest
 
 from d4pcwl.errors import UsageError
-from d4pcwl.workflow.picture import Arrow, Box, Node, Picture
+from d4pcwl.workflow.nodes import Arrow, Box, Node
+from d4pcwl.workflow.picture import Picture
+from d4pcwl.workflow.rows import rows
 
 
 def test_composites_are_boxes(tmp_path: Path) -> None:
@@ -17,9 +20,9 @@ def test_composites_are_boxes(tmp_path: Path) -> None:
     lines = kit.command("d4pcwl", "graph", script).stdout.splitlines()
     assert lines[0] == "flowchart LR"
     assert lines[1:12] == [
-        '  pe0["Source0"]',
+        '  pe0(["Source"])',
         '  subgraph box0_pe1["outer"]',
-        '    pe3["thousand3"]',
+        '    pe3["thousand"]',
         '    subgraph box1_pe1["Inner"]',
         '      pe1["one1"]',
         '      pe2["ten2"]',
@@ -71,7 +74,7 @@ def test_images(tmp_path: Path, suffix: str, start: bytes) -> None:
     kit.command("d4pcwl", "graph", script, "--cut", "pe", "-o", image)
     assert image.read_bytes().startswith(start)
     if suffix == ".svg":
-        assert b"Source0" in image.read_bytes()
+        assert b"Source" in image.read_bytes()
 
 
 @pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
@@ -121,4 +124,80 @@ def test_arrows_between_the_same_nodes_are_one_and_odd_names_are_safe() -> None:
     assert many.dot().count(" -> ") == 4
     assert "Y|{}</TD>" in many.dot()
     assert r'label="a \"box\" <1>"' in many.dot()
-    assert "<TD>&lt;a&gt;<BR/>&amp;</TD>" in Picture([Node("a", "<a>\n&")]).dot()
+    assert ">&lt;a&gt;<BR/>&amp;</TD>" in Picture([Node("a", "<a>\n&")]).dot()
+
+
+CHAIN = """
+from dispel4py.base import SimpleFunctionPE
+from dispel4py.workflow_graph import WorkflowGraph
+
+graph, last = WorkflowGraph(), None
+for number in range(20):
+    step = SimpleFunctionPE(abs)
+    step.name = f"filter_{number}"
+    if last is not None:
+        graph.connect(last, "output", step, "input")
+    last = step
+"""
+
+
+def test_long_chains_go_on_in_the_row_below() -> None:
+    widths = dict.fromkeys(range(20), 100.0)
+    found = rows(widths, [(number, number + 1) for number in range(19)], 420)
+    assert found == [[*range(start, start + 4)] for start in range(0, 20, 4)]
+    assert rows(widths, [], 420) == [list(range(20))]  # one column
+    many = [(0, 1)] * 3 + [(1, 2)] * 2 + [(2, 0)]
+    assert rows({0: 300, 1: 300, 2: 300}, many, 420) == [[0, 1, 2]]  # no end that few arrows pass
+    assert rows({}, [], 420) == [[]]
+
+
+@pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
+def test_a_chain_is_as_wide_as_a_column_and_draws_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = kit.write_script(tmp_path, CHAIN)
+    drawn: dict[str, set[bytes]] = {".svg": set(), ".pdf": set()}
+    for seed in ("1", "2"):
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        for suffix, images in drawn.items():
+            image = tmp_path / f"chain{suffix}"
+            kit.command("d4pcwl", "graph", script, "-o", image)
+            images.add(image.read_bytes())
+    assert {suffix: len(images) for suffix, images in drawn.items()} == {".svg": 1, ".pdf": 1}
+    (svg,) = drawn[".svg"]
+    width = re.search(rb'width="(\d+)pt"', svg)
+    assert width is not None
+    assert 300 < int(width[1]) < 600
+    assert set(re.findall(rb'font-family="([^"]*)"', svg)) == {b"Helvetica,sans-Serif"}
+    assert svg.count(b"filter_") >= 20
+
+
+def test_kinds_and_groupings_are_told_without_colour(tmp_path: Path) -> None:
+    script = kit.write_script(tmp_path, kit.WORDS)
+    kit.command("d4pcwl", "graph", script, "-o", tmp_path / "flow.dot")
+    lines = (tmp_path / "flow.dot").read_text().splitlines()
+    source, split, count = (next(n for n in lines if f"pe{k} [" in n) for k in range(3))
+    assert "ROUNDED" in source
+    assert "source" in source
+    assert "<I>" not in split
+    assert count.count("<TABLE") == 2  # a double outline
+    assert "<I>keeps state, sink</I>" in count
+    assert 'pe1:e -> pe2:w [label="group-by [0]", style=dashed];' in "\n".join(lines)
+    assert "color" not in "\n".join(lines)
+
+
+def test_the_ways_of_the_data_unless_all_is_asked_for(tmp_path: Path) -> None:
+    script = kit.write_script(tmp_path, kit.WORDS)
+    flow = tmp_path / "flow.cwl"
+    kit.command("d4p2cwl", "-q", script, "--shards", "3", "-o", flow)
+    data = kit.command("d4pcwl", "graph", flow).stdout
+    whole = kit.command("d4pcwl", "graph", flow, "--all-edges").stdout
+    for setting in ("mapping", "script", "printed"):
+        assert setting not in data
+    assert "printed" in whole
+    assert "inputs -->" in whole
+    assert "Lines0_output_for_Split1_input_*" in data
+    assert 'step1[["Split"]]' in data  # it is scattered
+    assert "results" in data
+    said = kit.command("d4pcwl", "graph", script, "--all-edges", code=2).stderr
+    assert "--all-edges is for CWL documents" in said

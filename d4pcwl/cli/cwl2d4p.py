@@ -8,6 +8,7 @@ import sys
 from d4pcwl.cli.common import (
     add_container_options,
     end_if_asked,
+    given,
     guarded,
     say,
     stdout_folder,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 0, 2 wrong usage or document, 33 unsupported CWL."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    arguments = given(argv)
     return guarded(
         "cwl2d4p", lambda: _run(_parser().parse_args(arguments)), debug="--debug" in arguments
     )

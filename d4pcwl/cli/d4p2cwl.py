@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from d4pcwl.cli.common import end_if_asked, guarded, say, stdout_folder, version, write_files
+from d4pcwl.cli.common import end_if_asked, given, guarded, say, stdout_folder, version, write_files
 from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    arguments = given(argv)
     return guarded("d4p2cwl", lambda: _run(_parse(arguments)), debug="--debug" in arguments)
 
 

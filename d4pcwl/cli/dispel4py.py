@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from d4pcwl.cli.common import current_folder, end_if_asked, guarded, say, tell, version
+from d4pcwl.cli.common import current_folder, end_if_asked, given, guarded, say, tell, version
 from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
@@ -26,7 +26,7 @@ _OWN = "mapping_"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    arguments = given(argv)
     if arguments[:1] == ["worker"]:
         from d4pcwl.cli import worker
 
@@ -87,9 +87,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.add_argument("script", metavar="SCRIPT")
         parser.parse_args(arguments)  # --help, --version, or an error
         raise UsageError("name the mapping first: dispel4py MAPPING SCRIPT [options]")
-    from d4pcwl.cli import parameters
+    from d4pcwl.cli import completion, parameters
 
     mapping = find_mapping(arguments[0])
+    completion.skip_word()
     script = _add_options(parser)
     mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"), _OWN)
     parsed = parameters.parse(parser, script, arguments[1:], roots=True)

@@ -34,6 +34,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--cut", metavar="HOW", help="the stages, as for d4p2cwl")
     parser.add_argument("--shards", type=int, metavar="N", help="the shards, as for d4p2cwl")
     parser.add_argument(
+        "--all-edges",
+        action="store_true",
+        help="of a CWL document, draw settings and what is printed, too, and not only the ways of "
+        "the data",
+    )
+    parser.add_argument(
         "-o",
         "--output",
         type=Path,
@@ -77,9 +83,12 @@ def _picture(options: argparse.Namespace) -> Picture:
             raise UsageError(f"--{given[0]} is for scripts, and {options.file} is a CWL document")
         from d4pcwl.cwl.picture import picture_of_cwl
 
-        return picture_of_cwl(options.file)
+        return picture_of_cwl(options.file, all_edges=options.all_edges)
+    if options.all_edges:
+        raise UsageError(f"--all-edges is for CWL documents, and {options.file} is a script")
     from d4pcwl.workflow.draw import picture
     from d4pcwl.workflow.load import load
+    from d4pcwl.workflow.nodes import Box
     from d4pcwl.workflow.shards import staged
 
     # What a script prints is no part of the picture, and where it goes to is not ours.
@@ -87,4 +96,11 @@ def _picture(options: argparse.Namespace) -> Picture:
         graph = load(options.file, options.attr, lambda b: b.settled({}, partly=True)).flat()
     if options.cut is None and options.shards is None:
         return picture(graph)
-    return picture(graph, staged(graph, options.cut, options.shards))
+    stages = staged(graph, options.cut, options.shards)
+    numbers = {id(pe): number for number, pe in enumerate(graph.pes)}
+    boxes: dict[int, Box] = {}
+    for stage in stages.cut.stages:
+        times = f", {stages.count} shards" if stage in stages.sharded else ""
+        box = Box(f"stage_pe{numbers[id(stage.pes[0])]}", stage.name + times)
+        boxes |= {id(pe): box for pe in stage.pes}
+    return picture(graph, lambda pe: boxes[id(pe)])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from importlib import import_module
 
-from d4pcwl.cli.common import guarded, version
+from d4pcwl.cli.common import given, guarded, version
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
 if TYPE_CHECKING:
@@ -18,8 +18,12 @@ _COMMANDS = {"run": "dispel4py", "compile": "d4p2cwl", "import": "cwl2d4p", "cwl
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    arguments = given(argv)
     if arguments and arguments[0] in _COMMANDS:
+        if "_ARGCOMPLETE" in os.environ:
+            from d4pcwl.cli import completion
+
+            completion.skip_word()
         command = import_module(f"d4pcwl.cli.{_COMMANDS[arguments[0]]}")
         code: int = command.main(arguments[1:])
         return code
@@ -27,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _other(arguments: list[str]) -> int:
-    from d4pcwl.cli import graph, stream
+    from d4pcwl.cli import completion, graph, stream
     from d4pcwl.cli.parser import Parser
 
     parser = Parser(prog="d4pcwl", description="The bridge between dispel4py and CWL.")
@@ -39,6 +43,7 @@ def _other(arguments: list[str]) -> int:
     commands.add_parser("cwl", help="run a CWL document: the command d4pcwl-runner", add_help=False)
     stream.add_parser(commands)
     graph.add_parser(commands)
+    completion.add_parser(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)
     return code

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+import os
+from typing import Any, NoReturn
 
+from d4pcwl.cli import completion
 from d4pcwl.errors import nearest
 
 _UNKNOWN = "unrecognized arguments: "
@@ -12,6 +14,15 @@ _UNKNOWN = "unrecognized arguments: "
 
 class Parser(argparse.ArgumentParser):
     """A parser that tells of wrong usage in two lines: what is wrong, and the usage in short."""
+
+    _answered = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See ``argparse``; where a shell asks what may come next, it is told, and we end."""
+        if "_ARGCOMPLETE" in os.environ and not Parser._answered:
+            Parser._answered = True  # to answer, arguments are parsed
+            completion.answer(self)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """See ``argparse``.

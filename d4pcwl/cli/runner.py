@@ -8,6 +8,7 @@ from d4pcwl.cli.common import (
     add_container_options,
     begin_with_time,
     end_if_asked,
+    given,
     guarded,
     say,
     version,
@@ -32,7 +33,7 @@ OWN = "mapping_"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 0, 1 failed, 2 wrong usage, 33 unsupported CWL."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    arguments = given(argv)
     return guarded("d4pcwl-runner", lambda: _main(arguments), debug="--debug" in arguments)
 
 

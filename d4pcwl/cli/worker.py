@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from d4pcwl.cli.common import end_if_asked, guarded, say, version
+from d4pcwl.cli.common import end_if_asked, given, guarded, say, version
 
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :param argv: what follows ``dispel4py worker``
     """
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    arguments = given(argv)
     debug = "--debug" in arguments
     return guarded("dispel4py worker", lambda: _run(_parse(arguments)), debug=debug)
 

@@ -27,7 +27,8 @@ from d4pcwl.cwl.emit.text import document_text, yaml_text
 from d4pcwl.cwl.emit.tool import make_tool
 from d4pcwl.cwl.emit.workflow import Workflow
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
-from d4pcwl.runtime.mappings.registry import BUILT_IN, Mapping, find_mapping
+from d4pcwl.runtime.mappings.registry import BUILT_IN, BuiltIn, Mapping, find_mapping
+from d4pcwl.workflow.cells import script_of_cells
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_workflow
@@ -89,7 +90,7 @@ def to_cwl(
     workflow: str | os.PathLike[str] | Script | Any,
     *,
     attr: str | None = None,
-    mapping: str = "simple",
+    mapping: BuiltIn | str = "simple",
     processes: int | None = None,
     cut: str | None = None,
     shards: int | None = None,
@@ -102,7 +103,8 @@ def to_cwl(
     """Compile the graph of a script to CWL v1.2.
 
     :param workflow: the script: its path, a module name, loaded, or a graph that a loaded module
-        holds
+        holds. Of a graph made in a notebook, the cells that made it are written to a script in the
+        current folder, called as the graph's variable: ``graph_cells.py``
     :param attr: which graph of the script
     :param mapping: the default of the parameter ``mapping``
     :param processes: the default of the parameter ``processes``
@@ -310,6 +312,9 @@ def _script(workflow: Any, attr: str | None, parameters: ParameterValues | Settl
                 file = getattr(module, "__file__", None)
                 if value is workflow and file and not name.startswith("_"):
                     return Script(workflow, name, Path(os.path.relpath(file)), module)
+        written = script_of_cells(workflow)
+        if written is not None:
+            return load(*written)
         raise UsageError(
             "CWL runs scripts, and no loaded module holds this graph; give the path of a script "
             "that builds it"

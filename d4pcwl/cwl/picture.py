@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from d4pcwl.cwl.emit.parameter import TEXT_FORMAT
 from d4pcwl.cwl.importing.cwltool.document import short_name
+from d4pcwl.cwl.importing.graph.flows import is_compiled
 from d4pcwl.cwl.importing.graph.links import Link
 from d4pcwl.cwl.importing.graph.pes import input_origin, origin
 from d4pcwl.cwl.importing.graph.steps import CwlStep, CwlSubworkflow, Steps
-from d4pcwl.workflow.picture import Arrow, Box, Node, Picture
+from d4pcwl.workflow.nodes import CONDITIONAL, SCATTERED, Arrow, Box, Node
+from d4pcwl.workflow.picture import Picture
+
+if TYPE_CHECKING:
+    from d4pcwl.cwl.importing.cwltool.document import Document
 
 
-def picture_of_cwl(location: str) -> Picture:
+def picture_of_cwl(location: str, *, all_edges: bool = False) -> Picture:
     """The picture of a document.
 
     :param location: its path or URI; ``#id`` for one process of a packed document
+    :param all_edges: draw what is set for the workflow, too, and what compiled steps print; else
+        only the ways of the data
     :raises D4pcwlError: it is not valid CWL
     """
     from d4pcwl.cwl.importing.cwltool.document import Document
@@ -22,14 +32,17 @@ def picture_of_cwl(location: str) -> Picture:
     from d4pcwl.cwl.importing.graph.cwl_graph import runner_graph
 
     document = Document(location, Settings(quiet=True))
-    drawing = _Drawing()
+    drawing = _Drawing(all_edges)
     if document.process.tool["class"] == "Workflow":
         drawing.add_document(runner_graph(document))
     else:
         tool = document.process.tool
         title = str(tool.get("label", short_name(tool["id"])))
         drawing.nodes.append(Node("tool", title, *_ports(document.process)))
-    return Picture(drawing.nodes, drawing.arrows)
+        return Picture(drawing.nodes)
+    if all_edges:
+        return Picture(drawing.nodes, drawing.arrows)
+    return _in_use(drawing.nodes, _bundled(drawing.arrows))
 
 
 _End = tuple[str, str]
@@ -37,7 +50,8 @@ _End = tuple[str, str]
 
 
 class _Drawing:
-    def __init__(self) -> None:
+    def __init__(self, all_edges: bool) -> None:
+        self._all = all_edges
         self.nodes: list[Node] = []
         self.arrows: list[Arrow] = []
         self._ends: dict[str, list[_End]] = {}
@@ -46,8 +60,10 @@ class _Drawing:
     def add_document(self, graph: Steps) -> None:
         """A workflow, with nodes for its inputs and its outputs."""
         self.nodes.append(Node("inputs", "inputs", (), tuple(graph.input_names)))
-        for name in graph.input_names:
-            self._ends[input_origin((), name)] = [("inputs", name)]
+        for entry in graph.document.process.tool["inputs"]:
+            if self._all or _is_data(entry):
+                name = short_name(entry["id"])
+                self._ends[input_origin((), name)] = [("inputs", name)]
         self._add_steps(graph, ())
         self.nodes.append(Node("outputs", "outputs", tuple(link.name for link in graph.given)))
         for link in graph.given:
@@ -58,22 +74,28 @@ class _Drawing:
         for step in steps.steps.values():
             key = f"step{self._count}"
             self._count += 1
-            title = step.name + (" (scattered)" if step.scatter else "")
             if isinstance(step, CwlSubworkflow):
+                title = step.name + (" (scattered)" if step.scatter else "")
                 for link in step.links:
                     self._ends[input_origin(step.path, link.name)] = self._from(link)
                 self._add_steps(step, (*boxes, Box(key, title)))
                 for link in step.given:
                     self._ends[origin(step.path, link.name)] = self._from(link)
             else:
-                self._add_tool(key, title, step, steps.document.at(step.path), boxes)
+                self._add_tool(key, step, steps.document, boxes)
 
     def _add_tool(
-        self, key: str, title: str, step: CwlStep, process: Any, boxes: tuple[Box, ...]
+        self, key: str, step: CwlStep, document: Document, boxes: tuple[Box, ...]
     ) -> None:
+        process = document.at(step.path)
         inputs, outputs = _ports(process)
-        self.nodes.append(Node(key, title, inputs, outputs, boxes))
+        kinds = [SCATTERED] if step.scatter else []
+        kinds += [CONDITIONAL] if document.step(step.path).tool.get("when") else []
+        self.nodes.append(Node(key, step.name, inputs, outputs, boxes, tuple(kinds)))
+        left_out = set() if self._all else _printed(process.tool)
         for name in outputs:
+            if name in left_out:
+                continue
             self._ends[origin(step.path, name)] = [(key, name)]
         for link in step.links:
             if link.name in inputs:
@@ -86,6 +108,57 @@ class _Drawing:
     def _from(self, link: Link) -> list[_End]:
         """The outputs of nodes that a value comes from, out of boxes and into boxes."""
         return [end for source in link.sources for end in self._ends.get(source, ())]
+
+
+def _is_data(entry: Mapping[str, Any]) -> bool:
+    """Whether an input of a workflow is data: a setting has a default, or may be left out."""
+    optional = isinstance(entry["type"], list) and "null" in entry["type"]
+    return "default" not in entry and (not optional or _has_files(entry["type"]))
+
+
+def _has_files(kind: Any) -> bool:
+    if isinstance(kind, list):
+        return any(map(_has_files, kind))
+    return _has_files(kind["items"]) if "items" in kind else kind in ("File", "Directory")
+
+
+def _printed(tool: Mapping[str, Any]) -> set[str]:
+    """The outputs of a compiled tool that have what its PEs print."""
+    entries = tool["outputs"] if is_compiled(tool) else ()
+    return {short_name(entry["id"]) for entry in entries if entry.get("format") == TEXT_FORMAT}
+
+
+def _bundled(arrows: Sequence[Arrow]) -> list[Arrow]:
+    """Arrows from numbered outputs of one node to one input as one: ``part_0``, … as ``part_*``."""
+    ends: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for arrow in arrows:
+        ends.setdefault((arrow.source, arrow.output), set()).add((arrow.target, arrow.input))
+    alike: dict[tuple[str, str, frozenset[tuple[str, str]]], list[str]] = {}
+    for (source, output), found in ends.items():
+        stem = output.rstrip("0123456789")
+        alike.setdefault((source, stem, frozenset(found)), []).append(output)
+    names = {
+        (source, output): f"{stem}*" if len(outputs) > 1 else output
+        for (source, stem, _), outputs in alike.items()
+        for output in outputs
+    }
+    return list(dict.fromkeys(replace(a, output=names[a.source, a.output]) for a in arrows))
+
+
+def _in_use(nodes: Sequence[Node], arrows: Sequence[Arrow]) -> Picture:
+    """The nodes with the ports that arrows have."""
+    used: dict[str, tuple[list[str], list[str]]] = {
+        key: ([], []) for key in (node.key for node in nodes)
+    }
+    for arrow in arrows:
+        used[arrow.source][1].append(arrow.output)
+        used[arrow.target][0].append(arrow.input)
+    shown = []
+    for node in nodes:
+        inputs, outputs = (tuple(dict.fromkeys(ports)) for ports in used[node.key])
+        if inputs or outputs or node.key not in ("inputs", "outputs"):
+            shown.append(replace(node, inputs=inputs, outputs=outputs))
+    return Picture(shown, arrows)
 
 
 def _ports(process: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -16,8 +16,9 @@ from d4pcwl.runtime.engine.instance import Halt, Receive
 from d4pcwl.runtime.engine.policy import Policy, parse_policy
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot, weight
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.mappings.registry import Mapping, find_mapping, run_job
+from d4pcwl.runtime.mappings.registry import BuiltIn, Mapping, find_mapping, run_job
 from d4pcwl.runtime.options import Options
+from d4pcwl.runtime.progress import Progress, notebook
 from d4pcwl.runtime.results import Named, Results, Sink
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph
@@ -45,7 +46,7 @@ def run(
     workflow: Any,
     inputs: Any = None,
     *,
-    mapping: str | Mapping[Any] = "simple",
+    mapping: BuiltIn | str | Mapping[Any] = "simple",
     processes: int | None = None,
     options: Options | dict[str, Any] | None = None,
     iterations: int = 1,
@@ -77,6 +78,8 @@ def run(
     :raises UsageError: there is no such mapping or option, or its value is not right
     :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
 
+    In a notebook, how far the run is can be seen below the cell.
+
     The graph's PEs are left as they are: copies of them run, but for PEs that cannot be copied,
     such as those that hold a lock.
 
@@ -100,7 +103,11 @@ shared_memory?
     policy = parse_policy(on_error, time_out, "on_error")
     chosen = find_mapping(mapping)
     own = chosen.options.of(options, chosen.name)
-    run_job(chosen, _job(flat, inputs, iterations, processes, results, policy, seed), own)
+    job = _job(flat, inputs, iterations, processes, results, policy, seed)
+    if notebook() is not None:
+        progress = Progress(results)
+        job = replace(job, sink=Named(progress, flat.names), say=progress.say)
+    run_job(chosen, job, own)
     return results
 
 
@@ -108,7 +115,7 @@ def stream(
     workflow: Any,
     inputs: Any = None,
     *,
-    mapping: str | Mapping[Any] = "simple",
+    mapping: BuiltIn | str | Mapping[Any] = "simple",
     processes: int | None = None,
     options: Options | dict[str, Any] | None = None,
     iterations: int = 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,21 @@ from d4pcwl.workflow.edges import label
 from d4pcwl.workflow.flat import FlatGraph, flatten
 
 if TYPE_CHECKING:
-    from d4pcwl.workflow.picture import Box, Picture
-    from d4pcwl.workflow.shards import Sharding
+    from d4pcwl.workflow.nodes import Box
+    from d4pcwl.workflow.picture import Picture
 
 
-def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
+_STYLES = {"shuffle": "solid", "group-by": "dashed", "all": "bold", "global": "dotted"}
+"""The lines of groupings."""
+
+
+def picture(flat: FlatGraph, box_of: Callable[[Any], Box] | None = None) -> Picture:
     """The picture of a graph.
 
-    :param stages: what it is cut into; then these are the boxes, and not the composites
+    :param box_of: gives the box around a PE, as of a stage; without it, composites are the boxes
     """
-    from d4pcwl.workflow.picture import Arrow, Node, Picture
+    from d4pcwl.workflow.nodes import Arrow, Node
+    from d4pcwl.workflow.picture import Picture
 
     keys = {id(pe): f"pe{number}" for number, pe in enumerate(flat.pes)}
     nodes = [
@@ -29,7 +35,8 @@ def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
             flat.names[pe.id],
             tuple(map(str, pe.inputconnections)),
             tuple(map(str, pe.outputconnections)),
-            _composites(flat, pe, keys) if stages is None else (_stage(stages, pe, keys),),
+            _composites(flat, pe, keys) if box_of is None else (box_of(pe),),
+            tuple(_kinds(flat, pe)),
         )
         for pe in flat.pes
     ]
@@ -38,13 +45,26 @@ def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
         grouping = flat.grouping(edge)
         title = "" if grouping.kind == "shuffle" else str(grouping)
         source, target = keys[id(edge.source)], keys[id(edge.target)]
-        arrows.append(Arrow(source, edge.output, target, edge.input, title))
+        style = _STYLES[grouping.kind]
+        arrows.append(Arrow(source, edge.output, target, edge.input, title, style))
     return Picture(nodes, arrows)
+
+
+def _kinds(flat: FlatGraph, pe: Any) -> Iterator[str]:
+    from d4pcwl.workflow.nodes import SINK, SOURCE, STATE
+    from d4pcwl.workflow.state import keeps_state
+
+    if not flat.into(pe):
+        yield SOURCE
+    elif keeps_state(pe) is not None:
+        yield STATE
+    if not flat.out_of(pe) and flat.into(pe):
+        yield SINK
 
 
 def _composites(flat: FlatGraph, pe: Any, keys: dict[int, str]) -> tuple[Box, ...]:
     """A box for each composite around a PE, called by the first PE in it."""
-    from d4pcwl.workflow.picture import Box
+    from d4pcwl.workflow.nodes import Box
 
     boxes = []
     for depth, composite in enumerate(flat.composites.get(id(pe), ())):
@@ -53,17 +73,16 @@ def _composites(flat: FlatGraph, pe: Any, keys: dict[int, str]) -> tuple[Box, ..
     return tuple(boxes)
 
 
-def _stage(stages: Sharding, pe: Any, keys: dict[int, str]) -> Box:
-    from d4pcwl.workflow.picture import Box
-
-    stage = stages.cut.stage_of(pe)
-    times = f", {stages.count} shards" if stage in stages.sharded else ""
-    return Box(f"stage_{keys[id(stage.pes[0])]}", stage.name + times)
-
-
 def draw(graph: Any) -> str:
     """The graph in Graphviz' language."""
     return picture(flatten(graph)).dot()
+
+
+def svg(graph: Any) -> str | None:
+    """The picture of a graph as SVG; None where Graphviz is not installed."""
+    import shutil
+
+    return picture(flatten(graph)).image("svg").decode() if shutil.which("dot") else None
 
 
 def drawDot(graph: Any, img_type: str = "png") -> bytes:  # noqa: N802 - upstream's name

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 
 from d4pcwl.errors import GraphError, brief, nearest
-from d4pcwl.workflow.pe import check_port, declares, is_of, is_pe
+from d4pcwl.workflow.pe import GenericPE, check_port, declares, is_of, is_pe
 from d4pcwl.workflow.place import Place, calling_line, place_of_init
 
 
@@ -50,6 +50,10 @@ class WorkflowNode:
         return self.obj
 
     getContainedObject = get_contained_object  # noqa: N815 - the older spelling, still in scripts
+
+
+Node: TypeAlias = "GenericPE | Nodes"
+"""What is connected."""
 
 
 class Nodes:
@@ -98,7 +102,7 @@ class Nodes:
         return WorkflowNode(node)
 
     def connect(
-        self, from_node: Any, from_connection: str, to_node: Any, to_connection: str
+        self, from_node: Node, from_connection: str, to_node: Node, to_connection: str
     ) -> None:
         """Connect an output to an input, adding the nodes to the graph if need be.
 

@@ -15,6 +15,7 @@ from d4pcwl.workflow.edges import Edge, Nodes, is_graph, label, mapped_port
 from d4pcwl.workflow.grouping import Grouping, of_numbered, parse_grouping
 from d4pcwl.workflow.pe import GROUPING, RESULT, is_pe, unknown_port
 from d4pcwl.workflow.place import place_of_work
+from d4pcwl.workflow.unused import note_use
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +177,7 @@ def flatten(graph: Any) -> FlatGraph:
     :raises GraphError: with all faults found: ports that do not exist, composites without the
         named mapping, groupings not known
     """
+    note_use()
     nodes: list[tuple[Any, tuple[Any, ...]]] = []
     edges: list[Edge] = []
     partitions: list[tuple[Any, ...]] = []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from d4pcwl.workflow.edges import Nodes, WorkflowNode, is_graph
+from d4pcwl.workflow.edges import Nodes, WorkflowNode, is_graph, label
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.pe import declares
+from d4pcwl.workflow.unused import note_use, tell_if_unused
 
 if TYPE_CHECKING:
     import networkx
@@ -58,6 +59,7 @@ class WorkflowGraph(Nodes):
         """
         import networkx
 
+        note_use()
         view: networkx.MultiDiGraph[WorkflowNode] = networkx.MultiDiGraph()
         nodes = {id(node): WorkflowNode(node) for node in self.nodes}
         view.add_nodes_from(nodes.values())
@@ -71,9 +73,23 @@ class WorkflowGraph(Nodes):
             )
         return view
 
+    def _repr_svg_(self) -> str | None:
+        """The picture that notebooks show; None without Graphviz: then they show the edges."""
+        from d4pcwl.workflow.draw import svg
+
+        return svg(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows where there are no pictures."""
+        lines = [str(edge) for edge in self.edges] or [label(node) for node in self.nodes]
+        printer.text("\n".join([f"{type(self).__name__} of {len(self.nodes)} nodes", *lines]))
+
 
 def is_workflow(candidate: object) -> bool:
     """Whether an object is a graph to run: not one with mapped ports, made to be nested."""
     return is_graph(candidate) and not (
         declares(candidate, "inputmappings") or declares(candidate, "outputmappings")
     )
+
+
+tell_if_unused(is_workflow)

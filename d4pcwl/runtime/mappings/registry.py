@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from d4pcwl.errors import UsageError, nearest
 from d4pcwl.runtime.local.allocator import keep_freed_memory
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from d4pcwl.runtime.job import Job
 
-BUILT_IN = (
+BuiltIn = Literal[
     "simple",
     "multi",
     "zmq_multi",
@@ -36,7 +36,8 @@ BUILT_IN = (
     "dyn_redis",
     "dyn_auto_redis",
     "hybrid_redis",
-)
+]
+BUILT_IN: tuple[str, ...] = get_args(BuiltIn)
 """Our own mappings, each in a module of that name, in the order in which they are listed."""
 
 GROUP = "d4pcwl.mappings"

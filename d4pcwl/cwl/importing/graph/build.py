@@ -73,7 +73,7 @@ class Builder:
                 for name in dict.fromkeys(link.sources):
                     source, output = sources[name]
                     passes = source is steps.inputs and bypass and output in bypass.inputconnections
-                    giver = bypass if passes else nodes[source]
+                    giver: Any = bypass if passes else nodes[source]
                     graph.connect(giver, output, nodes[target], link.name)
 
     def _step(self, step: CwlStep, gathered: list[Link], passed: list[str]) -> CompositePE:

@@ -1,0 +1,59 @@
+"""``d4pcwl completion SHELL``: what a shell is told, so that it completes our commands' arguments.
+
+The shell then calls the command itself (``argcomplete``), which answers with what its parser knows:
+options of the mapping that is named, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+COMMANDS = ("dispel4py", "d4p2cwl", "cwl2d4p", "d4pcwl-runner", "d4pcwl")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add ``completion``; :func:`run` is set as the ``run`` of the arguments."""
+    parser = subparsers.add_parser(
+        "completion",
+        help="what makes a shell complete the commands",
+        description='Print what makes a shell complete all commands: eval "$(d4pcwl completion '
+        'bash)" in ~/.bashrc, the same with zsh in ~/.zshrc, or d4pcwl completion fish | source '
+        "in config.fish.",
+    )
+    parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"))
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print it; return the exit code.
+
+    :raises ModuleNotFoundError: argcomplete is not installed
+    """
+    from argcomplete.shell_integration import shellcode
+
+    sys.stdout.write(shellcode(COMMANDS, shell=options.shell))
+    return 0
+
+
+def words() -> list[str]:
+    """The arguments before the word that is to be completed."""
+    from argcomplete.lexers import split_line
+
+    found: list[str] = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))[3]
+    return found[1:]
+
+
+def skip_word() -> None:
+    """The parser that comes next does not see the first argument."""
+    if "_ARGCOMPLETE" in os.environ:
+        os.environ["_ARGCOMPLETE"] = str(int(os.environ["_ARGCOMPLETE"]) + 1)
+
+
+def answer(parser: argparse.ArgumentParser) -> None:
+    """Tell the shell what may come next, and end."""
+    import argcomplete
+
+    argcomplete.autocomplete(parser)

@@ -1,0 +1,74 @@
+"""Progress of a run in a notebook: one block of text, written anew as results come."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from typing import Any
+
+from d4pcwl.runtime.engine.instance import Receive
+from d4pcwl.runtime.results import Sink
+
+_EVERY = 0.5
+"""Seconds between two looks of the block."""
+
+_COUNTED = re.compile(r"(.*): processed (\d+) items")
+
+
+def notebook() -> Any:
+    """The shell of the notebook that runs us; None elsewhere."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell if hasattr(shell, "kernel") else None
+
+
+class Progress:
+    """A sink before another that counts results, and hears how many items instances have worked on.
+
+    :param sink: where the results go
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._results: dict[tuple[str, str], int] = {}
+        self._done: dict[str, int] = {}
+        self._handle: Any = None
+        self._next = 0.0
+
+    def take(self, pe: str, output: str) -> Receive:
+        take, key = self._sink.take(pe, output), (pe, output)
+
+        def receive(item: Any) -> None:
+            take(item)
+            self._results[key] = self._results.get(key, 0) + 1
+            if time.monotonic() >= self._next:
+                self.show()
+
+        return receive
+
+    def close(self, complete: bool) -> None:
+        self._sink.close(complete)
+
+    def say(self, message: str) -> None:
+        """Take a message of the run."""
+        counted = _COUNTED.fullmatch(message)
+        if counted:
+            self._done[counted[1]] = int(counted[2])
+            self.show()
+
+    def show(self) -> None:
+        """Show how far the run is."""
+        from importlib import import_module
+
+        lines = [f"{name}: worked on {count} items" for name, count in self._done.items()]
+        for (pe, output), count in self._results.items():
+            what = f"results of {pe}.{output}" if pe else "items left out"
+            lines.append(f"{what}: {count}")
+        shown = {"text/plain": "\n".join(lines)}
+        if self._handle is None:
+            display = import_module("IPython.display").display
+            self._handle = display(shown, raw=True, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)
+        self._next = time.monotonic() + _EVERY

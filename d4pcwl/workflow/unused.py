@@ -1,0 +1,38 @@
+"""A script that builds a graph, and does nothing with it: said when it ends."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from collections.abc import Callable
+
+from d4pcwl.errors import shown
+
+_used = False
+
+
+def note_use() -> None:
+    """Somebody does something with a graph: runs it, compiles it, draws it."""
+    global _used
+    _used = True
+
+
+def tell_if_unused(is_workflow: Callable[[object], bool]) -> None:
+    """At the end of ``python SCRIPT``, have the command told that runs the script's graph.
+
+    :param is_workflow: whether an object is such a graph
+    """
+    script = vars(sys.modules["__main__"]).get("__file__")  # at the end it is there no more
+    if script and not sys.flags.interactive:
+        atexit.register(_tell, script, is_workflow)
+
+
+def _tell(script: str, is_workflow: Callable[[object], bool]) -> None:
+    if _used or hasattr(sys, "last_value") or sys.stderr is None:
+        return
+    names = vars(sys.modules["__main__"])
+    if any(is_workflow(value) for value in names.values() if not isinstance(value, type)):
+        sys.stderr.write(
+            f"{shown(script)} builds a workflow and does not run it; type: "
+            f"dispel4py simple {shown(script)}\n"
+        )
