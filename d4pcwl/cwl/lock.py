@@ -23,9 +23,9 @@ def distributions_of(modules: Iterable[str]) -> set[str]:
 
 def version_of(name: str) -> str:
     """The version of a distribution; our own is known even where it is not installed."""
-    import d4pcwl
-
-    return d4pcwl.__version__ if name == "d4pcwl" else distribution(name).version
+    if name == "d4pcwl":
+        return str(sys.modules["d4pcwl"].__version__)
+    return distribution(name).version
 
 
 def lock_text(names: Iterable[str]) -> str:
