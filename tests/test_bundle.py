@@ -270,3 +270,19 @@ def test_a_bundle_that_cannot_be_made_leaves_nothing(project: Path, tmp_path: Pa
         assert "cannot be read" in bundle(project, *options, code=2).stderr
     assert places(tmp_path) == before
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("cut", [(), ("--cut", "pe")], ids=["whole", "cut"])
+def test_a_document_without_its_script_says_how_to_make_a_bundle(
+    project: Path, tmp_path: Path, cut: tuple[str, ...]
+) -> None:
+    bundle(project, "--table", "../elsewhere/table.txt", *cut, "-o", "flow.cwl")
+    (tmp_path / "moved").mkdir()
+    (project / "flow.cwl").rename(tmp_path / "moved" / "flow.cwl")
+    done = kit.command("d4pcwl-runner", "flow.cwl", cwd=tmp_path / "moved", code=1)
+    (line,) = done.stderr.splitlines()
+    assert "flow.cwl refers to what is not there: " in line
+    for name in ("moved/flow.py", "moved/helpers.py", "moved/settings/factor.json"):
+        assert str(tmp_path / name) in line
+    assert "table.txt" not in line
+    assert "d4p2cwl SCRIPT --bundle FOLDER" in line
