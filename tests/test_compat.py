@@ -151,7 +151,7 @@ def test_example_graphs_run_by_command():
     example = "dispel4py.examples.graph_testing.word_count"
     done = kit.command("dispel4py", "simple", example, "-i", "10")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(line["pe"], line["port"]) for line in lines] == [("WordCounter1", "output")] * 10
+    assert [(line["pe"], line["port"]) for line in lines] == [("WordCounter", "output")] * 10
 
 
 # -- utils, visualisation ------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mapping_kit import (
     DiesAlways,
@@ -46,13 +48,15 @@ from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.dyn_auto_redis import MAPPING, DynAutoRedisOptions
 from d4pcwl.runtime.mappings.registry import run_job
 from d4pcwl.runtime.options import ServerOptions
-from d4pcwl.runtime.pool.exchange import Lot, Parcel
+from d4pcwl.runtime.pool.exchange import Lot, Parcel, packed
+from d4pcwl.runtime.pool.links import Writer
 from d4pcwl.runtime.pool.scale import Scale
 from d4pcwl.runtime.redis.client import Address, Client, ServerLost, parse_url
 from d4pcwl.runtime.redis.coordinator import Coordinator
 from d4pcwl.runtime.redis.exchange import RedisExchange, Work
 from d4pcwl.runtime.redis.server import OwnServer, named_server
 from d4pcwl.runtime.results import Results
+from d4pcwl.runtime.transport.outbox import LARGE, Run
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 
@@ -272,34 +276,35 @@ def batches_of_results(server: Client, coordinator: Coordinator) -> int:
     return sum(fields[0] == b"q" for _, fields in entries)
 
 
-def _results(items: bytes) -> Lot:
-    """Pickled items as the results of the first output."""
-    import pickle
+def _batch(*items: int) -> Lot:
+    """Items for the PE of the pool."""
+    run = Run((1, "input"), list(items), None)
+    return Lot(run.key, len(items), packed(run, [run]), {})
 
-    return Lot(0, 1, pickle.dumps([(0, pickle.loads(items))]), {})
+
+def _results(*items: Any) -> Lot:
+    """Items as results of the first output."""
+    run = Run(0, list(items), None)
+    return Lot(0, len(items), packed([run], [run]), {})
 
 
 def test_a_late_commit_of_a_task_that_others_have_done_is_ignored(
     server: Client, coordinator: Coordinator
 ) -> None:
-    import pickle
-
     plan, run, address = coordinator.plan, coordinator.run_id, coordinator.address
     source = RedisExchange(address, run, plan, "p0", 0)
     slow, other = (RedisExchange(address, run, plan, name, None) for name in ("slow", "other"))
-    items = pickle.dumps([1, 2])
-    source.stream(Parcel([Lot((1, "input"), 2, items, {})]))
-    large = pickle.dumps([b"x" * 100_000])
+    source.stream(Parcel([_batch(1, 2)]))
 
     task = slow.receive(wait=True)
     assert isinstance(task, Work)
-    assert task.items == items
+    assert list(pickle.loads(task.items.data).items()) == [1, 2]
     coordinator.workers.reassign("slow", "it is slow")
     again = other.receive(wait=True)
     assert isinstance(again, Work)
-    assert (again.items, again.key) == (task.items, task.key)
-    other.commit(again, Parcel(results=[_results(items)]), 2, 0.1)
-    slow.commit(task, Parcel(results=[_results(large)]), 2, 0.1)
+    assert (again.items.data, again.key) == (task.items.data, task.key)
+    other.commit(again, Parcel(results=[_results(1, 2)]), 2, 0.1)
+    slow.commit(task, Parcel(results=[_results("x" * 100_000)]), 2, 0.1)
     assert batches_of_results(server, coordinator) == 1
     assert server.call("HLEN", coordinator.key + "blobs") == 1  # the one that keeps the key
     source.end(0)
@@ -312,17 +317,14 @@ def test_a_commit_while_the_task_waits_for_another_worker(
     server: Client, coordinator: Coordinator
 ) -> None:
     """The slow worker comes first, after all."""
-    import pickle
-
     plan, run, address = coordinator.plan, coordinator.run_id, coordinator.address
     source = RedisExchange(address, run, plan, "p0", 0)
     slow, other = (RedisExchange(address, run, plan, name, None) for name in ("slow", "other"))
-    items = pickle.dumps([1])
-    source.stream(Parcel([Lot((1, "input"), 1, items, {})]))
+    source.stream(Parcel([_batch(1)]))
     task = slow.receive(wait=True)
     assert isinstance(task, Work)
     coordinator.workers.reassign("slow", "it is slow")
-    slow.commit(task, Parcel(results=[_results(items)]), 1, 0.1)
+    slow.commit(task, Parcel(results=[_results(1)]), 1, 0.1)
     assert other.receive(wait=False) is None
     source.end(0)
     assert batches_of_results(server, coordinator) == 1
@@ -332,11 +334,9 @@ def test_a_commit_while_the_task_waits_for_another_worker(
 
 
 def test_nothing_is_written_after_the_end(server: Client, coordinator: Coordinator) -> None:
-    import pickle
-
     late = RedisExchange(coordinator.address, coordinator.run_id, coordinator.plan, "late", None)
     coordinator.keys.clear_up()
-    late.stream(Parcel(results=[_results(pickle.dumps([b"x" * 100_000]))]))
+    late.stream(Parcel(results=[_results("x" * 100_000)]))
     late.report("done", {})
     late.close()
     assert keys(server) == []
@@ -437,6 +437,32 @@ def build(folder: Path, slow: int = 1) -> WorkflowGraph:
     assert parent.returncode == 0, rest
     assert "has joined" in rest
     assert len(results.read_text().splitlines()) == 400
+
+
+def test_a_worker_from_elsewhere_gets_by_the_server_what_is_in_shared_memory(
+    server: Client, coordinator: Coordinator
+) -> None:
+    plan, run, address = coordinator.plan, coordinator.run_id, coordinator.address
+    memory, found = coordinator.memory, list[Any]()
+    memory.enter(0)
+    source = RedisExchange(address, run, plan, "p0", 0, memory)
+    far = RedisExchange(address, run, plan, "far", None)
+    writer, array = Writer(plan, source), np.arange(LARGE)
+    writer.outlet((1, "input"), "a.output", lambda: None)(((0, 0), array))
+    source.stream(writer.parcel())
+    asking = threading.Thread(target=lambda: found.append(far.receive(wait=True)))
+    asking.start()
+    while asking.is_alive():
+        coordinator._take(0.05)
+    (task,) = found
+    ((_, item),) = pickle.loads(task.items.data).items()
+    assert np.array_equal(item, array)
+    assert memory.put(memoryview(array)) != 1  # what another worker may yet need is still there
+    far.commit(task, Parcel(), 1, 0.1)
+    coordinator._take(0.05)
+    assert memory.put(memoryview(array)) == 1
+    for exchange in (source, far):
+        exchange.close()
 
 
 def test_a_worker_from_elsewhere_is_killed(server: Client, tmp_path: Path) -> None:

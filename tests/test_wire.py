@@ -295,3 +295,19 @@ def test_two_threads_lose_nothing(pipe: Pipe) -> None:
         deliver([got.extend], frame[1])
     filler.join()
     assert got == [item if item % 3 else [item] for item in range(number)]
+
+
+def test_threads_of_a_pe_lose_nothing() -> None:
+    outbox, number, got = Outbox(1 << 30), 5000, list[int]()
+
+    def fill(first: int) -> None:
+        take = outbox.outlet(0, "a.out", lambda: None)
+        for item in range(first, first + number):
+            take(item)
+
+    threads = [threading.Thread(target=fill, args=(place * number,)) for place in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads) or outbox:
+        deliver([got.extend], outbox.drain())
+    assert sorted(got) == list(range(4 * number))

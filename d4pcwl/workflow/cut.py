@@ -208,8 +208,8 @@ def _by_ports(graph: FlatGraph, names: Sequence[str]) -> list[_Group]:
     raise_faults(
         GraphError,
         [
-            f"--cut at {edge} makes no two stages: {edge.source.id} and {edge.target.id} stay "
-            "joined by other edges; cut those too, or neither"
+            f"--cut at {edge} makes no two stages: {graph.names[edge.source.id]} and "
+            f"{graph.names[edge.target.id]} stay joined by other edges; cut those too, or neither"
             for edge in graph.edges
             if id(edge) in severed and groups.find(edge.source) == groups.find(edge.target)
         ],

@@ -14,7 +14,8 @@ the lowest free run is taken first, so that a stream lives in few pages that sta
 
 The workers of a pool have an arena each, in one :class:`Memory`, and whoever gets a task copies its
 buffers out: a task may be done again by another worker. They stay until the task is done. Where a
-worker dies, the one that comes in its place frees what was not yet handed over.
+worker dies, the one that comes in its place frees what was not yet handed over. What it was just
+about to free stays taken until the run is over.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import marshal
 import pickle
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from sys import getsizeof
@@ -103,14 +104,21 @@ def _run(key: Any, entries: list[Any], marks: tuple[int, Sequence[Any]] | None) 
 
 
 class _Lane:
-    """What waits for one key."""
+    """What waits for one key.
+
+    ``listed`` says that who empties the outbox will look here.
+    """
+
+    __slots__ = ("entries", "listed", "marks")
 
     def __init__(self, marked: bool) -> None:
+        self.listed = False
         self.entries: deque[Any] = deque()
         self.marks: deque[Mark] | None = deque() if marked else None
 
     def drain(self) -> tuple[list[Any], list[Mark] | None]:
-        """Take out what is there; another thread may be writing."""
+        """Take out what is there; another thread may be writing, and lists the lane again then."""
+        self.listed = False
         entries = [self.entries.popleft() for _ in range(len(self.entries))]
         marks = None if self.marks is None else [self.marks.popleft() for _ in entries]
         return entries, marks
@@ -124,6 +132,13 @@ class _Bytes:
 
     def __reduce__(self) -> Any:
         return bytes, (pickle.PickleBuffer(self._data),)
+
+
+def _is_flat(item: Any, kind: type) -> bool:
+    """Whether an item is a container of nothing but what marshal gives back as it was."""
+    if kind is dict:
+        return _LEAVES.issuperset(map(type, item)) and _LEAVES.issuperset(map(type, item.values()))
+    return kind in (tuple, list) and _LEAVES.issuperset(map(type, item))
 
 
 class Outbox:
@@ -159,10 +174,10 @@ class Outbox:
         pack, most, are_leaves, dumps = self._pack, self._most, _LEAVES.issuperset, marshal.dumps
 
         def settle() -> None:
-            count = len(entries)
-            if count == 1:
+            if not lane.listed:
+                lane.listed = True
                 ready(key)
-            if count >= BATCH or self.bytes >= most:
+            if len(entries) >= BATCH or self.bytes >= most:
                 full()
 
         def take(item: Any) -> None:
@@ -175,7 +190,7 @@ class Outbox:
                 append(data)
             else:
                 append(pack(item, name))
-            if not 1 < len(entries) < BATCH or self.bytes >= most:
+            if not lane.listed or len(entries) >= BATCH or self.bytes >= most:
                 settle()
 
         if not marked:
@@ -204,8 +219,7 @@ class Outbox:
         if kind is str:
             self.bytes += getsizeof(item)
             return item
-        parts = (*item, *item.values()) if kind is dict else item if kind in (tuple, list) else None
-        if parts is not None and _LEAVES.issuperset(map(type, parts)):
+        if _is_flat(item, kind):
             flat = marshal.dumps(item, _MARSHAL)
             self.bytes += len(flat)
             return flat
@@ -215,7 +229,9 @@ class Outbox:
         buffers: list[Any] = []
         try:
             large = kind is bytes and len(item) >= LARGE
-            data = frames.dumps(_Bytes(item) if large else item, buffers.append)
+            # Without numpy there is no need to ask for buffers, which takes its time.
+            apart = buffers.append if large or "numpy" in sys.modules else None
+            data = frames.dumps(_Bytes(item) if large else item, apart)
             self.bytes += len(data)
             if not buffers:
                 return bytearray(data)
@@ -268,10 +284,7 @@ class Outbox:
         runs = []
         for _ in range(len(self._ready)):
             key = self._ready.popleft()
-            lane = self._lanes[key]
-            entries, marks = lane.drain()
-            if lane.entries:  # another thread is writing
-                self._ready.append(key)
+            entries, marks = self._lanes[key].drain()
             if entries:
                 runs.append(Run(key, entries, marks))
         return runs
