@@ -291,10 +291,13 @@ def _job_order(given: Any, name: str, basedir: str, document: str) -> JobOrder:
     return job
 
 
-def prepared(document: Document, jobs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def prepared(
+    document: Document, jobs: Iterable[dict[str, Any]], *, tools: bool = False
+) -> list[dict[str, Any]]:
     """The input objects as a workflow's steps get to see them: checked, secondary files found,
     secrets hidden.
 
+    :param tools: those of a tool, too, which does so itself when it runs
     :raises InputError: one does not fit the document
     """
     from cwltool.errors import WorkflowException
@@ -302,8 +305,8 @@ def prepared(document: Document, jobs: Iterable[dict[str, Any]]) -> list[dict[st
 
     process = document.process
     jobs = [document.hide_secrets(job) for job in jobs]
-    if process.tool["class"] != "Workflow":
-        return jobs  # the tool does so itself
+    if process.tool["class"] != "Workflow" and not tools:
+        return jobs
     ready = []
     for number, job in enumerate(jobs, 1):
         try:
