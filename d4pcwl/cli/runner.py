@@ -277,23 +277,26 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
 
 def _instead(options: argparse.Namespace) -> int:
     """Print what was asked for instead of a run."""
+    from tempfile import TemporaryDirectory
+
     from d4pcwl.cwl.importing.cwltool.joborder import prepared
     from d4pcwl.cwl.importing.cwltool.printing import dependencies_text, packed_text
     from d4pcwl.cwl.importing.graph.cwl_graph import runner_graph
     from d4pcwl.cwl.importing.graph.preview import preview
 
-    document, orders = _document(options, _settings(options, "", ""))
-    if options.instead == "pack":
-        text = packed_text(document)
-    elif options.instead == "print-deps":
-        text = dependencies_text(document, options.relative_deps)
-    elif options.instead == "dry-run":
-        jobs = prepared(document, orders, tools=True)
-        text = preview(_run_of(options, document, jobs))
-    else:
-        runner_graph(document)
-        prepared(document, orders, tools=True)
-        text = f"{options.document} is valid CWL."
+    with TemporaryDirectory() as scratch:
+        document, orders = _document(options, _settings(options, scratch, scratch))
+        if options.instead == "pack":
+            text = packed_text(document)
+        elif options.instead == "print-deps":
+            text = dependencies_text(document, options.relative_deps)
+        elif options.instead == "dry-run":
+            jobs = prepared(document, orders, tools=True)
+            text = preview(_run_of(options, document, jobs))
+        else:
+            runner_graph(document)
+            prepared(document, orders, tools=True)
+            text = f"{options.document} is valid CWL."
     sys.stdout.write(text.rstrip("\n") + "\n")
     return 0
 

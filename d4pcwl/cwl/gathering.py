@@ -141,7 +141,7 @@ class Gathering:
         told = []
         for place, item in sorted(self._items.items()):
             count = sum(not name.endswith("/") for name in item.files)
-            several = f"{count} files, " if item.source.is_dir() else ""
+            several = f"{count} file{'s' if count != 1 else ''}, " if item.source.is_dir() else ""
             if item.files:
                 told.append(f"{place} ({several}{_told_size(item.size)})")
         return told + [f"the value given for {name}" for name in self._values]

@@ -26,9 +26,10 @@ def preview(run: Run) -> str:
     graph, _, mapping, _ = run.settled()
     document = run.document
     raise_faults(InputError, (f"there is no {path}" for path in _absent(run.jobs)))
-    side_by_side = (run.processes or usable_cores()) if mapping.parallel else 1
+    count = (run.processes or usable_cores()) if mapping.parallel else 1
+    at_most = "one tool" if count == 1 else f"at most {count} tools"
     lines = [f"document: {document.location}, a {document.process.tool['class']}"]
-    lines.append(f"mapping: {mapping.name}, at most {side_by_side} tools at a time")
+    lines.append(f"mapping: {mapping.name}, {at_most} at a time")
     for step in graph.all_steps():
         lines += _step(run, step)
     for number, job in enumerate(run.jobs, 1):
