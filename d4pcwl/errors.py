@@ -169,9 +169,9 @@ ITEM_LETTERS = 200
 
 def brief(value: object, limit: int = 40) -> str:
     """The ``repr`` of anything, cut to ``limit`` characters, for messages: it never raises."""
-    if isinstance(value, str | bytes):
-        value = value[: limit + 1]  # the rest would not be seen
     try:
+        if isinstance(value, str | bytes):
+            value = value[: limit + 1]  # the rest would not be seen
         text = " ".join(map(str.strip, repr(value).splitlines()))
     except Exception:  # noqa: BLE001 - what cannot show itself must not hide the error at hand
         text = f"<{type(value).__name__}>"

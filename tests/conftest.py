@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def scripts_forgotten() -> Iterator[None]:
     """What a test loads in this process does not stay there: others have scripts of that name."""
     paths, modules = list(sys.path), set(sys.modules)

@@ -399,7 +399,7 @@ def test_the_report_says_what_is_kept_how(tmp_path: Path) -> None:
     assert by_code["instances"][0]["message"] == "Split1 asks for 3 processes"
     assert "self.counts" in by_code["state"][0]["message"]
     assert [entry["message"] for entry in by_code["stream"]] == [
-        "Lines0.output → Split1.input (shuffle)", "Split1.output → Count2.input (group-by [0])"
+        "Lines.output → Split.input (shuffle)", "Split.output → Count.input (group-by [0])"
     ]  # fmt: skip
     assert "2 shards" in by_code["stream"][1]["kept"]
     assert said.count("note: ") == len(by_code["variable"])  # the rest is in the report only

@@ -129,7 +129,7 @@ REFUSED = {
             "outputs: []\n",
         ),
         "tool.cwl:4",
-        "say it among the hints",
+        "give it under hints",
     ),
 }
 

@@ -149,12 +149,12 @@ def test_a_plan_is_data() -> None:
     plan = build()
     assert plan == build() == pickle.loads(pickle.dumps(plan))
     assert str(plan).splitlines() == [
-        "process 0: Source0[0]",
-        "process 1: Plus1[0]",
-        "process 2: Plus1[1]",
-        "process 3: CountKeys2[0]",
-        "Source0.output → Plus1.input (shuffle)",
-        "Plus1.output → CountKeys2.input (group-by [0])",
+        "process 0: Source[0]",
+        "process 1: Plus[0]",
+        "process 2: Plus[1]",
+        "process 3: CountKeys[0]",
+        "Source.output → Plus.input (shuffle)",
+        "Plus.output → CountKeys.input (group-by [0])",
     ]
 
 

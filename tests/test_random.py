@@ -23,8 +23,6 @@ from d4pcwl.workflow.numbering import to_run
 from d4pcwl.workflow.shards import staged
 from d4pcwl.workflow.state import keeps_state
 
-pytestmark = pytest.mark.usefixtures("scripts_forgotten")
-
 
 class Noisy(IterativePE):
     def _process(self, data: Any) -> Any:

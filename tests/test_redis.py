@@ -242,7 +242,7 @@ def test_what_a_dead_worker_had_in_hand_is_done_by_others(
 
 def test_a_task_that_kills_its_workers_ends_the_run(server: Client) -> None:
     graph = chain(Homed(range(1000)), named(DiesAlways(), "victim"), Plus())
-    with nothing_left(), pytest.raises(WorkerDied, match="PE victim1: 3 worker processes died"):
+    with nothing_left(), pytest.raises(WorkerDied, match="PE victim: 3 worker processes died"):
         Mapping("dyn_redis", 3).run(graph)
     assert keys(server) == []
 
@@ -250,7 +250,7 @@ def test_a_task_that_kills_its_workers_ends_the_run(server: Client) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_a_dead_worker_that_held_state_ends_the_run(server: Client, name: str) -> None:
     victim = named(FaultyPE("die", 5), "victim")
-    with nothing_left(), pytest.raises(WorkerDied, match=r"held the state of .*victim2"):
+    with nothing_left(), pytest.raises(WorkerDied, match=r"held the state of .*victim"):
         Mapping(name, 3).run(chain(Source(range(10_000)), Plus(), victim, Plus()))
     assert keys(server) == []
 
@@ -410,16 +410,16 @@ def test_a_worker_from_elsewhere_takes_part(server: Client, tmp_path: Path) -> N
 
 def test_a_worker_from_elsewhere_makes_the_graph_of_the_run(server: Client, tmp_path: Path) -> None:
     text = SHARED.replace(
-        "source = ProducerPE()\ngraph = chain(Source(range({count})), Slow())",
+        "graph = chain(Source(range({count})), Meets())",
         """
-def build(folder: Path, slow: int = 1) -> WorkflowGraph:
+def build(folder: Path, times: int = 1) -> WorkflowGraph:
     assert folder.is_dir()
-    return chain(Source(range(400)), *(Slow() for _ in range(slow)))
+    return chain(Source(range({count})), *(Meets() for _ in range(times)))
 """,
     )
-    path = script(tmp_path, text)
+    path = script(tmp_path, text, count=40, place=str(tmp_path), awaited=["joined", "local"])
     results = tmp_path / "results.jsonl"
-    options = ["--slow", "2", "--folder", ".", "--results", str(results)]
+    options = ["--times", "2", "--folder", ".", "--results", str(results)]
     command = [*COMMAND, "dyn_redis", str(path), "-n", "2", "-v", *options]
     with started(command, stderr=subprocess.PIPE, cwd=tmp_path) as parent:
         assert parent.stderr is not None
@@ -430,13 +430,14 @@ def build(folder: Path, slow: int = 1) -> WorkflowGraph:
             found = re.match(r"run (\w+) on", line)
             run = found[1] if found else ""
         join = [*WORKER, "--redis-url", str(server.address), "--run", run, "-n", "1"]
-        with started(join, stderr=subprocess.PIPE, cwd="/") as joined:
+        environment = {**os.environ, "JOINED": "1"}
+        with started(join, stderr=subprocess.PIPE, cwd="/", env=environment) as joined:
             told = joined.communicate(timeout=60)
             assert (joined.returncode, told[1]) == (0, "")
         rest = parent.stderr.read()
     assert parent.returncode == 0, rest
     assert "has joined" in rest
-    assert len(results.read_text().splitlines()) == 400
+    assert len(results.read_text().splitlines()) == 40
 
 
 def test_a_worker_from_elsewhere_gets_by_the_server_what_is_in_shared_memory(

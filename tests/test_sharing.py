@@ -164,7 +164,12 @@ def test_upstreams_consumer_timeout_is_refused(
 ) -> None:
     """There it is parsed and never looked at, and our runs end when all is done, not in time."""
     script = tmp_path / "script.py"
-    script.touch()
+    script.write_text(
+        "from dispel4py.base import ProducerPE\n"
+        "from dispel4py.workflow_graph import WorkflowGraph\n"
+        "graph = WorkflowGraph()\n"
+        "graph.add(ProducerPE())\n"
+    )
     with pytest.raises(SystemExit) as caught:
         main([kind, str(script), "-n", "2", "-ct", "1000"])
     assert caught.value.code == 2
@@ -252,7 +257,7 @@ def test_what_a_dead_worker_had_in_hand_is_done_by_others(kind: str, tmp_path: P
 @pytest.mark.parametrize("kind", ["dyn_multi", "dyn_auto_multi"])
 def test_a_task_that_kills_its_workers_ends_the_run(kind: str) -> None:
     graph = chain(Homed(range(1000)), named(DiesAlways(), "victim"), Plus())
-    with nothing_left(), pytest.raises(WorkerDied, match="PE victim1: 3 worker processes died"):
+    with nothing_left(), pytest.raises(WorkerDied, match="PE victim: 3 worker processes died"):
         Mapping(kind, 3).run(graph)
 
 

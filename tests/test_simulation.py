@@ -44,6 +44,7 @@ class LosesTasks(Scheduler):
     def lost(self, number: int, how: str) -> None:
         for batch in self.workers[number].tasks.values():
             self.queues.at_work[batch.queue[0]] -= 1
+        self._leave_place(self.workers[number])
         self.workers[number].tasks.clear()
         super().lost(number, how)
 

@@ -26,7 +26,7 @@ def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
     nodes = [
         Node(
             keys[id(pe)],
-            pe.id,
+            flat.names[pe.id],
             tuple(map(str, pe.inputconnections)),
             tuple(map(str, pe.outputconnections)),
             _composites(flat, pe, keys) if stages is None else (_stage(stages, pe, keys),),
@@ -44,6 +44,8 @@ def picture(flat: FlatGraph, stages: Sharding | None = None) -> Picture:
 
 def _composites(flat: FlatGraph, pe: Any, keys: dict[int, str]) -> tuple[Box, ...]:
     """A box for each composite around a PE, called by the first PE in it."""
+    from d4pcwl.workflow.picture import Box
+
     boxes = []
     for depth, composite in enumerate(flat.composites.get(id(pe), ())):
         first = next(p for p in flat.pes if composite in flat.composites.get(id(p), ()))
@@ -52,6 +54,8 @@ def _composites(flat: FlatGraph, pe: Any, keys: dict[int, str]) -> tuple[Box, ..
 
 
 def _stage(stages: Sharding, pe: Any, keys: dict[int, str]) -> Box:
+    from d4pcwl.workflow.picture import Box
+
     stage = stages.cut.stage_of(pe)
     times = f", {stages.count} shards" if stage in stages.sharded else ""
     return Box(f"stage_{keys[id(stage.pes[0])]}", stage.name + times)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 from d4pcwl.errors import GraphError, brief, nearest
@@ -90,7 +90,7 @@ class Nodes:
             node.id = f"{node.name}{len(self.nodes)}"
         elif not is_graph(node):
             hint = ""
-            if inspect.isfunction(node):
+            if is_of(node, FunctionType):
                 hint = f"; make a PE of it: SimpleFunctionPE({node.__name__})"
             raise GraphError(f"{brief(node)} is neither a PE nor a graph{hint}")
         self._known.add(id(node))

@@ -174,13 +174,13 @@ class Plan:
     def __str__(self) -> str:
         lines = []
         for number, indices in enumerate(self.processes):
-            names = (f"{self.instances[i].pe}[{self.instances[i].number}]" for i in indices)
+            names = (f"{self.name(i)}[{self.instances[i].number}]" for i in indices)
             title = "pool" if number == self.pool else f"process {number}"
             lines.append(f"{title}: {', '.join(names)}")
         for (pe, output), routes in self.routes.items():
             for route in routes:
-                target = self.instances[route.targets[0]].pe
-                lines.append(f"{pe}.{output} → {target}.{route.input} ({route.grouping})")
+                target = f"{self.name(route.targets[0])}.{route.input}"
+                lines.append(f"{self.names.get(pe, pe)}.{output} → {target} ({route.grouping})")
         return "\n".join(lines)
 
 

@@ -95,6 +95,10 @@ class Scheduler:
         self.failure: D4pcwlError | None = None
         self.counts: dict[int, int] = {}
         self._host: dict[int, _Worker] = {}
+        self._pinned: dict[int, _Worker] = {}  # workers to which something is pinned
+        # The others that stay, by how many tasks they have.
+        self._free: tuple[dict[int, _Worker], ...] = tuple({} for _ in range(WINDOW + 1))
+        self._owing: dict[int, _Worker] = {}
         self._awaited = [set(senders) for senders in plan.upstream]
         self._may_end = set(self.pool)
         self._loops = _pooled_loops(plan, self.pool)
@@ -119,10 +123,14 @@ class Scheduler:
         worker = self.workers[number]
         if kind == "commit":
             task, parcel, items, seconds = content
-            self._commit(worker.tasks.pop(task), parcel, items, seconds)
+            self._leave_place(worker)
+            batch = worker.tasks.pop(task)
+            self._take_place(worker)
+            self._commit(batch, parcel, items, seconds)
         elif kind == "stream":
             writer, parcel = content
             worker.owed.setdefault(writer, []).append({lot.to for lot in parcel.batches})
+            self._owing[number] = worker
             self._deliver(parcel)
         elif kind == "idle":
             worker.waits_after, worker.settled = content
@@ -142,6 +150,9 @@ class Scheduler:
         :param how: it ended, as messages say it
         """
         worker = self.workers.pop(number)
+        self._leave_place(worker)
+        self._owing.pop(number, None)
+        self._pinned.pop(number, None)
         if worker.leaving or self._all_ended:
             return
         held = [i for i, host in self._host.items() if host is worker and i not in self.ended]
@@ -274,14 +285,17 @@ class Scheduler:
     # --- sharing out ----------------------------------------------------------------------------
 
     def _share_out(self) -> None:
-        for worker in self.workers.values():
-            if worker.pinned is not None:
-                self._give_private(worker, worker.pinned)
-            for writer, parcels in list(worker.owed.items()) if worker.owed else ():
+        for worker in self._pinned.values():
+            assert worker.pinned is not None
+            self._give_private(worker, worker.pinned)
+        for worker in list(self._owing.values()):
+            for writer, parcels in list(worker.owed.items()):
                 if not self._must_wait(worker, writer):
                     sizes = self.queues.sizes(set().union(*parcels))
                     self._send(worker.number, "go", (writer, len(parcels), sizes))
                     del worker.owed[writer]
+            if not worker.owed:
+                del self._owing[worker.number]
         self._give_tasks()
 
     def _must_wait(self, worker: _Worker, writer: int | None) -> bool:
@@ -314,32 +328,47 @@ class Scheduler:
         """
         if self.queues.next() is None:
             return
-        alone = all(worker.pinned is not None for worker in self.workers.values())
+        alone = len(self._pinned) == len(self.workers)
         for round_ in range(WINDOW):
-            workers = [worker for worker in self.workers.values() if len(worker.tasks) == round_]
             # Those with nothing pinned come first.
-            for worker in sorted(workers, key=lambda worker: worker.pinned is not None):
+            for worker in [*self._free[round_].values(), *self._pinned.values()]:
                 queue = self.queues.next(heavy=worker.pinned is None or alone)
                 if queue is None or (round_ and not self.queues.is_quick(queue)):
                     break
                 if self._has_time(worker):
-                    batch, number = self.queues.take(queue), next(self._tasks)
-                    worker.tasks[number] = batch
-                    sizes = self.queues.sizes_after(queue[0])
-                    self._send(worker.number, "task", (number, queue, sizes, batch.data))
+                    self._give_task(worker, queue)
+
+    def _give_task(self, worker: _Worker, queue: Queue) -> None:
+        batch, number = self.queues.take(queue), next(self._tasks)
+        self._leave_place(worker)
+        worker.tasks[number] = batch
+        self._take_place(worker)
+        sizes = self.queues.sizes_after(queue[0])
+        self._send(worker.number, "task", (number, queue, sizes, batch.data))
+
+    def _take_place(self, worker: _Worker) -> None:
+        """A worker stands among those with as many tasks, behind them."""
+        if worker.pinned is None and not worker.leaving:
+            self._free[len(worker.tasks)][worker.number] = worker
+
+    def _leave_place(self, worker: _Worker) -> None:
+        self._free[len(worker.tasks)].pop(worker.number, None)
 
     def _has_time(self, worker: _Worker) -> bool:
         """Whether a worker can take a task, or another one in advance."""
         if worker.pinned is not None:
             return not worker.tasks and worker.waits
         in_hand = worker.tasks.values()
-        return not worker.leaving and all(self.queues.is_quick(batch.queue) for batch in in_hand)
+        return all(self.queues.is_quick(batch.queue) for batch in in_hand)
 
     # --- workers --------------------------------------------------------------------------------
 
     def _start(self, pinned: int | None) -> None:
         worker = _Worker(next(self._names), pinned)
         self.workers[worker.number] = worker
+        if pinned is not None:
+            self._pinned[worker.number] = worker
+        self._take_place(worker)
         self._host.update(dict.fromkeys(self._pinned_to(pinned), worker))
         self._send(PARENT, "start", (worker.number, pinned))
 
@@ -348,9 +377,10 @@ class Scheduler:
 
     def _scale_up(self) -> None:
         """Start a worker where more is waiting than those at work can take up soon."""
-        waiting, staying = self.queues.pooled_batches(), self._staying
+        waiting = self.queues.pooled_batches()
         if not waiting or len(self.workers) >= self.scale.most:
             return
+        staying = self._staying
         if self.queues.heavy_waits() or waiting >= self.scale.threshold * staying:
             self._say(f"scale up to {staying + 1} workers: {waiting} batches wait")
             self._start(None)
@@ -375,11 +405,12 @@ class Scheduler:
 
     @property
     def _staying(self) -> int:
-        return sum(not worker.leaving for worker in self.workers.values())
+        return len(self._pinned) + sum(map(len, self._free))
 
     def _let_go(self, worker: _Worker) -> None:
         if not worker.leaving:
             worker.leaving = True
+            self._leave_place(worker)
             self._send(worker.number, "stop", None)
 
     def _send(self, to: int, kind: str, content: Any) -> None:
