@@ -34,7 +34,9 @@ def preview(run: Run) -> str:
         lines += _step(run, step)
     for number, job in enumerate(run.jobs, 1):
         lines.append(f"inputs of job {number}:" if run.apart else "inputs:")
-        lines += (f"  {name}: {_value(value)}" for name, value in sorted(job.items()))
+        lines += (
+            f"  {name}: {_value(value)}" for name, value in sorted(job.items()) if value is not None
+        )
     if document.settings.outputs == "leave":
         place = "where the tools leave them"
     else:
