@@ -215,7 +215,7 @@ def test_secrets_and_large_files_stay_unless_asked_for(project: Path, tmp_path: 
     (data / "id_rsa").write_text("x")
     (data / "login.ini").write_text("user = me\npassword = abc12345\n")
     (data / "words.txt").write_text("the secret of the password is this\n")
-    (data / "lost").symlink_to("nowhere")
+    (data / "lost").symlink_to("lost")
     (data / "round").symlink_to(".")
     os.mkfifo(data / "pipe")
     with open(tmp_path / "large.txt", "wb") as large:
@@ -240,9 +240,13 @@ def test_secrets_and_large_files_stay_unless_asked_for(project: Path, tmp_path: 
         assert f"- {place}: {why}" in readme
         assert not os.path.lexists(made / place)
     assert "script/flow.py is taken in, but line 1 looks like a password or key" in told
-    taken = ("--take", "data/id_rsa", "--take", "../large.txt", "--take", "helpers.py")
-    told = bundle(project, *table, *taken, "--bundle", "../all").stderr
-    assert {"data/large.txt", "script/data/id_rsa"} <= places(tmp_path / "all")
+    bundle(project, *table, "--take", "data", "--take", "../large.txt", "--bundle", "../all")
+    asked = {
+        "data/large.txt",
+        *(f"script/data/{n}" for n in ("id_rsa", "login.ini", ".git/config")),
+    }
+    assert asked <= places(tmp_path / "all")
+    assert not any((tmp_path / "all" / "script" / "data" / n).exists() for n in ("pipe", "round"))
     assert (tmp_path / "all" / "data" / "large.txt").stat().st_size == 101 << 20
 
 

@@ -168,10 +168,8 @@ def _run(options: argparse.Namespace) -> int:
     if bundle is not None:
         if options.inputs:
             compiled = with_inputs(compiled, options.inputs, bundle)
-        image = (
-            (options.docker or Path(options.bundle).stem.lower()) if options.dockerfile else None
-        )
-        write_bundle(options.bundle, compiled, bundle, image=image)
+        image = options.docker or Path(os.path.realpath(options.bundle)).stem.lower()
+        write_bundle(options.bundle, compiled, bundle, image=image if options.dockerfile else None)
     write_files(written, documents)
     if not options.output and bundle is None:
         sys.stdout.write(str(compiled))

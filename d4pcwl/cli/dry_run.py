@@ -37,7 +37,7 @@ def dry_run(options: argparse.Namespace, script: Script, job: Job) -> str:
     processes = "1 process" if count == 1 else f"{count} processes"
     lines += [f"mapping: {options.mapping.name}, {processes}", *_indented(str(plan).splitlines())]
     lines += ["inputs:", *_indented(_inputs(job))]
-    for title, files in _files(script, job).items():
+    for title, files in _files(script, Path(options.folder, script.path), job).items():
         lines += [f"{title}:", *_indented(sorted(files))] if files else []
     lines += _results(options, job)
     lines.append(f"seed: {job.seed}")
@@ -76,16 +76,19 @@ def _inputs(job: Job) -> Iterator[str]:
             yield "  ..."
 
 
-def _files(script: Script, job: Job) -> dict[str, list[str]]:
-    """What the script visibly reads and writes, and what it declares."""
+def _files(script: Script, path: Path, job: Job) -> dict[str, list[str]]:
+    """What the script visibly reads and writes, and what it declares.
+
+    :param path: the script, wherever it has gone
+    """
     from d4pcwl.cwl.declare.declarations import read_declarations
     from d4pcwl.workflow.reading.owners import known_attributes
     from d4pcwl.workflow.reading.script import read_script
 
     graph, builder = job.graph, script.builder
     known = known_attributes(graph.pes, script.module)
-    reading = read_script(script.path, known, builder.name if builder else None)
-    declared = read_declarations(graph, script.path, script.module).of(graph.pes)
+    reading = read_script(path, known, builder.name if builder else None)
+    declared = read_declarations(graph, path, script.module).of(graph.pes)
     found = [f"{f.path} ({f.file}:{f.line})" for f in (*reading.data_files, *reading.data_dirs)]
     writes = [f"{w.path} ({w.file}:{w.line})" for w in reading.writes if w.path and not w.variable]
     return {

@@ -74,6 +74,7 @@ def with_inputs(compiled: Compiled, path: str, gathering: Gathering) -> Compiled
     values = with_locations(dict(given), os.path.dirname(path))
     values = {key: moved(value) for key, value in values.items()}
     raise_faults(InputError, faults)
+    gathering.values.update(key for key in values if key in known)
     missing = tuple(name for name in compiled.missing if name not in values)
     return replace(compiled, job={**compiled.job, **values}, missing=missing)
 

@@ -60,7 +60,8 @@ class Gathering:
     :param asked: files and folders that are taken in though they are large or may be secrets
     :raises UsageError: one of these is not there
 
-    ``packages`` has the names of the distributions.
+    ``packages`` has the names of the distributions, ``values`` those of parameters and inputs
+    whose values were given.
     """
 
     def __init__(self, target: str | os.PathLike[str], asked: Sequence[str] = ()) -> None:
@@ -71,7 +72,8 @@ class Gathering:
         self._asked = {os.path.realpath(path): path for path in asked}
         self._homes: list[Path] = []
         self._items: dict[str, _Item] = {}
-        self._values: list[str] = []
+        self._script = Path()
+        self.values: set[str] = set()
         self.packages: set[str] = set()
 
     @property
@@ -87,10 +89,11 @@ class Gathering:
     def locator(self, script: Path, values: Iterable[str]) -> Callable[[Path], str]:
         """What takes in a file or folder, and says where it is in the bundle.
 
-        :param values: the parameters whose values were given: the document has them
+        :param values: the parameters whose values were given
         """
-        self._values = sorted(values)
-        beside = Path(os.path.abspath(script)).parent
+        self.values.update(values)
+        self._script = Path(os.path.abspath(script))
+        beside = self._script.parent
         self._homes = [beside, beside.resolve(), script.resolve().parent]
         return self.take
 
@@ -113,28 +116,36 @@ class Gathering:
 
     def _item(self, place: str, source: Path) -> _Item:
         item = _Item(source)
-        asked = self._is_asked(source)
-        if not source.exists():
-            item.left_out[place] = "it is not there"
-        for inner, file, why in _walk(place, source, {self._target}):
-            why = why if why and not self._is_asked(file) else ""
-            if not why and file.is_file():
-                secret = _secret(file)
-                if secret and file.suffix == ".py":
-                    item.remarks.append(f"{inner} is taken in, but {secret}: look at it")
-                elif secret and not asked and not self._is_asked(file):
-                    why = secret
+        for inner, file, why in _walk(place, source, {self._target}, self._named):
+            secret = "" if why or file.is_dir() else _secret(file, code=self._is_code(file))
+            if secret and self._is_code(file):
+                item.remarks.append(f"{inner} is taken in, but {secret}: look at it")
+            elif secret and not self._is_asked(file):
+                why = secret
             if why:
                 item.left_out[inner] = why
-                continue
-            item.files[inner] = file
-            item.size += file.stat().st_size if file.is_file() else 0
-        if item.size > LARGE and not asked:
+            else:
+                item.files[inner] = file
+                item.size += file.stat().st_size if file.is_file() else 0
+        if item.size > LARGE and not self._is_asked(source):
             return _Item(source, left_out={place: f"it is large ({_told_size(item.size)})"})
         return item
 
+    def _named(self, file: Path) -> str:
+        """Why a file or folder is left out by its name, if it is."""
+        if self._is_asked(file) or self._is_code(file):
+            return ""
+        if file.name in _NO_DATA:
+            return "it belongs to a tool, and is no data"
+        secret = any(fnmatchcase(file.name.lower(), name) for name in _SECRET_NAMES)
+        return "by its name it may hold a secret" if secret else ""
+
     def _is_asked(self, file: Path) -> bool:
         return any(file.resolve().is_relative_to(asked) for asked in self._asked)
+
+    def _is_code(self, file: Path) -> bool:
+        """Whether it is the script, or a module, without which nothing runs."""
+        return file.suffix == ".py" or file == self._script
 
     def taken(self) -> list[str]:
         """What was taken in, and how much it is."""
@@ -144,7 +155,7 @@ class Gathering:
             several = f"{count} file{'s' if count != 1 else ''}, " if item.source.is_dir() else ""
             if item.files:
                 told.append(f"{place} ({several}{_told_size(item.size)})")
-        return told + [f"the value given for {name}" for name in self._values]
+        return told + [f"the value given for {name}" for name in sorted(self.values)]
 
     def left_out(self) -> list[str]:
         """What was not taken in, and why."""
@@ -171,43 +182,40 @@ class Gathering:
         return Path(asked).is_relative_to(real) or real.is_relative_to(asked)
 
 
-def _walk(place: str, source: Path, left: set[Path]) -> Iterator[tuple[str, Path, str]]:
-    """The files of a file or folder: place, file, and why it had better be left out.
+def _walk(
+    place: str, source: Path, left: set[Path], names: Callable[[Path], str]
+) -> Iterator[tuple[str, Path, str]]:
+    """The files of a file or folder: place, file, and why it is left out.
 
     :param left: where not to go: folders around it, and what is to be written
+    :param names: why something is left out by its name
     """
-    why = ""
-    if source.name in _NO_DATA:
-        why = "it belongs to a tool, and is no data"
-    elif source.suffix != ".py" and any(
-        fnmatchcase(source.name.lower(), name) for name in _SECRET_NAMES
-    ):
-        why = "by its name it may hold a secret"
-    elif source.is_symlink() and not source.exists():
-        why = "it is a link that leads nowhere"
-    elif source.exists() and not source.is_file() and not source.is_dir():
+    if not source.exists():
+        why = "it is a link that leads nowhere" if source.is_symlink() else "it is not there"
+    elif not source.is_file() and not source.is_dir():
         why = "it is neither a file nor a folder"
-    elif source in left or (real := source.resolve()) in left:
+    elif (real := source.resolve()) in left:
         why = "it is a link to what is around it, or the bundle itself"
-    if why or not source.is_dir():
-        if why or source.exists():
-            yield place, source, why
+    else:
+        why = names(source)
+    if why or source.is_file():
+        yield place, source, why
         return
     inner = sorted(source.iterdir())
     for entry in inner:
-        yield from _walk(f"{place}/{entry.name}", entry, left | {real})
+        yield from _walk(f"{place}/{entry.name}", entry, left | {real}, names)
     if not inner:
         yield f"{place}/", source, ""
 
 
-def _secret(file: Path) -> str:
+def _secret(file: Path, *, code: bool) -> str:
     """Why a file may hold a secret, judging by what is in it; else nothing."""
     try:
         with open(file, "rb") as content:
             text = content.read(_LOOKED_AT)
     except OSError as error:
         raise UsageError(f"{shown(str(file))}: cannot be read: {error.strerror}") from None
-    found = (_IN_CODE if file.suffix == ".py" else _IN_DATA).search(text)
+    found = (_IN_CODE if code else _IN_DATA).search(text)
     if found is None:
         return ""
     line = text.count(b"\n", 0, found.end()) + 1
