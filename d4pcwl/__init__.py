@@ -87,8 +87,11 @@ def _keep_names_apart() -> None:
     except OSError:
         return
     if any(entry.partition(".")[0] in sys.stdlib_module_names for entry in entries):
-        from d4pcwl.workflow.beside import share_names
-
+        first = sys.path.pop(0)  # what is imported to see to that is Python's, too
+        try:
+            from d4pcwl.workflow.beside import share_names
+        finally:
+            sys.path.insert(0, first)
         share_names([folder or os.getcwd()])
 
 

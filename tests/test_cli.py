@@ -169,7 +169,7 @@ def test_a_failure_keeps_and_marks_the_results_so_far(
 
 def test_quiet_and_verbose(script: Path) -> None:
     told = kit.command("dispel4py", "multi", script, "-n", 2, "-v").stderr
-    assert "process 1: Double1[0]" in told
+    assert "process 1: Double[0]" in told
     assert "Double (rank 1): processed 5 items" in told
     given = ("-d", '{"Double": [{"input": 1}]}')
     assert (
@@ -422,6 +422,36 @@ def test_an_interrupt_ends_everything(
     assert not results.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")]
+)
+def test_an_interrupt_where_none_can_be_raised_comes_again(
+    name: str, code: int, word: str, tmp_path: Path
+) -> None:
+    """Python drops what is raised in a destructor, and around a fork."""
+    text = kit.CHAIN.replace("numbers, double = Numbers()", "numbers, double = Endless()")
+    asks = f"""
+class Asks:
+    def __del__(self):
+        import os, signal
+        os.kill(os.getpid(), signal.{name})
+        for _ in range(100):
+            pass
+"""
+    endless = ENDLESS.replace("        number = 0", "        number = 0\n        Asks()")
+    script = kit.write_script(
+        tmp_path, text.replace("\nnumbers, double", f"{asks}{endless}\n\nnumbers, double")
+    )
+    process = start(script, "simple")
+    try:
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert f"dispel4py: {word}" in errors
+    assert "Traceback" not in errors
+
+
 @pytest.mark.parametrize("how", [("simple",), ("multi", "-n", "2")], ids=" ".join)
 def test_a_reader_that_goes_ends_the_run_without_a_complaint(
     how: tuple[str, ...], tmp_path: Path
@@ -485,6 +515,6 @@ def test_a_small_run_imports_little(tmp_path: Path) -> None:
     )
     loaded = set(ran.stdout.split())
     assert "d4pcwl.runtime.engine.worker" in loaded
-    heavy = "hashlib json networkx numpy ruamel.yaml shutil subprocess tempfile uuid"
+    heavy = "hashlib json networkx numpy ruamel.yaml shutil subprocess tempfile threading uuid"
     ours = "cwl.compile runtime.stage streams.json_lines workflow.state workflow.texts"
     assert loaded.isdisjoint([*heavy.split(), *(f"d4pcwl.{name}" for name in ours.split())])

@@ -197,3 +197,22 @@ def test_examples_in_docstrings(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_public_functions_have_examples() -> None:
     wanted = {"d4pcwl.runtime.run", "d4pcwl.runtime.results", "d4pcwl.cwl.compile"}
     assert wanted <= set(MODULES)
+
+
+def test_the_readme_lists_the_extras() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    install = (ROOT / "README.md").read_text().split("## Install")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in install.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == {*project["optional-dependencies"]}
+
+
+def test_the_citation_is_of_this_project() -> None:
+    from d4pcwl.workflow.texts import parse_yaml
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = parse_yaml((ROOT / "CITATION.cff").read_text(), "CITATION.cff")
+    assert citation["cff-version"] == "1.2.0"
+    assert (citation["type"], citation["title"].partition(":")[0]) == ("software", project["name"])
+    for key in ("version", "license", "keywords", "authors"):
+        assert citation[key] == project[key], key

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -367,6 +368,21 @@ def test_what_was_written_before_a_failure_comes_through(number: int) -> None:
     assert [item for outputs in results.values() for item in outputs["output"]] == [10, 11]
 
 
+@pytest.mark.parametrize("name", ["multi", "zmq_multi"])
+def test_who_is_slow_still_does_what_was_written_before_a_failure(name: str) -> None:
+    """Its first item takes until its process has been silent for long."""
+
+    class Slow(IterativePE):
+        def _process(self, data: int) -> int:
+            time.sleep(0.6)
+            return data
+
+    bad = FaultyPE("raise", at=3)
+    results, error = Mapping(name, 3).run_partly(chain(Source(range(5)), bad, Slow()))
+    assert isinstance(error, PEError)
+    assert [item for outputs in results.values() for item in outputs["output"]] == [0, 1]
+
+
 def test_stream_gives_what_there_is_before_it_raises(mapping: Mapping) -> None:
     items: list[Any] = []
 
@@ -467,7 +483,11 @@ def test_faults_of_the_call(mapping: Mapping) -> None:
         ((graph, {"Plsu": 1}), InputError, "no such PE; did you mean Plus"),
         ((graph, {plus: [{"inptu": 1}]}), InputError, "no input 'inptu'; did you mean input"),
         (("no/such.py",), D4pcwlError, "no such script"),
-        ((42,), D4pcwlError, "expected a WorkflowGraph or a script, not int"),
+        (
+            (42,),
+            D4pcwlError,
+            "expected a WorkflowGraph, a function that makes one, or a script, not int",
+        ),
     ]:
         with pytest.raises(error, match=re.escape(message)):
             mapping.run(*arguments)

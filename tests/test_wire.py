@@ -6,7 +6,7 @@ import enum
 import os
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -311,3 +311,15 @@ def test_threads_of_a_pe_lose_nothing() -> None:
     while any(thread.is_alive() for thread in threads) or outbox:
         deliver([got.extend], outbox.drain())
     assert sorted(got) == list(range(4 * number))
+
+
+@pytest.mark.parametrize("make", [tuple, list, dict])
+def test_a_large_value_that_an_item_has_many_times_travels_once(
+    make: Callable[[Iterable[Any]], Any],
+) -> None:
+    text = "x" * 10_000
+    many = make((number, text) for number in range(1000)) if make is dict else make([text] * 1000)
+    outbox = Outbox(1 << 20)
+    outbox.outlet(0, "pe.output", lambda: None)(many)
+    assert outbox.bytes < 100_000
+    assert [list(run.items()) for run in outbox.drain()] == [[many]]

@@ -6,10 +6,12 @@ loaded ends a command as it does later on.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
 import sys
+import time
 
 from d4pcwl.cli import standard
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
     from typing import Any
+
+
+_AGAIN_SECONDS = 0.01
 
 
 class Terminated(BaseException):
@@ -50,7 +55,7 @@ def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:  # as in the background of a shell
                 signal.signal(number, ends)
-        sys.unraisablehook = _quiet_about_ends(hook)
+        sys.unraisablehook = _repeating(ends, hook)
         return _guarded(command, work, ends, debug)
     except (KeyboardInterrupt, Terminated):
         return _ended(command, ends.heard)
@@ -165,12 +170,22 @@ def too_many_files() -> str:
     )
 
 
-def _quiet_about_ends(hook: Callable[[Any], object]) -> Callable[[Any], None]:
-    """``sys.unraisablehook`` that does not show where an interrupt was raised in vain."""
+def _repeating(ends: _Ends, hook: Callable[[Any], object]) -> Callable[[Any], None]:
+    """``sys.unraisablehook`` that has an interrupt come again where it was raised in vain.
+
+    So it is in a ``__del__``, and around a fork.
+    """
+
+    def again(number: int) -> None:
+        time.sleep(_AGAIN_SECONDS)
+        if signal.getsignal(number) == ends:
+            os.kill(os.getpid(), number)
 
     def show(unraisable: Any) -> None:
         if not issubclass(unraisable.exc_type, (KeyboardInterrupt, Terminated)):
             hook(unraisable)
+        elif ends.heard:
+            _thread.start_new_thread(again, (ends.heard,))
 
     return show
 

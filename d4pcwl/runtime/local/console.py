@@ -6,15 +6,17 @@ import contextlib
 import io
 import os
 import sys
-import threading
 import time
 import weakref
+from _thread import RLock  # threading is imported when there is something to print
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING
 
 from d4pcwl.errors import OutputError, ReaderGone
 
 if TYPE_CHECKING:
+    import threading
+
     from _typeshed import ReadableBuffer
 
 Put = Callable[[bytes], None]
@@ -68,9 +70,8 @@ class Lines(io.BufferedIOBase):
 
     def _renew(self) -> None:
         """Begin, and begin anew in a forked process: thread and text are the parent's."""
-        self._guard = threading.RLock()
-        self._waits = threading.Event()
-        self._ticker: threading.Thread | None = None
+        self._guard = RLock()
+        self._waits: threading.Event | None = None
         self._lines: list[bytes] = []
         self._rest: list[bytes] = []
         self._size = 0
@@ -123,19 +124,26 @@ class Lines(io.BufferedIOBase):
         self._size += len(lines)
         if self._at_once or self._size >= _FLUSH_BYTES:
             self._put_waiting()
-        elif self._ticks and not self._waits.is_set():
-            self._waits.set()
-            if self._ticker is None:
-                self._ticker = threading.Thread(
-                    target=self._tick, name="d4pcwl-output", daemon=True
-                )
-                self._ticker.start()
+        elif self._ticks:
+            if self._waits is None:
+                self._waits = self._start_ticker()
+            if not self._waits.is_set():
+                self._waits.set()
 
-    def _tick(self) -> None:
-        while self._waits.wait():
+    def _start_ticker(self) -> threading.Event:
+        import threading
+
+        waits = threading.Event()
+        threading.Thread(
+            target=self._tick, args=(waits,), name="d4pcwl-output", daemon=True
+        ).start()
+        return waits
+
+    def _tick(self, waits: threading.Event) -> None:
+        while waits.wait():
             time.sleep(_PROMPT_SECONDS)
             with self._guard:
-                self._waits.clear()
+                waits.clear()
                 try:
                     self._put_waiting()
                 except OutputError as failure:  # it is raised where the next text is written

@@ -70,6 +70,7 @@ def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
 
         def stuck(error: BaseException) -> None:
             _report(duty, error)
+            duty.close()
             os._exit(1)
 
         error = Attended().run(work, tick, stuck)

@@ -7,6 +7,7 @@ link of the senders, and works off the inbox until all instances have ended.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -86,6 +87,12 @@ class Channels:
         for channel in self.channels.values():
             channel.flush()
 
+    def give_up(self) -> None:
+        """Send what is waiting, and tell all that nothing follows, not even an end."""
+        for channel in self.channels.values():
+            with contextlib.suppress(Disconnected):
+                channel.send_last("gone")
+
 
 class ResultChannel(Channel):
     """The channel to the process that takes the results."""
@@ -128,7 +135,7 @@ def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], No
         taken = False
         for sender, message in inbox.receive(timeout):
             taken = True
-            if message is None:
+            if message is None or message[0] == "gone":
                 if worker.awaits(sender):
                     raise Disconnected("a sender has gone")
             elif message[0] == "items":

@@ -8,7 +8,6 @@ joined is the mapping's affair, in a :class:`Transport`.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import signal
 import sys
@@ -18,7 +17,6 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from d4pcwl.errors import D4pcwlError, WorkerDied
-from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import RESULTS, SortedResults
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
@@ -35,7 +33,7 @@ from d4pcwl.runtime.static.loop import (
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import Disconnected, Sender
+from d4pcwl.runtime.transport.channel import Sender
 from d4pcwl.runtime.transport.outbox import deliver
 
 WATCH = RESULTS
@@ -44,6 +42,8 @@ WATCH = RESULTS
 _LOOK_SECONDS = 0.25
 _LAST_WORDS_SECONDS = 0.05
 _SETTLE_SECONDS = 0.5
+_PATIENCE_SECONDS = 5.0
+"""How long what was written before a failure may take: a PE downstream may never return."""
 
 
 class Transport(Protocol):
@@ -77,6 +77,7 @@ class _Watch:
         takers = [job.sink.take(pe, output) for pe, output in plan.results]
         self.results = SortedResults(plan, takers)
         self.failure: D4pcwlError | None = None
+        self.failed = 0  # the number of the first worker that did
         self.counts: dict[int, int] = {}
         self.workers: list[BaseProcess] = []
         self.awaited = set(range(len(plan.processes)))
@@ -140,12 +141,15 @@ class _Watch:
                 if message[0] == "done":
                     self.counts.update(message[1])
                 elif message[0] == "failed":
-                    self.failure = message[1]
-                else:  # "lost": somebody else has died, and will be found dead
+                    self._fail(number, message[1])
+                else:  # "lost": somebody else has failed or died, and tells, or will be found dead
                     self.lost.append(number)
-            if self.failure is not None:
-                break
         return heard
+
+    def _fail(self, number: int, failure: D4pcwlError) -> None:
+        self.awaited.discard(number)
+        if self.failure is None:
+            self.failure, self.failed = failure, number
 
     def _take(self, message: Any) -> None:
         _, items, levels = message
@@ -159,44 +163,54 @@ class _Watch:
         if dead:
             dead -= self._hear(inbox, _LAST_WORDS_SECONDS)
         for number in dead & self.awaited:
-            if self.failure is None:
-                self._note_death(number)
+            self._note_death(number)
 
     def _let_it_settle(self, inbox: Inbox) -> None:
-        """Give what was written before the failure a moment to come out as results."""
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while time.monotonic() < deadline:
-            heard = False
-            for _, message in inbox.receive(_LAST_WORDS_SECONDS):
-                heard = True
-                if message is not None and message[0] == "items":
-                    self._take(message)
-            if not heard:
-                return
+        """Have what was written before the failure come out as results.
+
+        Each worker tells those downstream when it gives up, and they do the same in turn. One that
+        has died tells nothing.
+        """
+        died = isinstance(self.failure, WorkerDied)
+        deadline = time.monotonic() + (_SETTLE_SECONDS if died else _PATIENCE_SECONDS)
+        downstream = _downstream(self.plan, self.failed)
+        while self.awaited & downstream and time.monotonic() < deadline:
+            self._hear(inbox, _LAST_WORDS_SECONDS)
+            self._look_for_dead(inbox)
 
     def _take_the_rest(self, inbox: Inbox) -> None:
         """Take the results that were under way when the run failed: they are kept."""
         deadline = time.monotonic() + GRACE_SECONDS
-        going = set(range(len(self.workers)))
-        while time.monotonic() < deadline:
-            quiet = not any(self.workers[number].is_alive() for number in going)
-            for _, message in inbox.receive(_LAST_WORDS_SECONDS):
-                quiet = False
-                if message is not None and message[0] == "items":
-                    self._take(message)
-            if quiet:
-                return
+        while self._working() and time.monotonic() < deadline:
+            self._hear(inbox, _LAST_WORDS_SECONDS)
+        while self._hear(inbox, 0) and time.monotonic() < deadline:
+            pass
+
+    def _working(self) -> bool:
+        """Whether a worker that has not reported still may."""
+        return any(self.workers[number].is_alive() for number in self.awaited)
 
     def _note_death(self, number: int) -> None:
-        """A worker has ended without a report: that is a failure."""
+        """A worker has ended without a report: that is a failure, if it is the first."""
         worker = self.workers[number]
         worker.join(GRACE_SECONDS)
         how = cause_of_death(worker.exitcode)
         how += " - out of memory?" if worker.exitcode == -signal.SIGKILL else ""
         names = ", ".join(map(self.plan.name, self.plan.processes[number]))
-        self.failure = WorkerDied(
-            f"the worker process of {names} {how}; items that it held are lost"
+        self._fail(
+            number,
+            WorkerDied(f"the worker process of {names} {how}; items that it held are lost"),
         )
+
+
+def _downstream(plan: Plan, number: int) -> set[int]:
+    """The processes that get items from one, and from those, and so on."""
+    pairs, found = joined(plan), set[int]()
+    new = {number}
+    while new:
+        found |= new
+        new = {receiver for sender, receiver in pairs if sender in new} - found
+    return found
 
 
 # --- in the worker process ------------------------------------------------------------------------
@@ -239,8 +253,7 @@ class _Duty(Duty):
 
     def _give_up(self, why: str, content: Any) -> None:
         self.results.send_last(why, content)
-        with contextlib.suppress(Disconnected, Halt, OSError):
-            self.link.flush()  # what was written before goes on to those that still work
+        self.link.give_up()  # what was written before goes on to those that still work
 
     def close(self) -> None:
         self.transport.close()

@@ -6,8 +6,9 @@ All transports have this one. What is written waits in the *lane* of its key, as
   copy of a small array;
 - any other item is encoded when it is written: so its size is known exactly, later changes are not
   seen, and what cannot be encoded fails at the line that wrote it. Its entry is a pickle, with the
-  item's buffers where it has such; for a tuple, list or dictionary of nothing but numbers and texts
-  it is what :mod:`marshal` makes of it, which is the same to the receiver and takes half the time.
+  item's buffers where it has such; for a small tuple, list or dictionary of nothing but numbers and
+  texts it is what :mod:`marshal` makes of it, which is the same to the receiver and takes half the
+  time.
 
 A large buffer is never copied into a pickle. It is left in shared memory at once, and the entry has
 its place; or it stays where it is, and the item is sent before ``write`` returns.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import marshal
 import pickle
+import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,8 +44,14 @@ _SHARED_IN_PLACE_OF_ONE = 4
 """A batch may hold so many times as much where that is left in shared memory and stays there."""
 
 _LEAVES = frozenset({bool, bytes, complex, float, int, str, type(None)})
-_MARSHAL = 4
-"""The version of its format; workers elsewhere may have another Python."""
+_MARSHAL = 2
+"""The version of its format, which all Pythons know. Later ones refer to a value that comes again:
+they take longer, and many entries could not be read in one go."""
+_MOST_LEAVES = 100
+"""A container of more may have a large value many times, which a pickle has once."""
+
+_LIST_OF = struct.Struct("<ci")
+"""How marshal begins a list: the values follow."""
 
 
 class Shared(Protocol):
@@ -82,7 +90,7 @@ class Run(NamedTuple):
     marks: list[Mark] | None
 
     def items(self, fetch: Fetch | None = None) -> Iterable[Any]:
-        """The items, marked ones as pairs; each is decoded when it is asked for.
+        """The items, marked ones as pairs; those that take time are decoded when asked for.
 
         :param fetch: finds buffers in shared memory
         """
@@ -135,10 +143,14 @@ class _Bytes:
 
 
 def _is_flat(item: Any, kind: type) -> bool:
-    """Whether an item is a container of nothing but what marshal gives back as it was."""
-    if kind is dict:
-        return _LEAVES.issuperset(map(type, item)) and _LEAVES.issuperset(map(type, item.values()))
-    return kind in (tuple, list) and _LEAVES.issuperset(map(type, item))
+    """Whether an item is a small container of nothing but what marshal gives back as it was."""
+    if kind is dict and not _LEAVES.issuperset(map(type, item.values())):
+        return False
+    return (
+        kind in (tuple, list, dict)
+        and len(item) <= _MOST_LEAVES
+        and _LEAVES.issuperset(map(type, item))
+    )
 
 
 class Outbox:
@@ -184,7 +196,11 @@ class Outbox:
             kind = type(item)
             if kind in SMALL and (kind is not int or -BIG_INT < item < BIG_INT):
                 append(item)
-            elif kind is tuple and are_leaves(map(type, item)):
+            elif (
+                (kind is tuple or (kind is dict and are_leaves(map(type, item.values()))))
+                and len(item) <= _MOST_LEAVES
+                and are_leaves(map(type, item))
+            ):
                 data = dumps(item, _MARSHAL)
                 self.bytes += len(data)
                 append(data)
@@ -291,7 +307,7 @@ class Outbox:
 
 
 def unpacked(entries: Sequence[Any], fetch: Fetch | None = None) -> Iterable[Any]:
-    """The items of entries, each decoded when it is asked for.
+    """The items of entries; those that take time are decoded when they are asked for.
 
     :param fetch: finds buffers in shared memory
     """
@@ -299,7 +315,8 @@ def unpacked(entries: Sequence[Any], fetch: Fetch | None = None) -> Iterable[Any
     if kinds.isdisjoint(_PACKED):
         return entries
     if kinds == {bytes}:
-        return map(marshal.loads, entries)
+        loaded: list[Any] = marshal.loads(_LIST_OF.pack(b"[", len(entries)) + b"".join(entries))
+        return loaded
     if kinds == {bytearray}:
         return map(pickle.loads, entries)
     return _unpack(entries, fetch)
