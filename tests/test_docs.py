@@ -108,7 +108,7 @@ def run_in_one_shell(texts: list[str], folder: Path) -> list[tuple[str, int]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=100,
+        timeout=400,
     )
     parts = re.split(rf"\n{_END} (\d+)\n", done.stdout)
     return [(output, int(code)) for output, code in zip(parts[::2], parts[1::2], strict=False)]

@@ -52,9 +52,10 @@ class _Ends:
 
     def __init__(self) -> None:
         self.heard = 0
+        self.in_vain = False  # what was raised has been dropped, and was not raised again
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        self.heard = signum
+        self.heard, self.in_vain = signum, False
         raise KeyboardInterrupt if signum == signal.SIGINT else Terminated
 
 
@@ -193,13 +194,14 @@ def _repeating(ends: _Ends, hook: Callable[[Any], object]) -> Callable[[Any], No
 
     def again(number: int) -> None:
         time.sleep(_AGAIN_SECONDS)
-        if signal.getsignal(number) == ends:
+        if ends.in_vain and signal.getsignal(number) == ends:
             os.kill(os.getpid(), number)
 
     def show(unraisable: Any) -> None:
         if not issubclass(unraisable.exc_type, (KeyboardInterrupt, Terminated)):
             hook(unraisable)
         elif ends.heard:
+            ends.in_vain = True
             _thread.start_new_thread(again, (ends.heard,))
 
     return show

@@ -82,6 +82,26 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--abstract", action="store_true", help="show the structure only, as CWL Operations"
     )
+    group = parser.add_argument_group("a bundle, to be handed over")
+    group.add_argument(
+        "--bundle",
+        metavar="FOLDER|FILE.zip",
+        help="write the document with all that it needs: script, modules, files, a job order, the "
+        "versions of packages, and a README",
+    )
+    group.add_argument(
+        "--inputs", metavar="FILE", help="a job order for the bundle; its files are taken in"
+    )
+    group.add_argument(
+        "--take",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="take in a file or folder that would be left out, since it is large or may be secret",
+    )
+    group.add_argument(
+        "--dockerfile", action="store_true", help="have it tell how to make a container image"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes on standard error")
     parser.add_argument("--debug", action="store_true", help="tracebacks")
     parser.add_argument("--version", action="version", version=version())
@@ -93,11 +113,20 @@ def _run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from d4pcwl.cli import parameters
+    from d4pcwl.cwl.bundle import check_target, with_inputs, write_bundle
     from d4pcwl.cwl.compile import to_cwl
     from d4pcwl.cwl.emit.text import document_text
+    from d4pcwl.cwl.gathering import Gathering
     from d4pcwl.errors import UsageError
 
-    if not options.output:
+    bundle = Gathering(options.bundle, options.take) if options.bundle else None
+    if bundle is None and (options.inputs or options.take or options.dockerfile):
+        raise UsageError("--inputs, --take and --dockerfile go with --bundle")
+    if bundle is not None and (options.output or options.job or options.abstract):
+        raise UsageError("a bundle has the document and a job order: no -o, --job or --abstract")
+    if bundle is not None:
+        check_target(options.bundle)
+    elif not options.output:
         require_output("write the document with -o FILE")
     as_folder = _is_folder(options.output)
     compiled = to_cwl(
@@ -112,6 +141,7 @@ def _run(options: argparse.Namespace) -> int:
         abstract=options.abstract,
         folder=_document_folder(options.output, as_folder),
         parameters=partial(parameters.settle, options, partly=True),
+        bundle=bundle,
     )
     end_if_asked()
     parameters.refuse_rest(options.rest, options.taken)
@@ -135,11 +165,16 @@ def _run(options: argparse.Namespace) -> int:
     for path in written:
         if path.suffix == ".py" and path.exists():
             raise UsageError(f"{path} is a script; it is not overwritten")
+    if bundle is not None:
+        if options.inputs:
+            compiled = with_inputs(compiled, options.inputs, bundle)
+        image = options.docker or Path(os.path.realpath(options.bundle)).stem.lower()
+        write_bundle(options.bundle, compiled, bundle, image=image if options.dockerfile else None)
     write_files(written, documents)
-    if not options.output:
+    if not options.output and bundle is None:
         sys.stdout.write(str(compiled))
     if not options.quiet:
-        for note in compiled.notes:
+        for note in [*compiled.notes, *(bundle.told() if bundle else [])]:
             say(f"note: {note}")
     return 0
 

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     options = _parse(arguments)
     mapping: Mapping[Any] = options.mapping
-    if mapping.around is None:
+    if mapping.around is None or options.dry_run:
         return _run(options, mapping.run)
     from d4pcwl.runtime.mappings.registry import Command
 
@@ -183,6 +183,11 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
     talk = output.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
     talk.add_argument("-v", "--verbose", action="store_true", help="the plan, and items counted")
+    output.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check all, and tell what would run where, with which files; no PE runs",
+    )
     output.add_argument("--debug", action="store_true", help="tracebacks")
     stage.add_options(parser.add_argument_group("one stage of a cut graph (used in compiled CWL)"))
     return script
@@ -216,6 +221,8 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     graph = script.flat()
     end_if_asked()
     named = parameters.root_inputs_named(options, script, graph)
+    if options.dry_run and options.stage:
+        raise UsageError("--dry-run is for a whole graph, and not for a --stage")
     if options.params and script.builder is None:
         raise UsageError(f"--params: the graph of {options.script} has no parameters")
     if current_folder() != folder:
@@ -256,7 +263,12 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             policy=parse_policy(options.on_error, options.time_out),
             seed=options.seed,
         )
-        run_job(replace(options.mapping, run=run), job, options.own)
+        if options.dry_run:
+            from d4pcwl.cli.dry_run import dry_run
+
+            sys.stdout.write(dry_run(options, script, job))
+        else:
+            run_job(replace(options.mapping, run=run), job, options.own)
     return 0
 
 
@@ -336,7 +348,7 @@ class _Files:
         """
         from d4pcwl.runtime.results import JsonLinesPrinted, Named, file_sink
 
-        if self._options.results is None:
+        if self._options.results is None or self._options.dry_run:
             if ports:
                 require_output("--results FILE writes results to a file")
             return Named(JsonLinesPrinted(), self._names)
@@ -354,7 +366,7 @@ class _Files:
         """
         from d4pcwl.runtime.results import ErrorLines
 
-        if self._options.errors:
+        if self._options.errors and not self._options.dry_run:
             self._errors = ErrorLines(self._options.errors)
             self._noted(self._errors.output)
         return self._errors

@@ -18,13 +18,13 @@ from d4pcwl.cli.standard import require_output
 TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from d4pcwl.cwl.importing.cwltool.document import Document
     from d4pcwl.cwl.importing.cwltool.joborder import JobOrder
     from d4pcwl.cwl.importing.cwltool.settings import Settings
-    from d4pcwl.cwl.importing.graph.execute import Finished
+    from d4pcwl.cwl.importing.graph.execute import Finished, Run
     from d4pcwl.runtime.mappings.registry import Mapping
 
 OWN = "mapping_"
@@ -133,6 +133,7 @@ def _add_instead(parser: argparse.ArgumentParser) -> None:
         ("validate", "check the document, and the job if there is one"),
         ("pack", "print the document, with all that it runs, as one"),
         ("print-deps", "print which files the document refers to"),
+        ("dry-run", "check all, and tell what would run, with which files; nothing runs"),
     ):
         instead.add_argument(
             f"--{name}", dest="instead", action="store_const", const=name, help=text
@@ -277,19 +278,26 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
 
 def _instead(options: argparse.Namespace) -> int:
     """Print what was asked for instead of a run."""
+    from tempfile import TemporaryDirectory
+
     from d4pcwl.cwl.importing.cwltool.joborder import prepared
     from d4pcwl.cwl.importing.cwltool.printing import dependencies_text, packed_text
     from d4pcwl.cwl.importing.graph.cwl_graph import runner_graph
+    from d4pcwl.cwl.importing.graph.preview import preview
 
-    document, orders = _document(options, _settings(options, "", ""))
-    if options.instead == "pack":
-        text = packed_text(document)
-    elif options.instead == "print-deps":
-        text = dependencies_text(document, options.relative_deps)
-    else:
-        runner_graph(document)
-        prepared(document, orders)
-        text = f"{options.document} is valid CWL."
+    with TemporaryDirectory() as scratch:
+        document, orders = _document(options, _settings(options, scratch, scratch))
+        if options.instead == "pack":
+            text = packed_text(document)
+        elif options.instead == "print-deps":
+            text = dependencies_text(document, options.relative_deps)
+        elif options.instead == "dry-run":
+            jobs = prepared(document, orders, tools=True)
+            text = preview(_run_of(options, document, jobs))
+        else:
+            runner_graph(document)
+            prepared(document, orders, tools=True)
+            text = f"{options.document} is valid CWL."
     sys.stdout.write(text.rstrip("\n") + "\n")
     return 0
 
@@ -314,7 +322,6 @@ def _run(options: argparse.Namespace) -> int:
 
     with Workplace(options.tmp_outdir_prefix, options.tmpdir_prefix) as place:
         from d4pcwl.cwl.importing.cwltool.joborder import prepared
-        from d4pcwl.cwl.importing.graph.execute import Run
 
         if options.leave_tmpdir:
             place.keep_all()
@@ -323,19 +330,7 @@ def _run(options: argparse.Namespace) -> int:
         document, orders = _document(options, settings)
         jobs = prepared(document, orders)
         end_if_asked()
-        run = Run(
-            document,
-            jobs,
-            options.outdir,
-            finished,
-            failed,
-            mapping=options.mapping,
-            processes=options.num,
-            options=options.own,
-            say=say if options.verbose else _say_nothing,
-            apart=bool(options.jobs),
-            empty_printed=options.empty_printed,
-        )
+        run = _run_of(options, document, jobs, finished, failed)
         leave = options.outputs == "leave"
         with nullcontext() if leave else OutputFolder(options.outdir) as outdir:
             if outdir and outdir.contended and not options.quiet:
@@ -350,6 +345,30 @@ def _run(options: argparse.Namespace) -> int:
         if leave:
             place.keep()
     return code
+
+
+def _run_of(
+    options: argparse.Namespace,
+    document: Document,
+    jobs: list[dict[str, Any]],
+    finished: Callable[[Finished], None] = lambda job: None,
+    failed: Callable[[str], None] = lambda message: None,
+) -> Run:
+    from d4pcwl.cwl.importing.graph.execute import Run
+
+    return Run(
+        document,
+        jobs,
+        options.outdir,
+        finished,
+        failed,
+        mapping=options.mapping,
+        processes=options.num,
+        options=options.own,
+        say=say if options.verbose else _say_nothing,
+        apart=bool(options.jobs),
+        empty_printed=options.empty_printed,
+    )
 
 
 def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Settings:
@@ -434,7 +453,7 @@ def _document(
         if given:
             parser = Parser(prog=options.document, allow_abbrev=False)
             order = from_arguments(document.process, given, options.document, parser)
-        orders = [order] if given or not options.instead else []
+        orders = [order] if given or options.instead in (None, "dry-run") else []
     for order in orders if not options.quiet else ():
         for warning in misspelt(order, document.process, options.document):
             say(f"d4pcwl-runner: warning: {warning}")

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FunctionType
@@ -26,6 +26,8 @@ from d4pcwl.cwl.emit.staging import staged_workflow
 from d4pcwl.cwl.emit.text import document_text, yaml_text
 from d4pcwl.cwl.emit.tool import make_tool
 from d4pcwl.cwl.emit.workflow import Workflow
+from d4pcwl.cwl.gathering import Gathering
+from d4pcwl.cwl.lock import distributions_of
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
 from d4pcwl.runtime.mappings.registry import BUILT_IN, BuiltIn, Mapping, find_mapping
 from d4pcwl.workflow.cells import script_of_cells
@@ -99,6 +101,7 @@ def to_cwl(
     abstract: bool = False,
     folder: str | os.PathLike[str] | None = None,
     parameters: ParameterValues | Settle | None = None,
+    bundle: Gathering | None = None,
 ) -> Compiled:
     """Compile the graph of a script to CWL v1.2.
 
@@ -121,6 +124,8 @@ def to_cwl(
         by absolute URIs
     :param parameters: what a function that makes the graph is called with, to see the graph; these
         values are the defaults of the document. Samples stand for what must be given and is not
+    :param bundle: takes in the files that the document refers to, and says where they are; the
+        document names the versions of the packages
     :raises TranslationError: with all that cannot be carried over
     :raises D4pcwlError: the script, its graph or its declarations are not right
 
@@ -155,12 +160,12 @@ def to_cwl(
         attr=script.attr if explicit or _has_several_graphs(script) else None,
         reading=reading,
         declarations=declarations,
-        locate=_locator(folder),
+        locate=_locator(folder) if bundle is None else bundle.locator(script.path, script.values),
         mapping=chosen,
         mappings=(chosen.name,) if mpi_requirement else _choice(chosen),
         processes=processes or _default_processes(declarations.of(graph.pes), chosen),
         image=docker,
-        packages=_distributions(reading.packages),
+        packages=_packages(reading, chosen, graph, bundle),
         mpi=mpi_requirement,
         builder=script.builder,
         values=script.values,
@@ -253,15 +258,17 @@ def _has_several_graphs(script: Script) -> bool:
     return len(graphs) > 1
 
 
-def _distributions(packages: Sequence[str]) -> tuple[str, ...]:
-    """The names under which the packages that a script imports are installed."""
-    if not packages:
-        return ()
-    from importlib.metadata import packages_distributions
-
-    known = packages_distributions()
-    found = {known[package][0] for package in packages if package in known}
-    return tuple(sorted(found - {"d4pcwl", "stream-d4py"}, key=str.lower))
+def _packages(
+    reading: ScriptReading, mapping: Mapping[Any], graph: FlatGraph, bundle: Gathering | None
+) -> dict[str, list[str]]:
+    """The distributions that a script imports from; in a bundle with their versions, and with what
+    the runtime imports for it."""
+    names = distributions_of(reading.packages) - {"d4pcwl", "stream-d4py"}
+    if bundle is None:
+        return {name: [] for name in names}
+    draws = any(getattr(pe, "numbered", False) for pe in graph.pes)
+    runtime = (*mapping.modules, *(["numpy"] if draws else ()))
+    return bundle.pinned(names | distributions_of(runtime))
 
 
 def _default_processes(declared: Declaration, mapping: Mapping[Any]) -> int:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from d4pcwl.errors import OutputError, StreamFileError, UsageError, nearest
 from d4pcwl.runtime.engine.instance import Receive
@@ -314,15 +314,28 @@ def file_sink(
 
     :raises UsageError: another suffix, or the file cannot be written
     """
+    form = form_of(path)
+    if form == "printed":
+        return JsonLinesPrinted()
+    if form == "lines":
+        return JsonLinesFile(path)
     try:
-        if path.suffix in STREAM_SUFFIXES:
-            return StreamFileSink(path, list(ports), allow_pickle=allow_pickle)
-        if is_standard_output(path):
-            return JsonLinesPrinted()
-        if path.suffix in JSON_LINES_SUFFIXES or (path.exists() and not path.is_file()):
-            return JsonLinesFile(path)
+        return StreamFileSink(path, list(ports), allow_pickle=allow_pickle)
     except StreamFileError as error:
         raise UsageError(f"--results {path}: {error}") from None
+
+
+def form_of(path: Path) -> Literal["stream", "lines", "printed"]:
+    """How results are written to a file.
+
+    :raises UsageError: its suffix does not say
+    """
+    if path.suffix in STREAM_SUFFIXES:
+        return "stream"
+    if is_standard_output(path):
+        return "printed"
+    if path.suffix in JSON_LINES_SUFFIXES or (path.exists() and not path.is_file()):
+        return "lines"
     raise UsageError(
         f"--results {path}: the suffix says the form: {', '.join(JSON_LINES_SUFFIXES)} for JSON "
         f"lines, {', '.join(STREAM_SUFFIXES)} for a stream file"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +35,7 @@ class Facts:
     :param attr: the name of the graph, where the script has to be told
     :param locate: from a file to the location that the document gives it
     :param mappings: the mappings to choose from when the tool runs
-    :param packages: the distributions that the script imports from
+    :param packages: the distributions that the script imports from, each with its versions
     :param mpi: whether the engine is to start the processes, by ``cwltool:MPIRequirement``
     :param builder: the function that makes the graph, where it is a workflow with parameters
     :param values: what was given for its parameters
@@ -51,7 +51,7 @@ class Facts:
     mappings: tuple[str, ...]
     processes: int
     image: str | None = None
-    packages: tuple[str, ...] = ()
+    packages: Mapping[str, Sequence[str]] = field(default_factory=dict)
     mpi: bool = False
     builder: Builder | None = None
     values: Mapping[str, Any] = field(default_factory=dict)

@@ -157,9 +157,9 @@ def _add_requirements(tool: Tool, facts: Facts, declared: Declaration) -> None:
     if image:
         tool.hints.append({"class": "DockerRequirement", "dockerPull": image})
     packages = [
-        {"package": package, **({"version": versions} if versions else {})}
+        {"package": package, **({"version": list(versions)} if versions else {})}
         for package in sorted({"d4pcwl", *facts.packages, *declared.software})
-        for versions in [declared.software.get(package)]
+        for versions in [declared.software.get(package) or facts.packages.get(package)]
     ]
     tool.hints.append({"class": "SoftwareRequirement", "packages": packages})
     if facts.mpi:

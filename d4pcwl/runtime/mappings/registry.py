@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from d4pcwl.errors import UsageError, nearest
 from d4pcwl.runtime.local.allocator import keep_freed_memory
-from d4pcwl.runtime.options import Options, add_options
+from d4pcwl.runtime.options import Options, StaticOptions, add_options
 from d4pcwl.workflow.pe import PreparingPE
 
 if TYPE_CHECKING:
     import argparse
     from importlib.metadata import EntryPoints
 
+    from d4pcwl.runtime.engine.plan import Plan
     from d4pcwl.runtime.job import Job
 
 BuiltIn = Literal[
@@ -227,3 +228,23 @@ def run_job(mapping: Mapping[Own], job: Job, options: Own | None = None) -> None
                 inputs[pe.id] = stack.enter_context(around)
         chosen = mapping.options() if options is None else options
         mapping.run(replace(job, inputs=inputs), chosen)
+
+
+def planned(mapping: Mapping[Any], job: Job, options: Options) -> Plan:
+    """The plan by which a mapping of ours would run a job.
+
+    :raises ImportError: what the mapping needs is not installed
+    """
+    for module in mapping.modules:
+        importlib.import_module(module)
+    if isinstance(options, StaticOptions):
+        job = replace(job, stages=options.stages(job.graph))
+    processes = job.processes if mapping.parallel else 1
+    if mapping.ranks and processes is None:
+        processes = 1  # more are there where mpiexec starts them
+    plan = job.plan(
+        processes, pooled=mapping.pooled, loops=not mapping.server, copies=mapping.parallel
+    )
+    if mapping.ranks and len(plan.processes) > (processes or 1):  # more stages than ranks
+        plan = replace(job, stages=None).plan(processes)
+    return plan

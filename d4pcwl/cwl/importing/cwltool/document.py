@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from d4pcwl.cwl.emit.parameter import NAMESPACE
 from d4pcwl.cwl.importing.cwltool.schemas import provide_schema
 from d4pcwl.cwl.importing.cwltool.settings import Settings
 from d4pcwl.errors import TIME, InputError, UnreadableText, presentable
@@ -201,6 +202,8 @@ class Document:
             version = str(document.get("cwlVersion", ""))
             refusal.check_version(self.location, version, self.settings)
             provide_schema(version, extended=self.settings.enable_ext)
+            if is_ours(document):  # of files that it lacks, a job order is told
+                logging.getLogger("salad").setLevel(logging.ERROR)
             context, uri = resolve_and_validate_document(
                 context, document, uri, preprocess_only=as_written
             )
@@ -241,6 +244,11 @@ def short_name(identifier: str) -> str:
     from cwltool.process import shortname
 
     return shortname(identifier)
+
+
+def is_ours(document: Any) -> bool:
+    """Whether ``d4p2cwl`` has made a document, judging by its namespaces."""
+    return NAMESPACE.items() <= dict(document.get("$namespaces") or {}).items()
 
 
 def is_loop(step: Any) -> bool:

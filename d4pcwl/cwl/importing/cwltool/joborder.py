@@ -9,9 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d4pcwl.cwl.importing.cwltool.document import Document, document_uri, plain, short_name
+from d4pcwl.cwl.files import local_path
+from d4pcwl.cwl.importing.cwltool.document import (
+    Document,
+    document_uri,
+    is_ours,
+    plain,
+    short_name,
+)
 from d4pcwl.cwl.importing.cwltool.fetching import checked_fetcher, told, without_ids
-from d4pcwl.errors import InputError, UnreadableText, nearest
+from d4pcwl.errors import InputError, UnreadableText, nearest, shown
 from d4pcwl.workflow.texts import check_yaml, parse_json, read_text
 
 if TYPE_CHECKING:
@@ -192,6 +199,8 @@ def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
 
     try:
         visit_files_directories(values, _path_to_location)
+        if is_ours(process.metadata):
+            _check_defaults(process, {k: v for k, v in values.items() if k not in job.values})
         visit_files(values, partial(add_sizes, StdFsAccess(job.basedir)))
         visit_files(values, expand_format)
         adjustDirObjs(values, trim_listing)
@@ -201,6 +210,29 @@ def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
     values.pop("$schemas", None)
     inputs: dict[str, Any] = plain(values)
     return inputs
+
+
+def _check_defaults(process: Process, values: dict[str, Any]) -> None:
+    """That what a document of ``d4p2cwl`` refers to has come along with it.
+
+    :raises InputError: it has not
+    """
+    from cwltool.utils import visit_files_directories
+
+    absent: dict[str, None] = {}
+
+    def note(item: Any) -> None:
+        path = local_path(item) if "location" in item else ""
+        if path.startswith("/") and not os.path.exists(path):
+            absent[path] = None
+
+    visit_files_directories(values, note)
+    if absent:
+        document = shown(local_path({"location": process.tool["id"].partition("#")[0]}))
+        raise InputError(
+            f"{document} refers to what is not there: {', '.join(absent)}; move it along with the "
+            "document, or hand over a bundle, which has all: d4p2cwl SCRIPT --bundle FOLDER"
+        )
 
 
 def _path_to_location(item: Any) -> None:
@@ -259,10 +291,13 @@ def _job_order(given: Any, name: str, basedir: str, document: str) -> JobOrder:
     return job
 
 
-def prepared(document: Document, jobs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def prepared(
+    document: Document, jobs: Iterable[dict[str, Any]], *, tools: bool = False
+) -> list[dict[str, Any]]:
     """The input objects as a workflow's steps get to see them: checked, secondary files found,
     secrets hidden.
 
+    :param tools: those of a tool, too, which does so itself when it runs
     :raises InputError: one does not fit the document
     """
     from cwltool.errors import WorkflowException
@@ -270,8 +305,8 @@ def prepared(document: Document, jobs: Iterable[dict[str, Any]]) -> list[dict[st
 
     process = document.process
     jobs = [document.hide_secrets(job) for job in jobs]
-    if process.tool["class"] != "Workflow":
-        return jobs  # the tool does so itself
+    if process.tool["class"] != "Workflow" and not tools:
+        return jobs
     ready = []
     for number, job in enumerate(jobs, 1):
         try:

@@ -21,6 +21,24 @@ from d4pcwl.errors import OutputError, RunError, UsageError
 _LOCK = ".d4pcwl-placing"
 
 
+def check_outdir(path: str) -> None:
+    """That files can be put into a folder, or that it can be made; nothing is made.
+
+    :raises UsageError: they cannot
+    """
+    there = os.path.abspath(path)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise _cannot_write(path, os.strerror(errno.ENOTDIR))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _cannot_write(path, os.strerror(errno.EACCES))
+
+
+def _cannot_write(path: str, why: str | None) -> UsageError:
+    return UsageError(f"--outdir {os.path.abspath(path)}: cannot be written: {why}")
+
+
 class NotPlaced(OutputError):
     """Output files cannot be put into their folder."""
 
@@ -49,9 +67,7 @@ class OutputFolder:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise UsageError(
-                f"--outdir {self._path}: cannot be written: {error.strerror}"
-            ) from None
+            raise _cannot_write(self._path, error.strerror) from None
         with suppress(OSError):  # a file system without locks
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

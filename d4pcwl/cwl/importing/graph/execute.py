@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any
 
 from d4pcwl.cwl.importing.cwltool.document import Document
 from d4pcwl.cwl.importing.cwltool.outdir import placing, relocated
-from d4pcwl.cwl.importing.graph.cwl_graph import runner_graph
+from d4pcwl.cwl.importing.graph.cwl_graph import DocumentGraph, runner_graph
 from d4pcwl.cwl.importing.graph.loops import ITERATION, LoopPE
 from d4pcwl.cwl.importing.graph.pes import FAILURES, TASK, ToolPE
 from d4pcwl.errors import UnsupportedFeature
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.plan import usable_cores
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.mappings.registry import find_mapping, run_job
+from d4pcwl.runtime.mappings.registry import Mapping, find_mapping, run_job
 from d4pcwl.runtime.options import Options
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import RootInputs
@@ -76,13 +76,22 @@ class Run:
         :raises UnsupportedFeature: a tool turned out to need what we do not have
         :raises RunError: a worker died
         """
-        graph = runner_graph(self.document)
-        flat = flatten(graph)
+        graph, flat, mapping, number = self.settled()
         self._move = not (graph.dead_ends() and len(self.jobs) > 1)
         self._printed = set() if self.empty_printed else graph.printed()
         jobs = [{"job": (number, job)} for number, job in enumerate(self.jobs)]
         inputs: RootInputs = {graph.inputs.id: jobs}
-        job = Job(flat, inputs, self, say=self.say)
+        run_job(mapping, Job(flat, inputs, self, say=self.say, processes=number), self.options)
+        if self._unsupported:
+            raise UnsupportedFeature("\n".join(self._unsupported))
+
+    def settled(self) -> tuple[DocumentGraph, FlatGraph, Mapping[Any], int]:
+        """The graph, also as it is run, the mapping, and the number of its processes.
+
+        :raises InputError: with all faults of the document's links
+        """
+        graph = runner_graph(self.document)
+        flat = flatten(graph)
         followed = graph.let_follow()
         mapping = find_mapping(self.mapping or self._best_mapping(flat, followed))
         number = self.processes or usable_cores()
@@ -90,9 +99,7 @@ class Run:
             # As many as asked for run tools: one more for the joins, and some for tools that read
             # along, which mostly wait for those that write.
             number += 1 + min(followed, number)
-        run_job(mapping, replace(job, processes=number), self.options)
-        if self._unsupported:
-            raise UnsupportedFeature("\n".join(self._unsupported))
+        return graph, flat, mapping, number
 
     def _best_mapping(self, graph: FlatGraph, followed: int) -> str:
         """``simple`` where no two tools can run side by side, else ``dyn_multi``."""
