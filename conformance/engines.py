@@ -151,6 +151,8 @@ class Engine:
                 options += ["--streamflow-file", str(self._streamflow_file(scratch))]
         elif not self.containers:
             options.append("--no-container")
+        if self.name == "d4pcwl-runner":
+            options.append("--empty-printed")  # as other engines give them out
         if self.name == "toil":
             if self.containers:
                 options.append("--no-prepull")

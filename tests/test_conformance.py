@@ -233,7 +233,7 @@ CUT = 'cut = "source.output"\n'
 def test_a_workflow_that_gives_something_else_each_time_fails(parts: Any, tmp_path: Path) -> None:
     verdict = crossed(parts, tmp_path, FLOW.format(work="return os.getpid()"), CUT)
     assert verdict.kind is parts.verdict.Kind.FAIL
-    assert re.search(r"^work1\.output: 3 lost: .*; 3 too many: ", verdict.reason)
+    assert re.search(r"^work\.output: 3 lost: .*; 3 too many: ", verdict.reason)
 
 
 def test_a_workflow_that_gives_nothing_is_no_reference(parts: Any, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_what_cwl_does_otherwise_is_seen(parts: Any, tmp_path: Path) -> None:
     work = 'return -item if "--results" in sys.argv and "--stage" in sys.argv else item'
     verdict = crossed(parts, tmp_path, FLOW.format(work=work), CUT, "cut")
     assert verdict.kind is parts.verdict.Kind.FAIL
-    assert verdict.reason == "work1.output: 2 lost: 1, 2; 2 too many: -1, -2"
+    assert verdict.reason == "work.output: 2 lost: 1, 2; 2 too many: -1, -2"
 
 
 def test_a_refusal_that_nobody_expects_is_a_failure(parts: Any, tmp_path: Path) -> None:

@@ -179,6 +179,7 @@ MISSPELT = {
 
 @pytest.mark.parametrize("command", MISSPELT)
 def test_wrong_usage_is_told_with_one_line_of_usage(command: str, tmp_path: Path) -> None:
+    (tmp_path / "flow.py").write_text(HEAD + ONE.format("data") + JOIN)
     done = kit.command(*command.split(), cwd=tmp_path, code=2)
     message, usage = done.stderr.splitlines()
     assert MISSPELT[command] in message

@@ -162,7 +162,7 @@ def test_same_edge_twice_is_refused_and_others_are_not() -> None:
         (ports, "out1", plus, "input"),
         (plus, "output", ports, "in0"),
     )
-    with pytest.raises(GraphError, match=r"Ports0\.out0 → Plus1\.input is connected twice"):
+    with pytest.raises(GraphError, match=r"Ports\.out0 → Plus\.input is connected twice"):
         graph.connect(ports, "out0", plus, "input")
     assert len(graph.edges) == 3
 
@@ -184,8 +184,8 @@ def test_flatten() -> None:
     flat = flatten(graph)
     assert flat.pes == (source, plus, end)
     assert [str(edge) for edge in flat.edges] == [
-        "Source0.output → Plus1.input",
-        "Plus1.output → Identity2.input",
+        "Source.output → Plus.input",
+        "Plus.output → Identity.input",
     ]
     assert [len(flat.composites[id(pe)]) for pe in flat.pes] == [0, 2, 0]
     assert (flat.roots, flat.unconnected) == ((source,), [(end, "output")])
@@ -206,18 +206,18 @@ def test_flatten_finds_all_faults() -> None:
     )
     with pytest.raises(GraphError) as caught:
         flatten(graph)
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 3
-    assert "Plus has no input 'no such port'" in lines[0]
-    assert "CompositePE maps no input 'inn'; did you mean in?" in lines[1]
-    assert re.match(r"Plus3\.input: the grouping 1.5 is not known", lines[2])
+    faults = str(caught.value).splitlines()[::2]  # each with its line of code
+    assert len(faults) == 3
+    assert "Plus has no input 'no such port'" in faults[0]
+    assert "CompositePE maps no input 'inn'; did you mean in?" in faults[1]
+    assert re.search(r": Plus3\.input: the grouping 1.5 is not known", faults[2])
 
 
 def test_pe_in_two_composites_and_composite_in_itself() -> None:
     plus, graph = Plus(), WorkflowGraph()
     for nested in (composite(plus), composite(plus)):
         graph.add(nested)
-    with pytest.raises(GraphError, match="Plus0 is in two composites"):
+    with pytest.raises(GraphError, match="Plus is in two composites"):
         flatten(graph)
     selfish = CompositePE()
     selfish.add(selfish)
@@ -356,8 +356,8 @@ def test_draw() -> None:
     text = draw(join((source, "output", nested, "in"), (nested, "out", tag, "input")))
     assert text.startswith("digraph workflow {\n")
     assert text.endswith("}\n")
-    assert text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")
+    assert text.count("{") == text.count("}")
     assert 'label="box"' in text
-    assert r"a\"b\|\<c\>1" in text
-    assert "pe0:out0 -> pe1:in0;" in text
-    assert 'pe1:out0 -> pe2:in0 [label="group-by [0]"];' in text
+    assert "a&quot;b|&lt;c&gt;" in text
+    assert "pe0:e -> pe1:w;" in text
+    assert 'pe1:e -> pe2:w [label="group-by [0]", style=dashed];' in text

@@ -97,7 +97,7 @@ def read_results(path: Path, log: str, tests: list[Test]) -> list[Result]:
 
 def _reason(told: str, part: ElementTree.Element) -> str:
     """The last message of our commands; else what cwltest says."""
-    begin = r"(?:d4pcwl-runner|cwl2d4p|dispel4py): (?:error: )?|PEError: "
+    begin = r"(?:d4pcwl-runner|cwl2d4p|dispel4py): (?:error: )?(?:PE \S+ failed on .*\n)?|PEError: "
     messages = re.findall(rf"^(?:{begin})(.+(?:\n  \S.*)?)$", told, re.MULTILINE)
     if messages:
         return re.sub(r"\s*\n\s*", ": ", re.sub(r"^\S+?:\d+: ", "", messages[-1]))

@@ -276,7 +276,7 @@ def user_fault(error: BaseException, message: str) -> Fault:
     message += hint_of_hidden(error) or ("" if "Did you mean" in message else _hint(error))
     theirs = [frame for frame in frames if not is_internal(frame.filename)]
     local = [frame for frame in theirs if not _is_installed(frame.filename)]
-    if not theirs:
+    if not theirs or (not local and is_internal(frames[-1].filename)):
         return Fault(message)
     frame = (local or theirs)[-1]
     return Place(frame.filename, frame.lineno or 0).fault(message)

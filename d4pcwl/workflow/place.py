@@ -46,7 +46,7 @@ def place_of_work(pe: Any) -> Place | None:
     named = (inspect.getattr_static(cls, name, None) for name in ("_process", "process"))
     for function in (*named, *vars(cls).values(), inspect.getattr_static(pe, "compute_fn", None)):
         if isinstance(function, FunctionType):
-            code = function.__code__
+            code = inspect.unwrap(function).__code__  # a decorator's line would say nothing
             if not is_internal(code.co_filename):
                 return Place(code.co_filename, code.co_firstlineno)
     return None

@@ -39,7 +39,7 @@ class Token:
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Firing:
     """The inputs of one execution of a step, complete.
 
@@ -55,6 +55,10 @@ class Firing:
     shape: Index = ()
     failed: bool = False
     fault: str | None = None
+
+    def __repr__(self) -> str:
+        """What messages show of it where a step fails."""
+        return repr(self.inputs)
 
 
 @dataclass(slots=True)
