@@ -144,7 +144,7 @@ def _run(options: argparse.Namespace) -> int:
         bundle=bundle,
     )
     end_if_asked()
-    parameters.refuse_rest(options.rest, options.taken)
+    parameters.refuse_rest(options.rest, options.taken, f"d4p2cwl {options.script}")
     written: dict[Path, str] = {}
     documents: set[Path] = set()
     if as_folder:

@@ -288,7 +288,8 @@ def root_inputs_named(options: argparse.Namespace, script: Script, graph: FlatGr
     for each in every:
         parser.add_argument(*each.flags, dest=each.dest, nargs="+", action="extend")
     found, rest = parser.parse_known_args(options.rest)
-    refuse_rest(rest, options.taken | set(parser._option_string_actions))
+    command = f"dispel4py {options.mapping.name} {options.script}"
+    refuse_rest(rest, options.taken | set(parser._option_string_actions), command)
     given: dict[str, Any] = {}
     faults = []
     for each in every:
@@ -311,13 +312,15 @@ def root_inputs_named(options: argparse.Namespace, script: Script, graph: FlatGr
     return given
 
 
-def refuse_rest(rest: Sequence[str], known: Iterable[str]) -> None:
+def refuse_rest(rest: Sequence[str], known: Iterable[str], command: str) -> None:
     """Refuse arguments that nobody knows.
 
+    :param command: that they were given to
     :raises UsageError: there are some
     """
     if rest:
         unknown = next((text for text in rest if text.startswith("-")), "")
         hint = nearest(unknown.partition("=")[0], known) if unknown else ""
         hint = hint if "did you mean" in hint else ""
-        raise UsageError(f"unrecognized arguments: {' '.join(rest)}{hint}")
+        usage = f"usage: {command} [options]; --help lists all"
+        raise UsageError(f"unrecognized arguments: {' '.join(rest)}{hint}\n{usage}")
