@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import threading
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from d4pcwl.runtime.engine.plan import Plan, make_plan, usable_cores
 from d4pcwl.workflow.cut import cut
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE
+from d4pcwl.workflow.lazy import cached_property
 
 
 def counts(plan: Plan) -> list[int]:
@@ -188,3 +191,27 @@ def test_processes_depend_on_each_other_in_one_direction(data: st.DataObject) ->
     process = [instance.process for instance in plan.instances]
     for target, senders in enumerate(plan.upstream):
         assert all(process[sender] <= process[target] for sender in senders)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_worker_forked_while_another_thread_finds_something_out_does_not_wait() -> None:
+    """What a plan finds out when it is asked has no lock that a fork could leave taken."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        @cached_property
+        def value(self) -> int:
+            inside.set()
+            go_on.wait()
+            return 1
+
+    other = threading.Thread(target=lambda: Slow().value)
+    other.start()
+    inside.wait()
+    child = os.fork()
+    if child == 0:
+        go_on.set()
+        os._exit(Slow().value)
+    go_on.set()
+    other.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1

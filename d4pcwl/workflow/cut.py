@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -24,6 +23,7 @@ from d4pcwl.errors import GraphError, nearest, raise_faults
 from d4pcwl.workflow.composite import own_doc
 from d4pcwl.workflow.edges import Edge, label
 from d4pcwl.workflow.flat import FlatGraph, ordered_components
+from d4pcwl.workflow.lazy import cached_property
 from d4pcwl.workflow.numbering import Numbering
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -13,6 +12,7 @@ from d4pcwl.errors import GraphError, brief, raise_faults
 from d4pcwl.workflow.admission import admit
 from d4pcwl.workflow.edges import Edge, Nodes, is_graph, label, mapped_port
 from d4pcwl.workflow.grouping import Grouping, of_numbered, parse_grouping
+from d4pcwl.workflow.lazy import cached_property
 from d4pcwl.workflow.pe import GROUPING, RESULT, is_pe, unknown_port
 from d4pcwl.workflow.place import place_of_work
 from d4pcwl.workflow.unused import note_use

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 from typing import Any
 
 from d4pcwl.errors import UsageError
@@ -25,6 +24,7 @@ from d4pcwl.workflow.cut import Cut, Stage, cut, cut_between, part
 from d4pcwl.workflow.edges import Edge
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy
+from d4pcwl.workflow.lazy import cached_property
 from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.pe import has_postprocess
 from d4pcwl.workflow.state import keeps_state, writes_at_once

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from d4pcwl.cwl.declare.declarations import Declaration, Declarations, FileUse
 from d4pcwl.cwl.emit.parameter import Output, Parameter, identifier, parameter_identifier
 from d4pcwl.runtime.mappings import registry
 from d4pcwl.workflow.flat import FlatGraph
+from d4pcwl.workflow.lazy import cached_property
 from d4pcwl.workflow.parameters import Builder
 from d4pcwl.workflow.reading.files import within
 from d4pcwl.workflow.reading.owners import lines_of

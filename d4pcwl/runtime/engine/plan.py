@@ -17,13 +17,13 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.runtime.engine.order import Order, find_order
 from d4pcwl.runtime.engine.policy import ERRORS, FAIL, Policy, policy_of
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy, Grouping
+from d4pcwl.workflow.lazy import cached_property
 from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.pe import has_postprocess
 from d4pcwl.workflow.place import place_of_work

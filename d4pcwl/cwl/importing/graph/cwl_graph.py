@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
 from typing import Any
 
 from d4pcwl.cwl.importing.cwltool.document import Document, short_name
@@ -21,6 +20,7 @@ from d4pcwl.errors import GraphError
 from d4pcwl.workflow.edges import Edge, WorkflowNode
 from d4pcwl.workflow.flat import ordered_components
 from d4pcwl.workflow.graph import WorkflowGraph
+from d4pcwl.workflow.lazy import cached_property
 
 
 class DocumentGraph(Steps, WorkflowGraph):
@@ -44,12 +44,12 @@ class DocumentGraph(Steps, WorkflowGraph):
         return Builder(self, self.declared, self.inputs, self.outputs, reports=self._reports)
 
     @cached_property
-    def nodes(self) -> list[Any]:  # type: ignore[override]
+    def nodes(self) -> list[Any]:
         """The PEs at the ends, and the composites that steps are."""
         return self._built.graph.nodes
 
     @cached_property
-    def edges(self) -> list[Edge]:  # type: ignore[override]
+    def edges(self) -> list[Edge]:
         """The edges between these."""
         return self._built.graph.edges
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from d4pcwl.cwl.emit.parameter import NAMESPACE, STREAM_FORMAT
 from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, is_loop, short_name
 from d4pcwl.cwl.importing.graph.links import Link
 from d4pcwl.cwl.importing.graph.pes import ToolPE, input_origin, origin
+from d4pcwl.workflow.lazy import cached_property
 
 DIGEST = NAMESPACE["d4p"] + "digest"
 """The field in which ``d4p2cwl`` leaves the digest of what a process runs."""
