@@ -269,7 +269,7 @@ def test_what_is_run_is_looked_at_too(tmp_path: Path) -> None:
         ("- 1\n", "a list, and no object"),
         ("just a text", "a single value, and no object"),
         ("{}\n---\n", "cwlVersion"),
-        (importing("/etc/hostname"), "not as CWL has to be"),
+        (importing("/etc/hostname"), "not valid CWL"),
         ("{1: 2, null: 3, [a]: 4}", "a.cwl: "),
         ("cwlVersion: v1.2\nclass: [1]\n", "a.cwl: "),
         ("cwlVersion: [v1.2]\n", "a.cwl: "),
