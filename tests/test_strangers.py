@@ -45,7 +45,11 @@ HUGE = {"$range": [0, 10**12, 1]}
 REFUSED = {
     # what a few bytes made grow
     "range in set": (b"J", {"$set": HUGE}, "'\\$set' an item does not hold a list"),
-    "range in frozenset": (b"J", {"$frozenset": HUGE}, "'\\$frozenset' an item does not hold a list"),
+    "range in frozenset": (
+        b"J",
+        {"$frozenset": HUGE},
+        "'\\$frozenset' an item does not hold a list",
+    ),
     "range in tuple": (b"J", {"$tuple": HUGE}, "'\\$tuple' an item does not hold a list"),
     "range in deque": (b"J", {"$deque": [None, HUGE]}, "'\\$deque' an item does not hold a list"),
     "range in dict": (b"J", {"$dict": HUGE}, "'\\$dict'"),
