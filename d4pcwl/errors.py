@@ -184,13 +184,16 @@ def brief(value: object, limit: int = 40) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A clause for messages: names like ``name``, or all that there are (``'; known: a, b'``)."""
+    names = sorted(set(known))
+    return closest(name, names) or (f"; known: {', '.join(names)}" if names else "")
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """A clause for messages: names like ``name``, or nothing where there are none."""
     import difflib
 
-    names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    if close:
-        return f"; did you mean {' or '.join(close)}?"
-    return f"; known: {', '.join(names)}" if names else ""
+    close = difflib.get_close_matches(name, sorted(set(known)), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def shown(path: str | os.PathLike[str]) -> str:

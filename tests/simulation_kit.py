@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterator
 from random import Random
@@ -323,7 +324,7 @@ class SimulatedWorker:
 # --- a schedule -----------------------------------------------------------------------------------
 
 
-class Schedule:
+class Schedule(ABC):
     """What all schedules have: a graph, workers, what came of it, and the promises.
 
     :param limits: what queues, and receivers that put items in order, hold at the most
@@ -368,8 +369,9 @@ class Schedule:
         except Exception as error:
             raise self._broken(f"{type(error).__name__}: {error}") from error
 
+    @abstractmethod
     def _run(self) -> None:
-        raise NotImplementedError
+        """Have workers move until the run is over."""
 
     def enable(self, worker: SimulatedWorker) -> None:
         """It may move."""

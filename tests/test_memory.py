@@ -110,7 +110,7 @@ def test_what_waits_for_company_is_bounded_in_bytes(kind: str) -> None:
     graph = flatten(chain(Source([]), Identity()))
     plan = make_plan(graph, 2, pooled=True, given=root_inputs(graph))
     writer, written, full = Writer(plan, NoExchange()), 0, list[int]()  # type: ignore[arg-type]
-    take = writer.outlet((1, "input"), "a.output", lambda: full.append(written))
+    take = writer.outlet(("a", "output"), (1, "input"), lambda: full.append(written))
     for number in range(8):
         written += 1
         take(((0, number), make(number)))

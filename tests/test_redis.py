@@ -449,7 +449,7 @@ def test_a_worker_from_elsewhere_gets_by_the_server_what_is_in_shared_memory(
     source = RedisExchange(address, run, plan, "p0", 0, memory)
     far = RedisExchange(address, run, plan, "far", None)
     writer, array = Writer(plan, source), np.arange(LARGE)
-    writer.outlet((1, "input"), "a.output", lambda: None)(((0, 0), array))
+    writer.outlet(("a", "output"), (1, "input"), lambda: None)(((0, 0), array))
     source.stream(writer.parcel())
     asking = threading.Thread(target=lambda: found.append(far.receive(wait=True)))
     asking.start()

@@ -267,6 +267,16 @@ def add_container_options(parser: Any) -> Any:
     return group
 
 
+def add_extension_options(parser: Any) -> None:
+    """Add the options that allow what is not in CWL's released versions."""
+    parser.add_argument(
+        "--enable-ext", action="store_true", help="allow cwltool's extensions, as cwltool:Loop"
+    )
+    parser.add_argument(
+        "--enable-dev", action="store_true", help="allow development versions, as v1.3.0-dev1"
+    )
+
+
 def current_folder() -> str:
     """The current folder.
 

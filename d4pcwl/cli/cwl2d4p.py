@@ -7,6 +7,7 @@ import sys
 
 from d4pcwl.cli.common import (
     add_container_options,
+    add_extension_options,
     end_if_asked,
     given,
     guarded,
@@ -62,12 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the script allows any character in file names",
     )
-    parser.add_argument(
-        "--enable-ext", action="store_true", help="allow cwltool's extensions, as cwltool:Loop"
-    )
-    parser.add_argument(
-        "--enable-dev", action="store_true", help="allow development versions, as v1.3.0-dev1"
-    )
+    add_extension_options(parser)
     parser.add_argument(
         "--no-native",
         action="store_true",

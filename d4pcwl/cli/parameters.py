@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cli.common import current_folder, say
+from d4pcwl.cli.parser import usage_line
 from d4pcwl.cwl.files import with_paths
-from d4pcwl.errors import InputError, UsageError, nearest, raise_faults
+from d4pcwl.errors import InputError, UsageError, closest, raise_faults
 from d4pcwl.workflow.parameters import REQUIRED, Builder, Parameter
 
 if TYPE_CHECKING:
@@ -320,7 +321,6 @@ def refuse_rest(rest: Sequence[str], known: Iterable[str], command: str) -> None
     """
     if rest:
         unknown = next((text for text in rest if text.startswith("-")), "")
-        hint = nearest(unknown.partition("=")[0], known) if unknown else ""
-        hint = hint if "did you mean" in hint else ""
-        usage = f"usage: {command} [options]; --help lists all"
+        hint = closest(unknown.partition("=")[0], known) if unknown else ""
+        usage = usage_line(f"{command} [options]")
         raise UsageError(f"unrecognized arguments: {' '.join(rest)}{hint}\n{usage}")

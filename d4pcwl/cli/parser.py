@@ -7,7 +7,7 @@ import os
 from typing import Any, NoReturn
 
 from d4pcwl.cli import completion
-from d4pcwl.errors import nearest
+from d4pcwl.errors import closest
 
 _UNKNOWN = "unrecognized arguments: "
 
@@ -31,12 +31,16 @@ class Parser(argparse.ArgumentParser):
         """
         option = message.removeprefix(_UNKNOWN).split(maxsplit=1)[0].partition("=")[0]
         if message.startswith(_UNKNOWN) and option.startswith("-"):
-            close = nearest(option, self._option_string_actions)
-            message += close if close.startswith("; did") else ""
+            message += closest(option, self._option_string_actions)
         usage = self.usage or " ".join(
             ["%(prog)s [options]"]
             + [str(action.metavar or action.dest) for action in self._get_positional_actions()]
         )
         usage = " ".join((usage % {"prog": self.prog}).split())
-        more = "" if "--help" in usage else "; --help lists all"
-        self.exit(2, f"{self.prog}: error: {message}\nusage: {usage}{more}\n")
+        self.exit(2, f"{self.prog}: error: {message}\n{usage_line(usage)}\n")
+
+
+def usage_line(usage: str) -> str:
+    """What stands below a message of wrong usage."""
+    more = "" if "--help" in usage else "; --help lists all"
+    return f"usage: {usage}{more}"

@@ -6,6 +6,7 @@ import sys
 
 from d4pcwl.cli.common import (
     add_container_options,
+    add_extension_options,
     begin_with_time,
     end_if_asked,
     given,
@@ -228,12 +229,7 @@ def _add_tool_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--eval-timeout", type=float, default=60, metavar="SECONDS", help="for an expression"
     )
-    group.add_argument(
-        "--enable-ext", action="store_true", help="allow cwltool's extensions, as cwltool:Loop"
-    )
-    group.add_argument(
-        "--enable-dev", action="store_true", help="allow development versions, as v1.3.0-dev1"
-    )
+    add_extension_options(group)
     group.add_argument(
         "--cachedir",
         metavar="DIR",

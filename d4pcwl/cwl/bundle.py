@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -16,12 +15,10 @@ from typing import Any
 from d4pcwl.cwl.compile import Compiled
 from d4pcwl.cwl.files import local_path, with_locations
 from d4pcwl.cwl.gathering import Gathering
-from d4pcwl.cwl.lock import from_folders, lock_text, version_of
+from d4pcwl.cwl.lock import PYTHON, from_folders, lock_text, version_of
 from d4pcwl.errors import InputError, UsageError, nearest, raise_faults, shown
 from d4pcwl.streams.output_file import OutputFile
 from d4pcwl.workflow.texts import read_file
-
-_PYTHON = ".".join(map(str, sys.version_info[:2]))
 
 
 def check_target(target: str) -> None:
@@ -168,7 +165,7 @@ def _readme(name: str, compiled: Compiled, gathering: Gathering, image: str | No
     command = shlex.join([f"./{name}" if name.startswith("-") else name, "job.yml"])
     parts = [f"# {main.get('label') or name}", main.get("doc", "")]
     parts += [
-        f"A workflow in CWL v1.2, made by d4p2cwl {version_of('d4pcwl')} under Python {_PYTHON}. "
+        f"A workflow in CWL v1.2, made by d4p2cwl {version_of('d4pcwl')} under Python {PYTHON}. "
         "The first line\ninstalls what the script imports, in the same versions; the second the "
         "engine:",
         "    pip install -r requirements.lock\n    pip install 'd4pcwl[runner]'\n"
@@ -201,7 +198,7 @@ def _readme(name: str, compiled: Compiled, gathering: Gathering, image: str | No
 
 _DOCKERFILE = f"""\
 # What the steps of the workflow need; engines bring the script and the data.
-ARG BASE=python:{_PYTHON}-slim
+ARG BASE=python:{PYTHON}-slim
 FROM $BASE
 # Wheels of what no index has go beside this file.
 COPY requirements.lock *.whl /opt/bundle/

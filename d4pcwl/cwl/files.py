@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -17,17 +18,19 @@ _FILE_CLASSES = ("File", "Directory")
 _SCHEMES = ("file", "http", "https", "ftp", "s3")
 
 
-def with_paths(value: Any) -> Any:
+def with_paths(value: Any, path_of: Callable[[dict[str, Any]], str] | None = None) -> Any:
     """``value`` with every File and Directory object in it replaced by its path.
 
     A CWL engine hands files over as such objects; a PE wants the path.
+
+    :param path_of: gives the path of one, where that is not :func:`local_path`
     """
     if isinstance(value, dict):
         if value.get("class") in _FILE_CLASSES and ("path" in value or "location" in value):
-            return local_path(value)
-        return {key: with_paths(entry) for key, entry in value.items()}
+            return (path_of or local_path)(value)
+        return {key: with_paths(entry, path_of) for key, entry in value.items()}
     if isinstance(value, list):
-        return [with_paths(entry) for entry in value]
+        return [with_paths(entry, path_of) for entry in value]
     return value
 
 

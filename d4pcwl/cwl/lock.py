@@ -9,6 +9,9 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from typing import Any
 from urllib.parse import urlsplit
 
+PYTHON = ".".join(map(str, sys.version_info[:2]))
+"""The version that runs us, as images are called by it."""
+
 
 def distributions_of(modules: Iterable[str]) -> set[str]:
     """The names under which top-level modules are installed."""
@@ -30,8 +33,7 @@ def version_of(name: str) -> str:
 
 def lock_text(names: Iterable[str]) -> str:
     """What pip installs to have distributions, and all that they depend on, as they are here."""
-    versions = ".".join(map(str, sys.version_info[:2]))
-    lines = [f"# As installed under Python {versions}: pip install -r requirements.lock"]
+    lines = [f"# As installed under Python {PYTHON}: pip install -r requirements.lock"]
     ours = f"d4pcwl=={version_of('d4pcwl')}"
     lines += sorted({ours, *map(_line, _closure({"d4pcwl", *names}))}, key=str.lower)
     return "\n".join(lines) + "\n"

@@ -35,6 +35,10 @@ def _silent(message: str) -> None:
     """Say nothing."""
 
 
+def _not_counted(title: str, count: int) -> None:
+    """Nobody counts."""
+
+
 def _go_on() -> None:
     """Nothing ends the run from outside."""
 
@@ -51,6 +55,7 @@ class Job:
     :param stages: stages that share a process each, where the user wants that
     :param own_pes: whether the graph's PEs may be run themselves, rather than copies
     :param say: takes progress messages
+    :param worked: takes, by title, how many items an instance has worked on, when that is known
     :param origin: where the graph came from, if others can load it from there
     :param policy: what to do about items on which PEs fail
     :param seed: of the random numbers that PEs draw
@@ -65,6 +70,7 @@ class Job:
     stages: Cut | None = None
     own_pes: bool = True
     say: Callable[[str], None] = field(default=_silent)
+    worked: Callable[[str, int], None] = field(default=_not_counted)
     origin: Origin | None = None
     check: Callable[[], None] = field(default=_go_on)
     policy: Policy = FAIL
@@ -97,3 +103,14 @@ class Job:
             copies=copies,
             seed=self.seed,
         )
+
+    def tell_counts(self, plan: Plan, counts: Mapping[int, int], *, ranks: bool = False) -> None:
+        """Say how many items each instance has worked on.
+
+        :param counts: by the index of the instance
+        :param ranks: whether instances keep to a place, and are told by it
+        """
+        for index, count in sorted(counts.items()):
+            title = plan.name(index) + (f" (rank {index})" if ranks else "")
+            self.worked(title, count)
+            self.say(f"{title}: processed {count} items")

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import re
-import sys
 import time
 from typing import Any
 
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.results import Sink
+from d4pcwl.workflow.cells import running_shell
 
 _EVERY = 0.5
 """Seconds between two looks of the block."""
 
-_COUNTED = re.compile(r"(.*): processed (\d+) items")
-
 
 def notebook() -> Any:
     """The shell of the notebook that runs us; None elsewhere."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
+    shell = running_shell()
     return shell if hasattr(shell, "kernel") else None
 
 
 class Progress:
-    """A sink before another that counts results, and hears how many items instances have worked on.
+    """A sink before another that counts results, and is told what instances have worked on.
 
     :param sink: where the results go
     """
@@ -50,12 +46,10 @@ class Progress:
     def close(self, complete: bool) -> None:
         self._sink.close(complete)
 
-    def say(self, message: str) -> None:
-        """Take a message of the run."""
-        counted = _COUNTED.fullmatch(message)
-        if counted:
-            self._done[counted[1]] = int(counted[2])
-            self.show()
+    def worked(self, title: str, count: int) -> None:
+        """Take how many items an instance has worked on."""
+        self._done[title] = count
+        self.show()
 
     def show(self) -> None:
         """Show how far the run is."""

@@ -106,7 +106,7 @@ shared_memory?
     job = _job(flat, inputs, iterations, processes, results, policy, seed)
     if notebook() is not None:
         progress = Progress(results)
-        job = replace(job, sink=Named(progress, flat.names), say=progress.say)
+        job = replace(job, sink=Named(progress, flat.names), worked=progress.worked)
     run_job(chosen, job, own)
     return results
 

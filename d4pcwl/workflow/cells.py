@@ -18,6 +18,12 @@ _OF_OTHERS = ("d4pcwl", "dispel4py", "IPython", "builtins")
 """Packages whose functions use a graph, and add nothing to it."""
 
 
+def running_shell() -> Any:
+    """The shell of IPython that runs us; None elsewhere."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
+
+
 def script_of_cells(graph: Any) -> tuple[Path, str] | None:
     """Write the script, and return it and the name of the graph in it.
 
@@ -26,8 +32,7 @@ def script_of_cells(graph: Any) -> tuple[Path, str] | None:
     :raises UsageError: there is a file of that name already, or the cells that were run, in their
         order, do not make the graph
     """
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
+    shell = running_shell()
     names = shell.user_ns if shell is not None else {}
     found = (n for n, value in names.items() if value is graph and not n.startswith("_"))
     attr = next(found, None)

@@ -14,7 +14,16 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from d4pcwl.errors import D4pcwlError, Fault, InputError, ScriptError, brief, nearest, shown
+from d4pcwl.errors import (
+    D4pcwlError,
+    Fault,
+    InputError,
+    ScriptError,
+    brief,
+    closest,
+    nearest,
+    shown,
+)
 from d4pcwl.workflow.beside import PREFIX, hint_of_hidden, is_taken, share_names
 from d4pcwl.workflow.finding import find_graph, named_graphs
 from d4pcwl.workflow.flat import FlatGraph
@@ -289,8 +298,7 @@ def _hint(error: BaseException) -> str:
         if is_of(owner, GenericPE) and error.name in _OF_BASE:
             return "; call super().__init__() first in its __init__"
         names = [*dir(type(owner)), *getattr(owner, "__dict__", ())] if owner is not None else []
-        close = nearest(error.name, map(str, names))
-        return close if close.startswith("; did") else ""
+        return closest(error.name, map(str, names))
     if isinstance(error, TypeError) and "connect() " in str(error):
         return "; give PE, output, PE and input: graph.connect(first, 'output', second, 'input')"
     return ""

@@ -83,8 +83,11 @@ class Kind:
         return self.base in _PATHS
 
     def __str__(self) -> str:
-        one = _EXPECTED.get(self.base) or f"one of {', '.join(self.choices)}"
-        return f"a list, each {one}" if self.many else one
+        return f"a list, each {self._one}" if self.many else self._one
+
+    @property
+    def _one(self) -> str:
+        return _EXPECTED.get(self.base) or f"one of {', '.join(self.choices)}"
 
     def of_texts(self, texts: list[str]) -> Any:
         """The value that texts stand for; of several texts the last, where it takes one.
@@ -135,10 +138,8 @@ class Kind:
         raise self._refusal(value)
 
     def _refusal(self, value: Any) -> ValueError:
-        one = _EXPECTED.get(self.base) or f"one of {', '.join(self.choices)}"
-        return ValueError(
-            f"expected {self if isinstance(value, list) else one}, not {brief(value)}"
-        )
+        expected = self if isinstance(value, list) else self._one
+        return ValueError(f"expected {expected}, not {brief(value)}")
 
     def plain(self, value: Any) -> Any:
         """A value as JSON has it; paths are absolute."""

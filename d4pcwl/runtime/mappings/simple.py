@@ -53,8 +53,7 @@ def run(job: Job, options: Options) -> None:
             job.check()
     except Halt as halt:
         raise halt.error from halt.__cause__
-    for index, count in worker.counts.items():
-        job.say(f"{plan.name(index)} (rank {index}): processed {count} items")
+    job.tell_counts(plan, worker.counts, ranks=True)
 
 
 MAPPING = Mapping(

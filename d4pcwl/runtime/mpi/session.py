@@ -76,8 +76,8 @@ class Session:
                 own.Free()
                 self._mpi._set_abort_status(0)
                 self.clean = True
-        for index, count in sorted(ranks.counts.items() if self.first else ()):
-            job.say(f"{plan.name(index)} (rank {index}): processed {count} items")
+        if self.first:
+            job.tell_counts(plan, ranks.counts, ranks=True)
 
 
 class CommandSession(Session):

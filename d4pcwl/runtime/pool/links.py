@@ -24,15 +24,28 @@ class Writer:
 
     def __init__(self, plan: Plan, exchange: Exchange) -> None:
         self.exchange, self.heavy = exchange, plan.heavy
-        self.slots, self.port = plan.slots, plan.port
+        self._plan = plan
         self._marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
         self._marked.update(*plan.marked_after.values())
         self.new_levels: Callable[[], list[Level]] = list
         self.outbox = Outbox(PARCEL_BYTES, exchange.memory)
         self.lock = threading.RLock()
 
-    def outlet(self, key: Queue | int, name: str, full: Callable[[], None]) -> Receive:
-        """What takes items for a queue, or for the results of that number."""
+    def outlet(self, source: tuple[str, str], queue: Queue, full: Callable[[], None]) -> Receive:
+        """What takes the items of an output for a queue.
+
+        :param full: called when there is enough for a batch
+        """
+        return self._outlet(source, queue, full)
+
+    def result(self, pe: str, output: str, full: Callable[[], None]) -> Receive:
+        """What takes the items of an output that are results."""
+        return self._outlet((pe, output), self._plan.slots[pe, output], full)
+
+    def _outlet(
+        self, source: tuple[str, str], key: Queue | int, full: Callable[[], None]
+    ) -> Receive:
+        name = self._plan.port(*source)
         return self.outbox.outlet(key, name, full, marked=key in self._marked)
 
     def parcel(self) -> Parcel:
@@ -109,12 +122,10 @@ class PoolLink:
         self.writer = writer
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        return self.writer.outlet((target, input), self.writer.port(*source), _not_yet)
+        return self.writer.outlet(source, (target, input), _not_yet)
 
     def result(self, pe: str, output: str) -> Receive:
-        return self.writer.outlet(
-            self.writer.slots[pe, output], self.writer.port(pe, output), _not_yet
-        )
+        return self.writer.result(pe, output, _not_yet)
 
     def end(self, instance: int) -> None:
         """Pooled PEs end when the exchange says so."""
@@ -140,16 +151,12 @@ class PinnedLink:
         self._here = {plan.instances[index].pe: index for index in mine}
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        return self.writer.outlet(
-            (target, input), self.writer.port(*source), self._flush_of(source[0])
-        )
+        return self.writer.outlet(source, (target, input), self._flush_of(source[0]))
 
     def result(self, pe: str, output: str) -> Receive:
         # Descriptions of items that are left out belong to no instance, and wait for none.
         flush = self.flush if (pe, output) == ERRORS else self._flush_of(pe)
-        return self.writer.outlet(
-            self.writer.slots[pe, output], self.writer.port(pe, output), flush
-        )
+        return self.writer.result(pe, output, flush)
 
     def _flush_of(self, pe: str) -> Callable[[], None]:
         last, here = self.plan.of(pe)[-1].index, self._here[pe]

@@ -81,8 +81,7 @@ class Broker:
             self.results.give_up()
         if scheduler.failure is not None:
             raise scheduler.failure
-        for index, number in sorted(scheduler.counts.items()):
-            self.job.say(f"{self.plan.name(index)}: processed {number} items")
+        self.job.tell_counts(self.plan, scheduler.counts)
 
     # --- workers --------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import os
 import select
 import threading
 from collections import defaultdict
+from functools import partial
 from typing import Any
 
 from d4pcwl.runtime.engine.plan import Plan
@@ -13,7 +14,7 @@ from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock
 from d4pcwl.runtime.local.worker import Duty, live
 from d4pcwl.runtime.pool.exchange import WINDOW, Parcel, Queue, Stopped, Task, Told
-from d4pcwl.runtime.pool.worker import DynamicDuty
+from d4pcwl.runtime.pool.worker import DynamicDuty, DynamicWorker
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.channel import Disconnected
@@ -116,6 +117,8 @@ def work(
         for fd in unused:
             os.close(fd)
         exchange = _ByParent(read_fd, write_fd, plan, pinned, memory)
-        return DynamicDuty(job.graph, plan, pinned, job.inputs, exchange)
+        return DynamicDuty(
+            exchange, partial(DynamicWorker, job.graph, plan, pinned, job.inputs, exchange)
+        )
 
     live(enter, lock)

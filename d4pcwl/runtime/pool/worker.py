@@ -202,22 +202,19 @@ def _without_processes(plan: Plan) -> Plan:
 
 
 class DynamicDuty(Duty):
-    """What a worker process of a dynamic run does; the arguments are those of a worker."""
+    """What a worker process of a dynamic run does.
+
+    :param make: its worker, from the function that is called before it waits
+    """
 
     def __init__(
-        self,
-        graph: FlatGraph,
-        plan: Plan,
-        process: int | None,
-        inputs: RootInputs,
-        exchange: Exchange,
+        self, exchange: Exchange, make: Callable[[Callable[[], None]], DynamicWorker]
     ) -> None:
-        self.exchange = exchange
+        self.exchange, self._make = exchange, make
         self.worker: DynamicWorker | None = None
-        self._arguments = graph, plan, process, inputs, exchange
 
     def work(self, idle: Callable[[], None]) -> None:
-        self.worker = DynamicWorker(*self._arguments, idle)
+        self.worker = self._make(idle)
         self.worker.run()
 
     def tick(self) -> None:

@@ -124,8 +124,7 @@ class Coordinator:
             self.results.give_up()
         if self.failure is not None:
             raise self.failure
-        for index, number in sorted(self.counts.items()):
-            self.job.say(f"{self.plan.name(index)}: processed {number} items")
+        self.job.tell_counts(self.plan, self.counts)
 
     def _post(self, name: str, pinned: int | None, arena: int) -> Post:
         """What a worker is to do."""

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from d4pcwl.errors import GraphError, RunError
@@ -17,7 +18,7 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.local.console import LineLock
 from d4pcwl.runtime.local.processes import end, signals_held_back, start
 from d4pcwl.runtime.local.worker import Duty, live
-from d4pcwl.runtime.pool.worker import DynamicDuty
+from d4pcwl.runtime.pool.worker import DynamicDuty, DynamicWorker
 from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost
 from d4pcwl.runtime.redis.exchange import RedisExchange
 from d4pcwl.runtime.transport.arena import Memory
@@ -67,7 +68,10 @@ class _Duty(DynamicDuty):
         exchange = RedisExchange(
             post.address, post.run, post.plan, post.name, post.process, post.memory
         )
-        super().__init__(post.graph, post.plan, post.process, post.inputs, exchange)
+        super().__init__(
+            exchange,
+            partial(DynamicWorker, post.graph, post.plan, post.process, post.inputs, exchange),
+        )
         self.post = post
         self.signed = -ALIVE_SECONDS
         self.tick()

@@ -103,8 +103,7 @@ class _Watch:
             self.results.give_up()
         if self.failure is not None:
             raise self.failure
-        for index, count in sorted(self.counts.items()):
-            self.job.say(f"{self.plan.name(index)} (rank {index}): processed {count} items")
+        self.job.tell_counts(self.plan, self.counts, ranks=True)
 
     def _watch(self, inbox: Inbox) -> None:
         """Take results and reports until all workers have reported, or one has failed."""

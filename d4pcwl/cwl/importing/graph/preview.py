@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from d4pcwl.cwl.files import local_path
+from d4pcwl.cwl.files import local_path, with_paths
 from d4pcwl.cwl.importing.cwltool.outdir import check_outdir
 from d4pcwl.cwl.importing.graph.execute import Run
 from d4pcwl.cwl.importing.graph.links import Link
@@ -102,15 +102,9 @@ def _absent(value: Any) -> Iterator[str]:
 
 def _value(value: Any) -> str:
     """A value of a job order, files by their paths."""
-    return brief(_with_paths(value), _WIDTH)
+    return brief(with_paths(value, _shown_path), _WIDTH)
 
 
-def _with_paths(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_with_paths(entry) for entry in value]
-    if not isinstance(value, Mapping):
-        return value
-    if value.get("class") in ("File", "Directory") and ("path" in value or "location" in value):
-        path = local_path(dict(value))
-        return path if "://" in path else shown(path)
-    return {key: _with_paths(entry) for key, entry in value.items()}
+def _shown_path(file: dict[str, Any]) -> str:
+    path = local_path(file)
+    return path if "://" in path else shown(path)
