@@ -184,7 +184,21 @@ def test_each_scalar_is_spelled_once(monkeypatch: pytest.MonkeyPatch) -> None:
         | st.integers()
         | st.floats(allow_nan=False)
         | st.text(max_size=8)
-        | st.sampled_from(["a\nb\n", "\n", " a\n b", "a: b", "- a", "yes", "1e3", "a" * 200]),
+        | st.sampled_from(
+            [
+                "\x85",
+                "a\u2028b",
+                "a\n\u2028b",
+                "a\nb\n",
+                "\n",
+                " a\n b",
+                "a: b",
+                "- a",
+                "yes",
+                "1e3",
+                "a" * 200,
+            ]
+        ),
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(st.text(max_size=4) | st.just("k" * 150), inner, max_size=3)

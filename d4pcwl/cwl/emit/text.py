@@ -72,6 +72,8 @@ _SECTIONS = ("inputs", "outputs", "steps", "requirements", "hints", "baseCommand
 # Plain scalars that YAML 1.1 readers take for booleans or base-60 numbers.
 _AMBIGUOUS = re.compile(r"(?i:y|n|yes|no|on|off)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
+# Characters that YAML 1.1 takes for the end of a line.
+_LINE_BREAKS = frozenset("\x85\u2028\u2029")
 _UNFIT_FOR_BLOCKS = re.compile(
     r"[ \t]\n|[ \t]$|^[ \n]|[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]"
 )
@@ -172,8 +174,8 @@ def _styled(value: Any, is_key: bool) -> Any:
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
     if isinstance(value, str):
+        if _AMBIGUOUS.fullmatch(value) or not _LINE_BREAKS.isdisjoint(value):
+            return DoubleQuotedScalarString(value)
         if "\n" in value and not is_key and not _UNFIT_FOR_BLOCKS.search(value):
             return LiteralScalarString(value)
-        if _AMBIGUOUS.fullmatch(value):
-            return DoubleQuotedScalarString(value)
     return value
