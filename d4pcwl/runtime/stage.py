@@ -63,7 +63,7 @@ class Target:
 
 
 def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = None) -> list[Any]:
-    """The PEs with these ids, or names that only one PE has.
+    """The PEs of these names or ids.
 
     :param expected: the digest of the stage that a CWL document was compiled for
     :raises GraphError: there are no such PEs, or their structure is not the expected one
@@ -79,11 +79,11 @@ def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = No
             "ports or their edges are not what they were, or other values of its parameters make "
             "another graph; compile it again with d4p2cwl"
         )
-    known = [pe.id for pe in graph.pes]
+    shown = graph.names
     faults = [
-        f"--stage: several PEs are called '{name}'; use {', '.join(pe.id for pe in pes)}"
+        f"--stage: several PEs are called '{name}'; use {', '.join(shown[pe.id] for pe in pes)}"
         if pes
-        else f"--stage: the graph has no PE '{name}'{nearest(name, known)}"
+        else f"--stage: the graph has no PE '{name}'{nearest(name, shown.values())}"
         for name, pes in found.items()
         if len(pes) != 1
     ]
@@ -108,7 +108,7 @@ def stage_graph(
     """
     inside = {id(pe) for pe in pes}
     entering = {
-        edge: f"{edge.source.id}.{edge.output}"
+        edge: f"{graph.names[edge.source.id]}.{edge.output}"
         for edge in graph.edges
         if id(edge.target) in inside and id(edge.source) not in inside
     }
@@ -152,7 +152,8 @@ def stage_graph(
         Edge(*readers[stream.name], edge.target, edge.input) for edge, stream in taken.items()
     ]
     roots = {id(pe): pe for pe, _ in readers.values()}
-    return FlatGraph((*roots.values(), *ordered), tuple(edges), graph.composites)
+    names = {**graph.names, **{pe.id: pe.id for pe in roots.values()}}
+    return FlatGraph((*roots.values(), *ordered), tuple(edges), names, graph.composites)
 
 
 def _shard(streams: Iterable[StreamFiles]) -> tuple[int, int] | None:
@@ -218,9 +219,9 @@ def stage_sink(
     :param stage: the graph of the stage
     :raises UsageError: an output has no file, or a file is given for what is no such output
     """
-    chosen = {id(pe) for pe in pes}
+    chosen, names = {id(pe) for pe in pes}, graph.names
     leaving = {
-        (f"{edge.source.id}.{edge.output}", f"{edge.target.id}.{edge.input}"): edge
+        (f"{names[edge.source.id]}.{edge.output}", f"{names[edge.target.id]}.{edge.input}"): edge
         for edge in graph.edges
         if id(edge.source) in chosen and id(edge.target) not in chosen
     }

@@ -15,7 +15,7 @@ their neighbours as far as the order of stages allows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -153,7 +153,7 @@ def fuse(graph: FlatGraph) -> Cut:
     roots = {id(pe) for pe in graph.roots}
     rest = tuple(pe for pe in graph.pes if id(pe) not in roots)
     parts = tuple(part for part in (graph.roots, rest) if part)
-    return cut(FlatGraph(graph.pes, graph.edges, graph.composites, parts), "partition")
+    return cut(replace(graph, partitions=parts), "partition")
 
 
 _Group = tuple[str, Sequence[Any], str]
@@ -225,8 +225,8 @@ def _edges_at(graph: FlatGraph, name: str) -> tuple[list[Edge], str | None]:
     if not dot or not pes:
         return [], f"--cut {name}: no such PE.port{nearest(name, known)}"
     if len(pes) > 1:
-        ids = ", ".join(pe.id for pe in pes)
-        return [], f"--cut {name}: several PEs are called {pe_name}; use one of the ids {ids}"
+        names = ", ".join(graph.names[pe.id] for pe in pes)
+        return [], f"--cut {name}: several PEs are called {pe_name}; use one of {names}"
     edges = graph.out_of(pes[0], port) or [e for e in graph.into(pes[0]) if e.input == port]
     return edges, None if edges else f"--cut {name}: no edge is there{nearest(name, known)}"
 

@@ -94,8 +94,8 @@ def _named(graph: FlatGraph, key: Any) -> Any:
         close = nearest(str(key), graph.names.values())
         raise InputError(f"inputs are given for '{key}': no such PE{close}")
     if len(pes) > 1:
-        ids = ", ".join(pe.id for pe in pes)
-        raise InputError(f"inputs are given for '{key}', which several PEs are called; use {ids}")
+        names = ", ".join(graph.names[pe.id] for pe in pes)
+        raise InputError(f"inputs are given for '{key}', which several PEs are called; use {names}")
     return pes[0]
 
 
