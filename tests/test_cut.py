@@ -85,7 +85,7 @@ def test_all_faults_of_a_cut_in_one_message() -> None:
 
 def test_names_that_several_pes_have() -> None:
     graph = flatten(chain(*letters("abb")))
-    with pytest.raises(GraphError, match="several PEs are called b; use one of the ids b1, b2"):
+    with pytest.raises(GraphError, match="several PEs are called b; use one of b_1, b_2"):
         cut(graph, "b.output")
     assert stages(cut(graph, "b1.output")) == {"a_to_b": ["a", "b"], "b": ["b"]}
 

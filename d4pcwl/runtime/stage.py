@@ -28,7 +28,7 @@ from d4pcwl.errors import (
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.order import Entrance
 from d4pcwl.runtime.engine.routing import by_key, in_turn
-from d4pcwl.runtime.results import Sink, SinkByPort, StreamFileSink
+from d4pcwl.runtime.results import Named, Sink, SinkByPort, StreamFileSink
 from d4pcwl.runtime.stage_streams import (
     READERS,
     SPLIT,
@@ -292,12 +292,13 @@ class _Sinks:
             sinks.append(self._file(path, port, {**metadata, SPLIT: split}, passed or numbered))
         return SplitSink(grouping, target.input, sinks, marked=passed, numbered=numbered)
 
-    def _file(
-        self, path: Path, port: _Port, metadata: dict[str, Any], marked: bool
-    ) -> StreamFileSink:
-        return StreamFileSink(
-            path, [port], allow_pickle=self._pickle, metadata=metadata, marked=marked
+    def _file(self, path: Path, port: _Port, metadata: dict[str, Any], marked: bool) -> Sink:
+        names = self._graph.names
+        ports = [(names[port[0]], port[1])]
+        sink = StreamFileSink(
+            path, ports, allow_pickle=self._pickle, metadata=metadata, marked=marked
         )
+        return Named(sink, names)
 
 
 class SplitSink:

@@ -139,7 +139,7 @@ def part(whole: Cut, is_apart: Callable[[Stage, Any], bool]) -> Cut:
     groups: list[_Group] = []
     for stage in whole.stages:
         groups.append((stage.name, [pe for pe in stage.pes if not is_apart(stage, pe)], stage.doc))
-        groups += [(pe.name, [pe], "") for pe in stage.pes if is_apart(stage, pe)]
+        groups += [(whole.graph.names[pe.id], [pe], "") for pe in stage.pes if is_apart(stage, pe)]
     return _ordered(whole.graph, groups)
 
 
@@ -219,7 +219,7 @@ def _by_ports(graph: FlatGraph, names: Sequence[str]) -> list[_Group]:
 
 def _edges_at(graph: FlatGraph, name: str) -> tuple[list[Edge], str | None]:
     """The edges at ``PE.port``, an output or else an input, or a fault."""
-    known = sorted({f"{e.source.name}.{e.output}" for e in graph.edges})
+    known = sorted({f"{graph.names[e.source.id]}.{e.output}" for e in graph.edges})
     pe_name, dot, port = name.rpartition(".")
     pes = graph.find(pe_name)
     if not dot or not pes:
@@ -294,10 +294,9 @@ def _named_by_pes(graph: FlatGraph, groups: Iterable[Sequence[Any]]) -> list[_Gr
     named: list[_Group] = []
     for pes in groups:
         told = [pe for pe in pes if not isinstance(pe, Numbering)] or pes
-        first = min(told, key=lambda pe: place[id(pe)])
-        last = max(told, key=lambda pe: place[id(pe)])
-        name = first.name if first is last else f"{first.name}_to_{last.name}"
-        named.append((str(name), pes, ""))
+        first = graph.names[min(told, key=lambda pe: place[id(pe)]).id]
+        last = graph.names[max(told, key=lambda pe: place[id(pe)]).id]
+        named.append((first if first == last else f"{first}_to_{last}", pes, ""))
     return named
 
 
