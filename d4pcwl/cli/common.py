@@ -181,8 +181,8 @@ def too_many_files() -> str:
 
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return (
-        f"too many open files: a process may have {limit}, which are too few here; raise the limit "
-        "(ulimit -n), or use fewer processes (-n)"
+        f"too many open files: the limit is {limit} for each process; raise it (ulimit -n), or "
+        "use fewer processes (-n)"
     )
 
 
@@ -270,10 +270,10 @@ def add_container_options(parser: Any) -> Any:
 def add_extension_options(parser: Any) -> None:
     """Add the options that allow what is not in CWL's released versions."""
     parser.add_argument(
-        "--enable-ext", action="store_true", help="allow cwltool's extensions, as cwltool:Loop"
+        "--enable-ext", action="store_true", help="allow cwltool's extensions, such as cwltool:Loop"
     )
     parser.add_argument(
-        "--enable-dev", action="store_true", help="allow development versions, as v1.3.0-dev1"
+        "--enable-dev", action="store_true", help="allow development versions, such as v1.3.0-dev1"
     )
 
 

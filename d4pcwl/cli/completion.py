@@ -18,10 +18,10 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add ``completion``; :func:`run` is set as the ``run`` of the arguments."""
     parser = subparsers.add_parser(
         "completion",
-        help="what makes a shell complete the commands",
-        description='Print what makes a shell complete all commands: eval "$(d4pcwl completion '
-        'bash)" in ~/.bashrc, the same with zsh in ~/.zshrc, or d4pcwl completion fish | source '
-        "in config.fish.",
+        help="print code that makes a shell complete the commands",
+        description='Print code that makes a shell complete all commands. Put eval "$(d4pcwl '
+        'completion bash)" into ~/.bashrc, the same with zsh into ~/.zshrc, or d4pcwl '
+        "completion fish | source into config.fish.",
     )
     parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"))
     parser.set_defaults(run=run)

@@ -30,22 +30,29 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "boxes; or the steps of a CWL document.",
     )
     parser.add_argument("file", metavar="SCRIPT|CWL", help="a script, or a .cwl document")
-    parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
-    parser.add_argument("--cut", metavar="HOW", help="the stages, as for d4p2cwl")
-    parser.add_argument("--shards", type=int, metavar="N", help="the shards, as for d4p2cwl")
+    parser.add_argument(
+        "-a", "--attr", metavar="NAME", help="the graph to use, if there are several"
+    )
+    parser.add_argument(
+        "--cut", metavar="HOW", help="show the stages of this cut, as d4p2cwl makes them"
+    )
+    parser.add_argument(
+        "--shards", type=int, metavar="N", help="show N shards, as d4p2cwl makes them"
+    )
     parser.add_argument(
         "--all-edges",
         action="store_true",
-        help="of a CWL document, draw settings and what is printed, too, and not only the ways of "
-        "the data",
+        help="for a CWL document: draw also the edges of settings and of printed text, not only "
+        "those of data",
     )
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FILE",
-        help="the suffix says the form: .svg, .png or .pdf (drawn by Graphviz), .dot, .mmd "
-        "(Mermaid) or .md (Mermaid in Markdown); without it, Mermaid on standard output",
+        help="write the picture to FILE, in the format of its suffix: .svg, .png or .pdf (drawn "
+        "by Graphviz), .dot, .mmd (Mermaid) or .md (Mermaid in Markdown); without -o, "
+        "Mermaid on standard output",
     )
     parser.add_argument("--debug", action="store_true", help="tracebacks")
     parser.set_defaults(run=run)
@@ -57,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     :raises D4pcwlError: the file is not right, or cannot be drawn
     """
     if options.output is None:
-        require_output("draw into a file with -o FILE")
+        require_output("use -o FILE to draw into a file")
     picture = _picture(options)
     end_if_asked()
     if options.output is None:
@@ -65,7 +72,10 @@ def run(options: argparse.Namespace) -> int:
         return 0
     kind = options.output.suffix
     if not kind:
-        raise UsageError(f"-o {options.output}: the suffix says the form: .svg, .png, .mmd, …")
+        raise UsageError(
+            f"-o {options.output}: the name has no suffix, which gives the format: "
+            ".svg, .png, .mmd, …"
+        )
     content = {
         "mermaid": lambda: picture.mermaid().encode(),
         "markdown": lambda: f"```mermaid\n{picture.mermaid()}```\n".encode(),

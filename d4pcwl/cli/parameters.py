@@ -44,7 +44,7 @@ def add_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
         default=[],
         metavar="FILE|JSON|NAME=VALUE",
         help="values for the parameters of the script's workflow: a file in YAML or JSON, an "
-        "object in JSON, or one of them; each is an option as well (SCRIPT --help)",
+        "object in JSON, or one NAME=VALUE; each parameter is also an option (SCRIPT --help)",
     )
 
 
@@ -134,7 +134,9 @@ def _settled(options: argparse.Namespace, builder: Builder, partly: bool) -> dic
         else:
             content = read_file(entry)
             if not isinstance(content, Mapping):
-                raise InputError(f"--params {entry}: expected names of parameters, with values")
+                raise InputError(
+                    f"--params {entry}: expected an object from names of parameters to values"
+                )
             given |= content
     parser = argparse.ArgumentParser(
         usage="SCRIPT [parameters]; SCRIPT --help lists them", add_help=False, allow_abbrev=False
@@ -145,7 +147,10 @@ def _settled(options: argparse.Namespace, builder: Builder, partly: bool) -> dic
     texts |= {name: value for name, value in vars(found).items() if value is not None}
     for name in builder.parameters:
         if f"--{name}" in options.used and name not in {*given, *texts} and not options.quiet:
-            say(f"note: --{name} is no parameter here; give {name} to {builder.name}() by --params")
+            say(
+                f"note: --{name} is an option of the command; to set the parameter {name} of "
+                f"{builder.name}(), use --params {name}=VALUE"
+            )
     given = {name: with_paths(value) for name, value in given.items() if name not in texts}
     return builder.settled(given, texts, partly=partly)
 
@@ -306,7 +311,7 @@ def root_inputs_named(options: argparse.Namespace, script: Script, graph: FlatGr
             elif len(values) == 1 and type(values[0]) is int:
                 given[each.pe.id] = values[0]
             else:
-                raise ValueError("it has no inputs; give how often it runs")
+                raise ValueError("it has no inputs; give a number of iterations")
         except ValueError as fault:
             faults.append(f"{each.flags[0]}: {fault}")
     raise_faults(InputError, faults)

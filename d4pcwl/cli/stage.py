@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def add_options(group: argparse._ArgumentGroup) -> None:
     """Say which PEs, and which files their streams come from and go to."""
-    group.add_argument("--stage", metavar="ID,ID,…", help="run only these PEs")
-    group.add_argument("--expect", metavar="DIGEST", help="fail unless the stage is the one meant")
+    group.add_argument("--stage", metavar="ID,ID,…", help="run only the stage with these PEs")
+    group.add_argument("--expect", metavar="DIGEST", help="fail if the stage has another digest")
     group.add_argument(
         "--from",
         dest="sources",
@@ -27,7 +27,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=_source,
         metavar="[PE.PORT=]FILE",
-        help="a stream file with items of another stage",
+        help="a stream file with items from another stage",
     )
     group.add_argument(
         "--to",
@@ -36,7 +36,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=_target,
         metavar="PE.PORT=FILE",
-        help="where the items go that another stage takes",
+        help="write the items of this output, which another stage takes, to FILE",
     )
     group.add_argument(
         "--split",
@@ -45,8 +45,8 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         default=[],
         nargs="+",
         metavar=("PE.PORT PE.PORT FILE", "FILE"),
-        help="where the items of an output go if the stage with that input runs in shards: a file "
-        "for each shard",
+        help="write the items of the first PE.PORT to these files, one for each shard of the "
+        "stage that has the second PE.PORT as an input",
     )
 
 

@@ -33,10 +33,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     head = verbs.add_parser(
         "head",
         help="print the first items as JSON lines",
-        description="Print the first items as JSON lines, as soon as they are read. Of items of "
+        description="Print the first items as JSON lines, as soon as they are read. For items of "
         "more than 1 MB only the size is shown; cat prints them whole.",
     )
-    head.add_argument("-n", type=_count, default=10, metavar="N", help="how many (default: 10)")
+    head.add_argument(
+        "-n", type=_count, default=10, metavar="N", help="number of items (default: 10)"
+    )
     cat = verbs.add_parser("cat", help="print all items as JSON lines")
     for verb in (head, cat):
         verb.add_argument(
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     :raises StreamFileError: the file is no stream file, or ``cat`` and ``head`` meet damage
     """
-    require_output("what is asked for goes there")
+    require_output("the output cannot be written")
     try:
         code = _info(args) if args.verb == "info" else _print_items(args)
         sys.stdout.flush()

@@ -139,7 +139,7 @@ def to_cwl(
     if processes is not None and processes < 1:
         raise UsageError(f"at least one process is needed, not {processes}")
     if mpi_requirement and not chosen.ranks:
-        raise UsageError("an MPIRequirement is for the mapping mpi; choose it as well")
+        raise UsageError("an MPIRequirement is only for the mapping mpi: choose that mapping, too")
     script = _script(workflow, attr, parameters)
     explicit = attr is not None or (
         isinstance(workflow, str) and workflow.endswith(f":{script.attr}")
@@ -198,8 +198,8 @@ def _stages(
     if shards is None:
         return staged(graph, how)
     faults = [
-        f"writes: {use.name}: it is declared for the whole graph; with shards it must be said "
-        "which PE writes it: declare it in that PE"
+        f"writes: {use.name}: it is declared for the whole graph; with shards, declare it in the "
+        "PE that writes it"
         for use in declarations.whole.writes.values()
         if not use.type.is_list
     ]

@@ -337,6 +337,6 @@ def form_of(path: Path) -> Literal["stream", "lines", "printed"]:
     if path.suffix in JSON_LINES_SUFFIXES or (path.exists() and not path.is_file()):
         return "lines"
     raise UsageError(
-        f"--results {path}: the suffix says the form: {', '.join(JSON_LINES_SUFFIXES)} for JSON "
-        f"lines, {', '.join(STREAM_SUFFIXES)} for a stream file"
+        f"--results {path}: unknown suffix; use {', '.join(JSON_LINES_SUFFIXES)} for JSON lines, "
+        f"{', '.join(STREAM_SUFFIXES)} for a stream file"
     )

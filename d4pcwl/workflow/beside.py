@@ -91,8 +91,8 @@ def hint_of_hidden(error: BaseException) -> str:
     for place in known.places.values() if known else ():
         if top in place.hidden:
             return (
-                f"; {shown(place.hidden[top])} is never imported, as Python has a module '{top}' "
-                "of its own: give the file another name"
+                f"; {shown(place.hidden[top])} is never imported, because Python has a module "
+                f"'{top}' itself: give the file another name"
             )
     return ""
 

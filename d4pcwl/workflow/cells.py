@@ -40,7 +40,10 @@ def script_of_cells(graph: Any) -> tuple[Path, str] | None:
         return None
     path = Path(f"{attr}_cells.py")
     if path.exists() and not path.read_text(encoding="utf-8").startswith(_MARK):
-        raise UsageError(f"{path} is there, and not of ours: the notebook's cells cannot go there")
+        raise UsageError(
+            f"{path} exists and was not made by d4pcwl, so the notebook's cells are "
+            "not written there; rename it, or the variable of the graph"
+        )
     flat = flatten(graph)
     nodes = {id(n) for pe in flat.pes for n in (pe, *flat.composites.get(id(pe), ()))}
     parts = {n for n, value in names.items() if id(value) in nodes and not n.startswith("_")}
@@ -48,7 +51,9 @@ def script_of_cells(graph: Any) -> tuple[Path, str] | None:
     try:
         same = flatten(load(path, attr).graph).digest() == flat.digest()
     except D4pcwlError as error:
-        raise UsageError(f"the cells that made {attr} are no script ({path})\n{error}") from error
+        raise UsageError(
+            f"the cells that made {attr} do not work as a script ({path})\n{error}"
+        ) from error
     if not same:
         raise UsageError(
             f"the cells that were run do not make {attr} as it is now; run the notebook from its "

@@ -208,8 +208,11 @@ def _by_ports(graph: FlatGraph, names: Sequence[str]) -> list[_Group]:
     raise_faults(
         GraphError,
         [
-            f"--cut at {edge} makes no two stages: {graph.names[edge.source.id]} and "
-            f"{graph.names[edge.target.id]} stay joined by other edges; cut those too, or neither"
+            (
+                f"--cut at {edge} does not separate {graph.names[edge.source.id]} and "
+                f"{graph.names[edge.target.id]}: other edges still connect them; cut those too, or "
+                "leave out this cut"
+            )
             for edge in graph.edges
             if id(edge) in severed and groups.find(edge.source) == groups.find(edge.target)
         ],
@@ -226,7 +229,7 @@ def _edges_at(graph: FlatGraph, name: str) -> tuple[list[Edge], str | None]:
         return [], f"--cut {name}: no such PE.port{nearest(name, known)}"
     if len(pes) > 1:
         ids = ", ".join(pe.id for pe in pes)
-        return [], f"--cut {name}: several PEs are called {pe_name}; use one of the ids {ids}"
+        return [], f"--cut {name}: several PEs have the name {pe_name}; use one of the ids {ids}"
     edges = graph.out_of(pes[0], port) or [e for e in graph.into(pes[0]) if e.input == port]
     return edges, None if edges else f"--cut {name}: no edge is there{nearest(name, known)}"
 

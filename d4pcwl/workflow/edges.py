@@ -148,11 +148,11 @@ def mapped_port(graph: Any, kind: str, name: str) -> tuple[Any, str]:
     mappings: Any = getattr(graph, f"{kind}mappings", None) or {}
     if not is_of(mappings, Mapping) or name not in mappings:
         known = nearest(str(name), map(str, mappings)) if is_of(mappings, Mapping) else ""
-        raise GraphError(f"composite {label(graph)} maps no {kind} '{name}'{known}")
+        raise GraphError(f"composite {label(graph)} has no {kind} '{name}'{known}")
     mapped = mappings[name]
     if not is_of(mapped, (tuple, list)) or len(mapped) != 2:
         raise GraphError(
-            f"composite {label(graph)} is to map its {kind} '{name}' to a pair of a PE and the "
+            f"composite {label(graph)} must map its {kind} '{name}' to a pair of a PE and the "
             f"name of its {kind}, not to {brief(mapped)}"
         )
     return mapped[0], mapped[1]

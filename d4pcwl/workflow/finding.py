@@ -49,8 +49,7 @@ def find_graph(module: ModuleType, path: Path, attr: str | None) -> tuple[str, A
         hint = (
             "; its graphs are composites (they have inputmappings or outputmappings)"
             if graphs
-            else _where_it_is_made(path)
-            or "; a script is to leave its WorkflowGraph in a variable of the module"
+            else _where_it_is_made(path) or "; put the WorkflowGraph into a variable of the module"
         )
         raise ScriptError(f"{path} holds no workflow graph{hint}")
     return next(iter([*found.values(), *made.items()]))
@@ -60,7 +59,7 @@ def _named(module: ModuleType, path: Path, attr: str, graphs: dict[str, Any]) ->
     missing = object()
     graph = getattr(module, attr, missing)
     if graph is missing:
-        raise ScriptError(f"{path} has nothing called '{attr}'{nearest(attr, graphs)}")
+        raise ScriptError(f"{path} has no graph '{attr}'{nearest(attr, graphs)}")
     if is_of(graph, FunctionType):
         function = cast(FunctionType, graph)
         if returns_graph(function):
@@ -85,9 +84,9 @@ def _where_it_is_made(path: Path) -> str:
             continue
         if isinstance(node, ast.If) and "__name__" in map(_name, ast.walk(node.test)):
             return (
-                f"; it makes one under if __name__ == '__main__' on line {node.lineno}, which only "
-                "runs where the script is the program: make it before that line, or in a function "
-                "that is annotated -> WorkflowGraph"
+                f"; it makes one under if __name__ == '__main__' on line {node.lineno}, which "
+                "runs only when the script itself is the program: make the graph before that "
+                "line, or in a function that is annotated -> WorkflowGraph"
             )
         if isinstance(node, ast.FunctionDef):
             return (
@@ -99,8 +98,8 @@ def _where_it_is_made(path: Path) -> str:
 
 def _to_annotate(name: str, line: int) -> str:
     return (
-        f"write def {name}(…) -> WorkflowGraph: on line {line}, so that it is a workflow, and what "
-        "it takes are parameters"
+        f"write def {name}(…) -> WorkflowGraph: on line {line}, so that it is a workflow whose "
+        "arguments are parameters"
     )
 
 

@@ -163,8 +163,8 @@ def _canonical(key: Any) -> bytes:
         return b"z%d;" % len(key) + b"".join(sorted(map(_canonical, key)))
     if type(key).__repr__ is object.__repr__:  # type: ignore[comparison-overlap]
         raise TypeError(
-            f"a key of type {type(key).__qualname__} has no stable form; "
-            "group by a string, a number or a tuple of them"
+            f"a key of type {type(key).__qualname__} cannot be hashed in the same way "
+            "everywhere; group by a string, a number or a tuple of them"
         )
     # Dates, times, UUIDs, decimals, enums, named types: their repr shows their value.
     return b"r" + _sized(f"{type(key).__qualname__}:{key!r}".encode())

@@ -95,7 +95,9 @@ def _named(graph: FlatGraph, key: Any) -> Any:
         raise InputError(f"inputs are given for '{key}': no such PE{close}")
     if len(pes) > 1:
         ids = ", ".join(pe.id for pe in pes)
-        raise InputError(f"inputs are given for '{key}', which several PEs are called; use {ids}")
+        raise InputError(
+            f"inputs are given for '{key}', but several PEs have this name; use the ids {ids}"
+        )
     return pes[0]
 
 
@@ -141,8 +143,8 @@ def _without_item(graph: FlatGraph, pe: Any) -> str:
     name = graph.names[pe.id]
     example = json.dumps({name: [dict.fromkeys(pe.inputconnections, "...")]})
     return (
-        f"PE {name} works on the items of its input '{next(iter(pe.inputconnections))}', and no "
-        f"stream feeds it; give them, for instance by -d '{example}'"
+        f"PE {name} works on the items of its input '{next(iter(pe.inputconnections))}', but no "
+        f"stream feeds it; give it items, for example with -d '{example}'"
     )
 
 
@@ -153,8 +155,8 @@ def _no_root(graph: FlatGraph) -> str:
     way = " → ".join(graph.names[pe.id] for pe in cycle)
     example = json.dumps({graph.names[cycle[0].id]: [dict.fromkeys(cycle[0].inputconnections, 0)]})
     message = (
-        f"no PE of the graph can begin, as each waits for another one: {way}; connect a source to "
-        f"one of them, or give it items, for instance by -d '{example}'"
+        f"no PE of the graph can begin, because each waits for another one: {way}; connect a "
+        f"source to one of them, or give it items, for example with -d '{example}'"
     )
     place = graph.into(cycle[0])[0].place
     return str(place.fault(message) if place is not None else message)

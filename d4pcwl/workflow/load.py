@@ -136,7 +136,7 @@ def build(
         raise ScriptError(told) from error
     if not is_workflow(graph):
         raise ScriptError(
-            f"{path}:{code.co_firstlineno}: {builder.name}() is to return a WorkflowGraph, not "
+            f"{path}:{code.co_firstlineno}: {builder.name}() must return a WorkflowGraph, not "
             f"{brief(graph)}"
         )
     return Script(graph, builder.name, path, module, builder, values)
@@ -163,8 +163,8 @@ def _import(name: str) -> tuple[ModuleType, Path]:
         raise _script_failed(error, name) from error
     if not is_of(module, ModuleType):
         raise ScriptError(
-            f"{name} puts a {type(module).__name__} in the place of its module (sys.modules); "
-            "give the file itself"
+            f"{name} replaces its module by a {type(module).__name__} (in sys.modules); give the "
+            "file itself"
         )
     file = _file_of(module)
     if not file:

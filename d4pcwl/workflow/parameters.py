@@ -294,7 +294,7 @@ def _kind_of_parameter(each: inspect.Parameter, hints: Mapping[str, Any]) -> Kin
         return replace(kind, optional=True) if each.default is None else kind
     if type(each.default) in _PLAIN:
         return Kind(_PLAIN[type(each.default)])
-    raise ValueError(f"say which values it takes, such as {each.name}: float; it may be {_ALLOWED}")
+    raise ValueError(f"annotate it with its type, such as {each.name}: float; it may be {_ALLOWED}")
 
 
 def _kind(hint: Any, marks: Iterable[Any] = ()) -> Kind:

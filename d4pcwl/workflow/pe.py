@@ -44,9 +44,12 @@ class _Generator:
         drawn = vars(pe).get(DRAWN) if pe is not None else None
         if drawn is None:
             raise PEError(
-                "self.rng is there while the PE runs, in _preprocess, _process and _postprocess"
+                "self.rng exists only while the PE runs, in _preprocess, _process and _postprocess"
                 if pe is None or bool(getattr(pe, "numbered", "")) or not hasattr(pe, "rank")
-                else "self.rng was not found by reading the class: name it in one of its methods"
+                else (
+                    "self.rng was not found when the class was read: write self.rng in one of "
+                    "its methods"
+                )
             )
         if callable(drawn):
             drawn = vars(pe)[DRAWN] = drawn()

@@ -130,9 +130,9 @@ def staged(
     if count is None:
         return Sharding(cut(graph, how or "whole"), 1, frozenset())
     if count < 2:
-        raise UsageError(f"--shards {count}: at least 2 are needed to run side by side")
+        raise UsageError(f"--shards {count}: at least 2 are needed")
     if how == "whole":
-        raise UsageError("shards need stages: leave the cut out, or give another than whole")
+        raise UsageError("shards need stages: leave out --cut, or give another one than whole")
     return shard(graph, count, how, together)
 
 
@@ -192,8 +192,8 @@ def kept_whole(graph: FlatGraph, pe: Any) -> str | None:
         return None
     inputs = " and ".join(f"'{name}'" for name in unkeyed)
     return (
-        f"{pe.id} stays in one piece: it keeps state ({reason}) and its input {inputs} has no key;"
-        " group the input by a key, or set stateful = False in the PE if it keeps none"
+        f"{pe.id} does not run in shards: it keeps state ({reason}) and its input {inputs} has "
+        "no key; group the input by a key, or set stateful = False in the PE if it keeps none"
     )
 
 

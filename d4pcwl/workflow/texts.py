@@ -82,7 +82,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             data = file.read() if regular else file.read(_LONGEST_FROM_PIPE)
             if not regular and file.read(1):
-                raise UnreadableText(f"{path}: cannot be read: it does not end")
+                raise UnreadableText(f"{path}: cannot be read: it has no end")
     except OSError as error:
         raise UnreadableText(f"{path}: cannot be read: {error.strerror}") from None
     try:
@@ -190,7 +190,7 @@ def _json_fault(text: str) -> tuple[str, int] | None:
                 return f"the key {_short(key)} is there twice", start
             open_[-1].add(key)
         elif token.endswith(("NaN", "Infinity")):
-            return f"not JSON: {token} is no number", found.start()
+            return f"not JSON: {token} is not a number", found.start()
         elif token[-1] in "0123456789." and (fault := _number_fault(token)):
             return fault, found.start()
         last, start = token, found.start()
@@ -363,7 +363,7 @@ class _Walk:
         if kind in ("MappingStartEvent", "SequenceStartEvent"):
             name = "map" if kind == "MappingStartEvent" else "seq"
             if event.tag not in (None, "!", _YAML + name) and event.tag not in self.tags:
-                raise self._fault(event, f"the tag {event.tag} is not for this")
+                raise self._fault(event, f"the tag {event.tag} is not allowed here")
             if event.anchor:
                 self.anchors[event.anchor] = None
                 self.texts.pop(event.anchor, None)
@@ -415,7 +415,7 @@ class _Walk:
         if len(self.open) - 1 + holder.height > MAX_DEPTH:
             raise self._fault(event, f"nested deeper than {MAX_DEPTH} levels")
         if holder.size > _FREE_GROWTH + _MOST_GROWTH * self.own:
-            grown = "aliases and imports make more of this text than can be read"
+            grown = "with its aliases and imports in place, this text is too large"
             raise self._fault(event, grown)
 
     def _brought(self, event: Any, reference: str) -> Extent:
@@ -437,15 +437,17 @@ class _Walk:
         if tag in self.tags:
             return
         if name == tag or name not in _FORMS:
-            raise self._fault(event, f"the tag {tag} is not for this")
+            raise self._fault(event, f"the tag {tag} is not allowed here")
         if not _FORMS[name].fullmatch(value):
-            raise self._fault(event, f"{_short(value)} is no {name}, as its tag says")
+            raise self._fault(
+                event, f"{_short(value)} is not of the type {name} that its tag gives"
+            )
         if name in ("int", "float"):
             self._check_number(event, value)
 
     def _check_number(self, event: Any, value: str) -> None:
         if _NOT_FINITE.fullmatch(value):
-            raise self._fault(event, f"{value} is no number; give it as a text")
+            raise self._fault(event, f"{value} is not a number; give it as a text")
         if len(value) > 300 and _BASE_60.fullmatch(value):
             raise self._fault(event, f"a number of {len(value)} digits; give it as a text")
         fault = _number_fault(value)

@@ -59,9 +59,9 @@ def parse_policy(text: str, time_out: float | None = None, where: str = "--on-er
     """
     found = _FORM.fullmatch(text)
     if found is None:
-        raise UsageError(f"{where}: {text!r} is none of fail, skip, retry:N and retry:N,skip")
+        raise UsageError(f"{where}: expected fail, skip, retry:N or retry:N,skip, not {text!r}")
     if time_out is not None and time_out <= 0:
-        raise UsageError(f"{where}: a time-out of {time_out} s leaves no time")
+        raise UsageError(f"{where}: a time-out must be more than 0 s, not {time_out} s")
     skip = text == "skip" or bool(found["skip"])
     return Policy(int(found["retries"] or 0), skip, time_out)
 

@@ -20,7 +20,8 @@ class DynAutoMultiOptions(Options):
         default=THRESHOLD,
         metavar="BATCHES",
         least=0,
-        help="start one more worker when so many batches wait for each (default: %(default)s)",
+        help="start one more worker when this many batches wait for each worker (default: "
+        "%(default)s)",
     )
 
 
@@ -36,10 +37,10 @@ def run(job: Job, options: DynAutoMultiOptions) -> None:
 
 MAPPING = Mapping(
     "dyn_auto_multi",
-    "the same, with as many workers as there is work for",
+    "like dyn_multi, with as many workers as there is work for",
     run,
     DynAutoMultiOptions,
-    processes="the most worker processes (default: the usable cores)",
+    processes="largest number of worker processes (default: the usable cores)",
     pooled=True,
     upstream="new_dynamic_auto",
 )

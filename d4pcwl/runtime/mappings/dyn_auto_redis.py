@@ -20,7 +20,7 @@ class DynAutoRedisOptions(ServerOptions):
         default=int(1000 * IDLE_SECONDS),
         metavar="MILLISECONDS",
         least=0,
-        help="let a worker go that has had nothing to do for so long (default: %(default)s)",
+        help="stop a worker that had nothing to do for this long (default: %(default)s)",
     )
 
 
@@ -42,10 +42,10 @@ def run(job: Job, options: DynAutoRedisOptions) -> None:
 
 MAPPING = Mapping(
     "dyn_auto_redis",
-    "the same, with as many workers as there is work for",
+    "like dyn_redis, with as many workers as there is work for",
     run,
     DynAutoRedisOptions,
-    processes="the most worker processes (default: the usable cores)",
+    processes="largest number of worker processes (default: the usable cores)",
     pooled=True,
     server=True,
     modules=("redis",),

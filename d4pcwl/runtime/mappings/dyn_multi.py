@@ -24,7 +24,7 @@ def run(job: Job, options: Options) -> None:
 
 MAPPING = Mapping(
     "dyn_multi",
-    "the same, taking work from a common queue",
+    "several processes on this machine that take work from a common queue",
     run,
     Options,  # upstream's -ct has no effect there and is not taken
     processes="number of worker processes (default: the usable cores)",

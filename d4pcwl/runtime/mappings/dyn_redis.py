@@ -25,7 +25,8 @@ def run(job: Job, options: ServerOptions) -> None:
 
 MAPPING = Mapping(
     "dyn_redis",
-    "the same, taking work from a common queue, on several hosts",
+    "several processes, on one host or several, that take work from a common queue on a Redis "
+    "server",
     run,
     ServerOptions,  # upstream's -ct has no effect there and is not taken
     processes="number of worker processes (default: the usable cores)",

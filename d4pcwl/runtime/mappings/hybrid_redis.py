@@ -23,7 +23,7 @@ def run(job: Job, options: ServerOptions) -> None:
 
 MAPPING = Mapping(
     "hybrid_redis",
-    "as dyn_redis: private queues for what keeps state, a common one for the rest",
+    "like dyn_redis; PEs that keep state have queues of their own",
     run,
     ServerOptions,
     processes="number of worker processes (default: the usable cores)",

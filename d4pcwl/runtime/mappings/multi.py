@@ -22,8 +22,8 @@ class MultiOptions(StaticOptions):
         default=TOTAL_BYTES >> 20,
         metavar="MIB",
         least=0,
-        help="the most memory for arrays on their way (default: %(default)s); 0: they go through "
-        "the pipes",
+        help="the most memory for arrays that are being sent (default: %(default)s); 0: send them "
+        "through pipes",
     )
 
 

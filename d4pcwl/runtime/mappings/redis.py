@@ -24,7 +24,7 @@ def run(job: Job, options: ServerOptions) -> None:
 
 MAPPING = Mapping(
     "redis",
-    "several processes, joined by a Redis server",
+    "several processes, connected by a Redis server",
     run,
     ServerOptions,
     server=True,

@@ -58,10 +58,10 @@ def run(job: Job, options: Options) -> None:
 
 MAPPING = Mapping(
     "simple",
-    "one process, each item worked through before the next",
+    "one process; each item is worked through to the end before the next",
     run,
     Options,
-    processes="the most processes to use; simple always uses one",
+    processes="number of processes; simple always uses one",
     parallel=False,
     upstream="simple_process",
 )

@@ -21,7 +21,9 @@ from d4pcwl.runtime.options import STATIC_PROCESSES, StaticOptions, option
 class ZmqMultiOptions(StaticOptions):
     """Those of the static mappings, and the choice of the transport."""
 
-    tcp: bool = option("--tcp", default=False, help="loopback TCP ports rather than Unix sockets")
+    tcp: bool = option(
+        "--tcp", default=False, help="use loopback TCP ports instead of Unix sockets"
+    )
 
 
 def run(job: Job, options: ZmqMultiOptions) -> None:
@@ -34,7 +36,8 @@ def run(job: Job, options: ZmqMultiOptions) -> None:
         import zmq  # noqa: F401
     except ImportError:
         raise UsageError(
-            "the mapping zmq_multi needs pyzmq: pip install 'd4pcwl[zmq]'; multi does without"
+            "the mapping zmq_multi needs pyzmq: pip install 'd4pcwl[zmq]'; multi needs no such "
+            "package"
         ) from None
     from d4pcwl.runtime.static.watch import run_forked
     from d4pcwl.runtime.static.zmq_sockets import Sockets
@@ -45,7 +48,7 @@ def run(job: Job, options: ZmqMultiOptions) -> None:
 
 MAPPING = Mapping(
     "zmq_multi",
-    "the same, joined by ZeroMQ",
+    "several processes on this machine, connected by ZeroMQ",
     run,
     ZmqMultiOptions,
     processes=STATIC_PROCESSES,

@@ -63,7 +63,7 @@ class DocumentGraph(Steps, WorkflowGraph):
 
         :raises GraphError: always
         """
-        raise GraphError(f"the steps of {self._title} are added by step(NAME)")
+        raise GraphError(f"to add steps of {self._title}, use step(NAME)")
 
     def let_follow(self) -> int:
         """Tell the PEs of steps which of their outputs may be read along.
