@@ -1,4 +1,4 @@
-"""The options of a mapping: a dataclass whose fields are the options of the command line as well.
+"""The options of a mapping: a dataclass whose fields are also options of the command line.
 
 ::
 
@@ -46,7 +46,7 @@ def option(
 ) -> Any:
     """A field of :class:`Options`.
 
-    :param flags: how the command line calls it: ``"-thr"``, ``"--queue_threshold"``
+    :param flags: its names on the command line: ``"-thr"``, ``"--queue_threshold"``
     :param help: one line; ``%(default)s`` stands for the default
     :param metavar: what the help shows for its value
     :param least: the least value that it may have
@@ -57,7 +57,7 @@ def option(
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a mapping; those of a mapping that has none of its own.
+    """The options of a mapping. A mapping without options of its own uses this class itself.
 
     :raises UsageError: values are not of the right type, or too small
     """

@@ -34,7 +34,7 @@ from d4pcwl.workflow.pe import GenericPE, is_of
 from d4pcwl.workflow.place import Place, is_internal
 
 Settle = Callable[[Builder], Mapping[str, Any]]
-"""Gives a workflow the values of its parameters."""
+"""Finds the values for the parameters of a workflow."""
 
 _OF_UPSTREAM = (
     "d4pcwl has no such name; if a version of dispel4py has it, install that as well "
@@ -55,8 +55,8 @@ class Script:
     :param attr: the name of the graph in the script
     :param path: its file
     :param module: its module
-    :param builder: the function that made the graph, where it is a workflow with parameters
-    :param values: what was given for its parameters
+    :param builder: the function that made the graph, if the workflow has parameters
+    :param values: the values that were given for its parameters
     """
 
     graph: Any
@@ -67,7 +67,7 @@ class Script:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def flat(self) -> FlatGraph:
-        """The flat form of the graph, with names that the script gives to nameless composites."""
+        """The flat form of the graph. Composites without a name get the name of their variable."""
         for name, value in named_graphs(self.module).items():
             if not is_workflow(value) and not getattr(value, "name", None):
                 value.name = name
@@ -79,16 +79,16 @@ def load(
     attr: str | None = None,
     parameters: Mapping[str, Any] | Settle | None = None,
 ) -> Script:
-    """Load a graph from a file, a module, or either followed by ``:attribute``.
+    """Load a graph from a file or a module; ``:attribute`` may follow the name.
 
-    The script's folder is put first on the import path, as Python does for a script, so that the
-    modules beside it are found. Its body runs once.
+    The script's folder is put first on the import path, as Python does for a script. So the
+    modules beside it are found. The body of the script runs once.
 
-    :param attr: which graph, where the script has several
-    :param parameters: values for the parameters of a function that makes the graph; or what gives
-        them once it is known
+    :param attr: the name of the graph, if the script has several
+    :param parameters: values for the parameters of a function that makes the graph; or a function
+        that returns them
     :raises ScriptError: there is no such script; it fails; it has no graph, or several
-    :raises InputError: values of parameters are not right, or missing
+    :raises InputError: values of parameters are not valid, or missing
     """
     name = os.fspath(source)
     if attr is None and ":" in name and not os.path.exists(name):
@@ -115,9 +115,9 @@ def build(
 ) -> Script:
     """The script with the graph that a function makes.
 
-    :param path: the script; the file of the function where it is not said
-    :raises ScriptError: it fails, or returns no graph
-    :raises InputError: values of parameters are not right, or missing
+    :param path: the script (default: the file of the function)
+    :raises ScriptError: the function fails, or returns no graph
+    :raises InputError: values of parameters are not valid, or missing
     """
     code, home = builder.function.__code__, builder.function.__module__
     path = path or Path(shown(code.co_filename))
