@@ -1,4 +1,4 @@
-"""Composites: graphs that are used as if they were one PE."""
+"""Composites: graphs that can be used like a PE."""
 
 from __future__ import annotations
 

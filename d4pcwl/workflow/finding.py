@@ -1,4 +1,4 @@
-"""Finding the graph among the names of a script, whatever else these are."""
+"""Finding the graph among the variables of a script."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from d4pcwl.workflow.pe import is_of
 
 
 def named_graphs(module: ModuleType) -> dict[str, Any]:
-    """The graphs, composites too, that a module has names for."""
+    """The graphs, also composites, in the variables of a module."""
     return {
         name: value
         for name, value in list(vars(module).items())
@@ -25,12 +25,12 @@ def named_graphs(module: ModuleType) -> dict[str, Any]:
 
 
 def find_graph(module: ModuleType, path: Path, attr: str | None) -> tuple[str, Any]:
-    """The workflow graph of a module, and its name: the one called ``attr``, else the only one.
-    Where there is none, the function that makes it, which is a workflow with parameters.
+    """The workflow graph of a module, and its name: the one called ``attr``, or the only one. If
+    there is none, the function that makes it, which is a workflow with parameters.
 
     :param path: the module's file, for messages
     :raises ScriptError: there is no such graph, or there are several
-    :raises Exception: what the module raises when it is asked for ``attr``
+    :raises Exception: what the module raises when ``attr`` is looked up
     """
     graphs = named_graphs(module)
     if attr is not None:
@@ -74,7 +74,7 @@ def _named(module: ModuleType, path: Path, attr: str, graphs: dict[str, Any]) ->
 
 
 def _where_it_is_made(path: Path) -> str:
-    """For a script that leaves no graph: where its source makes one, and what to do about it."""
+    """For a script without a graph: where its source makes one, and what to do."""
     try:
         body = ast.parse(path.read_bytes()).body
     except (OSError, SyntaxError, ValueError):

@@ -98,7 +98,7 @@ def load(
         attr, graph = find_graph(module, path, attr)
     except ScriptError:
         raise
-    except Exception as error:  # a module may make its names when it is asked for them
+    except Exception as error:  # a module may compute its names when they are looked up
         raise ScriptError(f"{path} has no '{attr}'\n{_told(error)}") from error
     if not is_of(graph, FunctionType):
         if parameters and not callable(parameters):
@@ -123,7 +123,7 @@ def build(
     path = path or Path(shown(code.co_filename))
     module = module or sys.modules.get(home) or ModuleType(home)
     values = parameters(builder) if callable(parameters) else builder.settled(parameters or {})
-    samples = builder.samples(values)  # where the graph is wanted, and not its results
+    samples = builder.samples(values)  # if only the graph is needed, and not its results
     try:
         graph = builder.function(**samples, **values)
     except BaseException as error:
@@ -184,8 +184,8 @@ def _nearby(path: Path) -> str:
 
 
 def _run_file(path: Path) -> ModuleType:
-    # Engines stage each file by a link of its own, so what is beside the link comes before what is
-    # beside the file it leads to, where Python would look.
+    # Engines stage each file by its own link. So files beside the link come first, before files
+    # beside its target, where Python would look.
     folders = list(
         dict.fromkeys([os.path.dirname(os.path.abspath(path)), str(path.resolve().parent)])
     )
@@ -214,13 +214,13 @@ def _run_file(path: Path) -> ModuleType:
 
 
 def is_an_order(error: BaseException) -> bool:
-    """Whether users' code ended by what is not its own: Ctrl-C, a signal, or the end of the run."""
+    """Whether something outside ended users' code: Ctrl-C, a signal, or the end of the run."""
     ours = type(error).__module__.startswith("d4pcwl.") and not isinstance(error, Exception)
     return ours or (isinstance(error, KeyboardInterrupt) and not _is_raised_here(error))
 
 
 def _is_raised_here(error: KeyboardInterrupt) -> bool:
-    """Whether users' code has raised it by itself: by ``raise``, and not in a handler."""
+    """Whether users' code raised the error itself: with ``raise``, and not in a handler."""
     from opcode import opmap
 
     handler = signal.getsignal(signal.SIGINT)
@@ -234,7 +234,7 @@ def _is_raised_here(error: KeyboardInterrupt) -> bool:
 
 
 def _module_name(path: Path) -> str:
-    """The script's own name, so that helpers can import it; another where that name is taken."""
+    """The script's own name, so that helpers can import it; another one if that name is taken."""
     name = path.stem
     loaded = sys.modules.get(name)
     other = loaded is not None and _file_of(loaded) != str(path)
@@ -244,13 +244,13 @@ def _module_name(path: Path) -> str:
 
 
 def _file_of(module: object) -> str | None:
-    """The file of a module; what stands in ``sys.modules`` need not be one."""
+    """The file of a module. An object in ``sys.modules`` may be no module."""
     file = vars(module).get("__file__") if is_of(module, ModuleType) else None
     return file if isinstance(file, str) else None
 
 
 def _script_failed(error: BaseException, name: str) -> ScriptError:
-    """The error to show: what was raised, at the user's line that led to it."""
+    """The error to show: the exception, with the line of the user's code."""
     if isinstance(error, SyntaxError) and error.filename and os.path.isfile(error.filename):
         fault = Fault(
             f"{type(error).__name__}: {error.msg}",
@@ -264,7 +264,7 @@ def _script_failed(error: BaseException, name: str) -> ScriptError:
 
 
 def _told(error: BaseException) -> Fault:
-    """What was raised, at the user's line."""
+    """The exception, with the line of the user's code."""
     if isinstance(error, SystemExit):
         return user_fault(error, f"it called exit({brief(error.code)})")
     if isinstance(error, SyntaxError):
@@ -278,7 +278,7 @@ def _told(error: BaseException) -> Fault:
 
 
 def user_fault(error: BaseException, message: str) -> Fault:
-    """A fault at the innermost line of ``error``'s traceback that is neither ours nor Python's."""
+    """A fault at the innermost line of ``error``'s traceback in the user's code."""
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, KeyError) and frames and frames[-1].filename == os.__file__:
         message = f"the environment variable {error.args[0]} is not set"
@@ -292,7 +292,7 @@ def user_fault(error: BaseException, message: str) -> Fault:
 
 
 def _hint(error: BaseException) -> str:
-    """A clause on what to do, for mistakes that are common."""
+    """For messages: what to do about common mistakes."""
     if isinstance(error, AttributeError) and isinstance(error.name, str):
         owner = error.obj
         if is_of(owner, GenericPE) and error.name in _OF_BASE:
@@ -305,10 +305,11 @@ def _hint(error: BaseException) -> str:
 
 
 def fault_of_writer(message: str) -> Fault:
-    """A fault at the line of a PE that is just writing; without a line where what it returns is."""
+    """A fault at the line at which a PE writes an item; without a line for items that it
+    returns."""
     frame, returned = sys._getframe(1), True
     while frame.f_back is not None and is_internal(frame.f_code.co_filename):
-        if frame.f_code.co_name == "_write":  # it was written, whatever has led to that
+        if frame.f_code.co_name == "_write":  # the item was written, not returned
             returned = False
         if returned and frame.f_code.co_name in _SEND_WHAT_IS_RETURNED:
             return Fault(message)

@@ -316,7 +316,7 @@ class SimpleFunctionPE(IterativePE):
 def is_pe(candidate: object) -> bool:
     """Whether an object can be a node of a graph: ours, or one of upstream's PE classes.
 
-    Any object may be asked: none of its own code is run.
+    This works for any object: none of its own code runs.
     """
     return is_of(candidate, GenericPE) or declares(
         candidate, "inputconnections", "outputconnections", "process"
@@ -324,17 +324,15 @@ def is_pe(candidate: object) -> bool:
 
 
 def is_of(candidate: object, kind: type | tuple[type, ...]) -> bool:
-    """``isinstance`` by what an object is, not by what it says it is.
-
-    Mocks and proxies answer for ``__class__``, too, and some only to raise.
+    """``isinstance`` by the real type of an object. Mocks and proxies may return another
+    ``__class__``, or raise an error.
     """
     return issubclass(type(candidate), kind)
 
 
 def declares(candidate: object, *names: str) -> bool:
-    """Whether an object, which is no class, has attributes of these names, by itself or its class.
-
-    Its ``__getattr__`` is not asked: there are objects that have an answer to every name.
+    """Whether an object that is not a class has these attributes, in itself or in its class. Its
+    ``__getattr__`` is not called, because some objects return something for every name.
     """
     missing = object()
     return not is_of(candidate, type) and all(
@@ -343,7 +341,7 @@ def declares(candidate: object, *names: str) -> bool:
 
 
 def has_postprocess(pe: object) -> bool:
-    """Whether a PE does something after its last item."""
+    """Whether a PE does work after its last item."""
     return any(
         getattr(type(pe), name, None) is not getattr(GenericPE, name)
         for name in ("postprocess", "_postprocess")
@@ -351,20 +349,20 @@ def has_postprocess(pe: object) -> bool:
 
 
 def writes_of_itself(pe: object) -> bool:
-    """Whether a PE may write when it works on no item."""
+    """Whether a PE may write items in ``_preprocess`` or ``_postprocess``."""
     before = (getattr(type(pe), name, None) for name in ("preprocess", "_preprocess"))
     usual = (GenericPE.preprocess, GenericPE._preprocess)
     return has_postprocess(pe) or tuple(before) != usual
 
 
 def keeps_order(pe: Any, name: str | None = None) -> bool:
-    """Whether the order of a PE's items matters, on the whole or at one of its inputs."""
+    """Whether the order of a PE's items matters, for the PE or for one of its inputs."""
     port = pe.inputconnections.get(name, {}) if name is not None else {}
     return bool(getattr(pe, "ordered", True)) and bool(port.get(ORDERED, True))
 
 
 def takes_bare_items(pe: Any) -> bool:
-    """Whether ``_process`` of a PE is given an item, rather than a dictionary of items."""
+    """Whether ``_process`` of a PE gets an item, and not a dictionary of items."""
     return isinstance(pe, IterativePE | ConsumerPE) and len(pe.inputconnections) == 1
 
 
