@@ -18,7 +18,7 @@ from d4pcwl.cli.common import (
 )
 from d4pcwl.cli.standard import require_output
 
-TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
@@ -122,8 +122,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _places(output: str | None, name: str) -> tuple[str, Path, bool]:
-    """The script's folder (empty where it is not known), its path, and whether the document goes
-    there as well."""
+    """The script's folder (empty if it is not known), its path, and whether the document is copied
+    there."""
     from pathlib import Path
 
     from d4pcwl.errors import UsageError
@@ -141,7 +141,7 @@ def _places(output: str | None, name: str) -> tuple[str, Path, bool]:
 
 
 def _script_name(document: str) -> str:
-    """A name for the script of a document, by which Python can import it."""
+    """A name for the script of a document that Python can import."""
     import re
 
     stem = os.path.basename(document).partition(".")[0]

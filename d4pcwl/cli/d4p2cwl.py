@@ -8,7 +8,7 @@ import sys
 from d4pcwl.cli.common import end_if_asked, given, guarded, say, stdout_folder, version, write_files
 from d4pcwl.cli.standard import require_output
 
-TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
@@ -195,7 +195,7 @@ def _is_folder(output: str | None) -> bool:
 
 
 def _document_folder(output: str | None, as_folder: bool) -> str | None:
-    """Where the document is going to be, if that can be known."""
+    """The folder of the document, if it is known."""
     if output:
         return output if as_folder else os.path.dirname(output) or "."
     return stdout_folder()
@@ -204,7 +204,7 @@ def _document_folder(output: str | None, as_folder: bool) -> str | None:
 def _relocated(
     job: Mapping[str, Any], options: argparse.Namespace, as_folder: bool
 ) -> dict[str, Any]:
-    """A job order with its relative locations said from its own folder."""
+    """A job order whose relative locations start from its own folder."""
     from pathlib import Path
 
     source = _document_folder(options.output, as_folder)

@@ -8,7 +8,7 @@ import sys
 from d4pcwl.cli.common import current_folder, end_if_asked, given, guarded, say, tell, version
 from d4pcwl.cli.standard import require_output
 
-TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from d4pcwl.workflow.load import Script
 
 _OWN = "mapping_"
-"""Before the names of the mapping's own options, among those of the command."""
+"""The prefix of the mapping's own options in the namespace of the command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,12 +64,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     from d4pcwl.runtime.mappings.registry import find_mapping, mapping_names, titles
     from d4pcwl.runtime.options import parsed_options
 
-    # The mapping comes first and brings options of its own.
+    # The mapping comes first, because it has its own options.
     named = bool(arguments) and not arguments[0].startswith("-")
-    # Only who asks what there is waits for all of them to be imported.
+    # Only a help text needs the import of all mappings.
     asks = not named or bool({"-h", "--help"} & set(arguments))
     told = titles() if asks else {}
-    # To look for the width of the terminal takes long.
+    # Finding the width of the terminal is slow.
     narrow = partial(argparse.HelpFormatter, width=78)
     parser = Parser(
         prog=f"dispel4py {arguments[0]}" if named else "dispel4py",
@@ -104,7 +104,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
-    """The options of all mappings; the one that is the script is returned."""
+    """Add the options of all mappings; return the argument for the script."""
     from pathlib import Path
 
     from d4pcwl.cli import parameters, stage
@@ -285,7 +285,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
 
 
 def _stay(options: argparse.Namespace, folder: str) -> None:
-    """The script went to another folder: files that are named stay where they were."""
+    """The script changed the folder: keep the places of the named files."""
     from dataclasses import replace
     from pathlib import Path
 
@@ -304,9 +304,9 @@ def _stay(options: argparse.Namespace, folder: str) -> None:
 
 
 def _be_silent(options: argparse.Namespace, make_folder: Callable[[], str]) -> None:
-    """Another process speaks for the run: this one says nothing, and leaves no files.
+    """Another process shows messages for the run: this one is silent, and writes no files.
 
-    :param make_folder: makes a folder for files that the run has to have in the meantime
+    :param make_folder: makes a folder for the files of the run
     """
     import itertools
     from dataclasses import replace
@@ -326,9 +326,9 @@ def _be_silent(options: argparse.Namespace, make_folder: Callable[[], str]) -> N
 
 
 def _origin(options: argparse.Namespace, folder: str, loaded: Script) -> Origin:
-    """How a worker from elsewhere finds the script, and makes the same graph.
+    """How a worker on another host finds the script, and makes the same graph.
 
-    :param folder: where we were when it was loaded
+    :param folder: the current folder when it was loaded
     """
     from d4pcwl.runtime.job import Origin
     from d4pcwl.workflow.parameters import plain_values
@@ -338,13 +338,13 @@ def _origin(options: argparse.Namespace, folder: str, loaded: Script) -> Origin:
     if os.path.exists(os.path.join(folder, script)):
         name, colon, attr = script, "", ""
     if os.path.exists(os.path.join(folder, name)):
-        # A link stays one: modules lie beside it.
+        # Keep a link, because modules are beside it.
         script = os.path.abspath(os.path.join(folder, name)) + colon + attr
     return Origin(script, options.attr or "", plain_values(loaded.builder, loaded.values))
 
 
 class _Files:
-    """The files that ``--results`` and ``--errors`` name: in their places at the end, or kept."""
+    """The files of ``--results`` and ``--errors``: renamed at the end, or kept as partial files."""
 
     def __init__(self, options: argparse.Namespace, names: dict[str, str]) -> None:
         self._options, self._names = options, names
@@ -372,7 +372,7 @@ class _Files:
         return Named(sink, self._names)
 
     def errors(self) -> ErrorLines | None:
-        """Where items that are left out are described, if a file is named.
+        """The sink for descriptions of items that are left out, if a file is named.
 
         :raises UsageError: it cannot be written
         """
@@ -435,7 +435,7 @@ def _given(options: argparse.Namespace) -> Any:
 
 
 def _say_left_out(description: dict[str, Any]) -> None:
-    """Tell of an item that is left out."""
+    """Report an item that is left out."""
     number = description["number"]
     item = "an item" if number is None else f"item {number}"
     where = f"{item} of '{description['input']}'"
@@ -443,7 +443,7 @@ def _say_left_out(description: dict[str, Any]) -> None:
 
 
 def _say_nothing(message: str) -> None:
-    """Without -v, progress is not told."""
+    """Show no progress (without -v)."""
 
 
 if __name__ == "__main__":

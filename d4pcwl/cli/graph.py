@@ -61,7 +61,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do what the parsed arguments ask for; return the exit code.
 
-    :raises D4pcwlError: the file is not right, or cannot be drawn
+    :raises D4pcwlError: the file is not valid, or cannot be drawn
     """
     if options.output is None:
         require_output("use -o FILE to draw into a file")
@@ -101,7 +101,7 @@ def _picture(options: argparse.Namespace) -> Picture:
     from d4pcwl.workflow.nodes import Box
     from d4pcwl.workflow.shards import staged
 
-    # What a script prints is no part of the picture, and where it goes to is not ours.
+    # Text that a script prints is not part of the picture, and its current folder is not ours.
     with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
         graph = load(options.file, options.attr, lambda b: b.settled({}, partly=True)).flat()
     if options.cut is None and options.shards is None:

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from d4pcwl.cli.common import given, guarded, version
 
-TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -16,7 +16,7 @@ from d4pcwl.cli.common import (
 )
 from d4pcwl.cli.standard import require_output
 
-TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from d4pcwl.runtime.mappings.registry import Mapping
 
 OWN = "mapping_"
-"""Before the names of a mapping's own options, among those of the command."""
+"""The prefix of the mapping's own options in the namespace of the command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def _main(arguments: list[str]) -> int:
     except UnreadableText:
         raise
     except InputError as error:
-        raise RunError(str(error)) from error  # what cannot be run has failed: 1, as for engines
+        raise RunError(str(error)) from error  # exit code 1, as other engines
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -109,7 +109,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("give --jobs or a job order, not both")
     if options.num is not None and options.num < 1:
         raise UsageError(f"-n {options.num}: at least one process is needed")
-    # Without --mapping it is found out what is best: those that all have.
+    # Without --mapping, the best one is found later, so only the options of all mappings count.
     options.own = parsed_options(options, chosen.options, OWN) if named else None
     return options
 
@@ -127,7 +127,7 @@ _NEEDLESS = {
     "--disable-color": "messages have no colours anyway",
     "--disable-js-validation": "expressions are not checked before they run anyway",
 }
-"""Options of cwltool that say nothing here, and why."""
+"""Options of cwltool that have no effect here, and why."""
 
 
 def _add_instead(parser: argparse.ArgumentParser) -> None:
@@ -152,14 +152,14 @@ def _add_instead(parser: argparse.ArgumentParser) -> None:
 
 
 def _mappings() -> list[str]:
-    """The mappings that run documents: not those whose every rank would run the whole command."""
+    """The mappings that run documents: not those where every rank runs the whole command."""
     from d4pcwl.runtime.mappings.registry import built_in
 
     return [mapping.name for mapping in built_in() if not mapping.ranks]
 
 
 def _before_document(arguments: list[str]) -> list[str]:
-    """The arguments as far as they are surely ours: --mapping may be an input of the document."""
+    """The arguments before the document: after it, --mapping may be an input of the document."""
     for number, argument in enumerate(arguments):
         if not argument.startswith("-") and (
             number == 0 or not arguments[number - 1].startswith("-")
@@ -431,7 +431,7 @@ def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Setting
 
 
 def _more(options: argparse.Namespace) -> dict[str, Any]:
-    """What cwltool's library heeds by itself.
+    """Set what cwltool's library reads by itself.
 
     :raises UsageError: a folder cannot be made
     """

@@ -14,7 +14,7 @@ from d4pcwl.cli.common import say
 from d4pcwl.cli.standard import give_up_output, require_output
 
 _LONGEST_SHOWN = 1_000_000
-"""Bytes of an item that ``head`` shows whole."""
+"""The largest size in bytes of an item that ``head`` shows completely."""
 
 if TYPE_CHECKING:
     from d4pcwl.streams.writer import StreamReader, Summary
@@ -54,13 +54,13 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what the parsed arguments ask for; return the exit code, 1 where ``info`` finds faults.
 
-    :raises StreamFileError: the file is no stream file, or ``cat`` and ``head`` meet damage
+    :raises StreamFileError: the file is not a stream file, or ``cat`` or ``head`` find damage
     """
     require_output("the output cannot be written")
     try:
         code = _info(args) if args.verb == "info" else _print_items(args)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has had enough
+    except BrokenPipeError:  # the reader of our output has ended
         give_up_output()
         return 0
     return code

@@ -6,7 +6,7 @@ import sys
 
 from d4pcwl.cli.common import end_if_asked, given, guarded, say, version
 
-TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code.
 
-    :param argv: what follows ``dispel4py worker``
+    :param argv: the arguments after ``dispel4py worker``
     """
     arguments = given(argv)
     debug = "--debug" in arguments
@@ -92,7 +92,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _say_nothing(message: str) -> None:
-    """Without -v, nothing is told."""
+    """Show nothing (without -v)."""
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def parse_policy(text: str, time_out: float | None = None, where: str = "--on-er
     >>> parse_policy("retry:2,skip", time_out=60)
     Policy(retries=2, skip=True, time_out=60)
 
-    :raises UsageError: it is none of the forms above, or the time-out is not positive
+    :raises UsageError: it has none of the forms above, or the time-out is not positive
     """
     found = _FORM.fullmatch(text)
     if found is None:
@@ -67,7 +67,7 @@ def parse_policy(text: str, time_out: float | None = None, where: str = "--on-er
 
 
 def policy_of(pe: Any, is_source: bool, default: Policy) -> Policy:
-    """The policy for a PE: its own attributes, else the run's.
+    """The policy for a PE: from its own attributes, or that of the run.
 
     :raises UsageError: an attribute is not valid
     """
@@ -87,7 +87,7 @@ class TimeOut(Exception):
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise :class:`TimeOut` in the block when it takes longer.
+    """Raise :class:`TimeOut` in the block if it takes longer.
 
     :raises UsageError: this is not the main thread, which is the only one that can be interrupted
     """

@@ -12,7 +12,7 @@ from d4pcwl.runtime.pool.scale import THRESHOLD, Scale
 
 @dataclass(frozen=True)
 class DynAutoMultiOptions(Options):
-    """Upstream's, but for -ct, which has no effect there."""
+    """Upstream's options, without -ct, which has no effect there."""
 
     threshold: int = option(
         "-thr",
@@ -26,7 +26,7 @@ class DynAutoMultiOptions(Options):
 
 
 def run(job: Job, options: DynAutoMultiOptions) -> None:
-    """Run the job; with ``-v`` every step of the scale is told, and why.
+    """Run the job; ``-v`` shows each change of the number of workers, and the reason.
 
     :raises RunError: a PE failed, or a worker died that held the state of PEs
     """

@@ -12,7 +12,7 @@ from d4pcwl.runtime.pool.scale import IDLE_SECONDS, Scale
 
 @dataclass(frozen=True)
 class DynAutoRedisOptions(ServerOptions):
-    """Upstream's, but for -ct, which has no effect there, and ``--redis-url``."""
+    """Upstream's options, without -ct, which has no effect there, and with ``--redis-url``."""
 
     idle_time: int = option(
         "-thr",
@@ -25,7 +25,7 @@ class DynAutoRedisOptions(ServerOptions):
 
 
 def run(job: Job, options: DynAutoRedisOptions) -> None:
-    """Run the job; with ``-v`` every step of the scale is told, and why.
+    """Run the job; ``-v`` shows each change of the number of workers, and the reason.
 
     :raises RunError: a PE failed, a worker died that held the state of PEs, or the server is lost
     """

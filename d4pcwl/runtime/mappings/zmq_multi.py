@@ -1,10 +1,8 @@
-"""``zmq_multi``: the processes of the plan as processes of this machine, joined by ZeroMQ.
+"""``zmq_multi``: the processes of the plan as processes of this machine, connected by ZeroMQ.
 
-How says ``runtime/static/zmq_sockets.py``.
-
-Why multi keeps its pipes: side by side on 2 cores (medians of interleaved runs), integers through
-4 PEs went at 0.93 of multi's rate, and 1 MB arrays through 3 PEs at 0.2 of it, as ZeroMQ copies
-them several times on the way, and shared memory once.
+See ``runtime/static/zmq_sockets.py``. ``multi`` uses pipes because they are faster: on 2 cores
+(medians of interleaved runs), integers through 4 PEs had 0.93 of multi's rate, and 1 MB arrays
+through 3 PEs 0.2 of it. ZeroMQ copies arrays several times on the way, and shared memory once.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from d4pcwl.runtime.options import STATIC_PROCESSES, StaticOptions, option
 
 @dataclass(frozen=True)
 class ZmqMultiOptions(StaticOptions):
-    """Those of the static mappings, and the choice of the transport."""
+    """The options of the static mappings, and the choice of the transport."""
 
     tcp: bool = option(
         "--tcp", default=False, help="use loopback TCP ports instead of Unix sockets"
