@@ -370,7 +370,7 @@ def test_an_engine_may_start_the_ranks(tmp_path: Path) -> None:
     assert hint["processes"] == "$(inputs.processes)"
     assert kit.by_id(document["inputs"])["mapping"]["type"]["symbols"] == ["mpi"]
     assert document["$namespaces"]["cwltool"] == "http://commonwl.org/cwltool#"
-    with pytest.raises(UsageError, match="is for the mapping mpi"):
+    with pytest.raises(UsageError, match="is only for the mapping mpi"):
         tool(tmp_path, kit.CHAIN, mpi_requirement=True)
     ordinary = kit.by_class(tool(tmp_path, kit.CHAIN, mapping="mpi")["hints"])
     assert "cwltool:MPIRequirement" not in ordinary
@@ -436,8 +436,8 @@ def test_composites_that_are_cut_are_subworkflows(tmp_path: Path) -> None:
     assert steps["other"] == ["one_2", "ten_2"]
     assert processes["outer"]["label"] == "Adds eleven, and then a thousand"
     assert set(result.files) == {
-        "flow.cwl", "Source.cwl", "outer.cwl", "Inner.cwl", "one_1.cwl", "ten_1.cwl", "thousand.cwl",
-        "other.cwl", "one_2.cwl", "ten_2.cwl",
+        "flow.cwl", "Source.cwl", "outer.cwl", "Inner.cwl", "one_1.cwl", "ten_1.cwl",
+        "thousand.cwl", "other.cwl", "one_2.cwl", "ten_2.cwl",
     }  # fmt: skip
 
 

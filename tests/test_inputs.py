@@ -59,7 +59,7 @@ def test_pe_itself_as_key(graph: FlatGraph) -> None:
     ("given", "message"),
     [
         ({"nonsense": 1}, "no such PE; known: Ports, Source_1, Source_2, end"),
-        ({"Source": 1}, "'Source', which several PEs are called; use Source_1, Source_2"),
+        ({"Source": 1}, "'Source', but several PEs have this name; use Source_1, Source_2"),
         ({"Sources0": 1}, "no such PE; did you mean Source_2"),
         (
             {"end": [{"inptu": 1}]},

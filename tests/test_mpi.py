@@ -153,11 +153,11 @@ graphs = {
     "arrays that are kept": lambda: chain(Source([np.full(10**6, n) for n in range(9)]), Keeps()),
     "50 MB": lambda: chain(Source([np.ones(6_250_000)]), Identity(), Sum()),
     "array results": lambda: chain(Source([np.full(20_000, n) for n in range(9)]), Identity()),
-    "odd items": lambda: chain(Source([None, 0, "", (1, {2}), b"x", 2**90]), Identity(), Plus()),
+    "odd items": lambda: chain(Source([None, 0, "", (1, {2}), b"x", 2**90]), Identity(), Plus0()),
     "no items": lambda: chain(Source([]), Plus(), Total()),
 }
 
-class Plus(Identity):
+class Plus0(Identity):
     pass
 
 class Total_(IterativePE):

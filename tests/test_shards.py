@@ -335,9 +335,9 @@ def test_equally_sharded_stages_are_one_scattered_subworkflow(tmp_path: Path) ->
     assert list(steps) == ["Lines", "Split", "Count"]
     assert steps["Split"]["scatter"] == ["shard", "Lines_output_for_Split_input"]
     assert steps["Split"]["scatterMethod"] == "dotproduct"
-    keyed = kit.by_id(steps["Count"]["in"])["Split_output_for_Count2_input"]
+    keyed = kit.by_id(steps["Count"]["in"])["Split_output_for_Count_input"]
     assert keyed["linkMerge"] == "merge_nested"
-    assert keyed["source"] == [f"Split/Split_output_for_Count2_input_{k}" for k in range(3)]
+    assert keyed["source"] == [f"Split/Split_output_for_Count_input_{k}" for k in range(3)]
     assert kit.by_id(main["inputs"])["shards"]["default"] == [0, 1, 2]
     assert kit.by_id(main["outputs"])["results"]["type"] == "File[]"
     classes = {process["class"] for process in document["$graph"]}
