@@ -1,4 +1,4 @@
-"""Progress of a run in a notebook: one block of text, written anew as results come."""
+"""Progress of a run in a notebook: one block of text, which is updated as results come."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from d4pcwl.runtime.results import Sink
 from d4pcwl.workflow.cells import running_shell
 
 _EVERY = 0.5
-"""Seconds between two looks of the block."""
+"""Seconds between two updates of the block."""
 
 
 def notebook() -> Any:
-    """The shell of the notebook that runs us; None elsewhere."""
+    """The shell of the notebook in which we run, or None."""
     shell = running_shell()
     return shell if hasattr(shell, "kernel") else None
 
 
 class Progress:
-    """A sink before another that counts results, and is told what instances have worked on.
+    """A sink that counts results and items, and passes results on to another sink.
 
     :param sink: where the results go
     """
@@ -52,7 +52,7 @@ class Progress:
         self.show()
 
     def show(self) -> None:
-        """Show how far the run is."""
+        """Show the progress of the run."""
         from importlib import import_module
 
         lines = [f"{name}: worked on {count} items" for name, count in self._done.items()]
