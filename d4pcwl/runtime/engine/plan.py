@@ -4,12 +4,13 @@ A plan is data: it can be printed, pickled and compared, and it is the same for 
 made in three steps.
 
 1. *How many instances?* One for each PE, or as many as ``numprocesses`` says (``simple`` always has
-one of each). If processes are left over, PEs that may be replicated without changing the results
-get more (:func:`_replicable`). 2. *Which process?* One process for each instance, if there are
-enough. With fewer processes, neighbours share one, sources first; the PEs of a cycle always share a
-process. So processes depend on each other in one direction only, and no two can wait for each
-other. 3. *Which routes?* For every output, its edges: the target instances, and the grouping that
-chooses among them.
+   one of each). If processes are left over, PEs that may be replicated without changing the results
+   get more (:func:`_replicable`).
+2. *Which process?* One process for each instance, if there are enough. With fewer processes,
+   neighbours share one, sources first; the PEs of a cycle always share a process. So processes
+   depend on each other in one direction only, and no two can wait for each other.
+3. *Which routes?* For every output, its edges: the target instances, and the grouping that chooses
+   among them.
 """
 
 from __future__ import annotations
