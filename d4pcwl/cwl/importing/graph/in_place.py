@@ -49,9 +49,8 @@ def readers_before(
         chosen = [reader for reader in dict.fromkeys(readers) if not _needs(before, reader, path)]
         if chosen:
             result[path] = chosen
-            before[path] |= set(
-                chosen
-            )  # of two steps that would wait for each other, the first one does not wait
+            # Of two steps that would wait for each other, the first one does not wait.
+            before[path] |= set(chosen)
     return result
 
 
