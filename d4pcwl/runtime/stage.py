@@ -358,7 +358,7 @@ def _raise_port_faults(option: str, missing: set[str], unknown: set[str], known:
         for port in sorted(missing)
     ]
     faults += [
-        f"{option} {port}: no such stream at this stage{nearest(port, known)}"
+        f"{option} {port}: this stage has no such stream{nearest(port, known)}"
         for port in sorted(unknown)
     ]
     raise_faults(UsageError, faults)

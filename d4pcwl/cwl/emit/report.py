@@ -124,7 +124,7 @@ def _opened(found: FoundInput) -> Entry:
         )
         return Entry("unclear", message, "", *place, note=True)
     what = "folders" if opened.use == "Directory" else "files"
-    message = f"{pe.id} opens the items of its input '{opened.port}': they are taken for {what}"
+    message = f"{pe.id} opens the items of its input '{opened.port}', so they are treated as {what}"
     kept = f"a parameter of type {opened.use}"
     return Entry("file-item", message, kept, *place, note=True)
 
@@ -168,7 +168,7 @@ def _kept_whole(facts: Facts, stages: Sharding, pe: Any) -> Iterator[Entry]:
     numbering = isinstance(pe, Numbering)
     why = kept_whole(facts.graph, pe) if stages.count > 1 and not numbering else None
     if why is not None:
-        kept = "in one piece: one step gets the items of all shards"
+        kept = "not sharded: one step gets the items of all shards"
         yield Entry("in-one-piece", why, kept, *_place(pe, str(facts.script)), note=True)
 
 

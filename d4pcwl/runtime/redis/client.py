@@ -65,8 +65,8 @@ def parse_url(url: str) -> Address:
         raise UsageError(
             f"the Redis URL {without_password(url)} is not valid: it must be "
             "redis://HOST:PORT/DATABASE, rediss://… or unix:///PATH, where PORT and DATABASE are "
-            "numbers, an IPv6 address stands in [], and / and @ in a password are written %2F "
-            "and %40"
+            "numbers, an IPv6 address is written in [], and / and @ in a password are written "
+            "%2F and %40"
         )
     names = ("REDIS_USERNAME", "REDIS_PASSWORD")
     return Address(re.sub("^valkey", "redis", url), *(os.environ.get(n) or None for n in names))

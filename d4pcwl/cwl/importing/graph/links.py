@@ -84,7 +84,7 @@ def _first_non_null(name: str, values: list[Any]) -> Any:
 def _the_only_non_null(name: str, values: list[Any]) -> Any:
     found = _all_non_null(name, values)
     if len(found) != 1:
-        what = "all sources" if not found else f"{len(found)} sources, rather than all but one,"
+        what = "all sources" if not found else f"{len(found)} sources, not just one,"
         state = "null" if not found else "not null"
         raise LinkFault(f"{what} of '{name}' are {state} (pickValue: the_only_non_null)")
     return found[0]
