@@ -36,10 +36,6 @@ def _silent(message: str) -> None:
     """Say nothing."""
 
 
-def _not_counted(title: str, count: int) -> None:
-    """Nobody counts."""
-
-
 def _go_on() -> None:
     """Nothing ends the run from outside."""
 
@@ -56,7 +52,6 @@ class Job:
     :param stages: stages that share a process each, where the user wants that
     :param own_pes: whether the graph's PEs may be run themselves, rather than copies
     :param say: takes progress messages
-    :param worked: takes, by title, how many items an instance has worked on, when that is known
     :param origin: where the graph came from, if others can load it from there
     :param policy: what to do about items on which PEs fail
     :param seed: of the random numbers that PEs draw
@@ -72,7 +67,6 @@ class Job:
     stages: Cut | None = None
     own_pes: bool = True
     say: Callable[[str], None] = field(default=_silent)
-    worked: Callable[[str, int], None] = field(default=_not_counted)
     origin: Origin | None = None
     check: Callable[[], None] = field(default=_go_on)
     observer: Observer | None = None
@@ -126,5 +120,4 @@ class Job:
         """
         for index, count in sorted(counts.items()):
             title = plan.name(index) + (f" (rank {index})" if ranks else "")
-            self.worked(title, count)
             self.say(f"{title}: processed {count} items")

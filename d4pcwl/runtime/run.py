@@ -19,7 +19,7 @@ from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot, weight
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import BuiltIn, Mapping, find_mapping, run_job
 from d4pcwl.runtime.options import Options
-from d4pcwl.runtime.progress import Progress, notebook
+from d4pcwl.runtime.progress import NotebookBlock, notebook
 from d4pcwl.runtime.results import Named, Results, Sink
 from d4pcwl.trace.format import TraceWriter
 from d4pcwl.trace.observer import Observer, Take
@@ -110,15 +110,13 @@ shared_memory?
     chosen = find_mapping(mapping)
     own = chosen.options.of(options, chosen.name)
     job = _job(flat, inputs, iterations, processes, results, policy, seed)
-    takers: list[Take] = [] if notebook() is None else [Progress(flat.names).take]
+    takers: list[Take] = [] if notebook() is None else [NotebookBlock().take]
     with TraceWriter(trace) if trace is not None else nullcontext() as writer:
         if writer is not None:
             takers.append(writer.write)
         if takers:
-            name = workflow if isinstance(workflow, (str, os.PathLike)) else None
-            observer = Observer(
-                takers, script=name and os.fspath(name), thorough=writer is not None
-            )
+            name = os.fspath(workflow) if isinstance(workflow, (str, os.PathLike)) else None
+            observer = Observer(takers, script=name, thorough=writer is not None)
             job = replace(job, observer=observer)
         run_job(chosen, job, own)
     return results

@@ -313,7 +313,7 @@ def _kinds(
     waits: Iterable[Callable[..., Any]], sends: Iterable[Callable[..., Any]]
 ) -> dict[int, int]:
     """By the ``id`` of its code, what a function does."""
-    kinds = {}
+    kinds: dict[int, int] = {}
     for functions, kind in (
         (vars(RunningPE).values(), _PE),
         ((Step._make_taker, Step.writer), _CHAIN),
