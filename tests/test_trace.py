@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import pty
 import re
@@ -135,11 +137,12 @@ def test_counts_are_those_of_the_workflow(mapping: Mapping, tmp_path: Path) -> N
     assert found.written == {source.id: 3000, plus.id: 3000, total.id: 1}
     (run,) = found.of(Run)
     assert (run.mapping, run.processes, run.inputs) == (mapping.name, mapping.processes, 1)
-    assert [(pe.pe, pe.source, pe.state) for pe in found.of(PE)] == [
-        (source.id, True, True),
-        (plus.id, False, False),
-        (total.id, False, True),
+    assert [(pe.pe, pe.source) for pe in found.of(PE)] == [
+        (source.id, True),
+        (plus.id, False),
+        (total.id, False),
     ]
+    assert [pe.state for pe in found.of(PE)][1:] == [False, True]
     assert [(e.source, e.dest) for e in found.of(Edge)] == [
         (source.id, plus.id),
         (plus.id, total.id),
@@ -198,6 +201,8 @@ def test_retries_and_skips(mapping: Mapping, tmp_path: Path) -> None:
     once = [n for n in range(1, 101) if n % 5 == 0 and n % 7]
     events = Counter[str]()
     for event in found.of(Event):
+        if event.what == "scale":
+            continue
         events[event.what] += event.number or 1
         assert event.pe == flaky.id
         assert re.fullmatch(r"ValueError: (never|not yet) \d+", event.why)
@@ -231,7 +236,7 @@ def test_a_worker_that_dies(mapping: Mapping, tmp_path: Path) -> None:
         assert any("killed by signal 9 (SIGKILL)" in event.why for event in deaths)
     if error is None:
         assert found.taken[total.id] == 10
-        assert found.written[dies.id] >= 10 - 1
+        assert 0 < found.taken[dies.id] <= 10  # what it did since its last lap is not known
 
 
 def test_ctrl_c_leaves_a_trace_with_an_end(mapping: Mapping, tmp_path: Path) -> None:
@@ -277,15 +282,14 @@ def slow(number: int) -> int:
         lambda: Works(0.004),
         lambda: SimpleFunctionPE(slow),
         lambda: SimpleFunctionPE(lambda n: slow(n)),
-        lambda: SimpleFunctionPE(sorted),
+        lambda: SimpleFunctionPE(math.factorial),
     ],
     ids=["a class", "a function", "a lambda", "a function in C"],
 )
 def test_the_slow_pe_is_named(make: Callable[[], Any], mapping: Mapping, tmp_path: Path) -> None:
     """Among PEs that share a process, and in one of its own."""
     pe = make()
-    items = [list(range(300_000, 0, -1))] * 40 if "sorted" in repr(vars(pe)) else range(200)
-    graph = chain(Source(items), Identity(), pe, Identity(), Drop())
+    graph = chain(Source([5000] * 200), Identity(), pe, Identity(), Drop())
     found = traced(mapping, graph, tmp_path / "t.jsonl")
     assert max(found.busy, key=lambda name: found.busy[name]) == pe.id
     assert found.busy[pe.id] > 0.5 * sum(found.busy.values())
@@ -327,8 +331,12 @@ def test_a_trace_that_cannot_be_written(tmp_path: Path) -> None:
         d4pcwl.run(chain(Source([1]), Plus()), trace="/dev/full")
 
 
+Given = Callable[[int], list[str]]
+
 SCRIPT = """
-import os, time
+import time
+from dispel4py.base import ConsumerPE, IterativePE
+from dispel4py.workflow_graph import WorkflowGraph
 class Read(IterativePE):
     def _process(self, data): return data
 class Slow(IterativePE):
@@ -350,12 +358,20 @@ def script(tmp_path: Path) -> Path:
     return kit.write_script(tmp_path, SCRIPT)
 
 
-def given(number: int) -> str:
-    return str([{"input": n} for n in range(number)]).replace("'", '"')
+@pytest.fixture
+def given(tmp_path: Path) -> Callable[[int], list[str]]:
+    """From a number of inputs to the options that give them."""
+
+    def make(number: int) -> list[str]:
+        path = tmp_path / "inputs.json"
+        path.write_text(json.dumps({"Read": [{"input": n} for n in range(number)]}))
+        return ["-f", str(path)]
+
+    return make
 
 
-def test_the_command_leaves_a_trace(script: Path, tmp_path: Path) -> None:
-    arguments = ("multi", script, "-n", "3", "-d", f'{{"Read": {given(20)}}}')
+def test_the_command_leaves_a_trace(given: Given, script: Path, tmp_path: Path) -> None:
+    arguments = ("multi", script, "-n", "3", *given(20))
     done = kit.command("dispel4py", *map(str, arguments), "--trace", "t.jsonl", cwd=tmp_path)
     assert done.stderr == ""
     found = Found(tmp_path / "t.jsonl")
@@ -365,9 +381,9 @@ def test_the_command_leaves_a_trace(script: Path, tmp_path: Path) -> None:
     assert run.inputs == 20
 
 
-def test_ranks_tell_of_themselves(script: Path, tmp_path: Path) -> None:
+def test_ranks_tell_of_themselves(given: Given, script: Path, tmp_path: Path) -> None:
     pytest.importorskip("mpi4py")
-    arguments = ("mpi", script, "-n", "3", "-d", f'{{"Read": {given(20)}}}')
+    arguments = ("mpi", script, "-n", "3", *given(20))
     more = ("--trace", "t.jsonl", "--progress", "plain")
     done = kit.command("dispel4py", *map(str, arguments), *more, cwd=tmp_path)
     assert re.fullmatch(
@@ -379,9 +395,9 @@ def test_ranks_tell_of_themselves(script: Path, tmp_path: Path) -> None:
     assert len(found.of(Process)) == 3
 
 
-def test_a_parent_that_is_killed_leaves_a_trace(script: Path, tmp_path: Path) -> None:
+def test_a_parent_that_is_killed_leaves_a_trace(given: Given, script: Path, tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    arguments = ["simple", str(script), "-d", f'{{"Read": {given(10_000)}}}', "--trace", str(path)]
+    arguments = ["simple", str(script), *given(10_000), "--trace", str(path)]
     process = subprocess.Popen(
         [sys.executable, "-m", "d4pcwl", "run", *arguments], stdout=subprocess.DEVNULL
     )
@@ -396,8 +412,8 @@ def test_a_parent_that_is_killed_leaves_a_trace(script: Path, tmp_path: Path) ->
 # --- progress -------------------------------------------------------------------------------------
 
 
-def test_progress_as_lines(script: Path, tmp_path: Path) -> None:
-    arguments = ["simple", str(script), "-d", f'{{"Read": {given(100)}}}']
+def test_progress_as_lines(given: Given, script: Path, tmp_path: Path) -> None:
+    arguments = ["simple", str(script), *given(100)]
     more = ["--progress", "plain", "--progress-interval", "0.5"]
     done = kit.command("dispel4py", *arguments, *more)
     assert done.stdout == "".join(f"line {n}\n" for n in range(100))
@@ -420,8 +436,8 @@ def test_progress_as_lines(script: Path, tmp_path: Path) -> None:
         (["--trace", "none/t.jsonl"], "none/t.jsonl cannot be written"),
     ],
 )
-def test_wrong_options(script: Path, options: list[str], message: str) -> None:
-    done = kit.command("dispel4py", "simple", str(script), "-d", given(1), *options, code=2)
+def test_wrong_options(given: Given, script: Path, options: list[str], message: str) -> None:
+    done = kit.command("dispel4py", "simple", str(script), *given(1), *options, code=2)
     assert message in done.stderr
 
 
@@ -483,12 +499,12 @@ class Terminal:
 
 
 @pytest.mark.parametrize("mapping_name", ["simple", "multi", "dyn_multi"])
-def test_a_table_below_what_is_printed(script: Path, mapping_name: str) -> None:
-    terminal = Terminal("run", mapping_name, str(script), "-n", "3", "-d", given(150))
+def test_a_table_below_what_is_printed(given: Given, script: Path, mapping_name: str) -> None:
+    terminal = Terminal("run", mapping_name, str(script), "-n", "3", *given(150))
     assert terminal.close() == 0
     *lines, last, empty = terminal.screen
     assert empty == ""
-    assert lines == [f"line {n}" for n in range(150)]
+    assert sorted(lines) == sorted(f"line {n}" for n in range(150))
     assert re.fullmatch(r"150 items in .*; the slowest is Slow, at work \d+% of the time", last)
     plain = re.sub(r"\x1b\[[\d;]*m", "", terminal.text)
     assert re.search(r"PE +in +out +items/s +at work +", plain)
@@ -496,8 +512,8 @@ def test_a_table_below_what_is_printed(script: Path, mapping_name: str) -> None:
     assert "of the inputs" in plain
 
 
-def test_ctrl_c_takes_the_table_away(script: Path) -> None:
-    terminal = Terminal("run", "multi", str(script), "-n", "3", "-d", given(5000), columns=40)
+def test_ctrl_c_takes_the_table_away(given: Given, script: Path) -> None:
+    terminal = Terminal("run", "multi", str(script), "-n", "3", *given(5000), columns=40)
     wait_until(lambda: "items/s" in terminal.text)
     os.killpg(terminal.process.pid, signal.SIGINT)
     assert terminal.close() == 130
