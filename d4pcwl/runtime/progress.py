@@ -73,7 +73,7 @@ class PlainLines(Progress):
         self._next = time.monotonic() + every
 
     def look(self) -> None:
-        if time.monotonic() >= self._next:
+        if self.totals.at and time.monotonic() >= self._next:
             self._next = time.monotonic() + self._every
             self._say(progress_line(self.totals))
 

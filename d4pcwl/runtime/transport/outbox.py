@@ -50,7 +50,7 @@ they take longer, and many entries could not be read in one go."""
 _MOST_LEAVES = 100
 """A container of more may have a large value many times, which a pickle has once."""
 
-_WEIGHED = 16
+_WEIGHED = 4
 """Entries of a batch that are weighed, where it is measured what is sent."""
 
 _NUMBER_BYTES = 5
