@@ -1,6 +1,7 @@
 """The processing elements that more than one of the scripts here use.
 
-Each calls one function of the ra_ modules. A station that cannot be used is left out with a message.
+Each calls one function of the ra_ modules. A station that cannot be used is left out with a
+message.
 """
 
 from __future__ import annotations
