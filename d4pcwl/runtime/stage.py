@@ -29,7 +29,7 @@ from d4pcwl.errors import (
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.order import Entrance
 from d4pcwl.runtime.engine.routing import by_key, in_turn
-from d4pcwl.runtime.results import Sink, SinkByPort, StreamFileSink
+from d4pcwl.runtime.results import Named, Sink, SinkByPort, StreamFileSink
 from d4pcwl.runtime.stage_streams import (
     READERS,
     SPLIT,
@@ -64,7 +64,7 @@ class Target:
 
 
 def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = None) -> list[Any]:
-    """The PEs with these ids, or names that only one PE has.
+    """The PEs of these names or ids.
 
     :param expected: the digest of the stage that a CWL document was compiled for
     :raises GraphError: there are no such PEs, or their structure is not the expected one
@@ -80,14 +80,14 @@ def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = No
             "ports or their edges are different, or other values of its parameters make a "
             "different graph; compile it again with d4p2cwl"
         )
-    known = [pe.id for pe in graph.pes]
+    shown = graph.names
     faults = [
         (
-            f"--stage: several PEs have the name '{name}'; use the ids "
-            f"{', '.join(pe.id for pe in pes)}"
+            f"--stage: several PEs have the name '{name}'; use "
+            f"{', '.join(shown[pe.id] for pe in pes)}"
         )
         if pes
-        else f"--stage: the graph has no PE '{name}'{nearest(name, known)}"
+        else f"--stage: the graph has no PE '{name}'{nearest(name, shown.values())}"
         for name, pes in found.items()
         if len(pes) != 1
     ]
@@ -112,7 +112,7 @@ def stage_graph(
     """
     inside = {id(pe) for pe in pes}
     entering = {
-        edge: f"{edge.source.id}.{edge.output}"
+        edge: f"{graph.names[edge.source.id]}.{edge.output}"
         for edge in graph.edges
         if id(edge.target) in inside and id(edge.source) not in inside
     }
@@ -156,7 +156,8 @@ def stage_graph(
         Edge(*readers[stream.name], edge.target, edge.input) for edge, stream in taken.items()
     ]
     roots = {id(pe): pe for pe, _ in readers.values()}
-    return FlatGraph((*roots.values(), *ordered), tuple(edges), graph.composites)
+    names = {**graph.names, **{pe.id: pe.id for pe in roots.values()}}
+    return FlatGraph((*roots.values(), *ordered), tuple(edges), names, graph.composites)
 
 
 def _shard(streams: Iterable[StreamFiles]) -> tuple[int, int] | None:
@@ -222,9 +223,9 @@ def stage_sink(
     :param stage: the graph of the stage
     :raises UsageError: an output has no file, or a file is given for what is no such output
     """
-    chosen = {id(pe) for pe in pes}
+    chosen, names = {id(pe) for pe in pes}, graph.names
     leaving = {
-        (f"{edge.source.id}.{edge.output}", f"{edge.target.id}.{edge.input}"): edge
+        (f"{names[edge.source.id]}.{edge.output}", f"{names[edge.target.id]}.{edge.input}"): edge
         for edge in graph.edges
         if id(edge.source) in chosen and id(edge.target) not in chosen
     }
@@ -295,12 +296,13 @@ class _Sinks:
             sinks.append(self._file(path, port, {**metadata, SPLIT: split}, passed or numbered))
         return SplitSink(grouping, target.input, sinks, marked=passed, numbered=numbered)
 
-    def _file(
-        self, path: Path, port: _Port, metadata: dict[str, Any], marked: bool
-    ) -> StreamFileSink:
-        return StreamFileSink(
-            path, [port], allow_pickle=self._pickle, metadata=metadata, marked=marked
+    def _file(self, path: Path, port: _Port, metadata: dict[str, Any], marked: bool) -> Sink:
+        names = self._graph.names
+        ports = [(names[port[0]], port[1])]
+        sink = StreamFileSink(
+            path, ports, allow_pickle=self._pickle, metadata=metadata, marked=marked
         )
+        return Named(sink, names)
 
 
 class SplitSink:

@@ -222,8 +222,8 @@ def read_declarations(graph: FlatGraph, script: Path | None, module: Any = None)
     for pe in graph.pes:
         if by_pe[pe.id].inputs and graph.into(pe):
             faults.append(
-                f"{name}: {type(pe).__name__}.cwl: inputs are declared for {pe.id}, but a stream "
-                "feeds it; only roots take inputs from outside"
+                f"{name}: {type(pe).__name__}.cwl: inputs are declared for {graph.names[pe.id]}, "
+                "but a stream feeds it; only roots take inputs from outside"
             )
     raise_faults(DeclarationError, dict.fromkeys(faults))
     return Declarations(whole, by_pe)

@@ -83,11 +83,12 @@ def streams_of(sharding: Sharding, stage: Stage) -> StageStreams:
 
 
 def _stream(sharding: Sharding, edge: Edge) -> Stream:
-    port = f"{edge.source.id}.{edge.output}"
+    names = sharding.cut.graph.names
+    port = f"{names[edge.source.id]}.{edge.output}"
     if sharding.passage(edge) in (Passage.WHOLE, Passage.ALIGNED):
         return Stream(port)
     first = sharding.first_alike(edge)
-    return Stream(port, f"{first.target.id}.{first.input}")
+    return Stream(port, f"{names[first.target.id]}.{first.input}")
 
 
 def add_taken(tool: Tool, streams: StageStreams) -> None:

@@ -136,7 +136,7 @@ def _add_command(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
         add({"position": 3, "prefix": "-a", "valueFrom": facts.attr})
     add({"position": 3, "prefix": "-n", "valueFrom": "$(runtime.cores)"})
     if len(pes) < len(facts.graph.pes):
-        add(option(4, "--stage", literal(",".join(pe.id for pe in pes))))
+        add(option(4, "--stage", literal(",".join(facts.graph.names[pe.id] for pe in pes))))
         add({"position": 4, "prefix": "--expect", "valueFrom": facts.graph.digest(pes)})
 
 

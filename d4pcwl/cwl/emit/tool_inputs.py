@@ -106,7 +106,7 @@ def add_root_inputs(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
         return
     parts: list[str] = []
     for pe in roots:
-        name = pe.id if len(facts.graph.find(pe.name)) > 1 else pe.name
+        name = facts.graph.names[pe.id]
         inputs = declared[pe.id]
         if inputs:
             value = _declared_value(tool, name, inputs)

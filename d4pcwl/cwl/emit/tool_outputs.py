@@ -22,7 +22,8 @@ from d4pcwl.workflow.reading.script import LocalFile, NamedPath
 def add_results(tool: Tool, facts: Facts, pes: tuple[Any, ...], prefix: str) -> None:
     """The output ``results``, if there are unconnected outputs."""
     inside = {id(pe) for pe in pes}
-    ports = [f"{pe.id}.{output}" for pe, output in facts.graph.unconnected if id(pe) in inside]
+    graph = facts.graph
+    ports = [f"{graph.names[pe.id]}.{port}" for pe, port in graph.unconnected if id(pe) in inside]
     if not ports:
         return
     file = f"{prefix}results.jsonl"

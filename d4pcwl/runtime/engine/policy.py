@@ -79,7 +79,7 @@ def policy_of(pe: Any, is_source: bool, default: Policy) -> Policy:
     limit = inherited.time_out if time_out is None else float(time_out)
     if own is None:
         return Policy(inherited.retries, inherited.skip, limit)
-    return parse_policy(str(own), limit, f"{pe.id}.on_error")
+    return parse_policy(str(own), limit, f"{pe.name}.on_error")
 
 
 class TimeOut(Exception):

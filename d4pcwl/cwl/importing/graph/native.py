@@ -158,22 +158,22 @@ def _script_file(graph: CwlGraph, stage: _Stage) -> str | None:
 
 def _same_stages(graph: CwlGraph, stages: list[_Stage], flat: FlatGraph) -> bool:
     """Whether the stages are those of the script's graph, and exchange the right streams."""
-    by_id = {pe.id: pe for pe in flat.pes}
-    chosen = [stage.pes or tuple(by_id) for stage in stages]
-    if sorted(pe for pes in chosen for pe in pes) != sorted(by_id):
+    by_name = {flat.names[pe.id]: pe for pe in flat.pes}
+    chosen = [stage.pes or tuple(by_name) for stage in stages]
+    if sorted(name for names in chosen for name in names) != sorted(by_name):
         return False
     left = {
         origin(stage.step.path, name): port for stage in stages for name, port in stage.left.items()
     }
     inner = graph.inner_links()
-    for stage, ids in zip(stages, chosen, strict=True):
-        pes = [by_id[pe] for pe in ids]
+    for stage, names in zip(stages, chosen, strict=True):
+        pes = [by_name[name] for name in names]
         if stage.digest != flat.digest(pes):
             return False
         links = [link for link in stage.step.links if link.name in stage.taken]
         origins = made_by((s for link in links for s in link.sources), inner)
         entering = {
-            f"{edge.source.id}.{edge.output}"
+            f"{flat.names[edge.source.id]}.{edge.output}"
             for pe in pes
             for edge in flat.into(pe)
             if edge.source not in pes
