@@ -98,6 +98,7 @@ def to_cwl(
     shards: int | None = None,
     docker: str | None = None,
     mpi_requirement: bool = False,
+    trace: bool = False,
     abstract: bool = False,
     folder: str | os.PathLike[str] | None = None,
     parameters: ParameterValues | Settle | None = None,
@@ -119,6 +120,7 @@ def to_cwl(
     :param docker: the image for a DockerRequirement hint
     :param mpi_requirement: with the mapping mpi, the engine starts the ranks (extension
         ``cwltool:MPIRequirement``)
+    :param trace: each tool has an output ``trace``: what its run did, second by second
     :param abstract: make Operations, which show the graph and cannot be run
     :param folder: the folder of the document. Paths of files are relative to it; without it they
         are absolute URIs
@@ -167,6 +169,7 @@ def to_cwl(
         image=docker,
         packages=_packages(reading, chosen, graph, bundle),
         mpi=mpi_requirement,
+        trace=trace,
         builder=script.builder,
         values=script.values,
     )

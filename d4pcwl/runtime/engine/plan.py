@@ -83,6 +83,7 @@ class Plan:
     :param names: by PE id, the name of the PE in messages
     :param places: by PE id, the file and line of its work on an item, if they are known
     :param seed: of the random numbers that PEs draw
+    :param measured: whether workers measure what they do
     """
 
     instances: tuple[Instance, ...]
@@ -98,6 +99,7 @@ class Plan:
     names: dict[str, str] = field(repr=False, default_factory=dict)
     places: dict[str, str] = field(repr=False, default_factory=dict)
     seed: int = 0
+    measured: bool = False
 
     def of(self, pe: str) -> tuple[Instance, ...]:
         """The instances of a PE."""
