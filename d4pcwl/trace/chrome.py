@@ -1,8 +1,9 @@
 """Traces as Chrome's trace events, which Perfetto and chrome://tracing show.
 
 The format is that of the "Trace Event Format" document of the Chromium project. A process of the
-run is a process there, and one more stands for the run. An instance has two threads: what it did in
-each interval, and its calls. Amounts over time (items a second, queues, memory) are counters.
+run is a process there, and one more stands for the run. An instance has two threads: what it did
+for the most part of each interval, and its calls. Amounts over time (items a second, queues,
+memory) are counters.
 """
 
 from __future__ import annotations
@@ -58,15 +59,15 @@ def _of_instance(summary: Summary, instance: OfInstance) -> Iterator[Json]:
     for sample in instance.samples:
         width = sample.end - sample.start
         shares = {state: round(getattr(sample, state) / width, 4) for state in STATES}
-        state = max(shares, key=shares.__getitem__)
-        name = state if shares[state] > 0 else "idle"
+        parts = shares | {"others": 1 - sum(shares.values())}
+        name = max(parts, key=parts.__getitem__)
         figures = {**shares, "in": sample.taken}
         if sample.written is not None:
             figures["out"] = sample.written
         yield _slice(name, "sample", sample.start, sample.end, place, states) | {"args": figures}
-        yield _counter(f"{title} items/s", sample.start, {"in": sample.taken / width}, place)
+        yield _counter(title, sample.start, {"items/s": sample.taken / width}, place)
         if sample.queue is not None:
-            yield _counter(f"{title} queue", sample.end, {"items": sample.queue}, place)
+            yield _counter(title, sample.end, {"queue": sample.queue}, place)
     for call in instance.calls:
         what = _slice(title, "call", call.start, call.end, place, calls)
         yield what | ({} if call.item is None else {"args": {"item": call.item}})
@@ -82,7 +83,7 @@ def _instant(summary: Summary, event: Event) -> Iterator[Json]:
         "cat": "event",
         "ph": "i",
         "ts": _microseconds(event.at),
-        "s": "t" if instance else "g" if place is None else "p",
+        "s": "t" if instance else "p",
         "pid": _RUN if place is None else _FIRST + place,
         "tid": 2 * instance.record.instance + 1 if instance else 0,
         "args": {key: value for key, value in args.items() if value is not None},
