@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from d4pcwl.cli.common import say
 from d4pcwl.cli.standard import give_up_output, require_output
 from d4pcwl.errors import presentable
 
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from d4pcwl.trace.format import TraceReader
-    from d4pcwl.trace.summary import Summary
+    from d4pcwl.trace.totals import Totals
 
 _SECONDS = 0.5
 """Between two looks at the file, on a terminal."""
 
-_PLAIN_SECONDS = 5.0
+_PLAIN_SECONDS = 10.0
 """Between two lines, elsewhere."""
+
+_SILENT_SECONDS = 60.0
+"""A run that has told nothing for so long may be no more: that is said."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -42,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--every",
         type=_seconds,
         metavar="SECONDS",
-        help=f"how often to look (default: {_SECONDS} on a terminal, else {_PLAIN_SECONDS:g})",
+        help=f"how often to look (default: {_SECONDS:g} on a terminal, else {_PLAIN_SECONDS:g})",
     )
     parser.add_argument("--debug", action="store_true", help="tracebacks")
     parser.set_defaults(run=run)
@@ -76,49 +80,49 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(reader: TraceReader, every: float) -> None:
     """A line now and then, until the run ends."""
-    from d4pcwl.trace.watch import line
+    from d4pcwl.trace.totals import last_line, progress_line
 
-    for summary in _followed(reader):
-        sys.stdout.write(presentable(line(summary)) + "\n" if summary else "")
-        sys.stdout.flush()
-        if summary is None or summary.end is None:
+    for totals in _followed(reader):
+        if totals.end is None:
+            sys.stdout.write(presentable(progress_line(totals)) + "\n")
+            sys.stdout.flush()
             time.sleep(every)
+        else:
+            sys.stdout.write(presentable(last_line(totals)) + "\n")
 
 
 def _show(reader: TraceReader, every: float) -> None:
     """A table that is always new, until the run ends or a key says that it is enough."""
-    from d4pcwl.trace.watch import screen
+    from d4pcwl.trace.table import table
 
-    lines = ["The run has not begun."]
-    heard, known = time.monotonic(), 0.0
+    rows: list[str] = []
     with _screen_of_its_own() as pressed:
-        for summary in _followed(reader):
+        for totals in _followed(reader):
             width, height = shutil.get_terminal_size()
-            if summary is not None:
-                if summary.seconds != known:
-                    heard, known = time.monotonic(), summary.seconds
-                lines = screen(summary, width, time.monotonic() - heard)
-            shown = "".join(f"{presentable(line)}\x1b[K\n" for line in lines[: height - 1])
+            rows = table(totals, width, height - 1)
+            shown = "".join(f"{row}\x1b[K\n" for row in rows)
             sys.stdout.write(f"\x1b[H{shown}\x1b[J")
             sys.stdout.flush()
             if "q" in pressed(every):
                 break
-    sys.stdout.write("".join(f"{presentable(line)}\n" for line in lines))
+    sys.stdout.write("".join(f"{row}\n" for row in rows))
 
 
-def _followed(reader: TraceReader) -> Iterator[Summary | None]:
-    """The figures so far, again and again, until the run ends; None before it has begun."""
-    from d4pcwl.trace.format import Run
-    from d4pcwl.trace.summary import Summary
+def _followed(reader: TraceReader) -> Iterator[Totals]:
+    """What the records come to so far, again and again, until the run ends."""
+    from d4pcwl.trace.totals import Totals, duration
 
-    summary: Summary | None = None
-    while summary is None or summary.end is None:
+    totals = Totals()
+    heard, told = time.monotonic(), False
+    while totals.end is None:
         for record in reader.new():
-            if summary is not None:
-                summary.take(record)
-            elif isinstance(record, Run):
-                summary = Summary(record)
-        yield summary
+            totals.take(record)
+            heard, told = time.monotonic(), False
+        silent = time.monotonic() - heard
+        if silent > _SILENT_SECONDS and not told:
+            told = True
+            say(f"{reader.path}: nothing new for {duration(silent)}; the run may be no more")
+        yield totals
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from d4pcwl.trace import units
 from d4pcwl.trace.bottleneck import bottleneck
-from d4pcwl.trace.summary import OfPE, Summary
+from d4pcwl.trace.summary import Summary
 
 _SAME = 0.05
 """Smaller changes are not judged: runs differ by as much without a reason."""
@@ -65,18 +65,18 @@ def _figures(before: Summary, after: Summary) -> Iterator[Change]:
     if before.memory and after.memory:
         yield _figure("memory", before.memory, after.memory, units.size, False)
     for pe in [*before.pes, *(pe for pe in after.pes if pe not in before.pes)]:
-        yield from _of_pe(before.pes.get(pe), after.pes.get(pe))
+        yield from _of_pe(pe, before, after)
     for edge, sent in _sent(before).items():
         now = _sent(after).get(edge)
         if now is not None:
             yield _figure(f"bytes {edge}", sent, now, units.size, False)
 
 
-def _of_pe(old: OfPE | None, new: OfPE | None) -> Iterator[Change]:
+def _of_pe(pe: str, before: Summary, after: Summary) -> Iterator[Change]:
+    old, new = before.pes.get(pe), after.pes.get(pe)
     if old is None or new is None:
-        pe = old or new
-        if pe is not None:
-            yield _words(pe.name, "there" if old else "not there", "there" if new else "not there")
+        told = [summary.name(pe) if pe in summary.pes else "" for summary in (before, after)]
+        yield _words("PE", *told)
         return
     name = new.name
     if len(old.instances) != len(new.instances):
@@ -87,7 +87,7 @@ def _of_pe(old: OfPE | None, new: OfPE | None) -> Iterator[Change]:
     if old.mean is not None and new.mean is not None:
         yield _figure(f"{name}: time for an item", old.mean, new.mean, units.seconds, False)
     for state in ("busy", "blocked"):
-        shares = old.share(state), new.share(state)
+        shares = before.share(old.instances, state), after.share(new.instances, state)
         if max(shares) > 0.01:
             yield _figure(f"{name}: {state}", *shares, units.percent, None)
 

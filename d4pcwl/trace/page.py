@@ -123,7 +123,7 @@ class _Run:
         yield units.seconds(summary.seconds), "from begin to end"
         if summary.from_sources:
             yield units.count(summary.from_sources), "items from sources"
-            yield f"{units.count(summary.from_sources / summary.seconds)}/s", "items from sources"
+            yield f"{units.count(summary.from_sources / summary.seconds)}/s", "items a second"
         count = len(summary.processes)
         yield units.percent(summary.at_work), f"of {units.number(count, 'process')}, at work"
         cpu = sum(place.cpu for place in summary.processes.values())
@@ -183,15 +183,14 @@ class _Run:
 
     def _lane(self, instance: OfInstance) -> Row:
         title = self.summary.title(instance)
-        busy = _share(instance.seconds.busy, instance.until - instance.since)
         place = f"process {instance.record.process}"
-        return self._states(title, place, [instance], f"{units.percent(busy)} busy")
+        return self._states(title, place, [instance])
 
     def _mean_lane(self, pe: OfPE) -> Row:
         note = f"mean of {len(pe.instances)} instances"
-        return self._states(pe.name, note, pe.instances, f"{units.percent(pe.share('busy'))} busy")
+        return self._states(pe.name, note, pe.instances)
 
-    def _states(self, label: str, note: str, instances: list[OfInstance], figure: str) -> Row:
+    def _states(self, label: str, note: str, instances: list[OfInstance]) -> Row:
         """A chart of what instances do: the parts of the time of each."""
         width = len(instances) * self.until / PARTS
         layers = {
@@ -207,7 +206,8 @@ class _Run:
         }
         told = {state: _texts(values, units.percent) for state, values in layers.items()}
         hot = any(instance.record.pe == self.hot for instance in instances)
-        return Row(label, layers, note, told, figure, hot)
+        busy = units.percent(self.summary.share(instances, "busy"))
+        return Row(label, layers, note, told, f"{busy} busy", hot)
 
     def _process(self, place: int, colours: Mapping[str, str]) -> Row:
         """A chart of the PEs that a process works for."""
@@ -256,9 +256,14 @@ class _Run:
         width = self.until / PARTS
         rows = []
         for pe in self.summary.pes.values():
-            items = self._spread((s.start, s.end, s.taken) for i in pe.instances for s in i.samples)
+            what = "written" if pe.writes else "taken"
+            items = self._spread(
+                (sample.start, sample.end, getattr(sample, what) or 0)
+                for instance in pe.instances
+                for sample in instance.samples
+            )
             rates = [amount / width for amount in items]
-            rows.append(_curve(pe.name, rates, lambda v: f"{units.count(v)}/s"))
+            rows.append(_curve(pe.name, rates, lambda rate: f"{units.count(rate)}/s"))
         return rows
 
     def _queues(self) -> list[Row]:
@@ -315,14 +320,15 @@ class _Run:
         for pe in self.summary.pes.values():
             yield '<tr class="hot">' if pe.record.pe == self.hot else "<tr>"
             yield f'<td class="text">{escaped(pe.name)} <small>{escaped(_kind(pe))}</small></td>'
+            shares = {state: self.summary.share(pe.instances, state) for state in STATES}
             bar = "".join(
-                f'<i class="{state}" style="width:{100 * pe.share(state):.1f}%"></i>'
-                for state in STATES
+                f'<i class="{state}" style="width:{100 * share:.1f}%"></i>'
+                for state, share in shares.items()
             )
             yield f'<td><div class="bar">{bar}</div></td>'
             times = [pe.mean, *map(pe.percentile, (0.5, 0.9, 0.99))]
             cells = [
-                units.percent(pe.share("busy")),
+                units.percent(shares["busy"]),
                 str(len(pe.instances)),
                 f"{pe.taken:,}",
                 "" if pe.written is None else f"{pe.written:,}",

@@ -44,7 +44,7 @@ def picture(summary: Summary) -> Picture:
         nodes.append(
             Node(
                 keys[pe.record.pe],
-                f"{pe.name}\n{_told(pe)}",
+                f"{pe.name}\n{_told(summary, pe)}",
                 tuple(dict.fromkeys(edge.record.input for edge in into)),
                 tuple(dict.fromkeys(edge.record.output for edge in out)),
                 _boxes(pe),
@@ -65,9 +65,9 @@ def picture(summary: Summary) -> Picture:
     return Picture(nodes, arrows)
 
 
-def _told(pe: OfPE) -> str:
+def _told(summary: Summary, pe: OfPE) -> str:
     copies = len(pe.instances)
-    busy = f"{units.percent(pe.share('busy'))} busy"
+    busy = f"{units.percent(summary.share(pe.instances, 'busy'))} busy"
     return f"{busy}, {copies} instances" if copies > 1 else busy
 
 

@@ -28,9 +28,6 @@ STATES = ("busy", "encoding", "blocked", "waiting")
 _ENOUGH_CALLS = 20
 """With a smaller sample, percentiles would say more than is known."""
 
-_RECENT = 2.0
-"""Seconds after which what an instance did is no longer what it does."""
-
 _EXACT = 1 - 1e-9
 """So that a hundredth of a hundred is less than one, in floating point."""
 
@@ -66,13 +63,6 @@ class OfInstance:
     seconds: Seconds = field(default_factory=Seconds)
     taken: int = 0
     written: int | None = None
-
-    def latest(self, seconds: float) -> Sample | None:
-        """Its last sample; None where that is old when a run has gone on for ``seconds``."""
-        if not self.samples:
-            return None
-        last = self.samples[-1]
-        return last if seconds - last.end <= _RECENT + 2 * (last.end - last.start) else None
 
     @property
     def until(self) -> float:
@@ -129,19 +119,19 @@ class OfPE:
         return sum(counts) if counts else None
 
     @property
-    def mean(self) -> float | None:
-        """Seconds in its own code for each item that it has worked on."""
-        return self.seconds.busy / self.taken if self.taken else None
+    def items(self) -> int:
+        """Its items: those that it has worked on, and of a source those that it has written."""
+        return (self.written or 0) if self.writes else self.taken
 
     @property
-    def lifetime(self) -> float:
-        """Seconds from when its instances were there until they were last heard of."""
-        return sum(instance.until - instance.since for instance in self.instances)
+    def writes(self) -> bool:
+        """Whether its items are those that it has written."""
+        return self.record.source and bool(self.written)
 
-    def share(self, state: str) -> float:
-        """The part of their lifetime in which its instances were in a state."""
-        lifetime = self.lifetime
-        return min(1.0, getattr(self.seconds, state) / lifetime) if lifetime > 0 else 0.0
+    @property
+    def mean(self) -> float | None:
+        """Seconds in its own code for each of its items."""
+        return self.seconds.busy / self.items if self.items else None
 
     def percentile(self, part: float) -> float | None:
         """Seconds that calls take; 0.5 is for the median. See :func:`percentile`."""
@@ -258,6 +248,13 @@ class Summary:
         """The instances that are in a process."""
         return [i for i in self.instances.values() if i.record.process == process]
 
+    def share(self, instances: Iterable[OfInstance], state: str) -> float:
+        """The part of the time in which instances were in a state, from when they were there on."""
+        instances = list(instances)
+        time = sum(self.seconds - instance.since for instance in instances)
+        seconds = sum(getattr(instance.seconds, state) for instance in instances)
+        return min(1.0, seconds / time) if time > 0 else 0.0
+
     @property
     def when_working(self) -> tuple[float, float]:
         """From when to when PEs were at work."""
@@ -279,8 +276,7 @@ class Summary:
     @property
     def from_sources(self) -> int:
         """How many items came into the graph: what sources wrote, or else took."""
-        sources = [pe for pe in self.pes.values() if pe.record.source]
-        return sum(pe.taken if pe.written is None else pe.written for pe in sources)
+        return sum(pe.items for pe in self.pes.values() if pe.record.source)
 
     @property
     def memory(self) -> int:
@@ -366,7 +362,7 @@ def percentile(part: float, calls: Sequence[float], count: int, busy: float) -> 
     >>> percentile(0.99, [1.0, 3.0], 100, 4.1), percentile(0.5, [1.0, 3.0], 100, 4.1)
     (3.0, None)
     """
-    if not calls:
+    if not calls or len(calls) > count:  # as of a source, whose calls are seen in parts
         return None
     ordered = sorted(calls, reverse=True)
     unseen = count - len(calls)
@@ -374,5 +370,5 @@ def percentile(part: float, calls: Sequence[float], count: int, busy: float) -> 
         if len(calls) < _ENOUGH_CALLS:
             return None
         count = len(calls)
-    longer = int((1 - part) * max(count, len(calls)) * _EXACT)
+    longer = int((1 - part) * count * _EXACT)
     return ordered[longer] if longer < len(ordered) else None

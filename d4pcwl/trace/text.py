@@ -29,7 +29,10 @@ def summary_text(summary: Summary) -> str:
     heads = ["PE", "inst.", "in", "out", "busy", "enc.", "blocked", "waiting", "mean", "99 %"]
     rows = [heads]
     for pe in summary.pes.values():
-        shares = [units.percent(pe.share(s)) for s in ("busy", "encoding", "blocked", "waiting")]
+        shares = [
+            units.percent(summary.share(pe.instances, s))
+            for s in ("busy", "encoding", "blocked", "waiting")
+        ]
         longest = pe.percentile(0.99)
         rows.append(
             [
