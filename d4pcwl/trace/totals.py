@@ -170,7 +170,10 @@ def progress_line(totals: Totals) -> str:
 
 
 def last_line(totals: Totals) -> str:
-    """What a run has come to, in one line: items, seconds, the slowest PE."""
+    """What a run has come to, in one line: items, seconds, the slowest PE; where it has failed,
+    how far it came."""
+    if totals.end is not None and not totals.end.complete:
+        return f"stopped after {progress_line(totals)}"
     rate = totals.items / totals.at if totals.at else 0.0
     line = f"{totals.items:,} items in {duration(totals.at)} ({rate:,.0f}/s)"
     slowest = totals.slowest

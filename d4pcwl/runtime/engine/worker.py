@@ -229,9 +229,8 @@ class Worker:
         for route in self.plan.routes.get((pe, output), ()):
             targets = route.targets[:1] if route.grouping == ALL else route.targets
             counts = [self._taken_from(index, output, t, route.input) for t in targets]
-            found = [count for count in counts if count is not None]
-            if len(found) == len(targets):
-                return found[0] if len(found) == 1 else lambda: sum(count() for count in found)
+            if None not in counts:
+                return partial(_sum_of, [count for count in counts if count is not None])
         return None
 
     def _taken_from(
@@ -441,6 +440,10 @@ class Worker:
         instances = self.plan.instances
         groups = (self._cycle_of.get(instances[index].pe, (index,)) for index in indices)
         return {group[0]: group for group in groups}.values()
+
+
+def _sum_of(counts: Iterable[Callable[[], int]]) -> int:
+    return sum(count() for count in counts)
 
 
 def _share(

@@ -1,4 +1,4 @@
-"""A job, observed from its beginning to its end: which PEs and edges there are, and how it ended."""
+"""A job that is observed: which PEs and edges there are, that it begins, and how it ends."""
 
 from __future__ import annotations
 
