@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trace_kit import Stage, begun, simulated
+from trace_kit import Stage, begun, simulated, summed
 
 from d4pcwl.trace.bottleneck import Finding, bottleneck, findings
 from d4pcwl.trace.format import (
@@ -19,22 +19,11 @@ from d4pcwl.trace.format import (
     Instance,
     Process,
     Record,
-    Run,
     Sample,
     Usage,
 )
-from d4pcwl.trace.summary import Summary
 
 SKEWED = (5.0, 1.0, 1.0)
-
-
-def summed(records: Sequence[Record]) -> Summary:
-    run, *others = records
-    assert isinstance(run, Run)
-    summary = Summary(run)
-    for record in others:
-        summary.take(record)
-    return summary
 
 
 def found_in(*stages: Stage, items: int = 600) -> Finding:
@@ -170,9 +159,11 @@ def test_all_wait() -> None:
 
 def test_a_run_that_is_over_at_once() -> None:
     records = _one_sample({"busy": 9.0})
-    found = bottleneck(summed([*records[:-1], End(at=40.0, complete=True)]))
-    assert found is not None
-    assert found.kind == "start"
+    found = findings(summed([*records[:-1], End(at=40.0, complete=True)]))
+    assert [finding.kind for finding in found] == ["source", "start"]
+    quick = simulated([Stage({"read0": 0.001})], 100, every=0.01)
+    found = findings(summed([*quick[:-1], End(at=1.0, complete=True)]))
+    assert [finding.kind for finding in found] == ["start"]
 
 
 def test_one_after_the_other() -> None:

@@ -39,8 +39,9 @@ _PARTS = 40
 _GROWTH = 1.5, 64e6
 """Memory grows where it gets this many times as large, and by this many bytes."""
 
-_LATE = 0.5
-"""A run whose PEs are at work for less than this part of it is over before it has begun."""
+_LATE, _LITTLE = 0.5, 1.0
+"""PEs that are at work for less than this part of a run do not say how long it takes; where it is
+less than so many seconds, nothing else is worth a word."""
 
 _MANY = 16
 """Numbers of processes are suggested up to this one."""
@@ -69,8 +70,11 @@ class Finding:
 
 def findings(summary: Summary) -> list[Finding]:
     """All that people should know, the bottleneck first."""
-    found = [bottleneck(summary), *_troubles(summary)]
-    return [finding for finding in found if finding is not None]
+    first = bottleneck(summary)
+    if first is None:
+        return list(_troubles(summary))
+    late = None if first.kind == "start" else _started_late(summary)
+    return [first, *([late] if late else []), *_troubles(summary)]
 
 
 def bottleneck(summary: Summary) -> Finding | None:
@@ -78,8 +82,8 @@ def bottleneck(summary: Summary) -> Finding | None:
     start, end = summary.when_working
     if end <= start:
         return None
-    if end - start < _LATE * summary.seconds:
-        return _started_late(summary, end - start)
+    if end - start < _LITTLE and (late := _started_late(summary)):
+        return late
     whole = _Period(summary, start, end)
     if whole.top < _BUSY:
         whole = _busiest_period(summary, start, end) or whole
@@ -431,10 +435,14 @@ def _waiting(period: _Period) -> Finding:
     return Finding("waiting", says, advice)
 
 
-def _started_late(summary: Summary, working: float) -> Finding:
+def _started_late(summary: Summary) -> Finding | None:
+    """Most of the time is beginning and end."""
+    start, end = summary.when_working
+    if end - start >= _LATE * summary.seconds:
+        return None
     says = (
-        f"Of {units.seconds(summary.seconds)}, PEs were at work for {units.seconds(working)}: the "
-        "rest is beginning and end."
+        f"Of {units.seconds(summary.seconds)}, PEs were at work for {units.seconds(end - start)}: "
+        "the rest is beginning and end."
     )
     return Finding("start", says, "For so little work, the mapping simple is the quickest.")
 
