@@ -96,7 +96,7 @@ def _show(reader: TraceReader, every: float) -> None:
     from d4pcwl.trace.table import table
 
     rows: list[str] = []
-    with _screen_of_its_own() as pressed:
+    with contextlib.suppress(KeyboardInterrupt), _screen_of_its_own() as pressed:
         for totals in _followed(reader):
             width, height = shutil.get_terminal_size()
             rows = table(totals, width, height - 1)
