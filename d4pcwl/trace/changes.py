@@ -10,7 +10,10 @@ from d4pcwl.trace.bottleneck import bottleneck
 from d4pcwl.trace.summary import Summary
 
 _SAME = 0.05
-"""Smaller changes are not judged: runs differ by as much without a reason."""
+"""Smaller changes are not told: runs differ by as much without a reason."""
+
+_SAME_SHARE = 0.02
+"""The same for shares of time."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,11 @@ def _of_pe(pe: str, before: Summary, after: Summary) -> Iterator[Change]:
         yield _figure(f"{name}: instances", *counts, units.count, None)
     if old.taken != new.taken:
         yield _figure(f"{name}: items", old.taken, new.taken, units.count, None)
-    if old.mean is not None and new.mean is not None:
+    if old.mean and new.mean:
         yield _figure(f"{name}: time for an item", old.mean, new.mean, units.seconds, False)
     for state in ("busy", "blocked"):
         shares = before.share(old.instances, state), after.share(new.instances, state)
-        if max(shares) > 0.01:
+        if abs(shares[0] - shares[1]) > _SAME_SHARE:
             yield _figure(f"{name}: {state}", *shares, units.percent, None)
 
 

@@ -176,7 +176,8 @@ class _Run:
 
     def _instances(self) -> Iterator[str]:
         for pe in self.summary.pes.values():
-            rows = [self._lane(instance) for instance in pe.instances]
+            ordered = sorted(pe.instances, key=lambda instance: instance.record.copy)
+            rows = [self._lane(instance) for instance in ordered]
             if len(rows) > _FOLDED:
                 yield from drawn(self._mean_lane(pe))
             yield from _folded(rows, 0 if len(rows) > _FOLDED else _FOLDED)
@@ -249,7 +250,8 @@ class _Run:
         for title, found in rows.items():
             if found:
                 yield f"<h3>{title}</h3>"
-                yield from self._charts(_folded(found))
+                shown = 1 if title == "Memory" else _FOLDED
+                yield from self._charts(_folded(found, shown))
         yield "</section>"
 
     def _rates(self) -> list[Row]:
@@ -291,15 +293,17 @@ class _Run:
         return [_curve("workers", self._until_end(numbers), units.count)]
 
     def _memory(self) -> list[Row]:
-        rows = []
+        """All processes together, and each of them on the same scale."""
+        found = []
         for place in self.summary.processes.values():
             sizes = [(u.end, u.memory) for u in place.usages if u.memory]
-            if sizes:
-                values = [value or 0 for value in levels(sizes, self.until, PARTS)]
-                name = f"process {place.record.process}"
-                rows.append((name, self._until_end(values)))
-        top = max((max(values) for _, values in rows), default=0.0)
-        return [_curve(name, values, units.size, top) for name, values in rows]
+            values = [value or 0 for value in levels(sizes, self.until, PARTS)]
+            found.append((f"process {place.record.process}", self._until_end(values)))
+        if len(found) > 1:
+            total = [sum(part) for part in zip(*(values for _, values in found), strict=True)]
+            found = [("all processes", total), *found]
+        top = max((max(values) for _, values in found), default=0.0)
+        return [_curve(name, values, units.size, top) for name, values in found] if top else []
 
     def _spread(self, amounts: Iterable[Interval]) -> list[float]:
         return spread(amounts, self.until, PARTS)
