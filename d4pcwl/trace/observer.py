@@ -8,12 +8,9 @@ processes and instances, and hands records on: to a file, to a display, to both.
 from __future__ import annotations
 
 import os
-import platform
-import socket
 import sys
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -128,6 +125,8 @@ class Observer:
         """The run begins."""
         self._began = time.time()
         self._edges = {(e.source, e.output, e.dest, e.input): e.edge for e in edges}
+        import uuid
+
         began = datetime.fromtimestamp(self._began, UTC)
         self._put(
             Run(
@@ -137,8 +136,8 @@ class Observer:
                 processes=processes,
                 script=self._script,
                 arguments=self._arguments,
-                host=socket.gethostname(),
-                python=platform.python_version(),
+                host=os.uname().nodename,
+                python=".".join(map(str, sys.version_info[:3])),
                 versions={"d4pcwl": sys.modules["d4pcwl"].__version__},
                 inputs=inputs,
             ),
@@ -215,7 +214,7 @@ class Observer:
 
         :param pid: the process here that it happened to
         """
-        process = self._processes.get((socket.gethostname(), pid)) if pid is not None else None
+        process = self._processes.get((os.uname().nodename, pid)) if pid is not None else None
         at = self._since(time.time())
         self._put(Event(at=at, what=what, why=why, number=number, process=process))
 
