@@ -18,6 +18,8 @@ ROOMS = """
     workflow.reading
     workflow
     streams
+    library
+    seismology
     runtime.engine
     runtime.transport
     runtime.results

@@ -65,7 +65,8 @@ def open_array(folder: Path) -> Any:
     """The array, to read it or to fill chunks."""
     import zarr
 
-    return zarr.open_array(folder, mode="r+")
+    # A chunk is written even if it is all like nothing: none but those not done are missing.
+    return zarr.open_array(folder, mode="r+", config={"write_empty_chunks": True})
 
 
 def empty(array: Any, rows: range) -> np.ndarray[Any, Any]:
