@@ -109,7 +109,7 @@ MISTAKES = {
     "a composite without the port": (
         ONE.format("data") + "inner = WorkflowGraph()\ninner.add(A())\ninner.inputmappings = {}\n"
         'graph.connect(Src(), "output", inner, "input")  # here\n',
-        "flow.py:LINE: .*maps no input 'input'",
+        "flow.py:LINE: .*composite inner has no input 'input'",
     ),
     "no PEs": ("", r"the graph has no PEs: .*graph.add\(pe\)"),
     "no roots": (

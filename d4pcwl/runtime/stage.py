@@ -3,9 +3,10 @@
 A file holds the items of one output: all of them, or a *split*, which is the part that an edge's
 grouping sends to one shard of the stage that takes it. The head of a file says what it holds.
 
-Where somebody behind a stage in shards can tell the order of items, each item in a file has a
-*mark*, its place in the order. Who splits the items numbers them; a shard passes their marks on
-(``runtime/engine/order.py``); who takes the files of several shards merges them by the marks.
+If a PE after a sharded stage depends on the order of items, each item in a file has a *mark*, its
+place in the order. The stage that splits the items numbers them. A shard passes their marks on
+(``runtime/engine/order.py``). The stage that takes the files of several shards merges them by the
+marks.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Target:
     """A stream file, or several, that a stage writes.
 
     :param port: the ``PE.output`` whose items they get
-    :param paths: one for each shard of the stage that takes them; one alone gets all
-    :param input: the ``PE.input`` by whose grouping items are shared out among several
+    :param paths: one for each shard of the stage that takes them; a single one gets all
+    :param input: the ``PE.input`` whose grouping distributes items to several files
     """
 
     port: str
@@ -160,7 +161,7 @@ def stage_graph(
 
 
 def _shard(streams: Iterable[StreamFiles]) -> tuple[int, int] | None:
-    """The shard that the files are for, and of how many; None where they are for all.
+    """The shard that the files are for, and the number of shards; None if they are for all.
 
     :raises StreamFileError: they are for different ones
     """
@@ -179,7 +180,7 @@ def _entrance(
     taken: Mapping[Edge, StreamFiles],
     shard: tuple[int, int] | None,
 ) -> Entrance | None:
-    """By which marks come into a shard and leave it, if any do.
+    """The entrance for marks that come into a shard and leave it, if there are any.
 
     :param pes: those of the stage
     :param taken: the edges from other stages, and the files that have their items
@@ -215,7 +216,7 @@ def stage_sink(
     stage: FlatGraph,
     allow_pickle: bool | None = False,
 ) -> tuple[SinkByPort, list[tuple[Any, str]]]:
-    """Where a stage's items go, and the outputs that they come from.
+    """The sink of a stage's items, and the outputs that they come from.
 
     :param targets: the stream files of each output that other stages take from
     :param results: takes the items of outputs that nobody takes from
@@ -305,11 +306,11 @@ class _Sinks:
 
 
 class SplitSink:
-    """Shares items out among sinks: by key, or in turn where the grouping has none.
+    """Distributes items to sinks: by key, or in turn if the grouping has no key.
 
     :param where: the input that is grouped, for messages
     :param marked: items come with their marks, as pairs
-    :param numbered: items get marks here, for they come in order
+    :param numbered: items get marks here, because they come in order
     """
 
     def __init__(
@@ -359,7 +360,7 @@ def _raise_port_faults(option: str, missing: set[str], unknown: set[str], known:
         for port in sorted(missing)
     ]
     faults += [
-        f"{option} {port}: no such stream at this stage{nearest(port, known)}"
+        f"{option} {port}: this stage has no such stream{nearest(port, known)}"
         for port in sorted(unknown)
     ]
     raise_faults(UsageError, faults)

@@ -1,7 +1,7 @@
 """What CWL represents differently from the script, entry by entry.
 
-``d4p2cwl --report FILE`` writes these as JSON. Some of them are notes that are said in any case:
-what was found by reading the script and is taken for a file, a variable or an output.
+``d4p2cwl --report FILE`` writes these as JSON. Some of them are notes that are always shown: files,
+variables and outputs that were found by reading the script.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _ACCEPTED = re.compile(r"[\w.+,:@\]^\u2600-\u26ff\U0001f600-\U0001f64f-]+")
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that CWL keeps in its own way, or not at all.
+    """One thing that CWL represents differently, or not at all.
 
-    :param code: what kind of thing; docs/compiling.md has the list
+    :param code: the kind of thing; docs/compiling.md has the list
     :param message: what it is
-    :param kept: what became of it; empty where it is lost
-    :param file: the script or module, as seen from here
+    :param kept: its representation in CWL; empty if it is lost
+    :param file: the script or module, relative to the current folder
     :param line: the line, from 1
-    :param note: whether it is said in any case
+    :param note: whether it is always shown
     """
 
     code: str
@@ -110,7 +110,7 @@ def _found(facts: Facts) -> Iterator[Entry]:
 
 
 def _written(found: NamedPath) -> tuple[str, str]:
-    """What is said of a file that is written, and what becomes of it."""
+    """The message about a file that is written, and its representation."""
     path = found.path.replace(VALUE, found.variable)
     if found.pattern:
         return f"files {path} become outputs", "an output with all files that match"
@@ -119,7 +119,7 @@ def _written(found: NamedPath) -> tuple[str, str]:
 
 
 def _opened(found: FoundInput, name: str) -> Entry:
-    """What is said of a root that opens its items and does not declare it."""
+    """The entry for a root that opens its items and does not declare it."""
     opened = found.opened
     place = os.path.relpath(opened.file), opened.line
     if not opened.use:
@@ -130,7 +130,7 @@ def _opened(found: FoundInput, name: str) -> Entry:
         )
         return Entry("unclear", message, "", *place, note=True)
     what = "folders" if opened.use == "Directory" else "files"
-    message = f"{name} opens the items of its input '{opened.port}': they are taken for {what}"
+    message = f"{name} opens the items of its input '{opened.port}', so they are treated as {what}"
     kept = f"a parameter of type {opened.use}"
     return Entry("file-item", message, kept, *place, note=True)
 
@@ -169,7 +169,7 @@ def _of_names(facts: Facts) -> Iterator[Entry]:
 
 
 def _of_steps(facts: Facts, stages: Sharding) -> Iterator[Entry]:
-    """What it costs that there are several steps: each is a process that starts from nothing."""
+    """The cost of several steps: each is a new process."""
     starts = len(stages.cut.stages) + len(stages.sharded) * (stages.count - 1)
     if starts == 1:
         return
@@ -181,11 +181,11 @@ def _of_steps(facts: Facts, stages: Sharding) -> Iterator[Entry]:
 
 
 def _kept_whole(facts: Facts, stages: Sharding, pe: Any) -> Iterator[Entry]:
-    """What is said of a PE that shards would have been possible for, but for its state."""
+    """The entry for a PE that could run in shards if it kept no state."""
     numbering = isinstance(pe, Numbering)
     why = kept_whole(facts.graph, pe) if stages.count > 1 and not numbering else None
     if why is not None:
-        kept = "in one piece: one step gets the items of all shards"
+        kept = "not sharded: one step gets the items of all shards"
         yield Entry("in-one-piece", why, kept, *_place(pe, str(facts.script)), note=True)
 
 
