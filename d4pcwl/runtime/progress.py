@@ -31,7 +31,7 @@ PLAIN_SECONDS = 10.0
 
 
 def notebook() -> Any:
-    """The shell of the notebook that runs us; None elsewhere."""
+    """The shell of the notebook in which we run, or None."""
     shell = running_shell()
     return shell if hasattr(shell, "kernel") else None
 
