@@ -157,11 +157,12 @@ class _Run:
         colours = self._colours()
         if any(len(self.summary.in_process(place)) > 1 for place in self.summary.processes):
             yield "<h3>What each process works for</h3>"
-            names = {pe: self.summary.pes[pe].name for pe in colours}
-            legend: dict[str, list[str]] = {}
-            for pe, colour in colours.items():
-                legend.setdefault(colour, []).append(names[pe])
-            yield from _legend({colour: ", ".join(found) for colour, found in legend.items()})
+            names: dict[str, list[str]] = {}
+            for pe in self.summary.shown:
+                names.setdefault(colours[pe.record.pe], []).append(pe.name)
+            yield from _legend(
+                {c: found[0] if len(found) == 1 else "others" for c, found in names.items()}
+            )
             rows = [self._process(place, colours) for place in self.summary.processes]
             yield from self._charts(_folded(rows))
         yield "</section>"
@@ -175,7 +176,7 @@ class _Run:
             yield "</div>"
 
     def _instances(self) -> Iterator[str]:
-        for pe in self.summary.pes.values():
+        for pe in self.summary.shown:
             ordered = sorted(pe.instances, key=lambda instance: instance.record.copy)
             rows = [self._lane(instance) for instance in ordered]
             if len(rows) > _FOLDED:
@@ -257,7 +258,7 @@ class _Run:
     def _rates(self) -> list[Row]:
         width = self.until / PARTS
         rows = []
-        for pe in self.summary.pes.values():
+        for pe in self.summary.shown:
             what = "written" if pe.writes else "taken"
             items = self._spread(
                 (sample.start, sample.end, getattr(sample, what) or 0)
@@ -271,7 +272,7 @@ class _Run:
     def _queues(self) -> list[Row]:
         """What waits for each PE, where the trace says it."""
         rows = []
-        for pe in self.summary.pes.values():
+        for pe in self.summary.shown:
             of_each = [
                 levels(
                     [(s.end, s.queue) for s in i.samples if s.queue is not None],
@@ -321,7 +322,7 @@ class _Run:
         yield "<section><h2>PEs</h2>"
         heads = ["PE", "", "busy", "instances", "items in", "out", "mean", "median", "90 %", "99 %"]
         yield from _table_begin(heads, text=1)
-        for pe in self.summary.pes.values():
+        for pe in self.summary.shown:
             yield '<tr class="hot">' if pe.record.pe == self.hot else "<tr>"
             yield f'<td class="text">{escaped(pe.name)} <small>{escaped(_kind(pe))}</small></td>'
             shares = {state: self.summary.share(pe.instances, state) for state in STATES}
@@ -347,7 +348,9 @@ class _Run:
             yield f'<section><h2>Graph</h2><div class="graph">{drawing}</div></section>'
 
     def _edges(self) -> Iterator[str]:
-        edges = [edge for edge in self.summary.edges.values() if edge.items]
+        shown = {pe.record.pe for pe in self.summary.shown}
+        every = self.summary.edges.values()
+        edges = [edge for edge in every if edge.items and edge.record.source in shown]
         if not edges:
             return
         yield "<section><h2>What went between processes</h2>"

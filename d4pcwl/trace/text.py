@@ -28,7 +28,7 @@ def summary_text(summary: Summary) -> str:
     lines += [str(finding) for finding in findings(summary)]
     heads = ["PE", "inst.", "in", "out", "busy", "enc.", "blocked", "waiting", "mean", "99 %"]
     rows = [heads]
-    for pe in summary.pes.values():
+    for pe in summary.shown:
         shares = [
             units.percent(summary.share(pe.instances, s))
             for s in ("busy", "encoding", "blocked", "waiting")
