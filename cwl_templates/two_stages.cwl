@@ -1,11 +1,11 @@
 #!/usr/bin/env cwl-runner
 cwlVersion: v1.2
 class: Workflow
-label: Two stages of one dispel4py graph, joined by a stream file
+label: Two stages of one dispel4py graph, connected by a stream file
 doc: |
-  A starting point: copy it and change what is marked CHANGE. As it stands the first step runs the PEs
-  read and split of examples/word_count/word_count.py, and the second the PE count. What split writes
-  rests in a stream file between them, and the engine carries that from one machine to the other.
+  A starting point: copy it and change what is marked CHANGE. Without changes, the first step runs the
+  PEs read and split of examples/word_count/word_count.py, and the second step runs the PE count. The
+  items that split writes are in a stream file, which the engine copies from step to step.
   `d4p2cwl SCRIPT --cut PE.port` writes such a document by itself.
 
 inputs:
@@ -86,8 +86,8 @@ steps:
           valueFrom: $(runtime.cores)
         - prefix: --stage
           valueFrom: count2
-        # CHANGE: one --from for each output of another stage whose items this one takes. It is named
-        # by where the items come from, not by where they go.
+        # CHANGE: one --from for each output of another stage whose items this one takes. It has the
+        # name of the output from which the items come.
         - prefix: --from
           valueFrom: split1.output=$(inputs.words.path)
         - prefix: --results

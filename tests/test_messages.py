@@ -109,18 +109,18 @@ MISTAKES = {
     "a composite without the port": (
         ONE.format("data") + "inner = WorkflowGraph()\ninner.add(A())\ninner.inputmappings = {}\n"
         'graph.connect(Src(), "output", inner, "input")  # here\n',
-        "flow.py:LINE: .*maps no input 'input'",
+        "flow.py:LINE: .*composite inner has no input 'input'",
     ),
     "no PEs": ("", r"the graph has no PEs: .*graph.add\(pe\)"),
     "no roots": (
         ONE.format("data") + 'a, b = A(), A()\ngraph.connect(a, "output", b, "input")\n'
         'graph.connect(b, "output", a, "input")  # here\n',
-        r"flow.py:LINE: no PE of the graph can begin.*: A0 → A1 → A0; connect a source.* "
-        r"-d '\{\"A0\": ",
+        r"flow.py:LINE: no PE of the graph can begin.*: A_1 → A_2 → A_1; connect a source.* "
+        r"-d '\{\"A_1\": ",
     ),
     "two PEs of one name": (
         ONE.format("data") + "graph.add(A())\ngraph.add(A())\n",
-        r"PE A0 works on .* -d '\{\"A0\": .*\n.*PE A1 works on .* -d '\{\"A1\": ",
+        r"PE A_1 works on .* -d '\{\"A_1\": .*\n.*PE A_2 works on .* -d '\{\"A_2\": ",
     ),
     "an item in the middle": (
         ONE.format("1 / (data - 3)  # here") + JOIN,
