@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.runtime.engine.plan import Plan, make_plan, usable_cores
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from d4pcwl.runtime.results import Sink
-    from d4pcwl.workflow.cut import Cut
+    from d4pcwl.workflow.assignment import Assignment
     from d4pcwl.workflow.flat import FlatGraph
     from d4pcwl.workflow.inputs import RootInputs
 
@@ -52,7 +52,7 @@ class Job:
     :param sink: takes the results; its owner closes it
     :param results: the outputs whose items are results; the unconnected ones where it is None
     :param processes: how many the mapping may use; the usable cores where it is None
-    :param stages: stages that share a process each, where the user wants that
+    :param assignment: which processes each PE runs in, where the user wants that
     :param own_pes: whether the graph's PEs may be run themselves, rather than copies
     :param say: takes progress messages
     :param worked: takes, by title, how many items an instance has worked on, when that is known
@@ -67,7 +67,7 @@ class Job:
     sink: Sink
     results: list[tuple[Any, str]] | None = None
     processes: int | None = None
-    stages: Cut | None = None
+    assignment: Assignment | None = None
     own_pes: bool = True
     say: Callable[[str], None] = field(default=_silent)
     worked: Callable[[str, int], None] = field(default=_not_counted)
@@ -75,6 +75,10 @@ class Job:
     check: Callable[[], None] = field(default=_go_on)
     policy: Policy = FAIL
     seed: int = 0
+
+    def placed(self, assignment: Assignment | None) -> Job:
+        """The job with its PEs in these processes; as it is, where that is None."""
+        return self if assignment is None else replace(self, assignment=assignment)
 
     def plan(
         self,
@@ -95,7 +99,7 @@ class Job:
             self.graph,
             number,
             results=self.results,
-            stages=self.stages,
+            assignment=self.assignment,
             pooled=pooled and number > 1,  # a single worker needs no pool
             loops=loops,
             given=self.inputs,

@@ -24,7 +24,7 @@ from d4pcwl.errors import UsageError, brief, nearest, raise_faults
 if TYPE_CHECKING:
     import argparse
 
-    from d4pcwl.workflow.cut import Cut
+    from d4pcwl.workflow.assignment import Assignment
     from d4pcwl.workflow.flat import FlatGraph
 
 AnyOptions = TypeVar("AnyOptions", bound="Options")
@@ -186,11 +186,12 @@ class StaticOptions(Options):
         help="fuse PEs into the graph's partitions, or into roots and the rest",
     )
 
-    def stages(self, graph: FlatGraph) -> Cut | None:
-        """The stages that share a process each, where that is wanted."""
+    def assignment(self, graph: FlatGraph) -> Assignment | None:
+        """Which PEs share a process, where these options say so."""
+        from d4pcwl.workflow.assignment import of_stages
         from d4pcwl.workflow.cut import fuse
 
-        return fuse(graph) if self.simple else None
+        return of_stages(fuse(graph)) if self.simple else None
 
 
 @dataclass(frozen=True)

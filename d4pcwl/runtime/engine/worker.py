@@ -162,7 +162,8 @@ class Worker:
 
     def _taker(self, index: int, output: str, route: Route) -> Receive:
         """What takes the items of one edge from one instance; marked items, where it has them."""
-        targets = [self._outlet(index, output, target, route.input) for target in route.targets]
+        number = self.plan.instances[index].number
+        targets = [self._outlet(index, output, t, route.input) for t in route.of(number)]
         if len(targets) == 1:
             return targets[0]
         if route.grouping == ALL:
@@ -173,7 +174,7 @@ class Worker:
             marked = self._has_marks(route.targets[0], route.input)
             return by_key(targets, route.grouping, where, refuse, marked=marked)
         # Senders begin at different targets, so that short streams are spread too.
-        first = self.plan.instances[index].number % len(targets)
+        first = number % len(targets)
         return in_turn([*targets[first:], *targets[:first]])
 
     def _outlet(self, index: int, output: str, target: int, input: str) -> Receive:
@@ -219,8 +220,7 @@ class Worker:
             pe = self.plan.instances[index].pe
             for input in self.running[index].pe.inputconnections:
                 if (pe, input) in order.marked:
-                    names = self.plan.senders(pe, input)
-                    self._follow(index, input, [i.index for n in names for i in self.plan.of(n)])
+                    self._follow(index, input, self.plan.senders(index, input))
 
     def _follow(self, index: int, input: str, senders: Sequence[int]) -> None:
         """Know how far those are that send to an input, and hold back what comes too early."""

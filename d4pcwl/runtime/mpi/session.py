@@ -58,7 +58,7 @@ class Session:
         processes = min(job.processes or self.size, self.size)
         plan = job.plan(processes)
         if len(plan.processes) > self.size:  # more stages than ranks
-            plan = replace(job, stages=None).plan(processes)
+            plan = replace(job, assignment=None).plan(processes)
         self.agreed = True
         try:
             agree(self._comm, str(plan), None)

@@ -234,7 +234,7 @@ class Scheduler:
         for level in levels:
             by_instance.setdefault(level[0], []).append(level)
         for index, told in by_instance.items():
-            for queue in self.plan.marked_after.get(self.plan.instances[index].pe, ()):
+            for queue in self.plan.marked_after.get(index, ()):
                 if queue[0] not in self.pool:
                     self.queues.tell(queue, told)
         self._send(PARENT, "levels", levels)
