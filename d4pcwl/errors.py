@@ -10,6 +10,7 @@
     │   └── UnreadableText      2   YAML, JSON or CWL that cannot be read, or not at a bounded cost
     ├── DeclarationError        2   what a script or its sidecar file declares is not valid
     ├── TranslationError        2   the graph cannot be carried over to CWL
+    ├── TraceError              2   a file is no trace of a run, or damaged
     ├── RunError                1   the workflow failed while it ran
     │   ├── OutputError         1   what the run is to leave cannot be written
     │   │   └── ReaderGone    141   nobody reads standard output any more, as after `| head`
@@ -82,6 +83,12 @@ class DeclarationError(D4pcwlError):
 
 class TranslationError(D4pcwlError):
     """Something in the graph or the script cannot be carried over to CWL."""
+
+    exit_code = 2
+
+
+class TraceError(D4pcwlError):
+    """A file is no trace of a run, is damaged, or is of a later format."""
 
     exit_code = 2
 
