@@ -107,7 +107,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
     """The options of all mappings; the one that is the script is returned."""
     from pathlib import Path
 
-    from d4pcwl.cli import parameters, stage
+    from d4pcwl.cli import optimise, parameters, stage
 
     script = parser.add_argument(
         "script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME"
@@ -180,6 +180,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
         metavar="FILE",
         help="describe items that are left out there, as JSON lines, rather than on standard error",
     )
+    optimise.add_option(parser.add_argument_group("a plan that learns"))
     talk = output.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
     talk.add_argument("-v", "--verbose", action="store_true", help="the plan, and items counted")
@@ -235,8 +236,8 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
         if options.stage:
             given = with_paths(given)
             graph, inputs, sink, ports = stage.read(options, graph, given, files.results)
-        elif options.sources or options.targets or options.splits or options.expect:
-            raise UsageError("--from, --to, --split and --expect go with --stage")
+        elif options.targets or options.splits or options.expect:
+            raise UsageError("--to, --split and --expect go with --stage")
         else:
             inputs = with_files(graph, root_inputs(graph, given, options.iter), options.file)
             sink = files.results([(pe.id, output) for pe, output in graph.unconnected])
@@ -263,10 +264,15 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             policy=parse_policy(options.on_error, options.time_out),
             seed=options.seed,
         )
+        prediction: Sequence[str] = ()
+        if options.optimise or options.sources:
+            from d4pcwl.cli.optimise import learn
+
+            job, prediction = learn(options, script, job)
         if options.dry_run:
             from d4pcwl.cli.dry_run import dry_run
 
-            sys.stdout.write(dry_run(options, script, job))
+            sys.stdout.write(dry_run(options, script, job, prediction))
         else:
             run_job(replace(options.mapping, run=run), job, options.own)
     return 0

@@ -57,6 +57,7 @@ class Job:
     :param say: takes progress messages
     :param worked: takes, by title, how many items an instance has worked on, when that is known
     :param origin: where the graph came from, if others can load it from there
+    :param paces: by PE id, seconds that it takes for an item, where that is known
     :param policy: what to do about items on which PEs fail
     :param seed: of the random numbers that PEs draw
     :param check: called now and then; raises where the run is to end because nobody wants it
@@ -73,6 +74,7 @@ class Job:
     worked: Callable[[str, int], None] = field(default=_not_counted)
     origin: Origin | None = None
     check: Callable[[], None] = field(default=_go_on)
+    paces: Mapping[str, float] = field(default_factory=dict)
     policy: Policy = FAIL
     seed: int = 0
 

@@ -134,6 +134,14 @@ def cut_between(graph: FlatGraph, may_share_stage: Callable[[Edge], bool]) -> Cu
     return _ordered(graph, _named_by_pes(graph, groups.members()))
 
 
+def cut_into(graph: FlatGraph, groups: Iterable[Sequence[Any]]) -> Cut:
+    """The cut with these stages, which are called as the PEs in them.
+
+    :raises GraphError: stages would depend on each other in a circle
+    """
+    return _ordered(graph, _named_by_pes(graph, groups))
+
+
 def part(whole: Cut, is_apart: Callable[[Stage, Any], bool]) -> Cut:
     """A cut with stages of their own for the PEs of which that is said."""
     groups: list[_Group] = []

@@ -128,6 +128,11 @@ def is_first() -> bool:
     return bool(_mpi4py().COMM_WORLD.Get_rank() == 0)
 
 
+def rank_count() -> int:
+    """How many ranks there are."""
+    return int(_mpi4py().COMM_WORLD.Get_size())
+
+
 def made_by_first(make: Callable[[], Any]) -> Any:
     """What rank 0 makes, on every rank; all must call this.
 
