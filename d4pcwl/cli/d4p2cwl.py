@@ -50,7 +50,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--cut",
         metavar="HOW",
         help="whole (one tool, the default); or a Workflow of the stages given by composite, "
-        "partition, pe, or PE.port,PE.port,…",
+        "partition, pe, or PE.port,PE.port,…; or by naive, staging or best, which learn from a "
+        "trace",
+    )
+    parser.add_argument(
+        "--from",
+        dest="trace",
+        type=Path,
+        metavar="TRACE",
+        help="the trace of a run to learn from, for --cut naive, staging or best",
     )
     parser.add_argument(
         "--shards",
@@ -135,6 +143,7 @@ def _run(options: argparse.Namespace) -> int:
         mapping=options.mapping,
         processes=options.num,
         cut=options.cut,
+        trace=options.trace,
         shards=options.shards,
         docker=options.docker,
         mpi_requirement=options.mpi_requirement,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cli.common import say
-from d4pcwl.errors import UsageError, shown
+from d4pcwl.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -51,8 +51,10 @@ def learn(options: argparse.Namespace, script: Script, job: Job) -> Learnt:
     if not options.optimise:
         if not mapping.pooled:
             raise UsageError("--from TRACE goes with --optimise, or with a dynamic mapping")
-        model = trace_model(traces[0], job.graph)
-        return replace(job, paces={pe: work.pace for pe, work in model.works.items()}), ()
+        from d4pcwl.trace.model import read_model
+
+        model = read_model(traces[0], job.graph)
+        return _with_paces(job, model), ()
     if mapping.pooled or not mapping.parallel:
         advice = "; it takes its first sizes of tasks from a trace: --from TRACE alone"
         raise UsageError(
@@ -64,20 +66,32 @@ def learn(options: argparse.Namespace, script: Script, job: Job) -> Learnt:
     return _optimised(options, script, job, traces)
 
 
+def _with_paces(job: Job, model: CostModel) -> Job:
+    """The job, with what a dynamic mapping begins with."""
+    from d4pcwl.runtime.engine.plan import usable_cores
+    from d4pcwl.trace.assign import useful_workers
+
+    paces = {pe: work.pace for pe, work in model.works.items()}
+    workers = useful_workers(job.graph, model, job.processes or usable_cores())
+    return replace(job, paces=paces, workers=workers)
+
+
 def _optimised(options: argparse.Namespace, script: Script, job: Job, traces: list[Path]) -> Learnt:
     from d4pcwl.runtime.engine.plan import usable_cores
-    from d4pcwl.trace.assign import assign
+    from d4pcwl.trace.assign import assign, check_algorithm
+    from d4pcwl.trace.model import read_model
     from d4pcwl.trace.predict import Machine
 
+    check_algorithm(options.optimise)
     mapping, processes = options.mapping, _processes(options.mapping, job)
-    model = trace_model(traces[0], job.graph) if traces else _sampled(options, script, job)
+    model = read_model(traces[0], job.graph) if traces else _sampled(options, script, job)
     machine = Machine(cores=None if mapping.ranks else usable_cores())
     choice = assign(options.optimise, job.graph, model, processes, machine)
     placed = replace(job, assignment=choice.assignment, processes=processes)
     usual = prediction(job.graph, model, job.plan(processes), machine)
     chosen = prediction(job.graph, model, placed.plan(processes), machine)
     lines = (
-        f"prediction for {model.inputs} inputs, as in the {'trace' if traces else 'sample'}:",
+        f"prediction for what the {'traced run' if traces else 'sample'} has done:",
         f"  by default: {told(job.graph, usual)}",
         f"  {options.optimise}: {told(job.graph, chosen)}",
     )
@@ -95,27 +109,6 @@ def _processes(mapping: Any, job: Job) -> int:
 
     ranks = rank_count() if is_rank() else 1
     return min(job.processes or ranks, ranks)
-
-
-def trace_model(path: Path, graph: FlatGraph) -> CostModel:
-    """The cost model of a trace that is to be of this graph.
-
-    :raises TraceError: the trace cannot be read
-    :raises UsageError: it is of another graph, or tells of no work
-    """
-    from d4pcwl.trace.format import read_trace
-    from d4pcwl.trace.model import cost_model
-
-    model = cost_model(read_trace(path))
-    unknown = [graph.names[pe.id] for pe in graph.pes if pe.id not in model.works]
-    if unknown:
-        raise UsageError(
-            f"{shown(path)}: a trace of another graph: it does not know {', '.join(unknown)}; make "
-            "a new one"
-        )
-    if not model.work:
-        raise UsageError(f"{shown(path)}: the trace tells of no time in any PE; trace a longer run")
-    return model
 
 
 def _sampled(options: argparse.Namespace, script: Script, job: Job) -> CostModel:

@@ -58,6 +58,7 @@ class Job:
     :param worked: takes, by title, how many items an instance has worked on, when that is known
     :param origin: where the graph came from, if others can load it from there
     :param paces: by PE id, seconds that it takes for an item, where that is known
+    :param workers: with how many a dynamic mapping is to begin that fits their number to the work
     :param policy: what to do about items on which PEs fail
     :param seed: of the random numbers that PEs draw
     :param check: called now and then; raises where the run is to end because nobody wants it
@@ -75,6 +76,7 @@ class Job:
     origin: Origin | None = None
     check: Callable[[], None] = field(default=_go_on)
     paces: Mapping[str, float] = field(default_factory=dict)
+    workers: int = 0
     policy: Policy = FAIL
     seed: int = 0
 

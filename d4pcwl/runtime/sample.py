@@ -113,6 +113,7 @@ def _work(job: Job, seconds: float, parent: Connection) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
+    sys.stdout = sys.stderr = os.fdopen(nowhere, "w")  # those of a notebook go elsewhere
     meter = _Meter(job, seconds, parent)
     try:
         meter.run()

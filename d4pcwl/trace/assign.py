@@ -50,7 +50,7 @@ from d4pcwl.workflow.lazy import cached_property
 
 ALGORITHMS = ("naive", "staging", "best")
 
-_EXACT = 9
+_EXACT = 8
 """PEs, or cycles of them, up to which all ways to group them are looked at."""
 
 _EFFORT = 400_000
@@ -85,13 +85,33 @@ def assign(
     :param machine: what ``best`` predicts for
     :raises UsageError: there is no such algorithm
     """
-    if how not in ALGORITHMS:
-        raise UsageError(f"there is no algorithm '{how}'{nearest(how, ALGORITHMS)}")
+    check_algorithm(how)
     if how == "naive":
         return naive(graph, model, processes)
     if how == "staging":
         return staging(graph, processes, model)
     return best(graph, model, processes, machine or Machine())
+
+
+def check_algorithm(how: str) -> None:
+    """Make sure that there is an algorithm.
+
+    :raises UsageError: there is none of that name
+    """
+    if how not in ALGORITHMS:
+        raise UsageError(f"there is no algorithm '{how}'{nearest(how, ALGORITHMS)}")
+
+
+def useful_workers(graph: FlatGraph, model: CostModel, most: int) -> int:
+    """How many workers of a pool have something to do: so many that they keep up with the PE that
+    has the most to do of those that stay in one piece.
+
+    :param most: at the most
+    """
+    whole = sum(work_of(model, pe).seconds for pe in graph.pes)
+    pinned = [work_of(model, pe).seconds for pe in graph.pes if not may_have_copies(graph, pe)]
+    longest = max(pinned, default=0.0)
+    return min(most, math.ceil(whole / longest)) if longest else most
 
 
 # --- naive assignment -----------------------------------------------------------------------------
@@ -317,7 +337,7 @@ class _Search:
             copies: tuple[int, ...] | None = (1,)
             if self.costs.able(pes):
                 copies = None
-            elif len(pes) == 1:
+            elif len(pes) == 1 and id(pes[0]) not in self.graph.cyclic:
                 copies = tuple(sorted({1, asked_copies(self.graph, pes[0])}))
             self._known[group] = _Stage(self.costs.work(pes), self.costs.hot(pes), copies)
             self._cpu[group] = self.costs.cpu(pes)

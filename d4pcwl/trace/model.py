@@ -12,10 +12,25 @@ an edge left a process.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from d4pcwl.trace.format import PE, Edge, End, Instance, Keys, Record, Run, Sample, Traffic, Usage
+from d4pcwl.errors import UsageError, shown
+from d4pcwl.trace.format import (
+    PE,
+    Edge,
+    End,
+    Instance,
+    Keys,
+    Record,
+    Run,
+    Sample,
+    Traffic,
+    Usage,
+    read_trace,
+)
+from d4pcwl.workflow.flat import FlatGraph
 
 ITEM_SECONDS = 2e-6
 """What it takes to send a small item to another process, where no trace tells it."""
@@ -106,6 +121,24 @@ def cost_model(records: Iterable[Record]) -> CostModel:
     for record in records:
         sums.add(record)
     return sums.model()
+
+
+def read_model(path: str | os.PathLike[str], graph: FlatGraph) -> CostModel:
+    """The cost model of a trace that is to be of this graph.
+
+    :raises TraceError: the trace cannot be read
+    :raises UsageError: it is of another graph, or tells of no work
+    """
+    model = cost_model(read_trace(path))
+    unknown = [graph.names[pe.id] for pe in graph.pes if pe.id not in model.works]
+    if unknown:
+        raise UsageError(
+            f"{shown(path)}: a trace of another graph: it does not know {', '.join(unknown)}; make "
+            "a new one"
+        )
+    if not model.work:
+        raise UsageError(f"{shown(path)}: the trace tells of no time in any PE; trace a longer run")
+    return model
 
 
 @dataclass

@@ -113,7 +113,20 @@ def predict(
                 cpu += items * (passage.sending + passage.receiving)
     longest = max(load.seconds for load in loads.values())
     least = cpu / machine.cores if machine.cores and machine.cores < len(loads) else 0.0
-    return Prediction(max(longest, least), loads, by_cores=least > longest)
+    way = machine.latency * _hops(graph, processes) if machine.latency else 0.0
+    return Prediction(max(longest, least) + way, loads, by_cores=least > longest)
+
+
+def _hops(graph: FlatGraph, processes: ProcessesOf) -> int:
+    """How often an item, and what comes of it, goes from a process to another, at the most."""
+    hops: dict[int, int] = {}
+    for component in graph.cycles:
+        most = 0
+        for edge in (edge for pe in component for edge in graph.into(pe)):
+            apart = set(processes(edge.source)) != set(processes(edge.target))
+            most = max(most, hops.get(id(edge.source), 0) + apart)
+        hops.update({id(pe): most for pe in component})
+    return max(hops.values())
 
 
 def work_of(model: CostModel, pe: Any) -> Work:

@@ -18,17 +18,24 @@ IDLE_SECONDS = 1.0
 class Scale:
     """How many workers run at a time.
 
-    :param least: at the start, and when there is little to do
+    :param least: when there is little to do
     :param most: at the most
     :param threshold: with that many batches waiting for each worker one more is started; where
         items are much work, with any that waits
     :param idle_seconds: a worker that has had nothing to do for so long is let go
+    :param at_first: at the start, where it is known how many are of use; else as many as at least
     """
 
     least: int
     most: int
     threshold: int = THRESHOLD
     idle_seconds: float = IDLE_SECONDS
+    at_first: int = 0
+
+    @property
+    def first(self) -> int:
+        """At the start."""
+        return min(max(self.least, self.at_first), self.most)
 
 
 def fixed(processes: int) -> Scale:

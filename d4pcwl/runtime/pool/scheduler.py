@@ -15,7 +15,7 @@ are quick: a slow one would wait behind another, while somebody else may be idle
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, NamedTuple
@@ -80,15 +80,22 @@ class Scheduler:
 
     :param scale: how many workers there are
     :param limits: what queues, and receivers that put items in order, hold at the most
+    :param paces: by PE id, seconds for an item, where they are known before
 
     ``failure`` says why the run cannot go on; ``counts`` how many items each instance took.
     """
 
-    def __init__(self, plan: Plan, scale: Scale, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        scale: Scale,
+        limits: Limits | None = None,
+        paces: Mapping[str, float] | None = None,
+    ) -> None:
         self.plan, self.scale = plan, scale
         limits = limits or Limits.of(plan)
         self.order = PoolOrder(plan, limits.ahead)
-        self.queues = Queues(plan, limits)
+        self.queues = Queues(plan, limits, paces)
         self.pool = self.queues.pool
         self.workers: dict[int, _Worker] = {}
         self.ended: set[int] = set()
@@ -107,7 +114,7 @@ class Scheduler:
         pinned = [number for number in range(len(plan.processes)) if number != plan.pool]
         for number in pinned:
             self._start(number)
-        for _ in range(max(0, scale.least - len(pinned)) if self.pool else 0):
+        for _ in range(max(0, scale.first - len(pinned)) if self.pool else 0):
             self._start(None)
 
     # --- events ---------------------------------------------------------------------------------
