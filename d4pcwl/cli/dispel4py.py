@@ -40,6 +40,7 @@ def _main(arguments: list[str]) -> int:
     mapping: Mapping[Any] = options.mapping
     if mapping.around is None or options.dry_run:
         return _run(options, mapping.run)
+    from d4pcwl.cli import watching
     from d4pcwl.runtime.mappings.registry import Command
 
     def work(run: Run[Any], first: bool) -> int:
@@ -48,10 +49,12 @@ def _main(arguments: list[str]) -> int:
 
         with ExitStack() as stack:
             if not first:
+                options.trace, options.progress = None, watching.NONE
                 _be_silent(options, lambda: stack.enter_context(TemporaryDirectory()))
             return _run(options, run)
 
-    command = Command(arguments, options.num, _say_nothing if options.quiet else say)
+    told = watching.of_ranks(options, arguments)
+    command = Command(told, options.num, _say_nothing if options.quiet else say)
     return mapping.around(command, work)
 
 
@@ -99,6 +102,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             f"{parsed.script} is a CWL document, not a script; run it by d4pcwl-runner "
             f"{parsed.script} (also d4pcwl cwl), or make a script of it by cwl2d4p"
         )
+    parsed.arguments = arguments
     parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, _OWN)
     return parsed
 
@@ -107,7 +111,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
     """The options of all mappings; the one that is the script is returned."""
     from pathlib import Path
 
-    from d4pcwl.cli import optimise, parameters, stage
+    from d4pcwl.cli import optimise, parameters, stage, watching
 
     script = parser.add_argument(
         "script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME"
@@ -160,6 +164,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
         action="store_true",
         help="items without an open form may be pickled in stream files; reading one runs code",
     )
+    watching.add_options(output)
     failure = parser.add_argument_group("failure")
     failure.add_argument(
         "--on-error",
@@ -203,6 +208,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     from functools import partial
 
     from d4pcwl.cli import parameters, stage
+    from d4pcwl.cli.watching import watching
     from d4pcwl.cwl.emit.handover import leave_out_unset
     from d4pcwl.cwl.files import with_files, with_paths
     from d4pcwl.errors import UsageError
@@ -274,7 +280,9 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
 
             sys.stdout.write(dry_run(options, script, job, prediction))
         else:
-            run_job(replace(options.mapping, run=run), job, options.own)
+            with watching(options, options.script, options.arguments) as observer:
+                job = replace(job, observer=observer)
+                run_job(replace(options.mapping, run=run), job, options.own)
     return 0
 
 
@@ -283,7 +291,7 @@ def _stay(options: argparse.Namespace, folder: str) -> None:
     from dataclasses import replace
     from pathlib import Path
 
-    for name in ("file", "results", "errors"):
+    for name in ("file", "results", "errors", "trace"):
         path = getattr(options, name)
         if path is not None:
             setattr(options, name, type(path)(os.path.join(folder, path)))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from d4pcwl.runtime.results import Sink
+    from d4pcwl.trace.observer import Lap, Observer
     from d4pcwl.workflow.assignment import Assignment
     from d4pcwl.workflow.flat import FlatGraph
     from d4pcwl.workflow.inputs import RootInputs
@@ -35,10 +36,6 @@ def _silent(message: str) -> None:
     """Say nothing."""
 
 
-def _not_counted(title: str, count: int) -> None:
-    """Nobody counts."""
-
-
 def _go_on() -> None:
     """Nothing ends the run from outside."""
 
@@ -55,13 +52,13 @@ class Job:
     :param assignment: which processes each PE runs in, where the user wants that
     :param own_pes: whether the graph's PEs may be run themselves, rather than copies
     :param say: takes progress messages
-    :param worked: takes, by title, how many items an instance has worked on, when that is known
     :param origin: where the graph came from, if others can load it from there
     :param paces: by PE id, seconds that it takes for an item, where that is known
     :param workers: with how many a dynamic mapping is to begin that fits their number to the work
     :param policy: what to do about items on which PEs fail
     :param seed: of the random numbers that PEs draw
     :param check: called now and then; raises where the run is to end because nobody wants it
+    :param observer: is told what processes do, where somebody wants to know
     """
 
     graph: FlatGraph
@@ -72,11 +69,11 @@ class Job:
     assignment: Assignment | None = None
     own_pes: bool = True
     say: Callable[[str], None] = field(default=_silent)
-    worked: Callable[[str, int], None] = field(default=_not_counted)
     origin: Origin | None = None
     check: Callable[[], None] = field(default=_go_on)
     paces: Mapping[str, float] = field(default_factory=dict)
     workers: int = 0
+    observer: Observer | None = None
     policy: Policy = FAIL
     seed: int = 0
 
@@ -99,7 +96,7 @@ class Job:
         :param copies: whether PEs may have several instances
         """
         number = processes or self.processes or usable_cores()
-        return make_plan(
+        plan = make_plan(
             self.graph,
             number,
             results=self.results,
@@ -111,6 +108,17 @@ class Job:
             copies=copies,
             seed=self.seed,
         )
+        return replace(plan, measured=self.observer is not None)
+
+    def hear(self, lap: Lap) -> None:
+        """Take what a process tells of itself."""
+        if self.observer is not None:
+            self.observer.hear(lap)
+
+    def note(self, what: str, why: str, number: int | None = None, pid: int | None = None) -> None:
+        """Tell of an event; see :meth:`~d4pcwl.trace.observer.Observer.note`."""
+        if self.observer is not None:
+            self.observer.note(what, why, number, pid)
 
     def tell_counts(self, plan: Plan, counts: Mapping[int, int], *, ranks: bool = False) -> None:
         """Say how many items each instance has worked on.
@@ -120,5 +128,4 @@ class Job:
         """
         for index, count in sorted(counts.items()):
             title = plan.name(index) + (f" (rank {index})" if ranks else "")
-            self.worked(title, count)
             self.say(f"{title}: processed {count} items")

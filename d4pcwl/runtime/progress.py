@@ -1,16 +1,30 @@
-"""Progress of a run in a notebook: one block of text, written anew as results come."""
+"""How far a run is, shown while it lasts: in a terminal, as plain lines, or in a notebook.
+
+All of these take the records of the run (``trace/observer.py``), and show anew what they come to
+when the last look is a while ago.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
-from d4pcwl.runtime.engine.instance import Receive
-from d4pcwl.runtime.results import Sink
+from d4pcwl.runtime.local.console import ERASE, Lines, LineWriter
+from d4pcwl.trace.format import Record
+from d4pcwl.trace.totals import Totals, last_line, progress_line
 from d4pcwl.workflow.cells import running_shell
 
-_EVERY = 0.5
-"""Seconds between two looks of the block."""
+_EVERY = 0.25
+"""Seconds between two looks."""
+
+_AT_FIRST = 1.0
+"""Seconds before the first look: a quick run shows nothing."""
+
+PLAIN_SECONDS = 10.0
+"""Seconds between two plain lines, if nobody says another number."""
 
 
 def notebook() -> Any:
@@ -20,49 +34,120 @@ def notebook() -> Any:
 
 
 class Progress:
-    """A sink before another that counts results, and is told what instances have worked on.
+    """Takes records, and shows now and then what they come to.
 
-    :param sink: where the results go
+    :param every: seconds between two looks
+    :param first: seconds before the first
     """
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._results: dict[tuple[str, str], int] = {}
-        self._done: dict[str, int] = {}
-        self._handle: Any = None
-        self._next = 0.0
+    def __init__(self, every: float, first: float) -> None:
+        self.totals = Totals()
+        self._every, self._next = every, time.monotonic() + first
 
-    def take(self, pe: str, output: str) -> Receive:
-        take, key = self._sink.take(pe, output), (pe, output)
-
-        def receive(item: Any) -> None:
-            take(item)
-            self._results[key] = self._results.get(key, 0) + 1
-            if time.monotonic() >= self._next:
-                self.show()
-
-        return receive
-
-    def close(self, complete: bool) -> None:
-        self._sink.close(complete)
-
-    def worked(self, title: str, count: int) -> None:
-        """Take how many items an instance has worked on."""
-        self._done[title] = count
-        self.show()
+    def take(self, record: Record) -> None:
+        """Take a record."""
+        self.totals.take(record)
+        if self.totals.end is not None:
+            self.finish()
+        elif time.monotonic() >= self._next:
+            self.show()
+            self._next = time.monotonic() + self._every
 
     def show(self) -> None:
         """Show how far the run is."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """The run is over."""
+        raise NotImplementedError
+
+
+class PlainLines(Progress):
+    """A line now and then.
+
+    :param say: takes the lines
+    """
+
+    def __init__(self, say: Callable[[str], None], every: float = PLAIN_SECONDS) -> None:
+        super().__init__(every, every)
+        self._say = say
+
+    def show(self) -> None:
+        self._say(progress_line(self.totals))
+
+    def finish(self) -> None:
+        self._say(last_line(self.totals))
+
+
+class LiveTable(Progress):
+    """A table below all that is printed to a terminal; it is there from the first look on.
+
+    Standard error is a :class:`LineWriter` the while: what anybody writes there goes above it.
+
+    :param say: takes the last line
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(_EVERY, _AT_FIRST)
+        self._say = say
+        self._before = sys.stderr
+        sys.stderr.flush()
+        errors = LineWriter(2)
+        errors.lines.erase = ERASE
+        self._lines: Lines = errors.lines
+        if isinstance(sys.stdout, LineWriter) and sys.stdout.isatty():
+            self._lines = sys.stdout.lines
+            self._lines.erase = ERASE
+        sys.stderr = self._errors = errors
+        self._on = True
+
+    def show(self) -> None:
+        from d4pcwl.trace.table import table
+
+        if not self._on:
+            return
+        size = os.get_terminal_size(2)
+        rows = table(self.totals, max(20, size.columns), max(3, size.lines - 1))
+        up = f"\x1b[{len(rows)}A" if rows else ""
+        picture = "".join(f"\r{row}\x1b[K\n" for row in rows)
+        self._lines.draw((picture + up).encode("utf-8", "replace"))
+
+    def finish(self) -> None:
+        if self._on:
+            self.stop()
+            self._say(last_line(self.totals))
+
+    def stop(self) -> None:
+        """Take the table away."""
+        if self._on:
+            self._on = False
+            self._errors.finish()
+            self._lines.draw(b"")
+            self._lines.erase = b""
+            sys.stderr = self._before
+
+
+class NotebookBlock(Progress):
+    """One block of text below the cell of a notebook."""
+
+    def __init__(self) -> None:
+        super().__init__(_EVERY, 0.0)
+        self._handle: Any = None
+
+    def show(self) -> None:
         from importlib import import_module
 
-        lines = [f"{name}: worked on {count} items" for name, count in self._done.items()]
-        for (pe, output), count in self._results.items():
-            what = f"results of {pe}.{output}" if pe else "items left out"
-            lines.append(f"{what}: {count}")
-        shown = {"text/plain": "\n".join(lines)}
+        lines = [
+            f"{total.name}: worked on {total.taken:,} items"
+            + (f", wrote {total.written:,}" if total.written else "")
+            for total in self.totals.pes.values()
+        ]
+        shown = {"text/plain": "\n".join([*lines, progress_line(self.totals).partition(":")[0]])}
         if self._handle is None:
             display = import_module("IPython.display").display
             self._handle = display(shown, raw=True, display_id=True)
         else:
             self._handle.update(shown, raw=True)
-        self._next = time.monotonic() + _EVERY
+
+    def finish(self) -> None:
+        self.show()

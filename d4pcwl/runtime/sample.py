@@ -235,6 +235,9 @@ class _Meter:
     def end(self, instance: int) -> None:
         """All instances are here."""
 
+    def sent(self, source: tuple[str, str], target: int, input: str) -> None:
+        """What is sent is counted here, and nobody else asks."""
+
     # --- the clock ---
 
     def _note(self, pe: str) -> None:

@@ -343,6 +343,17 @@ class TraceWriter:
                 f"the trace {shown(self.path)} cannot be written: {error.strerror}"
             ) from None
 
+    def __enter__(self) -> TraceWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close it; what could not be written is raised where nothing else is."""
+        try:
+            self.close()
+        except OutputError:
+            if kind is None:
+                raise
+
     def write(self, *records: Record) -> None:
         """Append records."""
         text = "".join(to_line(record) + "\n" for record in records).encode("utf-8", "replace")

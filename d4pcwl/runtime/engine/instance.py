@@ -70,6 +70,7 @@ class RunningPE:
     :param leave_out: takes the descriptions of items that are left out
     :param seed: of the random numbers that the PE draws
     :param halts: the failures, by rank, of all instances in the process
+    :ivar own_step: how its items go through in a chain, if they may
     """
 
     def __init__(
@@ -89,13 +90,13 @@ class RunningPE:
         self.title, self._alone = title, alone
         self._policy = policy
         self._leave_out = leave_out
-        self._attempts = Attempts(policy)
-        self._rank, self._halts = rank, {} if halts is None else halts
+        self.attempts = Attempts(policy)
+        self.rank, self._halts = rank, {} if halts is None else halts
         self._emitters: dict[str, Receive] = {}
         self._counts: dict[str, Callable[[], int]] = {}
         self._receivers: dict[str, Take] = {}
         self._following: dict[str, Step] = {}
-        self._step: Step | None = None
+        self.own_step: Step | None = None
         self._guard = _one_at_a_time() if in_cycle else None
         pe.rank = rank
         self._draws = Draws(pe, seed) if getattr(pe, "numbered", False) else None
@@ -114,7 +115,7 @@ class RunningPE:
         :param following: what alone takes them, in this process
         """
         if self._policy != FAIL:
-            emit = self._attempts.holding(emit, partial(self.refuse_item, output))
+            emit = self.attempts.holding(emit, partial(self.refuse_item, output))
         elif following is not None:
             self._following[output] = following
             if self._usual_write:
@@ -133,7 +134,11 @@ class RunningPE:
     @property
     def count(self) -> int:
         """How many items the instance has taken."""
-        return sum(count() for count in self._counts.values())
+        return sum(count() for count in list(self._counts.values()))
+
+    def count_of(self, name: str) -> int:
+        """How many of them by one input."""
+        return self._counts[name]() if name in self._counts else 0
 
     def start(self) -> None:
         """Run ``preprocess``."""
@@ -174,13 +179,13 @@ class RunningPE:
     def step(self, name: str) -> Step | None:
         """How items of input ``name`` go through in a chain, if they do."""
         self.receiver(name)
-        return self._step if name == INPUT and self._draws is None else None
+        return self.own_step if name == INPUT and self._draws is None else None
 
     def _make_receiver(self, name: str) -> tuple[Take, Callable[[], int]]:
         if self._policy != FAIL:
             return self._careful_receiver(name)
         if name == INPUT and self._is_simple():
-            self._step = step = self._make_step()
+            self.own_step = step = self._make_step()
             return step.take, lambda: step.count
         return self._general_receiver(name)
 
@@ -263,7 +268,7 @@ class RunningPE:
             except OutputError as error:
                 self._stop_if_output_fails(error)
             except Halt as halt:
-                self._halts.pop(self._rank, None)
+                self._halts.pop(self.rank, None)
                 if isinstance(halt.error, OutputError):
                     raise
                 return halt.__cause__ or halt.error
@@ -274,10 +279,11 @@ class RunningPE:
             for item in items:
                 number += 1
                 self._stay_halted(item)
-                error = self._attempts.run(attempt, item)
+                error = self.attempts.run(attempt, item)
                 if error is None:
                     continue
                 if policy.skip and self._leave_out is not None:
+                    self.attempts.skipped += 1
                     known = number if self._alone else None
                     self._leave_out(left_out(self.title, name, known, item, error))
                 else:
@@ -360,8 +366,8 @@ class RunningPE:
 
     def _stay_halted(self, item: Any) -> None:
         """What works on items after a failure, where a PE upstream caught it and goes on."""
-        if self._rank in self._halts:
-            raise self._halts[self._rank]
+        if self.rank in self._halts:
+            raise self._halts[self.rank]
 
     def refuse_item(self, output: str, error: Exception, item: Any) -> None:
         """End the run over an item that cannot be handed on.
@@ -396,12 +402,12 @@ class RunningPE:
     def _stop_if_output_fails(self, error: BaseException) -> None:
         """What cannot be written is no fault of the PE, nor of the item."""
         if isinstance(error, OutputError):
-            halt = self._halts[self._rank] = Halt(error)
+            halt = self._halts[self.rank] = Halt(error)
             raise halt from error
 
     def _halt(self, message: str, error: BaseException) -> Halt:
         halt = Halt(PEError(message, "".join(traceback.format_exception(error))))
-        self._halts[self._rank] = halt
+        self._halts[self.rank] = halt
         return halt
 
 

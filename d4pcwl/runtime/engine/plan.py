@@ -88,6 +88,7 @@ class Plan:
     :param names: by PE id, how people are told of a PE
     :param places: by PE id, the file and line of what it does with an item, where they are known
     :param seed: of the random numbers that PEs draw
+    :param measured: whether workers measure what they do
     """
 
     instances: tuple[Instance, ...]
@@ -103,6 +104,7 @@ class Plan:
     names: dict[str, str] = field(repr=False, default_factory=dict)
     places: dict[str, str] = field(repr=False, default_factory=dict)
     seed: int = 0
+    measured: bool = False
 
     def of(self, pe: str) -> tuple[Instance, ...]:
         """The instances of a PE."""

@@ -26,11 +26,15 @@ _PROMPT_SECONDS = 0.1
 """How long a line waits for company while its writer is busy."""
 
 
+ERASE = b"\x1b[J"
+"""Tells a terminal to clear all from the cursor on."""
+
+
 class LineLock:
     """A lock between processes that the system releases when its holder dies.
 
     Until it is closed, standard output of this process takes it, too, if it is a
-    :class:`LineWriter`.
+    :class:`LineWriter`. ``erase`` is what that one has for it.
     """
 
     def __init__(self) -> None:
@@ -38,8 +42,10 @@ class LineLock:
 
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._own = sys.stdout.lines if isinstance(sys.stdout, LineWriter) else None
+        self.erase = b""
         if self._own is not None:
             self._own.lock = self
+            self.erase = self._own.erase
 
     def close(self) -> None:
         """Nobody is to take it any more."""
@@ -59,11 +65,15 @@ class LineLock:
 
 
 class Lines(io.BufferedIOBase):
-    """What is below a :class:`LineWriter`; lines that wait go out by a thread of its own."""
+    """What is below a :class:`LineWriter`; lines that wait go out by a thread of its own.
+
+    ``erase`` goes before the lines, where something is shown below them (:meth:`draw`).
+    """
 
     def __init__(self, fd: int, lock: LineLock | None, put: Put | None) -> None:
         self._fd, self.lock, self._at_once = fd, lock, os.isatty(fd)
         self._put, self._ticks = put or self._write_out, put is None
+        self.erase = lock.erase if lock is not None else b""
         self._renew()
         renew = weakref.WeakMethod(self._renew)
         os.register_at_fork(after_in_child=lambda: (method := renew()) and method())
@@ -169,12 +179,22 @@ class Lines(io.BufferedIOBase):
         if waiting:
             self._put(b"".join(waiting))
 
-    def _write_out(self, text: bytes) -> None:
-        data = memoryview(text)
+    def draw(self, picture: bytes) -> None:
+        """Show something below all lines, on standard error, until more lines come.
+
+        :param picture: leaves the cursor where it was
+        """
+        with self._guard, contextlib.suppress(OutputError):
+            self._put_waiting()
+            if not self._torn:
+                self._write_out(picture, 2)
+
+    def _write_out(self, text: bytes, fd: int | None = None) -> None:
+        data = memoryview(self.erase + text)
         try:
             with self.lock or contextlib.nullcontext():
                 while data:
-                    data = data[os.write(self._fd, data) :]
+                    data = data[os.write(self._fd if fd is None else fd, data) :]
         except BrokenPipeError:
             raise ReaderGone("standard output: its reader has gone") from None
         except OSError as error:

@@ -57,6 +57,8 @@ def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
     try:
         hear_signals(_interrupt)
         sys.stdout = out = LineWriter(1, lock)
+        if lock.erase:
+            sys.stderr = LineWriter(2, lock)
         duty = enter()
 
         def work() -> None:

@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import D4pcwlError, RunError
@@ -34,6 +35,7 @@ from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.attended import Attended
 from d4pcwl.runtime.local.console import Lines, LineWriter
+from d4pcwl.runtime.local.meter import measured
 from d4pcwl.runtime.local.reports import explained
 from d4pcwl.runtime.mpi.console import console
 from d4pcwl.runtime.mpi.frames import (
@@ -44,6 +46,7 @@ from d4pcwl.runtime.mpi.frames import (
     SHORTEST_SLEEP,
     Frames,
     RankInbox,
+    RankSender,
 )
 from d4pcwl.runtime.static.loop import (
     Channels,
@@ -158,7 +161,14 @@ class Ranks:
                 worker = Worker(job.graph, self.plan, self.rank, job.inputs, link, own=job.own_pes)
                 self._tell_levels(worker, link, results)
                 fed = any(receiver == self.rank for _, receiver in self.pairs)
-                work_off(worker, link, RankInbox(self.frames, fed), idle)
+                with measured(
+                    [worker],
+                    job.hear if results is None else partial(results.send, "lap"),
+                    sent=link.traffic,
+                    waits=[RankInbox.receive],
+                    sends=[RankSender.send],
+                ):
+                    work_off(worker, link, RankInbox(self.frames, fed), idle)
                 self.counts.update(worker.counts)
             link.flush()
             self._note_own_levels()
@@ -296,6 +306,8 @@ class Ranks:
         elif kind == "text":
             assert self._texts is not None
             self._texts.put_lines(content)
+        elif kind == "lap":
+            self.job.hear(content)
         elif kind == "failed":
             self.failure = self.failure or content
         else:

@@ -65,6 +65,7 @@ class Session:
         except D4pcwlError:
             self.clean = True
             raise
+        plan = replace(plan, measured=self._comm.bcast(plan.measured))
         job.say(str(plan))
         self._mpi._set_abort_status(1)
         own = self._comm.Dup()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from d4pcwl.runtime.engine.instance import Receive
@@ -12,6 +13,7 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.policy import ERRORS
 from d4pcwl.runtime.pool.exchange import Exchange, Lot, Parcel, Queue, packed
 from d4pcwl.runtime.transport.outbox import Outbox, Run, places
+from d4pcwl.trace.observer import Way
 
 PARCEL_BYTES = 1 << 20
 """Bytes after which what was written is handed on."""
@@ -29,6 +31,8 @@ class Writer:
         self._marked.update(*plan.marked_after.values())
         self.new_levels: Callable[[], list[Level]] = list
         self.outbox = Outbox(PARCEL_BYTES, exchange.memory)
+        self.outbox.measured = plan.measured
+        self._ways = _only_ways(plan)
         self.lock = threading.RLock()
 
     def outlet(self, source: tuple[str, str], queue: Queue, full: Callable[[], None]) -> Receive:
@@ -47,6 +51,16 @@ class Writer:
     ) -> Receive:
         name = self._plan.port(*source)
         return self.outbox.outlet(key, name, full, marked=key in self._marked)
+
+    def sent(self, target: int, input: str) -> Callable[[], int] | None:
+        """What counts the items for a queue that one output alone writes to."""
+        queue = (target, input)
+        return partial(self.outbox.count, queue) if queue in self._ways else None
+
+    def traffic(self) -> dict[Way, tuple[int, int]]:
+        """By edge, the items and bytes that have been handed over; of edges that share no queue."""
+        sent = self.outbox.sent()
+        return {way: sent[queue] for queue, way in self._ways.items() if queue in sent}
 
     def parcel(self) -> Parcel:
         """Everything gathered so far.
@@ -115,6 +129,17 @@ def _portions(count: int, size: int) -> list[tuple[int, int]]:
     return portions
 
 
+def _only_ways(plan: Plan) -> dict[Queue, Way]:
+    """By queue its edge, where it is one."""
+    found: dict[Queue, set[Way]] = {}
+    for (pe, output), routes in plan.routes.items():
+        for route in routes:
+            for target in route.targets:
+                way = (pe, output, plan.instances[target].pe, route.input)
+                found.setdefault((target, route.input), set()).add(way)
+    return {queue: ways.pop() for queue, ways in found.items() if len(ways) == 1}
+
+
 class PoolLink:
     """The link of pooled PEs: everything waits for the commit."""
 
@@ -129,6 +154,9 @@ class PoolLink:
 
     def end(self, instance: int) -> None:
         """Pooled PEs end when the exchange says so."""
+
+    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int] | None:
+        return self.writer.sent(target, input)
 
 
 def _not_yet() -> None:
@@ -167,6 +195,9 @@ class PinnedLink:
             self._hand_on(here)
 
         return flush
+
+    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int] | None:
+        return self.writer.sent(target, input)
 
     def flush(self) -> None:
         """Hand on what was written, if there is room.

@@ -61,6 +61,8 @@ class Broker:
         self.lock = LineLock()
         self.memory = Memory(max(scale.most, len(plan.processes)))
         self.poll = select.poll()
+        if job.observer is not None:
+            job.observer.queues = self.scheduler.queues.waiting
 
     def run(self) -> None:
         """Run until all instances have ended, or something has failed.
@@ -144,8 +146,10 @@ class Broker:
                 deliver(self.results.takers, frames.loads(content.data), self.memory.take)
             elif kind == "levels":
                 self.results.note(content)
-            elif kind == "say":
-                self.job.say(content)
+            elif kind == "event":
+                what, text, number = content
+                self.job.say(text)
+                self.job.note(what, text, number)
 
     def _take_messages(self) -> None:
         for fd, _ in self.poll.poll(self.wait_milliseconds):
@@ -160,7 +164,10 @@ class Broker:
             except (EOFError, ConnectionError):
                 self._note_death(worker)
                 continue
-            self.scheduler.hear(worker.number, kind, content)
+            if kind == "lap":
+                self.job.hear(content)
+            else:
+                self.scheduler.hear(worker.number, kind, content)
 
     def _send(self, worker: _Worker, kind: str, content: Any) -> None:
         """Send to a worker; what its pipe does not take now is sent when it does."""

@@ -188,6 +188,13 @@ class Queues:
         """Whether a queue is full that any instance of a process writes to."""
         return self._blocked_in[process] > 0
 
+    def waiting(self) -> dict[int, int]:
+        """How many items wait, by instance."""
+        found = Counter[int]()
+        for (index, _), lane in self._lanes.items():
+            found[index] += sum(batch.items for batch in lane.batches)
+        return found
+
     def waits_for(self, instances: Iterable[int]) -> bool:
         """Whether a batch waits for one of the instances."""
         return any(self._batches[index] for index in instances)

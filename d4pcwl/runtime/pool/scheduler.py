@@ -38,7 +38,7 @@ class Message(NamedTuple):
     To a worker: ``task`` (number, queue, sizes, data), ``private`` (queue, data), ``told`` (queue,
     levels), ``ended`` (instance), ``go`` (writer, parcels, sizes) and ``stop``. To the
     :data:`PARENT`: ``start`` (worker, process that is pinned to it or None), ``results`` (data),
-    ``levels`` of what results come from, behind those, and ``say`` (text).
+    ``levels`` of what results come from, behind those, and ``event`` (what, text, number).
     """
 
     to: int
@@ -179,7 +179,7 @@ class Scheduler:
                 )
                 return
             self.queues.put_back(replace(batch, attempts=batch.attempts + 1))
-        self._say(f"a worker {how}; its {len(worker.tasks)} tasks go to others")
+        self._say("death", f"a worker {how}; its {len(worker.tasks)} tasks go to others")
         self._start(None)
 
     def decide(self, now: float) -> list[Message]:
@@ -389,7 +389,8 @@ class Scheduler:
             return
         staying = self._staying
         if self.queues.heavy_waits() or waiting >= self.scale.threshold * staying:
-            self._say(f"scale up to {staying + 1} workers: {waiting} batches wait")
+            why = f"scale up to {staying + 1} workers: {waiting} batches wait"
+            self._say("scale", why, staying + 1)
             self._start(None)
 
     def _scale_down(self, now: float) -> None:
@@ -404,8 +405,10 @@ class Scheduler:
                 worker.idle_since = now
             elif now - worker.idle_since > self.scale.idle_seconds and staying > self.scale.least:
                 self._say(
+                    "scale",
                     f"scale down to {staying - 1} workers: one was idle for "
-                    f"{now - worker.idle_since:.1f} s"
+                    f"{now - worker.idle_since:.1f} s",
+                    staying - 1,
                 )
                 self._let_go(worker)
                 return
@@ -425,8 +428,8 @@ class Scheduler:
             self.workers[to].sent += 1
         self._out.append(Message(to, kind, content))
 
-    def _say(self, text: str) -> None:
-        self._send(PARENT, "say", text)
+    def _say(self, what: str, text: str, number: int | None = None) -> None:
+        self._send(PARENT, "event", (what, text, number))
 
 
 def _pooled_loops(plan: Plan, pool: frozenset[int]) -> list[frozenset[int]]:

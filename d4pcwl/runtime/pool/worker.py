@@ -18,12 +18,14 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from d4pcwl.errors import D4pcwlError
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
+from d4pcwl.runtime.local.meter import measured
 from d4pcwl.runtime.local.worker import Duty
 from d4pcwl.runtime.pool.exchange import (
     TASK_SECONDS,
@@ -37,6 +39,7 @@ from d4pcwl.runtime.pool.exchange import (
 from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.outbox import Run, places
+from d4pcwl.trace.observer import Way
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
 
@@ -83,17 +86,34 @@ class DynamicWorker:
 
         :raises Halt: a PE failed
         """
-        if self.pool is not None:
-            for running in self.pool.running.values():
+        workers = [self.pinned, *([self.pool] if self.pool is not None else [])]
+        pooled = list(self.pool.running.values()) if self.pool is not None else []
+        exchange = type(self.exchange)
+        with measured(
+            workers,
+            partial(self.exchange.report, "lap"),
+            sent=self._traffic,
+            waits=[exchange.receive],
+            sends=[exchange.stream, exchange.commit, exchange.end],
+        ):
+            for running in pooled:
                 running.start()
-        self.pinned.start()
-        try:
-            while True:
-                self._step()
-        except Stopped:
-            if self.pool is not None:
-                for running in self.pool.running.values():
+            self.pinned.start()
+            try:
+                while True:
+                    self._step()
+            except Stopped:
+                for running in pooled:
                     running.finish()
+
+    def _traffic(self) -> dict[Way, tuple[int, int]]:
+        """By edge, the items and bytes that have been handed over."""
+        found: dict[Way, tuple[int, int]] = {}
+        for writer in (self._link.writer, self._pool_writer):
+            for way, (items, size) in writer.traffic().items():
+                before = found.get(way, (0, 0))
+                found[way] = before[0] + items, before[1] + size
+        return found
 
     def flush(self) -> None:
         """Hand on what pinned instances wrote, if there is room; may be called from a thread."""

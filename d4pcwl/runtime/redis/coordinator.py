@@ -235,6 +235,9 @@ class Coordinator:
             self.over = True
             return
         name, content = pickle.loads(data)
+        if kind == "lap":
+            self.job.hear(content)
+            return
         if kind == "failed" and self.failure is None:
             self.failure = content
         elif kind == "done":

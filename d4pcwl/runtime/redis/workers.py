@@ -133,7 +133,11 @@ class Workers:
                 f"{how}"
             )
         if answer[0] == b"on":
-            self._job.say(f"{how}; its {answer[1]} tasks go to others")
+            self._tell("death", f"{how}; its {answer[1]} tasks go to others")
+
+    def _tell(self, what: str, text: str, number: int | None = None) -> None:
+        self._job.say(text)
+        self._job.note(what, text, number)
 
     def look_for_remote(self) -> None:
         """See which workers from elsewhere have come, and which send no heartbeat any more.
@@ -168,7 +172,8 @@ class Workers:
         may_grow = bool(self._pool) and len(working) < self._scale.most
         enough = heavy_waits or waiting >= self._scale.threshold * len(working)
         if may_grow and enough:
-            self._job.say(f"scale up to {len(working) + 1} workers: {waiting} batches wait")
+            why = f"scale up to {len(working) + 1} workers: {waiting} batches wait"
+            self._tell("scale", why, len(working) + 1)
             self._start(None)
             return
         names = {name.decode() for name in idle}
@@ -180,9 +185,11 @@ class Workers:
             elif len(working) > self._scale.least:
                 seconds = time.monotonic() - worker.idle_since
                 if seconds > self._scale.idle_seconds:
-                    self._job.say(
+                    self._tell(
+                        "scale",
                         f"scale down to {len(working) - 1} workers: one was idle for "
-                        f"{seconds:.1f} s"
+                        f"{seconds:.1f} s",
+                        len(working) - 1,
                     )
                     self._let_go(worker)
                     return

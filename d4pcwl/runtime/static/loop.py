@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from d4pcwl.runtime.engine.instance import Receive
@@ -17,6 +18,7 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender
 from d4pcwl.runtime.transport.outbox import deliver
+from d4pcwl.trace.observer import Way
 
 
 class Inbox(Protocol):
@@ -70,6 +72,8 @@ class Channels:
         self.slots = slots(plan)
         names = [plan.port(pe, output) for pe, output, _, _ in self.slots]
         self.channels = {receiver: Channel(sender, names) for receiver, sender in senders.items()}
+        for channel in self.channels.values():
+            channel.outbox.measured = plan.measured
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
         instance = self.plan.instances[target]
@@ -81,6 +85,22 @@ class Channels:
         receivers = {self.plan.instances[i].process for i in self.plan.downstream[instance]}
         for process in receivers - {self.number}:
             self.channels[process].send("end", instance)
+
+    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int]:
+        channel = self.channels[self.plan.instances[target].process]
+        return partial(channel.outbox.count, self.slots[(*source, target, input)])
+
+    def traffic(self) -> dict[Way, tuple[int, int]]:
+        """By edge, the items and bytes that have been sent."""
+        ways = {slot: way for way, slot in self.slots.items()}
+        found: dict[Way, tuple[int, int]] = {}
+        for channel in self.channels.values():
+            for slot, (items, size) in channel.outbox.sent().items():
+                pe, output, target, input = ways[slot]
+                way = (pe, output, self.plan.instances[target].pe, input)
+                before = found.get(way, (0, 0))
+                found[way] = before[0] + items, before[1] + size
+        return found
 
     def flush(self) -> None:
         """Send what is waiting."""

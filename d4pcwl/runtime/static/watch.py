@@ -22,6 +22,7 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock
+from d4pcwl.runtime.local.meter import measured
 from d4pcwl.runtime.local.processes import GRACE_SECONDS, end, signals_held_back, start
 from d4pcwl.runtime.local.reports import cause_of_death
 from d4pcwl.runtime.local.worker import Duty, live
@@ -135,6 +136,8 @@ class _Watch:
                     self._note_death(number)
             elif message[0] == "items":
                 self._take(message)
+            elif message[0] == "lap":
+                self.job.hear(message[1])
             else:
                 self.awaited.discard(number)
                 if message[0] == "done":
@@ -195,6 +198,7 @@ class _Watch:
         worker.join(GRACE_SECONDS)
         how = cause_of_death(worker.exitcode)
         how += " - out of memory?" if worker.exitcode == -signal.SIGKILL else ""
+        self.job.note("death", f"a worker {how}", pid=worker.pid)
         names = ", ".join(map(self.plan.name, self.plan.processes[number]))
         self._fail(
             number,
@@ -220,6 +224,7 @@ class _Duty(Duty):
         self.job, self.plan, self.number, self.transport = job, plan, number, transport
         senders, self.inbox = transport.enter(number)
         self.results = ResultChannel(senders[WATCH], plan)
+        self.senders = list(senders.values())
         others = {receiver: sender for receiver, sender in senders.items() if receiver != WATCH}
         self.link = Channels(plan, number, others, self.results.result)
         self.counts: dict[int, int] = {}
@@ -233,7 +238,14 @@ class _Duty(Duty):
             self.results.flush()
             idle()
 
-        work_off(worker, link, self.inbox, idle_here)
+        with measured(
+            [worker],
+            lambda lap: self.results.send("lap", lap),
+            sent=link.traffic,
+            waits=[type(self.inbox).receive],
+            sends=[type(sender).send for sender in self.senders],
+        ):
+            work_off(worker, link, self.inbox, idle_here)
         self.tick()
         self.counts = worker.counts
 

@@ -68,6 +68,11 @@ class Channel:
         """
         return self._outbox.outlet(slot, self._names[slot], self.flush, marked=marked)
 
+    @property
+    def outbox(self) -> Outbox:
+        """What waits, and what has been sent, by slot."""
+        return self._outbox
+
     def flush(self) -> None:
         """Send what is waiting.
 

@@ -50,6 +50,12 @@ they take longer, and many entries could not be read in one go."""
 _MOST_LEAVES = 100
 """A container of more may have a large value many times, which a pickle has once."""
 
+_WEIGHED = 16
+"""Entries of a batch that are weighed, where it is measured what is sent."""
+
+_NUMBER_BYTES = 5
+"""What a number takes in a pickle, about."""
+
 _LIST_OF = struct.Struct("<ci")
 """How marshal begins a list: the values follow."""
 
@@ -114,13 +120,15 @@ def _run(key: Any, entries: list[Any], marks: tuple[int, Sequence[Any]] | None) 
 class _Lane:
     """What waits for one key.
 
-    ``listed`` says that who empties the outbox will look here.
+    ``listed`` says that who empties the outbox will look here. ``items`` and ``bytes`` are those
+    that were taken out.
     """
 
-    __slots__ = ("entries", "listed", "marks")
+    __slots__ = ("bytes", "entries", "items", "listed", "marks")
 
     def __init__(self, marked: bool) -> None:
         self.listed = False
+        self.items = self.bytes = 0
         self.entries: deque[Any] = deque()
         self.marks: deque[Mark] | None = deque() if marked else None
 
@@ -129,6 +137,7 @@ class _Lane:
         self.listed = False
         entries = [self.entries.popleft() for _ in range(len(self.entries))]
         marks = None if self.marks is None else [self.marks.popleft() for _ in entries]
+        self.items += len(entries)
         return entries, marks
 
 
@@ -164,6 +173,7 @@ class Outbox:
 
     def __init__(self, most: int, shared: Shared | None = None) -> None:
         self.bytes = 0
+        self.measured = False
         self._most, self._shared = most, shared
         self._lanes: dict[Any, _Lane] = {}
         self._ready: deque[Any] = deque()  # the keys of lanes that have something
@@ -278,6 +288,15 @@ class Outbox:
         self._refused = Halt(PEError(message))
         raise self._refused from error
 
+    def sent(self) -> dict[Any, tuple[int, int]]:
+        """By key, the items that have been taken out, and their bytes if that is ``measured``."""
+        return {key: (lane.items, lane.bytes) for key, lane in list(self._lanes.items())}
+
+    def count(self, key: Any) -> int:
+        """How many items a lane was given."""
+        lane = self._lanes[key]
+        return lane.items + len(lane.entries)
+
     def check(self) -> None:
         """Whether an item was refused.
 
@@ -300,10 +319,35 @@ class Outbox:
         runs = []
         for _ in range(len(self._ready)):
             key = self._ready.popleft()
-            entries, marks = self._lanes[key].drain()
+            lane = self._lanes[key]
+            entries, marks = lane.drain()
+            if self.measured:
+                lane.bytes += _size(entries)
             if entries:
                 runs.append(Run(key, entries, marks))
         return runs
+
+
+def _size(entries: Sequence[Any]) -> int:
+    """About how many bytes entries have: of many, some are weighed."""
+    step = 1 + len(entries) // _WEIGHED
+    weighed = [_weight(entry) for entry in entries[::step]]
+    return sum(weighed) * len(entries) // max(1, len(weighed))
+
+
+def _weight(entry: Any) -> int:
+    kind = type(entry)
+    if kind is bytes or kind is bytearray or kind is str:
+        return len(entry)
+    if kind is Apart:
+        sizes = (kept[1] if type(kept) is tuple else _nbytes(kept) for kept in entry.buffers)
+        return len(entry.data) + sum(sizes)
+    return int(getattr(entry, "nbytes", _NUMBER_BYTES))
+
+
+def _nbytes(kept: Any) -> int:
+    raw = kept.raw() if isinstance(kept, pickle.PickleBuffer) else memoryview(kept)
+    return int(raw.nbytes)
 
 
 def unpacked(entries: Sequence[Any], fetch: Fetch | None = None) -> Iterable[Any]:
