@@ -8,14 +8,14 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from d4pcwl.trace.model import CostModel
-    from d4pcwl.trace.predict import Machine, Prediction
+    from d4pcwl.trace.predict import Machine
     from d4pcwl.workflow.flat import FlatGraph
 
 _USUAL = "default"
@@ -59,6 +59,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         default="best",
         help="how the processes are used (default: best)",
     )
+    parser.add_argument(
+        "--mapping",
+        default="multi",
+        metavar="MAPPING",
+        help="where it is a dynamic one, its scheduler is played through (default: multi)",
+    )
     parser.add_argument("--debug", action="store_true", help="tracebacks")
     parser.set_defaults(run=run)
 
@@ -68,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
 
     :raises D4pcwlError: the script or the trace is not right
     """
+    from d4pcwl.runtime.mappings.registry import find_mapping
     from d4pcwl.trace.model import read_model
     from d4pcwl.trace.predict import Machine
     from d4pcwl.workflow.load import load
@@ -78,34 +85,34 @@ def run(options: argparse.Namespace) -> int:
         graph = script.flat()
     model = read_model(options.trace, graph)
     machine = Machine(None, *(options.network or (None, 0.0)))
-    for line in _table(graph, model, options.optimise, options.processes, machine):
+    pooled = find_mapping(options.mapping).pooled
+
+    def timed(number: int) -> Timed:
+        if pooled:
+            return by_pool(graph, model, number, machine)
+        return by_plan(graph, model, options.optimise, number, machine)
+
+    for line in _table(timed, items_of(graph, model), options.processes):
         sys.stdout.write(line + "\n")
     return 0
 
 
-def _table(
-    graph: FlatGraph, model: CostModel, how: str, numbers: Sequence[int], machine: Machine
-) -> Iterator[str]:
-    items, alone = _items(graph, model), predicted(graph, model, how, 1, machine).seconds
-    yield f"{'processes':>9} {'used':>5} {'seconds':>9} {'items/s':>9} {'faster':>7}  bottleneck"
-    for number in numbers:
-        found = predicted(graph, model, how, number, machine)
-        rate = f"{items / found.seconds:,.0f}" if found.seconds else "-"
-        faster = f"{alone / found.seconds:.1f}" if found.seconds else "-"
-        load = found.loads[found.bottleneck]
-        name = graph.names.get(found.heaviest, found.heaviest)
-        if load.passing > load.works[found.heaviest]:
-            name = f"what passes between {name} and its neighbours"
-        yield (
-            f"{number:>9} {len(found.loads):>5} {found.seconds:>9.3g} {rate:>9} {faster:>7}  {name}"
-        )
-    yield _where_it_stops(graph, model, how, max(numbers), machine)
+class Timed(NamedTuple):
+    """What a run would take by a number of processes.
+
+    :param used: how many of them have something to do
+    :param bottleneck: what bounds it, for people
+    """
+
+    seconds: float
+    used: int
+    bottleneck: str
 
 
-def predicted(
+def by_plan(
     graph: FlatGraph, model: CostModel, how: str, processes: int, machine: Machine
-) -> Prediction:
-    """What a run would take by so many processes.
+) -> Timed:
+    """What a run would take in which PEs stay in their processes.
 
     :param how: which plan: an algorithm, or ``default``
     :raises UsageError: there is no such algorithm
@@ -118,16 +125,47 @@ def predicted(
     if how != _USUAL:
         assignment = assign(how, graph, model, processes, machine).assignment
     plan = make_plan(graph, processes, assignment=assignment)
-    return prediction(graph, model, plan, machine)
+    found = prediction(graph, model, plan, machine)
+    load = found.loads[found.bottleneck]
+    name = graph.names.get(found.heaviest, found.heaviest)
+    if load.passing > load.works[found.heaviest]:
+        name = f"what passes between {name} and its neighbours"
+    return Timed(found.seconds, len(found.loads), name)
 
 
-def _where_it_stops(
-    graph: FlatGraph, model: CostModel, how: str, most: int, machine: Machine
-) -> str:
+def by_pool(graph: FlatGraph, model: CostModel, processes: int, machine: Machine) -> Timed:
+    """What a run would take by workers that take tasks as they have time."""
+    from d4pcwl.runtime.pool.forecast import forecast
+
+    found = forecast(graph, model, processes, machine)
+    held = ", ".join(graph.names.get(pe, pe) for pe in found.held)
+    parts = {
+        "the parent, which hands out the tasks": found.parent,
+        f"{held}, which cannot be shared out": found.pinned,
+        "the number of workers": found.busy,
+    }
+    return Timed(found.seconds, processes, max(parts, key=lambda what: parts[what]))
+
+
+def _table(timed: Callable[[int], Timed], items: float, numbers: Sequence[int]) -> Iterator[str]:
+    alone = timed(1).seconds
+    yield f"{'processes':>9} {'used':>5} {'seconds':>9} {'items/s':>9} {'faster':>7}  bottleneck"
+    for number in numbers:
+        found = timed(number)
+        rate = f"{items / found.seconds:,.0f}" if found.seconds else "-"
+        faster = f"{alone / found.seconds:.1f}" if found.seconds else "-"
+        yield (
+            f"{number:>9} {found.used:>5} {found.seconds:>9.3g} {rate:>9} {faster:>7}  "
+            + found.bottleneck
+        )
+    yield _where_it_stops(timed, max(numbers))
+
+
+def _where_it_stops(timed: Callable[[int], Timed], most: int) -> str:
     """The number of processes from which twice as many gain little."""
-    number, seconds = 1, predicted(graph, model, how, 1, machine).seconds
+    number, seconds = 1, timed(1).seconds
     while number < most:
-        twice = predicted(graph, model, how, 2 * number, machine).seconds
+        twice = timed(2 * number).seconds
         if seconds < _PAYS * twice:
             gain = 100 * (seconds / twice - 1) if twice else 0.0
             processes = "1 process" if number == 1 else f"{number} processes"
@@ -136,7 +174,7 @@ def _where_it_stops(
     return f"up to {number} processes, more of them pay"
 
 
-def _items(graph: FlatGraph, model: CostModel) -> float:
+def items_of(graph: FlatGraph, model: CostModel) -> float:
     """How many items the run had: those that left the roots, or their inputs."""
     from d4pcwl.trace.predict import passage_of
 
