@@ -33,13 +33,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from d4pcwl.errors import UsageError, nearest
 from d4pcwl.trace.model import CostModel
-from d4pcwl.trace.predict import Machine, keyed_share, passage_of, predict, work_of
+from d4pcwl.trace.predict import Machine, keyed_share, passage_of, predict, single_item, work_of
 from d4pcwl.workflow.assignment import Assignment, of_stages
 from d4pcwl.workflow.copies import asked_copies, may_have_copies
 from d4pcwl.workflow.cut import Cut, cut_between, cut_into
@@ -227,16 +227,18 @@ class _Stage:
 
     :param seconds: that it has to do, in one process
     :param hot: the part of them that no copies can share
+    :param least: the part of them that a single item takes
     :param copies: that it may have; None: any number
     """
 
     seconds: float
     hot: float
+    least: float
     copies: tuple[int, ...] | None
 
     def load(self, copies: int) -> float:
         """Seconds that the busiest copy has to do."""
-        return self.seconds * keyed_share(self.hot, copies)
+        return self.seconds * keyed_share(self.hot, copies, self.least)
 
     def needed(self, seconds: float) -> int | None:
         """How many copies it needs, so that none has more to do than that."""
@@ -244,7 +246,7 @@ class _Stage:
             return next((n for n in self.copies if self.load(n) <= seconds), None)
         if self.seconds <= seconds:
             return 1
-        if seconds <= 0 or self.seconds * self.hot >= seconds:
+        if seconds <= 0 or self.seconds * max(self.hot, self.least) > seconds * (1 - 1e-12):
             return None
         return math.ceil((1 - self.hot) / (seconds / self.seconds - self.hot) - 1e-9)
 
@@ -297,7 +299,7 @@ class _Search:
         stages, cpu = [], sum(extra)
         for group, more in zip(groups, extra, strict=True):
             stage = self._stage(tuple(sorted(group)))
-            stages.append(_Stage(stage.seconds + more, stage.hot, stage.copies))
+            stages.append(replace(stage, seconds=stage.seconds + more))
             cpu += self._cpu[tuple(sorted(group))]
         cores = self.machine.cores
         least = cpu / cores if cores and cores < self.processes else 0.0
@@ -339,7 +341,9 @@ class _Search:
                 copies = None
             elif len(pes) == 1 and id(pes[0]) not in self.graph.cyclic:
                 copies = tuple(sorted({1, asked_copies(self.graph, pes[0])}))
-            self._known[group] = _Stage(self.costs.work(pes), self.costs.hot(pes), copies)
+            least = max(single_item(self.model, pe) for pe in pes)
+            hot, seconds = self.costs.hot(pes), self.costs.work(pes)
+            self._known[group] = _Stage(seconds, hot, least, copies)
             self._cpu[group] = self.costs.cpu(pes)
         return self._known[group]
 

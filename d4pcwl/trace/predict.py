@@ -140,12 +140,19 @@ def passage_of(model: CostModel, edge: Edge) -> Passage:
     return model.passages.get(key) or Passage(*key)
 
 
-def keyed_share(hot: float, copies: int) -> float:
+def keyed_share(hot: float, copies: int, least: float = 0.0) -> float:
     """The part of the items that the copy gets which owns the commonest key.
 
     :param hot: the part of the items that have that key
+    :param least: the part that a single item is
     """
-    return hot + (1 - hot) / copies
+    return max(hot + (1 - hot) / copies, least)
+
+
+def single_item(model: CostModel, pe: Any) -> float:
+    """The part of a PE's items that one item is; 0 where it is not known how many a run has."""
+    items = work_of(model, pe).items
+    return 1 / items if model.complete and items else 0.0
 
 
 def _shares(
@@ -167,11 +174,11 @@ def _shares(
         (passage_of(model, e).hot for e in edges if isinstance(graph.grouping(e), GroupBy)),
         default=0.0,
     )
-    return _uneven(hot, copies)
+    return _uneven(hot, copies, single_item(model, pe))
 
 
-def _uneven(hot: float, copies: int) -> tuple[float, ...]:
-    return (keyed_share(hot, copies), *((1 - hot) / copies,) * (copies - 1))
+def _uneven(hot: float, copies: int, least: float = 0.0) -> tuple[float, ...]:
+    return (keyed_share(hot, copies, least), *((1 - hot) / copies,) * (copies - 1))
 
 
 def _flows(

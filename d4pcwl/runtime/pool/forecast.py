@@ -165,20 +165,20 @@ class _Play:
     # --- the parent -----------------------------------------------------------------------------
 
     def _hear(self, worker: _Worker, kind: str, content: Any, size: int = 0) -> None:
-        """A worker says something: the parent takes it up when it has time."""
-        way = self.machine.latency + (
-            size / self.machine.bandwidth if self.machine.bandwidth else 0
-        )
+        """A worker says something."""
+        self._tell(lambda: self.scheduler.hear(worker.number, kind, content), size)
+
+    def _tell(self, what: Callable[[], None], size: int = 0) -> None:
+        """The parent is told something, and takes it up when it has time."""
+        bandwidth = self.machine.bandwidth
+        way = self.machine.latency + (size / bandwidth if bandwidth else 0.0)
 
         def take_up() -> None:
             self._parent_works()
-            self.scheduler.hear(worker.number, kind, content)
+            what()
             self._act()
 
-        def arrive() -> None:
-            self._at(max(self.now, self.parent_free), take_up)
-
-        self._at(self.now + way, arrive)
+        self._at(self.now + way, lambda: self._at(max(self.now, self.parent_free), take_up))
 
     def _parent_works(self) -> None:
         self.parent_free = max(self.now, self.parent_free) + MESSAGE_SECONDS
@@ -229,7 +229,7 @@ class _Play:
         worker.received += 1
         if kind == "stop":
             del self.workers[worker.number]
-            self._at(self.now, lambda: self._lost(worker))
+            self._tell(lambda: self.scheduler.lost(worker.number, "has ended"))
             return
         if kind == "task":
             number, queue, _, data = content
@@ -254,10 +254,6 @@ class _Play:
             self._work_for(worker, seconds, taken)
             return
         self._go_on(worker)
-
-    def _lost(self, worker: _Worker) -> None:
-        self.scheduler.lost(worker.number, "has ended")
-        self._act()
 
     def _say(self, worker: _Worker, kind: str, content: Any) -> None:
         size = 0
