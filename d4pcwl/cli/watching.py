@@ -1,4 +1,4 @@
-"""``--trace`` and ``--progress``: what commands tell of a run while it lasts, and leave about it."""
+"""``--trace`` and ``--progress``: what is told of a run while it lasts, and left about it."""
 
 from __future__ import annotations
 

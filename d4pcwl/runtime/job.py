@@ -23,8 +23,8 @@ class Origin:
     """Where a graph came from, so that workers on other hosts can load it.
 
     :param script: its file by its absolute path, or a module
-    :param attr: which graph of it, where that was said
-    :param parameters: with which values the workflow was called, as JSON has them
+    :param attr: the name of the graph, if it was given
+    :param parameters: the values of the workflow's parameters, as JSON
     """
 
     script: str
@@ -33,11 +33,11 @@ class Origin:
 
 
 def _silent(message: str) -> None:
-    """Say nothing."""
+    """Show no progress messages."""
 
 
 def _go_on() -> None:
-    """Nothing ends the run from outside."""
+    """The run goes on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,20 +45,20 @@ class Job:
     """One run.
 
     :param graph: what runs
-    :param inputs: what the roots are given
+    :param inputs: the inputs of the roots
     :param sink: takes the results; its owner closes it
-    :param results: the outputs whose items are results; the unconnected ones where it is None
-    :param processes: how many the mapping may use; the usable cores where it is None
-    :param assignment: which processes each PE runs in, where the user wants that
-    :param own_pes: whether the graph's PEs may be run themselves, rather than copies
+    :param results: the outputs whose items are results; None: the unconnected outputs
+    :param processes: how many processes the mapping may use; None: the usable cores
+    :param assignment: the processes that each PE runs in, if they are chosen already
+    :param own_pes: whether the graph's PEs themselves may run, instead of copies
     :param say: takes progress messages
-    :param origin: where the graph came from, if others can load it from there
-    :param paces: by PE id, seconds that it takes for an item, where that is known
-    :param workers: with how many a dynamic mapping is to begin that fits their number to the work
-    :param policy: what to do about items on which PEs fail
-    :param seed: of the random numbers that PEs draw
-    :param check: called now and then; raises where the run is to end because nobody wants it
-    :param observer: is told what processes do, where somebody wants to know
+    :param origin: where the graph came from, if other hosts can load it from there
+    :param paces: by PE id, seconds for one item, if a run is known
+    :param workers: how many workers a dynamic mapping that adapts their number starts with
+    :param policy: what happens when a PE fails on an item
+    :param seed: the seed of the random numbers that PEs draw
+    :param check: is called from time to time; raises an error if nobody needs the results any more
+    :param observer: takes what the processes measure, if anybody needs it
     """
 
     graph: FlatGraph
@@ -89,10 +89,11 @@ class Job:
         loops: bool = False,
         copies: bool = True,
     ) -> Plan:
-        """The plan of this run, for ``processes``, else the number asked for, else the cores.
+        """The plan of this run.
 
+        :param processes: the number of processes (default: that of the job, or the usable cores)
         :param pooled: for a dynamic mapping: PEs that may run anywhere are put into a pool
-        :param loops: heavy PEs of cycles, too
+        :param loops: heavy PEs of cycles are put into the pool, too
         :param copies: whether PEs may have several instances
         """
         number = processes or self.processes or usable_cores()
@@ -121,10 +122,10 @@ class Job:
             self.observer.note(what, why, number, pid)
 
     def tell_counts(self, plan: Plan, counts: Mapping[int, int], *, ranks: bool = False) -> None:
-        """Say how many items each instance has worked on.
+        """Report how many items each instance has worked on.
 
         :param counts: by the index of the instance
-        :param ranks: whether instances keep to a place, and are told by it
+        :param ranks: whether to show the index of the instance, too
         """
         for index, count in sorted(counts.items()):
             title = plan.name(index) + (f" (rank {index})" if ranks else "")

@@ -1,13 +1,13 @@
 """How far a run is, shown while it lasts: in a terminal, as plain lines, or in a notebook.
 
-All of these take the records of the run (``trace/observer.py``), and show anew what they come to
-when the last look is a while ago.
+All of these take the records of the run (``trace/observer.py``), and show what they come to.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,10 +18,13 @@ from d4pcwl.trace.totals import Totals, last_line, progress_line
 from d4pcwl.workflow.cells import running_shell
 
 _EVERY = 0.25
-"""Seconds between two looks."""
+"""Seconds after which a picture is put where it can be seen again."""
+
+_EVERY_RENDERED = 0.5
+"""Seconds between two pictures of the table, as they take some work."""
 
 _AT_FIRST = 1.0
-"""Seconds before the first look: a quick run shows nothing."""
+"""Seconds before the first picture: a quick run shows none."""
 
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines, if nobody says another number."""
@@ -34,28 +37,23 @@ def notebook() -> Any:
 
 
 class Progress:
-    """Takes records, and shows now and then what they come to.
+    """Takes records, and shows now and then what they come to."""
 
-    :param every: seconds between two looks
-    :param first: seconds before the first
-    """
-
-    def __init__(self, every: float, first: float) -> None:
+    def __init__(self) -> None:
         self.totals = Totals()
-        self._every, self._next = every, time.monotonic() + first
+        self._lock = threading.RLock()
 
     def take(self, record: Record) -> None:
         """Take a record."""
-        self.totals.take(record)
+        with self._lock:
+            self.totals.take(record)
         if self.totals.end is not None:
             self.finish()
-        elif time.monotonic() >= self._next:
-            self.show()
-            self._next = time.monotonic() + self._every
+        else:
+            self.look()
 
-    def show(self) -> None:
-        """Show how far the run is."""
-        raise NotImplementedError
+    def look(self) -> None:
+        """Something is new."""
 
     def finish(self) -> None:
         """The run is over."""
@@ -66,61 +64,79 @@ class PlainLines(Progress):
     """A line now and then.
 
     :param say: takes the lines
+    :param every: seconds between two of them
     """
 
     def __init__(self, say: Callable[[str], None], every: float = PLAIN_SECONDS) -> None:
-        super().__init__(every, every)
-        self._say = say
+        super().__init__()
+        self._say, self._every = say, every
+        self._next = time.monotonic() + every
 
-    def show(self) -> None:
-        self._say(progress_line(self.totals))
+    def look(self) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + self._every
+            self._say(progress_line(self.totals))
 
     def finish(self) -> None:
         self._say(last_line(self.totals))
 
 
 class LiveTable(Progress):
-    """A table below all that is printed to a terminal; it is there from the first look on.
+    """A table below all that is printed to a terminal; it is there until :meth:`stop`.
 
-    Standard error is a :class:`LineWriter` the while: what anybody writes there goes above it.
+    Standard error is a :class:`LineWriter` the while: what anybody writes there goes above it. The
+    table is put there again and again by a thread, since nobody tells it when others print.
 
     :param say: takes the last line
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        super().__init__(_EVERY, _AT_FIRST)
+        super().__init__()
         self._say = say
         self._before = sys.stderr
         sys.stderr.flush()
-        errors = LineWriter(2)
-        errors.lines.erase = ERASE
-        self._lines: Lines = errors.lines
+        sys.stderr = self._errors = LineWriter(2)
+        self._lines: Lines = self._errors.lines
+        self._errors.lines.erase = ERASE
         if isinstance(sys.stdout, LineWriter) and sys.stdout.isatty():
             self._lines = sys.stdout.lines
             self._lines.erase = ERASE
-        sys.stderr = self._errors = errors
-        self._on = True
+        self._is_new = True
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._show, name="d4pcwl-progress", daemon=True)
+        self._thread.start()
 
-    def show(self) -> None:
+    def look(self) -> None:
+        self._is_new = True
+
+    def _show(self) -> None:
+        picture, rendered, pause = b"", 0.0, _AT_FIRST
+        while not self._over.wait(pause):
+            pause = _EVERY
+            if self._is_new and time.monotonic() - rendered > _EVERY_RENDERED:
+                self._is_new = False
+                picture, rendered = self._rendered(), time.monotonic()
+            self._lines.draw(picture)
+
+    def _rendered(self) -> bytes:
         from d4pcwl.trace.table import table
 
-        if not self._on:
-            return
         size = os.get_terminal_size(2)
-        rows = table(self.totals, max(20, size.columns), max(3, size.lines - 1))
-        up = f"\x1b[{len(rows)}A" if rows else ""
-        picture = "".join(f"\r{row}\x1b[K\n" for row in rows)
-        self._lines.draw((picture + up).encode("utf-8", "replace"))
+        with self._lock:
+            rows = table(self.totals, max(20, size.columns), max(3, size.lines - 1))
+        lines = "".join(f"\r{row}\x1b[K\n" for row in rows)
+        return f"{lines}\x1b[{len(rows)}A".encode("utf-8", "replace")
 
     def finish(self) -> None:
-        if self._on:
+        if not self._over.is_set():
             self.stop()
             self._say(last_line(self.totals))
 
     def stop(self) -> None:
         """Take the table away."""
-        if self._on:
-            self._on = False
+        if not self._over.is_set():
+            self._over.set()
+            self._thread.join()
             self._errors.finish()
             self._lines.draw(b"")
             self._lines.erase = b""
@@ -131,10 +147,16 @@ class NotebookBlock(Progress):
     """One block of text below the cell of a notebook."""
 
     def __init__(self) -> None:
-        super().__init__(_EVERY, 0.0)
+        super().__init__()
         self._handle: Any = None
+        self._next = 0.0
 
-    def show(self) -> None:
+    def look(self) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _EVERY
+            self.finish()
+
+    def finish(self) -> None:
         from importlib import import_module
 
         lines = [
@@ -148,6 +170,3 @@ class NotebookBlock(Progress):
             self._handle = display(shown, raw=True, display_id=True)
         else:
             self._handle.update(shown, raw=True)
-
-    def finish(self) -> None:
-        self.show()

@@ -8,17 +8,16 @@ processes and instances, and hands records on: to a file, to a display, to both.
 from __future__ import annotations
 
 import os
-import platform
-import socket
 import sys
 import threading
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from typing import Any
 
+from d4pcwl.errors import TraceError
 from d4pcwl.trace.format import (
     PE,
     Edge,
@@ -32,6 +31,7 @@ from d4pcwl.trace.format import (
     Span,
     Traffic,
     Usage,
+    read_trace,
 )
 
 Take = Callable[[Record], None]
@@ -125,6 +125,8 @@ class Observer:
         """The run begins."""
         self._began = time.time()
         self._edges = {(e.source, e.output, e.dest, e.input): e.edge for e in edges}
+        import uuid
+
         began = datetime.fromtimestamp(self._began, UTC)
         self._put(
             Run(
@@ -134,8 +136,8 @@ class Observer:
                 processes=processes,
                 script=self._script,
                 arguments=self._arguments,
-                host=socket.gethostname(),
-                python=platform.python_version(),
+                host=os.uname().nodename,
+                python=".".join(map(str, sys.version_info[:3])),
                 versions={"d4pcwl": sys.modules["d4pcwl"].__version__},
                 inputs=inputs,
             ),
@@ -212,9 +214,63 @@ class Observer:
 
         :param pid: the process here that it happened to
         """
-        process = self._processes.get((socket.gethostname(), pid)) if pid is not None else None
+        process = self._processes.get((os.uname().nodename, pid)) if pid is not None else None
         at = self._since(time.time())
         self._put(Event(at=at, what=what, why=why, number=number, process=process))
+
+    def join(self, path: str | os.PathLike[str]) -> None:
+        """Take over the records of another run that was a part of this one, such as a step.
+
+        :param path: its trace, whose name is ``STEP_trace.jsonl``. If it cannot be read, an event
+            reports that
+        """
+        stem = os.path.basename(path).partition(".")[0]
+        step = stem.removesuffix("trace").rstrip("_") or "tool"
+        try:
+            records = list(read_trace(path))
+        except TraceError as error:
+            self.note("trace", str(error))
+            return
+        with self._lock:
+            self._put(*self._renumbered(records, step))
+
+    def _renumbered(self, records: Iterable[Record], step: str) -> Iterator[Record]:
+        """Records of another run, with numbers and times of this one."""
+        later = 0.0
+        numbers: dict[type[Record], dict[int, int]] = {Process: {}, Instance: {}, Edge: {}}
+        for record in records:
+            if isinstance(record, Run):
+                later = datetime.fromisoformat(record.began).timestamp() - self._began
+                continue
+            if isinstance(record, End):
+                continue
+            changes: dict[str, Any] = {}
+            for known in fields(record):
+                name, value = known.name, getattr(record, known.name)
+                if value is None:
+                    continue
+                if name in ("at", "start", "end"):
+                    changes[name] = max(0.0, value + later)
+                elif name in ("pe", "source", "dest") and isinstance(value, str):
+                    changes[name] = f"{step}/{value}"
+                elif name in ("process", "instance", "edge"):
+                    kind = {"process": Process, "instance": Instance, "edge": Edge}[name]
+                    changes[name] = self._number(numbers[kind], value, kind)
+            if isinstance(record, PE):
+                changes |= {"step": step, "name": f"{step}/{record.name or record.pe}"}
+            yield replace(record, **changes)
+
+    def _number(self, known: dict[int, int], value: int, kind: type[Record]) -> int:
+        """The number that something of another run has here."""
+        if value not in known:
+            ways: dict[Any, dict[Any, int]] = {
+                Process: self._processes,
+                Instance: self._instances,
+                Edge: self._edges,
+            }
+            taken = ways[kind]
+            known[value] = taken[object()] = len(taken)
+        return known[value]
 
     def end(self, failed: str | None = None) -> None:
         """The run is over.

@@ -20,11 +20,13 @@ def table(totals: Totals, width: int, height: int) -> list[str]:
     from rich.table import Table
 
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    shown.add_column("PE", no_wrap=True, overflow="ellipsis", min_width=6)
+    shown.add_column(
+        "Step" if totals.steps else "PE", no_wrap=True, overflow="ellipsis", min_width=6
+    )
     columns = _columns(totals, width)
     for column in columns:
         shown.add_column(column, justify="right", no_wrap=True)
-    pes = list(totals.pes.values())
+    pes = totals.shown
     fitting = pes if len(pes) + 2 <= height else pes[: max(0, height - 3)]
     for total in fitting:
         cells = _cells(totals, total)
@@ -42,7 +44,7 @@ def table(totals: Totals, width: int, height: int) -> list[str]:
 
 def _columns(totals: Totals, width: int) -> list[str]:
     """What there is room for."""
-    pes = totals.pes.values()
+    pes = totals.shown
     columns = ["in", "out", "items/s"]
     if width >= _NARROWER:
         columns.append("at work")
@@ -74,7 +76,7 @@ def _status(totals: Totals) -> str:
     done = totals.done
     if done is not None:
         filled = round(_BAR * done)
-        parts.append(f"{'█' * filled}{'░' * (_BAR - filled)} {done:.0%} of the inputs")
+        parts.append(f"{'█' * filled}{'░' * (_BAR - filled)} {done:.0%} of the {totals.inputs}")
         if totals.left is not None:
             parts.append(f"about {duration(totals.left)} left")
     return "  ".join(parts)

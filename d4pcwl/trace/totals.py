@@ -53,6 +53,7 @@ class Totals:
         self.end: End | None = None
         self.at = 0.0
         self.pes: dict[str, PETotal] = {}
+        self.jobs = 0
         self.edges: list[Edge] = []
         self._instances: dict[int, str] = {}
 
@@ -72,6 +73,7 @@ class Totals:
             self._take_sample(record)
         elif isinstance(record, Event):
             self.at = max(self.at, record.at)
+            self.jobs += record.what == "job"
             if record.pe in self.pes and record.what in ("retry", "skip"):
                 self.pes[record.pe].errors += record.number or 1
         elif isinstance(record, End):
@@ -105,8 +107,21 @@ class Totals:
         return (total for total in self.pes.values() if total.pe.source)
 
     @property
+    def steps(self) -> list[PETotal]:
+        """The steps, where a CWL document runs: their PEs that run tools."""
+        found = self.pes.values()
+        return [total for total in found if total.pe.step is not None and total.pe.heavy]
+
+    @property
+    def shown(self) -> list[PETotal]:
+        """The PEs that people want to see: steps, where there are such."""
+        return self.steps or list(self.pes.values())
+
+    @property
     def items(self) -> int:
-        """How many items have entered the graph."""
+        """How many items have entered the graph; of a CWL document, how often tools were run."""
+        if self.steps:
+            return sum(total.taken for total in self.steps)
         return sum(total.moved for total in self.roots)
 
     @property
@@ -114,6 +129,8 @@ class Totals:
         """The part of the roots' inputs that has been worked through, 0 to 1; None where it says
         nothing: they are not counted, or are one for each root."""
         inputs = self.run.inputs if self.run is not None else None
+        if self.steps:
+            return self.jobs / inputs if inputs and inputs > 1 else None
         if not inputs or inputs <= len(list(self.roots)):
             return None
         taken = min(1.0, sum(total.taken for total in self.roots) / inputs)
@@ -129,6 +146,11 @@ class Totals:
         return min(1.0, total.taken / written)
 
     @property
+    def inputs(self) -> str:
+        """What the inputs of the run are called."""
+        return "jobs" if self.steps else "inputs"
+
+    @property
     def left(self) -> float | None:
         """About how many seconds are left, where that can be told."""
         done = self.done
@@ -137,7 +159,7 @@ class Totals:
     @property
     def slowest(self) -> PETotal | None:
         """The PE whose instances have the least time to spare."""
-        worked = [total for total in self.pes.values() if total.busy]
+        worked = [total for total in self.shown if total.busy]
         return max(worked, key=lambda total: total.share, default=None)
 
 
@@ -159,21 +181,25 @@ def progress_line(totals: Totals) -> str:
     """How far a run is, in one line."""
     parts = [duration(totals.at)]
     if totals.done is not None:
-        parts.append(f"{totals.done:.0%} of the inputs")
+        parts.append(f"{totals.done:.0%} of the {totals.inputs}")
         if totals.left is not None and totals.end is None:
             parts.append(f"about {duration(totals.left)} left")
     pes = [
         f"{total.name} {total.moved:,}" + (f" ({total.errors:,} errors)" if total.errors else "")
-        for total in totals.pes.values()
+        for total in totals.shown
     ]
     return f"{', '.join(parts)}: {', '.join(pes)}"
 
 
 def last_line(totals: Totals) -> str:
-    """What a run has come to, in one line: items, seconds, the slowest PE."""
+    """What a run has come to, in one line: items, seconds, the slowest PE; where it has failed,
+    how far it came."""
+    if totals.end is not None and not totals.end.complete:
+        return f"stopped after {progress_line(totals)}"
     rate = totals.items / totals.at if totals.at else 0.0
-    line = f"{totals.items:,} items in {duration(totals.at)} ({rate:,.0f}/s)"
+    what = "runs of tools" if totals.steps else "items"
+    line = f"{totals.items:,} {what} in {duration(totals.at)} ({rate:,.0f}/s)"
     slowest = totals.slowest
-    if slowest is not None and len(totals.pes) > 1:
+    if slowest is not None and len(totals.shown) > 1:
         line += f"; the slowest is {slowest.name}, at work {slowest.share:.0%} of the time"
     return line

@@ -15,6 +15,7 @@ STREAM_FORMAT = NAMESPACE["d4p"] + "stream-file"
 MEDIA_TYPE = "https://www.iana.org/assignments/media-types/"
 TEXT_FORMAT = MEDIA_TYPE + "text/plain"
 JSON_LINES_FORMAT = NAMESPACE["d4p"] + "json-lines"
+TRACE_FORMAT = NAMESPACE["d4p"] + "trace"
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Facts:
     :param mpi: whether the engine is to start the processes, by ``cwltool:MPIRequirement``
     :param builder: the function that makes the graph, where it is a workflow with parameters
     :param values: what was given for its parameters
+    :param trace: whether each tool leaves a trace of its run
     """
 
     graph: FlatGraph
@@ -55,6 +56,7 @@ class Facts:
     mpi: bool = False
     builder: Builder | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
+    trace: bool = False
 
     @cached_property
     def declared(self) -> Declaration:

@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from d4pcwl.cwl.declare.declarations import Declaration
-from d4pcwl.cwl.emit.parameter import TEXT_FORMAT, Output, Parameter, option
+from d4pcwl.cwl.emit.parameter import TEXT_FORMAT, TRACE_FORMAT, Output, Parameter, option
 from d4pcwl.cwl.emit.parts import SHARD, Facts, Tool
 from d4pcwl.cwl.emit.references import literal
 from d4pcwl.cwl.emit.streams import StageStreams, add_left, add_taken
@@ -70,6 +70,8 @@ def make_tool(
         tool.free_output("printed"), "stdout", None, label, "", TEXT_FORMAT, key="printed"
     )
     tool.outputs.append(printed)
+    if facts.trace:
+        _add_trace(tool, prefix)
     _add_requirements(tool, facts, declared)
     tool.extra["d4p:digest"] = facts.graph.digest(pes)
     if streams is None:
@@ -138,6 +140,15 @@ def _add_command(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
     if len(pes) < len(facts.graph.pes):
         add(option(4, "--stage", literal(",".join(pe.id for pe in pes))))
         add({"position": 4, "prefix": "--expect", "valueFrom": facts.graph.digest(pes)})
+
+
+def _add_trace(tool: Tool, prefix: str) -> None:
+    """Add the output ``trace``."""
+    file = f"{prefix}trace.jsonl"
+    tool.arguments.append({"position": 7, "prefix": "--trace", "valueFrom": file})
+    label = "The trace of the run"
+    name = tool.free_output("trace")
+    tool.outputs.append(Output(name, "File", file, label, "", TRACE_FORMAT, key="trace"))
 
 
 def _add_requirements(tool: Tool, facts: Facts, declared: Declaration) -> None:

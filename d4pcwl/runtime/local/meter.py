@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import sys
 import threading
 import time
@@ -39,8 +38,13 @@ FIRST_LAP, USUAL_LAP, LONGEST_LAP = 0.05, 1.0, 60.0
 _LAPS = 600
 """After so many usual ones, laps grow with the run: an hour is no large file."""
 
-_LOOKS = ((0.1, 0.002), (1.0, 0.005), (float("inf"), 0.01))
-"""Until which time of the run how long there is from one look to the next."""
+_FIRST_PAUSE, _USUAL_PAUSE, _LONGEST_PAUSE = 0.002, 0.01, 0.1
+"""Seconds from one look to the next. The pauses begin short, for short runs, and are longer if the
+looks take too much time."""
+
+_GIVEN_SECONDS, _GIVEN_OF_CPU, _GIVEN_OF_TIME = 0.004, 0.015, 0.001
+"""The processor time that the looks may take: at first, and for each second of the worker's
+processor time, and of the run."""
 
 _TURN = 2e-4
 """Seconds after which a thread that works lets another have a look."""
@@ -96,9 +100,10 @@ class Meter:
         self._workers, self._tell, self._sent = workers, tell, sent
         self._worker = threading.get_ident()
         self._kinds = _kinds(waits, sends)
-        self._host, self._pid = socket.gethostname(), os.getpid()
+        self._host, self._pid = os.uname().nodename, os.getpid()
         self._offset = time.time() - time.monotonic()
-        self._over = threading.Event()
+        self._over = threading.Lock()
+        self._over.acquire()
         self._thread = threading.Thread(target=self._watch, name="d4pcwl-meter", daemon=True)
         self._running = {
             index: running for worker in workers for index, running in worker.running.items()
@@ -112,7 +117,8 @@ class Meter:
         self._began = self._looked = self._lap_began = time.monotonic()
         self._cpu = time.process_time()
         self._clock = _cpu_clock(self._worker)
-        self._on_cpu, self._items = self._clock(), 0
+        self._on_cpu = self._cpu_at_first = self._clock()
+        self._items = 0
         self._turn = sys.getswitchinterval()
         self._call: tuple[int, int, int] | None = None
         self._call_began = 0.0
@@ -140,7 +146,7 @@ class Meter:
 
     def stop(self) -> None:
         """Tell what is left."""
-        self._over.set()
+        self._over.release()
         self._thread.join()
         sys.setswitchinterval(self._turn)
         self._end_call(time.monotonic())
@@ -150,18 +156,23 @@ class Meter:
     # --- looking --------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        while not self._over.wait(self._pause()):
+        pause = _FIRST_PAUSE
+        while not self._over.acquire(timeout=pause):
             now = time.monotonic()
             self._look(now)
+            pause = self._next_pause(now, pause)
             if now - self._lap_began >= self._lap_seconds(now):
                 try:
                     self._end_lap(now)
                 except BaseException:  # noqa: BLE001 - nobody listens any more
                     return
 
-    def _pause(self) -> float:
-        ran = self._looked - self._began
-        return next(pause for until, pause in _LOOKS if ran < until)
+    def _next_pause(self, now: float, pause: float) -> float:
+        ran, worked = now - self._began, self._on_cpu - self._cpu_at_first
+        given = _GIVEN_SECONDS + _GIVEN_OF_CPU * worked + _GIVEN_OF_TIME * ran
+        if time.thread_time() > given:
+            return min(2 * pause, _LONGEST_PAUSE)
+        return min(_FIRST_PAUSE + ran / 50, _USUAL_PAUSE)
 
     def _lap_seconds(self, now: float) -> float:
         ran = now - self._began
@@ -170,13 +181,16 @@ class Meter:
     def _look(self, now: float) -> None:
         """See what the worker does, and count the time since the last look for that."""
         seconds, before = now - self._looked, self._looked
-        on_cpu, items = self._clock(), sum(r.count for r in self._running.values())
-        worked = min(seconds, on_cpu - self._on_cpu) if items != self._items else 0.0
-        self._looked, self._on_cpu, self._items = now, on_cpu, items
+        on_cpu = self._clock()
+        worked = min(seconds, on_cpu - self._on_cpu)
+        self._looked, self._on_cpu = now, on_cpu
         kind, index = self._doing()
         if kind in (_WAITING, _BLOCKED):
-            self._unseen += worked
-            seconds -= worked
+            items = sum(running.count for running in self._running.values())
+            if items != self._items:  # else it has waited all the time, perhaps by looking
+                self._unseen += worked
+                seconds -= worked
+            self._items = items
         if index is None:
             if kind == _WAITING:
                 self._idle += seconds

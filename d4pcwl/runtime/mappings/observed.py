@@ -1,4 +1,4 @@
-"""A job, observed from its beginning to its end: which PEs and edges there are, and how it ended."""
+"""A job that is observed: which PEs and edges there are, that it begins, and how it ends."""
 
 from __future__ import annotations
 
@@ -53,10 +53,11 @@ def _pes(graph: FlatGraph, observer: Observer) -> list[PE]:
         PE(
             pe=pe.id,
             name=graph.names.get(pe.id),
-            class_=type(pe).__name__,
+            class_=getattr(pe, "process_class", type(pe).__name__),
             state=observer.thorough and keeps_state(pe) is not None,
             source=not graph.into(pe),
             heavy=bool(getattr(pe, "heavy", False)),
+            step=getattr(pe, "step", None),
         )
         for pe in graph.pes
     ]

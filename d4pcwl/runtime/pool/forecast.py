@@ -91,6 +91,7 @@ class _Worker:
     :param room: how many parcels it may send
     :param unsent: what waits for that
     :param received: messages that it has had, and ``told`` how many when it last said that it waits
+    :param arrived: when the last thing that it said reached the parent
     """
 
     number: int
@@ -104,6 +105,7 @@ class _Worker:
     told: int = -1
     working: bool = False
     busy: float = 0.0
+    arrived: float = 0.0
 
 
 class _Play:
@@ -166,19 +168,21 @@ class _Play:
 
     def _hear(self, worker: _Worker, kind: str, content: Any, size: int = 0) -> None:
         """A worker says something."""
-        self._tell(lambda: self.scheduler.hear(worker.number, kind, content), size)
+        self._tell(worker, lambda: self.scheduler.hear(worker.number, kind, content), size)
 
-    def _tell(self, what: Callable[[], None], size: int = 0) -> None:
-        """The parent is told something, and takes it up when it has time."""
+    def _tell(self, worker: _Worker, what: Callable[[], None], size: int = 0) -> None:
+        """The parent is told something of a worker, behind what it was told before."""
         bandwidth = self.machine.bandwidth
-        way = self.machine.latency + (size / bandwidth if bandwidth else 0.0)
+        arrival = self.now + self.machine.latency + (size / bandwidth if bandwidth else 0.0)
+        worker.arrived = max(worker.arrived, arrival)
 
         def take_up() -> None:
             self._parent_works()
             what()
             self._act()
 
-        self._at(self.now + way, lambda: self._at(max(self.now, self.parent_free), take_up))
+        # It takes it up when it has time.
+        self._at(worker.arrived, lambda: self._at(max(self.now, self.parent_free), take_up))
 
     def _parent_works(self) -> None:
         self.parent_free = max(self.now, self.parent_free) + MESSAGE_SECONDS
@@ -229,7 +233,7 @@ class _Play:
         worker.received += 1
         if kind == "stop":
             del self.workers[worker.number]
-            self._tell(lambda: self.scheduler.lost(worker.number, "has ended"))
+            self._tell(worker, lambda: self.scheduler.lost(worker.number, "has ended"))
             return
         if kind == "task":
             number, queue, _, data = content

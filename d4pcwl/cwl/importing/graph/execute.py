@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any
 
+from d4pcwl.cwl.emit.parameter import TRACE_FORMAT
+from d4pcwl.cwl.files import local_path
 from d4pcwl.cwl.importing.cwltool.document import Document
 from d4pcwl.cwl.importing.cwltool.outdir import placing, relocated
 from d4pcwl.cwl.importing.graph.cwl_graph import DocumentGraph, runner_graph
@@ -19,6 +21,7 @@ from d4pcwl.runtime.engine.plan import usable_cores
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import Mapping, find_mapping, run_job
 from d4pcwl.runtime.options import Options
+from d4pcwl.trace.observer import Observer
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import RootInputs
 
@@ -48,6 +51,7 @@ class Run:
     :param options: the mapping's own options; its defaults where it is None
     :param finished: called with each job's end, in the order of the jobs
     :param failed: called with the message of each failure
+    :param observer: takes what the processes measure, if anybody needs it
     :param empty_printed: hand out what tools of ``d4p2cwl`` printed, too, where that is nothing
     :param apart: each job's files go to a folder of their own, named by its number from 1
     """
@@ -63,6 +67,7 @@ class Run:
     say: Callable[[str], None] = lambda message: None
     apart: bool = False
     empty_printed: bool = False
+    observer: Observer | None = None
     _waiting: dict[int, tuple[dict[str, Any], bool]] = field(default_factory=dict)
     _next: int = 0
     _failed: set[int] = field(default_factory=set)
@@ -81,7 +86,8 @@ class Run:
         self._printed = set() if self.empty_printed else graph.printed()
         jobs = [{"job": (number, job)} for number, job in enumerate(self.jobs)]
         inputs: RootInputs = {graph.inputs.id: jobs}
-        run_job(mapping, Job(flat, inputs, self, say=self.say, processes=number), self.options)
+        job = Job(flat, inputs, self, say=self.say, processes=number, observer=self.observer)
+        run_job(mapping, job, self.options)
         if self._unsupported:
             raise UnsupportedFeature("\n".join(self._unsupported))
 
@@ -131,6 +137,10 @@ class Run:
     def _take_result(self, result: tuple[int, dict[str, Any], bool]) -> None:
         number, outputs, failed = result
         self._waiting[number] = (outputs, failed)
+        if self.observer is not None:
+            self.observer.note("job", f"job {number + 1} {'failed' if failed else 'is done'}")
+            for file in _traces(outputs):
+                self.observer.join(file)
         if len(self.jobs) > 1:
             self._hand_out()
 
@@ -157,6 +167,18 @@ class Run:
             return relocated(outputs, outdir, action, settings)
         with placing(outdir):
             return relocated(outputs, outdir, action, settings)
+
+
+def _traces(outputs: Any) -> Iterator[str]:
+    """The traces among output files."""
+    if isinstance(outputs, list):
+        for entry in outputs:
+            yield from _traces(entry)
+    elif isinstance(outputs, dict):
+        if outputs.get("class") == "File" and outputs.get("format") == TRACE_FORMAT:
+            yield local_path(outputs)
+        elif "class" not in outputs:
+            yield from _traces(list(outputs.values()))
 
 
 def _without_empty(files: Any) -> Any:

@@ -253,17 +253,22 @@ class ToolPE(ExecutingPE):
         self, document: Document, path: StepPath, outputs: Iterable[str], *, reports: bool
     ) -> None:
         super().__init__(document, path, outputs, reports=reports)
-        self.name = "/".join(path) or TOOL
+        self.name = self.step = "/".join(path) or TOOL
         self.followed: dict[str, str] = {}
         for name in self.outputs:
             self._add_output(name)
+
+    @property
+    def process_class(self) -> str:
+        """The class of its process, such as ``CommandLineTool``."""
+        return str(self.document.at(self.path).tool["class"])
 
     def preprocess(self) -> None:
         super().preprocess()
         if not self.document.settings.folder:
             raise PEError(
-                "this worker has not been started by the run itself: workers from elsewhere cannot "
-                "take part in the run of a CWL document"
+                "this worker was not started by the run itself: such workers cannot take part in "
+                "the run of a CWL document"
             )
 
     def execute(self, firing: Firing, given: dict[str, Any]) -> None:
