@@ -610,3 +610,95 @@ def test_a_trace_is_read_live(tmp_path: Path) -> None:
 
     d4pcwl.run(chain(Source([1]), Look()), trace=path)
     assert isinstance(read[0], Run)
+
+
+# --- CWL ------------------------------------------------------------------------------------------
+
+
+def run_document(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return kit.command("d4pcwl-runner", "--outdir", "out", *arguments, cwd=cwd)
+
+
+def test_steps_and_the_pes_in_them(tmp_path: Path) -> None:
+    """A document of ``d4p2cwl --trace``: each step leaves a trace, and the runner joins them."""
+    script = kit.write_script(tmp_path, SCRIPT)
+    kit.command("d4p2cwl", script, "--cut", "pe", "--trace", "-o", "wf.cwl", cwd=tmp_path)
+    (tmp_path / "inputs.json").write_text(json.dumps({"Read": [{"input": n} for n in range(20)]}))
+    (tmp_path / "job.json").write_text(
+        json.dumps({"input_file": {"class": "File", "path": "inputs.json"}})
+    )
+    done = run_document("--quiet", "--trace", "t.jsonl", "wf.cwl", "job.json", cwd=tmp_path)
+    outputs = json.loads(done.stdout)
+    found = Found(tmp_path / "t.jsonl")
+    assert found.end.complete
+    steps = {pe.step: pe for pe in found.of(PE) if pe.heavy}
+    assert {pe.class_ for pe in steps.values()} == {"CommandLineTool"}
+    traces = {key: value for key, value in outputs.items() if key.endswith("trace")}
+    assert len(traces) == len(steps) == 3
+    for step, pe in steps.items():
+        assert found.taken[pe.pe] == 1
+        inner = Found(Path(traces[f"{step}_trace"]["path"]))
+        assert inner.end.complete
+        for name_inside, number in inner.taken.items():
+            assert found.taken[f"{step}/{name_inside}"] == number
+        (span,) = [s for s in found.of(Span) if found.pes[s.instance] == pe.pe][:1]
+        times = [s for s in found.of(Sample) if found.pes[s.instance].startswith(f"{step}/")]
+        assert span.start - 1 < min(s.start for s in times)
+    processes = [process.process for process in found.of(Process)]
+    assert len(set(processes)) == len(processes)
+
+
+def test_elements_of_a_scatter_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "wf.cwl").write_text("""\
+cwlVersion: v1.2
+class: Workflow
+requirements: {ScatterFeatureRequirement: {}}
+inputs: {texts: 'string[]'}
+outputs: {said: {type: 'string[]', outputSource: say/said}}
+steps:
+  say:
+    scatter: text
+    in: {text: texts}
+    out: [said]
+    run:
+      class: CommandLineTool
+      baseCommand: [sh, -c, 'sleep 0.2; printf %s "$0"']
+      inputs: {text: {type: string, inputBinding: {}}}
+      outputs: {said: {type: string, outputBinding: {glob: out, loadContents: true,
+                outputEval: '$(self[0].contents)'}}}
+      stdout: out
+""")
+    (tmp_path / "jobs.jsonl").write_text('{"texts": ["a", "b", "c"]}\n{"texts": ["d"]}\n')
+    more = ("--progress", "plain", "--progress-interval", "0.1", "--trace", "t.jsonl")
+    done = run_document("-n", "1", *more, "--jobs", "jobs.jsonl", "wf.cwl", cwd=tmp_path)
+    assert [json.loads(line)["said"] for line in done.stdout.splitlines()] == [
+        ["a", "b", "c"],
+        ["d"],
+    ]
+    assert re.search(r"\d+% of the jobs(, about .* left)?: say \d", done.stderr)
+    assert re.search(r"^4 runs of tools in .* s", done.stderr, re.MULTILINE)
+    found = Found(tmp_path / "t.jsonl")
+    (say,) = [pe for pe in found.of(PE) if pe.step]
+    assert (say.step, say.class_, found.taken[say.pe]) == ("say", "CommandLineTool", 4)
+    assert [event.what for event in found.of(Event)].count("job") == 2
+
+
+def test_a_tool_leaves_its_trace_under_cwltool(tmp_path: Path) -> None:
+    script = kit.write_script(tmp_path, SCRIPT)
+    kit.command("d4p2cwl", script, "--trace", "-o", "tool.cwl", cwd=tmp_path)
+    (tmp_path / "inputs.json").write_text(json.dumps({"Read": [{"input": n} for n in range(20)]}))
+    done = kit.command(
+        "cwltool", "--quiet", "--outdir", "out", "tool.cwl", "--input_file", "inputs.json",
+        cwd=tmp_path,
+    )  # fmt: skip
+    trace = json.loads(done.stdout)["trace"]
+    assert trace["format"] == "https://w3id.org/d4pcwl#trace"
+    assert sum(Found(Path(trace["path"])).taken.values()) == 60
+
+
+def test_a_trace_of_a_step_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    observer, records = watched()
+    (tmp_path / "count_trace.jsonl").write_text("nothing\n")
+    observer.join(tmp_path / "count_trace.jsonl")
+    assert isinstance(records[-1], Event)
+    assert (records[-1].what, "no trace" in records[-1].why) == ("trace", True)

@@ -195,7 +195,7 @@ def _add_run_options(
         default=[],
         metavar="NAME",
         help="name an output of the workflow to run only the steps that it depends on; name a "
-        "step to run only what depends on it",
+        "step or an input to run only what depends on it",
     )
     mapping.add_options(group, OWN)
     talk = group.add_mutually_exclusive_group()

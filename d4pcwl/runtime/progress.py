@@ -31,7 +31,7 @@ PLAIN_SECONDS = 10.0
 
 
 def notebook() -> Any:
-    """The shell of the notebook that runs us; None elsewhere."""
+    """The shell of the notebook in which we run, or None."""
     shell = running_shell()
     return shell if hasattr(shell, "kernel") else None
 
@@ -73,7 +73,7 @@ class PlainLines(Progress):
         self._next = time.monotonic() + every
 
     def look(self) -> None:
-        if time.monotonic() >= self._next:
+        if self.totals.at and time.monotonic() >= self._next:
             self._next = time.monotonic() + self._every
             self._say(progress_line(self.totals))
 

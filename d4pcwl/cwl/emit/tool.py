@@ -33,10 +33,10 @@ def make_tool(
     doc: str = "",
     streams: StageStreams | None = None,
 ) -> Tool:
-    """The tool for ``pes``: the whole graph, or a stage where streams are given.
+    """The tool for ``pes``: the whole graph, or a stage if streams are given.
 
-    :param doc: the docstring of the composite that it is, where it is one
-    :param streams: what a stage exchanges with others
+    :param doc: the docstring of the composite, if the stage is one
+    :param streams: the streams that a stage exchanges with others
     """
     declared = facts.declarations.of(pes)
     title, text = _documentation(facts, pes, declared, doc, streams is not None)
@@ -80,7 +80,7 @@ def make_tool(
 
 
 def _is_in(written: NamedPath, changed: list[LocalFile]) -> bool:
-    """Whether what is written is a file or folder that is given out whole, or in one."""
+    """Whether the written file is an output, or is in a folder that is an output."""
     return bool(written.path) and any(within(written.path, file.path) for file in changed)
 
 
@@ -138,7 +138,7 @@ def _add_command(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
         add({"position": 3, "prefix": "-a", "valueFrom": facts.attr})
     add({"position": 3, "prefix": "-n", "valueFrom": "$(runtime.cores)"})
     if len(pes) < len(facts.graph.pes):
-        add(option(4, "--stage", literal(",".join(pe.id for pe in pes))))
+        add(option(4, "--stage", literal(",".join(facts.graph.names[pe.id] for pe in pes))))
         add({"position": 4, "prefix": "--expect", "valueFrom": facts.graph.digest(pes)})
 
 

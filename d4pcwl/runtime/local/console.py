@@ -1,4 +1,4 @@
-"""Standard output, alone or shared by processes: whole lines, never torn, and soon."""
+"""Standard output of one or several processes: lines are always whole, and come soon."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Put = Callable[[bytes], None]
 
 _FLUSH_BYTES = 1 << 13
 _PROMPT_SECONDS = 0.1
-"""How long a line waits for company while its writer is busy."""
+"""How long a line waits for other lines while its writer is busy."""
 
 
 ERASE = b"\x1b[J"
@@ -48,7 +48,7 @@ class LineLock:
             self.erase = self._own.erase
 
     def close(self) -> None:
-        """Nobody is to take it any more."""
+        """Close it: no process uses it any more."""
         if self._own is not None:
             self._own.lock = None
         self._file.close()
@@ -79,7 +79,7 @@ class Lines(io.BufferedIOBase):
         os.register_at_fork(after_in_child=lambda: (method := renew()) and method())
 
     def _renew(self) -> None:
-        """Begin, and begin anew in a forked process: thread and text are the parent's."""
+        """Begin; also in a forked process, where thread and text are those of the parent."""
         self._guard = RLock()
         self._waits: threading.Event | None = None
         self._lines: list[bytes] = []
@@ -90,7 +90,7 @@ class Lines(io.BufferedIOBase):
 
     @property
     def name(self) -> int:
-        """As files that are opened by number have it."""
+        """The name, as for files that are opened by number."""
         return self._fd
 
     def writable(self) -> bool:
@@ -103,7 +103,7 @@ class Lines(io.BufferedIOBase):
         return os.isatty(self._fd)
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Take text; complete lines go out in time."""
+        """Take text; complete lines are written soon."""
         text = data if isinstance(data, bytes) else bytes(data)
         if b"\n" not in text:
             self._rest.append(text)
@@ -124,7 +124,7 @@ class Lines(io.BufferedIOBase):
             self._add(text)
 
     def _raise_failure(self) -> None:
-        """Raise what has failed meanwhile, once."""
+        """Raise the error of the other thread, once."""
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -160,7 +160,7 @@ class Lines(io.BufferedIOBase):
                     self._failure = failure
 
     def flush(self) -> None:
-        """Hand on the lines that are complete; where lines may be torn, what has no end, too."""
+        """Write the complete lines; if lines may be split, also one without an end."""
         self._raise_failure()
         with self._guard:
             if self._rest and self._ticks and self.lock is None:
@@ -202,15 +202,13 @@ class Lines(io.BufferedIOBase):
 
 
 class LineWriter(io.TextIOWrapper):
-    """A text stream that hands on only whole lines, each run of them in one go.
-
-    Lines are held back until there are 8 KiB of them, or :meth:`flush` is called, or a tenth of a
-    second has gone by.
+    """A text stream that writes only whole lines, several at a time. Lines are held back until
+    there are 8 KiB of them, or :meth:`flush` is called, or a tenth of a second has passed.
 
     :param fd: where they go
-    :param lock: shared by all processes that write there; without one, :meth:`flush` hands on a
-        line that has no end, too
-    :param put: takes them instead, and only when it is called for
+    :param lock: shared by all processes that write there; without it, :meth:`flush` also writes a
+        line without an end
+    :param put: takes the lines instead, and only when it is called
     """
 
     def __init__(
@@ -226,7 +224,7 @@ class LineWriter(io.TextIOWrapper):
         super().__init__(self.lines, encoding, errors, newline="", write_through=True)
 
     def put_lines(self, text: str) -> None:
-        """Take whole lines of another source, not into a line that has no end yet."""
+        """Take whole lines of another source, but not into the middle of a line."""
         self.lines.put_lines(text.encode("utf-8", "surrogateescape"))
 
     def finish(self) -> None:

@@ -42,11 +42,11 @@ _FIRST_PAUSE, _USUAL_PAUSE, _LONGEST_PAUSE = 0.002, 0.01, 0.1
 """Seconds from one look to the next. The pauses begin short, for short runs, and are longer if the
 looks take too much time."""
 
-_GIVEN_SECONDS, _GIVEN_OF_CPU, _GIVEN_OF_TIME = 0.004, 0.015, 0.001
+_GIVEN_SECONDS, _GIVEN_OF_CPU, _GIVEN_OF_TIME = 0.004, 0.01, 0.001
 """The processor time that the looks may take: at first, and for each second of the worker's
 processor time, and of the run."""
 
-_TURN = 2e-4
+_TURN = 5e-4
 """Seconds after which a thread that works lets another have a look."""
 
 _MOST_SPANS = 12

@@ -1,4 +1,4 @@
-"""A run: jobs go in, the graph runs under a mapping, output objects come out."""
+"""A run of a document: the graph runs with jobs under a mapping, and makes output objects."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Finished:
     """The end of one job.
 
     :param number: its number, from 0
-    :param outputs: its output object, final locations and all
-    :param failed: whether something in it failed; what is missing is null
+    :param outputs: its output object, with final locations
+    :param failed: whether something in it failed; missing outputs are null
     """
 
     number: int
@@ -47,8 +47,8 @@ class Run:
     :param jobs: the input objects
     :param outdir: where output files go
     :param mapping: the name of the mapping; None: the best for this graph
-    :param processes: how many tools run at a time; the usable cores where it is None
-    :param options: the mapping's own options; its defaults where it is None
+    :param processes: how many tools run at a time; None: the usable cores
+    :param options: the mapping's own options; None: its defaults
     :param finished: called with each job's end, in the order of the jobs
     :param failed: called with the message of each failure
     :param observer: takes what the processes measure, if anybody needs it
@@ -78,7 +78,7 @@ class Run:
     def run(self) -> None:
         """Run all jobs.
 
-        :raises UnsupportedFeature: a tool turned out to need what we do not have
+        :raises UnsupportedFeature: a tool needs a feature that is not supported
         :raises RunError: a worker died
         """
         graph, flat, mapping, number = self.settled()
@@ -92,7 +92,7 @@ class Run:
             raise UnsupportedFeature("\n".join(self._unsupported))
 
     def settled(self) -> tuple[DocumentGraph, FlatGraph, Mapping[Any], int]:
-        """The graph, also as it is run, the mapping, and the number of its processes.
+        """The graph, its flat form, the mapping, and the number of its processes.
 
         :raises InputError: with all faults of the document's links
         """
@@ -102,13 +102,13 @@ class Run:
         mapping = find_mapping(self.mapping or self._best_mapping(flat, followed))
         number = self.processes or usable_cores()
         if mapping.pooled:
-            # As many as asked for run tools: one more for the joins, and some for tools that read
-            # along, which mostly wait for those that write.
+            # That many processes run tools. One more is for the joins, and some for tools that read
+            # streams while they are written: they mostly wait.
             number += 1 + min(followed, number)
         return graph, flat, mapping, number
 
     def _best_mapping(self, graph: FlatGraph, followed: int) -> str:
-        """``simple`` where no two tools can run side by side, else ``dyn_multi``."""
+        """``simple`` if no two tools can run side by side, otherwise ``dyn_multi``."""
         many = (
             followed or len(self.jobs) > 1 or any(getattr(pe, "scatter", None) for pe in graph.pes)
         )
@@ -145,7 +145,7 @@ class Run:
             self._hand_out()
 
     def _hand_out(self) -> None:
-        """Hand out what is next in order."""
+        """Pass on the next outputs in order."""
         while self._next in self._waiting:
             outputs, failed = self._waiting.pop(self._next)
             failed = failed or self._next in self._failed
@@ -154,7 +154,7 @@ class Run:
             self._next += 1
 
     def finish(self) -> None:
-        """Hand out what is left when everything has ended."""
+        """Pass on the rest when everything has ended."""
         self._hand_out()
 
     def _relocated(self, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _traces(outputs: Any) -> Iterator[str]:
 
 
 def _without_empty(files: Any) -> Any:
-    """A file, or those of a list, but for empty ones."""
+    """A file, or the files of a list, without empty ones."""
     if isinstance(files, list):
         return [file for file in files if _without_empty(file) is not None]
     return None if isinstance(files, dict) and files.get("size") == 0 else files
@@ -190,7 +190,7 @@ def _without_empty(files: Any) -> Any:
 
 def _is_chain(graph: FlatGraph) -> bool:
     """Whether each tool depends on another, so that no two run at a time."""
-    # A loop is looked at as two nodes, one before its iterations and one after them.
+    # A loop counts as two nodes, one before its iterations and one after them.
     before: dict[tuple[int, bool], set[tuple[int, bool]]] = {}
     for pe in graph.pes:
         before[id(pe), False] = set()
