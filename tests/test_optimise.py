@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mpi_kit import MPIEXEC, needs_mpi
 import d4pcwl
 from d4pcwl import IterativePE, WorkflowGraph
 from d4pcwl.errors import UsageError
+from d4pcwl.runtime.engine.policy import parse_policy
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.results import Results
@@ -219,6 +221,16 @@ def test_a_failure_in_a_sample_is_told() -> None:
     graph = chain(Source(range(3)), d4pcwl.SimpleFunctionPE(fail))
     with pytest.raises(d4pcwl.D4pcwlError, match="ValueError: not 0"):
         take_sample(job_of(graph))
+
+
+def test_items_that_are_left_out_are_left_out_of_a_sample() -> None:
+    def fail(data: int) -> int:
+        return 1 // (data - 1)
+
+    graph = chain(Source(range(3)), d4pcwl.SimpleFunctionPE(fail), Total())
+    job = replace(job_of(graph), policy=parse_policy("skip", None, "on_error"))
+    model = cost_model(take_sample(job))
+    assert [work.items for work in model.works.values()] == [1, 3, 2]
 
 
 def test_a_sample_that_ends_by_itself_is_told() -> None:

@@ -30,9 +30,8 @@ from d4pcwl.runtime.engine.values import snapshot
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.processes import end, hear_signals, start
+from d4pcwl.runtime.mappings.observed import edge_records, pe_records
 from d4pcwl.trace.format import (
-    PE,
-    Edge,
     End,
     Instance,
     Keys,
@@ -44,10 +43,9 @@ from d4pcwl.trace.format import (
     from_line,
     to_line,
 )
-from d4pcwl.workflow.edges import Edge as GraphEdge
+from d4pcwl.workflow.edges import Edge
 from d4pcwl.workflow.grouping import GroupBy
 from d4pcwl.workflow.pe import PreparingPE
-from d4pcwl.workflow.state import keeps_state
 
 SECONDS = 2.0
 """How long a sample takes, where all PEs have had items by then."""
@@ -227,8 +225,9 @@ class _Meter:
 
     def result(self, pe: str, output: str) -> Receive:
         def receive(item: Any) -> None:
-            self._note(pe)
-            self.written[pe] += 1
+            if pe:  # else it is the description of an item that is left out
+                self._note(pe)
+                self.written[pe] += 1
 
         return receive
 
@@ -273,31 +272,15 @@ class _Meter:
         fed = sum(counts[pe] for pe in roots) or 1
         began = datetime.now(UTC).isoformat()
         records: list[Record] = [
-            Run(id=str(uuid.uuid4()), began=began, mapping="sample", processes=1, inputs=fed)
+            Run(id=str(uuid.uuid4()), began=began, mapping="sample", processes=1, inputs=fed),
+            *pe_records(graph),
+            *edge_records(graph),
         ]
-        for pe in graph.pes:
-            number = self.pes[pe.id]
-            state = keeps_state(pe) is not None
-            heavy = bool(getattr(pe, "heavy", False))
-            records += [
-                PE(
-                    pe=pe.id,
-                    name=graph.names[pe.id],
-                    class_=type(pe).__qualname__,
-                    state=state,
-                    source=pe.id in roots,
-                    heavy=heavy,
-                ),
-                Instance(instance=number, pe=pe.id, copy=0, process=number),
-            ]
-        for edge in graph.edges:
-            way = self.ways[_key(edge)]
-            records += self._of_edge(way, edge, end_)
-        for pe in graph.pes:
+        for pe in graph.pes:  # each as if it had a process of its own
             number, taken = self.pes[pe.id], max(self.taken[pe.id], counts[pe.id])
             out = [self.ways[_key(edge)] for edge in graph.out_of(pe)]
-            encoding = sum(w.items * w.seconds / w.pickled for w in out if w.pickled)
             records += [
+                Instance(instance=number, pe=pe.id, copy=0, process=number),
                 Sample(
                     instance=number,
                     start=0.0,
@@ -305,29 +288,27 @@ class _Meter:
                     taken=taken,
                     written=self.written[pe.id],
                     busy=self.wall[pe.id],
-                    encoding=encoding,
+                    encoding=sum(w.items * w.seconds / w.pickled for w in out if w.pickled),
                 ),
                 Usage(process=number, start=0.0, end=end_, cpu=self.cpu[pe.id]),
             ]
+        for edge in graph.edges:
+            way = self.ways[_key(edge)]
+            records.append(
+                Traffic(
+                    edge=way.number,
+                    process=self.pes[edge.source.id],
+                    start=0.0,
+                    end=end_,
+                    items=way.items,
+                    bytes=round(way.items * way.bytes / way.pickled) if way.pickled else None,
+                )
+            )
+            if way.keys:
+                most = max(way.keys.values())
+                records.append(Keys(edge=way.number, items=way.keys.total(), most=most))
         return [*records, End(at=end_, complete=self.complete)]
 
-    def _of_edge(self, way: _Way, edge: GraphEdge, end_: float) -> list[Record]:
-        ways = (edge.source.id, edge.output, edge.target.id, edge.input)
-        told = dict(zip(("source", "output", "dest", "input"), ways, strict=True))
-        grouping = str(self.job.graph.grouping(edge))
-        size = round(way.items * way.bytes / way.pickled) if way.pickled else None
-        process = self.pes[edge.source.id]
-        records: list[Record] = [
-            Edge(edge=way.number, grouping=grouping, **told),
-            Traffic(
-                edge=way.number, process=process, start=0.0, end=end_, items=way.items, bytes=size
-            ),
-        ]
-        if way.keys:
-            most = max(way.keys.values())
-            records.append(Keys(edge=way.number, items=way.keys.total(), most=most))
-        return records
 
-
-def _key(edge: GraphEdge) -> tuple[str, str, str, str]:
+def _key(edge: Edge) -> tuple[str, str, str, str]:
     return (edge.source.id, edge.output, edge.target.id, edge.input)
