@@ -10,6 +10,7 @@ from d4pcwl.trace import picture, units
 from d4pcwl.trace.bottleneck import findings
 from d4pcwl.trace.changes import Change, changes, verdict
 from d4pcwl.trace.charts import PARTS, Row, axis, drawn, escaped
+from d4pcwl.trace.suggestion import Suggestion
 from d4pcwl.trace.summary import STATES, OfInstance, OfPE, Summary, levels, spread
 
 _FOLDED = 8
@@ -27,13 +28,14 @@ of a second are not seen one by one. Made by d4pcwl trace report."""
 Interval = tuple[float, float, float]
 
 
-def page(runs: Sequence[tuple[str, Summary]]) -> str:
+def page(runs: Sequence[tuple[str, Summary]], suggestions: Sequence[Suggestion] = ()) -> str:
     """The page.
 
     :param runs: one or two, with what they are called
+    :param suggestions: plans for the next run, the one that it would have by default first
     """
     until = max(summary.seconds for _, summary in runs) or 1.0
-    parts = [_Run(name, summary, until) for name, summary in runs]
+    parts = [_Run(name, summary, until, suggestions) for name, summary in runs]
     return "\n".join(["<!doctype html>", *_head(parts), *_body(parts), "</html>", ""])
 
 
@@ -71,8 +73,11 @@ class _Run:
     :param until: the end of the axis of time, in seconds
     """
 
-    def __init__(self, name: str, summary: Summary, until: float) -> None:
+    def __init__(
+        self, name: str, summary: Summary, until: float, suggestions: Sequence[Suggestion]
+    ) -> None:
         self.name, self.summary, self.until = name, summary, until
+        self.suggestions = suggestions
         self.findings = findings(summary)
         self.title = f"{summary.run.script or summary.run.id} ({summary.run.mapping})"
 
@@ -86,6 +91,7 @@ class _Run:
         sections = (
             self._header,
             self._found,
+            self._plans,
             self._timeline,
             self._over_time,
             self._pes,
@@ -145,6 +151,23 @@ class _Run:
             yield from (f"<li>{escaped(other)}</li>" for other in others)
             yield "</ul>"
         yield "</section>"
+
+    def _plans(self) -> Iterator[str]:
+        if not self.suggestions:
+            return
+        first, quickest = self.suggestions[0], min(self.suggestions, key=lambda s: s.seconds)
+        yield "<section><h2>Plans for the next run</h2>"
+        if quickest is not first:
+            gain = units.times(first.seconds / quickest.seconds)
+            options = f"--optimise {quickest.how} --from {self.name}"
+            yield f"<p>The plan {quickest.how} is predicted to be {gain} as fast as the default: "
+            yield f"<code>multi -n {len(quickest.processes)} {escaped(options)}</code></p>"
+        yield from _table_begin(["plan", "processes", "predicted"], text=2)
+        for plan in self.suggestions:
+            yield '<tr class="hot">' if plan is quickest is not first else "<tr>"
+            yield f'<td class="text">{escaped(plan.how)}</td><td class="text">{escaped(plan)}</td>'
+            yield f"<td>{escaped(units.seconds(plan.seconds))}</td></tr>"
+        yield "</tbody></table></div></section>"
 
     # --- over time -------------------------------------------------------------------------------
 
