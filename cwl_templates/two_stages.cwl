@@ -41,14 +41,14 @@ steps:
       baseCommand: [dispel4py, simple]
       arguments:
         - word_count.py
-        # CHANGE: the ids of the PEs of this stage; `dispel4py simple SCRIPT -v` shows them.
+        # CHANGE: the names of the PEs of this stage; `dispel4py simple SCRIPT -v` shows them.
         - prefix: --stage
-          valueFrom: read0,split1
+          valueFrom: read,split
         - prefix: -d
           valueFrom: '{"read": [{"input": "$(inputs.text.path)"}]}'
         # CHANGE: one --to for each output whose items another stage takes.
         - prefix: --to
-          valueFrom: split1.output=words.d4ps
+          valueFrom: split.output=words.d4ps
       outputs:
         words:
           type: File
@@ -85,11 +85,11 @@ steps:
         - prefix: -n
           valueFrom: $(runtime.cores)
         - prefix: --stage
-          valueFrom: count2
+          valueFrom: count
         # CHANGE: one --from for each output of another stage whose items this one takes. It has the
         # name of the output from which the items come.
         - prefix: --from
-          valueFrom: split1.output=$(inputs.words.path)
+          valueFrom: split.output=$(inputs.words.path)
         - prefix: --results
           valueFrom: results.jsonl
       outputs:

@@ -222,7 +222,7 @@ def test_marks_are_shown_beside_the_items(tmp_path: Path) -> None:
     shown = kit.command("d4pcwl", "stream", "cat", tmp_path / "1.0.0.0.d4ps").stdout
     lines = [json.loads(line) for line in shown.splitlines()]
     assert [line["mark"] for line in lines] == [[0], [2], [4]]
-    assert lines[0] == {"pe": "Pair1", "port": "output", "data": [1, 1], "mark": [0]}
+    assert lines[0] == {"pe": "Pair", "port": "output", "data": [1, 1], "mark": [0]}
     with StreamReader(tmp_path / "1.0.0.0.d4ps") as reader:
         assert [item for _, item in reader] == [(1, 1), (3, 3), (5, 1)]
 

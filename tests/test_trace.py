@@ -187,6 +187,11 @@ def test_all_kinds_of_ways_are_counted(mapping: Mapping, tmp_path: Path) -> None
     assert found.written[two.id] == 500
     assert found.written[merge.id] == 1100
     assert found.written[keys.id] == 7
+    sent = Counter[int]()
+    for traffic in found.of(Traffic):
+        sent[traffic.edge] += traffic.items
+    if mapping.pools:  # what goes to the pool leaves the process
+        assert (sent[0], sent[1]) == (600, 500)
 
 
 def test_retries_and_skips(mapping: Mapping, tmp_path: Path) -> None:

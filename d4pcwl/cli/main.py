@@ -1,4 +1,4 @@
-"""``d4pcwl run|compile|import|cwl|stream|graph|…``: every command under one name."""
+"""``d4pcwl run|compile|import|cwl|stream|graph|library|…``: every command under one name."""
 
 from __future__ import annotations
 

@@ -20,6 +20,14 @@ STORES = {
 NOISE = words("NOP CACHE EXTENDED_ARG RESUME COPY_FREE_VARS PUSH_NULL")
 
 
+def with_inner(code: CodeType) -> Iterator[CodeType]:
+    """The code of a function, and of those that it defines."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from with_inner(constant)
+
+
 def bytecode_changes(function: FunctionType) -> Iterator[tuple[str, int]]:
     """What ``function`` seems to change, as ``(text, line)``.
 
