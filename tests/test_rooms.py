@@ -17,7 +17,7 @@ ROOMS = """
     errors
     workflow.reading
     workflow
-    streams
+    streams trace
     library
     seismology
     runtime.engine

@@ -69,6 +69,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="with --mapping mpi: the engine starts the ranks (hint cwltool:MPIRequirement)",
     )
     parser.add_argument(
+        "--trace",
+        action="store_true",
+        help="each step has an output 'trace': what its run did, second by second",
+    )
+    parser.add_argument(
         "-o",
         "--output",
         metavar="FILE|DIR/",
@@ -147,6 +152,7 @@ def _run(options: argparse.Namespace) -> int:
         shards=options.shards,
         docker=options.docker,
         mpi_requirement=options.mpi_requirement,
+        trace=options.trace,
         abstract=options.abstract,
         folder=_document_folder(options.output, as_folder),
         parameters=partial(parameters.settle, options, partly=True),

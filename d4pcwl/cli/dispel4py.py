@@ -40,6 +40,7 @@ def _main(arguments: list[str]) -> int:
     mapping: Mapping[Any] = options.mapping
     if mapping.around is None or options.dry_run:
         return _run(options, mapping.run)
+    from d4pcwl.cli import watching
     from d4pcwl.runtime.mappings.registry import Command
 
     def work(run: Run[Any], first: bool) -> int:
@@ -48,10 +49,12 @@ def _main(arguments: list[str]) -> int:
 
         with ExitStack() as stack:
             if not first:
+                options.trace, options.progress = None, watching.NONE
                 _be_silent(options, lambda: stack.enter_context(TemporaryDirectory()))
             return _run(options, run)
 
-    command = Command(arguments, options.num, _say_nothing if options.quiet else say)
+    told = watching.of_ranks(options, arguments)
+    command = Command(told, options.num, _say_nothing if options.quiet else say)
     return mapping.around(command, work)
 
 
@@ -89,6 +92,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         raise UsageError("name the mapping first: dispel4py MAPPING SCRIPT [options]")
     from d4pcwl.cli import completion, parameters
 
+    if arguments[0].endswith(".py"):
+        raise UsageError(f"name the mapping first: dispel4py simple {arguments[0]}")
     mapping = find_mapping(arguments[0])
     completion.skip_word()
     script = _add_options(parser)
@@ -99,6 +104,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             f"{parsed.script} is a CWL document, not a script; run it with d4pcwl-runner "
             f"{parsed.script} (or d4pcwl cwl), or make a script from it with cwl2d4p"
         )
+    parsed.arguments = arguments
     parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, _OWN)
     return parsed
 
@@ -107,7 +113,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
     """Add the options of all mappings; return the argument for the script."""
     from pathlib import Path
 
-    from d4pcwl.cli import parameters, stage
+    from d4pcwl.cli import parameters, stage, watching
 
     script = parser.add_argument(
         "script",
@@ -163,6 +169,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
         help="allow pickle in stream files for items that have no open format; reading a pickle "
         "runs code",
     )
+    watching.add_options(output)
     failure = parser.add_argument_group("failure")
     failure.add_argument(
         "--on-error",
@@ -211,6 +218,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     from functools import partial
 
     from d4pcwl.cli import parameters, stage
+    from d4pcwl.cli.watching import watching
     from d4pcwl.cwl.emit.handover import leave_out_unset
     from d4pcwl.cwl.files import with_files, with_paths
     from d4pcwl.errors import UsageError
@@ -220,6 +228,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     from d4pcwl.runtime.results import WithErrors
     from d4pcwl.workflow.inputs import idle_roots, root_inputs
     from d4pcwl.workflow.load import load
+    from d4pcwl.workflow.silent import forgotten_returns
     from d4pcwl.workflow.undeclared import UNDECLARED
 
     if options.num is not None and options.num < 1:
@@ -264,6 +273,8 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
                         f"note: {names[pe.id]} is a consumer, but writes to '{output}': its "
                         "items are results"
                     )
+            for text in forgotten_returns(graph):
+                say(f"note: {text}")
         job = Job(
             graph,
             inputs,
@@ -280,7 +291,9 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
 
             sys.stdout.write(dry_run(options, script, job))
         else:
-            run_job(replace(options.mapping, run=run), job, options.own)
+            with watching(options, options.script, options.arguments) as observer:
+                job = replace(job, observer=observer)
+                run_job(replace(options.mapping, run=run), job, options.own)
     return 0
 
 
@@ -289,7 +302,7 @@ def _stay(options: argparse.Namespace, folder: str) -> None:
     from dataclasses import replace
     from pathlib import Path
 
-    for name in ("file", "results", "errors"):
+    for name in ("file", "results", "errors", "trace"):
         path = getattr(options, name)
         if path is not None:
             setattr(options, name, type(path)(os.path.join(folder, path)))

@@ -98,6 +98,7 @@ def to_cwl(
     shards: int | None = None,
     docker: str | None = None,
     mpi_requirement: bool = False,
+    trace: bool = False,
     abstract: bool = False,
     folder: str | os.PathLike[str] | None = None,
     parameters: ParameterValues | Settle | None = None,
@@ -119,6 +120,7 @@ def to_cwl(
     :param docker: the image for a DockerRequirement hint
     :param mpi_requirement: with the mapping mpi, the engine starts the ranks (extension
         ``cwltool:MPIRequirement``)
+    :param trace: each tool has an output ``trace``: what its run did, second by second
     :param abstract: make Operations, which show the graph and cannot be run
     :param folder: the folder of the document. Paths of files are relative to it; without it they
         are absolute URIs
@@ -167,6 +169,7 @@ def to_cwl(
         image=docker,
         packages=_packages(reading, chosen, graph, bundle),
         mpi=mpi_requirement,
+        trace=trace,
         builder=script.builder,
         values=script.values,
     )
@@ -209,8 +212,8 @@ def _stages(
 
 
 def _writers(graph: FlatGraph, declarations: Declarations) -> list[Any]:
-    """The PEs whose files would be written by each shard, and can only be one: a file or folder,
-    or files that other PEs read."""
+    """The PEs whose files every shard would write, although there can be only one: a file or
+    folder, or files that other PEs read."""
     read = {name for pe in graph.pes for name in declarations.of((pe,)).reads}
     return [
         pe
@@ -221,7 +224,8 @@ def _writers(graph: FlatGraph, declarations: Declarations) -> list[Any]:
 
 
 def _changers(graph: FlatGraph, reading: ScriptReading) -> list[Any]:
-    """The PEs that change a file or folder of the script's in place: each shard would its own."""
+    """The PEs that change a file or folder of the script in place: each shard would change its own
+    copy."""
     data = [file.path for file in (*reading.data_files, *reading.data_dirs)]
     lines = [
         (os.path.realpath(reading.path.parent / written.file), written.line)
@@ -236,7 +240,7 @@ def _changers(graph: FlatGraph, reading: ScriptReading) -> list[Any]:
 
 
 def _known_attributes(script: Script, graph: FlatGraph) -> Attributes:
-    """What paths may be made of; not of parameters, which have other values in another run."""
+    """The known parts of paths; not parameters, which have other values in another run."""
     known = known_attributes(graph.pes, script.module)
     if script.builder is None:
         return known
@@ -272,21 +276,21 @@ def _packages(
 
 
 def _default_processes(declared: Declaration, mapping: Mapping[Any]) -> int:
-    """As many as there are cores asked for; a parallel mapping wants more than one."""
+    """The number of cores that are asked for; a parallel mapping has more than one."""
     return math.ceil(declared.resources.get("cores", 2 if mapping.parallel else 1))
 
 
 def _choice(chosen: Mapping[Any]) -> tuple[str, ...]:
-    """The mappings to choose from when a tool runs: ours, which are there wherever d4pcwl is."""
+    """The mappings to choose from when a tool runs: our own, which every d4pcwl has."""
     return BUILT_IN if chosen.name in BUILT_IN else (*BUILT_IN, chosen.name)
 
 
 def _readable(
     path: Path, attributes: Attributes | None = None, builder: str | None = None
 ) -> ScriptReading:
-    """What is found by reading a script.
+    """The findings of reading a script.
 
-    :raises TranslationError: with everything that will be missing where it runs
+    :raises TranslationError: with everything that will be missing when it runs
     """
     reading = read_script(path, attributes, builder)
     raise_faults(TranslationError, _placed(reading.faults, path))
@@ -306,9 +310,11 @@ def _script(workflow: Any, attr: str | None, parameters: ParameterValues | Settl
         if not path.is_file() and attr is None:
             path = Path(os.fspath(workflow).rpartition(":")[0])
         if path.is_file():
-            _readable(path)  # tells of all that is missing; running the script, only of the first
-        # What a script prints while it is loaded must not get into the document, and files are
-        # looked for where we are now, wherever it goes.
+            _readable(
+                path
+            )  # reports everything that is missing; running the script only the first thing
+        # Text that a script prints while it is loaded must not get into the document. Files are
+        # looked for in the present folder, also if the script changes it.
         with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
             return load(workflow, attr, settle)
     if isinstance(workflow, FunctionType):
@@ -393,7 +399,7 @@ def _text(process: Tool | Workflow, runs: dict[str, str]) -> dict[str, Any]:
 def _checked(tool: dict[str, Any]) -> dict[str, Any]:
     """A tool whose parameter references all engines can resolve.
 
-    :raises TranslationError: with those that none could
+    :raises TranslationError: with those that engines cannot resolve
     """
     raise_faults(TranslationError, (f"{tool['label']}: {f}" for f in wrong_references(tool)))
     return tool
@@ -410,6 +416,6 @@ def _job(parameters: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         elif not str(parameter.type).endswith("?"):
             job[parameter.id] = parameter.sample
             missing.append(parameter.id)
-    # What must be given stands first.
+    # Required values come first.
     ordered = [*missing, *(name for name in job if name not in missing)]
     return {name: job[name] for name in ordered}, tuple(missing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.runtime.engine.plan import Plan, make_plan, usable_cores
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from d4pcwl.runtime.results import Sink
+    from d4pcwl.trace.observer import Lap, Observer
     from d4pcwl.workflow.cut import Cut
     from d4pcwl.workflow.flat import FlatGraph
     from d4pcwl.workflow.inputs import RootInputs
@@ -35,10 +36,6 @@ def _silent(message: str) -> None:
     """Show no progress messages."""
 
 
-def _not_counted(title: str, count: int) -> None:
-    """Do not count items."""
-
-
 def _go_on() -> None:
     """The run goes on."""
 
@@ -55,11 +52,11 @@ class Job:
     :param stages: stages that each run in one process, if the user asks for that
     :param own_pes: whether the graph's PEs themselves may run, instead of copies
     :param say: takes progress messages
-    :param worked: takes the title of an instance and the number of items that it has worked on
     :param origin: where the graph came from, if other hosts can load it from there
     :param policy: what happens when a PE fails on an item
     :param seed: the seed of the random numbers that PEs draw
     :param check: is called from time to time; raises an error if nobody needs the results any more
+    :param observer: takes what the processes measure, if anybody needs it
     """
 
     graph: FlatGraph
@@ -70,9 +67,9 @@ class Job:
     stages: Cut | None = None
     own_pes: bool = True
     say: Callable[[str], None] = field(default=_silent)
-    worked: Callable[[str, int], None] = field(default=_not_counted)
     origin: Origin | None = None
     check: Callable[[], None] = field(default=_go_on)
+    observer: Observer | None = None
     policy: Policy = FAIL
     seed: int = 0
 
@@ -92,7 +89,7 @@ class Job:
         :param copies: whether PEs may have several instances
         """
         number = processes or self.processes or usable_cores()
-        return make_plan(
+        plan = make_plan(
             self.graph,
             number,
             results=self.results,
@@ -104,6 +101,17 @@ class Job:
             copies=copies,
             seed=self.seed,
         )
+        return replace(plan, measured=self.observer is not None)
+
+    def hear(self, lap: Lap) -> None:
+        """Take what a process tells of itself."""
+        if self.observer is not None:
+            self.observer.hear(lap)
+
+    def note(self, what: str, why: str, number: int | None = None, pid: int | None = None) -> None:
+        """Tell of an event; see :meth:`~d4pcwl.trace.observer.Observer.note`."""
+        if self.observer is not None:
+            self.observer.note(what, why, number, pid)
 
     def tell_counts(self, plan: Plan, counts: Mapping[int, int], *, ranks: bool = False) -> None:
         """Report how many items each instance has worked on.
@@ -113,5 +121,4 @@ class Job:
         """
         for index, count in sorted(counts.items()):
             title = plan.name(index) + (f" (rank {index})" if ranks else "")
-            self.worked(title, count)
             self.say(f"{title}: processed {count} items")

@@ -81,7 +81,7 @@ class Options:
         """The options that a caller gives: an instance, a dictionary by name, or None.
 
         :param mapping: its name, for messages
-        :raises UsageError: with all that is not right
+        :raises UsageError: with all faults
         """
         if isinstance(given, cls):
             return given
@@ -135,7 +135,8 @@ def add_options(
 ) -> None:
     """Give a command the options of a mapping.
 
-    :param prefix: of their names in the namespace; the command's own options may have equal ones
+    :param prefix: of their names in the namespace, because the command's own options may have the
+        same names
     """
     for name, (kind, _) in kinds(cls).items():
         field = _field(cls, name)
@@ -172,12 +173,12 @@ STATIC_PROCESSES = (
     "number of processes (default: the usable cores); any number works: PEs share processes, or "
     "are replicated"
 )
-"""What ``-n`` says of the mappings with :class:`StaticOptions`."""
+"""The help text of ``-n`` for mappings with :class:`StaticOptions`."""
 
 
 @dataclass(frozen=True)
 class StaticOptions(Options):
-    """Those of the mappings whose instances stay in one process."""
+    """The options of mappings whose instances stay in one process."""
 
     simple: bool = option(
         "-s",
@@ -188,7 +189,7 @@ class StaticOptions(Options):
     )
 
     def stages(self, graph: FlatGraph) -> Cut | None:
-        """The stages that share a process each, where that is wanted."""
+        """The stages that each run in one process, if the user asks for that."""
         from d4pcwl.workflow.cut import fuse
 
         return fuse(graph) if self.simple else None
@@ -196,7 +197,7 @@ class StaticOptions(Options):
 
 @dataclass(frozen=True)
 class ServerOptions(Options):
-    """Which Redis server a run goes by; ``runtime/redis/server.py`` reads them."""
+    """The options for the Redis server of a run; ``runtime/redis/server.py`` reads them."""
 
     redis_ip: str | None = option(
         "-ri",

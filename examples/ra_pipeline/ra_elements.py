@@ -1,7 +1,7 @@
 """The processing elements that more than one of the scripts here use.
 
-Each is a thin shell around one function of the ra_ modules. A station that cannot be used costs one
-message and goes no further.
+Each calls one function of the ra_ modules. A station that cannot be used is left out with a
+message.
 """
 
 from __future__ import annotations
