@@ -46,6 +46,12 @@ _GIVEN_SECONDS, _GIVEN_OF_CPU, _GIVEN_OF_TIME = 0.004, 0.01, 0.001
 """The processor time that the looks may take: at first, and for each second of the worker's
 processor time, and of the run."""
 
+_LAPS_SHARE = 0.02
+"""The most time that telling of laps may take: of many instances they are longer."""
+
+_MANY = 100
+"""From so many instances in a process on, those that did nothing are not told of."""
+
 _TURN = 5e-4
 """Seconds after which a thread that works lets another have a look."""
 
@@ -120,6 +126,7 @@ class Meter:
         self._on_cpu = self._cpu_at_first = self._clock()
         self._items = 0
         self._turn = sys.getswitchinterval()
+        self._cost = 0.0  # of the last lap, in seconds of this thread
         self._call: tuple[int, int, int] | None = None
         self._call_began = 0.0
         self._call_looks = 0
@@ -162,8 +169,10 @@ class Meter:
             self._look(now)
             pause = self._next_pause(now, pause)
             if now - self._lap_began >= self._lap_seconds(now):
+                began = time.thread_time()
                 try:
                     self._end_lap(now)
+                    self._cost = time.thread_time() - began
                 except BaseException:  # noqa: BLE001 - nobody listens any more
                     return
 
@@ -176,7 +185,8 @@ class Meter:
 
     def _lap_seconds(self, now: float) -> float:
         ran = now - self._began
-        return max(min(FIRST_LAP + ran / 2, USUAL_LAP), min(ran / _LAPS, LONGEST_LAP))
+        usual = max(min(FIRST_LAP + ran / 2, USUAL_LAP), min(ran / _LAPS, LONGEST_LAP))
+        return max(usual, self._cost / _LAPS_SHARE)
 
     def _look(self, now: float) -> None:
         """See what the worker does, and count the time since the last look for that."""
@@ -289,7 +299,7 @@ class Meter:
             for what, number in (("retry", counts[2] - told[2]), ("skip", counts[3] - told[3])):
                 if number:
                     lap.events.append((index, what, running.attempts.why, number))
-            if amounts.copy is not None or amounts or index in self._known:
+            if self._is_told_of(index, amounts):
                 self._known.add(index)
                 amounts.waiting, amounts.blocked = idle, amounts.blocked + stuck
                 lap.did[index] = amounts
@@ -301,6 +311,12 @@ class Meter:
             if now_sent != before:
                 lap.sent[way] = now_sent[0] - before[0], now_sent[1] - before[1]
         self._tell(lap)
+
+    def _is_told_of(self, index: int, did: Did) -> bool:
+        """Whether a lap has an instance that did this: one of a pool may never do anything here."""
+        if did or len(self._running) >= _MANY:
+            return bool(did)
+        return did.copy is not None or index in self._known
 
 
 def _share_out(seconds: float, all_did: Collection[Did]) -> None:
