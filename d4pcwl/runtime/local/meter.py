@@ -10,7 +10,8 @@ doi:10.1145/800230.806987.)
 Such a look comes at a bad moment more often than it should: another thread gets its turn where the
 one that works waits for the system. But the system knows how long that one was on a processor. So
 a look at a thread that waits stands only for the time in which it was not, if items have moved on
-meanwhile; the rest is shared out among what other looks have seen at work.
+meanwhile; the rest is shared out among what other looks have seen at work. Time in which other
+programs had the processors counts for nothing.
 
 What was found is told in *laps*, short ones first.
 """
@@ -23,7 +24,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from types import CodeType, FrameType
 from typing import Any
 
@@ -122,8 +122,9 @@ class Meter:
         self._known: set[int] = set()
         self._began = self._looked = self._lap_began = time.monotonic()
         self._cpu = time.process_time()
-        self._clock = _cpu_clock(self._worker)
-        self._on_cpu = self._cpu_at_first = self._clock()
+        self._clock = _thread_clock()
+        self._on_cpu, self._off_cpu = self._clock()
+        self._cpu_at_first = self._on_cpu
         self._items = 0
         self._turn = sys.getswitchinterval()
         self._cost = 0.0  # of the last lap, in seconds of this thread
@@ -190,10 +191,10 @@ class Meter:
 
     def _look(self, now: float) -> None:
         """See what the worker does, and count the time since the last look for that."""
-        seconds, before = now - self._looked, self._looked
-        on_cpu = self._clock()
+        before, (on_cpu, off_cpu) = self._looked, self._clock()
+        seconds = max(0.0, now - before - (off_cpu - self._off_cpu))
         worked = min(seconds, on_cpu - self._on_cpu)
-        self._looked, self._on_cpu = now, on_cpu
+        self._looked, self._on_cpu, self._off_cpu = now, on_cpu, off_cpu
         kind, index = self._doing()
         if kind in (_WAITING, _BLOCKED):
             items = sum(running.count for running in self._running.values())
@@ -332,11 +333,19 @@ def _share_out(seconds: float, all_did: Collection[Did]) -> None:
         did.busy += seconds * did.taken / max(1, items)
 
 
-def _cpu_clock(thread: int) -> Callable[[], float]:
-    """How long a thread has been on a processor; always 0, where the system does not tell."""
-    if not hasattr(time, "pthread_getcpuclockid"):
-        return lambda: 0.0
-    return partial(time.clock_gettime, time.pthread_getcpuclockid(thread))
+def _thread_clock() -> Callable[[], tuple[float, float]]:
+    """For this thread, to be asked by others: the seconds in which it was on a processor, and those
+    in which it had to wait for one. They stay 0 if the system does not tell."""
+    try:
+        file = open(f"/proc/self/task/{threading.get_native_id()}/schedstat", "rb", buffering=0)  # noqa: SIM115
+    except OSError:
+        return lambda: (0.0, 0.0)
+
+    def clock() -> tuple[float, float]:
+        on, off, _ = os.pread(file.fileno(), 100, 0).split()
+        return int(on) / 1e9, int(off) / 1e9
+
+    return clock
 
 
 def _kinds(
