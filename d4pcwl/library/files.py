@@ -208,8 +208,8 @@ class WriteLines(WriteFile):
 
     :param path: the file
 
-    Input: texts, or what ``str`` makes texts of; none has an end of line in it. Output: see
-    :class:`WriteFile`.
+    Input: texts, or what ``str`` makes texts of; none has an end of line in it. Output: a
+    dictionary with ``path``, ``items``, ``bytes`` and ``sha256``.
     """
 
     def begin(self, file: IO[bytes]) -> None:
@@ -227,7 +227,8 @@ class WriteJSON(WriteFile):
 
     :param path: the file; its suffix says which
 
-    Input: values that JSON has. Output: see :class:`WriteFile`.
+    Input: values that JSON has. Output: a dictionary with ``path``,
+    ``items``, ``bytes`` and ``sha256``.
     """
 
     def begin(self, file: IO[bytes]) -> None:
@@ -254,7 +255,8 @@ class WriteCSV(WriteFile):
     :param columns: the columns; those of the first item where it is None
     :raises ValueError: while it runs, an item has other columns
 
-    Input: dictionaries from column to entry. Output: see :class:`WriteFile`.
+    Input: dictionaries from column to entry. Output: a dictionary with ``path``,
+    ``items``, ``bytes`` and ``sha256``.
     """
 
     def __init__(self, path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> None:
@@ -285,7 +287,8 @@ class WriteParquet(WriteFile):
     :param path: the file
     :param rows: how many rows are written at a time
 
-    Input: dictionaries from column to value. Output: see :class:`WriteFile`.
+    Input: dictionaries from column to value. Output: a dictionary with ``path``,
+    ``items``, ``bytes`` and ``sha256``.
     """
 
     def __init__(self, path: str | os.PathLike[str], rows: int = 10_000) -> None:

@@ -43,7 +43,7 @@ class ReadStream(IterativePE):
 class _Horizontals(IterativePE):
     """The base of PEs that make numbers of two horizontal components.
 
-    :param norms: some of ``mean``, ``max``, ``geometric``: see :func:`motion.norm`
+    :param norms: some of ``mean``, ``max``, ``geometric``
     """
 
     def __init__(self, norms: Sequence[str] = _NORMS) -> None:
