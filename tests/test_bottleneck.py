@@ -55,6 +55,39 @@ def test_a_pe_that_may_have_more_copies(copies: int, enough: int) -> None:
     assert f"Give it {enough} processes" in found.advice  # then store2 is the slowest
 
 
+def test_a_pe_with_few_items() -> None:
+    found = found_in(Stage({"read0": 0.01}), Stage({"work1": 9.0}, 2), items=2)
+    assert (found.kind, found.pe) == ("few", "work1")
+    assert found.says.endswith("for 2 items.")
+
+
+def test_pes_in_steps() -> None:
+    """A step works as long as its tool; where the trace has the PEs in it, these are named."""
+    step: list[Record] = [
+        PE(pe="step9", class_="CommandLineTool", step="Work"),
+        Process(process=9, host="here", pid=9, at=0.0),
+        Instance(instance=9, pe="step9", copy=0, process=9),
+        Sample(instance=9, start=0.0, end=6.0, taken=1, busy=6.0),
+    ]
+    records = simulated([Stage({"read0": 0.001}), Stage({"work1": 0.007})], 600)
+    found = bottleneck(summed([*records[:-1], *step, records[-1]]))
+    assert found is not None
+    assert (found.kind, found.pe) == ("few", "step9")
+    assert "scatter the step" in found.advice
+    inner = [
+        replace(r, pe="Work/work1", step="Work")
+        if isinstance(r, PE) and r.pe == "work1"
+        else replace(r, pe="Work/work1")
+        if isinstance(r, Instance) and r.pe == "work1"
+        else r
+        for r in records
+    ]
+    found = bottleneck(summed([*inner[:-1], *step, inner[-1]]))
+    assert found is not None
+    assert (found.kind, found.pe) == ("copies", "Work/work1")
+    assert "--shards" in found.advice
+
+
 def test_keys_in_one_instance() -> None:
     keyed = Stage({"count1": 0.01}, state=True, weights=(1.0,))
     found = found_in(Stage({"read0": 0.001}), keyed)

@@ -33,6 +33,7 @@ from d4pcwl.trace.format import (
 )
 from d4pcwl.trace.page import page
 from d4pcwl.trace.picture import picture
+from d4pcwl.trace.suggestion import Suggestion
 from d4pcwl.trace.summary import STATES, levels, percentile, spread, summary_of
 from d4pcwl.trace.text import summary_text
 
@@ -371,6 +372,57 @@ def test_pes_that_came_and_went() -> None:
     told = [(c.before, c.after) for c in changes(before, after) if c.what == "PE"]
     assert told == [("old1", ""), ("", "new1")]
     assert verdict(before, after)[0].startswith("The second run takes ")
+
+
+# --- plans for the next run -----------------------------------------------------------------------
+
+
+def test_plans_for_the_next_run(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    stages = [Stage({"Numbers0": 0.001}), Stage({"Double1": 0.02}), Stage({"Total2": 0.002})]
+    write(tmp_path / "run.jsonl", simulated(stages, 300))
+    run = ["d4pcwl", "trace", "summary", "run.jsonl", "--script", "slow.py"]
+    lines = kit.command(*run, cwd=tmp_path).stdout.splitlines()
+    plans = [line.split(maxsplit=1)[0] for line in lines[-4:]]
+    assert plans == ["default", "naive", "staging", "best"]
+    assert lines[-4].endswith(" Numbers | Double | Total")
+    six = kit.command(*run, "-n", "6", cwd=tmp_path).stdout.splitlines()
+    assert "Double (4 times)" in six[-4]
+    page_of = ["d4pcwl", "trace", "report", "run.jsonl", "--script", "slow.py", "-n", "6"]
+    shown = checked(kit.command(*page_of, cwd=tmp_path).stdout)
+    assert "Plans for the next run" in shown
+    assert "Numbers | Double (4 times) | Total" in shown
+
+
+def test_the_quickest_plan_is_told_how_to_run() -> None:
+    plans = [
+        Suggestion("default", 9.0, (("a", "b"), ("c",))),
+        Suggestion("best", 3.0, (("a",), ("b", "c"), ("b", "c"))),
+    ]
+    shown = checked(page([("run.jsonl", summed(flow()))], plans))
+    assert "The plan best is predicted to be 3 times as fast as the default" in shown
+    assert "multi -n 3 --optimise best --from run.jsonl" in shown
+    assert "a | b, c (2 times)" in shown
+    shown = checked(page([("run.jsonl", summed(flow()))], plans[:1]))
+    assert "predicted to be" not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["summary", "a.jsonl", "--script", "slow.py"], "a trace of another graph"),
+        (["summary", "a.jsonl", "--script", "gone.py"], "gone.py"),
+        (["summary", "a.jsonl", "-n", "3"], "-a and -n go with --script"),
+        (["summary", "a.jsonl", "--script", "slow.py", "-n", "0"], "at least one process"),
+        (["report", "a.jsonl", "a.jsonl", "--script", "slow.py"], "--script goes with one trace"),
+    ],
+)
+def test_plans_that_cannot_be_made(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    write(tmp_path / "a.jsonl", flow(20))
+    done = kit.command("d4pcwl", "trace", *arguments, cwd=tmp_path, code=2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # --- commands ------------------------------------------------------------------------------------

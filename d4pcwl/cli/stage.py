@@ -27,7 +27,8 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=_source,
         metavar="[PE.PORT=]FILE",
-        help="a stream file with items from another stage",
+        help="a stream file with items from another stage; without --stage, the trace of a run to "
+        "learn from",
     )
     group.add_argument(
         "--to",

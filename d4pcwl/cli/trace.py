@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d4pcwl.cli import suggest
 from d4pcwl.cli.common import write_files
 from d4pcwl.cli.standard import give_up_output, require_output
-from d4pcwl.errors import presentable
+from d4pcwl.errors import UsageError, presentable
 
 if TYPE_CHECKING:
     from typing import Any
@@ -32,7 +33,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         verb.set_defaults(run=run, work=work)
         return verb
 
-    add("summary", _summary, help="print what held the run up, and a table of the PEs")
+    summary = add("summary", _summary, help="print what held the run up, and a table of the PEs")
+    suggest.add_options(summary)
     report = add(
         "report",
         _report,
@@ -41,6 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "timeline, tables, the graph. Of two traces, it shows what changed as well.",
     )
     report.add_argument("other", metavar="OTHER", nargs="?", help="the trace of a second run")
+    suggest.add_options(report)
     compare = add("compare", _compare, help="print what changed from one run to another")
     compare.add_argument("other", metavar="OTHER", help="the trace of the second run")
     export = add(
@@ -86,7 +89,9 @@ def _summary(options: argparse.Namespace) -> str:
     from d4pcwl.trace.summary import summary_of
     from d4pcwl.trace.text import summary_text
 
-    return presentable(summary_text(summary_of(options.trace)))
+    summary = summary_of(options.trace)
+    found = suggest.suggestions(options, summary.run.processes)
+    return presentable(summary_text(summary, found))
 
 
 def _compare(options: argparse.Namespace) -> str:
@@ -101,8 +106,13 @@ def _report(options: argparse.Namespace) -> str:
     from d4pcwl.trace.page import page
     from d4pcwl.trace.summary import summary_of
 
-    paths = [options.trace] + ([options.other] if options.other else [])
-    return page([(path, summary_of(path)) for path in paths])
+    summary = summary_of(options.trace)
+    if options.other is None:
+        found = suggest.suggestions(options, summary.run.processes)
+        return page([(options.trace, summary)], found)
+    if options.script is not None:
+        raise UsageError("--script goes with one trace")
+    return page([(options.trace, summary), (options.other, summary_of(options.other))])
 
 
 def _export(options: argparse.Namespace) -> str:

@@ -9,7 +9,7 @@ bottleneck. (Users of Flink find it so by hand: the first task behind those that
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from d4pcwl.trace import units
@@ -51,9 +51,9 @@ _MANY = 16
 class Finding:
     """Something about a run that people should know.
 
-    :ivar kind: ``source``, ``state``, ``keys``, ``skew``, ``copies``, ``shared``, ``encoding``,
-        ``reader``, ``waiting``, ``start``; or ``failed``, ``cut``, ``death``, ``memory``, ``skip``,
-        ``retry``
+    :ivar kind: ``source``, ``state``, ``keys``, ``skew``, ``copies``, ``few``, ``shared``,
+        ``encoding``, ``reader``, ``waiting``, ``start``; or ``cut``, ``failed``, ``death``,
+        ``skip``, ``retry``, ``memory``
     :ivar says: what is so: a sentence
     :ivar advice: what to do: sentences; may be empty
     :ivar pe: the id of the PE that it is about
@@ -106,8 +106,8 @@ class _Period:
         self.summary, self.start, self.end = summary, start, end
         self.load: dict[int, float] = {}
         self._of: dict[int, Seconds] = {}
-        for number, instance in summary.instances.items():
-            seconds = self._of[number] = instance.between(start, end)
+        for instance in summary.working:
+            seconds = self._of[instance.record.instance] = instance.between(start, end)
             place = instance.record.process
             self.load[place] = self.load.get(place, 0.0) + seconds.work / (end - start)
         self.top = max(self.load.values(), default=0.0)
@@ -124,7 +124,7 @@ class _Period:
     def hot(self) -> list[OfInstance]:
         """The instances in the processes that hold the run up."""
         hot = {place for place, load in self.load.items() if load >= _AS_BUSY * self.top}
-        return [i for i in self.summary.instances.values() if i.record.process in hot]
+        return [i for i in self.summary.working if i.record.process in hot]
 
     def when(self) -> str:
         """The time, for sentences."""
@@ -138,7 +138,7 @@ def _busiest_period(summary: Summary, start: float, end: float) -> _Period | Non
     """The longest time in which one PE holds the run up; None where that is short."""
     width = (end - start) / _PARTS
     work: dict[int, list[float]] = {}
-    for instance in summary.instances.values():
+    for instance in summary.working:
         amounts = [(s.start - start, s.end - start, s.busy + s.encoding) for s in instance.samples]
         work[instance.record.instance] = spread(amounts, end - start, _PARTS)
     who: list[str | None] = []
@@ -151,7 +151,10 @@ def _busiest_period(summary: Summary, start: float, end: float) -> _Period | Non
         if load[place] < _BUSY:
             who.append(None)
             continue
-        busiest = max(summary.in_process(place), key=lambda i: work[i.record.instance][part])
+        busiest = max(
+            (i for i in summary.working if i.record.process == place),
+            key=lambda i: work[i.record.instance][part],
+        )
         who.append(busiest.record.pe)
     runs = list(_runs(who))
     first, last = max(runs, key=lambda run: run[1] - run[0], default=(0, 0))
@@ -183,22 +186,20 @@ class _Share:
 
 
 def _held_up_by_work(period: _Period) -> Finding:
-    shares: dict[str, _Share] = {}
-    for instance in period.hot:
-        pe = instance.record.pe
-        share = shares.setdefault(pe, _Share(period.summary.pes[pe]))
-        share.instances.append(instance)
-        share.seconds.add(period.of(instance))
+    most = max(_shares(period, period.hot).values(), key=lambda share: share.seconds.work)
+    places = {instance.record.process for instance in most.instances}
+    hot = [instance for instance in period.hot if instance.record.process in places]
+    shares = _shares(period, hot)
     work = sum(share.seconds.work for share in shares.values())
     encoding = sum(share.seconds.encoding for share in shares.values())
-    share = max(shares.values(), key=lambda share: share.seconds.work)
+    share = shares[most.pe.record.pe]
     if encoding > work / 2:
         sender = max(shares.values(), key=lambda share: share.seconds.encoding)
         return _encodes(period, sender, encoding / work)
     if len(shares) > 1 and (
-        share.seconds.work < _MOST * work or len(period.load) == 1 or _is_pool(period)
+        share.seconds.work < _MOST * work or len(period.load) == 1 or _is_pool(hot)
     ):
-        return _shared(period, [s.pe for s in shares.values()], share, share.seconds.work / work)
+        return _shared(period, places, shares.values(), share)
     if share.pe.record.source:
         return _source(period, share)
     if _keyed(period.summary, share.pe):
@@ -208,11 +209,21 @@ def _held_up_by_work(period: _Period) -> Finding:
     return _copies(period, share)
 
 
-def _is_pool(period: _Period) -> bool:
-    """Whether several processes hold the run up, and a PE has an instance in each of these."""
-    hot = {instance.record.process for instance in period.hot}
-    pes = {(i.record.pe, i.record.process) for i in period.hot}
-    return len(hot) > 1 and len(pes) >= 2 * len(hot)
+def _shares(period: _Period, instances: Iterable[OfInstance]) -> dict[str, _Share]:
+    """By PE, what its instances did."""
+    shares: dict[str, _Share] = {}
+    for instance in instances:
+        pe = instance.record.pe
+        share = shares.setdefault(pe, _Share(period.summary.pes[pe]))
+        share.instances.append(instance)
+        share.seconds.add(period.of(instance))
+    return shares
+
+
+def _is_pool(instances: Sequence[OfInstance]) -> bool:
+    """Whether they are in several processes, each of which has several."""
+    places = {instance.record.process for instance in instances}
+    return len(places) > 1 and len(instances) >= 2 * len(places)
 
 
 def _busy(period: _Period, share: _Share) -> str:
@@ -244,10 +255,12 @@ def _encodes(period: _Period, share: _Share, part: float) -> Finding:
     )
 
 
-def _shared(period: _Period, pes: Sequence[OfPE], share: _Share, part: float) -> Finding:
+def _shared(
+    period: _Period, places: Collection[int], shares: Collection[_Share], share: _Share
+) -> Finding:
     """Several PEs make up the work of the processes that hold the run up."""
-    places = {instance.record.process for instance in period.hot}
-    names = _listed([pe.name for pe in pes])
+    part = share.seconds.work / sum(other.seconds.work for other in shares)
+    names = _listed([other.pe.name for other in shares])
     load = units.percent(min(1.0, period.top))
     most = f"{share.pe.name} takes {units.percent(part)} of that"
     if len(places) == 1:
@@ -316,7 +329,13 @@ def _skewed(period: _Period, share: _Share, hottest: OfInstance, parts: Sequence
 
 
 def _copies(period: _Period, share: _Share) -> Finding:
-    count = len(share.pe.instances)
+    count, items = len(share.pe.instances), share.pe.taken
+    step = share.pe.record.step
+    if items <= count:
+        says = f"{_busy(period, share)}, for {units.number(items, 'item')}."
+        advice = "More processes would have nothing to do. Divide its work into more items"
+        advice += " (scatter the step)." if step else "."
+        return Finding("few", says, advice, share.pe.record.pe)
     where = "in one process" if count == 1 else f"in each of {count} processes"
     says = f"{_busy(period, share)}, {where}, and keeps no state."
     others = [
@@ -327,7 +346,12 @@ def _copies(period: _Period, share: _Share) -> Finding:
     work = sum(map(period.part, share.pe.instances))
     enough = math.ceil(work / max(others)) if others and max(others) > 0 else _MANY + 1
     number = f"{enough}" if count < enough <= _MANY else "more"
-    advice = f"Give it {number} processes: a larger -n, or its numprocesses{_outside(period)}."
+    how = (
+        "shards, by d4p2cwl --shards"
+        if share.pe.within
+        else "processes: a larger -n, or its numprocesses"
+    )
+    advice = f"Give it {number} {how}{_outside(period)}."
     return Finding("copies", says, advice, share.pe.record.pe)
 
 
@@ -380,7 +404,7 @@ def _keyed(summary: Summary, pe: OfPE) -> bool:
 def _reader_is_slow(period: _Period) -> Finding | None:
     """What is written is not taken, and nobody behind is busy."""
     summary = period.summary
-    for instance in summary.instances.values():
+    for instance in summary.working:
         blocked = period.of(instance).blocked / (period.end - period.start)
         if blocked < _BLOCKED:
             continue

@@ -10,6 +10,7 @@ from d4pcwl.trace import picture, units
 from d4pcwl.trace.bottleneck import findings
 from d4pcwl.trace.changes import Change, changes, verdict
 from d4pcwl.trace.charts import PARTS, Row, axis, drawn, escaped
+from d4pcwl.trace.suggestion import Suggestion
 from d4pcwl.trace.summary import STATES, OfInstance, OfPE, Summary, levels, spread
 
 _FOLDED = 8
@@ -27,13 +28,14 @@ of a second are not seen one by one. Made by d4pcwl trace report."""
 Interval = tuple[float, float, float]
 
 
-def page(runs: Sequence[tuple[str, Summary]]) -> str:
+def page(runs: Sequence[tuple[str, Summary]], suggestions: Sequence[Suggestion] = ()) -> str:
     """The page.
 
     :param runs: one or two, with what they are called
+    :param suggestions: plans for the next run, the one that it would have by default first
     """
     until = max(summary.seconds for _, summary in runs) or 1.0
-    parts = [_Run(name, summary, until) for name, summary in runs]
+    parts = [_Run(name, summary, until, suggestions) for name, summary in runs]
     return "\n".join(["<!doctype html>", *_head(parts), *_body(parts), "</html>", ""])
 
 
@@ -71,8 +73,11 @@ class _Run:
     :param until: the end of the axis of time, in seconds
     """
 
-    def __init__(self, name: str, summary: Summary, until: float) -> None:
+    def __init__(
+        self, name: str, summary: Summary, until: float, suggestions: Sequence[Suggestion]
+    ) -> None:
         self.name, self.summary, self.until = name, summary, until
+        self.suggestions = suggestions
         self.findings = findings(summary)
         self.title = f"{summary.run.script or summary.run.id} ({summary.run.mapping})"
 
@@ -86,6 +91,7 @@ class _Run:
         sections = (
             self._header,
             self._found,
+            self._plans,
             self._timeline,
             self._over_time,
             self._pes,
@@ -146,6 +152,23 @@ class _Run:
             yield "</ul>"
         yield "</section>"
 
+    def _plans(self) -> Iterator[str]:
+        if not self.suggestions:
+            return
+        first, quickest = self.suggestions[0], min(self.suggestions, key=lambda s: s.seconds)
+        yield "<section><h2>Plans for the next run</h2>"
+        if quickest is not first:
+            gain = units.times(first.seconds / quickest.seconds)
+            options = f"--optimise {quickest.how} --from {self.name}"
+            yield f"<p>The plan {quickest.how} is predicted to be {gain} as fast as the default: "
+            yield f"<code>multi -n {len(quickest.processes)} {escaped(options)}</code></p>"
+        yield from _table_begin(["plan", "processes", "predicted"], text=2)
+        for plan in self.suggestions:
+            yield '<tr class="hot">' if plan is quickest is not first else "<tr>"
+            yield f'<td class="text">{escaped(plan.how)}</td><td class="text">{escaped(plan)}</td>'
+            yield f"<td>{escaped(units.seconds(plan.seconds))}</td></tr>"
+        yield "</tbody></table></div></section>"
+
     # --- over time -------------------------------------------------------------------------------
 
     def _timeline(self) -> Iterator[str]:
@@ -157,11 +180,12 @@ class _Run:
         colours = self._colours()
         if any(len(self.summary.in_process(place)) > 1 for place in self.summary.processes):
             yield "<h3>What each process works for</h3>"
-            names = {pe: self.summary.pes[pe].name for pe in colours}
-            legend: dict[str, list[str]] = {}
-            for pe, colour in colours.items():
-                legend.setdefault(colour, []).append(names[pe])
-            yield from _legend({colour: ", ".join(found) for colour, found in legend.items()})
+            names: dict[str, list[str]] = {}
+            for pe in self.summary.shown:
+                names.setdefault(colours[pe.record.pe], []).append(pe.name)
+            yield from _legend(
+                {c: found[0] if len(found) == 1 else "others" for c, found in names.items()}
+            )
             rows = [self._process(place, colours) for place in self.summary.processes]
             yield from self._charts(_folded(rows))
         yield "</section>"
@@ -175,7 +199,7 @@ class _Run:
             yield "</div>"
 
     def _instances(self) -> Iterator[str]:
-        for pe in self.summary.pes.values():
+        for pe in self.summary.shown:
             ordered = sorted(pe.instances, key=lambda instance: instance.record.copy)
             rows = [self._lane(instance) for instance in ordered]
             if len(rows) > _FOLDED:
@@ -257,7 +281,7 @@ class _Run:
     def _rates(self) -> list[Row]:
         width = self.until / PARTS
         rows = []
-        for pe in self.summary.pes.values():
+        for pe in self.summary.shown:
             what = "written" if pe.writes else "taken"
             items = self._spread(
                 (sample.start, sample.end, getattr(sample, what) or 0)
@@ -271,7 +295,7 @@ class _Run:
     def _queues(self) -> list[Row]:
         """What waits for each PE, where the trace says it."""
         rows = []
-        for pe in self.summary.pes.values():
+        for pe in self.summary.shown:
             of_each = [
                 levels(
                     [(s.end, s.queue) for s in i.samples if s.queue is not None],
@@ -321,7 +345,7 @@ class _Run:
         yield "<section><h2>PEs</h2>"
         heads = ["PE", "", "busy", "instances", "items in", "out", "mean", "median", "90 %", "99 %"]
         yield from _table_begin(heads, text=1)
-        for pe in self.summary.pes.values():
+        for pe in self.summary.shown:
             yield '<tr class="hot">' if pe.record.pe == self.hot else "<tr>"
             yield f'<td class="text">{escaped(pe.name)} <small>{escaped(_kind(pe))}</small></td>'
             shares = {state: self.summary.share(pe.instances, state) for state in STATES}
@@ -347,7 +371,9 @@ class _Run:
             yield f'<section><h2>Graph</h2><div class="graph">{drawing}</div></section>'
 
     def _edges(self) -> Iterator[str]:
-        edges = [edge for edge in self.summary.edges.values() if edge.items]
+        shown = {pe.record.pe for pe in self.summary.shown}
+        every = self.summary.edges.values()
+        edges = [edge for edge in every if edge.items and edge.record.source in shown]
         if not edges:
             return
         yield "<section><h2>What went between processes</h2>"

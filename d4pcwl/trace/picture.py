@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from d4pcwl.trace import units
 from d4pcwl.trace.summary import OfEdge, OfPE, Summary
@@ -22,10 +22,9 @@ def svg(summary: Summary, hot: str | None) -> str | None:
     """
     if not shutil.which("dot") or not summary.edges:
         return None
-    keys = {pe: f"pe{number}" for number, pe in enumerate(summary.pes)}
     text = picture(summary).image("svg").decode()
     text = _ID.sub("", text[text.index("<svg") :])
-    marked = keys.get(hot or "")
+    marked = _keys(summary).get(hot or "")
     return _NODE.sub(
         lambda found: (
             found[0].replace('"node"', '"node hot"', 1) if found[1] == marked else found[0]
@@ -36,33 +35,46 @@ def svg(summary: Summary, hot: str | None) -> str | None:
 
 def picture(summary: Summary) -> Picture:
     """Nodes with the share of time that PEs are busy, arrows with what went along them."""
-    keys = {pe: f"pe{number}" for number, pe in enumerate(summary.pes)}
+    shown = {pe.record.pe: pe for pe in summary.shown}
+    keys = _keys(summary)
+    edges = [
+        (edge, dest)
+        for edge in summary.edges.values()
+        if edge.record.source in shown and (dest := _end(summary, edge, shown)) is not None
+    ]
     nodes = []
-    for pe in summary.pes.values():
-        into = [edge for edge in summary.edges.values() if edge.record.dest == pe.record.pe]
-        out = [edge for edge in summary.edges.values() if edge.record.source == pe.record.pe]
+    for pe in shown.values():
+        into = [edge.record.input for edge, dest in edges if dest == pe.record.pe]
+        out = [edge.record.output for edge, _ in edges if edge.record.source == pe.record.pe]
         nodes.append(
             Node(
                 keys[pe.record.pe],
                 f"{pe.name}\n{_told(summary, pe)}",
-                tuple(dict.fromkeys(edge.record.input for edge in into)),
-                tuple(dict.fromkeys(edge.record.output for edge in out)),
+                tuple(dict.fromkeys(into)),
+                tuple(dict.fromkeys(out)),
                 _boxes(pe),
                 tuple(_kinds(pe, bool(out))),
             )
         )
-    arrows = [
-        Arrow(
-            keys[edge.record.source],
-            edge.record.output,
-            keys[edge.record.dest],
-            edge.record.input,
-            _carried(edge),
-        )
-        for edge in summary.edges.values()
-        if {edge.record.source, edge.record.dest} <= keys.keys()
-    ]
+    arrows = []
+    for edge, dest in edges:
+        start, told = keys[edge.record.source], edge.record
+        arrows.append(Arrow(start, told.output, keys[dest], told.input, _carried(edge)))
     return Picture(nodes, arrows)
+
+
+def _keys(summary: Summary) -> dict[str, str]:
+    """What nodes are called in pictures, by the ids of PEs."""
+    return {pe: f"pe{number}" for number, pe in enumerate(summary.pes)}
+
+
+def _end(summary: Summary, edge: OfEdge, shown: Collection[str]) -> str | None:
+    """The PE at the end of an edge: behind what joins steps, if there is such a thing."""
+    dest = edge.record.dest
+    if dest in shown:
+        return dest
+    behind = {other.record.dest for other in summary.edges.values() if other.record.source == dest}
+    return behind.pop() if len(behind) == 1 and behind <= set(shown) else None
 
 
 def _told(summary: Summary, pe: OfPE) -> str:

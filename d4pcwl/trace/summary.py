@@ -119,6 +119,12 @@ class OfPE:
         return sum(counts) if counts else None
 
     @property
+    def within(self) -> bool:
+        """Whether it is a PE of the graph that a step of a CWL document runs."""
+        step = self.record.step
+        return step is not None and self.record.pe.startswith(f"{step}/")
+
+    @property
     def items(self) -> int:
         """Its items: those that it has worked on, and of a source those that it has written."""
         return (self.written or 0) if self.writes else self.taken
@@ -256,11 +262,29 @@ class Summary:
         return min(1.0, seconds / time) if time > 0 else 0.0
 
     @property
+    def shown(self) -> list[OfPE]:
+        """The PEs that people know: of a CWL document its steps and what they run, and not what
+        joins these."""
+        steps = [pe for pe in self.pes.values() if pe.record.step is not None]
+        return steps or list(self.pes.values())
+
+    @property
+    def working(self) -> list[OfInstance]:
+        """The instances whose work counts: of a step, its PEs where the trace has them."""
+        inner = {pe.record.step for pe in self.pes.values() if pe.within}
+        return [
+            instance
+            for pe in self.pes.values()
+            if pe.within or pe.record.step is None or pe.record.step not in inner
+            for instance in pe.instances
+        ]
+
+    @property
     def when_working(self) -> tuple[float, float]:
         """From when to when PEs were at work."""
         samples = [
             (sample.start, sample.end)
-            for instance in self.instances.values()
+            for instance in self.working
             for sample in instance.samples
             if sample.taken or sample.busy > 0
         ]
@@ -276,7 +300,7 @@ class Summary:
     @property
     def from_sources(self) -> int:
         """How many items came into the graph: what sources wrote, or else took."""
-        return sum(pe.items for pe in self.pes.values() if pe.record.source)
+        return sum(pe.items for pe in self.pes.values() if pe.record.source and not pe.within)
 
     @property
     def memory(self) -> int:
@@ -286,7 +310,7 @@ class Summary:
     @property
     def at_work(self) -> float:
         """The part of the time of all processes in which they worked."""
-        work = sum(instance.seconds.work for instance in self.instances.values())
+        work = sum(instance.seconds.work for instance in self.working)
         time = sum(self.seconds - place.record.at for place in self.processes.values())
         return min(1.0, work / time) if time > 0 else 0.0
 

@@ -8,14 +8,15 @@ from itertools import zip_longest
 from d4pcwl.trace import units
 from d4pcwl.trace.bottleneck import findings
 from d4pcwl.trace.changes import changes, verdict
+from d4pcwl.trace.suggestion import Suggestion
 from d4pcwl.trace.summary import Summary
 
 _FIRST = 8
 """How many lines of a kind are shown of what may be many."""
 
 
-def summary_text(summary: Summary) -> str:
-    """What ran, what holds it up, and the PEs."""
+def summary_text(summary: Summary, suggestions: Sequence[Suggestion] = ()) -> str:
+    """What ran, what holds it up, the PEs, and plans for the next run."""
     run = summary.run
     parts = [
         run.script or "",
@@ -28,7 +29,7 @@ def summary_text(summary: Summary) -> str:
     lines += [str(finding) for finding in findings(summary)]
     heads = ["PE", "inst.", "in", "out", "busy", "enc.", "blocked", "waiting", "mean", "99 %"]
     rows = [heads]
-    for pe in summary.pes.values():
+    for pe in summary.shown:
         shares = [
             units.percent(summary.share(pe.instances, s))
             for s in ("busy", "encoding", "blocked", "waiting")
@@ -59,6 +60,10 @@ def summary_text(summary: Summary) -> str:
     ]
     if len(sent) > 1:
         lines += ["", *columns(sent, texts=1)]
+    if suggestions:
+        plans = [["plan", "predicted", "processes"]]
+        plans += [[plan.how, units.seconds(plan.seconds), str(plan)] for plan in suggestions]
+        lines += ["", *columns(plans, texts=3)]
     return "\n".join([*lines, ""])
 
 
