@@ -311,6 +311,13 @@ def test_ranks_agree_on_a_sample(script: Path) -> None:
     assert (done.returncode, done.stdout) == (0, expected), done.stderr
 
 
+@needs_mpi
+def test_a_dry_run_plans_for_ranks_that_are_not_there(script: Path, trace: Path) -> None:
+    given = ("run", "mpi", script, "-n", 3, "--optimise", "best", "--from", trace, "--dry-run")
+    shown, _ = command(*given)
+    assert "  process 2: " in shown
+
+
 @pytest.mark.parametrize("name", ["dyn_multi", "dyn_auto_multi", "dyn_redis", "dyn_auto_redis"])
 def test_dynamic_mappings_begin_with_a_trace(script: Path, trace: Path, name: str) -> None:
     expected, _ = command("run", "simple", script)

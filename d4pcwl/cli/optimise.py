@@ -90,6 +90,8 @@ def _optimised(options: argparse.Namespace, script: Script, job: Job, traces: li
     placed = replace(job, assignment=choice.assignment, processes=processes)
     usual = prediction(job.graph, model, job.plan(processes), machine)
     chosen = prediction(job.graph, model, placed.plan(processes), machine)
+    if options.optimise == "best" and usual.seconds < chosen.seconds:  # the search is bounded
+        placed, chosen = job, usual
     lines = (
         f"prediction for what the {'traced run' if traces else 'sample'} has done:",
         f"  by default: {told(job.graph, usual)}",
@@ -107,8 +109,9 @@ def _processes(mapping: Any, job: Job) -> int:
         return job.processes or usable_cores()
     from d4pcwl.runtime.mpi.session import is_rank, rank_count
 
-    ranks = rank_count() if is_rank() else 1
-    return min(job.processes or ranks, ranks)
+    if not is_rank():  # nothing runs yet
+        return job.processes or 1
+    return min(job.processes or rank_count(), rank_count())
 
 
 def _sampled(options: argparse.Namespace, script: Script, job: Job) -> CostModel:
