@@ -92,6 +92,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         raise UsageError("name the mapping first: dispel4py MAPPING SCRIPT [options]")
     from d4pcwl.cli import completion, parameters
 
+    if arguments[0].endswith(".py"):
+        raise UsageError(f"name the mapping first: dispel4py simple {arguments[0]}")
     mapping = find_mapping(arguments[0])
     completion.skip_word()
     script = _add_options(parser)
@@ -227,6 +229,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     from d4pcwl.runtime.results import WithErrors
     from d4pcwl.workflow.inputs import idle_roots, root_inputs
     from d4pcwl.workflow.load import load
+    from d4pcwl.workflow.silent import forgotten_returns
     from d4pcwl.workflow.undeclared import UNDECLARED
 
     if options.num is not None and options.num < 1:
@@ -271,6 +274,8 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
                         f"note: {names[pe.id]} is a consumer, but writes to '{output}': its "
                         "items are results"
                     )
+            for text in forgotten_returns(graph):
+                say(f"note: {text}")
         job = Job(
             graph,
             inputs,

@@ -16,6 +16,7 @@ made in three steps.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -155,6 +156,15 @@ class Plan:
     def senders(self, index: int, name: str) -> tuple[int, ...]:
         """The instances that send to an input of an instance."""
         return tuple(self._senders.get((index, name), ()))
+
+    def edges_to(self, pe: str, name: str) -> int:
+        """The number of edges to an input."""
+        return self._edges_to[pe, name]
+
+    @cached_property
+    def _edges_to(self) -> Counter[tuple[str, str]]:
+        routes = (route for routes in self.routes.values() for route in routes)
+        return Counter((self.instances[route.targets[0]].pe, route.input) for route in routes)
 
     @cached_property
     def _senders(self) -> dict[tuple[int, str], dict[int, None]]:

@@ -241,16 +241,9 @@ class Worker:
         """What counts the items that come to an input from one output of one instance; None where
         others are among them."""
         pe, receiver = self.plan.instances[index].pe, self.plan.instances[target].pe
-        senders = {self.plan.instances[i].pe for i in self.plan.senders(target, input)}
-        ways = sum(
-            route.input == input and self.plan.instances[route.targets[0]].pe == receiver
-            for (sender, _), routes in self.plan.routes.items()
-            if sender in senders
-            for route in routes
-        )
         copies = self.plan.of(pe)
         if target in self.running and self._direct:
-            alone = ways == 1 and len(copies) == 1
+            alone = self.plan.edges_to(receiver, input) == 1 and len(copies) == 1
             return partial(self.running[target].count_of, input) if alone else None
         if sum(copy.index in self.running for copy in copies) > 1:
             return None

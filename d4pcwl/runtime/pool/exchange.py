@@ -164,8 +164,8 @@ class Exchange(Protocol):
         """How many items of a queue make a task of about :data:`TASK_SECONDS`; 0: not known yet."""
 
     def report(self, kind: str, content: Any) -> None:
-        """Tell the parent what was done (``lap``), and how it ended: ``done`` and the counts, or
-        ``failed`` and the error. May be called from a thread."""
+        """Report to the parent what was done (``lap``), or the end: ``done`` and the counts, or
+        ``failed`` and the error. It may be called from a thread."""
 
 
 class Stopped(BaseException):

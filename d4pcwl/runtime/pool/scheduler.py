@@ -34,12 +34,11 @@ PARENT = -1
 
 
 class Message(NamedTuple):
-    """What is to be done.
-
-    To a worker: ``task`` (number, queue, sizes, data), ``private`` (queue, data), ``told`` (queue,
-    levels), ``ended`` (instance), ``go`` (writer, parcels, sizes) and ``stop``. To the
-    :data:`PARENT`: ``start`` (worker, process that is pinned to it or None), ``results`` (data),
-    ``levels`` of what results come from, behind those, and ``event`` (what, text, number).
+    """A message: what must be done. To a worker: ``task`` (number, queue, sizes, data), ``private``
+    (queue, data), ``told`` (queue, levels), ``ended`` (instance), ``go`` (writer, parcels, sizes)
+    and ``stop``. To the :data:`PARENT`: ``start`` (worker, process that is pinned to it or None),
+    ``results`` (data), ``levels`` of what results come from, behind those, and ``event`` (what,
+    text, number).
     """
 
     to: int
