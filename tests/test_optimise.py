@@ -330,7 +330,10 @@ def test_dynamic_mappings_begin_with_a_trace(script: Path, trace: Path, name: st
     ("arguments", "fault"),
     [
         (["multi", "--optimise", "bets"], "there is no algorithm 'bets'; did you mean best"),
-        (["multi", "--from", "trace.jsonl"], "--from TRACE goes with --optimise"),
+        (
+            ["multi", "--from", "trace.jsonl"],
+            "or --optimise or a dynamic mapping, for the trace of a run",
+        ),
         (["multi", "-s", "--optimise", "best"], "--optimise and -s both say"),
         (["simple", "--optimise", "best"], "and not for simple"),
         (["dyn_multi", "--optimise", "best"], "first sizes of tasks from a trace"),

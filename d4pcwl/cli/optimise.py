@@ -50,7 +50,9 @@ def learn(options: argparse.Namespace, script: Script, job: Job) -> Learnt:
         raise UsageError("--from names one trace")
     if not options.optimise:
         if not mapping.pooled:
-            raise UsageError("--from TRACE goes with --optimise, or with a dynamic mapping")
+            raise UsageError(
+                "--from needs --stage; or --optimise or a dynamic mapping, for the trace of a run"
+            )
         from d4pcwl.trace.model import read_model
 
         model = read_model(traces[0], job.graph)
