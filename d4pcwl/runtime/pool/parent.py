@@ -54,7 +54,7 @@ class Broker:
         self.job, self.plan = job, plan
         takers = [job.sink.take(pe, output) for pe, output in plan.results]
         self.results = SortedResults(plan, takers)
-        self.scheduler = Scheduler(plan, scale)
+        self.scheduler = Scheduler(plan, scale, paces=job.paces)
         self.wait_milliseconds = 1000 * min(IDLE_SECONDS, scale.idle_seconds)
         self.workers: dict[int, _Worker] = {}
         self.by_fd: dict[int, _Worker] = {}

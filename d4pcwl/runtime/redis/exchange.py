@@ -432,13 +432,13 @@ def _listeners(plan: Plan, inputs: dict[int, list[str]]) -> dict[int, list[tuple
     marked items from it, and the results."""
     pool = plan.pooled
     listeners: dict[int, list[tuple[int, int]]] = {}
-    for pe, receivers in plan.marked_after.items():
+    for sender, receivers in plan.marked_after.items():
         lanes = [(to, inputs[to].index(name)) for to, name in receivers if to not in pool]
-        for sender in plan.of(pe) if lanes else ():
-            listeners[sender.index] = list(lanes)
+        if lanes:
+            listeners[sender] = lanes
     for pe in {pe for pe, _ in plan.order.results}:
-        for sender in plan.of(pe):
-            listeners.setdefault(sender.index, []).append((len(plan.instances), 0))
+        for instance in plan.of(pe):
+            listeners.setdefault(instance.index, []).append((len(plan.instances), 0))
     return listeners
 
 

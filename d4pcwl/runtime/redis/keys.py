@@ -15,6 +15,7 @@ from typing import Any
 
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.job import Job, Origin
+from d4pcwl.runtime.pool.exchange import task_size
 from d4pcwl.runtime.pool.ways import described
 from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost
 from d4pcwl.runtime.redis.exchange import inputs_of, scripts
@@ -44,9 +45,17 @@ class RunKeys:
 
         :raises ServerError: the server refuses it
         """
-        hashes = {"meta": self._meta(job), **self._lanes(), **self._order}
+        hashes: dict[str, dict[Any, Any]] = {
+            "meta": self._meta(job),
+            **self._lanes(),
+            **self._order,
+        }
         counted = "bytes told fresh blocked pace sizes blobs ahead levels reached"
         hashes |= {name: {"-": 0} for name in counted.split()}
+        for lane in self._pool:
+            pace = job.paces.get(self.plan.instances[lane].pe)
+            if pace:
+                hashes["pace"][lane], hashes["sizes"][lane] = pace, task_size(pace)
         commands: list[tuple[Any, ...]] = []
         for name, fields in hashes.items():
             flat = [part for pair in fields.items() for part in pair]

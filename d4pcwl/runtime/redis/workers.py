@@ -75,7 +75,7 @@ class Workers:
         """
         pinned = [n for n in range(len(self._plan.processes)) if n != self._plan.pool]
         if self._pool:
-            for _ in range(max(0, self._scale.least - len(pinned))):
+            for _ in range(max(0, self._scale.first - len(pinned))):
                 self._start(None)
         for number in pinned:
             self._start(number)
