@@ -36,7 +36,6 @@ from d4pcwl.trace.observer import Observer
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 
-
 HEADINGS = ["mapping", "CPU s without", "with progress", "with a trace", "progress", "trace"]
 _MAPPINGS = ("simple", "multi", "dyn_multi", "dyn_redis")
 _KINDS = ("", "progress", "trace")
