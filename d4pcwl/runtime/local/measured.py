@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from d4pcwl.runtime.engine.worker import Worker
-    from d4pcwl.trace.observer import Lap, Way
-
-    Sent = Callable[[], Mapping[Way, tuple[int, int]]]
-    """Gives, by edge, how many items and bytes have left the process."""
+    from d4pcwl.trace.observer import Lap, Sent
 
 
 @contextlib.contextmanager

@@ -25,17 +25,14 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from d4pcwl.runtime.engine.chain import Step
 from d4pcwl.runtime.engine.instance import RunningPE
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.outbox import Outbox
-from d4pcwl.trace.observer import Did, Lap, Way, resident_bytes
-
-if TYPE_CHECKING:
-    from d4pcwl.runtime.local.measured import Sent
+from d4pcwl.trace.observer import Did, Lap, Sent, Way, resident_bytes
 
 FIRST_LAP, USUAL_LAP, LONGEST_LAP = 0.05, 1.0, 60.0
 _LAPS = 600
