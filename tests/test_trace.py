@@ -439,6 +439,10 @@ def test_progress_as_lines(given: Given, script: Path, tmp_path: Path) -> None:
         (["--progress", "live"], "--progress live needs a terminal; --progress plain does not"),
         (["--progress-interval", "0"], "--progress-interval 0.0: more than 0 is needed"),
         (["--trace", "none/t.jsonl"], "none/t.jsonl cannot be written"),
+        (
+            ["--trace", "/dev/null", "--results", "/dev/null"],
+            "--trace /dev/null: another output is to be written there",
+        ),
     ],
 )
 def test_wrong_options(given: Given, script: Path, options: list[str], message: str) -> None:
