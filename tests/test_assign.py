@@ -154,7 +154,7 @@ def test_copies_side_by_side_keep_their_items() -> None:
     plan = make_plan(graph, 9, assignment=Assignment(places))
     assert plan.processes == ((0,), (1, 3), (2, 4, 5))
     assert plan.upstream[3:] == (frozenset({1}), frozenset({2}), frozenset({3, 4}))
-    assert "Plus1.output → Plus2.input (within the process)" in str(plan)
+    assert "Plus_1.output → Plus_2.input (within the process)" in str(plan)
 
 
 # --- naive assignment -----------------------------------------------------------------------------

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from assign_kit import costs
-from mapping_kit import CountKeys, Mapping, Plus, Source, Total, chain, frozen
+from mapping_kit import CountKeys, Mapping, Plus, Source, Total, chain, frozen, join
 from mpi_kit import MPIEXEC, needs_mpi
 
 import d4pcwl
-from d4pcwl import IterativePE, WorkflowGraph
+from d4pcwl import GenericPE, IterativePE, WorkflowGraph
 from d4pcwl.errors import UsageError
 from d4pcwl.runtime.engine.policy import parse_policy
 from d4pcwl.runtime.job import Job
@@ -136,6 +136,47 @@ def test_order_and_numbers_are_those_of_simple(
 ) -> None:
     expected = d4pcwl.run(ordered_graph())
     assert run_assigned(ordered_graph(), static, places) == expected
+
+
+class Both(GenericPE):
+    """Keeps what comes by each of two inputs, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._add_input("left")
+        self._add_input("right")
+        self._add_output("output")
+        self.seen: dict[str, list[Any]] = {"left": [], "right": []}
+
+    def process(self, inputs: dict[str, Any]) -> None:
+        for name, item in inputs.items():
+            self.seen[name].append(item)
+
+    def _postprocess(self) -> None:
+        self.write("output", (self.seen["left"], self.seen["right"]))
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        # Source, twice, left, right, both: the branches stay in their processes, or one of them.
+        [(0,), (1, 2), (1, 2), (1, 2), (3,)],
+        [(0,), (0, 1), (0, 1), (1, 2), (2,)],
+        [(0,), (0, 1, 2), (0, 1, 2), (0, 1, 2), (2,)],
+    ],
+)
+def test_branches_come_together_in_order(static: Mapping, places: list[tuple[int, ...]]) -> None:
+    def diamond() -> WorkflowGraph:
+        source, twice, left, right, both = Source(range(30)), EvenTwice(), Plus(), Plus0(), Both()
+        return join(
+            (source, "output", twice, "input"),
+            (twice, "output", left, "input"),
+            (twice, "output", right, "input"),
+            (left, "output", both, "left"),
+            (right, "output", both, "right"),
+        )
+
+    assert run_assigned(diamond(), static, places) == d4pcwl.run(diamond())
 
 
 def test_keys_stay_together(static: Mapping) -> None:
@@ -311,6 +352,13 @@ def test_ranks_agree_on_a_sample(script: Path) -> None:
     assert (done.returncode, done.stdout) == (0, expected), done.stderr
 
 
+@needs_mpi
+def test_a_dry_run_plans_for_ranks_that_are_not_there(script: Path, trace: Path) -> None:
+    given = ("run", "mpi", script, "-n", 3, "--optimise", "best", "--from", trace, "--dry-run")
+    shown, _ = command(*given)
+    assert "  process 2: " in shown
+
+
 @pytest.mark.parametrize("name", ["dyn_multi", "dyn_auto_multi", "dyn_redis", "dyn_auto_redis"])
 def test_dynamic_mappings_begin_with_a_trace(script: Path, trace: Path, name: str) -> None:
     expected, _ = command("run", "simple", script)
@@ -323,7 +371,10 @@ def test_dynamic_mappings_begin_with_a_trace(script: Path, trace: Path, name: st
     ("arguments", "fault"),
     [
         (["multi", "--optimise", "bets"], "there is no algorithm 'bets'; did you mean best"),
-        (["multi", "--from", "trace.jsonl"], "--from TRACE goes with --optimise"),
+        (
+            ["multi", "--from", "trace.jsonl"],
+            "or --optimise or a dynamic mapping, for the trace of a run",
+        ),
         (["multi", "-s", "--optimise", "best"], "--optimise and -s both say"),
         (["simple", "--optimise", "best"], "and not for simple"),
         (["dyn_multi", "--optimise", "best"], "first sizes of tasks from a trace"),

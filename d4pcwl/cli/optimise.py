@@ -50,7 +50,9 @@ def learn(options: argparse.Namespace, script: Script, job: Job) -> Learnt:
         raise UsageError("--from names one trace")
     if not options.optimise:
         if not mapping.pooled:
-            raise UsageError("--from TRACE goes with --optimise, or with a dynamic mapping")
+            raise UsageError(
+                "--from needs --stage; or --optimise or a dynamic mapping, for the trace of a run"
+            )
         from d4pcwl.trace.model import read_model
 
         model = read_model(traces[0], job.graph)
@@ -90,6 +92,8 @@ def _optimised(options: argparse.Namespace, script: Script, job: Job, traces: li
     placed = replace(job, assignment=choice.assignment, processes=processes)
     usual = prediction(job.graph, model, job.plan(processes), machine)
     chosen = prediction(job.graph, model, placed.plan(processes), machine)
+    if options.optimise == "best" and usual.seconds < chosen.seconds:  # the search is bounded
+        placed, chosen = job, usual
     lines = (
         f"prediction for what the {'traced run' if traces else 'sample'} has done:",
         f"  by default: {told(job.graph, usual)}",
@@ -107,8 +111,9 @@ def _processes(mapping: Any, job: Job) -> int:
         return job.processes or usable_cores()
     from d4pcwl.runtime.mpi.session import is_rank, rank_count
 
-    ranks = rank_count() if is_rank() else 1
-    return min(job.processes or ranks, ranks)
+    if not is_rank():  # nothing runs yet
+        return job.processes or 1
+    return min(job.processes or rank_count(), rank_count())
 
 
 def _sampled(options: argparse.Namespace, script: Script, job: Job) -> CostModel:

@@ -39,7 +39,7 @@ from typing import Any
 
 from d4pcwl.errors import UsageError, nearest
 from d4pcwl.trace.model import CostModel
-from d4pcwl.trace.predict import Machine, keyed_share, passage_of, predict, single_item, work_of
+from d4pcwl.trace.predict import Machine, keyed_share, passage_of, single_item, work_of
 from d4pcwl.workflow.assignment import Assignment, of_stages
 from d4pcwl.workflow.copies import asked_copies, may_have_copies
 from d4pcwl.workflow.cut import Cut, cut_between, cut_into
@@ -484,10 +484,3 @@ def best(graph: FlatGraph, model: CostModel, processes: int, machine: Machine) -
         first += copies
     stages = cut_into(graph, [[pe for u in g for pe in search.units[u]] for g in groups])
     return Choice(stages, Assignment(assigned))
-
-
-def predicted(
-    graph: FlatGraph, model: CostModel, choice: Choice, machine: Machine | None = None
-) -> float:
-    """Seconds that a choice would take."""
-    return predict(graph, model, choice.assignment.of, machine).seconds

@@ -17,14 +17,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import GraphError, raise_faults
 from d4pcwl.workflow.copies import asked_copies, may_have_copies
-from d4pcwl.workflow.cut import Cut
 from d4pcwl.workflow.edges import Edge
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import SHUFFLE
+
+if TYPE_CHECKING:
+    from d4pcwl.workflow.cut import Cut
 
 ProcessesOf = Callable[[Any], tuple[int, ...]]
 """From a PE to the process of each of its instances."""

@@ -6,11 +6,12 @@ from typing import Any
 
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy
-from d4pcwl.workflow.state import keeps_state, writes_at_once
 
 
 def may_have_copies(graph: FlatGraph, pe: Any) -> bool:
     """Whether any number of instances of ``pe`` leaves the results as they are."""
+    from d4pcwl.workflow.state import keeps_state, writes_at_once  # small runs do without
+
     if getattr(pe, "single", False) or not graph.into(pe) or id(pe) in graph.cyclic:
         return False
     groupings = [graph.grouping(edge) for edge in graph.into(pe)]
