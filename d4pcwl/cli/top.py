@@ -110,7 +110,8 @@ def _show(reader: TraceReader, every: float) -> None:
 
 def _followed(reader: TraceReader) -> Iterator[Totals]:
     """What the records come to so far, again and again, until the run ends."""
-    from d4pcwl.trace.totals import Totals, duration
+    from d4pcwl.trace import units
+    from d4pcwl.trace.totals import Totals
 
     totals = Totals()
     heard, told = time.monotonic(), False
@@ -121,7 +122,7 @@ def _followed(reader: TraceReader) -> Iterator[Totals]:
         silent = time.monotonic() - heard
         if silent > _SILENT_SECONDS and not told:
             told = True
-            say(f"{reader.path}: nothing new for {duration(silent)}; the run may be no more")
+            say(f"{reader.path}: nothing new for {units.seconds(silent)}; the run may be no more")
         yield totals
 
 

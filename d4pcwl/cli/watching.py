@@ -65,13 +65,16 @@ def watching(
     :raises UsageError: an option asks for what is not there
     :raises OutputError: in the end, what was to be left of the run could not be written
     """
-    from d4pcwl.errors import UsageError
+    from d4pcwl.errors import UsageError, presentable
 
     kind = _kind(options)
     if kind == LIVE and not has_terminal():
         raise UsageError("--progress live needs a terminal; --progress plain does not")
     if options.progress_interval is not None and not options.progress_interval > 0:
         raise UsageError(f"--progress-interval {options.progress_interval}: more than 0 is needed")
+    others = [getattr(options, name, None) for name in ("results", "errors")]
+    if options.trace is not None and options.trace in others:
+        raise UsageError(f"--trace {options.trace}: another output is to be written there")
     if options.trace is None and kind == NONE:
         yield None
         return
@@ -92,7 +95,8 @@ def watching(
             else:
                 takers.append(PlainLines(say, options.progress_interval or PLAIN_SECONDS).take)
         thorough = options.trace is not None
-        yield Observer(takers, script=script, arguments=arguments, thorough=thorough)
+        shown = [presentable(argument) for argument in arguments]  # without passwords
+        yield Observer(takers, script=script, arguments=shown, thorough=thorough)
 
 
 def _kind(options: argparse.Namespace) -> str:

@@ -164,4 +164,4 @@ hints:
       - package: scipy
         version:
           - '1.17'
-d4p:digest: df57360f6cde07c8
+d4p:digest: 0d2f0abab87ba8a6

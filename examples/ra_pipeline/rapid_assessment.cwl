@@ -167,4 +167,4 @@ hints:
       - package: scipy
         version:
           - '1.17'
-d4p:digest: 7c1e4f35609ded14
+d4p:digest: 15e117d539d79892

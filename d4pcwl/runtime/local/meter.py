@@ -23,7 +23,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -32,7 +32,7 @@ from d4pcwl.runtime.engine.instance import RunningPE
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.outbox import Outbox
-from d4pcwl.trace.observer import Did, Lap, Way, resident_bytes
+from d4pcwl.trace.observer import Did, Lap, Sent, Way, resident_bytes
 
 FIRST_LAP, USUAL_LAP, LONGEST_LAP = 0.05, 1.0, 60.0
 _LAPS = 600
@@ -60,40 +60,9 @@ _MOST_SPANS = 12
 
 _PE, _CHAIN, _WAITING, _BLOCKED, _ENCODING, _DECODING = range(6)
 
-Sent = Callable[[], Mapping[Way, tuple[int, int]]]
-"""Gives, by edge, how many items and bytes have left the process."""
-
-
-@contextlib.contextmanager
-def measured(
-    workers: Sequence[Worker],
-    tell: Callable[[Lap], None],
-    *,
-    sent: Sent = dict,
-    waits: Iterable[Callable[..., Any]] = (),
-    sends: Iterable[Callable[..., Any]] = (),
-) -> Iterator[None]:
-    """Measure what workers do in the block, if their plan says so.
-
-    :param workers: those of this thread
-    :param tell: takes the laps, in another thread, and the last one in this; if it raises, no more
-        are told: what is wrong will end the work itself
-    :param waits: the functions in which a worker waits for something to do
-    :param sends: those in which it waits until what it wrote is taken
-    """
-    if not any(worker.plan.measured for worker in workers):
-        yield
-        return
-    meter = Meter(workers, tell, sent, waits, sends)
-    meter.start()
-    try:
-        yield
-    finally:
-        meter.stop()
-
 
 class Meter:
-    """Measures the thread that makes it; see :func:`measured`."""
+    """Measures the thread that makes it; see :func:`d4pcwl.runtime.local.measured.measured`."""
 
     def __init__(
         self,
@@ -122,8 +91,8 @@ class Meter:
         self._known: set[int] = set()
         self._began = self._looked = self._lap_began = time.monotonic()
         self._cpu = time.process_time()
-        self._clock = _thread_clock()
-        self._on_cpu, self._off_cpu = self._clock()
+        self._clock = _ThreadClock()
+        self._on_cpu, self._off_cpu = self._clock.read()
         self._cpu_at_first = self._on_cpu
         self._items = 0
         self._turn = sys.getswitchinterval()
@@ -160,6 +129,7 @@ class Meter:
         self._end_call(time.monotonic())
         with contextlib.suppress(BaseException):  # the end of the work is told otherwise
             self._end_lap(time.monotonic())
+        self._clock.close()
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -191,7 +161,7 @@ class Meter:
 
     def _look(self, now: float) -> None:
         """See what the worker does, and count the time since the last look for that."""
-        before, (on_cpu, off_cpu) = self._looked, self._clock()
+        before, (on_cpu, off_cpu) = self._looked, self._clock.read()
         seconds = max(0.0, now - before - (off_cpu - self._off_cpu))
         worked = min(seconds, on_cpu - self._on_cpu)
         self._looked, self._on_cpu, self._off_cpu = now, on_cpu, off_cpu
@@ -333,19 +303,28 @@ def _share_out(seconds: float, all_did: Collection[Did]) -> None:
         did.busy += seconds * did.taken / max(1, items)
 
 
-def _thread_clock() -> Callable[[], tuple[float, float]]:
-    """For this thread, to be asked by others: the seconds in which it was on a processor, and those
-    in which it had to wait for one. They stay 0 if the system does not tell."""
-    try:
-        file = open(f"/proc/self/task/{threading.get_native_id()}/schedstat", "rb", buffering=0)  # noqa: SIM115
-    except OSError:
-        return lambda: (0.0, 0.0)
+class _ThreadClock:
+    """For the thread that makes it, to be read by others."""
 
-    def clock() -> tuple[float, float]:
-        on, off, _ = os.pread(file.fileno(), 100, 0).split()
+    def __init__(self) -> None:
+        self._file = -1
+        with contextlib.suppress(OSError):
+            path = f"/proc/self/task/{threading.get_native_id()}/schedstat"
+            self._file = os.open(path, os.O_RDONLY)
+
+    def read(self) -> tuple[float, float]:
+        """The seconds in which it was on a processor, and those in which it had to wait for one;
+        always 0 if the system does not tell."""
+        if self._file < 0:
+            return 0.0, 0.0
+        on, off, _ = os.pread(self._file, 100, 0).split()
         return int(on) / 1e9, int(off) / 1e9
 
-    return clock
+    def close(self) -> None:
+        """Close it."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 def _kinds(

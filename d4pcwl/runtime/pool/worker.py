@@ -24,7 +24,7 @@ from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
-from d4pcwl.runtime.local.meter import measured
+from d4pcwl.runtime.local.measured import measured
 from d4pcwl.runtime.local.worker import Duty
 from d4pcwl.runtime.pool.exchange import (
     TASK_SECONDS,

@@ -223,7 +223,7 @@ def _check_files(process: Process, values: dict[str, Any], given: Mapping[str, A
     raise_faults(
         InputError,
         [
-            f"input '{name}': there is no {place}"
+            f"input '{name}': there is no {shown(place)}"
             for name, places in absent.items()
             if name in given
             for place in places
