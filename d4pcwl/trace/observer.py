@@ -1,8 +1,8 @@
-"""One run, observed: what its processes tell of themselves becomes records, as they come.
+"""The observer of a run makes records of what the processes report.
 
-Processes send *laps* (``runtime/local/meter.py`` makes them): what one did in a short time. The
-:class:`Observer` is where they come together, in the process that started the run. It numbers
-processes and instances, and hands records on: to a file, to a display, to both.
+Each process sends *laps*: what it did in a short time (``runtime/local/meter.py`` makes them). The
+:class:`Observer` gets them in the process that started the run. It numbers processes and
+instances, and passes records on to a file, a display, or both.
 """
 
 from __future__ import annotations

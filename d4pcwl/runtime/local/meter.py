@@ -1,19 +1,19 @@
-"""Measuring a process of a run: what each instance does, and where the time goes.
+"""The meter of a process: what each instance does, and where the time goes.
 
-Nothing is added to the way of an item. How many items there are, the counters know that are there
-anyway. Where the time goes, another thread sees: many times a second it looks at the stack of the
-thread that works. The innermost frame that it knows says what is being done: the work of a PE,
-waiting for something to do, waiting for room, or encoding. Each look stands for the time since the
-one before. (Statistical profilers work so; Graham et al., "gprof", SIGPLAN 1982,
+Nothing is added to the path of an item. The items are counted anyway. The times are found by
+sampling: many times a second, another thread looks at the stack of the thread that works. The
+innermost frame that it knows says what happens: a PE works, or the process waits for items, waits
+until its output is taken, or encodes. Each sample stands for the time since the last one.
+(Statistical profilers do the same; Graham et al., "gprof", SIGPLAN 1982,
 doi:10.1145/800230.806987.)
 
-Such a look comes at a bad moment more often than it should: another thread gets its turn where the
-one that works waits for the system. But the system knows how long that one was on a processor. So
-a look at a thread that waits stands only for the time in which it was not, if items have moved on
-meanwhile; the rest is shared out among what other looks have seen at work. Time in which other
-programs had the processors counts for nothing.
+Such samples are biased: Python gives the other thread its turn when the working thread waits for
+the system. The system knows how long a thread was on a processor. So if items have moved since the
+last sample, a sample of a waiting thread stands only for the time off the processor. The rest is
+shared among the instances that other samples have seen at work. Time in which other programs had
+the processors is not counted.
 
-What was found is told in *laps*, short ones first.
+The results are sent in *laps*, short ones first.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ from d4pcwl.trace.observer import Did, Lap, Sent, Way, resident_bytes
 
 FIRST_LAP, USUAL_LAP, LONGEST_LAP = 0.05, 1.0, 60.0
 _LAPS = 600
-"""After so many usual ones, laps grow with the run: an hour is no large file."""
+"""After so many usual laps they become longer, so that a run of hours gives a small file."""
 
 _FIRST_PAUSE, _USUAL_PAUSE, _LONGEST_PAUSE = 0.002, 0.01, 0.1
-"""Seconds from one look to the next. The pauses begin short, for short runs, and are longer if the
-looks take too much time."""
+"""Seconds between two samples: short at first, for short runs, and longer if sampling takes too
+much time."""
 
-_GIVEN_SECONDS, _GIVEN_OF_CPU, _GIVEN_OF_TIME = 0.004, 0.01, 0.001
-"""The processor time that the looks may take: at first, and for each second of the worker's
-processor time, and of the run."""
+_GIVEN_SECONDS, _GIVEN_OF_CPU, _GIVEN_OF_TIME = 0.004, 0.01, 0.0005
+"""The processor time for sampling: at first, for each second of the worker's processor time, and
+for each second of the run."""
 
 _LAPS_SHARE = 0.02
-"""The most time that telling of laps may take: of many instances they are longer."""
+"""The most time for sending laps; with many instances, laps are longer."""
 
 _MANY = 100
-"""From so many instances in a process on, those that did nothing are not told of."""
+"""With so many instances in a process, laps leave out those that did nothing."""
 
 _TURN = 5e-4
-"""Seconds after which a thread that works lets another have a look."""
+"""Seconds after which the working thread gives another thread its turn."""
 
 _MOST_SPANS = 12
-"""Calls that are told of one lap."""
+"""The most calls in one lap."""
 
 _PE, _CHAIN, _WAITING, _BLOCKED, _ENCODING, _DECODING = range(6)
 
