@@ -18,7 +18,7 @@ from d4pcwl.errors import ItemError
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.local.attended import Attended
 from d4pcwl.runtime.transport import frames
-from d4pcwl.runtime.transport.channel import BATCH_BYTES, Channel, Disconnected
+from d4pcwl.runtime.transport.channel import BATCH_BYTES, Channel, Disconnected, between_frames
 from d4pcwl.runtime.transport.outbox import BATCH, LARGE, Outbox, deliver
 from d4pcwl.runtime.transport.pipes import Pipe
 
@@ -295,6 +295,22 @@ def test_two_threads_lose_nothing(pipe: Pipe) -> None:
         deliver([got.extend], frame[1])
     filler.join()
     assert got == [item if item % 3 else [item] for item in range(number)]
+
+
+def test_no_other_thread_sends_between_frames(pipe: Pipe) -> None:
+    """A worker may be interrupted there: no frame is left half sent."""
+    channels, free = [channel(pipe), channel(pipe)], list[bool]()
+
+    def look() -> None:
+        free.extend(channel.sending.acquire(blocking=False) for channel in channels)
+
+    with between_frames(channels):
+        looker = threading.Thread(target=look)
+        looker.start()
+        looker.join()
+        channels[0].send("end", 0)  # this thread may: that of a report
+    assert free == [False, False]
+    assert frames.read_frame(pipe.read_fd) == ("end", 0)
 
 
 def test_threads_of_a_pe_lose_nothing() -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 from d4pcwl.errors import D4pcwlError, OutputError
@@ -43,8 +44,15 @@ class Duty:
     def lost(self) -> None:
         """Report that one of those it works with has gone, who is to blame rather than we."""
 
-    def close(self) -> None:
-        """What was reported will arrive."""
+    def between_frames(self) -> AbstractContextManager[Any]:
+        """Wait until no other thread is sending; none begins to within the block."""
+        raise NotImplementedError
+
+    def close(self, *, interrupted: bool) -> None:
+        """What was reported will arrive.
+
+        :param interrupted: the parent ended the work; it waits for results only
+        """
 
 
 def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
@@ -69,16 +77,17 @@ def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
             duty.tick()
 
         def stuck(error: BaseException) -> None:
-            _report(duty, error)
-            duty.close()
-            os._exit(1)
+            with duty.between_frames():
+                _report(duty, error)
+                duty.close(interrupted=False)
+                os._exit(1)
 
-        error = Attended().run(work, tick, stuck)
+        error = Attended().run(work, tick, stuck, duty.between_frames)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         with contextlib.suppress(OutputError):
             out.finish()
         code = _report(duty, error)
-        duty.close()
+        duty.close(interrupted=code < 0)
     except (Disconnected, Interrupted):
         pass
     except BaseException:  # noqa: BLE001 - nothing may escape into the parent's code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -125,6 +126,8 @@ class Exchange(Protocol):
     """
 
     memory: Memory
+    sending: AbstractContextManager[Any]
+    """Held while a message is sent."""
 
     def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
         """The next thing to do.

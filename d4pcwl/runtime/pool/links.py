@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from d4pcwl.runtime.engine.instance import Receive
-from d4pcwl.runtime.engine.marks import NO_MORE, Level, Mark
+from d4pcwl.runtime.engine.marks import NO_MORE, LevelOf, Mark, NewLevels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.policy import ERRORS
 from d4pcwl.runtime.pool.exchange import Exchange, Lot, Parcel, Queue, packed
@@ -20,47 +22,94 @@ _SINGLES = 64
 
 
 class Writer:
-    """Gathers what PEs write, as values, until it is made a parcel."""
+    """Gathers what PEs write, as values, until it is made a parcel.
 
-    def __init__(self, plan: Plan, exchange: Exchange) -> None:
+    :param pinned: instances that are waited for one by one: what each writes is gathered apart, so
+        that a parcel of one has nothing for the full queues of another
+    """
+
+    def __init__(self, plan: Plan, exchange: Exchange, pinned: Iterable[int] = ()) -> None:
         self.exchange, self.heavy = exchange, plan.heavy
         self._plan = plan
         self._marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
         self._marked.update(*plan.marked_after.values())
-        self.new_levels: Callable[[], list[Level]] = list
-        self.outbox = Outbox(PARCEL_BYTES, exchange.memory)
-        self.lock = threading.RLock()
+        self._outboxes: dict[int | None, Outbox] = {
+            index: Outbox(PARCEL_BYTES, exchange.memory) for index in (None, *pinned)
+        }
+        self._new_levels: dict[int | None, NewLevels] = {}
+        self._lock = threading.RLock()
 
-    def outlet(self, source: tuple[str, str], queue: Queue, full: Callable[[], None]) -> Receive:
-        """What takes the items of an output for a queue.
-
-        :param full: called when there is enough for a batch
-        """
-        return self._outlet(source, queue, full)
-
-    def result(self, pe: str, output: str, full: Callable[[], None]) -> Receive:
-        """What takes the items of an output that are results."""
-        return self._outlet((pe, output), self._plan.slots[pe, output], full)
-
-    def _outlet(
-        self, source: tuple[str, str], key: Queue | int, full: Callable[[], None]
+    def outlet(
+        self,
+        source: tuple[str, str],
+        key: Queue | int,
+        full: Callable[[], None],
+        writer: int | None = None,
     ) -> Receive:
-        name = self._plan.port(*source)
-        return self.outbox.outlet(key, name, full, marked=key in self._marked)
+        """What takes the items of an output.
 
-    def parcel(self) -> Parcel:
-        """Everything gathered so far.
+        :param key: the queue that they are for, or the number of the result
+        :param full: called when there is enough for a batch
+        :param writer: the pinned instance, where it is waited for
+        """
+        name = self._plan.port(*source)
+        return self._outboxes[writer].outlet(key, name, full, marked=key in self._marked)
+
+    def tell_levels(self, wanted: Iterable[tuple[int, int]], level: LevelOf) -> None:
+        """Have parcels say how far pinned instances are, too.
+
+        :param wanted: instance and origin of each level
+        """
+        of_writer: dict[int | None, list[tuple[int, int]]] = {}
+        for index, origin in wanted:
+            of_writer.setdefault(index, []).append((index, origin))
+        self._new_levels = {index: NewLevels(w, level) for index, w in of_writer.items()}
+
+    @property
+    def bytes(self) -> int:
+        """What has been gathered."""
+        return sum(outbox.bytes for outbox in self._outboxes.values())
+
+    def has(self, *writers: int | None) -> bool:
+        """Whether something has been gathered, of these or, without any, at all."""
+        return any(self._outboxes[writer] for writer in writers or self._outboxes)
+
+    def hand_on(self, *writers: int | None, charged: int | None = None) -> None:
+        """Hand on what has been gathered, of these or, without any, all; if there is room.
+
+        :param charged: the pinned instance whose queues have to have room; all those here, where
+            it is None
+        :raises Halt: an item was refused before
+        """
+        with self._lock:
+            for writer in writers or self._outboxes:
+                self._outboxes[writer].check()
+            if self.exchange.may_stream(charged) and (parcel := self.parcel(*writers)):
+                self.exchange.stream(parcel, charged)
+
+    def end(self, instance: int) -> None:
+        """Hand on that a pinned instance has ended, behind what it has written."""
+        with self._lock:  # what another thread is just handing on goes first
+            self.exchange.end(instance)
+
+    def parcel(self, *writers: int | None) -> Parcel:
+        """What has been gathered so far, of these or, without any, all.
 
         :raises Halt: an item was refused before
         """
-        with self.lock:
-            return self._pack(self.outbox.drain())
+        with self._lock:
+            of = writers or tuple(self._outboxes)
+            told = [self._new_levels[writer]() for writer in of if writer in self._new_levels]
+            # What the levels speak of has been written by now.
+            parcel = self._pack(run for writer in of for run in self._outboxes[writer].drain())
+            parcel.levels = list(chain.from_iterable(told))
+            return parcel
 
     def results_so_far(self) -> list[Lot]:
         """The results among it; the rest is dropped."""
-        with self.lock:
-            runs = self.outbox.drain_rest()
-        return self._pack([run for run in runs if isinstance(run.key, int)]).results
+        with self._lock:
+            runs = [run for outbox in self._outboxes.values() for run in outbox.drain_rest()]
+        return self._pack(run for run in runs if isinstance(run.key, int)).results
 
     def _pack(self, runs: Iterable[Run]) -> Parcel:
         parcel, results = Parcel(), list[Run]()
@@ -118,14 +167,14 @@ def _portions(count: int, size: int) -> list[tuple[int, int]]:
 class PoolLink:
     """The link of pooled PEs: everything waits for the commit."""
 
-    def __init__(self, writer: Writer) -> None:
-        self.writer = writer
+    def __init__(self, writer: Writer, plan: Plan) -> None:
+        self.writer, self.plan = writer, plan
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
         return self.writer.outlet(source, (target, input), _not_yet)
 
     def result(self, pe: str, output: str) -> Receive:
-        return self.writer.result(pe, output, _not_yet)
+        return self.writer.outlet((pe, output), self.plan.slots[pe, output], _not_yet)
 
     def end(self, instance: int) -> None:
         """Pooled PEs end when the exchange says so."""
@@ -140,56 +189,48 @@ class PinnedLink:
 
     def __init__(
         self,
-        writer: Writer,
         plan: Plan,
         process: int | None,
         exchange: Exchange,
         help_out: Callable[[int], None],
     ) -> None:
-        self.writer, self.plan, self.exchange, self.help_out = writer, plan, exchange, help_out
+        self.plan, self.exchange, self.help_out = plan, exchange, help_out
         mine = plan.processes[process] if process is not None else ()
         self._here = {plan.instances[index].pe: index for index in mine}
+        self.writer = Writer(plan, exchange, self._here.values())
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        return self.writer.outlet(source, (target, input), self._flush_of(source[0]))
+        return self._outlet(source, (target, input))
 
     def result(self, pe: str, output: str) -> Receive:
+        return self._outlet((pe, output), self.plan.slots[pe, output])
+
+    def _outlet(self, source: tuple[str, str], key: Queue | int) -> Receive:
         # Descriptions of items that are left out belong to no instance, and wait for none.
-        flush = self.flush if (pe, output) == ERRORS else self._flush_of(pe)
-        return self.writer.result(pe, output, flush)
+        full = self.flush if source == ERRORS else partial(self._flush_of, source[0])
+        return self.writer.outlet(source, key, full, self._here.get(source[0]))
 
-    def _flush_of(self, pe: str) -> Callable[[], None]:
+    def _flush_of(self, pe: str) -> None:
+        """Hand on what an instance has written, when there is room for it."""
         last, here = self.plan.of(pe)[-1].index, self._here[pe]
-
-        def flush() -> None:
-            while not self.exchange.may_stream(here):
-                self.help_out(last)
-            self._hand_on(here)
-
-        return flush
+        while not self.exchange.may_stream(here):
+            self.help_out(last)
+        self.writer.hand_on(here, charged=here)
 
     def flush(self) -> None:
-        """Hand on what was written, if there is room.
+        """Hand on what was written, if there is room: all in one where all have it.
 
         :raises Halt: an item was refused before
         """
-        self._hand_on(None)
-
-    def _hand_on(self, writer: int | None) -> None:
-        with self.writer.lock:
-            self.writer.outbox.check()
-            if not self.exchange.may_stream(writer):
-                return
-            levels = self.writer.new_levels()  # what they speak of has been written
-            if self.writer.outbox or levels:
-                parcel = self.writer.parcel()
-                parcel.levels = levels
-                self.exchange.stream(parcel, writer)
+        if self.exchange.may_stream():
+            self.writer.hand_on()
+        else:
+            for here in self._here.values():
+                self.writer.hand_on(here, charged=here)
 
     def end(self, instance: int) -> None:
-        flush = self._flush_of(self.plan.instances[instance].pe)
-        self.writer.outbox.check()
-        while self.writer.outbox:
-            flush()
-        with self.writer.lock:  # what another thread is just handing on goes first
-            self.exchange.end(instance)
+        self.flush()
+        pe = self.plan.instances[instance].pe
+        while self.writer.has(self._here[pe]):
+            self._flush_of(pe)
+        self.writer.end(instance)

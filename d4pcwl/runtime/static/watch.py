@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
@@ -33,7 +34,7 @@ from d4pcwl.runtime.static.loop import (
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import Sender
+from d4pcwl.runtime.transport.channel import Sender, between_frames
 from d4pcwl.runtime.transport.outbox import deliver
 
 WATCH = RESULTS
@@ -52,8 +53,11 @@ class Transport(Protocol):
     def enter(self, number: int) -> tuple[Mapping[int, Sender], Inbox]:
         """In a process of that number: the ways out, by receiver, and the way in."""
 
-    def close(self) -> None:
-        """This process has done with it. In a worker: what it has sent will arrive."""
+    def close(self, *, over: bool = False) -> None:
+        """This process has done with it. In a worker: what it has sent will arrive.
+
+        :param over: the run is over; only what was sent to the parent will arrive
+        """
 
 
 def run_forked(job: Job, connect: Callable[[list[tuple[int, int]]], Transport]) -> None:
@@ -254,8 +258,11 @@ class _Duty(Duty):
         self.results.send_last(why, content)
         self.link.give_up()  # what was written before goes on to those that still work
 
-    def close(self) -> None:
-        self.transport.close()
+    def between_frames(self) -> AbstractContextManager[Any]:
+        return between_frames([*self.link.channels.values(), self.results])
+
+    def close(self, *, interrupted: bool) -> None:
+        self.transport.close(over=interrupted)
 
 
 def _work(job: Job, plan: Plan, number: int, transport: Transport, lock: LineLock) -> None:
