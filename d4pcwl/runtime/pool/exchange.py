@@ -126,8 +126,10 @@ class Exchange(Protocol):
     """
 
     memory: Memory
-    sending: AbstractContextManager[Any]
-    """Held while a message is sent."""
+
+    @property
+    def sending(self) -> AbstractContextManager[Any]:
+        """Held while a message is sent."""
 
     def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
         """The next thing to do.

@@ -43,6 +43,9 @@ LARGE = frames.LARGE
 _SHARED_IN_PLACE_OF_ONE = 4
 """A batch may hold so many times as much where that is left in shared memory and stays there."""
 
+_LIGHT = 64
+"""Bytes of an entry that weighs no more than a number does: how many there are is bound enough."""
+
 _LEAVES = frozenset({bool, bytes, complex, float, int, str, type(None)})
 _MARSHAL = 2
 """The version of its format, which all Pythons know. Later ones refer to a value that comes again:
@@ -112,24 +115,31 @@ def _run(key: Any, entries: list[Any], marks: tuple[int, Sequence[Any]] | None) 
 
 
 class _Lane:
-    """What waits for one key.
+    """What waits for one key: a :class:`~d4pcwl.runtime.engine.chain.Lane`.
 
     ``listed`` says that who empties the outbox will look here.
     """
 
-    __slots__ = ("entries", "listed", "marks")
+    __slots__ = ("entries", "listed", "marks", "most", "settle")
 
     def __init__(self, marked: bool) -> None:
-        self.listed = False
-        self.entries: deque[Any] = deque()
-        self.marks: deque[Mark] | None = deque() if marked else None
+        self.listed, self.most = False, BATCH
+        self.settle: Callable[[], None]
+        self.entries: list[Any] = []
+        self.marks: list[Mark] | None = [] if marked else None
 
     def drain(self) -> tuple[list[Any], list[Mark] | None]:
         """Take out what is there; another thread may be writing, and lists the lane again then."""
-        self.listed = False
-        entries = [self.entries.popleft() for _ in range(len(self.entries))]
-        marks = None if self.marks is None else [self.marks.popleft() for _ in entries]
-        return entries, marks
+        self.listed, count = False, len(self.entries)
+        marks = None if self.marks is None else _cut(self.marks, count)
+        return _cut(self.entries, count), marks
+
+
+def _cut(values: list[Any], count: int) -> list[Any]:
+    """Take the first out of a list, at the end of which another thread may be writing."""
+    first = values[:count]
+    del values[:count]
+    return first
 
 
 class _Bytes:
@@ -192,24 +202,36 @@ class Outbox:
             if len(entries) >= BATCH or self.bytes >= most:
                 full()
 
+        lane.settle = settle
+
         def take(item: Any) -> None:
             kind = type(item)
             if kind in SMALL and (kind is not int or -BIG_INT < item < BIG_INT):
                 append(item)
-            elif (
-                (kind is tuple or (kind is dict and are_leaves(map(type, item.values()))))
-                and len(item) <= _MOST_LEAVES
-                and are_leaves(map(type, item))
-            ):
+                if not lane.listed or len(entries) >= BATCH:
+                    settle()
+                return
+            if kind is tuple and len(item) == 2:  # most have a key and a value
+                first, second = item
+                flat = type(first) in _LEAVES and type(second) in _LEAVES
+            else:
+                flat = (
+                    (kind is tuple or (kind is dict and are_leaves(map(type, item.values()))))
+                    and len(item) <= _MOST_LEAVES
+                    and are_leaves(map(type, item))
+                )
+            if flat:
                 data = dumps(item, _MARSHAL)
-                self.bytes += len(data)
                 append(data)
+                if len(data) > _LIGHT:
+                    self.bytes += len(data)
             else:
                 append(pack(item, name))
             if not lane.listed or len(entries) >= BATCH or self.bytes >= most:
                 settle()
 
         if not marked:
+            take.lane = lane  # type: ignore[attr-defined]
             return take
         assert lane.marks is not None
         append_mark = lane.marks.append
