@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import numbers
 import pathlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -156,7 +155,7 @@ def stable_hash(key: Hashable) -> int:
 def _canonical(key: Any) -> bytes:
     if isinstance(key, str):
         return b"s" + _sized(key.encode("utf-8", "surrogatepass"))
-    if isinstance(key, numbers.Number):
+    if isinstance(key, (int, float, complex)) or _is_number(key):
         return _canonical_number(key)
     if key is None:
         return b"n"
@@ -177,6 +176,12 @@ def _canonical(key: Any) -> bytes:
         )
     # Dates, UUIDs, enums, named types: their repr shows their value.
     return b"r" + _sized(f"{type(key).__qualname__}:{key!r}".encode())
+
+
+def _is_number(key: Any) -> bool:
+    from numbers import Number  # most runs need it for nothing
+
+    return isinstance(key, Number)
 
 
 def _canonical_number(key: Any) -> bytes:
