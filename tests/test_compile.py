@@ -370,7 +370,7 @@ def test_an_engine_may_start_the_ranks(tmp_path: Path) -> None:
     assert hint["processes"] == "$(inputs.processes)"
     assert kit.by_id(document["inputs"])["mapping"]["type"]["symbols"] == ["mpi"]
     assert document["$namespaces"]["cwltool"] == "http://commonwl.org/cwltool#"
-    with pytest.raises(UsageError, match="is for the mapping mpi"):
+    with pytest.raises(UsageError, match="is only for the mapping mpi"):
         tool(tmp_path, kit.CHAIN, mpi_requirement=True)
     ordinary = kit.by_class(tool(tmp_path, kit.CHAIN, mapping="mpi")["hints"])
     assert "cwltool:MPIRequirement" not in ordinary

@@ -297,7 +297,7 @@ def test_a_step_whose_worker_was_killed_is_not_run_twice(relay: Path, tmp_path: 
         os.kill(worker, signal.SIGKILL)
         _, told = runner.communicate(timeout=60)
     assert runner.returncode == 1
-    assert "what it had written was being read: it cannot be run again" in told
+    assert "another step was reading its output: so it cannot be run again" in told
 
 
 def _worker_of(runner: int, stage: str) -> list[int]:

@@ -59,7 +59,7 @@ def test_pe_itself_as_key(graph: FlatGraph) -> None:
     ("given", "message"),
     [
         ({"nonsense": 1}, "no such PE; known: Ports, Source0, Source2, end"),
-        ({"Source": 1}, "'Source', which several PEs are called; use Source0, Source2"),
+        ({"Source": 1}, "'Source', but several PEs have this name; use the ids Source0, Source2"),
         ({"Sources0": 1}, "no such PE; did you mean Source0"),
         (
             {"end": [{"inptu": 1}]},

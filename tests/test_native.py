@@ -160,7 +160,7 @@ def test_the_command_refers_to_the_script(form: str, tmp_path: Path) -> None:
     script = write_script(tmp_path / "there", DIAMOND)
     document = compiled(script, tmp_path, **({} if form == "whole" else {"cut": "pe"}))
     done = command("cwl2d4p", document, "-o", tmp_path / "again.py")
-    assert "note: the document was made of" in done.stderr
+    assert "note: the document was made from" in done.stderr
     text = (tmp_path / "again.py").read_text()
     assert 'graph = load(Path(__file__).parent / "there/flow.py", "graph").graph' in text
     ours = command("dispel4py", "simple", tmp_path / "again.py").stdout

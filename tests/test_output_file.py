@@ -269,8 +269,8 @@ def test_two_runs_with_one_results_file(name: str, tmp_path: Path) -> None:
     (tmp_path / "go_b").touch()
     told = second.communicate()[1]
     assert (second.returncode, lines()) == (0, ["b" * 40] * 3000)
-    assert f"another run writes to {name}, too" in told
-    assert f"another run had written {name} meanwhile" in told
+    assert f"another run also writes to {name}" in told
+    assert f"another run wrote {name} in the meantime" in told
     assert not list(tmp_path.glob("*.partial"))
 
 

@@ -104,7 +104,7 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     def said(*arguments: object) -> str:
         return kit.command("d4pcwl", "graph", *arguments, code=2, cwd=tmp_path).stderr
 
-    assert "the suffix says the form" in said(script, "-o", "picture")
+    assert "the name has no suffix" in said(script, "-o", "picture")
     assert "no such script" in said("flwo.py")
     assert "--shards 1: at least 2" in said(script, "--shards", "1")
     assert "--cut is for scripts" in said("flow.cwl", "--cut", "pe")

@@ -536,7 +536,7 @@ def test_a_server_that_goes_away(server: Client, tmp_path: Path) -> None:
                     Client(server.address).call("SHUTDOWN", "NOSAVE")
             return data
 
-    with nothing_left(), pytest.raises(RunError, match=r"does not answer any more|held the state"):
+    with nothing_left(), pytest.raises(RunError, match=r"no longer answers|held the state"):
         Mapping("dyn_redis", 2).run(chain(Source(range(10_000)), Ends(), Plus()))
 
 
@@ -613,7 +613,7 @@ def test_urls_that_are_not_right(url: str) -> None:
 
 def test_a_password_is_needed_and_not_told(server: Client) -> None:
     server.call("CONFIG", "SET", "requirepass", "secret")
-    with pytest.raises(ServerLost, match="refuses us"):
+    with pytest.raises(ServerLost, match="refuses the connection"):
         Client(server.address)
     address = Address(server.address.url, password="secret")
     Client(address).close()
@@ -632,7 +632,7 @@ def test_a_client_that_lost_its_server_stays_so(server: Client) -> None:
 
     thread = threading.Thread(target=lose)
     thread.start()
-    with pytest.raises(ServerLost, match="does not answer any more"):
+    with pytest.raises(ServerLost, match="no longer answers"):
         server.call("BLPOP", "never", 0)
     thread.join()
     with pytest.raises(ServerLost):

@@ -49,12 +49,12 @@ ParameterValues = collections.abc.Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a script was compiled to.
+    """The result of compiling a script.
 
-    :param document: the CWL document, as data; where there are several processes, packed
+    :param document: the CWL document, as data; packed, if there are several processes
     :param files: the same as one document for each process, by file name; the first is the main one
-    :param job: a job order: every parameter with a value, as far as one is known
-    :param missing: the parameters that have no value yet but a sample
+    :param job: a job order with the known values of parameters
+    :param missing: the parameters whose value in ``job`` is only a sample
     :param report: what CWL represents differently from the script
     """
 
@@ -66,7 +66,7 @@ class Compiled:
 
     @property
     def notes(self) -> list[str]:
-        """What was found in the script and is left to people."""
+        """Findings in the script that users should check."""
         return [str(entry) for entry in self.report if entry.note]
 
     def report_text(self) -> str:
@@ -105,29 +105,29 @@ def to_cwl(
 ) -> Compiled:
     """Compile the graph of a script to CWL v1.2.
 
-    :param workflow: the script: its path, a module name, loaded, or a graph that a loaded module
-        holds. Of a graph made in a notebook, the cells that made it are written to a script in the
-        current folder, called as the graph's variable: ``graph_cells.py``
-    :param attr: which graph of the script
+    :param workflow: the script: its path, a module name, a loaded :class:`~d4pcwl.Script`, or a
+        graph in a loaded module. For a graph that was made in a notebook, its cells are written to
+        a script in the current folder; the variable gives the name: ``graph_cells.py``
+    :param attr: the name of the graph in the script
     :param mapping: the default of the parameter ``mapping``
     :param processes: the default of the parameter ``processes``
     :param cut: ``whole``, ``composite``, ``partition``, ``pe``, or ``PE.port,…``; see
-        :mod:`d4pcwl.workflow.cut`. By default the whole; with ``shards``, where they begin and
-        end
-    :param shards: scatter the stages that may be over that many shards; see
-        :mod:`d4pcwl.workflow.shards`
+        :mod:`d4pcwl.workflow.cut`. The default is ``whole``; with ``shards``, the graph is cut
+        where shards begin and end
+    :param shards: the number of shards. Stages are scattered over them, where that does not change
+        the results; see :mod:`d4pcwl.workflow.shards`
     :param docker: the image for a DockerRequirement hint
-    :param mpi_requirement: with the mapping mpi, leave it to the engine to start the ranks, by the
-        extension ``cwltool:MPIRequirement``
-    :param abstract: emit Operations, which show the graph and cannot be run
-    :param folder: where the document is going to be: files are then located relative to it, else
-        by absolute URIs
-    :param parameters: what a function that makes the graph is called with, to see the graph; these
-        values are the defaults of the document. Samples stand for what must be given and is not
-    :param bundle: takes in the files that the document refers to, and says where they are; the
+    :param mpi_requirement: with the mapping mpi, the engine starts the ranks (extension
+        ``cwltool:MPIRequirement``)
+    :param abstract: make Operations, which show the graph and cannot be run
+    :param folder: the folder of the document. Paths of files are relative to it; without it they
+        are absolute URIs
+    :param parameters: arguments for a function that makes the graph; these values are the defaults
+        of the document. If a value is missing, a sample is used
+    :param bundle: collects the files that the document refers to, and gives their paths; the
         document names the versions of the packages
-    :raises TranslationError: with all that cannot be carried over
-    :raises D4pcwlError: the script, its graph or its declarations are not right
+    :raises TranslationError: with everything that cannot be represented
+    :raises D4pcwlError: the script, its graph or its declarations are not valid
 
     >>> compiled = to_cwl("examples/word_count/word_count.py")
     >>> compiled.document["class"], compiled.document["cwlVersion"]
@@ -139,7 +139,7 @@ def to_cwl(
     if processes is not None and processes < 1:
         raise UsageError(f"at least one process is needed, not {processes}")
     if mpi_requirement and not chosen.ranks:
-        raise UsageError("an MPIRequirement is for the mapping mpi; choose it as well")
+        raise UsageError("an MPIRequirement is only for the mapping mpi: choose that mapping, too")
     script = _script(workflow, attr, parameters)
     explicit = attr is not None or (
         isinstance(workflow, str) and workflow.endswith(f":{script.attr}")
@@ -198,8 +198,8 @@ def _stages(
     if shards is None:
         return staged(graph, how)
     faults = [
-        f"writes: {use.name}: it is declared for the whole graph; with shards it must be said "
-        "which PE writes it: declare it in that PE"
+        f"writes: {use.name}: it is declared for the whole graph; with shards, declare it in the "
+        "PE that writes it"
         for use in declarations.whole.writes.values()
         if not use.type.is_list
     ]
@@ -337,7 +337,7 @@ def _locator(folder: str | os.PathLike[str] | None) -> Any:
 
 
 def _placed(faults: tuple[Fault, ...], script: Path) -> Iterator[Fault]:
-    """Faults with their files said from here rather than from the script's folder."""
+    """Faults, with paths relative to the current folder instead of the script's folder."""
     for fault in faults:
         file = str(script.parent / fault.file) if fault.file else None
         yield Fault(fault.message, file, fault.line, fault.column, fault.source)
@@ -400,7 +400,7 @@ def _checked(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def _job(parameters: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """A value for every parameter but those that are optional and have none."""
+    """A value for every parameter, except for optional ones without a value."""
     job: dict[str, Any] = {}
     missing: list[str] = []
     every: list[Parameter] = list(parameters)

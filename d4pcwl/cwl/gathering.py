@@ -119,7 +119,7 @@ class Gathering:
         for inner, file, why in _walk(place, source, {self._target}, self._named):
             secret = "" if why or file.is_dir() else _secret(file, code=self._is_code(file))
             if secret and self._is_code(file):
-                item.remarks.append(f"{inner} is taken in, but {secret}: look at it")
+                item.remarks.append(f"{inner} is taken into the bundle, but {secret}: check it")
             elif secret and not self._is_asked(file):
                 why = secret
             if why:
@@ -136,9 +136,9 @@ class Gathering:
         if self._is_asked(file) or self._is_code(file):
             return ""
         if file.name in _NO_DATA:
-            return "it belongs to a tool, and is no data"
+            return "it belongs to a development tool, and is not data"
         secret = any(fnmatchcase(file.name.lower(), name) for name in _SECRET_NAMES)
-        return "by its name it may hold a secret" if secret else ""
+        return "its name looks like that of a file with a secret" if secret else ""
 
     def _is_asked(self, file: Path) -> bool:
         return any(file.resolve().is_relative_to(asked) for asked in self._asked)
@@ -191,11 +191,15 @@ def _walk(
     :param names: why something is left out by its name
     """
     if not source.exists():
-        why = "it is a link that leads nowhere" if source.is_symlink() else "it is not there"
+        why = (
+            "it is a link to something that does not exist"
+            if source.is_symlink()
+            else "it is not there"
+        )
     elif not source.is_file() and not source.is_dir():
         why = "it is neither a file nor a folder"
     elif (real := source.resolve()) in left:
-        why = "it is a link to what is around it, or the bundle itself"
+        why = "it is a link to a folder that contains it, or it is the bundle itself"
     else:
         why = names(source)
     if why or source.is_file():

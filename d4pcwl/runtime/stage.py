@@ -76,12 +76,15 @@ def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = No
     if expected is not None:
         raise GraphError(
             f"the script has changed since this CWL was made: the PEs {', '.join(names)}, their "
-            "ports or their edges are not what they were, or other values of its parameters make "
-            "another graph; compile it again with d4p2cwl"
+            "ports or their edges are different, or other values of its parameters make a "
+            "different graph; compile it again with d4p2cwl"
         )
     known = [pe.id for pe in graph.pes]
     faults = [
-        f"--stage: several PEs are called '{name}'; use {', '.join(pe.id for pe in pes)}"
+        (
+            f"--stage: several PEs have the name '{name}'; use the ids "
+            f"{', '.join(pe.id for pe in pes)}"
+        )
         if pes
         else f"--stage: the graph has no PE '{name}'{nearest(name, known)}"
         for name, pes in found.items()
@@ -165,7 +168,7 @@ def _shard(streams: Iterable[StreamFiles]) -> tuple[int, int] | None:
         shards |= {n: path for n, path in stream.shards().items() if n not in shards}
     if len(shards) > 1:
         told = (f"{path} is for shard {n} of {count}" for (n, count), path in shards.items())
-        raise StreamFileError(f"--from: these are of different shards: {', '.join(told)}")
+        raise StreamFileError(f"--from: these files are from different shards: {', '.join(told)}")
     return next(iter(shards), None)
 
 

@@ -135,8 +135,8 @@ class StreamFiles:
             if sorted(number for number, _ in written.values()) != list(range(count)):
                 given = (f"{path} of shard {number}" for path, (number, _) in written.items())
                 raise StreamFileError(
-                    f"--from: {count} shards have written {self.name}, and a file of each is "
-                    f"needed: here are {', '.join(given)}"
+                    f"--from: {count} shards have written {self.name}, and one file from each is "
+                    f"needed; given are {', '.join(given)}"
                 )
         found: dict[tuple[int, int], Path] = {}
         for path, head in heads.items():

@@ -69,7 +69,7 @@ def read_npy(payload: Buffer) -> Array:
     """
     view = memoryview(payload)
     if len(view) < 12 or view[:6] != _MAGIC or view[6] not in (1, 2, 3):
-        raise ValueError("an array does not begin as .npy does")
+        raise ValueError("an array does not begin with a .npy header")
     start = 10 if view[6] == 1 else 12
     length = int.from_bytes(view[8:start], "little")
     if length > _LONGEST_HEADER:
@@ -173,7 +173,7 @@ def lower(low: Lowering, item: Any, depth: int) -> dict[str, Any] | str:
         try:
             return {"$array": low.part(npy_parts(item))}
         except ValueError as error:
-            return f"is an array of {item.dtype}, for which .npy has no words ({error})"
+            return f"is an array of {item.dtype}, which the .npy format cannot describe ({error})"
     if item is np.ma.masked:
         return {"$masked": None}
     if kind is np.ma.MaskedArray:
@@ -189,8 +189,11 @@ def lower(low: Lowering, item: Any, depth: int) -> dict[str, Any] | str:
     if isinstance(item, np.generic):
         return _lower_scalar(item)
     if isinstance(item, np.ndarray):
-        return f"is a {kind.__name__}, a kind of array whose type would be lost; see numpy.asarray"
-    return f"is a {kind.__name__} of numpy's, which has no plain form"
+        return (
+            f"is a {kind.__name__}, a subclass of numpy.ndarray; its type would be lost; use "
+            "numpy.asarray"
+        )
+    return f"is a numpy {kind.__name__}, which has no plain form"
 
 
 def _holds_objects(item: Array) -> str:

@@ -161,7 +161,7 @@ def decode(payload: Buffer) -> list[Any]:
     with codec.Decoding():
         whole = _unpacked(payload)
         if _packer().pack(whole) != payload:
-            raise ItemError("a batch is not written as writers write it")
+            raise ItemError("a batch does not have the form that writers give it")
         tuples, *items = whole
         return _with_tuples(tuples, items)
 

@@ -154,8 +154,8 @@ def decode(tag: bytes, payload: Buffer, *, allow_pickle: bool = False, convert: 
             return pickle.loads(payload)
     if tag == PICKLE:
         raise ItemError(
-            "an item is a pickle, and reading a pickle runs code that it brings; if you trust where"
-            " it comes from, allow pickle (--allow-pickle)"
+            "an item is a pickle, and reading a pickle runs code that it contains; if you trust "
+            "its source, allow pickle (--allow-pickle)"
         )
     raise ItemError(f"an item has the codec {tag!r}, which this version of d4pcwl does not know")
 

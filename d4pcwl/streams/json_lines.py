@@ -80,7 +80,7 @@ class _View(Lowering):
         """Show so many values that the item does not have one by one."""
         self.left -= max(values, 0)
         if self.left < 0:
-            raise Unencodable("stands for too many values")
+            raise Unencodable("has too many values")
 
     def tagged(self, tag: str, plain: Any) -> Any:
         return plain
@@ -151,7 +151,9 @@ def _blank(item: Any, shown: Any) -> Any:
 def _view_mapping(view: Lowering, item: Mapping[Any, Any], depth: int) -> Any:
     shown = view.mapping({_key(view, key, depth): value for key, value in item.items()}, depth)
     if len(shown) != len(item):
-        raise Unencodable("has two keys that look the same: neither may hide the other")
+        raise Unencodable(
+            "has two keys that become the same text in JSON, so one would hide the other"
+        )
     return shown
 
 

@@ -112,7 +112,7 @@ def _identifier_from_plain(plain: Any) -> Any:
     identifier = ResourceIdentifier()
     identifier.prefix, unique = plain
     if not isinstance(unique, str):
-        raise TypeError("the unique part of a resource id is no text")
+        raise TypeError("the unique part of a resource id is not text")
     identifier._uuid = unique
     identifier._resource_key = identifier.id  # what obspy finds it by, as its constructor has it
     return identifier

@@ -110,7 +110,7 @@ class Raising:
         if type(value) is not int or not 0 <= value < len(self.parts):
             raise Wrong(f"base64 or the number of one of its {len(self.parts)} parts")
         if value in self._taken:
-            raise Wrong(f"a part of its own: part {value} is taken already")
+            raise Wrong(f"a part of its own: part {value} is already used")
         self._taken.add(value)
         return self.parts[value]
 
@@ -162,7 +162,7 @@ def _finite(text: str) -> float:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _decoder(
@@ -201,7 +201,7 @@ def _set(cls: type[T]) -> Callable[[Any], T]:
         try:
             return make(_list(value))
         except TypeError:
-            raise _Clash("what cannot be in a set") from None
+            raise _Clash("a value that cannot be in a set") from None
 
     return undo
 
@@ -211,11 +211,11 @@ def _pairs(value: Any) -> dict[Any, Any]:
         if type(pair) is not list or len(pair) != 2:
             raise Wrong("a list of [key, value]")
         if not isinstance(pair[0], Hashable):
-            raise _Clash("a key that cannot be one")
+            raise _Clash("a value that cannot be a key")
     try:
         made = dict(value)
     except TypeError:
-        raise _Clash("a key that cannot be one") from None
+        raise _Clash("a value that cannot be a key") from None
     if len(made) != len(value):
         raise _Clash("the same key twice")
     return made

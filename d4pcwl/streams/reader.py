@@ -136,7 +136,9 @@ class StreamReader:
         :raises ItemError: as for an iteration
         """
         if not self.marked:
-            raise StreamFileError(f"{self.path}: its items have no marks, as those of others have")
+            raise StreamFileError(
+                f"{self.path}: its items have no marks, but those of the other files have"
+            )
         for _, (mark, item) in self._decoded():
             yield mark, item
 
@@ -146,14 +148,16 @@ class StreamReader:
             assert record.payload is not None
             if record.tag == codec.PICKLE and not self.allow_pickle:
                 raise StreamFileError(
-                    f"{self._place(record.number, record.offset)} is a pickle, and reading a pickle"
-                    " runs code that the file brings; if you trust where it comes from, pass"
-                    " allow_pickle=True (--allow-pickle)"
+                    f"{self._place(record.number, record.offset)} is a pickle, and reading a "
+                    "pickle runs code that the file contains; if you trust its source, pass "
+                    "allow_pickle=True (--allow-pickle)"
                 )
             items = self.items_of(record)
             if self.marked and not all(map(is_marked, items)):
                 place = self._place(record.number, record.offset)
-                raise StreamFileError(f"{place} has no mark, as all items of this file are to have")
+                raise StreamFileError(
+                    f"{place} has no mark, but every item of this file must have one"
+                )
             self._items = zip(repeat(record.port_index), items)
             yield from self._items
 
@@ -268,8 +272,8 @@ class StreamReader:
         if crc != CHECK.unpack_from(head, FIELDS.size)[0]:
             where = " or in the header" if number == 0 else ""
             raise StreamFileError(
-                f"{self._place(number, offset)} does not agree with its check sum: the file is"
-                f" damaged there{where}"
+                f"{self._place(number, offset)} does not match its check sum: the file is "
+                f"damaged there{where}"
             )
         self._crc = crc
         if tag != END:
@@ -293,7 +297,9 @@ class StreamReader:
         try:
             return batch.count(payload)
         except ItemError as error:
-            raise StreamFileError(f"{self._place(number, offset)} is no batch: {error}") from error
+            raise StreamFileError(
+                f"{self._place(number, offset)} is not a valid batch: {error}"
+            ) from error
 
     def _pieces(self, length: int, number: int) -> Iterator[bytes]:
         """Read exactly ``length`` bytes, a piece at a time."""
@@ -326,15 +332,15 @@ class StreamReader:
             raise StreamFileError(f"{self.path}: cannot be read: {reason(error)}") from error
         except MemoryError:
             raise StreamFileError(
-                f"{self._place(number, start)} has {length} bytes, for which memory does not"
-                " suffice"
+                f"{self._place(number, start)} has {length} bytes, and there is not enough "
+                "memory for them"
             ) from None
         self._offset += len(data)
         if len(data) < length:
             place = self._place(number, start)
             raise StreamFileError(
-                f"{place} is cut off: {announced or length} bytes were to follow; the file has no"
-                " end record, so its producer did not finish, or it was not copied whole"
+                f"{place} is cut off: {announced or length} bytes should follow; the file has no "
+                "end record, so its producer did not finish, or it was not copied whole"
             )
         return data
 
@@ -360,8 +366,8 @@ class StreamReader:
         }
         if record.payload != canonical(expected):
             raise StreamFileError(
-                f"{self.path}: the end record, at byte {record.offset}, does not agree with the"
-                f" {sum(self.items_per_port)} items before it: the file is damaged"
+                f"{self.path}: the end record, at byte {record.offset}, does not match the "
+                f"{sum(self.items_per_port)} items before it: the file is damaged"
             )
         if self._file.read(1):
             raise StreamFileError(

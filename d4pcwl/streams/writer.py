@@ -133,7 +133,9 @@ class StreamWriter:
         :raises UsageError: there is no such port or codec
         """
         if tag == codec.PICKLE and not self.allow_pickle:
-            raise ItemError(f"{self._place(port_index)}: a pickle, which this file may not hold")
+            raise ItemError(
+                f"{self._place(port_index)}: a pickle, which this file must not contain"
+            )
         if tag not in CODECS:
             raise UsageError(f"{self.path}: no codec {tag!r}")
         self._begin_batch(port_index)

@@ -1,4 +1,5 @@
-"""The flat graph: what all after loading works on. No composites, ids settled, all checked."""
+"""The flat graph, on which all code after loading works: without composites, with ids, and
+checked."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ class FlatGraph:
     :param pes: in the order in which they joined the graph
     :param edges: in the order in which they were connected
     :param composites: for each PE (by ``id()``), the composites around it, outermost first
-    :param partitions: which PEs are to share a process, as the graph's author said
+    :param partitions: which PEs share a process, as the author of the graph said
     """
 
     pes: tuple[Any, ...]
@@ -59,7 +60,7 @@ class FlatGraph:
         return self._out_of.get(id(pe), [])
 
     def grouping(self, edge: Edge) -> Grouping:
-        """How the items of ``edge`` are shared out among the instances of its target."""
+        """How the items of ``edge`` are distributed to the instances of its target."""
         port = edge.target.inputconnections[edge.input]
         grouping = parse_grouping(port.get(GROUPING), f"{edge.target.id}.{edge.input}")
         numbered = getattr(edge.target, "numbered", False)
@@ -80,7 +81,7 @@ class FlatGraph:
 
     @cached_property
     def unconnected(self) -> list[tuple[Any, str]]:
-        """The outputs that no edge takes from: their items are the results of the workflow."""
+        """The outputs without edges: their items are the results of the workflow."""
         return [
             (pe, output)
             for pe in self.pes
@@ -90,7 +91,8 @@ class FlatGraph:
 
     @cached_property
     def cycles(self) -> tuple[tuple[Any, ...], ...]:
-        """The strongly connected components, sources first; a PE in no cycle is one by itself."""
+        """The strongly connected components, sources first; a PE that is in no cycle is a component
+        by itself."""
         numbers = {id(pe): number for number, pe in enumerate(self.pes)}
         before: dict[int, set[int]] = {number: set() for number in numbers.values()}
         for edge in self.edges:
@@ -99,26 +101,27 @@ class FlatGraph:
         return tuple(tuple(self.pes[number] for number in members) for members in components)
 
     def is_cycle(self, component: Sequence[Any]) -> bool:
-        """Whether one of :attr:`cycles` is one indeed, and not a PE by itself."""
+        """Whether one of :attr:`cycles` is a real cycle, and not a single PE."""
         first = component[0]
         return len(component) > 1 or any(edge.target is first for edge in self.out_of(first))
 
     @cached_property
     def cyclic(self) -> frozenset[int]:
-        """The PEs that stand in a cycle, by ``id()``."""
+        """The PEs that are in a cycle, by ``id()``."""
         return frozenset(id(pe) for c in self.cycles if self.is_cycle(c) for pe in c)
 
     def in_order(self) -> list[Any]:
-        """The PEs, sources first; those that form a cycle stand together."""
+        """The PEs, sources first; the PEs of a cycle follow each other."""
         return [pe for component in self.cycles for pe in component]
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """What people are shown for each PE, by its id: its name, where no other PE has it."""
+        """The name of each PE that users see, by its id: its name, or its id if another PE has that
+        name."""
         return {pe.id: pe.name if len(self._by_name[pe.name]) == 1 else pe.id for pe in self.pes}
 
     def find(self, name: str) -> list[Any]:
-        """The PEs whose id is ``name``, else those whose name it is."""
+        """The PEs with the id ``name``, or else those with the name ``name``."""
         return self._by_id.get(name) or self._by_name.get(name, [])
 
     @cached_property
@@ -133,10 +136,9 @@ class FlatGraph:
         return id(pe) in self._place
 
     def describe(self, pes: Iterable[Any] | None = None) -> dict[str, Any]:
-        """The structure of the graph, or of the part that ``pes`` are, as plain data.
-
-        It holds what a stage depends on: the PEs' ids and classes, their ports with groupings, and
-        every edge that touches them; not the code of the PEs.
+        """The structure of the graph, or of the part with the PEs ``pes``, as plain data. It has
+        everything that a stage depends on: the PEs' ids and classes, their ports with groupings,
+        and every edge that touches them; not the code of the PEs.
         """
         chosen = sorted(self.pes if pes is None else pes, key=lambda pe: self._place[id(pe)])
         touching = {id(e): e for pe in chosen for e in (*self.into(pe), *self.out_of(pe))}
@@ -160,7 +162,8 @@ class FlatGraph:
         }
 
     def digest(self, pes: Iterable[Any] | None = None) -> str:
-        """16 hexadecimal digits that stand for :meth:`describe`: equal structure, equal digest."""
+        """A digest of :meth:`describe`, 16 hexadecimal digits: equal structures have equal
+        digests."""
         import hashlib
         import json
 
@@ -169,13 +172,12 @@ class FlatGraph:
 
 
 def flatten(graph: Any) -> FlatGraph:
-    """The flat form of a graph, with every composite, however deep, resolved to its PEs.
-
-    Ids are settled here: a PE's name and its number in the graph.
+    """The flat form of a graph: every composite, at any depth, is replaced by its PEs. PEs get
+    their ids here: the name and the number in the graph.
 
     :param graph: a WorkflowGraph, of ours or of upstream's classes
-    :raises GraphError: with all faults found: ports that do not exist, composites without the
-        named mapping, groupings not known
+    :raises GraphError: with all faults: ports that do not exist, composites without such an input
+        or output, unknown groupings
     """
     note_use()
     nodes: list[tuple[Any, tuple[Any, ...]]] = []
@@ -288,7 +290,7 @@ def _joins(source: Any, output: str, target: Any, target_input: str) -> bool:
 
 
 def _inner(node: Any, kind: str, port: str) -> tuple[Any, str]:
-    """The PE and port that a node's port stands for, through any depth of composites."""
+    """The PE and port to which a node's port is mapped, at any depth of composites."""
     while not is_pe(node):
         node, port = mapped_port(node, kind, port)
     if port not in (node.inputconnections if kind == "input" else node.outputconnections):
@@ -308,7 +310,7 @@ def _settle_ids(pes: Sequence[Any]) -> None:
 def ordered_components(before: dict[int, set[int]]) -> list[list[int]]:
     """The strongly connected components of a graph of numbers, each after those before it.
 
-    Among those that may come next, the one with the lowest number does.
+    If several can come next, the one with the lowest number comes first.
 
     :param before: for every number those that have edges to it
     """

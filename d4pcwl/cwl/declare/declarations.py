@@ -299,7 +299,7 @@ def parse_type(text: Any, where: str) -> CwlType:
     found = _TYPE.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         raise DeclarationError(
-            f"{where}: {text!r} is no type; give File, Directory, int, long, float, double, "
+            f"{where}: {text!r} is not a type; give File, Directory, int, long, float, double, "
             "boolean, string or Any, with [] for a list and ? for what may be absent"
         )
     return CwlType(found["base"], bool(found["list"]), bool(found["null"]))
@@ -339,7 +339,7 @@ def _files(value: Any, where: str, *, written: bool) -> dict[str, FileUse]:
             )
         if cwl_type.is_list and not written and "path" in details:
             raise DeclarationError(
-                f"{at}: a list of files lies in the working folder itself: no path"
+                f"{at}: a list of files is always in the working folder itself: leave the path out"
             )
         default = details.get("default")
         if default is not None and not isinstance(default, str):
@@ -365,7 +365,8 @@ def _root_inputs(value: Any, where: str) -> dict[str, RootInput]:
             raise DeclarationError(f"{at}: an item cannot be absent; leave the ? out")
         if cwl_type.base == "Any" and not cwl_type.is_list:
             raise DeclarationError(
-                f"{at}: one item of any type cannot be told from its text; give Any[] or the type"
+                f"{at}: the type of a single item of type Any cannot be seen from its text; give "
+                "Any[] or the exact type"
             )
         inputs[port] = RootInput(port, cwl_type, str(details.get("doc", "")))
     return inputs

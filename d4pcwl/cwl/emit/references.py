@@ -52,7 +52,7 @@ def wrong_references(process: Mapping[str, Any]) -> Iterator[str]:
             if found is None:
                 yield f"{text!r} has no parameter reference at {start.start()}"
             elif found["root"] == "inputs" and found["name"] not in inputs:
-                yield f"{text!r} refers to {found['name']}, which is no input"
+                yield f"{text!r} refers to {found['name']}, which is not an input"
 
 
 def _texts(value: Any) -> Iterator[str]:

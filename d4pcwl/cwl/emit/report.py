@@ -81,7 +81,7 @@ def _found(facts: Facts) -> Iterator[Entry]:
         yield entry("unclear", note.message, "", note)
     for named in (*reading.data_files, *reading.data_dirs):
         if not covered(named.path, [*declared.reads.values(), *declared.writes.values()]):
-            message = f"{named.path} is taken for a file that it reads"
+            message = f"{named.path} seems to be a file that the script reads"
             yield entry("file-read", message, "a parameter with this file as its default", named)
     for written in facts.found_writes(facts.graph.pes):
         if written.path:
@@ -107,9 +107,9 @@ def _written(found: NamedPath) -> tuple[str, str]:
     """What is said of a file that is written, and what becomes of it."""
     path = found.path.replace(VALUE, found.variable)
     if found.pattern:
-        return f"files {path} are taken for outputs", "an output with all that there are"
+        return f"files {path} become outputs", "an output with all files that match"
     kind = "the folder " if found.folder else ""
-    return f"{kind}{path} is taken for an output", "an output that may be null"
+    return f"{kind}{path} becomes an output", "an output that may be null"
 
 
 def _opened(found: FoundInput) -> Entry:
@@ -118,8 +118,9 @@ def _opened(found: FoundInput) -> Entry:
     place = os.path.relpath(opened.file), opened.line
     if not opened.use:
         message = (
-            f"{pe.id} opens files that the items of its input '{opened.port}' name in part, and a "
-            "step sees only the files that it is given: declare the input, or what the PE reads"
+            f"{pe.id} opens files whose names are only in part in the items of its input "
+            f"'{opened.port}'. A step sees only the files that it is given: declare the input, "
+            "or what the PE reads"
         )
         return Entry("unclear", message, "", *place, note=True)
     what = "folders" if opened.use == "Directory" else "files"
@@ -145,7 +146,7 @@ def _of_graph(facts: Facts, stages: Sharding) -> Iterator[Entry]:
         yield Entry(
             "partitions",
             f"graph.partitions: {names}",
-            "in the script: they count under the option -s of mappings, and with --cut partition",
+            "in the script: they are used by the option -s of mappings, and by --cut partition",
             script,
         )
 
@@ -158,7 +159,7 @@ def _of_steps(facts: Facts, stages: Sharding) -> Iterator[Entry]:
     imports = ", ".join(facts.reading.packages)
     loads = f"Python, the script and {imports}" if imports else "Python and the script"
     message = f"{starts} commands run, and each loads {loads} again"
-    kept = "larger stages, such as --cut composite or PE.port, pay for fewer starts"
+    kept = "larger stages, such as those of --cut composite or PE.port, need fewer starts"
     yield Entry("starts", message, kept, str(facts.script))
 
 
@@ -176,10 +177,12 @@ def _of_pe(facts: Facts, pe: Any) -> Iterator[Entry]:
     instances = getattr(pe, "numprocesses", 1) or 1
     if instances > 1:
         message = f"{pe.id} asks for {instances} processes"
-        kept = "inside the job, as far as 'processes' goes; 'simple' has one instance of each PE"
+        kept = (
+            "inside the job, if 'processes' is large enough; 'simple' has one instance of each PE"
+        )
         yield Entry("instances", message, kept, *place)
     if getattr(pe, "single", False):
-        yield Entry("single", f"{pe.id} runs once", "inside the job, which keeps to it", *place)
+        yield Entry("single", f"{pe.id} runs once", "inside the job", *place)
     for name in ("on_error", "time_out"):
         if getattr(pe, name, None) is not None:
             message = f"{pe.id}.{name} = {getattr(pe, name)!r}"

@@ -357,6 +357,9 @@ def add_choices(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
         binding = {"prefix": "--seed=", "separate": False, "position": 3}
         tool.add(Parameter("seed", "long", label, default=0, has_default=True, binding=binding))
     if facts.mapping.server:
-        label = "The Redis server (its password in REDIS_PASSWORD); without, the run starts its own"
+        label = (
+            "The Redis server (its password in REDIS_PASSWORD); if it is not given, the run "
+            "starts its own"
+        )
         binding = {"position": 3, "prefix": "--redis-url"}
         tool.add(Parameter("redis_url", "string?", label, binding=binding))

@@ -1,6 +1,5 @@
-"""Attempts at an item: what one writes is held back until it has succeeded.
-
-When an item is tried again, and what happens after that, says its policy (``policy.py``).
+"""Attempts at an item: what an attempt writes is held back until the attempt has succeeded. The
+policy (``policy.py``) says when an item is tried again, and what happens after that.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from d4pcwl.runtime.engine.values import snapshot
 from d4pcwl.workflow.load import is_an_order
 
 Work = Callable[[Any], BaseException | None]
-"""Works on an item; the error where that fails."""
+"""Works on an item, and returns the error if that fails."""
 
 
 class Attempts:
@@ -28,7 +27,7 @@ class Attempts:
     def run(self, work: Work, item: Any) -> BaseException | None:
         """Work on an item, as often as the policy says.
 
-        :returns: the last error, where no attempt succeeded; then nothing was written
+        :returns: the last error, if no attempt succeeded; then nothing was written
         """
         for _ in range(self._policy.retries):
             if self._attempt(work, snapshot(item)) is None:
@@ -55,7 +54,7 @@ class Attempts:
     def holding(
         self, emit: Callable[[Any], None], complain: Callable[[Exception, Any], None]
     ) -> Callable[[Any], None]:
-        """``emit``, but for what is written during an attempt, which is held back."""
+        """``emit``, but items that are written during an attempt are held back."""
 
         def hold(item: Any) -> None:
             if self._held is None:

@@ -55,19 +55,19 @@ def parse_policy(text: str, time_out: float | None = None, where: str = "--on-er
     >>> parse_policy("retry:2,skip", time_out=60)
     Policy(retries=2, skip=True, time_out=60)
 
-    :raises UsageError: it is none of the forms above, or the time-out is not positive
+    :raises UsageError: it has none of the forms above, or the time-out is not positive
     """
     found = _FORM.fullmatch(text)
     if found is None:
-        raise UsageError(f"{where}: {text!r} is none of fail, skip, retry:N and retry:N,skip")
+        raise UsageError(f"{where}: expected fail, skip, retry:N or retry:N,skip, not {text!r}")
     if time_out is not None and time_out <= 0:
-        raise UsageError(f"{where}: a time-out of {time_out} s leaves no time")
+        raise UsageError(f"{where}: a time-out must be more than 0 s, not {time_out} s")
     skip = text == "skip" or bool(found["skip"])
     return Policy(int(found["retries"] or 0), skip, time_out)
 
 
 def policy_of(pe: Any, is_source: bool, default: Policy) -> Policy:
-    """The policy for a PE: its own attributes, else the run's.
+    """The policy for a PE: from its own attributes, or that of the run.
 
     :raises UsageError: an attribute is not valid
     """
@@ -87,7 +87,7 @@ class TimeOut(Exception):
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise :class:`TimeOut` in the block when it takes longer.
+    """Raise :class:`TimeOut` in the block if it takes longer.
 
     :raises UsageError: this is not the main thread, which is the only one that can be interrupted
     """

@@ -176,7 +176,7 @@ class Lines(io.BufferedIOBase):
                 while data:
                     data = data[os.write(self._fd, data) :]
         except BrokenPipeError:
-            raise ReaderGone("standard output: its reader has gone") from None
+            raise ReaderGone("standard output: the program that reads it has ended") from None
         except OSError as error:
             raise OutputError(f"standard output: cannot be written: {error.strerror}") from error
 

@@ -1,6 +1,5 @@
-"""``simple``: the whole graph in this process, one instance of each PE, whatever it asks for.
-
-Each item goes as far as it can before the next is taken up.
+"""``simple``: the whole graph in this process, with one instance of each PE, also if it asks for
+more. Each item is worked through to the end before the next.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _OneProcess:
-    """No way leads out of the only process, but for the results."""
+    """There is only one process: only results leave it."""
 
     def __init__(self, plan: Plan, sink: Sink) -> None:
         self._plan, self._sink = plan, sink
@@ -32,7 +31,7 @@ class _OneProcess:
         raise AssertionError("simple has one process")
 
     def end(self, instance: int) -> None:
-        """Nobody else is there to be told."""
+        """There is no other process to tell."""
 
 
 def run(job: Job, options: Options) -> None:
@@ -58,10 +57,10 @@ def run(job: Job, options: Options) -> None:
 
 MAPPING = Mapping(
     "simple",
-    "one process, each item worked through before the next",
+    "one process; each item is worked through to the end before the next",
     run,
     Options,
-    processes="the most processes to use; simple always uses one",
+    processes="number of processes; simple always uses one",
     parallel=False,
     upstream="simple_process",
 )

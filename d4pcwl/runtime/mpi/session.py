@@ -158,12 +158,14 @@ def _mpi4py() -> Any:
             f"the mapping mpi needs mpi4py and an MPI: pip install 'd4pcwl[mpi]' ({error})"
         ) from None
     if MPI.Query_thread() < MPI.THREAD_SERIALIZED:
-        raise UsageError("the mapping mpi needs an MPI that threads may call in turn")
+        raise UsageError(
+            "the mapping mpi needs an MPI library with the thread level MPI_THREAD_SERIALIZED"
+        )
     told = [int(os.environ[name]) for name in _SIZES if name in os.environ]
     if told and told[0] > 1 and MPI.COMM_WORLD.Get_size() == 1:
         raise UsageError(
-            f"mpiexec has started {told[0]} processes, but mpi4py's MPI sees one: they are of "
-            "different MPIs"
+            f"mpiexec has started {told[0]} processes, but mpi4py sees only one: use the mpiexec "
+            "of the MPI library that mpi4py uses"
         )
     return MPI
 
@@ -180,8 +182,8 @@ def start_ranks(number: int, arguments: Sequence[str]) -> int:
     mpiexec = shutil.which("mpiexec", path=os.pathsep.join(folders))
     if mpiexec is None:
         raise UsageError(
-            f"-n {number} needs mpiexec, which is not there: pip install 'd4pcwl[mpi]', or install "
-            "an MPI"
+            f"-n {number} needs mpiexec, which was not found: pip install 'd4pcwl[mpi]', or "
+            "install an MPI"
         )
     sys.stdout.flush()
     # Modules in the current folder are not to go before mpi4py's, unless we lie there ourselves.

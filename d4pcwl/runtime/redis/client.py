@@ -62,9 +62,10 @@ def parse_url(url: str) -> Address:
     """
     if not _URL.fullmatch(url):
         raise UsageError(
-            f"the Redis URL {without_password(url)} is not right: it is redis://HOST:PORT/DATABASE,"
-            " rediss://… or unix:///PATH, where PORT and DATABASE are numbers, an IPv6 address "
-            "stands in [], and / and @ in a password are written %2F and %40"
+            f"the Redis URL {without_password(url)} is not valid: it must be "
+            "redis://HOST:PORT/DATABASE, rediss://… or unix:///PATH, where PORT and DATABASE are "
+            "numbers, an IPv6 address stands in [], and / and @ in a password are written %2F "
+            "and %40"
         )
     names = ("REDIS_USERNAME", "REDIS_PASSWORD")
     return Address(re.sub("^valkey", "redis", url), *(os.environ.get(n) or None for n in names))
@@ -102,7 +103,9 @@ class Client:
             self._redis.response_callbacks.clear()
             self._redis.ping()
         except (exceptions.AuthenticationError, exceptions.ResponseError) as error:
-            raise ServerLost(f"the Redis server at {address} refuses us: {error}") from None
+            raise ServerLost(
+                f"the Redis server at {address} refuses the connection: {error}"
+            ) from None
         except self._failed as error:
             raise ServerLost(f"no Redis server can be reached at {address}: {error}") from None
 
@@ -128,7 +131,7 @@ class Client:
             answers: list[Any] = pipeline.execute(raise_on_error=False)
         except self._failed as error:
             self._lost = ServerLost(
-                f"the Redis server at {self.address} does not answer any more: {error}"
+                f"the Redis server at {self.address} no longer answers: {error}"
             )
             raise self._lost from None
         except BaseException:

@@ -164,7 +164,7 @@ class Coordinator:
     def _look_for_keys(self) -> None:
         if not self.client.call("EXISTS", self.key + "state"):
             self.failure = ServerLost(
-                f"the keys of the run have gone from the Redis server at {self.address}"
+                f"the keys of the run have disappeared from the Redis server at {self.address}"
             )
 
     def _dismiss_all(self) -> None:

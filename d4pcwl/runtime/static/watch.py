@@ -120,7 +120,7 @@ class _Watch:
                 look = time.monotonic() + _LOOK_SECONDS
         if self.lost and self.failure is None:
             self.failure = WorkerDied(
-                f"worker process {self.lost[0]} lost those that it was joined to"
+                f"worker process {self.lost[0]} lost its connections to the other processes"
             )
         if self.failure is not None:
             self._let_it_settle(inbox)
@@ -198,7 +198,7 @@ class _Watch:
         worker = self.workers[number]
         worker.join(GRACE_SECONDS)
         how = cause_of_death(worker.exitcode)
-        how += " - out of memory?" if worker.exitcode == -signal.SIGKILL else ""
+        how += " (perhaps out of memory)" if worker.exitcode == -signal.SIGKILL else ""
         names = ", ".join(map(self.plan.name, self.plan.processes[number]))
         self._fail(
             number,

@@ -156,14 +156,14 @@ class _ZmqSender:
             except zmq.Again:
                 # ZeroMQ would wait for ever for a receiver that is gone.
                 if is_orphan():
-                    raise BrokenPipeError("the parent has gone") from None
+                    raise BrokenPipeError("the parent process has ended") from None
                 self._push.poll(_LOOK_MILLISECONDS, zmq.POLLOUT)
 
     def _wait_for_room(self) -> None:
         sleep, longest = _SLEEPS
         while self.under_way >= _QUEUED_BYTES:
             if is_orphan():
-                raise BrokenPipeError("the parent has gone")
+                raise BrokenPipeError("the parent process has ended")
             time.sleep(sleep)
             sleep = min(2 * sleep, longest)
 

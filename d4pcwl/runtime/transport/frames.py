@@ -141,7 +141,7 @@ def _cut(view: memoryview, sizes: Iterable[int]) -> Iterator[bytearray]:
 
 def _fetched(fetch: Fetch | None, place: int, size: int) -> Any:
     if fetch is None:
-        raise ConnectionError("a buffer was sent by a way that is not there")
+        raise ConnectionError("a buffer was sent through a channel that does not exist")
     return fetch(place, size)
 
 

@@ -42,7 +42,7 @@ def check_name(name: object) -> None:
     """
     inside = isinstance(name, str) and is_inside(os.path.join("/x", name), "/x")
     if not inside or "\0" in str(name):
-        raise Outside(f"the basename {name!r} leads out of its folder; a name without .. is wanted")
+        raise Outside(f"the basename {name!r} points outside of its folder; use a name without ..")
 
 
 def check_names(value: Any) -> None:
@@ -79,7 +79,7 @@ class ConfinedMapper(PathMapper):
         at_home = folder is None or is_inside(folder, self.stagedir)
         if not (at_home or self.anywhere):
             name = os.path.join(folder, obj["basename"])
-            raise Outside(f"'{name}' lies outside of the folder {self.stagedir}")
+            raise Outside(f"'{name}' is outside of the folder {self.stagedir}")
         self._by_target: dict[str, tuple[str, str]] | None = None
         super().visit(obj, stagedir, basedir, copy=copy, staged=staged)
 
@@ -211,7 +211,7 @@ class WorkingFolder(StdFsAccess):
         path = abspath(pattern, self.basedir)
         if not is_inside(path, self.basedir):
             name = os.path.relpath(path, self.basedir)
-            raise Outside(f"the glob '{name}' leads out of the working folder")
+            raise Outside(f"the glob '{name}' points outside of the working folder")
         return [file_uri(self._abs(found)) for found in glob.glob(path)]
 
     def listdir(self, fn: str) -> list[str]:
@@ -253,7 +253,7 @@ class WorkingFolder(StdFsAccess):
                 open_folders.discard(above)
                 self._checked.add(above)
             elif place in open_folders:
-                raise Outside(f"'{self._name(path)}' is a link to a folder that it is in")
+                raise Outside(f"'{self._name(path)}' is a link to a folder that contains the link")
             elif place not in self._checked and os.path.isdir(place):
                 way.append((place, self._entries(place)))
                 open_folders.add(place)
@@ -273,7 +273,7 @@ class WorkingFolder(StdFsAccess):
             mode = os.lstat(place).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 kind = "named pipe" if stat.S_ISFIFO(mode) else "socket or a device"
-                raise Outside(f"'{self._name(path)}' is a {kind}, which is no output")
+                raise Outside(f"'{self._name(path)}' is a {kind}, which cannot be an output")
 
     def _settle(self, path: str) -> str:
         """Where a path leads; if it is a link, it leads there without detours from now on."""
@@ -312,7 +312,7 @@ class WorkingFolder(StdFsAccess):
             place = os.path.join(place, part)
             if os.path.islink(place):
                 if links >= _MOST_LINKS:
-                    raise Outside(f"'{self._name(asked)}' is a link that leads to itself")
+                    raise Outside(f"'{self._name(asked)}' is a link that points to itself")
                 within = os.path.join(self.inside, os.path.relpath(place, self.folder))
                 target = os.path.join(os.path.dirname(within), os.readlink(place))
                 rest = os.path.join(target, *parts[number + 1 :])

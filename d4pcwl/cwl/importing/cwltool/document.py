@@ -168,8 +168,8 @@ class Document:
         if self.requirements:
             if process.metadata.get(ORIGINAL_CWLVERSION) == "v1.0":
                 raise InputError(
-                    "cwl:requirements in a job order came with CWL v1.1, and "
-                    f"{self.location} is v1.0; say cwltool:overrides"
+                    f"cwl:requirements in a job order need CWL v1.1, but {self.location} is "
+                    "v1.0; use cwltool:overrides"
                 )
             process.requirements.extend(self.requirements)
         refusal.check(process, self.settings)

@@ -75,7 +75,7 @@ def checked_fetcher() -> Callable[[Any, Any], Fetcher]:
             if urlsplit(url).scheme not in ("file", "http", "https"):
                 return Extent(0, 0)  # the library says what is wrong with it
             if url in open_:
-                message = f"imports {name_of(url)}, which is imported by it"
+                message = f"imports {name_of(url)}, which imports it in turn"
                 if url == importer:
                     message = "imports itself"
                 raise UnreadableText(str(Fault(message, name_of(importer), line)))
@@ -175,4 +175,6 @@ def refuse_other(given: Any, location: str) -> None:
     """
     if not isinstance(given, dict):
         found = "list" if isinstance(given, list) else "single value"
-        raise UnreadableText(f"{location}: a {found}, and no object of class and cwlVersion")
+        raise UnreadableText(
+            f"{location}: expected an object with class and cwlVersion, found a {found}"
+        )

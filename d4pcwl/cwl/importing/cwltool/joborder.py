@@ -109,8 +109,8 @@ def read_jobs(path: str, document: str) -> Iterator[JobOrder]:
         job = _job_order(given, f"{path}:{number}", basedir, document)
         if job.overrides or job.requirements:
             raise InputError(
-                f"{path}:{number}: requirements and overrides are for a whole run; give this job "
-                "order alone"
+                f"{path}:{number}: requirements and overrides apply to a whole run; run this job "
+                "order by itself"
             )
         yield job
 
@@ -160,7 +160,7 @@ def misspelt(job: JobOrder, process: Process, name: str) -> list[str]:
     """
     known = {short_name(entry["id"]) for entry in process.tool["inputs"]}
     return [
-        f"'{key}' is no input of {name}, so it is not used{nearest(key, known)}"
+        f"{name} has no input '{key}', so its value is not used{nearest(key, known)}"
         for key in map(str, job.values)
         if key not in known and not key.startswith("$") and ":" not in key
     ]
@@ -230,8 +230,9 @@ def _check_defaults(process: Process, values: dict[str, Any]) -> None:
     if absent:
         document = shown(local_path({"location": process.tool["id"].partition("#")[0]}))
         raise InputError(
-            f"{document} refers to what is not there: {', '.join(absent)}; move it along with the "
-            "document, or hand over a bundle, which has all: d4p2cwl SCRIPT --bundle FOLDER"
+            f"{document} refers to files that do not exist: {', '.join(absent)}; copy them "
+            "together with the document, or make a bundle, which contains them: d4p2cwl SCRIPT "
+            "--bundle FOLDER"
         )
 
 
@@ -273,7 +274,7 @@ def _job_order(given: Any, name: str, basedir: str, document: str) -> JobOrder:
     if given is None:
         given = {}
     if not isinstance(given, Mapping):
-        raise InputError(f"{name}: a job order is an object, not {type(given).__name__}")
+        raise InputError(f"{name}: a job order must be an object, not {type(given).__name__}")
     values: Any = dict(given)
     job = JobOrder(values, basedir)
     for ours in ("cwl:tool", _TOOL, "__id"):  # what is said of the job order, not in it

@@ -117,4 +117,4 @@ def check_choice(location: str, document: Any, uri: str) -> None:
     called = location.partition("#")[0]
     what = f"there is no process '{wanted}' in it" if wanted else "it has no process 'main'"
     choices = ", ".join(f"{called}#{name}" for name in names)
-    raise UsageError(f"{called}: {what}; say which one is meant: {choices}")
+    raise UsageError(f"{called}: {what}; choose one of these: {choices}")

@@ -124,7 +124,7 @@ def run_tool(
     for name in [name for name in outcome.outputs if name not in declared]:
         del outcome.outputs[name]
         outcome.reasons.append(
-            f"cwl.output.json has {name!r}, which is no output of the tool: it is left out"
+            f"cwl.output.json has {name!r}, which is not an output of the tool: it is left out"
         )
     if outcome.status == SUCCESS:
         _warn(outcome.reasons)

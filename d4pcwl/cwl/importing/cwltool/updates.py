@@ -107,8 +107,8 @@ class SharedMutations:
 
         if obj.get(_GENERATION, 0) != state["generation"]:
             raise WorkflowException(
-                f"{stepname} wants to {what} {obj['location']}, but {state['step']} has updated it "
-                "in place: take that step's output instead"
+                f"{stepname} wants to {what} {obj['location']}, but {state['step']} has updated "
+                "it in place: use the output of that step instead"
             )
 
     @contextmanager

@@ -77,13 +77,15 @@ class JobsPE(InputsPE, PreparingPE):
         place, document, settings = self.place, self.document, self.document.settings
         given = [{}] * given if isinstance(given, int) else given
         if any("cwl:tool" in order for order in given):
-            raise InputError("the job order has cwl:tool, but the script has its document already")
+            raise InputError(
+                "the job order has cwl:tool, but the script already has a document; remove cwl:tool"
+            )
         orders = [of_script(with_locations(order, ""), document.location) for order in given]
         amendments = [(order.requirements, order.overrides) for order in orders] or [([], [])]
         if any(other != amendments[0] for other in amendments):
             raise InputError(
-                "cwl:requirements and cwltool:overrides hold for all job orders of a run; these "
-                "job orders differ in them: give each alone"
+                "cwl:requirements and cwltool:overrides apply to all job orders of a run, but "
+                "these job orders have different ones: run each of them by itself"
             )
         if not place._open.acquire(blocking=False):
             raise GraphError("this graph is running already; load it once more for another run")
@@ -161,7 +163,7 @@ def _folders(ranks: bool) -> Iterator[tuple[str, str, str]]:
     try:
         if not os.path.isdir(scratch):
             raise UsageError(
-                f"{socket.gethostname()} does not see {folder}, where the steps exchange files: "
+                f"{socket.gethostname()} cannot see {folder}, where the steps exchange files: "
                 "set TMPDIR to a folder that all ranks share"
             )
         yield here, folder, scratch

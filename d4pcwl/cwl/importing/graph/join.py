@@ -156,7 +156,9 @@ class Join:
                     return None
                 array = link.resolve({s: state.whole[s][0] for s in link.sources})
                 if not isinstance(array, list):
-                    raise LinkFault(f"'{link.name}' is scattered, but it is no array: {array!r}")
+                    raise LinkFault(
+                        f"'{link.name}' is scattered, but it is not an array: {array!r}"
+                    )
                 state.sizes[link.name] = len(array)
                 found = {number: (value, False) for number, value in enumerate(array)}
             column.update(found)

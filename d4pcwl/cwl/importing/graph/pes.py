@@ -262,8 +262,8 @@ class ToolPE(ExecutingPE):
         super().preprocess()
         if not self.document.settings.folder:
             raise PEError(
-                "this worker has not been started by the run itself: workers from elsewhere cannot "
-                "take part in the run of a CWL document"
+                "this worker was not started by the run itself: such workers cannot take part in "
+                "the run of a CWL document"
             )
 
     def execute(self, firing: Firing, given: dict[str, Any]) -> None:

@@ -28,8 +28,8 @@ def once(folder: str, execution: object) -> None:
         open(os.path.join(folder, f"followed-{name}"), "x").close()
     except FileExistsError:
         raise ItemError(
-            "the process that ran it has died, and what it had written was being read: it cannot "
-            "be run again"
+            "the process that ran it has died, and another step was reading its output: so it "
+            "cannot be run again"
         ) from None
 
 

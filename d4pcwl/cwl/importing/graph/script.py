@@ -54,7 +54,7 @@ def graph_script(graph: CwlGraph, location: str, *, process: str | None, folder:
 def native_script(graph: CwlGraph, script: Script, *, folder: str) -> str:
     """The script that refers to the one of which a document was made."""
     tool = graph.document.process.tool
-    doc = f"The graph is that of {script.path.name}, of which the CWL document was made."
+    doc = f"The graph is that of {script.path.name}, from which the CWL document was made."
     lines = [
         *_docstring(tool.get("label"), doc, script.path.stem),
         "",

@@ -92,7 +92,7 @@ class Steps:
             known = [short_name(step.id) for step in self.document.workflow(self.path).steps]
             raise GraphError(f"{self._title} has no step '{name}'{nearest(name, known)}") from None
         if name in self.steps:
-            raise GraphError(f"step {'/'.join(path)} is there already")
+            raise GraphError(f"step {'/'.join(path)} was already added")
         links = [link_of(entry) for entry in declared.tool["inputs"]]
         names = [scatter] if isinstance(scatter, str) else list(scatter)
         _check_scatter(path, names, method, [link.name for link in links])
@@ -119,8 +119,8 @@ class Steps:
             if node is not other and not any(node is step for step in self.steps.values()):
                 name = getattr(node, "name", None) or type(node).__name__
                 raise GraphError(
-                    f"{name} cannot be connected here: the inputs, the steps and the outputs of "
-                    f"{self._title} are connected with each other"
+                    f"{name} cannot be connected here: connect inputs, steps and outputs of "
+                    f"{self._title} with each other"
                 )
         if from_node is self.inputs:
             what, known = f"{self._title} has no input", self.input_names
