@@ -193,7 +193,8 @@ class Outbox:
         """
         lane = self._lanes.setdefault(key, _Lane(marked))
         entries, append, ready = lane.entries, lane.entries.append, self._ready.append
-        pack, most, are_leaves, dumps = self._pack, self._most, _LEAVES.issuperset, marshal.dumps
+        pack, most, dumps = self._pack, self._most, marshal.dumps
+        leaves, are_leaves = _LEAVES, _LEAVES.issuperset
 
         def settle() -> None:
             if not lane.listed:
@@ -213,12 +214,16 @@ class Outbox:
                 return
             if kind is tuple and len(item) == 2:  # most have a key and a value
                 first, second = item
-                flat = type(first) in _LEAVES and type(second) in _LEAVES
+                flat = type(first) in leaves and type(second) in leaves
+            elif kind is dict:
+                flat = len(item) <= _MOST_LEAVES
+                for key, value in item.items():
+                    if type(value) not in leaves or type(key) not in leaves:
+                        flat = False
+                        break
             else:
                 flat = (
-                    (kind is tuple or (kind is dict and are_leaves(map(type, item.values()))))
-                    and len(item) <= _MOST_LEAVES
-                    and are_leaves(map(type, item))
+                    kind is tuple and len(item) <= _MOST_LEAVES and are_leaves(map(type, item))
                 )
             if flat:
                 data = dumps(item, _MARSHAL)
