@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -33,9 +33,14 @@ class Writer:
         self._plan = plan
         self._marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
         self._marked.update(*plan.marked_after.values())
+        self._waiting: dict[int | None, None] = {}  # in whose outboxes is something
         self._outboxes: dict[int | None, Outbox] = {
-            index: Outbox(PARCEL_BYTES, exchange.memory) for index in (None, *pinned)
+            index: Outbox(
+                PARCEL_BYTES, exchange.memory, partial(self._waiting.__setitem__, index, None)
+            )
+            for index in (None, *pinned)
         }
+        self.outbox = self._outboxes[None]
         self._new_levels: dict[int | None, NewLevels] = {}
         self._lock = threading.RLock()
 
@@ -66,13 +71,9 @@ class Writer:
         self._new_levels = {index: NewLevels(w, level) for index, w in of_writer.items()}
 
     @property
-    def bytes(self) -> int:
-        """What has been gathered."""
-        return sum(outbox.bytes for outbox in self._outboxes.values())
-
-    def has(self, *writers: int | None) -> bool:
-        """Whether something has been gathered, of these or, without any, at all."""
-        return any(self._outboxes[writer] for writer in writers or self._outboxes)
+    def waiting(self) -> tuple[int | None, ...]:
+        """Those of whom something has been gathered."""
+        return tuple(self._waiting)
 
     def hand_on(self, *writers: int | None, charged: int | None = None) -> None:
         """Hand on what has been gathered, of these or, without any, all; if there is room.
@@ -82,8 +83,7 @@ class Writer:
         :raises Halt: an item was refused before
         """
         with self._lock:
-            for writer in writers or self._outboxes:
-                self._outboxes[writer].check()
+            self._check(writers or self.waiting)
             if self.exchange.may_stream(charged) and (parcel := self.parcel(*writers)):
                 self.exchange.stream(parcel, charged)
 
@@ -98,17 +98,28 @@ class Writer:
         :raises Halt: an item was refused before
         """
         with self._lock:
-            of = writers or tuple(self._outboxes)
-            told = [self._new_levels[writer]() for writer in of if writer in self._new_levels]
+            telling = writers or tuple(self._new_levels)
+            told = [self._new_levels[writer]() for writer in telling if writer in self._new_levels]
             # What the levels speak of has been written by now.
-            parcel = self._pack(run for writer in of for run in self._outboxes[writer].drain())
+            of = writers or self.waiting
+            self._check(of)
+            parcel = self._pack(self._drained(of))
             parcel.levels = list(chain.from_iterable(told))
             return parcel
+
+    def _check(self, writers: Iterable[int | None]) -> None:
+        for writer in writers:
+            self._outboxes[writer].check()
+
+    def _drained(self, writers: Iterable[int | None]) -> Iterator[Run]:
+        for writer in writers:
+            self._waiting.pop(writer, None)
+            yield from self._outboxes[writer].drain_rest()
 
     def results_so_far(self) -> list[Lot]:
         """The results among it; the rest is dropped."""
         with self._lock:
-            runs = [run for outbox in self._outboxes.values() for run in outbox.drain_rest()]
+            runs = list(self._drained(self.waiting))
         return self._pack(run for run in runs if isinstance(run.key, int)).results
 
     def _pack(self, runs: Iterable[Run]) -> Parcel:
@@ -225,12 +236,12 @@ class PinnedLink:
         if self.exchange.may_stream():
             self.writer.hand_on()
         else:
-            for here in self._here.values():
-                self.writer.hand_on(here, charged=here)
+            for writer in self.writer.waiting:
+                self.writer.hand_on(writer, charged=writer)
 
     def end(self, instance: int) -> None:
         self.flush()
         pe = self.plan.instances[instance].pe
-        while self.writer.has(self._here[pe]):
+        while self._here[pe] in self.writer.waiting:
             self._flush_of(pe)
         self.writer.end(instance)

@@ -126,7 +126,7 @@ class DynamicWorker:
                 return
             self._link.flush()
             self.idle()
-            message = self.exchange.receive(wait=True, settled=not self._link.writer.has())
+            message = self.exchange.receive(wait=True, settled=not self._link.writer.waiting)
         if message is not None:
             self._handle(message)
 
@@ -185,7 +185,7 @@ class DynamicWorker:
         for item in run.items(memory.copy):
             take((item,))
             done += 1
-            if time.monotonic() > overdue or self._pool_writer.bytes >= PARCEL_BYTES:
+            if time.monotonic() > overdue or self._pool_writer.outbox.bytes >= PARCEL_BYTES:
                 break
         seconds = time.monotonic() - began
         parcel = self._pool_writer.parcel()

@@ -168,13 +168,16 @@ class Outbox:
 
     :param most: bytes with which it is full
     :param shared: where large buffers are left; without it, they stay where they are
+    :param note: called when something has come into an empty lane, or an item was refused
 
     ``bytes`` is what was written since it was last emptied.
     """
 
-    def __init__(self, most: int, shared: Shared | None = None) -> None:
+    def __init__(
+        self, most: int, shared: Shared | None = None, note: Callable[[], object] = lambda: None
+    ) -> None:
         self.bytes = 0
-        self._most, self._shared = most, shared
+        self._most, self._shared, self._note = most, shared, note
         self._lanes: dict[Any, _Lane] = {}
         self._ready: deque[Any] = deque()  # the keys of lanes that have something
         self._refused: Halt | None = None
@@ -200,6 +203,7 @@ class Outbox:
             if not lane.listed:
                 lane.listed = True
                 ready(key)
+                self._note()
             if len(entries) >= BATCH or self.bytes >= most:
                 full()
 
@@ -222,9 +226,7 @@ class Outbox:
                         flat = False
                         break
             else:
-                flat = (
-                    kind is tuple and len(item) <= _MOST_LEAVES and are_leaves(map(type, item))
-                )
+                flat = kind is tuple and len(item) <= _MOST_LEAVES and are_leaves(map(type, item))
             if flat:
                 data = dumps(item, _MARSHAL)
                 append(data)
@@ -303,6 +305,7 @@ class Outbox:
             "dictionaries, arrays, or objects of classes that are at the top level of a module"
         )
         self._refused = Halt(PEError(message))
+        self._note()
         raise self._refused from error
 
     def check(self) -> None:
