@@ -10,6 +10,7 @@
     │   └── UnreadableText      2   YAML, JSON or CWL that cannot be read, or is far too large
     ├── DeclarationError        2   a declaration in a script or its sidecar file is not valid
     ├── TranslationError        2   the graph cannot be represented in CWL
+    ├── TraceError              2   a file is not a trace of a run, or is damaged
     ├── RunError                1   the workflow failed while it ran
     │   ├── OutputError         1   an output of the run cannot be written
     │   │   └── ReaderGone    141   nobody reads standard output any more, as after `| head`
@@ -81,6 +82,12 @@ class DeclarationError(D4pcwlError):
 
 class TranslationError(D4pcwlError):
     """Something in the graph or the script cannot be represented in CWL."""
+
+    exit_code = 2
+
+
+class TraceError(D4pcwlError):
+    """A file is no trace of a run, is damaged, or is of a later format."""
 
     exit_code = 2
 

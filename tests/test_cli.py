@@ -275,13 +275,13 @@ BAD_RUNS: dict[str, tuple[list[str], int, str]] = {
     "pe raises": (["simple", "raises.py"], 1, "PE Double failed on item 1 of 'input': 0\nraises.p"),
     "pe raises in multi": (["multi", "raises.py", "-n", "2"], 1, "raises.py:"),
     "from": (
-        ["simple", "flow.py", "--stage", "Double1", "--from", "x"],
+        ["simple", "flow.py", "--stage", "Double", "--from", "x"],
         2,
         "--from x: no such file",
     ),
-    "from without stage": (["simple", "flow.py", "--from", "a.b=c"], 2, "need --stage"),
+    "from without stage": (["simple", "flow.py", "--from", "a.b=c"], 2, "--from needs --stage"),
     "digest": (
-        ["simple", "flow.py", "--stage", "Double1", "--from", "Numbers0.output=x", "--expect", "0"],
+        ["simple", "flow.py", "--stage", "Double", "--from", "Numbers.output=x", "--expect", "0"],
         2, "has changed since this CWL was made",
     ),
 }  # fmt: skip

@@ -85,9 +85,9 @@ def test_all_faults_of_a_cut_in_one_message() -> None:
 
 def test_names_that_several_pes_have() -> None:
     graph = flatten(chain(*letters("abb")))
-    with pytest.raises(GraphError, match="several PEs have the name b; use one of the ids b1, b2"):
+    with pytest.raises(GraphError, match="several PEs have the name b; use b_1, b_2"):
         cut(graph, "b.output")
-    assert stages(cut(graph, "b1.output")) == {"a_to_b": ["a", "b"], "b": ["b"]}
+    assert stages(cut(graph, "b1.output")) == {"a_to_b_1": ["a", "b"], "b_2": ["b"]}
 
 
 def test_stages_that_stay_joined_by_another_edge() -> None:

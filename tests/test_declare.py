@@ -410,7 +410,7 @@ def test_all_faults_are_told_at_once_with_the_nearest_names(tmp_path: Path) -> N
         "Numbers.cwl: time_limit: expected seconds as an integer, not '9'",
         "Numbers.cwl: network: expected true or false, not 1",
         "Double.cwl: reads: a: 'Flie' is not a type",
-        "inputs are declared for Double1, but a stream feeds it",
+        "inputs are declared for Double, but a stream feeds it",
         "cwl: resources: cors: not known; did you mean cores?",
         "cwl: inputs: not known",
         "cwl: env: expected a dictionary",
@@ -424,7 +424,7 @@ def test_all_faults_are_told_at_once_with_the_nearest_names(tmp_path: Path) -> N
     [
         ({"reads": {"a": {"type": "File", "path": "/etc/x"}}}, "leaves the working folder"),
         ({"writes": {"a": {"type": "File", "path": "../x"}}}, "leaves the working folder"),
-        ({"reads": {"a": {"type": "File[]", "path": "in"}}}, "no path"),
+        ({"reads": {"a": {"type": "File[]", "path": "in"}}}, "leave the path out"),
         ({"reads": {"a": {"type": "File", "defualt": "x"}}}, "did you mean default"),
         ({"reads": {"a": {"type": "File", "default": 3}}}, "expected a path"),
         ({"reads": ["a"]}, "expected a dictionary"),
@@ -479,4 +479,4 @@ def test_pes_of_one_name_are_told_apart_by_id(tmp_path: Path) -> None:
         "\nfor pe in (left, right):\n    pe.cwl = {'inputs': {'input': 'int'}}\n"
     )
     document = declared(tmp_path, text=text).document
-    assert {"same0", "same2"} <= set(kit.by_id(document["inputs"]))
+    assert {"same_1", "same_2"} <= set(kit.by_id(document["inputs"]))

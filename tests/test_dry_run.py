@@ -128,7 +128,7 @@ def test_no_ranks_are_started(folder: Path) -> None:
         (("--results", "out.txt"), "unknown suffix; use"),
         (("--errors", "."), "cannot be written: Is a directory"),
         (("--on-error", "ignore"), "ignore"),
-        (("--stage", "read0"), "--dry-run is for a whole graph"),
+        (("--stage", "read"), "--dry-run is for a whole graph"),
     ],
 )
 def test_what_is_refused(folder: Path, options: tuple[str, ...], message: str) -> None:

@@ -188,9 +188,9 @@ def test_steps_of_a_compiled_document_give_the_same_results(tmp_path: Path) -> N
     ("old", "new"),
     [
         ("      - dispel4py\n", "      - env\n      - dispel4py\n"),
-        ("source: Plus/Plus1_output\n", "source: Minus/Minus2_output\n"),
+        ("source: Plus/Plus_output\n", "source: Minus/Minus_output\n"),
         ("source: mapping\n", "source: mapping\n            valueFrom: multi\n"),
-        ("Plus1.output=Plus1_output.d4ps", "Plus1.output=other.d4ps"),
+        ("Plus.output=Plus_output.d4ps", "Plus.output=other.d4ps"),
         ("valueFrom: flow.py", "valueFrom: other.py"),
         ("    d4p:digest: ", "    d4p:digest: 0"),
     ],

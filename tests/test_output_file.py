@@ -343,12 +343,12 @@ def test_streams_of_a_stage_stay(goes: Path) -> None:
     folder = goes.parent
     for mapping in ("simple", "multi"):
         stage = ("dispel4py", mapping, goes.name, "-n", 2, "--stage")
-        command(*stage, "Source0", "--to", "Source0.output=s.d4ps", cwd=folder)
-        command(*stage, "Goes1", "--from", "s.d4ps", "--results", "r.jsonl", cwd=folder)
+        command(*stage, "Source", "--to", "Source.output=s.d4ps", cwd=folder)
+        command(*stage, "Goes", "--from", "s.d4ps", "--results", "r.jsonl", cwd=folder)
         assert len((folder / "r.jsonl").read_text().splitlines()) == 3
         (folder / "r.jsonl").unlink()
-        split = ("Source0.output", "Goes1.input", "s1", "s2")
-        command(*stage, "Source0", "--split", *split, cwd=folder)
+        split = ("Source.output", "Goes.input", "s1", "s2")
+        command(*stage, "Source", "--split", *split, cwd=folder)
         assert (folder / "s1").exists()
         assert (folder / "s2").exists()
 

@@ -25,13 +25,13 @@ def test_composites_are_boxes(tmp_path: Path) -> None:
         '  subgraph box0_pe1["outer"]',
         '    pe3["thousand"]',
         '    subgraph box1_pe1["Inner"]',
-        '      pe1["one1"]',
-        '      pe2["ten2"]',
+        '      pe1["one_1"]',
+        '      pe2["ten_1"]',
         "    end",
         "  end",
         '  subgraph box0_pe4["other"]',
-        '    pe4["one4"]',
-        '    pe5["ten5"]',
+        '    pe4["one_2"]',
+        '    pe5["ten_2"]',
     ]
     assert '  pe0 -->|"output → input"| pe1' in lines
 
@@ -59,9 +59,9 @@ def test_the_steps_of_a_document(tmp_path: Path) -> None:
         'subgraph step6["other"]',
     ]
     assert 'step0["Source"]' in lines
-    assert 'step0 -->|"Source0_output"| step3' in lines  # into the box in the box
-    assert 'step3 -->|"one1_output"| step4' in lines
-    assert 'step4 -->|"ten2_output"| step5' in lines  # out of the inner box
+    assert 'step0 -->|"Source_output"| step3' in lines  # into the box in the box
+    assert 'step3 -->|"one_1_output"| step4' in lines
+    assert 'step4 -->|"ten_1_output"| step5' in lines  # out of the inner box
     tool = kit.command("d4p2cwl", "-q", script, "-o", tmp_path / "tool.cwl")
     assert tool.returncode == 0
     assert 'tool["flow"]' in kit.command("d4pcwl", "graph", tmp_path / "tool.cwl").stdout
@@ -86,7 +86,7 @@ def test_edges_out_of_boxes_are_drawn(tmp_path: Path) -> None:
     script = flow / "nested_composites.py"
     kit.command("d4p2cwl", "-q", script, "--cut", "pe", "-o", document)
     kit.command("d4pcwl", "graph", document, "-o", tmp_path / "flow.svg")
-    assert b"samples0_output" in (tmp_path / "flow.svg").read_bytes()
+    assert b"samples_output" in (tmp_path / "flow.svg").read_bytes()
 
 
 def test_texts(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_the_ways_of_the_data_unless_all_is_asked_for(tmp_path: Path) -> None:
         assert setting not in data
     assert "printed" in whole
     assert "inputs -->" in whole
-    assert "Lines0_output_for_Split1_input_*" in data
+    assert "Lines_output_for_Split_input_*" in data
     assert 'step1[["Split"]]' in data  # it is scattered
     assert "results" in data
     said = kit.command("d4pcwl", "graph", script, "--all-edges", code=2).stderr

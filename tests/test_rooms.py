@@ -17,7 +17,9 @@ ROOMS = """
     errors
     workflow.reading
     workflow
-    streams
+    streams trace
+    library
+    seismology
     runtime.engine
     runtime.transport
     runtime.results

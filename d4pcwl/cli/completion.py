@@ -40,10 +40,20 @@ def run(options: argparse.Namespace) -> int:
 
 def words() -> list[str]:
     """The arguments before the word to complete."""
+    return _line()[3][1:]
+
+
+def wants_option() -> bool:
+    """Whether a shell asks how to complete a word that begins as options do."""
+    return "_ARGCOMPLETE" in os.environ and _line()[1].startswith("-")
+
+
+def _line() -> tuple[str, str, str, list[str], int | None]:
     from argcomplete.lexers import split_line
 
-    found: list[str] = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))[3]
-    return found[1:]
+    line: tuple[str, str, str, list[str], int | None]
+    line = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))
+    return line
 
 
 def skip_word() -> None:

@@ -53,7 +53,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--cut",
         metavar="HOW",
         help="whole: one tool (the default); composite, partition, pe or PE.port,PE.port,…: a "
-        "Workflow with one step for each stage of this cut",
+        "Workflow with one step for each stage of this cut; naive, staging or best: of the stages "
+        "that this algorithm chooses (give --from)",
+    )
+    parser.add_argument(
+        "--from",
+        dest="learn_from",
+        type=Path,
+        metavar="TRACE",
+        help="the trace of a run, for --cut naive, staging or best",
     )
     parser.add_argument(
         "--shards",
@@ -67,6 +75,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--mpi-requirement",
         action="store_true",
         help="with --mapping mpi: the engine starts the ranks (hint cwltool:MPIRequirement)",
+    )
+    parser.add_argument(
+        "--trace",
+        action="store_true",
+        help="each step has an output 'trace': what its run did, second by second",
     )
     parser.add_argument(
         "-o",
@@ -144,9 +157,11 @@ def _run(options: argparse.Namespace) -> int:
         mapping=options.mapping,
         processes=options.num,
         cut=options.cut,
+        learn_from=options.learn_from,
         shards=options.shards,
         docker=options.docker,
         mpi_requirement=options.mpi_requirement,
+        trace=options.trace,
         abstract=options.abstract,
         folder=_document_folder(options.output, as_folder),
         parameters=partial(parameters.settle, options, partly=True),

@@ -49,6 +49,7 @@ def _main(arguments: list[str]) -> int:
     mapping: Mapping[Any] = options.mapping
     if mapping.around is None or options.dry_run:
         return _run(options, mapping.run)
+    from d4pcwl.cli import watching
     from d4pcwl.runtime.mappings.registry import Command
 
     def work(run: Run[Any], first: bool) -> int:
@@ -57,10 +58,12 @@ def _main(arguments: list[str]) -> int:
 
         with ExitStack() as stack:
             if not first:
+                options.trace, options.progress = None, watching.NONE
                 _be_silent(options, lambda: stack.enter_context(TemporaryDirectory()))
             return _run(options, run)
 
-    command = Command(arguments, options.num, _say_nothing if options.quiet else say)
+    told = watching.of_ranks(options, arguments)
+    command = Command(told, options.num, _say_nothing if options.quiet else say)
     return mapping.around(command, work)
 
 
@@ -77,6 +80,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             f"{parsed.script} is a CWL document, not a script; run it with d4pcwl-runner "
             f"{parsed.script} (or d4pcwl cwl), or make a script from it with cwl2d4p"
         )
+    parsed.arguments = arguments
     parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, _OWN)
     return parsed
 
@@ -118,6 +122,8 @@ def _parser(
         raise UsageError("name the mapping first: dispel4py MAPPING SCRIPT [options]")
     from d4pcwl.cli import completion
 
+    if arguments[0].endswith(".py"):
+        raise UsageError(f"name the mapping first: dispel4py simple {arguments[0]}")
     mapping = find_mapping(arguments[0])
     completion.skip_word()
     script = _add_options(parser)
@@ -129,7 +135,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
     """Add the options of all mappings; return the argument for the script."""
     from pathlib import Path
 
-    from d4pcwl.cli import parameters, stage
+    from d4pcwl.cli import optimise, parameters, stage, watching
 
     script = parser.add_argument(
         "script",
@@ -185,6 +191,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
         help="allow pickle in stream files for items that have no open format; reading a pickle "
         "runs code",
     )
+    watching.add_options(output)
     failure = parser.add_argument_group("failure")
     failure.add_argument(
         "--on-error",
@@ -206,6 +213,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
         help="write a description of the items that are left out to FILE, as JSON lines, not to "
         "standard error",
     )
+    optimise.add_option(parser.add_argument_group("a plan that learns"))
     talk = output.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
     talk.add_argument(
@@ -233,6 +241,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     from functools import partial
 
     from d4pcwl.cli import parameters, stage
+    from d4pcwl.cli.watching import watching
     from d4pcwl.cwl.emit.handover import leave_out_unset
     from d4pcwl.cwl.files import with_files, with_paths
     from d4pcwl.errors import UsageError
@@ -242,6 +251,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     from d4pcwl.runtime.results import WithErrors
     from d4pcwl.workflow.inputs import idle_roots, root_inputs
     from d4pcwl.workflow.load import load
+    from d4pcwl.workflow.silent import forgotten_returns
     from d4pcwl.workflow.undeclared import UNDECLARED
 
     if options.num is not None and options.num < 1:
@@ -269,8 +279,8 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
         if options.stage:
             given = with_paths(given)
             graph, inputs, sink, ports = stage.read(options, graph, given, files.results)
-        elif options.sources or options.targets or options.splits or options.expect:
-            raise UsageError("--from, --to, --split and --expect need --stage")
+        elif options.targets or options.splits or options.expect:
+            raise UsageError("--to, --split and --expect need --stage")
         else:
             inputs = with_files(graph, root_inputs(graph, given, options.iter), options.file)
             sink = files.results([(pe.id, output) for pe, output in graph.unconnected])
@@ -286,6 +296,8 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
                         f"note: {names[pe.id]} is a consumer, but writes to '{output}': its "
                         "items are results"
                     )
+            for text in forgotten_returns(graph):
+                say(f"note: {text}")
         job = Job(
             graph,
             inputs,
@@ -297,12 +309,19 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             policy=parse_policy(options.on_error, options.time_out),
             seed=options.seed,
         )
+        prediction: Sequence[str] = ()
+        if options.optimise or options.sources:
+            from d4pcwl.cli.optimise import learn
+
+            job, prediction = learn(options, script, job)
         if options.dry_run:
             from d4pcwl.cli.dry_run import dry_run
 
-            sys.stdout.write(dry_run(options, script, job))
+            sys.stdout.write(dry_run(options, script, job, prediction))
         else:
-            run_job(replace(options.mapping, run=run), job, options.own)
+            with watching(options, options.script, options.arguments) as observer:
+                job = replace(job, observer=observer)
+                run_job(replace(options.mapping, run=run), job, options.own)
     return 0
 
 
@@ -311,7 +330,7 @@ def _stay(options: argparse.Namespace, folder: str) -> None:
     from dataclasses import replace
     from pathlib import Path
 
-    for name in ("file", "results", "errors"):
+    for name in ("file", "results", "errors", "trace"):
         path = getattr(options, name)
         if path is not None:
             setattr(options, name, type(path)(os.path.join(folder, path)))

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d4pcwl.cli import completion
 from d4pcwl.cli.common import current_folder, say
 from d4pcwl.cli.parser import usage_line
 from d4pcwl.cwl.files import with_paths
-from d4pcwl.errors import InputError, UsageError, closest, raise_faults
+from d4pcwl.errors import D4pcwlError, InputError, UsageError, closest, raise_faults
 from d4pcwl.workflow.parameters import REQUIRED, Builder, Parameter
 
 if TYPE_CHECKING:
@@ -72,19 +73,38 @@ def parse(
             parser.parse_args(["--help"])
         found.taken = taken
         _help(parser.prog, found, roots).parse_args(["--help"])
+    if completion.wants_option():
+        _add_for_shell(parser, script, arguments, roots)
     options, rest = parser.parse_known_args(arguments)
     options.rest, options.taken, options.folder = rest, taken, current_folder()
     options.used = {argument.partition("=")[0] for argument in arguments} & taken
     return options
 
 
-def _help(command: str, options: argparse.Namespace, roots: bool) -> argparse.ArgumentParser:
-    """The help text for the options of the script."""
+def _add_for_shell(
+    parser: argparse.ArgumentParser, script: argparse.Action, arguments: Sequence[str], roots: bool
+) -> None:
+    """Where a shell asks for options, those of the script that is named are offered, too."""
+    script.nargs, script.required = "?", False
+    # Its own way to parse would answer the shell.
+    with contextlib.suppress(SystemExit, D4pcwlError):
+        options, _ = argparse.ArgumentParser.parse_known_args(parser, arguments)
+        if options.script is not None:
+            _add_script(parser, _loaded(options), set(parser._option_string_actions), roots)
+    script.nargs, script.required = None, True
+
+
+def _loaded(options: argparse.Namespace) -> Script:
     from d4pcwl.workflow.load import load
 
     with contextlib.redirect_stdout(sys.stderr):
-        script = load(options.script, options.attr, lambda b: b.settled({}, partly=True))
-    builder, taken = script.builder, set(options.taken)
+        return load(options.script, options.attr, lambda b: b.settled({}, partly=True))
+
+
+def _help(command: str, options: argparse.Namespace, roots: bool) -> argparse.ArgumentParser:
+    """The help text for the options of the script."""
+    script = _loaded(options)
+    builder = script.builder
     parser = argparse.ArgumentParser(
         usage=f"{command} {options.script} [options of the script] [options]",
         description=f"{builder.title}\n\n{builder.doc}" if builder else script.module.__doc__,
@@ -92,15 +112,21 @@ def _help(command: str, options: argparse.Namespace, roots: bool) -> argparse.Ar
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    if builder is not None:
-        group = parser.add_argument_group(f"parameters of {builder.name}()")
-        taken |= _add_parameters(group, builder, taken)
+    _add_script(parser, script, options.taken, roots)
+    return parser
+
+
+def _add_script(
+    parser: argparse.ArgumentParser, script: Script, taken: set[str], roots: bool
+) -> None:
+    if script.builder is not None:
+        group = parser.add_argument_group(f"parameters of {script.builder.name}()")
+        taken = taken | _add_parameters(group, script.builder, taken)
     if roots:
         group = parser.add_argument_group("inputs of the graph's roots")
         for each in _root_options(script, script.flat(), taken):
             items: dict[str, Any] = {"nargs": "+", "metavar": "ITEM"} if each.port else {}
             group.add_argument(*each.flags, help=each.help, **(items or {"metavar": "N"}))
-    return parser
 
 
 # --- parameters of the workflow -------------------------------------------------------------------
@@ -267,7 +293,7 @@ def _root_options(script: Script, graph: FlatGraph, taken: Iterable[str]) -> Ite
     declared = with_found_inputs(declared, found_inputs(graph, declared))
     for pe in graph.roots:
         inputs = declared.by_pe[pe.id].inputs
-        names = [pe.id] if len(graph.find(pe.name)) > 1 else [pe.name, pe.id]
+        names = [graph.names[pe.id], pe.id]
         for port in pe.inputconnections or [""]:
             several = len(pe.inputconnections) > 1
             whole = [f"{name}_{port}" if several else str(name) for name in names]

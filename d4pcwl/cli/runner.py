@@ -110,6 +110,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if options.num is not None and options.num < 1:
         raise UsageError(f"-n {options.num}: at least one process is needed")
     # Without --mapping, the best one is found later, so only the options of all mappings count.
+    options.arguments = arguments
     options.own = parsed_options(options, chosen.options, OWN) if named else None
     return options
 
@@ -171,6 +172,8 @@ def _before_document(arguments: list[str]) -> list[str]:
 def _add_run_options(
     parser: argparse.ArgumentParser, choices: list[str], mapping: Mapping[Any]
 ) -> None:
+    from d4pcwl.cli import watching
+
     group = parser.add_argument_group("how it runs")
     group.add_argument(
         "--mapping",
@@ -192,7 +195,7 @@ def _add_run_options(
         default=[],
         metavar="NAME",
         help="name an output of the workflow to run only the steps that it depends on; name a "
-        "step to run only what depends on it",
+        "step or an input to run only what depends on it",
     )
     mapping.add_options(group, OWN)
     talk = group.add_mutually_exclusive_group()
@@ -202,6 +205,7 @@ def _add_run_options(
     talk.add_argument("--verbose", action="store_true", help="show the plan, too")
     group.add_argument("--debug", action="store_true", help="tracebacks, and cwltool's whole log")
     group.add_argument("--timestamps", action="store_true", help="begin each message with the time")
+    watching.add_options(group)
 
 
 def _add_tool_options(parser: argparse.ArgumentParser) -> None:
@@ -335,6 +339,7 @@ def _instead(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from contextlib import nullcontext
 
+    from d4pcwl.cli.watching import watching
     from d4pcwl.cwl.importing.cwltool.outdir import NotPlaced, OutputFolder
     from d4pcwl.cwl.importing.graph.workplace import Workplace
 
@@ -366,7 +371,8 @@ def _run(options: argparse.Namespace) -> int:
             if outdir and outdir.contended and not options.quiet:
                 say(f"note: another run also puts its files into {options.outdir}")
             try:
-                run.run()
+                with watching(options, options.document, options.arguments) as run.observer:
+                    run.run()
                 run.finish()
             except NotPlaced:
                 place.keep()

@@ -1,4 +1,4 @@
-"""A bundle: a compiled workflow with all that it needs, to be handed over as a folder or a zip."""
+"""A bundle: a compiled workflow with everything that it needs, as a folder or a zip file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from d4pcwl.workflow.texts import read_file
 
 
 def check_target(target: str) -> None:
-    """That a bundle can be put there: nothing but a zip is replaced.
+    """Check that a bundle can be written there: only a zip file is replaced.
 
-    :raises UsageError: something else is there
+    :raises UsageError: there is something else
     """
     folder = os.path.isdir(target)
     if _is_zip(target) and folder:
@@ -40,7 +40,8 @@ def _is_zip(target: str) -> bool:
 
 
 def with_inputs(compiled: Compiled, path: str, gathering: Gathering) -> Compiled:
-    """A document with the values of a job order in its own; their files are taken in.
+    """A document with the values of a job order in its own job order; their files are taken into
+    the bundle.
 
     :raises InputError: the job order is not one for the document
     """
@@ -79,11 +80,11 @@ def with_inputs(compiled: Compiled, path: str, gathering: Gathering) -> Compiled
 def write_bundle(
     target: str, compiled: Compiled, gathering: Gathering, *, image: str | None = None
 ) -> None:
-    """Write a document with all that was gathered for it, or nothing.
+    """Write a document with everything that was gathered for it, or nothing.
 
-    :param target: a folder, or a zip where it ends in ``.zip``
+    :param target: a folder, or a zip file if it ends in ``.zip``
     :param image: add a Dockerfile, for an image of that name
-    :raises UsageError: it cannot be written, or what it takes in cannot be read
+    :raises UsageError: it cannot be written, or a file for it cannot be read
     """
     main, *_ = compiled.files
     texts = {

@@ -30,6 +30,8 @@ from d4pcwl.cwl.gathering import Gathering
 from d4pcwl.cwl.lock import distributions_of
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
 from d4pcwl.runtime.mappings.registry import BUILT_IN, BuiltIn, Mapping, find_mapping
+from d4pcwl.trace.assign import ALGORITHMS, assign
+from d4pcwl.trace.model import read_model
 from d4pcwl.workflow.cells import script_of_cells
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph
@@ -95,9 +97,11 @@ def to_cwl(
     mapping: BuiltIn | str = "simple",
     processes: int | None = None,
     cut: str | None = None,
+    learn_from: str | os.PathLike[str] | None = None,
     shards: int | None = None,
     docker: str | None = None,
     mpi_requirement: bool = False,
+    trace: bool = False,
     abstract: bool = False,
     folder: str | os.PathLike[str] | None = None,
     parameters: ParameterValues | Settle | None = None,
@@ -114,11 +118,14 @@ def to_cwl(
     :param cut: ``whole``, ``composite``, ``partition``, ``pe``, or ``PE.port,…``; see
         :mod:`d4pcwl.workflow.cut`. The default is ``whole``; with ``shards``, the graph is cut
         where shards begin and end
+    :param learn_from: the trace of a run of this graph, for the cuts ``naive``, ``staging`` and
+        ``best``; see :mod:`d4pcwl.trace.assign`
     :param shards: the number of shards. Stages are scattered over them, where that does not change
         the results; see :mod:`d4pcwl.workflow.shards`
     :param docker: the image for a DockerRequirement hint
     :param mpi_requirement: with the mapping mpi, the engine starts the ranks (extension
         ``cwltool:MPIRequirement``)
+    :param trace: each tool has an output ``trace``: what its run did, second by second
     :param abstract: make Operations, which show the graph and cannot be run
     :param folder: the folder of the document. Paths of files are relative to it; without it they
         are absolute URIs
@@ -153,7 +160,13 @@ def to_cwl(
     declarations = read_declarations(graph, script.path, script.module)
     found = found_inputs(graph, declarations)
     declarations = with_found_inputs(declarations, found)
-    stages = _stages(graph, cut, shards, declarations, reading)
+    processes = processes or _default_processes(declarations.of(graph.pes), chosen)
+    if cut in ALGORITHMS:
+        stages = _learnt_stages(graph, cut, shards, learn_from, processes)
+    elif learn_from is not None:
+        raise UsageError(f"a trace is for the cuts {', '.join(ALGORITHMS)}; choose one of them")
+    else:
+        stages = _stages(graph, cut, shards, declarations, reading)
     facts = Facts(
         graph=graph,
         script=script.path,
@@ -163,10 +176,11 @@ def to_cwl(
         locate=_locator(folder) if bundle is None else bundle.locator(script.path, script.values),
         mapping=chosen,
         mappings=(chosen.name,) if mpi_requirement else _choice(chosen),
-        processes=processes or _default_processes(declarations.of(graph.pes), chosen),
+        processes=processes,
         image=docker,
         packages=_packages(reading, chosen, graph, bundle),
         mpi=mpi_requirement,
+        trace=trace,
         builder=script.builder,
         values=script.values,
     )
@@ -185,6 +199,27 @@ def to_cwl(
     packed = _packed(workflow_of_stages)
     files = _unpacked(workflow_of_stages, _main_name(script))
     return Compiled(packed, files, job, missing, report)
+
+
+def _learnt_stages(
+    graph: FlatGraph,
+    how: str,
+    shards: int | None,
+    trace: str | os.PathLike[str] | None,
+    processes: int,
+) -> Sharding:
+    """The stages that an algorithm chooses by a trace.
+
+    :raises UsageError: there is none, or shards are asked for
+    """
+    if trace is None:
+        raise UsageError(
+            f"the cut '{how}' is made by what a run has cost: give the trace of one (--from TRACE)"
+        )
+    if shards is not None:
+        raise UsageError(f"the cut '{how}' has no shards: give no --shards, or another cut")
+    stages = assign(how, graph, read_model(trace, graph), processes).stages
+    return Sharding(stages, 1, frozenset())
 
 
 def _stages(
@@ -209,8 +244,8 @@ def _stages(
 
 
 def _writers(graph: FlatGraph, declarations: Declarations) -> list[Any]:
-    """The PEs whose files would be written by each shard, and can only be one: a file or folder,
-    or files that other PEs read."""
+    """The PEs whose files every shard would write, although there can be only one: a file or
+    folder, or files that other PEs read."""
     read = {name for pe in graph.pes for name in declarations.of((pe,)).reads}
     return [
         pe
@@ -221,7 +256,8 @@ def _writers(graph: FlatGraph, declarations: Declarations) -> list[Any]:
 
 
 def _changers(graph: FlatGraph, reading: ScriptReading) -> list[Any]:
-    """The PEs that change a file or folder of the script's in place: each shard would its own."""
+    """The PEs that change a file or folder of the script in place: each shard would change its own
+    copy."""
     data = [file.path for file in (*reading.data_files, *reading.data_dirs)]
     lines = [
         (os.path.realpath(reading.path.parent / written.file), written.line)
@@ -236,7 +272,7 @@ def _changers(graph: FlatGraph, reading: ScriptReading) -> list[Any]:
 
 
 def _known_attributes(script: Script, graph: FlatGraph) -> Attributes:
-    """What paths may be made of; not of parameters, which have other values in another run."""
+    """The known parts of paths; not parameters, which have other values in another run."""
     known = known_attributes(graph.pes, script.module)
     if script.builder is None:
         return known
@@ -272,21 +308,21 @@ def _packages(
 
 
 def _default_processes(declared: Declaration, mapping: Mapping[Any]) -> int:
-    """As many as there are cores asked for; a parallel mapping wants more than one."""
+    """The number of cores that are asked for; a parallel mapping has more than one."""
     return math.ceil(declared.resources.get("cores", 2 if mapping.parallel else 1))
 
 
 def _choice(chosen: Mapping[Any]) -> tuple[str, ...]:
-    """The mappings to choose from when a tool runs: ours, which are there wherever d4pcwl is."""
+    """The mappings to choose from when a tool runs: our own, which every d4pcwl has."""
     return BUILT_IN if chosen.name in BUILT_IN else (*BUILT_IN, chosen.name)
 
 
 def _readable(
     path: Path, attributes: Attributes | None = None, builder: str | None = None
 ) -> ScriptReading:
-    """What is found by reading a script.
+    """The findings of reading a script.
 
-    :raises TranslationError: with everything that will be missing where it runs
+    :raises TranslationError: with everything that will be missing when it runs
     """
     reading = read_script(path, attributes, builder)
     raise_faults(TranslationError, _placed(reading.faults, path))
@@ -306,9 +342,11 @@ def _script(workflow: Any, attr: str | None, parameters: ParameterValues | Settl
         if not path.is_file() and attr is None:
             path = Path(os.fspath(workflow).rpartition(":")[0])
         if path.is_file():
-            _readable(path)  # tells of all that is missing; running the script, only of the first
-        # What a script prints while it is loaded must not get into the document, and files are
-        # looked for where we are now, wherever it goes.
+            _readable(
+                path
+            )  # reports everything that is missing; running the script only the first thing
+        # Text that a script prints while it is loaded must not get into the document. Files are
+        # looked for in the present folder, also if the script changes it.
         with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
             return load(workflow, attr, settle)
     if isinstance(workflow, FunctionType):
@@ -393,7 +431,7 @@ def _text(process: Tool | Workflow, runs: dict[str, str]) -> dict[str, Any]:
 def _checked(tool: dict[str, Any]) -> dict[str, Any]:
     """A tool whose parameter references all engines can resolve.
 
-    :raises TranslationError: with those that none could
+    :raises TranslationError: with those that engines cannot resolve
     """
     raise_faults(TranslationError, (f"{tool['label']}: {f}" for f in wrong_references(tool)))
     return tool
@@ -410,6 +448,6 @@ def _job(parameters: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         elif not str(parameter.type).endswith("?"):
             job[parameter.id] = parameter.sample
             missing.append(parameter.id)
-    # What must be given stands first.
+    # Required values come first.
     ordered = [*missing, *(name for name in job if name not in missing)]
     return {name: job[name] for name in ordered}, tuple(missing)

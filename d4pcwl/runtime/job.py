@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.runtime.engine.plan import Plan, make_plan, usable_cores
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from d4pcwl.runtime.results import Sink
-    from d4pcwl.workflow.cut import Cut
+    from d4pcwl.trace.observer import Lap, Observer
+    from d4pcwl.workflow.assignment import Assignment
     from d4pcwl.workflow.flat import FlatGraph
     from d4pcwl.workflow.inputs import RootInputs
 
@@ -35,10 +36,6 @@ def _silent(message: str) -> None:
     """Show no progress messages."""
 
 
-def _not_counted(title: str, count: int) -> None:
-    """Do not count items."""
-
-
 def _go_on() -> None:
     """The run goes on."""
 
@@ -52,14 +49,16 @@ class Job:
     :param sink: takes the results; its owner closes it
     :param results: the outputs whose items are results; None: the unconnected outputs
     :param processes: how many processes the mapping may use; None: the usable cores
-    :param stages: stages that each run in one process, if the user asks for that
+    :param assignment: the processes that each PE runs in, if they are chosen already
     :param own_pes: whether the graph's PEs themselves may run, instead of copies
     :param say: takes progress messages
-    :param worked: takes the title of an instance and the number of items that it has worked on
     :param origin: where the graph came from, if other hosts can load it from there
+    :param paces: by PE id, seconds for one item, if a run is known
+    :param workers: how many workers a dynamic mapping that adapts their number starts with
     :param policy: what happens when a PE fails on an item
     :param seed: the seed of the random numbers that PEs draw
     :param check: is called from time to time; raises an error if nobody needs the results any more
+    :param observer: takes what the processes measure, if anybody needs it
     """
 
     graph: FlatGraph
@@ -67,14 +66,20 @@ class Job:
     sink: Sink
     results: list[tuple[Any, str]] | None = None
     processes: int | None = None
-    stages: Cut | None = None
+    assignment: Assignment | None = None
     own_pes: bool = True
     say: Callable[[str], None] = field(default=_silent)
-    worked: Callable[[str, int], None] = field(default=_not_counted)
     origin: Origin | None = None
     check: Callable[[], None] = field(default=_go_on)
+    paces: Mapping[str, float] = field(default_factory=dict)
+    workers: int = 0
+    observer: Observer | None = None
     policy: Policy = FAIL
     seed: int = 0
+
+    def placed(self, assignment: Assignment | None) -> Job:
+        """The job with its PEs in these processes; as it is, where that is None."""
+        return self if assignment is None else replace(self, assignment=assignment)
 
     def plan(
         self,
@@ -92,11 +97,11 @@ class Job:
         :param copies: whether PEs may have several instances
         """
         number = processes or self.processes or usable_cores()
-        return make_plan(
+        plan = make_plan(
             self.graph,
             number,
             results=self.results,
-            stages=self.stages,
+            assignment=self.assignment,
             pooled=pooled and number > 1,  # a single worker needs no pool
             loops=loops,
             given=self.inputs,
@@ -104,6 +109,17 @@ class Job:
             copies=copies,
             seed=self.seed,
         )
+        return replace(plan, measured=self.observer is not None)
+
+    def hear(self, lap: Lap) -> None:
+        """Take what a process tells of itself."""
+        if self.observer is not None:
+            self.observer.hear(lap)
+
+    def note(self, what: str, why: str, number: int | None = None, pid: int | None = None) -> None:
+        """Tell of an event; see :meth:`~d4pcwl.trace.observer.Observer.note`."""
+        if self.observer is not None:
+            self.observer.note(what, why, number, pid)
 
     def tell_counts(self, plan: Plan, counts: Mapping[int, int], *, ranks: bool = False) -> None:
         """Report how many items each instance has worked on.
@@ -113,5 +129,4 @@ class Job:
         """
         for index, count in sorted(counts.items()):
             title = plan.name(index) + (f" (rank {index})" if ranks else "")
-            self.worked(title, count)
             self.say(f"{title}: processed {count} items")

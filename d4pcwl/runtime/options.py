@@ -24,7 +24,7 @@ from d4pcwl.errors import UsageError, brief, nearest, raise_faults
 if TYPE_CHECKING:
     import argparse
 
-    from d4pcwl.workflow.cut import Cut
+    from d4pcwl.workflow.assignment import Assignment
     from d4pcwl.workflow.flat import FlatGraph
 
 AnyOptions = TypeVar("AnyOptions", bound="Options")
@@ -81,7 +81,7 @@ class Options:
         """The options that a caller gives: an instance, a dictionary by name, or None.
 
         :param mapping: its name, for messages
-        :raises UsageError: with all that is not right
+        :raises UsageError: with all faults
         """
         if isinstance(given, cls):
             return given
@@ -135,7 +135,8 @@ def add_options(
 ) -> None:
     """Give a command the options of a mapping.
 
-    :param prefix: of their names in the namespace; the command's own options may have equal ones
+    :param prefix: of their names in the namespace, because the command's own options may have the
+        same names
     """
     for name, (kind, _) in kinds(cls).items():
         field = _field(cls, name)
@@ -172,12 +173,12 @@ STATIC_PROCESSES = (
     "number of processes (default: the usable cores); any number works: PEs share processes, or "
     "are replicated"
 )
-"""What ``-n`` says of the mappings with :class:`StaticOptions`."""
+"""The help text of ``-n`` for mappings with :class:`StaticOptions`."""
 
 
 @dataclass(frozen=True)
 class StaticOptions(Options):
-    """Those of the mappings whose instances stay in one process."""
+    """The options of mappings whose instances stay in one process."""
 
     simple: bool = option(
         "-s",
@@ -187,16 +188,17 @@ class StaticOptions(Options):
         "into one and all other PEs into a second one",
     )
 
-    def stages(self, graph: FlatGraph) -> Cut | None:
-        """The stages that share a process each, where that is wanted."""
+    def assignment(self, graph: FlatGraph) -> Assignment | None:
+        """The PEs that share a process, if the user asks for that."""
+        from d4pcwl.workflow.assignment import of_stages
         from d4pcwl.workflow.cut import fuse
 
-        return fuse(graph) if self.simple else None
+        return of_stages(fuse(graph)) if self.simple else None
 
 
 @dataclass(frozen=True)
 class ServerOptions(Options):
-    """Which Redis server a run goes by; ``runtime/redis/server.py`` reads them."""
+    """The options for the Redis server of a run; ``runtime/redis/server.py`` reads them."""
 
     redis_ip: str | None = option(
         "-ri",

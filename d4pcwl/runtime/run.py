@@ -7,6 +7,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any
@@ -18,8 +19,10 @@ from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot, weight
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import BuiltIn, Mapping, find_mapping, run_job
 from d4pcwl.runtime.options import Options
-from d4pcwl.runtime.progress import Progress, notebook
+from d4pcwl.runtime.progress import NotebookBlock, notebook
 from d4pcwl.runtime.results import Named, Results, Sink
+from d4pcwl.trace.format import TraceWriter
+from d4pcwl.trace.observer import Observer, Take
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import root_inputs
@@ -53,6 +56,7 @@ def run(
     on_error: str = "fail",
     time_out: float | None = None,
     seed: int = 0,
+    trace: str | os.PathLike[str] | None = None,
     **parameters: Any,
 ) -> Results:
     """Run a graph and return the items of its unconnected outputs.
@@ -74,6 +78,7 @@ def run(
     :param time_out: an item fails if a PE works on it for more than this time, in seconds
     :param seed: the seed of the random numbers that PEs draw with ``self.rng``. Equal seeds give
         equal numbers under every mapping, with any number of processes
+    :param trace: a file for the trace of the run, see docs/watching-a-run.md
     :param parameters: arguments of the function that makes the graph
     :returns: PE → output → list of items
     :raises UsageError: there is no such mapping or option, or a value is not valid
@@ -105,10 +110,15 @@ shared_memory?
     chosen = find_mapping(mapping)
     own = chosen.options.of(options, chosen.name)
     job = _job(flat, inputs, iterations, processes, results, policy, seed)
-    if notebook() is not None:
-        progress = Progress(results)
-        job = replace(job, sink=Named(progress, flat.names), worked=progress.worked)
-    run_job(chosen, job, own)
+    takers: list[Take] = [] if notebook() is None else [NotebookBlock().take]
+    with TraceWriter(trace) if trace is not None else nullcontext() as writer:
+        if writer is not None:
+            takers.append(writer.write)
+        if takers:
+            name = os.fspath(workflow) if isinstance(workflow, (str, os.PathLike)) else None
+            observer = Observer(takers, script=name, thorough=writer is not None)
+            job = replace(job, observer=observer)
+        run_job(chosen, job, own)
     return results
 
 

@@ -15,7 +15,7 @@ if the order of the stages allows it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -133,12 +133,20 @@ def cut_between(graph: FlatGraph, may_share_stage: Callable[[Edge], bool]) -> Cu
     return _ordered(graph, _named_by_pes(graph, groups.members()))
 
 
+def cut_into(graph: FlatGraph, groups: Iterable[Sequence[Any]]) -> Cut:
+    """The cut with these stages, which are called as the PEs in them.
+
+    :raises GraphError: stages would depend on each other in a circle
+    """
+    return _ordered(graph, _named_by_pes(graph, groups))
+
+
 def part(whole: Cut, is_apart: Callable[[Stage, Any], bool]) -> Cut:
     """A cut in which the given PEs have separate stages."""
     groups: list[_Group] = []
     for stage in whole.stages:
         groups.append((stage.name, [pe for pe in stage.pes if not is_apart(stage, pe)], stage.doc))
-        groups += [(pe.name, [pe], "") for pe in stage.pes if is_apart(stage, pe)]
+        groups += [(whole.graph.names[pe.id], [pe], "") for pe in stage.pes if is_apart(stage, pe)]
     return _ordered(whole.graph, groups)
 
 
@@ -153,7 +161,7 @@ def fuse(graph: FlatGraph) -> Cut:
     roots = {id(pe) for pe in graph.roots}
     rest = tuple(pe for pe in graph.pes if id(pe) not in roots)
     parts = tuple(part for part in (graph.roots, rest) if part)
-    return cut(FlatGraph(graph.pes, graph.edges, graph.composites, parts), "partition")
+    return cut(replace(graph, partitions=parts), "partition")
 
 
 _Group = tuple[str, Sequence[Any], str]
@@ -222,14 +230,14 @@ def _by_ports(graph: FlatGraph, names: Sequence[str]) -> list[_Group]:
 
 def _edges_at(graph: FlatGraph, name: str) -> tuple[list[Edge], str | None]:
     """The edges at ``PE.port`` (an output, or an input if there is no such output), or a fault."""
-    known = sorted({f"{e.source.name}.{e.output}" for e in graph.edges})
+    known = sorted({f"{graph.names[e.source.id]}.{e.output}" for e in graph.edges})
     pe_name, dot, port = name.rpartition(".")
     pes = graph.find(pe_name)
     if not dot or not pes:
         return [], f"--cut {name}: no such PE.port{nearest(name, known)}"
     if len(pes) > 1:
-        ids = ", ".join(pe.id for pe in pes)
-        return [], f"--cut {name}: several PEs have the name {pe_name}; use one of the ids {ids}"
+        names = ", ".join(graph.names[pe.id] for pe in pes)
+        return [], f"--cut {name}: several PEs have the name {pe_name}; use {names}"
     edges = graph.out_of(pes[0], port) or [e for e in graph.into(pes[0]) if e.input == port]
     return edges, None if edges else f"--cut {name}: no edge is there{nearest(name, known)}"
 
@@ -297,10 +305,9 @@ def _named_by_pes(graph: FlatGraph, groups: Iterable[Sequence[Any]]) -> list[_Gr
     named: list[_Group] = []
     for pes in groups:
         told = [pe for pe in pes if not isinstance(pe, Numbering)] or pes
-        first = min(told, key=lambda pe: place[id(pe)])
-        last = max(told, key=lambda pe: place[id(pe)])
-        name = first.name if first is last else f"{first.name}_to_{last.name}"
-        named.append((str(name), pes, ""))
+        first = graph.names[min(told, key=lambda pe: place[id(pe)]).id]
+        last = graph.names[max(told, key=lambda pe: place[id(pe)]).id]
+        named.append((first if first == last else f"{first}_to_{last}", pes, ""))
     return named
 
 

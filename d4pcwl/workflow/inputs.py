@@ -94,9 +94,9 @@ def _named(graph: FlatGraph, key: Any) -> Any:
         close = nearest(str(key), graph.names.values())
         raise InputError(f"inputs are given for '{key}': no such PE{close}")
     if len(pes) > 1:
-        ids = ", ".join(pe.id for pe in pes)
+        names = ", ".join(graph.names[pe.id] for pe in pes)
         raise InputError(
-            f"inputs are given for '{key}', but several PEs have this name; use the ids {ids}"
+            f"inputs are given for '{key}', but several PEs have this name; use {names}"
         )
     return pes[0]
 

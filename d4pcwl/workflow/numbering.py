@@ -31,7 +31,7 @@ class Numbering(GenericPE):
         super().__init__()
         self._add_input("input")
         self._add_output("output")
-        self.name = f"numbers_of_{target.id}" + (f"_{place + 1}" if step > 1 else "")
+        self.name = f"numbers_of_{target.numbered}" + (f"_{place + 1}" if step > 1 else "")
         self.number, self.step = place, step
 
     def process(self, inputs: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ def to_run(graph: Any) -> FlatGraph:
         if isinstance(pe, GenericPE):
             pe.numbered = flat.names[pe.id] if draws_numbers(pe) else ""
     numbered = [pe for pe in flat.pes if getattr(pe, "numbered", "")]
-    taken = {pe.id for pe in flat.pes}
+    taken = {*flat.names, *flat.names.values()}
     numberings: dict[Edge, Numbering] = {}
     for target in numbered:
         edges = flat.into(target)
@@ -68,6 +68,7 @@ def to_run(graph: Any) -> FlatGraph:
     return FlatGraph(
         (*flat.pes, *numberings.values()),
         tuple(part for edge in flat.edges for part in _parted(edge, numberings.get(edge))),
+        {**flat.names, **{pe.id: pe.id for pe in numberings.values()}},
         {**flat.composites, **composites},
         tuple(
             (*part, *(pe for pe in numberings.values() if beside[id(pe)] in part))

@@ -193,8 +193,9 @@ def kept_whole(graph: FlatGraph, pe: Any) -> str | None:
         return None
     inputs = " and ".join(f"'{name}'" for name in unkeyed)
     return (
-        f"{pe.id} does not run in shards: it keeps state ({reason}) and its input {inputs} has "
-        "no key; group the input by a key, or set stateful = False in the PE if it keeps none"
+        f"{graph.names[pe.id]} does not run in shards: it keeps state ({reason}) and its input "
+        f"{inputs} has no key; group the input by a key, or set stateful = False in the PE if it "
+        "keeps none"
     )
 
 

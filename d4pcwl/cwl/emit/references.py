@@ -1,6 +1,6 @@
-"""Parameter references: texts that must not be taken for one, and whether those that are can be.
-
-Names of files, PEs and ports are the user's, and stand in fields where engines look for ``$(…)``.
+"""Parameter references: escaping of texts that are no references, and a check of real ones. Users
+choose the names of files, PEs and ports. These names are in fields in which engines look for
+``$(…)``.
 """
 
 from __future__ import annotations

@@ -18,10 +18,17 @@ Work = Callable[[Any], BaseException | None]
 
 
 class Attempts:
-    """The attempts of one instance."""
+    """The attempts of one instance.
+
+    :ivar retried: how many failed and were followed by another
+    :ivar skipped: how many items were left out, as whoever leaves them out counts
+    :ivar why: the last error
+    """
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self.retried = self.skipped = 0
+        self.why = ""
         self._held: list[tuple[Callable[[Any], None], Any]] | None = None
 
     def run(self, work: Work, item: Any) -> BaseException | None:
@@ -30,9 +37,18 @@ class Attempts:
         :returns: the last error, if no attempt succeeded; then nothing was written
         """
         for _ in range(self._policy.retries):
-            if self._attempt(work, snapshot(item)) is None:
+            error = self._attempt(work, snapshot(item))
+            if error is None:
                 return None
-        return self._attempt(work, item)
+            self.retried += 1
+            self._note(error)
+        error = self._attempt(work, item)
+        if error is not None:
+            self._note(error)
+        return error
+
+    def _note(self, error: BaseException) -> None:
+        self.why = "".join(traceback.format_exception_only(error)).strip()
 
     def _attempt(self, work: Work, item: Any) -> BaseException | None:
         self._held = []

@@ -71,6 +71,7 @@ class RunningPE:
     :param leave_out: takes the descriptions of items that are left out
     :param seed: of the random numbers that the PE draws
     :param halts: the failures, by rank, of all instances in the process
+    :ivar own_step: how its items go through in a chain, if they may
     """
 
     def __init__(
@@ -90,13 +91,13 @@ class RunningPE:
         self.title, self._alone = title, alone
         self._policy = policy
         self._leave_out = leave_out
-        self._attempts = Attempts(policy)
-        self._rank, self._halts = rank, {} if halts is None else halts
+        self.attempts = Attempts(policy)
+        self.rank, self._halts = rank, {} if halts is None else halts
         self._emitters: dict[str, Receive] = {}
         self._counts: dict[str, Callable[[], int]] = {}
         self._receivers: dict[str, Take] = {}
         self._following: dict[str, Step] = {}
-        self._step: Step | None = None
+        self.own_step: Step | None = None
         self._guard = _one_at_a_time() if in_cycle else None
         pe.rank = rank
         self._draws = Draws(pe, seed) if getattr(pe, "numbered", False) else None
@@ -116,7 +117,7 @@ class RunningPE:
         :param following: the only step that takes them, in this process
         """
         if self._policy != FAIL:
-            emit = self._attempts.holding(emit, partial(self.refuse_item, output))
+            emit = self.attempts.holding(emit, partial(self.refuse_item, output))
         elif following is not None:
             self._following[output] = following
             if self._usual_write:
@@ -136,7 +137,11 @@ class RunningPE:
     @property
     def count(self) -> int:
         """How many items the instance has taken."""
-        return sum(count() for count in self._counts.values())
+        return sum(count() for count in list(self._counts.values()))
+
+    def count_of(self, name: str) -> int:
+        """How many of them by one input."""
+        return self._counts[name]() if name in self._counts else 0
 
     def start(self) -> None:
         """Run ``preprocess``."""
@@ -177,13 +182,13 @@ class RunningPE:
     def step(self, name: str) -> Step | None:
         """The step of a chain for the items of input ``name``, if there is one."""
         self.receiver(name)
-        return self._step if name == INPUT and self._draws is None else None
+        return self.own_step if name == INPUT and self._draws is None else None
 
     def _make_receiver(self, name: str) -> tuple[Take, Callable[[], int]]:
         if self._policy != FAIL:
             return self._careful_receiver(name)
         if name == INPUT and self._is_simple():
-            self._step = step = self._make_step()
+            self.own_step = step = self._make_step()
             return step.take, lambda: step.count
         return self._general_receiver(name)
 
@@ -267,7 +272,7 @@ class RunningPE:
             except OutputError as error:
                 self._stop_if_output_fails(error)
             except Halt as halt:
-                self._halts.pop(self._rank, None)
+                self._halts.pop(self.rank, None)
                 if isinstance(halt.error, OutputError):
                     raise
                 return halt.__cause__ or halt.error
@@ -278,10 +283,11 @@ class RunningPE:
             for item in items:
                 number += 1
                 self._stay_halted(item)
-                error = self._attempts.run(attempt, item)
+                error = self.attempts.run(attempt, item)
                 if error is None:
                     continue
                 if policy.skip and self._leave_out is not None:
+                    self.attempts.skipped += 1
                     known = number if self._alone else None
                     self._leave_out(left_out(self.title, name, known, item, error))
                 else:
@@ -365,8 +371,8 @@ class RunningPE:
     def _stay_halted(self, item: Any) -> None:
         """The function for further items after a failure, if a PE upstream catches the error and
         goes on."""
-        if self._rank in self._halts:
-            raise self._halts[self._rank]
+        if self.rank in self._halts:
+            raise self._halts[self.rank]
 
     def refuse_item(self, output: str, error: Exception, item: Any) -> None:
         """End the run because an item cannot be sent.
@@ -401,12 +407,12 @@ class RunningPE:
     def _stop_if_output_fails(self, error: BaseException) -> None:
         """An output that cannot be written is not a fault of the PE or of the item."""
         if isinstance(error, OutputError):
-            halt = self._halts[self._rank] = Halt(error)
+            halt = self._halts[self.rank] = Halt(error)
             raise halt from error
 
     def _halt(self, message: str, error: BaseException) -> Halt:
         halt = Halt(PEError(message, "".join(traceback.format_exception(error))))
-        self._halts[self._rank] = halt
+        self._halts[self.rank] = halt
         return halt
 
 

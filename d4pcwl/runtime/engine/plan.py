@@ -1,35 +1,36 @@
 """The plan: which instance of which PE runs in which process, and where items go.
 
-A plan is data: it can be printed, pickled and compared, and it is the same for every mapping. It
-is made in three moves.
+A plan is data: it can be printed, pickled and compared, and it is the same for every mapping. It is
+made in three steps.
 
-1. *How many instances?* One for each PE; as many as ``numprocesses`` says where the user says more
-   (but under ``simple``, which has one of each); and where processes are left over, more of those
-   PEs that may be replicated without changing the results (:func:`_replicable`).
-2. *Which process?* One each while processes last. With fewer, instances that stand next to each
-   other, sources first, are fused; PEs that form a cycle always share a process. So processes
+1. *How many instances?* One for each PE, or as many as ``numprocesses`` says (``simple`` always has
+   one of each). If processes are left over, PEs that may be replicated without changing the results
+   get more (:mod:`d4pcwl.workflow.copies`).
+2. *Which process?* One process for each instance, if there are enough. With fewer processes,
+   neighbours share one, sources first; the PEs of a cycle always share a process. So processes
    depend on each other in one direction only, and no two can wait for each other.
-3. *Which routes?* For every output, its edges: the target instances and the grouping that chooses.
+3. *Which routes?* For every output, its edges: the target instances, and the grouping that chooses
+   among them.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from d4pcwl.runtime.engine.order import Order, find_order
 from d4pcwl.runtime.engine.policy import ERRORS, FAIL, Policy, policy_of
+from d4pcwl.workflow.assignment import Assignment, aligned, check
+from d4pcwl.workflow.copies import asked_copies, may_have_copies
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy, Grouping
+from d4pcwl.workflow.grouping import GLOBAL, SHUFFLE, Grouping
 from d4pcwl.workflow.lazy import cached_property
 from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.pe import has_postprocess
 from d4pcwl.workflow.place import place_of_work
-
-if TYPE_CHECKING:
-    from d4pcwl.workflow.cut import Cut
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,18 @@ class Route:
     :param input: the input that receives them
     :param grouping: how a target is chosen for an item
     :param targets: indices of the target instances
+    :param aligned: the instance of each number sends to the target of that number, which is in its
+        process
     """
 
     input: str
     grouping: Grouping
     targets: tuple[int, ...]
+    aligned: bool = False
+
+    def of(self, number: int) -> tuple[int, ...]:
+        """The targets of the instance of that number."""
+        return self.targets[number : number + 1] if self.aligned else self.targets
 
 
 @dataclass(frozen=True)
@@ -71,17 +79,18 @@ class Plan:
     :param routes: from PE id and output to the routes of its edges
     :param results: the outputs, as PE id and name, whose items are results; and the error stream,
         where items may be left out
-    :param upstream: for every instance the indices of those that send to it, itself left out
-    :param cycles: ids of PEs that stand in a cycle, cycle by cycle
-    :param pool: in plans of dynamic mappings, the number of the process that stands for the pool of
-        workers; its instances run wherever there is time
+    :param upstream: for every instance the indices of its senders, without itself
+    :param cycles: ids of PEs in a cycle, cycle by cycle
+    :param pool: in plans of dynamic mappings, the number that is used as the process of the pool;
+        its instances run in any free worker
     :param heavy: pooled instances whose items are handed out one by one
-    :param policies: by PE id, what to do about items on which a PE fails; see
+    :param policies: by PE id, what happens when a PE fails on an item; see
         :mod:`d4pcwl.runtime.engine.policy`
-    :param order: where items carry marks, by which receivers put them in order
-    :param names: by PE id, how people are told of a PE
-    :param places: by PE id, the file and line of what it does with an item, where they are known
+    :param order: where items have marks, with which receivers put them in order
+    :param names: by PE id, the name of the PE in messages
+    :param places: by PE id, the file and line of its work on an item, if they are known
     :param seed: of the random numbers that PEs draw
+    :param measured: whether workers measure what they do
     """
 
     instances: tuple[Instance, ...]
@@ -97,6 +106,7 @@ class Plan:
     names: dict[str, str] = field(repr=False, default_factory=dict)
     places: dict[str, str] = field(repr=False, default_factory=dict)
     seed: int = 0
+    measured: bool = False
 
     def of(self, pe: str) -> tuple[Instance, ...]:
         """The instances of a PE."""
@@ -116,7 +126,7 @@ class Plan:
 
     @cached_property
     def downstream(self) -> tuple[tuple[int, ...], ...]:
-        """For every instance the indices of those that it sends to, itself left out."""
+        """For every instance the indices of its receivers, without itself."""
         found: list[list[int]] = [[] for _ in self.instances]
         for target, senders in enumerate(self.upstream):
             for sender in senders:
@@ -124,7 +134,7 @@ class Plan:
         return tuple(map(tuple, found))
 
     def __getstate__(self) -> dict[str, Any]:
-        """A plan is pickled without what can be found out from it."""
+        """A plan is pickled without values that can be computed from it."""
         return {entry.name: self.__dict__[entry.name] for entry in fields(self)}
 
     @cached_property
@@ -133,38 +143,48 @@ class Plan:
         return frozenset(self.processes[self.pool] if self.pool is not None else ())
 
     def name(self, instance: int) -> str:
-        """How people are told of the PE of an instance."""
+        """The name of an instance's PE in messages."""
         pe = self.instances[instance].pe
         return self.names.get(pe, pe)
 
     def port(self, pe: str, port: str) -> str:
-        """How people are told of a port, with the place of the PE: ``words.py:7: count.output``."""
+        """The name of a port in messages, with the place of the PE: ``words.py:7:
+        count.output``."""
         place = f"{self.places[pe]}: " if pe in self.places else ""
         return f"{place}{self.names.get(pe, pe)}.{port}"
 
-    def senders(self, pe: str, name: str) -> tuple[str, ...]:
-        """The PEs that send to an input."""
-        return tuple(self._senders.get((pe, name), ()))
+    def senders(self, index: int, name: str) -> tuple[int, ...]:
+        """The instances that send to an input of an instance."""
+        return tuple(self._senders.get((index, name), ()))
+
+    def edges_to(self, pe: str, name: str) -> int:
+        """The number of edges to an input."""
+        return self._edges_to[pe, name]
 
     @cached_property
-    def _senders(self) -> dict[tuple[str, str], dict[str, None]]:
-        found: dict[tuple[str, str], dict[str, None]] = {}
+    def _edges_to(self) -> Counter[tuple[str, str]]:
+        routes = (route for routes in self.routes.values() for route in routes)
+        return Counter((self.instances[route.targets[0]].pe, route.input) for route in routes)
+
+    @cached_property
+    def _senders(self) -> dict[tuple[int, str], dict[int, None]]:
+        found: dict[tuple[int, str], dict[int, None]] = {}
         for (source, _), routes in self.routes.items():
             for route in routes:
-                target = self.instances[route.targets[0]].pe
-                found.setdefault((target, route.input), {})[source] = None
+                for sender in self.of(source):
+                    for target in route.of(sender.number):
+                        found.setdefault((target, route.input), {})[sender.index] = None
         return found
 
     @cached_property
-    def marked_after(self) -> dict[str, tuple[tuple[int, str], ...]]:
-        """By PE id, the instances and inputs that take marked items from it."""
-        found: dict[str, dict[tuple[int, str], None]] = {}
-        for (source, _), routes in self.routes.items():
-            for route in routes:
-                for target in route.targets:
-                    if (self.instances[target].pe, route.input) in self.order.marked:
-                        found.setdefault(source, {})[target, route.input] = None
-        return {source: tuple(targets) for source, targets in found.items()}
+    def marked_after(self) -> dict[int, tuple[tuple[int, str], ...]]:
+        """By instance, the instances and inputs that take marked items from it."""
+        found: dict[int, dict[tuple[int, str], None]] = {}
+        for (target, name), senders in self._senders.items():
+            if (self.instances[target].pe, name) in self.order.marked:
+                for sender in senders:
+                    found.setdefault(sender, {})[target, name] = None
+        return {sender: tuple(targets) for sender, targets in found.items()}
 
     def origins_of(self, index: int) -> tuple[int, ...]:
         """The origins of the marks on what one instance writes."""
@@ -180,7 +200,8 @@ class Plan:
         for (pe, output), routes in self.routes.items():
             for route in routes:
                 target = f"{self.name(route.targets[0])}.{route.input}"
-                lines.append(f"{self.names.get(pe, pe)}.{output} → {target} ({route.grouping})")
+                how = "within the process" if route.aligned else route.grouping
+                lines.append(f"{self.names.get(pe, pe)}.{output} → {target} ({how})")
         return "\n".join(lines)
 
 
@@ -196,7 +217,7 @@ def make_plan(
     processes: int = 1,
     *,
     results: Iterable[tuple[Any, str]] | None = None,
-    stages: Cut | None = None,
+    assignment: Assignment | None = None,
     pooled: bool = False,
     loops: bool = False,
     given: Collection[str] = (),
@@ -204,26 +225,31 @@ def make_plan(
     copies: bool = True,
     seed: int = 0,
 ) -> Plan:
-    """Plan the run of ``graph`` by that many processes.
+    """Plan the run of ``graph`` with a number of processes.
 
     :param processes: at least 1; fewer than instances is no error
-    :param results: the outputs, as PE and name, whose items are results: the unconnected ones
-        where it is not said
-    :param stages: every stage is one process, in place of a placement by the number
+    :param results: the outputs, as PE and name, whose items are results (default: the unconnected
+        ones)
+    :param assignment: the processes of each PE's instances; then ``processes`` has no effect
     :param pooled: PEs that may run anywhere are put into a pool; the others, which hold state, are
         pinned to processes of which there are at most half as many
     :param loops: heavy PEs of cycles may be pooled as well
-    :param given: ids of PEs that are given inputs of their own; they are pinned, too
-    :param policy: what to do about items on which PEs fail that do not say so themselves
-    :param copies: whether a PE may have several instances; else it has one, whatever it asks for
+    :param given: ids of PEs that get inputs of their own; they are pinned, too
+    :param policy: what happens when a PE without a policy of its own fails on an item
+    :param copies: whether a PE may have several instances; if not, it has one, also if it asks for
+        more
     :param seed: of the random numbers that PEs draw
     """
     components = graph.cycles
-    counts = (
-        _count_instances(graph, processes if stages is None else 0)
-        if copies
-        else {id(pe): 1 for pe in graph.pes}
-    )
+    if not copies:
+        assignment = None
+    if assignment is not None:
+        check(graph, assignment)
+        counts = {id(pe): len(assignment.of(pe)) for pe in graph.pes}
+    elif copies:
+        counts = _count_instances(graph, processes)
+    else:
+        counts = {id(pe): 1 for pe in graph.pes}
     pool = {
         id(pe)
         for pe in graph.pes
@@ -232,18 +258,14 @@ def make_plan(
     if pool:
         counts.update(dict.fromkeys(pool, 1))
         pinned = {key: count for key, count in counts.items() if key not in pool}
-        # Where pooled PEs do the heavy work, what is pinned is light, and needs but one process.
+        # If pooled PEs do the heavy work, the pinned ones are light, and need only one process.
         heavy = any(getattr(pe, "heavy", False) for pe in graph.pes if id(pe) in pool)
         process_of = _place(graph, pinned, 1 if heavy else max(1, processes // 2))
         process_of.update({key: [processes] for key in pool})
-    elif stages is None:
+    elif assignment is None:
         process_of = _place(graph, counts, processes)
     else:
-        process_of = {
-            id(pe): [number] * counts[id(pe)]
-            for number, stage in enumerate(stages.stages)
-            for pe in stage.pes
-        }
+        process_of = {id(pe): list(assignment.of(pe)) for pe in graph.pes}
 
     instances: list[Instance] = []
     indices: dict[int, list[int]] = {}
@@ -259,10 +281,14 @@ def make_plan(
     for edge in graph.edges:
         grouping = graph.grouping(edge)
         targets = indices[id(edge.target)]
-        route = Route(edge.input, grouping, tuple(targets[:1] if grouping == GLOBAL else targets))
+        beside = assignment is not None and aligned(graph, edge, assignment.of)
+        route = Route(
+            edge.input, grouping, tuple(targets[:1] if grouping == GLOBAL else targets), beside
+        )
         routes.setdefault((edge.source.id, edge.output), []).append(route)
-        for target in targets:
-            upstream[target].update(set(indices[id(edge.source)]) - {target})
+        for number, target in enumerate(targets):
+            senders = indices[id(edge.source)]
+            upstream[target].update(set(senders[number:][:1] if beside else senders) - {target})
 
     used = sorted({instance.process for instance in instances})
     number_of = {process: number for number, process in enumerate(used)}
@@ -298,14 +324,10 @@ def make_plan(
 
 def _count_instances(graph: FlatGraph, processes: int) -> dict[int, int]:
     """How many instances each PE has."""
-    counts: dict[int, int] = {}
-    for pe in graph.pes:
-        asked = int(getattr(pe, "numprocesses", 1) or 1)
-        pinned = getattr(pe, "single", False) or not graph.into(pe)
-        counts[id(pe)] = 1 if pinned else max(1, asked)
+    counts = {id(pe): asked_copies(graph, pe) for pe in graph.pes}
     if processes <= sum(counts.values()):
         return counts
-    replicable = [pe for pe in graph.pes if id(pe) not in graph.cyclic and _replicable(graph, pe)]
+    replicable = [pe for pe in graph.pes if may_have_copies(graph, pe)]
     weight = dict(counts)
     for _ in range(processes - sum(counts.values()) if replicable else 0):
         # The one with the fewest instances for its weight; the first of equals.
@@ -314,22 +336,10 @@ def _count_instances(graph: FlatGraph, processes: int) -> dict[int, int]:
     return counts
 
 
-def _replicable(graph: FlatGraph, pe: Any) -> bool:
-    """Whether more instances of ``pe`` leave the results as they are."""
-    from d4pcwl.workflow.state import keeps_state, writes_at_once
-
-    if getattr(pe, "single", False) or not graph.into(pe):
-        return False
-    groupings = [graph.grouping(edge) for edge in graph.into(pe)]
-    if ALL in groupings or GLOBAL in groupings or writes_at_once(pe) is not None:
-        return False
-    return all(isinstance(g, GroupBy) for g in groupings) or keeps_state(pe) is None
-
-
 def _may_run_anywhere(graph: FlatGraph, pe: Any, loops: bool) -> bool:
     """Whether any worker's copy of ``pe`` can take any of its items.
 
-    :param loops: also where it stands in a cycle, if it is heavy
+    :param loops: also in a cycle, if it is heavy
     """
     from d4pcwl.workflow.state import keeps_state
 
@@ -364,6 +374,6 @@ def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int
     for number, unit in enumerate(units):
         for key in unit:
             process_of.setdefault(key, []).append(number * processes // len(units))
-    for key, source in beside.items():  # a process of its own would have next to nothing to do
+    for key, source in beside.items():  # a separate process would have almost nothing to do
         process_of[key] = process_of[source][:1]
     return process_of

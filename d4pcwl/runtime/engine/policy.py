@@ -1,7 +1,7 @@
 """What happens when a PE fails on an item: the run ends, the item is tried again, or left out.
 
-A policy is said for a run (``--on-error``, ``--time-out``) or for a PE, by the attributes
-``on_error`` and ``time_out`` of its class or object, which go before the run's:
+A policy is given for a run (``--on-error``, ``--time-out``), or for a PE, with the attributes
+``on_error`` and ``time_out`` of its class or object. The policy of a PE overrides that of the run:
 
 ===============  ==================================================================================
 ``fail``         the run ends (the default)
@@ -10,9 +10,10 @@ A policy is said for a run (``--on-error``, ``--time-out``) or for a PE, by the 
 ``retry:N,skip`` first the one, then the other
 ===============  ==================================================================================
 
-Where an item may be tried again or left out, or has a time-out, what the PE writes for it is held
-back until it is through with it: an attempt that fails has written nothing. What it did to the PE's
-own state stays done. The policy of a run does not speak of sources; the attributes of one do.
+If an item may be tried again or left out, or has a time-out, the items that the PE writes for it
+are held back until the PE is done with it. So a failed attempt has written nothing. But its changes
+of the PE's own state remain. The policy of a run does not apply to sources; the attributes of a
+source do.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from typing import Any, NoReturn
 from d4pcwl.errors import UsageError
 
 ERRORS = ("", "errors")
-"""The PE and output under which items that were left out are handed on, beside the results."""
+"""The PE and output under which items that were left out are passed on, beside the results."""
 
 _FORM = re.compile(r"fail|skip|retry:(?P<retries>[0-9]+)(?P<skip>,skip)?")
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What to do about an item on which a PE fails.
+    """What happens when a PE fails on an item.
 
     :param retries: further attempts
-    :param skip: whether to leave the item out after them, rather than to end the run
+    :param skip: whether to leave the item out after these, instead of ending the run
     :param time_out: seconds after which an attempt has failed; None for no limit
     """
 
@@ -78,7 +79,7 @@ def policy_of(pe: Any, is_source: bool, default: Policy) -> Policy:
     limit = inherited.time_out if time_out is None else float(time_out)
     if own is None:
         return Policy(inherited.retries, inherited.skip, limit)
-    return parse_policy(str(own), limit, f"{pe.id}.on_error")
+    return parse_policy(str(own), limit, f"{pe.name}.on_error")
 
 
 class TimeOut(Exception):

@@ -59,6 +59,18 @@ def fan_out(takers: Sequence[Receive]) -> Receive:
     return send
 
 
+def counting(emit: Receive) -> tuple[Receive, Callable[[], int]]:
+    """``emit``, and how many items it has taken."""
+    number = 0
+
+    def send(item: Any) -> None:
+        nonlocal number
+        emit(item)
+        number += 1
+
+    return send, lambda: number
+
+
 def in_turn(takers: Sequence[Receive]) -> Receive:
     """The first item goes to the first of them, the second to the second, and so on, in turn."""
     following = cycle(takers).__next__

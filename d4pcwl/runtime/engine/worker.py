@@ -32,7 +32,7 @@ from d4pcwl.runtime.engine.marks import (
 )
 from d4pcwl.runtime.engine.plan import Plan, Route
 from d4pcwl.runtime.engine.policy import ERRORS, FAIL
-from d4pcwl.runtime.engine.routing import by_key, fan_out, in_turn, local, or_complain
+from d4pcwl.runtime.engine.routing import by_key, counting, fan_out, in_turn, local, or_complain
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, parse_grouping
 from d4pcwl.workflow.inputs import RootInputs
@@ -51,6 +51,10 @@ class WorkerLink(Protocol):
 
     def end(self, instance: int) -> None:
         """Tell the other processes that an instance has sent its last item."""
+
+    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int] | None:
+        """What counts the items that an output has sent to an input by an outlet, if anything
+        does."""
 
 
 class Worker:
@@ -117,6 +121,7 @@ class Worker:
         self._gathers: dict[tuple[int, str], Gather] = {}
         self._below: dict[int, list[Callable[[int], int]]] = {}
         self._steps: dict[Receive, Step | None] = {}
+        self.written: dict[int, list[Callable[[], int]]] = {}
         if plan.order:
             self._keep_order()
         # Targets first, so that every emitter can bind the receivers that it calls.
@@ -158,12 +163,15 @@ class Worker:
                 emit = self._positions[index].emitter(emit if plain else None, fan_out(marked))
             elif isinstance(self._positions.get(index), EntrancePosition):
                 emit = unmarked(emit)
+            if self.plan.measured:
+                emit = self._counted(index, output, emit)
             running.bind(output, emit, self._steps.get(emit))
 
     def _taker(self, index: int, output: str, route: Route) -> Receive:
         """The function that takes the items of one edge from one instance (marked items, if it has
         them)."""
-        targets = [self._outlet(index, output, target, route.input) for target in route.targets]
+        number = self.plan.instances[index].number
+        targets = [self._outlet(index, output, t, route.input) for t in route.of(number)]
         if len(targets) == 1:
             return targets[0]
         if route.grouping == ALL:
@@ -174,7 +182,7 @@ class Worker:
             marked = self._has_marks(route.targets[0], route.input)
             return by_key(targets, route.grouping, where, refuse, marked=marked)
         # Senders begin at different targets, so that short streams are spread too.
-        first = self.plan.instances[index].number % len(targets)
+        first = number % len(targets)
         return in_turn([*targets[first:], *targets[:first]])
 
     def _outlet(self, index: int, output: str, target: int, input: str) -> Receive:
@@ -206,6 +214,41 @@ class Worker:
         take, position = self.running[index].receiver(input), self._positions[index]
         return position.entering(take)
 
+    # --- counting -------------------------------------------------------------------------------
+
+    def _counted(self, index: int, output: str, emit: Receive) -> Receive:
+        """``emit``, whose items :attr:`written` knows: by counters that are there, if there are
+        such."""
+        count = self._known_count(index, output)
+        if count is None:
+            emit, count = counting(emit)
+        self.written.setdefault(index, []).append(count)
+        return emit
+
+    def _known_count(self, index: int, output: str) -> Callable[[], int] | None:
+        """What counts the items that an instance writes to an output, by what takes them."""
+        pe, number = self.plan.instances[index].pe, self.plan.instances[index].number
+        for route in self.plan.routes.get((pe, output), ()):
+            targets = route.targets[:1] if route.grouping == ALL else route.of(number)
+            counts = [self._taken_from(index, output, t, route.input) for t in targets]
+            if None not in counts:
+                return partial(_sum_of, [count for count in counts if count is not None])
+        return None
+
+    def _taken_from(
+        self, index: int, output: str, target: int, input: str
+    ) -> Callable[[], int] | None:
+        """What counts the items that come to an input from one output of one instance; None where
+        others are among them."""
+        pe, receiver = self.plan.instances[index].pe, self.plan.instances[target].pe
+        copies = self.plan.of(pe)
+        if target in self.running and self._direct:
+            alone = self.plan.edges_to(receiver, input) == 1 and len(copies) == 1
+            return partial(self.running[target].count_of, input) if alone else None
+        if sum(copy.index in self.running for copy in copies) > 1:
+            return None
+        return self.link.sent((pe, output), target, input)
+
     # --- order ----------------------------------------------------------------------------------
 
     def _has_marks(self, target: int, input: str) -> bool:
@@ -220,8 +263,7 @@ class Worker:
             pe = self.plan.instances[index].pe
             for input in self.running[index].pe.inputconnections:
                 if (pe, input) in order.marked:
-                    names = self.plan.senders(pe, input)
-                    self._follow(index, input, [i.index for n in names for i in self.plan.of(n)])
+                    self._follow(index, input, self.plan.senders(index, input))
 
     def _follow(self, index: int, input: str, senders: Sequence[int]) -> None:
         """Follow the levels of the senders of an input, and hold back items that come too early."""
@@ -396,6 +438,10 @@ class Worker:
         instances = self.plan.instances
         groups = (self._cycle_of.get(instances[index].pe, (index,)) for index in indices)
         return {group[0]: group for group in groups}.values()
+
+
+def _sum_of(counts: Iterable[Callable[[], int]]) -> int:
+    return sum(count() for count in counts)
 
 
 def _share(

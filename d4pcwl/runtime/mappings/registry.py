@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from d4pcwl.errors import UsageError, nearest
 from d4pcwl.runtime.local.allocator import keep_freed_memory
+from d4pcwl.runtime.mappings.observed import observed
 from d4pcwl.runtime.options import Options, StaticOptions, add_options
 from d4pcwl.workflow.pe import PreparingPE
 
@@ -227,6 +228,7 @@ def run_job(mapping: Mapping[Own], job: Job, options: Own | None = None) -> None
                 around = pe.around_run(inputs[pe.id], ranks=mapping.ranks)
                 inputs[pe.id] = stack.enter_context(around)
         chosen = mapping.options() if options is None else options
+        stack.enter_context(observed(mapping.name, job))
         mapping.run(replace(job, inputs=inputs), chosen)
 
 
@@ -238,7 +240,7 @@ def planned(mapping: Mapping[Any], job: Job, options: Options) -> Plan:
     for module in mapping.modules:
         importlib.import_module(module)
     if isinstance(options, StaticOptions):
-        job = replace(job, stages=options.stages(job.graph))
+        job = job.placed(options.assignment(job.graph))
     processes = job.processes if mapping.parallel else 1
     if mapping.ranks and processes is None:
         processes = 1  # mpiexec may start more
@@ -246,5 +248,5 @@ def planned(mapping: Mapping[Any], job: Job, options: Options) -> Plan:
         processes, pooled=mapping.pooled, loops=not mapping.server, copies=mapping.parallel
     )
     if mapping.ranks and len(plan.processes) > (processes or 1):  # more stages than ranks
-        plan = replace(job, stages=None).plan(processes)
+        plan = replace(job, assignment=None).plan(processes)
     return plan

@@ -33,6 +33,9 @@ class _OneProcess:
     def end(self, instance: int) -> None:
         """There is no other process to tell."""
 
+    def sent(self, source: tuple[str, str], target: int, input: str) -> None:
+        """Nothing is sent."""
+
 
 def run(job: Job, options: Options) -> None:
     """Run the job.
@@ -41,15 +44,17 @@ def run(job: Job, options: Options) -> None:
     """
     from d4pcwl.runtime.engine.instance import Halt
     from d4pcwl.runtime.engine.worker import Worker
+    from d4pcwl.runtime.local.measured import measured
 
     plan = job.plan(processes=1, copies=False)
     job.say(str(plan))
     worker = Worker(job.graph, plan, 0, job.inputs, _OneProcess(plan, job.sink), own=job.own_pes)
     try:
-        worker.start()
-        while worker.hungry:
-            worker.feed()
-            job.check()
+        with measured([worker], job.hear):
+            worker.start()
+            while worker.hungry:
+                worker.feed()
+                job.check()
     except Halt as halt:
         raise halt.error from halt.__cause__
     job.tell_counts(plan, worker.counts, ranks=True)

@@ -1,4 +1,4 @@
-"""Dynamic runs: how what PEs write is gathered, and handed over in parcels."""
+"""Dynamic runs: written items are gathered, and sent in parcels."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.marks import NO_MORE, LevelOf, Mark, NewLevels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.policy import ERRORS
+from d4pcwl.runtime.engine.routing import counting
 from d4pcwl.runtime.pool.exchange import Exchange, Lot, Parcel, Queue, packed
 from d4pcwl.runtime.transport.outbox import Outbox, Run, places
+from d4pcwl.trace.observer import Way
 
 PARCEL_BYTES = 1 << 20
-"""Bytes after which what was written is handed on."""
+"""With this many bytes, written items are sent."""
 
 _SINGLES = 64
 
 
 class Writer:
-    """Gathers what PEs write, as values, until it is made a parcel.
+    """Gathers the items that PEs write, as values, until they are made a parcel.
 
     :param pinned: instances that are waited for one by one: what each writes is gathered apart, so
         that a parcel of one has nothing for the full queues of another
@@ -41,6 +43,10 @@ class Writer:
             for index in (None, *pinned)
         }
         self.outbox = self._outboxes[None]
+        for outbox in self._outboxes.values():
+            outbox.measured = plan.measured
+        self._ways = _only_ways(plan)
+        self._counts: dict[Queue, dict[Way, list[Callable[[], int]]]] = {}
         self._new_levels: dict[int | None, NewLevels] = {}
         self._lock = threading.RLock()
 
@@ -58,7 +64,41 @@ class Writer:
         :param writer: the pinned instance, where it is waited for
         """
         name = self._plan.port(*source)
-        return self._outboxes[writer].outlet(key, name, full, marked=key in self._marked)
+        outbox = self._outboxes[writer]
+        take = outbox.outlet(key, name, full, marked=key in self._marked)
+        if not self._plan.measured or isinstance(key, int) or key in self._ways:
+            return take
+        take, count = counting(take)
+        counts = self._counts.setdefault(key, {})
+        counts.setdefault(self._way(source, key), []).append(count)
+        return take
+
+    def _way(self, source: tuple[str, str], queue: Queue) -> Way:
+        return (*source, self._plan.instances[queue[0]].pe, queue[1])
+
+    def sent(
+        self, source: tuple[str, str], queue: Queue, writer: int | None = None
+    ) -> Callable[[], int]:
+        """The function that counts the items of an output for a queue."""
+        if queue in self._ways:
+            return partial(self._outboxes[writer].count, queue)
+        counts = self._counts[queue][self._way(source, queue)]
+        return lambda: sum(count() for count in counts)
+
+    def traffic(self) -> dict[Way, tuple[int, int]]:
+        """By edge, the items that were written and their bytes. If edges share a queue, each has
+        the part of the bytes that it has of the items."""
+        sent: dict[Any, tuple[int, int]] = {}
+        for outbox in self._outboxes.values():
+            for key, (items, size) in outbox.sent().items():
+                before = sent.get(key, (0, 0))
+                sent[key] = before[0] + items, before[1] + size
+        found = {way: sent[queue] for queue, way in self._ways.items() if queue in sent}
+        for queue, ways in self._counts.items():
+            numbers = {way: sum(count() for count in counts) for way, counts in ways.items()}
+            size, whole = sent[queue][1], max(1, sum(numbers.values()))
+            found.update((way, (n, size * n // whole)) for way, n in numbers.items())
+        return found
 
     def tell_levels(self, wanted: Iterable[tuple[int, int]], level: LevelOf) -> None:
         """Have parcels say how far pinned instances are, too.
@@ -162,10 +202,8 @@ def _lows(marks: Iterable[Mark]) -> dict[int, int]:
 
 
 def _portions(count: int, size: int) -> list[tuple[int, int]]:
-    """How to part so many items into batches.
-
-    Where no size is known each may take long: they are parted singly, so that every worker gets
-    one, and into growing batches beyond that.
+    """How to divide items into batches. If no size is known, each item may take long. So there are
+    first batches of one item, one for every worker, and then growing batches.
     """
     portions, start, step = [], 0, size or 1
     while start < count:
@@ -173,6 +211,17 @@ def _portions(count: int, size: int) -> list[tuple[int, int]]:
         start += step
         step = size or (1 if start < _SINGLES else 2 * step)
     return portions
+
+
+def _only_ways(plan: Plan) -> dict[Queue, Way]:
+    """By queue its edge, where it is one."""
+    found: dict[Queue, set[Way]] = {}
+    for (pe, output), routes in plan.routes.items():
+        for route in routes:
+            for target in route.targets:
+                way = (pe, output, plan.instances[target].pe, route.input)
+                found.setdefault((target, route.input), set()).add(way)
+    return {queue: ways.pop() for queue, ways in found.items() if len(ways) == 1}
 
 
 class PoolLink:
@@ -188,15 +237,19 @@ class PoolLink:
         return self.writer.outlet((pe, output), self.plan.slots[pe, output], _not_yet)
 
     def end(self, instance: int) -> None:
-        """Pooled PEs end when the exchange says so."""
+        """The exchange ends pooled PEs."""
+
+    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int]:
+        return self.writer.sent(source, (target, input))
 
 
 def _not_yet() -> None:
-    """A task's output waits for its commit, however much it is."""
+    """A task's output waits for its commit, also if it is large."""
 
 
 class PinnedLink:
-    """The link of pinned instances: what they write is streamed; a full exchange makes it wait."""
+    """The link of pinned instances: their items are sent as they come; if the exchange is full, it
+    waits."""
 
     def __init__(
         self,
@@ -227,6 +280,9 @@ class PinnedLink:
         while not self.exchange.may_stream(here):
             self.help_out(last)
         self.writer.hand_on(here, charged=here)
+
+    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int]:
+        return self.writer.sent(source, (target, input), self._here.get(source[0]))
 
     def flush(self) -> None:
         """Hand on what was written, if there is room: all in one where all have it.

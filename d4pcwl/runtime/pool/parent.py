@@ -1,7 +1,7 @@
-"""Dynamic runs by way of the parent process, which has a pipe to and from each worker.
+"""Dynamic runs through the parent process, which has a pipe to and from each worker.
 
-What is to be done says a :class:`~d4pcwl.runtime.pool.scheduler.Scheduler`. The parent starts the
-workers, moves messages between them and the scheduler, and takes the results; it never looks into a
+A :class:`~d4pcwl.runtime.pool.scheduler.Scheduler` decides what is done. The parent starts the
+workers, moves messages between them and the scheduler, and takes the results. It never looks into a
 batch.
 """
 
@@ -54,13 +54,15 @@ class Broker:
         self.job, self.plan = job, plan
         takers = [job.sink.take(pe, output) for pe, output in plan.results]
         self.results = SortedResults(plan, takers)
-        self.scheduler = Scheduler(plan, scale)
+        self.scheduler = Scheduler(plan, scale, paces=job.paces)
         self.wait_milliseconds = 1000 * min(IDLE_SECONDS, scale.idle_seconds)
         self.workers: dict[int, _Worker] = {}
         self.by_fd: dict[int, _Worker] = {}
         self.lock = LineLock()
         self.memory = Memory(max(scale.most, len(plan.processes)))
         self.poll = select.poll()
+        if job.observer is not None:
+            job.observer.queues = self.scheduler.queues.waiting
 
     def run(self) -> None:
         """Run until all instances have ended, or something has failed.
@@ -108,7 +110,7 @@ class Broker:
         return worker
 
     def _note_death(self, worker: _Worker) -> None:
-        """A worker's pipe has closed: it has ended, as it should or not."""
+        """Handle the closed pipe of a worker: it has ended, properly or not."""
         self._forget(worker)
         worker.process.join(GRACE_SECONDS)
         code = worker.process.exitcode
@@ -144,8 +146,10 @@ class Broker:
                 deliver(self.results.takers, frames.loads(content.data), self.memory.take)
             elif kind == "levels":
                 self.results.note(content)
-            elif kind == "say":
-                self.job.say(content)
+            elif kind == "event":
+                what, text, number = content
+                self.job.say(text)
+                self.job.note(what, text, number)
 
     def _take_messages(self) -> None:
         for fd, _ in self.poll.poll(self.wait_milliseconds):
@@ -160,10 +164,13 @@ class Broker:
             except (EOFError, ConnectionError):
                 self._note_death(worker)
                 continue
-            self.scheduler.hear(worker.number, kind, content)
+            if kind == "lap":
+                self.job.hear(content)
+            else:
+                self.scheduler.hear(worker.number, kind, content)
 
     def _send(self, worker: _Worker, kind: str, content: Any) -> None:
-        """Send to a worker; what its pipe does not take now is sent when it does."""
+        """Send to a worker; the rest is sent when its pipe has room again."""
         worker.outgoing.extend(memoryview(part) for part in frames.encode((kind, content)))
         self._push(worker)
 
@@ -180,13 +187,13 @@ class Broker:
             self.poll.register(worker.write_fd, select.POLLOUT)
             return
         except BrokenPipeError:
-            worker.outgoing.clear()  # its other pipe tells that it has died
+            worker.outgoing.clear()  # its other pipe shows that it has died
         with contextlib.suppress(KeyError):
             self.poll.unregister(worker.write_fd)
 
 
 def run_by_broker(job: Job, scale: Callable[[int], Scale]) -> None:
-    """Run a job dynamically by way of this process.
+    """Run a job dynamically, with this process as the parent.
 
     :param scale: from the number of processes asked for to how many run at a time
     """

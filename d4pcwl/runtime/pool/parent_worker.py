@@ -1,4 +1,4 @@
-"""Dynamic runs by way of the parent process: a worker's side of ``runtime/pool/parent.py``."""
+"""Dynamic runs through the parent process: the worker for ``runtime/pool/parent.py``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class _ByParent:
 
     def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
         if wait and self.pinned is not None and not self.poll.poll(0):
-            # The parent cannot see it otherwise; a task is not to wait behind a slow pinned PE.
+            # The parent cannot know it in another way; a task must not wait behind a slow pinned
+            # PE.
             self._send("idle", (self.received, settled))
         while wait or self.poll.poll(0):
             try:

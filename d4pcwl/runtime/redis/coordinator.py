@@ -1,8 +1,9 @@
-"""Runs by way of a Redis server, the parent's side.
+"""Runs through a Redis server, the parent process.
 
-Items pass the parent by: workers hand them on among themselves (``runtime/redis/exchange.py``), and
-the server counts what is under way, so that it knows when everything is done. The parent prepares
-the keys, starts workers, takes the results, watches over workers and keys, and clears up.
+Items do not go through the parent: workers send them to each other through the server
+(``runtime/redis/exchange.py``). The server counts the items, so it knows when everything is done.
+The parent prepares the keys, starts workers, takes the results, watches workers and keys, and
+cleans up.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ from d4pcwl.runtime.transport.outbox import deliver, places, with_buffers
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
 _RESULTS = 16
-"""Batches of results that are fetched in one go."""
+"""The number of batches of results that are fetched at a time."""
 
 
 def run_by_redis(
     job: Job, options: ServerOptions, *, pooled: bool, scale: Callable[[int], Scale]
 ) -> None:
-    """Run a job by way of a Redis server.
+    """Run a job through a Redis server.
 
     :param options: which server
-    :param pooled: PEs that keep no state are run wherever there is time
+    :param pooled: any free worker runs PEs that keep no state
     :param scale: from the number of processes asked for to how many run at a time
     :raises RunError: a PE failed, a worker died that held the state of PEs, or the server is lost
     :raises UsageError: no server is named, and none can be started
@@ -66,7 +67,7 @@ def run_by_redis(
 class Coordinator:
     """See the module.
 
-    :param own: the server, if it is our own
+    :param own: the server, if this run started it
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class Coordinator:
             names = {*self.workers.local, *self.workers.remote}
             self.workers.end()
             self.client.close()
-            if self.own is None:  # it is stopped otherwise, and everything with it
+            if self.own is None:  # otherwise it is stopped, with everything in it
                 self.keys.clear_up(names)
             self.lock.close()
             self.results.give_up()
@@ -127,7 +128,7 @@ class Coordinator:
         self.job.tell_counts(self.plan, self.counts)
 
     def _post(self, name: str, pinned: int | None, arena: int) -> Post:
-        """What a worker is to do."""
+        """The work of a worker."""
         job = self.job
         return Post(
             self.address,
@@ -143,7 +144,8 @@ class Coordinator:
         )
 
     def _look_around(self) -> None:
-        """See who has died, who is idle, and whether there is more work than workers."""
+        """Check which workers have died or are idle, and whether there is too much work for
+        them."""
         try:
             for worker in list(self.workers.local.values()):
                 if worker.ended and not self._is_over:
@@ -168,7 +170,7 @@ class Coordinator:
             )
 
     def _dismiss_all(self) -> None:
-        """Let workers come to their end, and hear what they counted."""
+        """Let workers end, and take the numbers of items that they counted."""
         if self.failure is None:
             while at_work := [worker for worker in self.workers.local.values() if not worker.ended]:
                 wait([worker.process.sentinel for worker in at_work], _LOOK_SECONDS)
@@ -184,14 +186,14 @@ class Coordinator:
             with contextlib.suppress(ServerLost):
                 self.scripts.call(self.client, "stop")  # if they do not know it
                 self.workers.end()
-                # What was under way when the run failed is kept.
+                # Results that were on their way when the run failed are kept.
                 while self._take(0):
                     pass
 
     # --- messages -------------------------------------------------------------------------------
 
     def _take(self, seconds: float) -> int:
-        """Take the results and reports that are there, waiting for them so long.
+        """Take the results and reports, and wait for them for some time.
 
         :returns: how many there were
         """
@@ -203,7 +205,7 @@ class Coordinator:
         answer = self.client.call("XREAD", "COUNT", _RESULTS, *block, *streams)
         found = {key.decode(): entries for key, entries in answer or []}
         number = 0
-        for name in reversed(names):  # results go before the news that they are all
+        for name in reversed(names):  # results come before the message that there are no more
             entries = found.get(self.key + name, [])
             number += len(entries)
             if entries:
@@ -235,6 +237,9 @@ class Coordinator:
             self.over = True
             return
         name, content = pickle.loads(data)
+        if kind == "lap":
+            self.job.hear(content)
+            return
         if kind == "failed" and self.failure is None:
             self.failure = content
         elif kind == "done":

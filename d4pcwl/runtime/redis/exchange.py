@@ -1,8 +1,9 @@
-"""Dynamic runs by way of a Redis server, a worker's side: :class:`RedisExchange`.
+"""Dynamic runs through a Redis server, the worker: :class:`RedisExchange`.
 
-Every move is one script on the server (``runtime/redis/scripts.py``), so that it happens wholly or
-not at all: a commit, with all that the task wrote, counts once, and not at all where another worker
-has done the task meanwhile. A worker with nothing to do waits for an entry in its *wake* stream.
+Every change is one script on the server (``runtime/redis/scripts.py``), so it happens completely or
+not at all. A commit, with all outputs of the task, counts once. It does not count if another worker
+has done the task in the meantime. A worker with nothing to do waits for an entry in its *wake*
+stream.
 """
 
 from __future__ import annotations
@@ -41,20 +42,20 @@ from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.outbox import BATCH, Run
 
 WINDOW = 4
-"""Private batches of an instance that a worker fetches in one go."""
+"""The number of private batches of an instance that a worker fetches at a time."""
 
 LARGE = 1 << 14
-"""Batches of so many bytes are kept apart from the streams: scripts copy what they handle."""
+"""Batches of this size are kept outside of the streams, because scripts copy their data."""
 
 MOST_BYTES = 256 << 20
-"""Batches of more are split; a server takes values of up to 512 MiB."""
+"""Larger batches are split; a server takes values of up to 512 MiB."""
 
 _MOST_ITEM_BYTES = 500 << 20
 _LOOK_SECONDS = 0.002
-"""How often a worker that has work of its own looks for more."""
+"""How often a worker that has work looks for more."""
 
 _WAIT_MILLISECONDS = 2000
-"""How long a worker waits to be woken before it looks by itself."""
+"""How long a worker waits to be woken before it checks by itself."""
 
 
 def scripts(run: str, lanes: int) -> Scripts:
@@ -74,7 +75,7 @@ def scripts(run: str, lanes: int) -> Scripts:
 
 @dataclass(frozen=True)
 class Work(Task):
-    """A task, or a private batch, as it was found.
+    """A task, or a private batch, from the server.
 
     :param size: of the batch, in bytes, with those in shared memory
     :param count: of its items
@@ -89,7 +90,8 @@ class Work(Task):
 
     @property
     def is_shared(self) -> bool:
-        """Whether some of it is in memory that the coordinator shares with those it has forked."""
+        """Whether some of it is in memory that the coordinator shares with the workers that it has
+        forked."""
         return self.items.shared > 0
 
 
@@ -130,7 +132,7 @@ class RedisExchange:
         self._inputs = inputs_of(plan)
         self._listeners = _listeners(plan, self._inputs)
         mine = frozenset(plan.processes[process] if process is not None else ())
-        # The end of a sender is told in every lane that it may have written to.
+        # The end of a sender is sent to every lane that it may have written to.
         self._told = Counter(
             sender for index in mine for sender in plan.upstream[index] if sender not in mine
         )
@@ -164,7 +166,7 @@ class RedisExchange:
             "blob": task.blob,
             "lows": task.lows,
         }
-        # A worker with nothing pinned to it takes its next task by the way.
+        # A worker without pinned instances takes its next task in the same call.
         committed = self._step(parcel, task=done, want=2 if self.process is None else 0)
         asked_for = self._asked_for.pop(task.key, None)
         if asked_for is not None and committed:
@@ -196,16 +198,16 @@ class RedisExchange:
     # --- beside it ------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Find out whether there is room again; may be called from a thread."""
+        """Find out whether there is room again. Another thread may call this."""
         self._step()
 
     def report(self, kind: str, content: Any) -> None:
-        """Tell the coordinator how it ended."""
+        """Report to the coordinator how it ended."""
         with self.sending:
             self.scripts.call(self.client, "event", kind, pickle.dumps((self.name, content)))
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.client.close()
         self._waiter.close()
 
@@ -220,9 +222,9 @@ class RedisExchange:
         want: int = 0,
         wait: bool = False,
     ) -> bool:
-        """One move; what it finds is put where :meth:`receive` takes it.
+        """Run the script once; :meth:`receive` takes what it finds.
 
-        :returns: whether what was written holds
+        :returns: whether the written data count
 
         :param want: 0 nothing, 1 what is pinned here, 2 a task of the pool as well
         :param wait: wake me when there is a task
@@ -312,7 +314,7 @@ class RedisExchange:
         with self.sending:
             data = self.client.calls(commands)[0]
         if data is None:
-            # The run is over, or somebody else has just done the task.
+            # The run is over, or another worker has just done the task.
             self._step()
             if self._stopped:
                 raise Stopped
@@ -324,8 +326,8 @@ class RedisExchange:
         return replace(found, items=Packed(data, found.items.shared))
 
     def _asked(self, found: Work) -> Work | None:
-        """A task with what was left in the memory that this worker does not share: the coordinator
-        is asked to bring it to the server."""
+        """A task whose buffers are in memory that this worker does not share: the coordinator is
+        asked to bring them to the server."""
         blobs, name = self._key + "blobs", f"{self.name}-{found.key}"
         self.report("want", (name, found.items.data))
         while (data := self._fetched(blobs, name)) is None:
@@ -337,7 +339,7 @@ class RedisExchange:
         with self.sending:
             still = self.client.calls([("XRANGE", lane, found.key, found.key)])[0]
         if not still:
-            return None  # somebody else has just done the task: there is something else by now
+            return None  # another worker has just done the task: look for another one
         self._asked_for[found.key] = found.items.data
         return replace(found, items=Packed(data))
 
@@ -358,7 +360,8 @@ class RedisExchange:
     def _batches(
         self, parcel: Parcel
     ) -> tuple[list[list[Any]], list[bytes], list[tuple[str, bytes]]]:
-        """What a parcel holds: a description of each batch, its data, and what is kept apart."""
+        """The contents of a parcel: a description of each batch, its data, and data that are kept
+        outside of the streams."""
         batches: list[list[Any]] = []
         data: list[bytes] = []
         blobs: list[tuple[str, bytes]] = []
@@ -425,17 +428,17 @@ class RedisExchange:
 
 
 def _listeners(plan: Plan, inputs: dict[int, list[str]]) -> dict[int, list[tuple[int, int]]]:
-    """By instance, the lanes and inputs that are told how far it is: those of pinned instances that
-    take marked items from it, and the results."""
+    """By instance, the lanes and inputs that get its levels: those of pinned instances that take
+    marked items from it, and the results."""
     pool = plan.pooled
     listeners: dict[int, list[tuple[int, int]]] = {}
-    for pe, receivers in plan.marked_after.items():
+    for sender, receivers in plan.marked_after.items():
         lanes = [(to, inputs[to].index(name)) for to, name in receivers if to not in pool]
-        for sender in plan.of(pe) if lanes else ():
-            listeners[sender.index] = list(lanes)
+        if lanes:
+            listeners[sender] = lanes
     for pe in {pe for pe, _ in plan.order.results}:
-        for sender in plan.of(pe):
-            listeners.setdefault(sender.index, []).append((len(plan.instances), 0))
+        for instance in plan.of(pe):
+            listeners.setdefault(instance.index, []).append((len(plan.instances), 0))
     return listeners
 
 

@@ -1,7 +1,7 @@
-"""The keys of a run on a Redis server, as the parent keeps them: made, kept alive, and taken away.
+"""The keys of a run on a Redis server. The parent makes them, keeps them alive, and removes them.
 
-What they hold says ``runtime/redis/scripts.py``. All of them expire after a minute, so that a
-parent that is killed leaves nothing for long; one that works puts that off again and again.
+``runtime/redis/scripts.py`` describes their contents. All of them expire after a minute, so that
+nothing remains after a parent was killed. While the parent works, it renews them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.job import Job, Origin
+from d4pcwl.runtime.pool.exchange import task_size
 from d4pcwl.runtime.pool.ways import described
 from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost
 from d4pcwl.runtime.redis.exchange import inputs_of, scripts
@@ -40,13 +41,21 @@ class RunKeys:
     # --- at the beginning -----------------------------------------------------------------------
 
     def prepare(self, client: Client, job: Job) -> None:
-        """Write what the scripts, and workers from elsewhere, have to know.
+        """Write what the scripts, and workers on other hosts, must know.
 
-        :raises ServerError: the server takes none of it
+        :raises ServerError: the server refuses it
         """
-        hashes = {"meta": self._meta(job), **self._lanes(), **self._order}
+        hashes: dict[str, dict[Any, Any]] = {
+            "meta": self._meta(job),
+            **self._lanes(),
+            **self._order,
+        }
         counted = "bytes told fresh blocked pace sizes blobs ahead levels reached"
         hashes |= {name: {"-": 0} for name in counted.split()}
+        for lane in self._pool:
+            pace = job.paces.get(self.plan.instances[lane].pe)
+            if pace:
+                hashes["pace"][lane], hashes["sizes"][lane] = pace, task_size(pace)
         commands: list[tuple[Any, ...]] = []
         for name, fields in hashes.items():
             flat = [part for pair in fields.items() for part in pair]
@@ -63,7 +72,7 @@ class RunKeys:
         client.calls(commands)
 
     def _lanes(self) -> dict[str, dict[Any, Any]]:
-        """Where each instance runs, who writes to it, and who is to know of its end."""
+        """Where each instance runs, which instances write to it, and which must know its end."""
         plan, pool = self.plan, frozenset(self._pool)
         place: dict[int, str] = {}
         writers: dict[int, str] = {}
@@ -119,11 +128,11 @@ class RunKeys:
     # --- meanwhile, and at the end --------------------------------------------------------------
 
     def keep(self) -> None:
-        """Put off the keys' end from now on, until :meth:`let_go`."""
+        """Renew the keys from now on, until :meth:`let_go`."""
         self._keeper.start()
 
     def let_go(self) -> None:
-        """Put it off no longer."""
+        """Stop renewing them."""
         self._ended.set()
         if self._keeper.ident is not None:
             self._keeper.join()
@@ -140,10 +149,10 @@ class RunKeys:
                 client.close()
 
     def clear_up(self, workers: Iterable[str] = ()) -> None:
-        """Take all keys away, by a connection of our own: what interrupted us may have left the
-        other one within an answer.
+        """Remove all keys, with a new connection: after an interrupt, the other one may be in the
+        middle of an answer.
 
-        :param workers: those that the server may not know
+        :param workers: workers that the server may not know
         """
         with contextlib.suppress(ServerLost, ServerError):
             client = Client(self.address)

@@ -1,4 +1,4 @@
-"""What the Redis server does in one go: scripts in its Lua, and the keys that they work on.
+"""The scripts (in Lua) that the Redis server runs as one step, and the keys that they use.
 
 All keys begin with ``d4p:RUN:`` (below: without it).
 
@@ -47,7 +47,7 @@ from d4pcwl.runtime.pool.ways import MARK_BYTES, MOST_AHEAD_BYTES
 from d4pcwl.runtime.redis.client import Client, ServerError
 
 TTL_SECONDS = 60
-"""After a killed parent, the keys live on for so long."""
+"""The keys exist for this long after the parent was killed."""
 
 GROUP = "pool"
 

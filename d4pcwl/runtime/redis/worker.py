@@ -1,4 +1,4 @@
-"""The worker processes of runs by way of a Redis server, forked here or joined from elsewhere."""
+"""The worker processes of runs through a Redis server: forked here, or joined from another host."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
 
 ALIVE_SECONDS = 6.0
-"""A worker from elsewhere that is silent for so long is held to be dead."""
+"""A joined worker that sends no heartbeat for this long counts as dead."""
 
 
 @dataclass(frozen=True)
 class Post:
-    """What a worker process is to do.
+    """The work of a worker process.
 
     :param name: of the worker, unique in the run
     :param process: the number of its pinned process; None for a worker of the pool only
@@ -103,7 +103,7 @@ def work(post: Post) -> None:
     def enter() -> Duty:
         try:
             return _Duty(post)
-        except ServerLost as error:  # the coordinator finds that out, too
+        except ServerLost as error:  # the coordinator finds this, too
             raise Disconnected(str(error)) from None
 
     live(enter, post.lock)
@@ -113,7 +113,7 @@ def work(post: Post) -> None:
 
 
 def describe_run(client: Client, run: str) -> dict[str, Any]:
-    """What a worker that joins has to know: ``script``, ``attr``, ``parameters``, ``digest``,
+    """What a worker that joins must know: ``script``, ``attr``, ``parameters``, ``digest``,
     ``plan``.
 
     :raises RunError: the server has no such run
@@ -135,7 +135,7 @@ def join(
     workers: int,
     say: Callable[[str], None],
 ) -> None:
-    """Take part in a run with so many worker processes until it is over.
+    """Take part in a run with a number of worker processes until it is over.
 
     :raises GraphError: the script is not the one that runs
     :raises RunError: a worker failed, or the server was lost
@@ -173,7 +173,7 @@ def join(
 
 
 def _sign_off(address: Address, run: str, name: str) -> None:
-    """Let the coordinator see at once that a worker is no more."""
+    """Let the coordinator know at once that a worker has ended."""
     with contextlib.suppress(ServerLost, ServerError):
         client = Client(address)
         client.call("DEL", f"d4p:{run}:alive:{name}")

@@ -1,8 +1,8 @@
-"""The workers of a run by way of a Redis server, as the parent looks after them.
+"""The parent's control of the workers of a run through a Redis server.
 
-It forks those of this machine, notices which have died, gives their tasks to others, and starts or
-dismisses workers as there is work. Workers from elsewhere come by themselves; of these it sees
-whether they still send a heartbeat.
+It forks the workers of this machine, notices which have died, gives their tasks to others, and
+starts or stops workers as needed. Workers of other hosts join by themselves; it checks their
+heartbeats.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class LocalWorker:
 class Workers:
     """The workers: ``local`` has those of this machine by name, ``remote`` the names of the others.
 
-    :param post: what a worker of that name is to do, pinned to a process or to none, with the
-        part of that number of the shared memory
+    :param post: makes the work of a worker: from its name, its pinned process or None, and the
+        number of its part of the shared memory
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class Workers:
     def start_all(self) -> None:
         """Start the workers that a run begins with.
 
-        Those of the pool come first: where there are such, the others leave heavy items to them.
+        Workers of the pool come first: the others leave heavy items to them.
         """
         pinned = [n for n in range(len(self._plan.processes)) if n != self._plan.pool]
         if self._pool:
-            for _ in range(max(0, self._scale.least - len(pinned))):
+            for _ in range(max(0, self._scale.first - len(pinned))):
                 self._start(None)
         for number in pinned:
             self._start(number)
@@ -97,7 +97,7 @@ class Workers:
     # --- who is there ---------------------------------------------------------------------------
 
     def note_death(self, worker: LocalWorker) -> None:
-        """A worker's process has ended, as it should or not.
+        """Handle the end of a worker's process, properly or not.
 
         :raises WorkerDied: what it held cannot be recovered
         """
@@ -123,7 +123,7 @@ class Workers:
     def reassign(self, name: str, how: str) -> None:
         """Give a dead worker's tasks to others.
 
-        :raises WorkerDied: they are what killed it, and others before
+        :raises WorkerDied: several workers died over them
         """
         answer = self._scripts.call(self._client, "reassign", name, ATTEMPTS, *self._pool)
         if answer[0] == b"worn":
@@ -133,10 +133,14 @@ class Workers:
                 f"{how}"
             )
         if answer[0] == b"on":
-            self._job.say(f"{how}; its {answer[1]} tasks go to others")
+            self._tell("death", f"{how}; its {answer[1]} tasks go to others")
+
+    def _tell(self, what: str, text: str, number: int | None = None) -> None:
+        self._job.say(text)
+        self._job.note(what, text, number)
 
     def look_for_remote(self) -> None:
-        """See which workers from elsewhere have come, and which send no heartbeat any more.
+        """Find workers of other hosts that have joined, and those that send no heartbeat any more.
 
         :raises WorkerDied: as :meth:`reassign`
         """
@@ -154,8 +158,8 @@ class Workers:
     # --- how many are there ---------------------------------------------------------------------
 
     def fit(self) -> None:
-        """Start a worker where more is waiting than those at work can take up soon; let one go that
-        has had nothing to do for a while."""
+        """Start a worker if more batches wait than the present workers can take soon; stop one that
+        had nothing to do for a while."""
         if self._scale.least == self._scale.most:
             return
         lanes, idle = self._client.calls(
@@ -168,7 +172,8 @@ class Workers:
         may_grow = bool(self._pool) and len(working) < self._scale.most
         enough = heavy_waits or waiting >= self._scale.threshold * len(working)
         if may_grow and enough:
-            self._job.say(f"scale up to {len(working) + 1} workers: {waiting} batches wait")
+            why = f"scale up to {len(working) + 1} workers: {waiting} batches wait"
+            self._tell("scale", why, len(working) + 1)
             self._start(None)
             return
         names = {name.decode() for name in idle}
@@ -180,9 +185,11 @@ class Workers:
             elif len(working) > self._scale.least:
                 seconds = time.monotonic() - worker.idle_since
                 if seconds > self._scale.idle_seconds:
-                    self._job.say(
+                    self._tell(
+                        "scale",
                         f"scale down to {len(working) - 1} workers: one was idle for "
-                        f"{seconds:.1f} s"
+                        f"{seconds:.1f} s",
+                        len(working) - 1,
                     )
                     self._let_go(worker)
                     return

@@ -18,7 +18,7 @@ from d4pcwl.cwl.importing.cwltool.document import (
     short_name,
 )
 from d4pcwl.cwl.importing.cwltool.fetching import checked_fetcher, told, without_ids
-from d4pcwl.errors import InputError, UnreadableText, nearest, shown
+from d4pcwl.errors import InputError, UnreadableText, nearest, raise_faults, shown
 from d4pcwl.workflow.texts import check_yaml, parse_json, read_text
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _TOOL = "https://w3id.org/cwl/cwl#tool"
 
 @dataclass
 class JobOrder:
-    """A job order as it was given, with locations made absolute.
+    """A job order, with absolute locations.
 
     :param values: from the names of inputs to their values
     :param basedir: the folder that relative locations were relative to
@@ -52,7 +52,7 @@ def read_job_order(path: str, document: str) -> JobOrder:
     """Read a job order from a YAML or JSON file; ``-`` is standard input.
 
     :param document: the location of the document that it is for
-    :raises InputError: it cannot be read, not at a bounded cost, or is no object
+    :raises InputError: it cannot be read, could cost too much to read, or is not an object
     """
     from cwltool import CWL_CONTENT_TYPES
     from schema_salad.exceptions import SchemaSaladException
@@ -88,7 +88,7 @@ def _from_standard_input() -> Any:
 
 
 def read_jobs(path: str, document: str) -> Iterator[JobOrder]:
-    """Read job orders, one JSON object a line; ``-`` is standard input.
+    """Read job orders, one JSON object on each line; ``-`` is standard input.
 
     :raises InputError: names the line
     """
@@ -118,12 +118,12 @@ def read_jobs(path: str, document: str) -> Iterator[JobOrder]:
 def from_arguments(
     process: Process, arguments: list[str], name: str, parser: ArgumentParser
 ) -> JobOrder:
-    """The job order that options such as ``--input value`` are, as cwltool reads them.
+    """The job order from options such as ``--input value``, as cwltool reads them.
 
     :param arguments: the rest of the command line
     :param name: the document
-    :param parser: what is to read them, and to tell what does not fit
-    :raises SystemExit: with 2 where they do not fit, with 0 after ``--help``
+    :param parser: reads them, and reports errors
+    :raises SystemExit: with 2 if they do not fit, with 0 after ``--help``
     """
     from cwltool.argparser import generate_parser
 
@@ -139,6 +139,9 @@ def from_arguments(
         loader.fetcher.urljoin,
         _uri(os.getcwd()) + "/",
     )
+    # Where a file is given as well, options that are not given leave it as it is; and defaults are
+    # filled in later.
+    parser.set_defaults(**dict.fromkeys(names))
     given: dict[str, Any] = vars(parser.parse_args(arguments))
     for record in records:
         parts = {key: value for key, value in given.items() if key.startswith(record)}
@@ -147,14 +150,12 @@ def from_arguments(
             given[record] = {key[len(record) + 1 :]: value for key, value in parts.items()}
     path = given.pop("job_order", None)
     job = read_job_order(path, name) if path else JobOrder()
-    # Where a file is given as well, options that are not given leave it as it is.
-    named = {names[key]: value for key, value in given.items()}
-    job.values |= {k: v for k, v in named.items() if v is not None or k not in job.values}
+    job.values |= {names[key]: value for key, value in given.items() if value is not None}
     return job
 
 
 def misspelt(job: JobOrder, process: Process, name: str) -> list[str]:
-    """What to say of keys of a job order that are no inputs of the document.
+    """Messages about keys of a job order that are not inputs of the document.
 
     :param name: the document, for messages
     """
@@ -199,8 +200,7 @@ def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
 
     try:
         visit_files_directories(values, _path_to_location)
-        if is_ours(process.metadata):
-            _check_defaults(process, {k: v for k, v in values.items() if k not in job.values})
+        _check_files(process, values, job.values)
         visit_files(values, partial(add_sizes, StdFsAccess(job.basedir)))
         visit_files(values, expand_format)
         adjustDirObjs(values, trim_listing)
@@ -212,28 +212,46 @@ def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
     return inputs
 
 
-def _check_defaults(process: Process, values: dict[str, Any]) -> None:
-    """That what a document of ``d4p2cwl`` refers to has come along with it.
+def _check_files(process: Process, values: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Check that the files of a job order exist, and those that a document of ``d4p2cwl`` names.
 
-    :raises InputError: it has not
+    :param values: of all inputs
+    :param given: those of the job order
+    :raises InputError: some do not
     """
+    absent = {name: found for name, value in values.items() if (found := _absent(value))}
+    raise_faults(
+        InputError,
+        [
+            f"input '{name}': there is no {shown(place)}"
+            for name, places in absent.items()
+            if name in given
+            for place in places
+        ],
+    )
+    if absent and is_ours(process.metadata):
+        places = dict.fromkeys(place for places in absent.values() for place in places)
+        document = shown(local_path({"location": process.tool["id"].partition("#")[0]}))
+        raise InputError(
+            f"{document} refers to files that do not exist: {', '.join(places)}; copy them "
+            "together with the document, or make a bundle, which contains them: d4p2cwl SCRIPT "
+            "--bundle FOLDER"
+        )
+
+
+def _absent(value: Any) -> list[str]:
+    """The files and folders in a value that do not exist here."""
     from cwltool.utils import visit_files_directories
 
-    absent: dict[str, None] = {}
+    absent: list[str] = []
 
     def note(item: Any) -> None:
         path = local_path(item) if "location" in item else ""
         if path.startswith("/") and not os.path.exists(path):
-            absent[path] = None
+            absent.append(path)
 
-    visit_files_directories(values, note)
-    if absent:
-        document = shown(local_path({"location": process.tool["id"].partition("#")[0]}))
-        raise InputError(
-            f"{document} refers to files that do not exist: {', '.join(absent)}; copy them "
-            "together with the document, or make a bundle, which contains them: d4p2cwl SCRIPT "
-            "--bundle FOLDER"
-        )
+    visit_files_directories(value, note)
+    return absent
 
 
 def _path_to_location(item: Any) -> None:
@@ -254,9 +272,9 @@ def _uri(path: str) -> str:
 
 
 def of_script(values: Mapping[str, Any], document: str) -> JobOrder:
-    """A job order that a script is given, whose locations are absolute.
+    """A job order for a script, with absolute locations.
 
-    :param document: the location of the document that the script is of
+    :param document: the location of the script's document
     """
     names = {"cwl:requirements": _REQUIREMENTS, "cwltool:overrides": _OVERRIDES}
     given = {names.get(name, name): value for name, value in values.items()}
@@ -295,10 +313,10 @@ def _job_order(given: Any, name: str, basedir: str, document: str) -> JobOrder:
 def prepared(
     document: Document, jobs: Iterable[dict[str, Any]], *, tools: bool = False
 ) -> list[dict[str, Any]]:
-    """The input objects as a workflow's steps get to see them: checked, secondary files found,
-    secrets hidden.
+    """The input objects for a workflow's steps: checked, with secondary files, and with hidden
+    secrets.
 
-    :param tools: those of a tool, too, which does so itself when it runs
+    :param tools: also those of a tool, which otherwise does this itself when it runs
     :raises InputError: one does not fit the document
     """
     from cwltool.errors import WorkflowException

@@ -1,4 +1,4 @@
-"""What is refused before anything runs: requirements that are not known, or cannot be met."""
+"""Documents that are refused before anything runs: with requirements that are not supported."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KNOWN = frozenset(
         "WorkReuse",
     }
 )
-"""The requirements of CWL v1.2. All but required software are met."""
+"""The requirements of CWL v1.2. All are supported, except for required software."""
 
 EXTENSIONS = frozenset(
     {
@@ -62,7 +62,7 @@ _UNMET = {
 
 
 def check_version(location: str, version: str, settings: Settings) -> None:
-    """Refuse a development version of CWL, unless it is asked for.
+    """Refuse a development version of CWL, unless the user allows it.
 
     :raises UnsupportedFeature: that is so
     """
@@ -84,9 +84,9 @@ def check(process: Process, settings: Settings) -> None:
 
 
 def look_through(location: str, error: Exception, settings: Settings) -> None:
-    """See whether a document could not be loaded because of a requirement that is not known.
+    """Find out whether an unknown requirement is the reason why a document could not be loaded.
 
-    :param error: what was raised
+    :param error: the error of the loading
     :raises UnsupportedFeature: that is so
     """
     from cwltool.errors import UnsupportedRequirement
@@ -140,9 +140,9 @@ def _faults_of_file(location: str, seen: set[str], extended: bool) -> Iterator[F
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in the files of a document something is.
+    """A place in the files of a document.
 
-    :param seen: the files that have been looked into
+    :param seen: the files that have been checked
     :param extended: whether cwltool's extensions are enabled
     """
 
@@ -193,7 +193,7 @@ def _faults_of_part(part: Any, at: _Place) -> Iterator[Fault]:
 
 
 def _why_not(name: str, extended: bool) -> str | None:
-    """Why a requirement cannot be met; None where it can."""
+    """Why a requirement is not supported; None if it is."""
     own = _own_name(name)
     if own is None:
         return _UNMET.get(name) or (None if name in KNOWN else "this requirement is not supported")
@@ -207,7 +207,7 @@ def _why_not(name: str, extended: bool) -> str | None:
 
 
 def _own_name(name: str) -> str | None:
-    """The name of what is cwltool's own, without the namespace; None: it is not."""
+    """The name of an extension of cwltool, without the namespace; None for other names."""
     for prefix in ("cwltool:", _EXTENSION):
         if name.startswith(prefix):
             return name.removeprefix(prefix)
@@ -219,7 +219,7 @@ def _last(identifier: str) -> str:
 
 
 def _fault(item: Any, key: str, step: str, message: str) -> Fault:
-    """A fault with the place of ``item`` in its file, where that is known."""
+    """A fault with the place of ``item`` in its file, if that is known."""
     marks = getattr(item, "lc", None)
     file = getattr(marks, "filename", None)
     line = None
