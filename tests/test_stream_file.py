@@ -25,7 +25,9 @@ from hypothesis import strategies as st
 from d4pcwl.cli import stream as cli
 from d4pcwl.errors import D4pcwlError, ItemError, StreamFileError, UsageError
 from d4pcwl.streams import codec
-from d4pcwl.streams.writer import Port, StreamReader, StreamWriter, scan
+from d4pcwl.streams.format import Port
+from d4pcwl.streams.reader import StreamReader, scan
+from d4pcwl.streams.writer import StreamWriter
 
 PORTS = [("read", "output"), ("plot", "image")]
 ITEMS: list[tuple[int, Any]] = [

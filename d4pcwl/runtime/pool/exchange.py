@@ -4,6 +4,7 @@ runs."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -128,6 +129,10 @@ class Exchange(Protocol):
     """
 
     memory: Memory
+
+    @property
+    def sending(self) -> AbstractContextManager[Any]:
+        """Held while a message is sent."""
 
     def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
         """The next thing to do.

@@ -17,11 +17,13 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
+from typing import Any
 
 from d4pcwl.errors import D4pcwlError
 from d4pcwl.runtime.engine.instance import Halt
-from d4pcwl.runtime.engine.marks import NewLevels, wanted_levels
+from d4pcwl.runtime.engine.marks import wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.local.measured import measured
@@ -64,7 +66,7 @@ class DynamicWorker:
         self.plan, self.exchange, self.idle = plan, exchange, idle
         self._deferred: deque[Task | Told | int] = deque()
         self._pool_writer = Writer(plan, exchange)
-        self._link = PinnedLink(Writer(plan, exchange), plan, process, exchange, self._help)
+        self._link = PinnedLink(plan, process, exchange, self._help)
         pinned = plan if process is not None else _without_processes(plan)
         self.pinned = Worker(graph, pinned, process or 0, inputs, self._link)
         if process is not None and plan.order:
@@ -72,10 +74,10 @@ class DynamicWorker:
             wanted = {
                 level: None for to, levels in others.items() if to != process for level in levels
             }
-            self._link.writer.new_levels = NewLevels(wanted, self.pinned.level)
+            self._link.writer.tell_levels(wanted, self.pinned.level)
         self.pool: Worker | None = None
         if plan.pool is not None:
-            link = PoolLink(self._pool_writer)
+            link = PoolLink(self._pool_writer, plan)
             self.pool = Worker(graph, plan, plan.pool, {}, link, direct=False)
             for running in self.pool.running.values():
                 running.let_hand_on(self._hand_on)
@@ -120,8 +122,7 @@ class DynamicWorker:
 
     def _hand_on(self) -> None:
         """Send what a task has written before it is done."""
-        parcel = self._pool_writer.parcel()
-        if parcel:
+        if parcel := self._pool_writer.parcel():
             self.exchange.stream(parcel)
 
     def results_so_far(self) -> list[Lot]:
@@ -144,7 +145,7 @@ class DynamicWorker:
                 return
             self._link.flush()
             self.idle()
-            message = self.exchange.receive(wait=True, settled=not self._link.writer.outbox)
+            message = self.exchange.receive(wait=True, settled=not self._link.writer.waiting)
         if message is not None:
             self._handle(message)
 
@@ -242,6 +243,9 @@ class DynamicDuty(Duty):
     def done(self) -> None:
         assert self.worker is not None
         self.exchange.report("done", self.worker.counts)
+
+    def between_frames(self) -> AbstractContextManager[Any]:
+        return self.exchange.sending
 
     def failed(self, error: D4pcwlError) -> None:
         if self.worker is not None:
