@@ -29,9 +29,9 @@ def run(job: Job, options: DynAutoMultiOptions) -> None:
 
     :raises RunError: a PE failed, or a worker died that held the state of PEs
     """
-    from d4pcwl.runtime.pool.parent import run_by_broker
+    from d4pcwl.runtime.pool.pipes import run_by_pipes
 
-    run_by_broker(job, lambda processes: Scale(min(2, processes), processes, options.threshold))
+    run_by_pipes(job, lambda processes: Scale(min(2, processes), processes, options.threshold))
 
 
 MAPPING = Mapping(

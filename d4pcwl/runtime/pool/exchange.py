@@ -1,12 +1,14 @@
-"""Dynamic runs: tasks, what they write, and how workers are joined, as all kinds have them."""
+"""Dynamic runs: tasks, what they write, and how a worker is joined to the others."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from d4pcwl.runtime.engine.marks import Level
+from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.outbox import BATCH, Run, places
@@ -116,36 +118,89 @@ class Told:
     levels: list[Level]
 
 
-class Exchange(Protocol):
-    """How a worker is joined to the others.
+class Line(Protocol):
+    """The worker's end of what joins it to the parent (``runtime/pool/parent.py``).
 
-    :meth:`receive` gives a :class:`Task` of the pool (with a key) or for a pinned instance (without
-    one), what such an instance is :class:`Told`, the index of an instance that has ended, or None
-    where nothing is there; and it raises :class:`Stopped` at the end of the run.
+    Messages are those of the :class:`~d4pcwl.runtime.pool.scheduler.Scheduler`. Either end raises
+    :class:`~d4pcwl.runtime.transport.channel.Disconnected` where the other has gone.
     """
 
-    memory: Memory
+    def has_message(self) -> bool:
+        """Whether :meth:`receive` would not wait."""
+
+    def receive(self) -> tuple[str, Any]:
+        """The next message."""
+
+    def send(self, kind: str, content: Any) -> None:
+        """Send a message; may be called from any thread."""
+
+
+class Exchange:
+    """How a worker is joined to the others: by a line to the parent, who shares out the work.
+
+    :param pinned: the number of its pinned process; None for a worker of the pool only
+    :param memory: shared with the parent and the other workers
+    """
+
+    def __init__(self, line: Line, plan: Plan, pinned: int | None, memory: Memory) -> None:
+        self.line, self.memory = line, memory
+        self._pool = plan.pooled
+        self._tells_idle = pinned is not None and bool(self._pool)
+        self._received = 0
+        self._credits: defaultdict[int | None, int] = defaultdict(lambda: WINDOW)
+        self._sizes: dict[Queue, int] = {}
 
     def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
-        """The next thing to do.
+        """The next thing to do: a :class:`Task` of the pool (with a key) or for a pinned instance
+        (without one), what such an instance is :class:`Told`, the index of an instance that has
+        ended, or None where nothing is there.
 
         :param settled: nothing is left here to be worked on or handed on, where it waits
+        :raises Stopped: the run is over
         """
+        if wait and self._tells_idle and not self.line.has_message():
+            # The parent cannot see it otherwise; a task is not to wait behind a slow pinned PE.
+            self.line.send("idle", (self._received, settled))
+        while wait or self.line.has_message():
+            kind, content = self.line.receive()
+            self._received += 1
+            if kind == "task":
+                number, queue, sizes, data = content
+                self._sizes.update(sizes)
+                return Task(number, queue, data)
+            if kind == "private":
+                return Task(None, *content)
+            if kind == "told":
+                return Told(*content)
+            if kind == "ended":
+                index: int = content
+                return index
+            if kind == "stop":
+                raise Stopped
+            writer, owed, sizes = content
+            self._sizes.update(sizes)
+            self._credits[writer] += owed
+            return None
+        return None
 
     def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
         """A task of the pool is done, and this is what it wrote.
 
         :param items: of the task that were worked on, in so many seconds; the parcel has the rest
         """
+        self.line.send("commit", (task.key, parcel, items, seconds))
 
     def taken(self, task: Task) -> None:
         """A pinned instance has worked off a batch."""
+        self.line.send("taken", task.queue[0])
 
     def stream(self, parcel: Parcel, writer: int | None = None) -> None:
         """Hand on what pinned instances wrote, or a task before it is done.
 
         :param writer: the instance that does not go on before this is handed on, if one waits
         """
+        self._credits[writer] -= 1
+        self.line.send("stream", (writer, parcel))
 
     def may_stream(self, writer: int | None = None) -> bool:
         """Whether there is room for more in all queues that the pinned ``writer`` writes to; where
@@ -154,15 +209,19 @@ class Exchange(Protocol):
         One that waits for room must not wait for the queues of another: that one may be what waits
         behind it.
         """
+        return self._credits[writer] > 0
 
     def end(self, instance: int) -> None:
         """A pinned instance has ended."""
+        self.line.send("end", instance)
 
     def batch_size(self, queue: Queue) -> int:
         """How many items of a queue make a task of about :data:`TASK_SECONDS`; 0: not known yet."""
+        return self._sizes.get(queue, 0) if queue[0] in self._pool else BATCH
 
     def report(self, kind: str, content: Any) -> None:
         """Tell the parent how it ended: ``done`` and the counts, or ``failed`` and the error."""
+        self.line.send(kind, content)
 
 
 class Stopped(BaseException):

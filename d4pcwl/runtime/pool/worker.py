@@ -7,9 +7,8 @@ worker gets the task. (``GenericPE.hand_on`` is the one way around that.) Everyt
 PEs that keep state, cycles) is *pinned* to one process and has a private queue; what it writes is
 streamed on as it comes.
 
-How queues and commits travel is the affair of an
-:class:`~d4pcwl.runtime.pool.exchange.Exchange`: by way of the parent process
-(``runtime/pool/parent.py``), or of a Redis server (``runtime/redis/exchange.py``).
+A worker talks to the parent process alone, by an
+:class:`~d4pcwl.runtime.pool.exchange.Exchange`; how messages travel is the affair of its line.
 """
 
 from __future__ import annotations
@@ -18,16 +17,20 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from d4pcwl.errors import D4pcwlError
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
-from d4pcwl.runtime.local.worker import Duty
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.local.console import LineLock
+from d4pcwl.runtime.local.worker import Duty, live
 from d4pcwl.runtime.pool.exchange import (
     TASK_SECONDS,
     Exchange,
+    Line,
     Lot,
     Parcel,
     Stopped,
@@ -36,6 +39,7 @@ from d4pcwl.runtime.pool.exchange import (
 )
 from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.outbox import Run, places
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
@@ -230,3 +234,28 @@ class DynamicDuty(Duty):
             with contextlib.suppress(Halt):
                 self.exchange.stream(Parcel(results=self.worker.results_so_far()))
         self.exchange.report("failed", error)
+
+
+def work(
+    job: Job,
+    plan: Plan,
+    pinned: int | None,
+    open_line: Callable[[], Line],
+    lock: LineLock,
+    memory: Memory,
+    arena: int,
+) -> None:
+    """A worker process that the parent has forked, to its end.
+
+    :param memory: shared with the parent and the other workers
+    :param arena: the number of the part of it that is its own
+    """
+
+    def enter() -> Duty:
+        memory.enter(arena)
+        exchange = Exchange(open_line(), plan, pinned, memory)
+        return DynamicDuty(
+            exchange, partial(DynamicWorker, job.graph, plan, pinned, job.inputs, exchange)
+        )
+
+    live(enter, lock)
