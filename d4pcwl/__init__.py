@@ -80,7 +80,7 @@ _install_upstream_names()
 
 
 def _keep_names_apart() -> None:
-    """Modules beside the program that are called as Python's own (``queue.py``) are its alone."""
+    """Let only the program import modules beside it with names of Python's own (``queue.py``)."""
     import os
     import sys
 
@@ -90,7 +90,7 @@ def _keep_names_apart() -> None:
     except OSError:
         return
     if any(entry.partition(".")[0] in sys.stdlib_module_names for entry in entries):
-        first = sys.path.pop(0)  # what is imported to see to that is Python's, too
+        first = sys.path.pop(0)  # the import below must get Python's own modules, too
         try:
             from d4pcwl.workflow.beside import share_names
         finally:
@@ -102,8 +102,10 @@ _keep_names_apart()
 
 
 def __getattr__(name: str) -> Any:
-    """The names above, imported when they are first used: commands begin at once, and few runs need
-    the compiler or the importer."""
+    """Import the names above when they are first used.
+
+    So commands start fast: few runs need the compiler or the importer.
+    """
     from importlib import import_module
 
     for module, names in _PLACES.items():

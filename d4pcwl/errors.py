@@ -4,23 +4,23 @@
 
     D4pcwlError                 1   the base of them all
     ├── UsageError              2   the command line or an API argument is wrong
-    ├── ScriptError             2   the script cannot be loaded, or holds no (single) graph
-    ├── GraphError              2   the graph is not well formed
+    ├── ScriptError             2   the script cannot be loaded, or has no graph, or several
+    ├── GraphError              2   the graph is not valid
     ├── InputError              2   the root inputs (-f, -d) do not fit the graph
-    │   └── UnreadableText      2   YAML, JSON or CWL that cannot be read, or not at a bounded cost
-    ├── DeclarationError        2   what a script or its sidecar file declares is not valid
-    ├── TranslationError        2   the graph cannot be carried over to CWL
+    │   └── UnreadableText      2   YAML, JSON or CWL that cannot be read, or is far too large
+    ├── DeclarationError        2   a declaration in a script or its sidecar file is not valid
+    ├── TranslationError        2   the graph cannot be represented in CWL
+    ├── TraceError              2   a file is not a trace of a run, or is damaged
     ├── RunError                1   the workflow failed while it ran
-    │   ├── OutputError         1   what the run is to leave cannot be written
+    │   ├── OutputError         1   an output of the run cannot be written
     │   │   └── ReaderGone    141   nobody reads standard output any more, as after `| head`
-    │   ├── PEError             1   a PE raised
-    │   └── WorkerDied          1   a worker process ended without a word
+    │   ├── PEError             1   a PE raised an error
+    │   └── WorkerDied          1   a worker process ended without a report
     ├── ItemError               1   an item cannot be encoded or decoded
-    ├── StreamFileError         1   a stream file is truncated, damaged or no stream file
-    └── UnsupportedFeature     33   CWL that we do not run
+    ├── StreamFileError         1   a stream file is truncated or damaged, or not a stream file
+    └── UnsupportedFeature     33   a CWL feature that is not supported
 
-An error that stands for several faults of one document carries them all in ``faults``: people
-repair a document once, not once a fault.
+One error reports all faults of a document, so that users can mend them all at once.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from typing import ClassVar
 
 
 class D4pcwlError(Exception):
-    """Base of all errors that are meant for people; ``exit_code`` is what a command exits with."""
+    """Base of all errors that users see; ``exit_code`` is the exit code of a command."""
 
     exit_code: ClassVar[int] = 1
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows: the message says where the fault is, and a traceback only ours."""
+        """What IPython shows: the message. A traceback would only show the code of d4pcwl."""
         return [f"{type(self).__name__}: {presentable(str(self))}"]
 
 
@@ -50,28 +50,28 @@ class UsageError(D4pcwlError):
 
 
 class ScriptError(D4pcwlError):
-    """The script cannot be loaded, or it holds no graph, or several and none was chosen."""
+    """The script cannot be loaded, or it has no graph, or several and none was chosen."""
 
     exit_code = 2
 
 
 class GraphError(D4pcwlError):
-    """The graph is not well formed: an unknown port, an edge made twice, a cut with a cycle."""
+    """The graph is not valid: an unknown port, an edge made twice, a cut that makes a cycle."""
 
     exit_code = 2
 
 
 class InputError(D4pcwlError, ValueError):
-    """The inputs given for the roots of the graph do not fit it.
+    """The inputs that are given for the roots do not fit the graph.
 
-    Upstream raises a ``ValueError`` there.
+    It is also a ``ValueError``, because upstream raises that.
     """
 
     exit_code = 2
 
 
 class UnreadableText(InputError):
-    """A text is no YAML, JSON or CWL, or it would become far more than it is."""
+    """A text is not valid YAML, JSON or CWL, or its aliases and imports make it far too large."""
 
 
 class DeclarationError(D4pcwlError):
@@ -81,7 +81,13 @@ class DeclarationError(D4pcwlError):
 
 
 class TranslationError(D4pcwlError):
-    """Something in the graph or the script cannot be carried over to CWL."""
+    """Something in the graph or the script cannot be represented in CWL."""
+
+    exit_code = 2
+
+
+class TraceError(D4pcwlError):
+    """A file is no trace of a run, is damaged, or is of a later format."""
 
     exit_code = 2
 
@@ -91,17 +97,17 @@ class RunError(D4pcwlError):
 
 
 class OutputError(RunError):
-    """What a run is to leave cannot be written: the disk is full, or a folder has gone."""
+    """An output of a run cannot be written: the disk is full, or a folder does not exist."""
 
 
 class ReaderGone(OutputError):
-    """Whoever read standard output has gone: the command ends as one does by SIGPIPE."""
+    """The reader of standard output has ended: the command ends as after SIGPIPE."""
 
     exit_code = 141
 
 
 class PEError(RunError):
-    """A PE raised. The message names the PE, the instance, the item and the user's line.
+    """A PE raised an error. The message names the PE, the instance, the item and the user's line.
 
     :param message: what people read
     :param traceback: the full traceback as text, shown with ``--debug``
@@ -116,7 +122,7 @@ class PEError(RunError):
 
 
 class WorkerDied(RunError):
-    """A worker process ended without reporting, for instance by ``kill -9`` or out of memory."""
+    """A worker process ended without a report, for example after ``kill -9`` or without memory."""
 
 
 class ItemError(D4pcwlError):
@@ -128,7 +134,7 @@ class StreamFileError(D4pcwlError):
 
 
 class UnsupportedFeature(D4pcwlError):
-    """A CWL feature that is not run here; engines call this exit code 33."""
+    """A CWL feature that is not supported. The exit code is 33, as with other CWL engines."""
 
     exit_code = 33
 
@@ -138,7 +144,7 @@ class Fault:
     """One fault of a document, with the place where it is.
 
     :param message: what is wrong and what to do
-    :param file: the file at fault, as the user named it
+    :param file: the file with the fault, as the user named it
     :param line: its line, from 1
     :param column: its column, from 1, for the caret
     :param source: the text of that line
@@ -161,14 +167,14 @@ class Fault:
 
 
 def raise_faults(error: type[D4pcwlError], faults: Iterable[Fault | str]) -> None:
-    """Raise ``error`` with all ``faults`` in one message; do nothing where there are none."""
+    """Raise ``error`` with all ``faults`` in one message; do nothing if there are no faults."""
     texts: Sequence[str] = [str(fault) for fault in faults]
     if texts:
         raise error("\n".join(texts))
 
 
 ITEM_LETTERS = 200
-"""How much of an item is shown in messages."""
+"""The most characters of an item that messages show."""
 
 
 def brief(value: object, limit: int = 40) -> str:
@@ -177,19 +183,19 @@ def brief(value: object, limit: int = 40) -> str:
         if isinstance(value, str | bytes):
             value = value[: limit + 1]  # the rest would not be seen
         text = " ".join(map(str.strip, repr(value).splitlines()))
-    except Exception:  # noqa: BLE001 - what cannot show itself must not hide the error at hand
+    except Exception:  # noqa: BLE001 - its repr must not hide the error to report
         text = f"<{type(value).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A clause for messages: names like ``name``, or all that there are (``'; known: a, b'``)."""
+    """For messages: known names similar to ``name``, or all known names (``'; known: a, b'``)."""
     names = sorted(set(known))
     return closest(name, names) or (f"; known: {', '.join(names)}" if names else "")
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """A clause for messages: names like ``name``, or nothing where there are none."""
+    """For messages: known names similar to ``name``, or an empty text."""
     import difflib
 
     close = difflib.get_close_matches(name, sorted(set(known)), n=3, cutoff=0.6)
@@ -197,7 +203,7 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path for messages: as short as it can be said from here."""
+    """A path for messages: relative to the current folder, if the file is inside it."""
     try:
         relative = os.path.relpath(path)
     except OSError:  # the current folder has been removed
@@ -205,13 +211,13 @@ def shown(path: str | os.PathLike[str]) -> str:
     return os.fspath(path) if relative.startswith("..") else relative
 
 
-# what terminals take for orders: C0 but tab and line end, DEL, C1, and changes of direction
+# what terminals read as commands: C0 but tab and line end, DEL, C1, and changes of direction
 _ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/\"']*:[^\s/\"']*@")
 
 
 TIME = "%Y-%m-%d %H:%M:%S"
-"""How messages say when they were given, where that is asked for."""
+"""The form of the time in messages, with ``--timestamps``."""
 
 
 def stamped(text: str) -> str:
@@ -222,8 +228,8 @@ def stamped(text: str) -> str:
 def presentable(text: str) -> str:
     """Text for terminals and logs.
 
-    Control characters, as the names in a stranger's files may have, are written out. Names and
-    passwords in URLs are left out.
+    Control characters, which names in other people's files may have, are replaced by escapes. User
+    names and passwords in URLs are left out.
     """
     text = _ORDERS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
     return _CREDENTIALS.sub("***@", text)

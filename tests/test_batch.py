@@ -116,7 +116,7 @@ class Text(str):
         *(Level.LOW, Text("x"), {Text("x"): 1}, OrderedDict(a=1), [np.str_("x")], [{1}]),
         *({"a": [[object()]]}, "x" * 2000, [0] * 2000, np.arange(3)),
     ],
-    ids=repr,
+    ids=lambda item: repr(item)[:30].split(" at ")[0],
 )
 def test_what_is_large_or_may_be_refused_is_not_in_a_batch(item: Any) -> None:
     assert not batch.Batch().take(item)

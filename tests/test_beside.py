@@ -116,4 +116,6 @@ def test_a_module_that_python_never_imports_is_told_of(text: str, tmp_path: Path
     write_script(tmp_path, "", "time.py")
     told = command("dispel4py", "simple", write_script(tmp_path, text), code=2).stderr
     assert "flow.py:2: " in told
-    assert f"{tmp_path}/time.py is never imported, as Python has a module 'time' of its own" in told
+    assert (
+        f"{tmp_path}/time.py is never imported, because Python has a module 'time' itself" in told
+    )

@@ -226,11 +226,11 @@ def test_secrets_and_large_files_stay_unless_asked_for(project: Path, tmp_path: 
     assert places(made / "script" / "data") == {".zarray", "words.txt"}
     assert (made / "script" / "data" / "empty").is_dir()
     left = {
-        "script/data/.git": "it belongs to a tool, and is no data",
-        "script/data/id_rsa": "by its name it may hold a secret",
+        "script/data/.git": "it belongs to a development tool, and is not data",
+        "script/data/id_rsa": "its name looks like that of a file with a secret",
         "script/data/login.ini": "line 2 looks like a password or key",
-        "script/data/lost": "it is a link that leads nowhere",
-        "script/data/round": "it is a link to what is around it",
+        "script/data/lost": "it is a link to something that does not exist",
+        "script/data/round": "it is a link to a folder that contains it",
         "script/data/pipe": "it is neither a file nor a folder",
         "data/large.txt": "it is large (106 MB)",
     }
@@ -239,7 +239,9 @@ def test_secrets_and_large_files_stay_unless_asked_for(project: Path, tmp_path: 
         assert f"left out of the bundle: {place}: {why}" in told
         assert f"- {place}: {why}" in readme
         assert not os.path.lexists(made / place)
-    assert "script/flow.py is taken in, but line 1 looks like a password or key" in told
+    assert (
+        "script/flow.py is taken into the bundle, but line 1 looks like a password or key" in told
+    )
     bundle(project, *table, "--take", "data", "--take", "../large.txt", "--bundle", "../all")
     asked = {
         "data/large.txt",
@@ -257,10 +259,10 @@ def test_a_bundle_that_cannot_be_made_leaves_nothing(project: Path, tmp_path: Pa
     (tmp_path / "bad.yml").write_text("tabel: 1\ntable: {class: File, path: nowhere.txt}\n")
     before = places(tmp_path)
     refused = {
-        "something is in it; name a new folder": ("--bundle", "../full"),
+        "the folder is not empty; name a new one": ("--bundle", "../full"),
         "it is a file": ("--bundle", "flow.py"),
-        "no -o, --job or --abstract": ("--bundle", "../made", "-o", "x.cwl"),
-        "go with --bundle": ("--dockerfile",),
+        "leave out -o, --job and --abstract": ("--bundle", "../made", "-o", "x.cwl"),
+        "need --bundle": ("--dockerfile",),
         "--take nowhere: it is not there": ("--bundle", "../made", "--take", "nowhere"),
         "did you mean table?": ("--bundle", "../made", "--inputs", "../bad.yml"),
         "there is no file or folder": ("--bundle", "../made", "--inputs", "../bad.yml"),
@@ -286,7 +288,7 @@ def test_a_document_without_its_script_says_how_to_make_a_bundle(
     (project / "flow.cwl").rename(tmp_path / "moved" / "flow.cwl")
     done = kit.command("d4pcwl-runner", "flow.cwl", cwd=tmp_path / "moved", code=1)
     (line,) = done.stderr.splitlines()
-    assert "flow.cwl refers to what is not there: " in line
+    assert "flow.cwl refers to files that do not exist: " in line
     for name in ("moved/flow.py", "moved/helpers.py", "moved/settings/factor.json"):
         assert str(tmp_path / name) in line
     assert "table.txt" not in line

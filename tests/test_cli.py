@@ -195,7 +195,7 @@ def test_notes_say_what_was_found_and_can_be_silenced(tmp_path: Path) -> None:
     done = kit.command("d4p2cwl", script, cwd=tmp_path)
     assert "the environment variable MODE becomes a parameter" in done.stderr
     assert re.search(
-        r"note: .*flow\.py:\d+: data\.txt is taken for a file that it reads", done.stderr
+        r"note: .*flow\.py:\d+: data\.txt seems to be a file that the script reads", done.stderr
     )
     quiet = kit.command("d4p2cwl", "-q", script, cwd=tmp_path)
     assert (quiet.stderr, quiet.stdout) == ("", done.stdout)
@@ -270,18 +270,18 @@ BAD_RUNS: dict[str, tuple[list[str], int, str]] = {
         2,
         "did you mean input?",
     ),
-    "suffix": (["simple", "flow.py", "--results", "r.csv"], 2, "the suffix says the form"),
+    "suffix": (["simple", "flow.py", "--results", "r.csv"], 2, "unknown suffix; use"),
     "results folder": (["simple", "flow.py", "--results", "gone/r.jsonl"], 2, "cannot be written"),
     "pe raises": (["simple", "raises.py"], 1, "PE Double failed on item 1 of 'input': 0\nraises.p"),
     "pe raises in multi": (["multi", "raises.py", "-n", "2"], 1, "raises.py:"),
     "from": (
-        ["simple", "flow.py", "--stage", "Double1", "--from", "x"],
+        ["simple", "flow.py", "--stage", "Double", "--from", "x"],
         2,
         "--from x: no such file",
     ),
-    "from without stage": (["simple", "flow.py", "--from", "a.b=c"], 2, "go with --stage"),
+    "from without stage": (["simple", "flow.py", "--from", "a.b=c"], 2, "need --stage"),
     "digest": (
-        ["simple", "flow.py", "--stage", "Double1", "--from", "Numbers0.output=x", "--expect", "0"],
+        ["simple", "flow.py", "--stage", "Double", "--from", "Numbers.output=x", "--expect", "0"],
         2, "has changed since this CWL was made",
     ),
 }  # fmt: skip

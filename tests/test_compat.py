@@ -100,9 +100,50 @@ def test_imports_are_cheap():
     assert output_of(sys.executable, code).strip() == "[]"
 
 
-def test_nothing_is_installed_where_upstream_is():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["d4pcwl"]
+PLAIN = """
+from dispel4py.base import IterativePE
+from dispel4py.new.multi_process import process
+from dispel4py.workflow_graph import WorkflowGraph
+
+class Double(IterativePE):
+    def _process(self, data):
+        return 2 * data
+
+graph = WorkflowGraph()
+graph.add(Double())
+"""
+
+
+@pytest.fixture
+def as_from_a_wheel(tmp_path):
+    """The Python of an environment into which the files of the wheel are put."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    wheel = wheel["targets"]["wheel"]
+    venv.create(tmp_path / "venv", with_pip=False)
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    for package in wheel["packages"]:
+        (site / package).symlink_to(ROOT / package)
+    for file, name in wheel["force-include"].items():
+        (site / name).write_text((ROOT / file).read_text())
+    assert sorted(entry.name for entry in site.iterdir()) == ["d4pcwl", "d4pcwl-names.pth"]
+    return tmp_path / "venv" / "bin" / "python"
+
+
+@pytest.mark.parametrize("wheel", [True, False])
+def test_scripts_import_the_names_alone(wheel, tmp_path, request):
+    python = request.getfixturevalue("as_from_a_wheel") if wheel else sys.executable
+    (tmp_path / "plain.py").write_text(PLAIN)
+    done = subprocess.run([python, "plain.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.endswith("does not run it; type: dispel4py simple plain.py\n")
+
+
+def test_upstreams_command_by_its_module(tmp_path):
+    (tmp_path / "plain.py").write_text(PLAIN)
+    command = [sys.executable, "-m", "dispel4py.new.processor", "multi", "plain.py", "-n", "2"]
+    given = ["-d", '{"Double": [{"input": 4}]}']
+    done = subprocess.run([*command, *given], cwd=tmp_path, capture_output=True, text=True)
+    assert json.loads(done.stdout)["data"] == 8, done.stderr
 
 
 def test_older_names():
@@ -131,7 +172,9 @@ def test_the_logger_logs_to_standard_error():
 
 EXAMPLES = [
     path.stem
-    for path in Path(d4pcwl.__file__).parent.glob("compat/dispel4py/examples/graph_testing/*.py")
+    for path in Path(d4pcwl.__file__).parent.glob(
+        "compat/names/dispel4py/examples/graph_testing/*.py"
+    )
     if path.stem not in ("__init__", "testing_PEs", "_chains")
 ]
 
@@ -544,7 +587,7 @@ def beside(request, tmp_path_factory):
             pytest.skip(f"{UPSTREAM} cannot be installed: {reason}")
         done.touch()
     purelib = output_of(python, "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
-    Path(purelib, "d4pcwl-under-test.pth").write_text(f"{ROOT}\n")
+    Path(purelib, "d4pcwl-under-test.pth").write_text(f"{ROOT}\n{ROOT / 'd4pcwl/compat/names'}\n")
     return str(python)
 
 
@@ -665,6 +708,12 @@ SWEEP = """
             failed[name] = repr(error)
     print(json.dumps(failed))
 """
+
+
+def test_whose_names_they_are_where_upstream_is_installed_too(beside):
+    code = "import dispel4py.base, d4pcwl; print(dispel4py.base.GenericPE is d4pcwl.GenericPE)"
+    assert output_of(beside, code) == "False\n"
+    assert output_of(beside, f"import d4pcwl; {code}") == "True\n"
 
 
 def test_upstreams_other_modules_still_import(beside):

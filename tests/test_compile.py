@@ -93,18 +93,18 @@ def test_a_cut_graph_is_a_workflow_of_stages_joined_by_streams(tmp_path: Path) -
     }
     assert sources == {
         "Source": {},
-        "Plus": {"Source0_output": "Source/Source0_output"},
-        "Minus": {"Source0_output": "Source/Source0_output"},
-        "Join": {"Plus1_output": "Plus/Plus1_output", "Minus2_output": "Minus/Minus2_output"},
+        "Plus": {"Source_output": "Source/Source_output"},
+        "Minus": {"Source_output": "Source/Source_output"},
+        "Join": {"Plus_output": "Plus/Plus_output", "Minus_output": "Minus/Minus_output"},
     }
     join = kit.by_id(tools)["Join"]
-    taken = kit.by_id(join["inputs"])["Plus1_output"]
+    taken = kit.by_id(join["inputs"])["Plus_output"]
     assert (taken["type"], taken["streamable"], taken["format"]) == (
         "File",
         True,
         "https://w3id.org/d4pcwl#stream-file",
     )
-    assert flags(join)["--stage"] == "Join3"
+    assert flags(join)["--stage"] == "Join"
     assert flags(join)["--expect"] == join["d4p:digest"]
     assert taken["inputBinding"] == {"position": 6, "prefix": "--from"}
     # The streams inside are nobody's result.
@@ -115,7 +115,7 @@ def test_an_output_that_two_stages_take_is_written_once(tmp_path: Path) -> None:
     result = compiled(tmp_path, kit.DIAMOND, cut="Source.output")
     source = kit.by_id(result.document["$graph"])["Source"]
     assert [a["valueFrom"] for a in source["arguments"] if a.get("prefix") == "--to"] == [
-        "Source0.output=Source0_output.d4ps"
+        "Source.output=Source_output.d4ps"
     ]
 
 
@@ -123,7 +123,7 @@ def test_stages_of_a_composite_cut_have_the_composites_names_and_docs(tmp_path: 
     main, *tools = compiled(tmp_path, kit.COMPOSITES, cut="composite").document["$graph"]
     assert [step["id"] for step in main["steps"]] == ["Source", "outer", "other"]
     assert kit.by_id(tools)["outer"]["label"] == "Adds eleven, and then a thousand"
-    assert flags(kit.by_id(tools)["outer"])["--stage"] == "one1,ten2,thousand3"
+    assert flags(kit.by_id(tools)["outer"])["--stage"] == "one_1,ten_1,thousand"
 
 
 def test_the_unpacked_form_has_a_file_for_each_tool(tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_an_engine_may_start_the_ranks(tmp_path: Path) -> None:
     assert hint["processes"] == "$(inputs.processes)"
     assert kit.by_id(document["inputs"])["mapping"]["type"]["symbols"] == ["mpi"]
     assert document["$namespaces"]["cwltool"] == "http://commonwl.org/cwltool#"
-    with pytest.raises(UsageError, match="is for the mapping mpi"):
+    with pytest.raises(UsageError, match="is only for the mapping mpi"):
         tool(tmp_path, kit.CHAIN, mpi_requirement=True)
     ordinary = kit.by_class(tool(tmp_path, kit.CHAIN, mapping="mpi")["hints"])
     assert "cwltool:MPIRequirement" not in ordinary
@@ -396,7 +396,7 @@ def test_the_report_says_what_is_kept_how(tmp_path: Path) -> None:
     lines = text.splitlines()
     assert "os.environ" in lines[by_code["variable"][0]["line"] - 1]
     assert lines[by_code["instances"][0]["line"] - 1] == "class Split(IterativePE):"
-    assert by_code["instances"][0]["message"] == "Split1 asks for 3 processes"
+    assert by_code["instances"][0]["message"] == "Split asks for 3 processes"
     assert "self.counts" in by_code["state"][0]["message"]
     assert [entry["message"] for entry in by_code["stream"]] == [
         "Lines.output → Split.input (shuffle)", "Split.output → Count.input (group-by [0])"
@@ -417,8 +417,8 @@ def test_the_report_of_composites_and_untyped_inputs(tmp_path: Path) -> None:
     }
     untyped = [e for e in compiled(tmp_path, kit.ROOTS).report if e.code == "untyped-input"]
     assert [entry.message for entry in untyped] == [
-        "the type of the items of left0.input is not declared",
-        "the type of the items of right2.input is not declared",
+        "the type of the items of left.input is not declared",
+        "the type of the items of right.input is not declared",
     ]
 
 
@@ -432,12 +432,12 @@ def test_composites_that_are_cut_are_subworkflows(tmp_path: Path) -> None:
     }
     assert steps["main"] == ["Source", "outer", "other"]
     assert steps["outer"] == ["Inner", "thousand"]
-    assert steps["Inner"] == ["one", "ten"]
+    assert steps["Inner"] == ["one_1", "ten_1"]
     assert steps["other"] == ["one_2", "ten_2"]
     assert processes["outer"]["label"] == "Adds eleven, and then a thousand"
     assert set(result.files) == {
-        "flow.cwl", "Source.cwl", "outer.cwl", "Inner.cwl", "one.cwl", "ten.cwl", "thousand.cwl",
-        "other.cwl", "one_2.cwl", "ten_2.cwl",
+        "flow.cwl", "Source.cwl", "outer.cwl", "Inner.cwl", "one_1.cwl", "ten_1.cwl",
+        "thousand.cwl", "other.cwl", "one_2.cwl", "ten_2.cwl",
     }  # fmt: skip
 
 
@@ -562,11 +562,11 @@ def test_the_abstract_workflow_shows_every_pe_and_edge(tmp_path: Path) -> None:
     document = result.document
     steps = kit.by_id(document["steps"])
     assert {step["run"]["class"] for step in steps.values()} == {"Operation"}
-    assert {i["id"]: i["source"] for i in steps["Sink1"]["in"]} == {
-        "first": "Source0/output",
-        "second": ["Source0/other", "Source0/output"],
+    assert {i["id"]: i["source"] for i in steps["Sink"]["in"]} == {
+        "first": "Source/output",
+        "second": ["Source/other", "Source/output"],
     }
-    assert [o["outputSource"] for o in document["outputs"]] == ["Sink1/seen"]
+    assert [o["outputSource"] for o in document["outputs"]] == ["Sink/seen"]
     assert result.job == {}
     assert json.dumps(document)  # plain data
 

@@ -50,6 +50,33 @@ def test_what_may_come_next(line: str, offered: list[str], tmp_path: Path) -> No
     assert completed(line, tmp_path) == offered
 
 
+WORKFLOW = """
+from dispel4py.base import IterativePE
+from dispel4py.workflow_graph import WorkflowGraph
+
+print("loaded")
+
+class Scale(IterativePE):
+    def _process(self, data):
+        return data
+
+def build(radius: float = 2.0) -> WorkflowGraph:
+    graph = WorkflowGraph()
+    graph.add(Scale())
+    return graph
+"""
+
+
+@pytest.mark.parametrize("begin", ["dispel4py multi flow.py", "dispel4py simple flow.py -n 3"])
+def test_options_of_a_script(begin: str, tmp_path: Path) -> None:
+    (tmp_path / "flow.py").write_text(WORKFLOW)
+    assert completed(f"{begin} --ra", tmp_path) == ["--radius"]
+    assert completed(f"{begin} --Sc", tmp_path) == ["--Scale", "--Scale0"]
+    assert completed("d4p2cwl flow.py --rad", tmp_path) == ["--radius"]
+    (tmp_path / "flow.py").write_text("1 / 0")
+    assert completed(f"{begin} --on-e", tmp_path) == ["--on-error"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_are_told_of_all_commands(shell: str) -> None:
     code = kit.command("d4pcwl", "completion", shell).stdout

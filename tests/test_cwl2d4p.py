@@ -388,7 +388,7 @@ def test_what_cannot_be_connected(editing: CwlGraph) -> None:
             graph.connect(*connect)
     for name, options, message in (
         ("sya", {}, "has no step 'sya'; did you mean say"),
-        ("say", {}, "step say is there already"),
+        ("say", {}, "step say was already added"),
         ("whole", {"scatter": "lits"}, "cannot be scattered over 'lits'.*did you mean list"),
         ("once", {"scatter": "texts", "method": "cross"}, "no method 'cross'"),
     ):
@@ -496,7 +496,7 @@ def test_requirements_of_job_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert made == {"said": "c"}
     (made,) = results(graph, {"say": "d"})  # they hold for one run
     assert made == {"said": ""}
-    with pytest.raises(InputError, match="hold for all job orders of a run"):
+    with pytest.raises(InputError, match="apply to all job orders of a run"):
         results(graph, [{"say": "e", **listed}, {"say": "f"}])
 
 
@@ -507,7 +507,7 @@ def test_failures_in_python(documents: Path, monkeypatch: pytest.MonkeyPatch) ->
         results(graph, {"texts": 3, "log": "x"})
     with pytest.raises(PEError, match=r"step first\[0\]: permanentFail"):
         results(graph, {"texts": ["bad"], "log": str(documents / "log")})
-    with pytest.raises(InputError, match="cwl:tool, but the script has its document already"):
+    with pytest.raises(InputError, match="cwl:tool, but the script already has a document"):
         results(graph, {"texts": [], "log": "x", "cwl:tool": "chain.cwl"})
     made = results(graph, {"texts": ["fine"], "log": str(documents / "log")})
     assert made == [{"first": ["fine"], "third": ["fine"]}]
@@ -600,7 +600,7 @@ def test_what_is_refused(documents: Path) -> None:
         assert "Traceback" not in done.stderr
         assert done.stdout == ""
     done = command("cwl2d4p", documents / "say.cwl", "-o", documents / "flow.txt", code=2)
-    assert "a script is called NAME.py" in done.stderr
+    assert "the name of a script must end in .py" in done.stderr
 
 
 # --- inputs of the only root ----------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_types_are_read_and_said_alike(text: str, expected: CwlType) -> None:
 
 @pytest.mark.parametrize("text", ["file", "File[][]", "int?[]", "", 3, None, "File []"])
 def test_other_types_are_refused(text: Any) -> None:
-    with pytest.raises(DeclarationError, match=r"here: .* is no type"):
+    with pytest.raises(DeclarationError, match=r"here: .* is not a type"):
         parse_type(text, "here")
 
 
@@ -409,8 +409,8 @@ def test_all_faults_are_told_at_once_with_the_nearest_names(tmp_path: Path) -> N
         "Numbers.cwl: label: not known (it is for the whole graph)",
         "Numbers.cwl: time_limit: expected seconds as an integer, not '9'",
         "Numbers.cwl: network: expected true or false, not 1",
-        "Double.cwl: reads: a: 'Flie' is no type",
-        "inputs are declared for Double1, but a stream feeds it",
+        "Double.cwl: reads: a: 'Flie' is not a type",
+        "inputs are declared for Double, but a stream feeds it",
         "cwl: resources: cors: not known; did you mean cores?",
         "cwl: inputs: not known",
         "cwl: env: expected a dictionary",
@@ -479,4 +479,4 @@ def test_pes_of_one_name_are_told_apart_by_id(tmp_path: Path) -> None:
         "\nfor pe in (left, right):\n    pe.cwl = {'inputs': {'input': 'int'}}\n"
     )
     document = declared(tmp_path, text=text).document
-    assert {"same0", "same2"} <= set(kit.by_id(document["inputs"]))
+    assert {"same_1", "same_2"} <= set(kit.by_id(document["inputs"]))

@@ -37,7 +37,7 @@ PAGES = sorted(
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "d4pcwl").rglob("*.py")
-    if ">>> " in path.read_text(encoding="utf-8") and "compat/dispel4py" not in path.as_posix()
+    if ">>> " in path.read_text(encoding="utf-8") and "compat/names" not in path.as_posix()
 )
 TOLD = doctest.ELLIPSIS | doctest.REPORT_NDIFF
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -125,10 +125,10 @@ def test_no_ranks_are_started(folder: Path) -> None:
         (("--limit", "x"), "limit: expected a whole number"),
         (("-d", '{"raed": 1}'), "did you mean read"),
         (("--results", "no/such/out.jsonl"), "cannot be written: No such file or directory"),
-        (("--results", "out.txt"), "the suffix says the form"),
+        (("--results", "out.txt"), "unknown suffix; use"),
         (("--errors", "."), "cannot be written: Is a directory"),
         (("--on-error", "ignore"), "ignore"),
-        (("--stage", "read0"), "--dry-run is for a whole graph"),
+        (("--stage", "read"), "--dry-run is for a whole graph"),
     ],
 )
 def test_what_is_refused(folder: Path, options: tuple[str, ...], message: str) -> None:

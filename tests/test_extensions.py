@@ -89,7 +89,7 @@ def test_limits_of_time(enabled: bool, tmp_path: Path) -> None:
     options = ["--enable-ext"] if enabled else []
     _, told = run_tool(tmp_path, text, *options, status=1 if enabled else 33)
     assert ("exceeded time limit of 1 seconds" in told) is enabled
-    assert ("say --enable-ext" in told) is not enabled
+    assert ("use --enable-ext" in told) is not enabled
 
 
 def test_listings_of_older_documents(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_development_versions(version: str, tmp_path: Path) -> None:
     made, _ = run_tool(tmp_path, text, "--enable-dev")
     assert Path(made["n"]["path"]).read_text() == "yes\n"
     _, told = run_tool(tmp_path, text, status=33)
-    assert f"CWL {version} is a development version; say --enable-dev" in told
+    assert f"CWL {version} is a development version; use --enable-dev" in told
 
 
 REFUSED = {

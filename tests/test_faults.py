@@ -220,7 +220,7 @@ def test_too_few_descriptors(mapping: Mapping, place: Path) -> None:
     assert done.returncode == 1
     told = [line for line in lines(done.stderr) if "epoll.cpp" not in line]  # libzmq's own word
     assert len(told) == 1
-    assert "too many open files: a process may have 20" in told[0] or "ulimit -n" in told[0]
+    assert "too many open files: the limit is 20" in told[0] or "ulimit -n" in told[0]
     assert (place / "r.jsonl").read_text() == "of an earlier run"
 
 

@@ -292,12 +292,12 @@ def test_a_step_whose_worker_was_killed_is_not_run_twice(relay: Path, tmp_path: 
         stack.callback(runner.kill)
         script = relay.with_name("relay.py")
         script.write_text(script.read_text().replace("range(3)", "range(4)"))
-        wait_until(lambda: _worker_of(runner.pid, "Numbers0"))
-        (worker,) = _worker_of(runner.pid, "Numbers0")
+        wait_until(lambda: _worker_of(runner.pid, "Numbers"))
+        (worker,) = _worker_of(runner.pid, "Numbers")
         os.kill(worker, signal.SIGKILL)
         _, told = runner.communicate(timeout=60)
     assert runner.returncode == 1
-    assert "what it had written was being read: it cannot be run again" in told
+    assert "another step was reading its output: so it cannot be run again" in told
 
 
 def _worker_of(runner: int, stage: str) -> list[int]:
@@ -333,7 +333,7 @@ def followed(document: Path, **settings: Any) -> dict[str, list[str]]:
 
 
 def _give_out(main: Any, tools: Any) -> None:
-    output = {"id": "stream", "type": "File", "outputSource": "Numbers/Numbers0_output"}
+    output = {"id": "stream", "type": "File", "outputSource": "Numbers/Numbers_output"}
     main["outputs"].append(output)
 
 
@@ -359,8 +359,8 @@ def _no_stream(main: Any, tools: Any) -> None:
         entry.pop("streamable", None)
 
 
-BOTH = {"Numbers": ["Numbers0_output"], "Passes": ["Passes1_output"]}
-SECOND = {"Passes": ["Passes1_output"]}
+BOTH = {"Numbers": ["Numbers_output"], "Passes": ["Passes_output"]}
+SECOND = {"Passes": ["Passes_output"]}
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,9 @@ def test_pe_itself_as_key(graph: FlatGraph) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"nonsense": 1}, "no such PE; known: Ports, Source0, Source2, end"),
-        ({"Source": 1}, "'Source', which several PEs are called; use Source0, Source2"),
-        ({"Sources0": 1}, "no such PE; did you mean Source0"),
+        ({"nonsense": 1}, "no such PE; known: Ports, Source_1, Source_2, end"),
+        ({"Source": 1}, "'Source', but several PEs have this name; use Source_1, Source_2"),
+        ({"Sources0": 1}, "no such PE; did you mean Source_2"),
         (
             {"end": [{"inptu": 1}]},
             "inputs of end, number 0: end has no input 'inptu'; did you mean in",

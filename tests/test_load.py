@@ -114,14 +114,14 @@ graph.add(plain)
         (
             "x = 1\n",
             None,
-            "flow.py holds no workflow graph; a script is to leave its WorkflowGraph",
+            "flow.py holds no workflow graph; put the WorkflowGraph",
         ),
         (
             GRAPH + "graph.inputmappings = {}\n",
             None,
             "holds no workflow graph; its graphs are comp",
         ),
-        (GRAPH, "grahp", "flow.py has nothing called 'grahp'; did you mean graph"),
+        (GRAPH, "grahp", "flow.py has no graph 'grahp'; did you mean graph"),
         (GRAPH, "One", "flow.py: One is a type, not a graph; known: graph"),
         (GRAPH + "x = 1\n", "x", "flow.py: x is a int, not a graph; known: graph"),
         (GRAPH, "WorkflowGraph", "WorkflowGraph is a type, not a graph"),
@@ -339,7 +339,7 @@ def test_a_script_that_puts_another_object_in_its_place(write: Write) -> None:
         name = f"lazy{number}"
         write(f"{name}.py", lazy.format(graph=GRAPH, thing=thing))
         assert load(f"{name}.py").attr == "graph"
-        with pytest.raises(ScriptError, match=f"{name} puts a .* in the place of its module"):
+        with pytest.raises(ScriptError, match=f"{name} replaces its module by a"):
             load(name)
 
 

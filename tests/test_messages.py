@@ -204,7 +204,7 @@ def test_a_misspelt_key_of_a_job_order_is_warned_of(tmp_path: Path) -> None:
     done = kit.command("d4pcwl-runner", "--no-container", "tool.cwl", "job.yml", cwd=tmp_path)
     warnings = [line for line in done.stderr.splitlines() if "warning" in line]
     assert len(warnings) == 1
-    told = "'mesage' is no input of tool.cwl, so it is not used; did you mean message?"
+    told = "tool.cwl has no input 'mesage', so its value is not used; did you mean message?"
     assert warnings[0].endswith(told)
 
 

@@ -210,7 +210,7 @@ def test_flatten_finds_all_faults() -> None:
     assert len(faults) == 3
     assert "Plus has no input 'no such port'" in faults[0]
     assert "CompositePE maps no input 'inn'; did you mean in?" in faults[1]
-    assert re.search(r": Plus3\.input: the grouping 1.5 is not known", faults[2])
+    assert re.search(r": Plus_3\.input: the grouping 1.5 is not known", faults[2])
 
 
 def test_pe_in_two_composites_and_composite_in_itself() -> None:

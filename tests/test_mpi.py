@@ -266,11 +266,11 @@ def test_streams_of_a_stage_are_written_once(path: Path, tmp_path: Path) -> None
     script = Script(path, "graph = chain(Source(range(50)), Plus())\n")
     from d4pcwl.streams.writer import scan
 
-    split = ("--split", "Source0.output", "Plus1.input")
-    for target in (("--to", "Source0.output={}"), split):
+    split = ("--split", "Source.output", "Plus.input")
+    for target in (("--to", "Source.output={}"), split):
         files = [str(tmp_path / f"{target[0]}{number}.d4ps") for number in (1, 2)]
         given = [target[1].format(files.pop())] if target != split else [*target[1:], *files]
-        done = script.run(3, "--stage", "Source0", target[0], *given)
+        done = script.run(3, "--stage", "Source", target[0], *given)
         assert (done.returncode, done.stderr) == (0, "")
     found = {file.name: scan(file).items for file in tmp_path.glob("*.d4ps")}
     assert found == {"--to2.d4ps": 50, "--split1.d4ps": 25, "--split2.d4ps": 25}

@@ -160,7 +160,7 @@ def test_the_command_refers_to_the_script(form: str, tmp_path: Path) -> None:
     script = write_script(tmp_path / "there", DIAMOND)
     document = compiled(script, tmp_path, **({} if form == "whole" else {"cut": "pe"}))
     done = command("cwl2d4p", document, "-o", tmp_path / "again.py")
-    assert "note: the document was made of" in done.stderr
+    assert "note: the document was made from" in done.stderr
     text = (tmp_path / "again.py").read_text()
     assert 'graph = load(Path(__file__).parent / "there/flow.py", "graph").graph' in text
     ours = command("dispel4py", "simple", tmp_path / "again.py").stdout
@@ -188,9 +188,9 @@ def test_steps_of_a_compiled_document_give_the_same_results(tmp_path: Path) -> N
     ("old", "new"),
     [
         ("      - dispel4py\n", "      - env\n      - dispel4py\n"),
-        ("source: Plus/Plus1_output\n", "source: Minus/Minus2_output\n"),
+        ("source: Plus/Plus_output\n", "source: Minus/Minus_output\n"),
         ("source: mapping\n", "source: mapping\n            valueFrom: multi\n"),
-        ("Plus1.output=Plus1_output.d4ps", "Plus1.output=other.d4ps"),
+        ("Plus.output=Plus_output.d4ps", "Plus.output=other.d4ps"),
         ("valueFrom: flow.py", "valueFrom: other.py"),
         ("    d4p:digest: ", "    d4p:digest: 0"),
     ],

@@ -81,7 +81,7 @@ def test_a_graph_is_a_picture_an_error_a_block_and_a_run_is_seen(tmp_path: Path)
     progress, value = (each["text/plain"] for each in done)
     assert value == "[0, 9, 18]"
     lines = progress.splitlines()
-    assert "results of Times1.output: 3" in lines
+    assert "results of Times_2.output: 3" in lines
     assert sum("worked on 3 items" in line for line in lines) == 2
 
 
@@ -138,8 +138,8 @@ def test_what_cells_cannot_make_is_told(tmp_path: Path) -> None:
         "d4pcwl.to_cwl(other)",
     ]
     shown = executed(cells, tmp_path)
-    assert "mine_cells.py is there, and not of ours" in shown[4][0][0]
-    assert "UsageError: the cells that made other are no script" in shown[6][0][0]
+    assert "mine_cells.py exists and was not made by d4pcwl" in shown[4][0][0]
+    assert "UsageError: the cells that made other do not work as a script" in shown[6][0][0]
     assert (tmp_path / "mine_cells.py").read_text() == "# a file of mine\n"
 
 

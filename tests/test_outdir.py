@@ -46,7 +46,7 @@ def test_two_runs_with_one_output_folder(tmp_path: Path) -> None:
     )
     wait_until((tmp_path / "first.began").exists)
     _, told = run(document, order(tmp_path, "second", go=document), outdir=out)
-    assert f"note: another run puts its files into {out}, too" in told
+    assert f"note: another run also puts its files into {out}" in told
     assert {path.read_text() for path in out.iterdir()} == {"second\n"}
     first_go.touch()
     _, errors = first.communicate(timeout=60)

@@ -269,8 +269,8 @@ def test_two_runs_with_one_results_file(name: str, tmp_path: Path) -> None:
     (tmp_path / "go_b").touch()
     told = second.communicate()[1]
     assert (second.returncode, lines()) == (0, ["b" * 40] * 3000)
-    assert f"another run writes to {name}, too" in told
-    assert f"another run had written {name} meanwhile" in told
+    assert f"another run also writes to {name}" in told
+    assert f"another run wrote {name} in the meantime" in told
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -342,12 +342,12 @@ def test_streams_of_a_stage_stay(goes: Path) -> None:
     folder = goes.parent
     for mapping in ("simple", "multi"):
         stage = ("dispel4py", mapping, goes.name, "-n", 2, "--stage")
-        command(*stage, "Source0", "--to", "Source0.output=s.d4ps", cwd=folder)
-        command(*stage, "Goes1", "--from", "s.d4ps", "--results", "r.jsonl", cwd=folder)
+        command(*stage, "Source", "--to", "Source.output=s.d4ps", cwd=folder)
+        command(*stage, "Goes", "--from", "s.d4ps", "--results", "r.jsonl", cwd=folder)
         assert len((folder / "r.jsonl").read_text().splitlines()) == 3
         (folder / "r.jsonl").unlink()
-        split = ("Source0.output", "Goes1.input", "s1", "s2")
-        command(*stage, "Source0", "--split", *split, cwd=folder)
+        split = ("Source.output", "Goes.input", "s1", "s2")
+        command(*stage, "Source", "--split", *split, cwd=folder)
         assert (folder / "s1").exists()
         assert (folder / "s2").exists()
 

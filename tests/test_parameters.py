@@ -164,7 +164,8 @@ def test_paths_are_meant_from_where_the_command_was_given(folder: Path) -> None:
 
 def test_an_option_of_the_command_is_no_parameter(folder: Path) -> None:
     done = simple(folder, "--stations", "stations.txt", "--data", '{"Lines": 1}')
-    assert "note: --data is no parameter here; give data to build() by --params" in done.stderr
+    assert "note: --data is an option of the command; to set the parameter data" in done.stderr
+    assert "of build(), use --params data=VALUE" in done.stderr
     done = simple(folder, "--stations", "stations.txt", "-d", '{"Lines": 1}', "--params", "data=x")
     assert done.stderr == ""
     assert data(done.stdout)[0][-1] == "'x'"
@@ -268,7 +269,7 @@ def test_a_graph_under_main(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ("    return None", "build() is to return a WorkflowGraph, not None"),
+        ("    return None", "build() must return a WorkflowGraph, not None"),
         ("    return 1 / 0", "ZeroDivisionError"),
     ],
 )
@@ -371,7 +372,7 @@ def test_annotations_that_are_refused(tmp_path: Path, annotation: str) -> None:
     line = len(text.splitlines()) - 1
     assert f"flow.py:{line}: build(): x" in first
     assert "Literal[…]" in first
-    assert "y: say which values it takes" in second
+    assert "y: annotate it with its type" in second
     assert "*z" in third
 
 
@@ -533,7 +534,7 @@ def test_inputs_of_roots_are_options(tmp_path: Path) -> None:
     ]
     assert len(data(simple(tmp_path, "--left0", "1", "-q").stdout)) == 1
     done = simple(tmp_path, "--left", "1", "-d", "{}", code=2)
-    assert "by -d or -f, and by options" in done.stderr
+    assert "inputs of roots are given twice" in done.stderr
     assert "--left ITEM" in simple(tmp_path, "--help").stdout
 
 
@@ -551,4 +552,4 @@ def test_iterations_of_a_root_are_an_option(tmp_path: Path) -> None:
     kit.write_script(tmp_path, kit.CHAIN)
     lines = simple(tmp_path, "--Numbers", "2").stdout.splitlines()
     assert len([line for line in lines if line.startswith("{")]) == 10
-    assert "give how often it runs" in simple(tmp_path, "--Numbers", "x", code=2).stderr
+    assert "give a number of iterations" in simple(tmp_path, "--Numbers", "x", code=2).stderr

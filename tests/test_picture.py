@@ -59,9 +59,9 @@ def test_the_steps_of_a_document(tmp_path: Path) -> None:
         'subgraph step6["other"]',
     ]
     assert 'step0["Source"]' in lines
-    assert 'step0 -->|"Source0_output"| step3' in lines  # into the box in the box
-    assert 'step3 -->|"one1_output"| step4' in lines
-    assert 'step4 -->|"ten2_output"| step5' in lines  # out of the inner box
+    assert 'step0 -->|"Source_output"| step3' in lines  # into the box in the box
+    assert 'step3 -->|"one_1_output"| step4' in lines
+    assert 'step4 -->|"ten_1_output"| step5' in lines  # out of the inner box
     tool = kit.command("d4p2cwl", "-q", script, "-o", tmp_path / "tool.cwl")
     assert tool.returncode == 0
     assert 'tool["flow"]' in kit.command("d4pcwl", "graph", tmp_path / "tool.cwl").stdout
@@ -86,7 +86,7 @@ def test_edges_out_of_boxes_are_drawn(tmp_path: Path) -> None:
     script = flow / "nested_composites.py"
     kit.command("d4p2cwl", "-q", script, "--cut", "pe", "-o", document)
     kit.command("d4pcwl", "graph", document, "-o", tmp_path / "flow.svg")
-    assert b"samples0_output" in (tmp_path / "flow.svg").read_bytes()
+    assert b"samples_output" in (tmp_path / "flow.svg").read_bytes()
 
 
 def test_texts(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     def said(*arguments: object) -> str:
         return kit.command("d4pcwl", "graph", *arguments, code=2, cwd=tmp_path).stderr
 
-    assert "the suffix says the form" in said(script, "-o", "picture")
+    assert "the name has no suffix" in said(script, "-o", "picture")
     assert "no such script" in said("flwo.py")
     assert "--shards 1: at least 2" in said(script, "--shards", "1")
     assert "--cut is for scripts" in said("flow.cwl", "--cut", "pe")
@@ -197,7 +197,7 @@ def test_the_ways_of_the_data_unless_all_is_asked_for(tmp_path: Path) -> None:
         assert setting not in data
     assert "printed" in whole
     assert "inputs -->" in whole
-    assert "Lines0_output_for_Split1_input_*" in data
+    assert "Lines_output_for_Split_input_*" in data
     assert 'step1[["Split"]]' in data  # it is scattered
     assert "results" in data
     said = kit.command("d4pcwl", "graph", script, "--all-edges", code=2).stderr

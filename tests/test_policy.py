@@ -72,12 +72,12 @@ def test_policies_are_read(text: str, policy: Policy) -> None:
 
 @pytest.mark.parametrize("text", ["", "retry", "retry:-1", "retry:x", "skip,retry:1", "never"])
 def test_other_words_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="none of fail, skip"):
+    with pytest.raises(UsageError, match="expected fail, skip"):
         parse_policy(text)
 
 
 def test_a_time_out_leaves_time() -> None:
-    with pytest.raises(UsageError, match="leaves no time"):
+    with pytest.raises(UsageError, match="must be more than 0 s"):
         parse_policy("fail", 0)
 
 

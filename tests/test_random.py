@@ -246,7 +246,7 @@ class Hidden(IterativePE):
 
 
 def test_what_reading_does_not_find_is_refused() -> None:
-    with pytest.raises(PEError, match="not found by reading the class"):
+    with pytest.raises(PEError, match="not found when the class was read"):
         d4pcwl.run(chain(Source([1]), Hidden()))
 
 

@@ -296,7 +296,7 @@ def test_writes(read: Read, text: str, expected: list[str]) -> None:
 
 
 NOTES = {
-    "outside": ("open('../beside.txt')", "leads out of the script's folder"),
+    "outside": ("open('../beside.txt')", "points outside of the script's folder"),
     "outside, from __file__": ("open(HERE.parent / 'beside.txt')", "outside the script's folder"),
     "unknown output": ("open(f'{i}', 'w')", "only known when it runs: f'{i}'"),
     "absolute output": ("open('/data/out.txt', 'w')", "writes /data/out.txt"),

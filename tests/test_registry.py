@@ -93,8 +93,11 @@ def test_options_reach_the_mapping(how: str, given: Any, expected: Spied) -> Non
         ({"count": 0}, r"option count \(-c, --count\): at least 1 is needed, not 0"),
         ({"share": float("nan"), "label": 3}, "expected a text, not 3"),
         ({"quiet": 1, "share": "a"}, r"expected a number, not 'a'\n.* True or False, not 1"),
-        (MultiOptions(), "options of the mapping spy are a dictionary or Spied, not MultiOptions"),
-        ("count=3", "are a dictionary or Spied, not 'count=3'"),
+        (
+            MultiOptions(),
+            "options of the mapping spy must be a dictionary or Spied, not MultiOptions",
+        ),
+        ("count=3", "must be a dictionary or Spied, not 'count=3'"),
     ],
 )
 def test_options_that_are_not_right_are_refused_before_anything_runs(given: Any, said: str) -> None:

@@ -17,7 +17,7 @@ ROOMS = """
     errors
     workflow.reading
     workflow
-    streams
+    streams trace
     runtime.engine
     runtime.transport
     runtime.results

@@ -141,7 +141,7 @@ REFUSED = {
     "not enabled": (
         "$namespaces: {cwltool: 'http://commonwl.org/cwltool#'}\n"
         "requirements: {cwltool:ShmSize: {shmSize: 1g}}",
-        "cwltool:ShmSize: one of cwltool's extensions; say --enable-ext",
+        "cwltool:ShmSize: this is an extension of cwltool; use --enable-ext",
     ),
     "container": ("requirements: {DockerRequirement: {dockerPull: x}}", "DockerRequirement"),
     "extension": (

@@ -192,4 +192,4 @@ def test_the_runner_is_among_the_commands_of_d4pcwl(flow: Path) -> None:
     done = kit.command("d4pcwl", "cwl", "--validate", flow / "say.cwl")
     assert done.stdout.endswith("is valid CWL.\n")
     done = kit.command("d4pcwl", "run", "multi", flow / "say.cwl", code=2)
-    assert "is a CWL document, not a script; run it by d4pcwl-runner" in done.stderr
+    assert "is a CWL document, not a script; run it with d4pcwl-runner" in done.stderr

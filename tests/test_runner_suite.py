@@ -81,7 +81,7 @@ def test_a_summary_says_what_does_not_pass_and_why(suite: Path) -> None:
     assert "**1 of 4 tests pass**, 1 are refused with exit code 33, 2 fail" in text
     assert "| required | 2 | 1 | 0 | 1 |" in text
     assert "| bad | failed, required | permanentFail: exited with status: 1 |" in text
-    assert "| refused | unsupported | NoSuch: this requirement is not known here |" in text
+    assert "| refused | unsupported | NoSuch: this requirement is not supported |" in text
     assert "| wrong | failed | Returned zero but it should be non-zero |" in text
 
 
@@ -101,4 +101,4 @@ def test_imported_scripts_are_judged_likewise(suite: Path) -> None:
     assert done.stdout.startswith("# The CWL v1.2 conformance suite with scripts of cwl2d4p\n")
     assert "**1 of 3 tests pass**, 1 are refused with exit code 33, 1 fail" in done.stdout
     assert "| bad | failed, required | permanentFail: exited with status: 1 |" in done.stdout
-    assert "| refused | unsupported | NoSuch: this requirement is not known here |" in done.stdout
+    assert "| refused | unsupported | NoSuch: this requirement is not supported |" in done.stdout

@@ -310,7 +310,7 @@ def test_a_cut_gives_each_step_its_own_files(corpus: Path) -> None:
         tool["id"]: [o["id"] for o in tool["outputs"] if o["id"] not in ("printed", "results")]
         for tool in tools
     }
-    assert outputs["Store"] == ["Store2_output", "result_txt"]
+    assert outputs["Store"] == ["Store_output", "result_txt"]
     assert outputs["Tally"] == ["count_txt_out"]
     listings = {
         tool["id"]: {
@@ -577,7 +577,7 @@ graph.connect(numbers, 'output', one, 'input')
     script = kit.write_script(tmp_path / "home", text, settings__py="LOG = 'all.log'\n")
     _, *tools = to_cwl(script, cut="pe").document["$graph"]
     outputs = {tool["id"]: {o["id"] for o in tool["outputs"]} for tool in tools}
-    assert outputs["Numbers"] == {"Numbers0_output", "printed"}
+    assert outputs["Numbers"] == {"Numbers_output", "printed"}
     assert "all_log" in outputs["Save"]
 
 

@@ -252,7 +252,9 @@ def test_a_file_of_a_shard_that_is_missing_is_told_of(tmp_path: Path) -> None:
     graph = graph_of([Scatter, Scatter, Difference])
     list(run_stages(shard(graph, 3, "pe"), tmp_path))
     files = [SourceFile(tmp_path / f"2.{number}.0.0.d4ps") for number in (0, 2)]
-    with pytest.raises(StreamFileError, match=r"3 shards have written Scatter2.output, and a file"):
+    with pytest.raises(
+        StreamFileError, match=r"3 shards have written Scatter_2.output, and a file"
+    ):
         stages.stage_graph(graph, graph.pes[-1:], files)
 
 

@@ -298,7 +298,7 @@ def leave(graph: FlatGraph, targets: list[Target]) -> None:
 
 def test_files_of_different_shards_do_not_mix(tmp_path: Path) -> None:
     paths = [tmp_path / "0.d4ps", tmp_path / "1.d4ps"]
-    leave(two(), [Target("Pairs0.output", tuple(paths), "count1.in0")])
+    leave(two(), [Target("Pairs.output", tuple(paths), "count.in0")])
     with pytest.raises(
         StreamFileError, match=r"0.d4ps is for shard 0 of 2, .*1.d4ps is for shard 1"
     ):
@@ -306,20 +306,20 @@ def test_files_of_different_shards_do_not_mix(tmp_path: Path) -> None:
 
 
 def test_a_split_for_nobody_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"at count1.in; did you mean count1.in0\?"):
-        leave(two(), [Target("Pairs0.output", (tmp_path / "0", tmp_path / "1"), "count1.in")])
+    with pytest.raises(UsageError, match=r"at count.in; did you mean count.in0\?"):
+        leave(two(), [Target("Pairs.output", (tmp_path / "0", tmp_path / "1"), "count.in")])
 
 
 def test_an_item_without_the_key_is_told_of(tmp_path: Path) -> None:
     files = (tmp_path / "0", tmp_path / "1")
-    with pytest.raises(PEError, match=r"passed on: count1.in0 is grouped by 'name', which"):
-        leave(two("name"), [Target("Pairs0.output", files, "count1.in0")])
+    with pytest.raises(PEError, match=r"passed on: count.in0 is grouped by 'name', which"):
+        leave(two("name"), [Target("Pairs.output", files, "count.in0")])
 
 
 def test_the_command_wants_a_file_for_each_shard(tmp_path: Path) -> None:
     script = kit.write_script(tmp_path, kit.WORDS)
     said = kit.command(
-        "dispel4py", "simple", script, "--stage", "Lines0", "--split", "a", "b", code=2
+        "dispel4py", "simple", script, "--stage", "Lines", "--split", "a", "b", code=2
     ).stderr
     assert "--split a b: expected PE.PORT, the PE.PORT that takes its items, and a FILE" in said
 
@@ -333,11 +333,11 @@ def test_equally_sharded_stages_are_one_scattered_subworkflow(tmp_path: Path) ->
     main = kit.by_id(document["$graph"])["main"]
     steps = kit.by_id(main["steps"])
     assert list(steps) == ["Lines", "Split", "Count"]
-    assert steps["Split"]["scatter"] == ["shard", "Lines0_output_for_Split1_input"]
+    assert steps["Split"]["scatter"] == ["shard", "Lines_output_for_Split_input"]
     assert steps["Split"]["scatterMethod"] == "dotproduct"
-    keyed = kit.by_id(steps["Count"]["in"])["Split1_output_for_Count2_input"]
+    keyed = kit.by_id(steps["Count"]["in"])["Split_output_for_Count_input"]
     assert keyed["linkMerge"] == "merge_nested"
-    assert keyed["source"] == [f"Split/Split1_output_for_Count2_input_{k}" for k in range(3)]
+    assert keyed["source"] == [f"Split/Split_output_for_Count_input_{k}" for k in range(3)]
     assert kit.by_id(main["inputs"])["shards"]["default"] == [0, 1, 2]
     assert kit.by_id(main["outputs"])["results"]["type"] == "File[]"
     classes = {process["class"] for process in document["$graph"]}

@@ -52,17 +52,17 @@ def late_commits_count(patch: pytest.MonkeyPatch) -> None:
     """Whoever was held to be dead says more than those know who go on without it."""
     hear = RedisTransport._hear
 
-    def heard(transport: Any, scheduler: Any, worker: Any, kind: str, content: Any) -> None:
-        hear(transport, scheduler, worker, kind, content)
+    def heard(transport: Any, broker: Any, worker: Any, kind: str, content: Any) -> None:
+        hear(transport, broker, worker, kind, content)
         if kind == "commit":
-            scheduler._deliver(content[1])
+            broker.scheduler._deliver(content[1])
 
     patch.setattr(RedisTransport, "_hear", heard)
 
 
 def deaths_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
     """One that is silent is never held to be dead."""
-    patch.setattr(RedisTransport, "_look_around", lambda transport, scheduler: None)
+    patch.setattr(RedisTransport, "_look_around", lambda transport, broker: None)
 
 
 def batches_are_dropped(patch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +52,18 @@ def three() -> FlatGraph:
 
 def run_stage(
     graph: FlatGraph,
-    ids: list[str],
+    names: list[str],
     sources: dict[str, Path],
     targets: dict[str, Path],
     **options: Any,
 ) -> Results:
     """Run one stage as the command does; its results."""
-    pes = chosen_pes(graph, ids)
+    pes = chosen_pes(graph, names)
     stage = stage_graph(graph, pes, [SourceFile(path, port) for port, path in sources.items()])
-    results = Results({pe.id: pe.name for pe in pes})
+    results = Results(graph.names)
     files = [Target(port, (path,)) for port, path in targets.items()]
     sink, ports = stage_sink(graph, pes, files, results, stage=stage)
-    inputs = {pe: n for pe, n in root_inputs(graph).items() if pe in ids}
+    inputs = {pe: n for pe, n in root_inputs(graph).items() if graph.names[pe] in names}
     inputs.update({pe.id: 1 for pe in stage.pes if isinstance(pe, READERS)})
     complete = False
     try:
@@ -79,9 +80,9 @@ def run_stage(
 def test_stages_one_after_the_other_are_the_graph(tmp_path: Path, mapping: Any) -> None:
     first, second = tmp_path / "1.d4ps", tmp_path / "2.d4ps"
     how = {"mapping": mapping.name, "processes": mapping.processes}
-    assert dict(run_stage(three(), ["Numbers0"], {}, {"Numbers0.output": first}, **how)) == {}
-    run_stage(three(), ["Double1"], {"Numbers0.output": first}, {"Double1.output": second}, **how)
-    results = run_stage(three(), ["Half2"], {"Double1.output": second}, {}, **how)
+    assert dict(run_stage(three(), ["Numbers"], {}, {"Numbers.output": first}, **how)) == {}
+    run_stage(three(), ["Double"], {"Numbers.output": first}, {"Double.output": second}, **how)
+    results = run_stage(three(), ["Half"], {"Double.output": second}, {}, **how)
     assert sorted(results["Half"]["output"]) == [float(number) for number in range(10)]
 
 
@@ -94,8 +95,8 @@ def test_one_stream_feeds_all_that_take_it(tmp_path: Path) -> None:
         return flatten(graph)
 
     stream = tmp_path / "s.d4ps"
-    run_stage(graph(), ["Numbers0"], {}, {"Numbers0.output": stream})
-    results = run_stage(graph(), ["Double1", "Half2"], {"Numbers0.output": stream}, {})
+    run_stage(graph(), ["Numbers"], {}, {"Numbers.output": stream})
+    results = run_stage(graph(), ["Double", "Half"], {"Numbers.output": stream}, {})
     assert results["Double"]["output"] == [2 * number for number in range(10)]
     assert results["Half"]["output"] == [number / 2 for number in range(10)]
 
@@ -109,7 +110,7 @@ def test_an_output_taken_inside_and_outside_goes_both_ways(tmp_path: Path) -> No
         return flatten(graph)
 
     stream = tmp_path / "s.d4ps"
-    results = run_stage(graph(), ["Numbers0", "Double1"], {}, {"Numbers0.output": stream})
+    results = run_stage(graph(), ["Numbers", "Double"], {}, {"Numbers.output": stream})
     assert len(results["Double"]["output"]) == 10
     with StreamReader(stream) as reader:
         assert [item for _, item in reader] == list(range(10))
@@ -117,12 +118,12 @@ def test_an_output_taken_inside_and_outside_goes_both_ways(tmp_path: Path) -> No
 
 def test_equal_streams_are_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        run_stage(three(), ["Numbers0"], {}, {"Numbers0.output": tmp_path / name})
+        run_stage(three(), ["Numbers"], {}, {"Numbers.output": tmp_path / name})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_the_digest_is_of_structure_and_not_of_code() -> None:
-    def digest(*pes: Any, stage: str = "Double1") -> str:
+    def digest(*pes: Any, stage: str = "Double") -> str:
         graph = flatten(chain(*pes))
         return graph.digest(chosen_pes(graph, [stage]))
 
@@ -138,53 +139,60 @@ def test_the_digest_is_of_structure_and_not_of_code() -> None:
     grouped = Grouped()
     grouped.name = "Double"
     assert digest(Numbers(), grouped, Half()) != plain
-    assert digest(Numbers(), Double(), Double()) != plain
-    # An edge elsewhere does not concern it.
-    assert digest(Numbers(), Double(), Half(), Half()) == plain
+    assert digest(Numbers(), Double(), Double(), stage="Double_1") != plain
+    # What is elsewhere does not concern it, nor how many PEs there are before it.
+    third = type("Third", (IterativePE,), {"_process": lambda self, data: data})
+    assert digest(Numbers(), Double(), Half(), third()) == plain
+    graph = WorkflowGraph()
+    graph.add(third())
+    pes = Numbers(), Double(), Half()
+    for source, target in pairwise(pes):
+        graph.connect(source, "output", target, "input")
+    assert flatten(graph).digest([pes[1]]) == plain
 
 
 def test_another_digest_is_refused() -> None:
     graph = three()
-    pes = chosen_pes(graph, ["Double1"])
-    assert chosen_pes(graph, ["Double1"], graph.digest(pes)) == pes
-    with pytest.raises(GraphError, match="has changed since this CWL was made: the PEs Double1"):
-        chosen_pes(graph, ["Double1"], graph.digest())
+    pes = chosen_pes(graph, ["Double"])
+    assert chosen_pes(graph, ["Double"], graph.digest(pes)) == pes
+    with pytest.raises(GraphError, match="has changed since this CWL was made: the PEs Double,"):
+        chosen_pes(graph, ["Double"], graph.digest())
     with pytest.raises(GraphError, match="has changed since this CWL was made: the PEs Doubled1"):
         chosen_pes(graph, ["Doubled1"], graph.digest(pes))
 
 
 def test_all_unknown_pes_are_named() -> None:
     with pytest.raises(GraphError) as caught:
-        chosen_pes(three(), ["Double1", "Duble1", "Xyz"])
-    assert "no PE 'Duble1'; did you mean Double1" in str(caught.value)
+        chosen_pes(three(), ["Double", "Duble1", "Xyz"])
+    assert "no PE 'Duble1'; did you mean Double" in str(caught.value)
     assert "no PE 'Xyz'" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("sources", "targets", "message"),
     [
-        ({}, {"Double1.output": "x"}, "--from Numbers0.output=FILE is missing"),
-        ({"Numbers0.output": "s"}, {}, "--to Double1.output=FILE is missing"),
+        ({}, {"Double.output": "x"}, "--from Numbers.output=FILE is missing"),
+        ({"Numbers.output": "s"}, {}, "--to Double.output=FILE is missing"),
         (
-            {"Numbers0.output": "s", "Half2.output": "s"},
-            {"Double1.output": "x"},
-            "--from Half2.output: no such",
+            {"Numbers.output": "s", "Half.output": "s"},
+            {"Double.output": "x"},
+            "--from Half.output: no such",
         ),
         (
-            {"Numbers0.output": "s"},
-            {"Double1.output": "x", "Doubel1.output": "y"},
-            "did you mean Double1.output",
+            {"Numbers.output": "s"},
+            {"Double.output": "x", "Doubel1.output": "y"},
+            "did you mean Double.output",
         ),
     ],
 )
 def test_streams_that_do_not_fit_the_stage_are_refused(
     tmp_path: Path, sources: dict[str, str], targets: dict[str, str], message: str
 ) -> None:
-    run_stage(three(), ["Numbers0"], {}, {"Numbers0.output": tmp_path / "s"})
+    run_stage(three(), ["Numbers"], {}, {"Numbers.output": tmp_path / "s"})
     with pytest.raises(UsageError, match=message):
         run_stage(
             three(),
-            ["Double1"],
+            ["Double"],
             {port: tmp_path / name for port, name in sources.items()},
             {port: tmp_path / name for port, name in targets.items()},
         )
@@ -193,18 +201,18 @@ def test_streams_that_do_not_fit_the_stage_are_refused(
 
 def test_a_wrong_file_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no stream")
-    StreamFileSink(tmp_path / "other", [("Half2", "output")]).close(True)
+    StreamFileSink(tmp_path / "other", [("Half", "output")]).close(True)
     for name, message in {
         "gone": "no such file",
         "text": "not a stream file",
-        "other": "--from Numbers0.output: .*other holds the items of Half2.output",
+        "other": "--from Numbers.output: .*other holds the items of Half.output",
     }.items():
         with pytest.raises((StreamFileError, UsageError), match=message):
             run_stage(
                 three(),
-                ["Double1"],
-                {"Numbers0.output": tmp_path / name},
-                {"Double1.output": tmp_path / "out"},
+                ["Double"],
+                {"Numbers.output": tmp_path / name},
+                {"Double.output": tmp_path / "out"},
             )
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "out.partial").exists()
@@ -212,20 +220,20 @@ def test_a_wrong_file_is_refused_before_anything_runs(tmp_path: Path) -> None:
 
 def test_a_truncated_stream_is_an_error_and_never_a_short_stream(tmp_path: Path) -> None:
     stream, out = tmp_path / "s", tmp_path / "out"
-    run_stage(three(), ["Numbers0"], {}, {"Numbers0.output": stream})
+    run_stage(three(), ["Numbers"], {}, {"Numbers.output": stream})
     stream.write_bytes(stream.read_bytes()[:-20])
     with pytest.raises(D4pcwlError, match=r"cut off|no end record"):
-        run_stage(three(), ["Double1"], {"Numbers0.output": stream}, {"Double1.output": out})
+        run_stage(three(), ["Double"], {"Numbers.output": stream}, {"Double.output": out})
     assert not out.exists()
 
 
 def test_a_stream_may_come_by_a_named_pipe(tmp_path: Path) -> None:
     stream, pipe = tmp_path / "s", tmp_path / "pipe"
-    run_stage(three(), ["Numbers0"], {}, {"Numbers0.output": stream})
+    run_stage(three(), ["Numbers"], {}, {"Numbers.output": stream})
     os.mkfifo(pipe)
     writer = threading.Thread(target=lambda: pipe.write_bytes(stream.read_bytes()))
     writer.start()
-    results = run_stage(three(), ["Double1", "Half2"], {"Numbers0.output": pipe}, {})
+    results = run_stage(three(), ["Double", "Half"], {"Numbers.output": pipe}, {})
     writer.join()
     assert len(results["Half"]["output"]) == 10
 
@@ -258,9 +266,9 @@ class Pairs(ProducerPE):
 def test_grouping_holds_across_a_cut(tmp_path: Path, mapping: Any) -> None:
     stream = tmp_path / "s"
     how = {"mapping": mapping.name, "processes": mapping.processes}
-    run_stage(flatten(chain(Pairs(), Keyed())), ["Pairs0"], {}, {"Pairs0.output": stream})
+    run_stage(flatten(chain(Pairs(), Keyed())), ["Pairs"], {}, {"Pairs.output": stream})
     results = run_stage(
-        flatten(chain(Pairs(), Keyed())), ["Keyed1"], {"Pairs0.output": stream}, {}, **how
+        flatten(chain(Pairs(), Keyed())), ["Keyed"], {"Pairs.output": stream}, {}, **how
     )
     assert sorted(results["Keyed"]["output"]) == [[key, 6] for key in "abcde"]
 
@@ -287,8 +295,8 @@ def test_events_cross_a_cut(tmp_path: Path, mapping: Mapping) -> None:
     stream = tmp_path / "s"
     how = {"mapping": mapping.name, "processes": mapping.processes}
     pes = Events(), Latitude()
-    run_stage(flatten(chain(*pes)), ["Events0"], {}, {"Events0.output": stream}, **how)
-    results = run_stage(flatten(chain(*pes)), ["Latitude1"], {"Events0.output": stream}, {}, **how)
+    run_stage(flatten(chain(*pes)), ["Events"], {}, {"Events.output": stream}, **how)
+    results = run_stage(flatten(chain(*pes)), ["Latitude"], {"Events.output": stream}, {}, **how)
     assert results["Latitude"]["output"] == [(42.8, "yes")]
     assert mapping.items(chain(*pes)) == [(42.8, "yes")]
 
@@ -299,10 +307,10 @@ def test_a_failed_stage_leaves_a_stream_that_is_marked(tmp_path: Path) -> None:
     script = kit.write_script(tmp_path, text)
     numbers = tmp_path / "n.d4ps"
     run = ("dispel4py", "simple", script, "--stage")
-    kit.command(*run, "Numbers0", "--to", f"Numbers0.output={numbers}")
+    kit.command(*run, "Numbers", "--to", f"Numbers.output={numbers}")
     out = tmp_path / "d.d4ps"
-    options = ["--from", f"Numbers0.output={numbers}", "--to", f"Double1.output={out}"]
-    done = kit.command(*run, "Double1", *options, code=1)
+    options = ["--from", f"Numbers.output={numbers}", "--to", f"Double_1.output={out}"]
+    done = kit.command(*run, "Double_1", *options, code=1)
     assert "ZeroDivisionError" in done.stderr
     assert not out.exists()
     kept = kit.command("d4pcwl", "stream", "cat", "--partial", f"{out}.partial")

@@ -75,9 +75,9 @@ REFUSED = {
     "arrays of one part": (
         b"M",
         mixed([{"$array": 0}] * 3000, npy("'|i1'", "(1000000,)", MEGABYTE)),
-        "part 0 is taken already",
+        "part 0 is already used",
     ),
-    "bytes of one part": (b"M", mixed([{"$bytes": 0}] * 3000, MEGABYTE), "part 0 is taken already"),
+    "bytes of one part": (b"M", mixed([{"$bytes": 0}] * 3000, MEGABYTE), "part 0 is already used"),
     "part from the end": (b"M", mixed([{"$bytes": -1}], b"abc"), "number of one of its 1 parts"),
     "no bytes each": (b"A", npy("'|V0'", "(1000000000,)"), "more values than bytes"),
     "empty texts": (b"A", npy("'|S0'", "(1000000000,)"), "more values than bytes"),
@@ -100,7 +100,7 @@ REFUSED = {
     "far too large": (b"J", b'{"a": [1, -9E+99999]}', "too large for a float"),
     "float of many digits": (b"J", b"[%s.5]" % (b"9" * 400), "too large for a float"),
     "too large, with tags": (b"J", b'{"$tuple": [9e999]}', "too large for a float"),
-    "constant": (b"J", b'{"$tuple": [Infinity]}', "no JSON"),
+    "constant": (b"J", b'{"$tuple": [Infinity]}', "not valid JSON"),
     "key twice": (b"J", b'{"a": 1, "a": 2}', "key 'a' twice"),
     "key twice, deep": (b"J", b'[{"b": [{"a" : 1, "a": 2, "c:": 3}]}]', "key 'a' twice"),
     "key twice, with tags": (b"J", b'{"a": 1, "a": {"$tuple": []}}', "key 'a' twice"),
@@ -131,7 +131,7 @@ REFUSED = {
         "the data's shape",
     ),
     "unhashable member": (b"J", {"$set": [[1]]}, "cannot be in a set"),
-    "unhashable key": (b"J", {"$dict": [[{"$tuple": [[]]}, 1]]}, "cannot be one"),
+    "unhashable key": (b"J", {"$dict": [[{"$tuple": [[]]}, 1]]}, "cannot be a key"),
 }
 
 
@@ -316,7 +316,7 @@ def test_a_length_that_memory_does_not_hold(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "record 0" in done.stderr
-    assert "memory does not suffice" in done.stderr
+    assert "there is not enough memory" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

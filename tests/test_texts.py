@@ -33,7 +33,7 @@ CHAIN = "a0: &a0 []\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 
 TOOL = "cwlVersion: v1.2\nclass: CommandLineTool\nbaseCommand: 'true'\ninputs: []\noutputs: []\n"
 
 YAML_FAULTS = {
-    "alias bomb": (LAUGH, ":5:.* aliases and imports make more of this text"),
+    "alias bomb": (LAUGH, ":5:.* with its aliases and imports in place, this text is too large"),
     "long alias bomb": (f"a: &a {'x' * 50_000}\nb: [{'*a, ' * 80}]\n", ":2:.* aliases and"),
     "merged bomb": (LAUGH + "z: {<<: *h}\n", "aliases and imports"),
     "alias cycle": ("a: &a\n  b: [1, *a]\n", ":2:10: \\*a contains itself"),
@@ -47,19 +47,19 @@ YAML_FAULTS = {
     "many digits": ("a:\n  - " + "7" * 5000, ":2:5: an integer of 5000 digits"),
     "digits apart": ("a: " + "7_7" * 2000, "an integer of 6000 digits"),
     "many minutes": ("%YAML 1.1\n---\na: " + "1" + ":10" * 5000, "a number of 15001 digits"),
-    "infinity": ("a: .inf", ":1:4: .inf is no number"),
-    "minus infinity": ("[-.INF]", "-.INF is no number"),
-    "nan": ("a: {b: .NaN}", "is no number"),
+    "infinity": ("a: .inf", ":1:4: .inf is not a number"),
+    "minus infinity": ("[-.INF]", "-.INF is not a number"),
+    "nan": ("a: {b: .NaN}", "is not a number"),
     "exponent": ("a: 9e999", ":1:4: 9e999 is too large"),
     "exponent with a point": ("a: -1.5E+400", "is too large"),
     "digits of a float": ("a: " + "9" * 400 + ".5", "is too large"),
     "key twice": ("a: 1\nb: 2\na: 3\n", ":3:1: not YAML: found duplicate key"),
-    "int": ("a: !!int abc", ":1:4: 'abc' is no int"),
-    "int of blanks": ("a: !!int ''", "'' is no int"),
-    "float": ("a: !!float x", "'x' is no float"),
+    "int": ("a: !!int abc", ":1:4: 'abc' is not a valid int"),
+    "int of blanks": ("a: !!int ''", "'' is not a valid int"),
+    "float": ("a: !!float x", "'x' is not a valid float"),
     "infinite float": ("a: !!float 1e999", "too large"),
-    "bool": ("a: !!bool perhaps", "'perhaps' is no bool"),
-    "null": ("a: !!null 3", "'3' is no null"),
+    "bool": ("a: !!bool perhaps", "'perhaps' is not a valid bool"),
+    "null": ("a: !!null 3", "'3' is not a valid null"),
     "python": ("a: !!python/object/apply:os.system [ls]", ":1:4: the tag .*os.system"),
     "own tag": ("a: !mine 3", "the tag !mine"),
     "own tag of a list": ("!mine [3]", "the tag !mine"),
@@ -132,8 +132,8 @@ def test_other_yaml_is_what_it_was(text: str) -> None:
 
 
 JSON_FAULTS = {
-    "nan": ('{"a":\n [NaN]}', ":2:3: not JSON: NaN is no number\n     \\[NaN\\]}\n      \\^"),
-    "infinity": ("[-Infinity]", ":1:2: not JSON: -Infinity is no number"),
+    "nan": ('{"a":\n [NaN]}', ":2:3: not JSON: NaN is not a number\n     \\[NaN\\]}\n      \\^"),
+    "infinity": ("[-Infinity]", ":1:2: not JSON: -Infinity is not a number"),
     "exponent": ('{"a": "9e999", "b": 9e999}', ":1:21: 9e999 is too large"),
     "key twice": ('{"a": {"b": 1,\n"c": [{"b": 1}], "b": 2}}', ":2:18: the key 'b' is there twice"),
     "key twice, escaped": ('{"a": 1, "\\u0061": 2}', ":1:10: the key 'a' is there twice"),
@@ -208,7 +208,7 @@ def test_documents_that_import_each_other(tmp_path: Path) -> None:
         tmp_path, a=importing("b.cwl"), b="[{$import: c.cwl}]", c="- 1\n- {$import: a.cwl#x}\n"
     )
     assert loaded(path) == (
-        f"{tmp_path}/c.cwl:2: imports {tmp_path}/a.cwl, which is imported by it"
+        f"{tmp_path}/c.cwl:2: imports {tmp_path}/a.cwl, which imports it in turn"
     )
 
 
@@ -225,7 +225,7 @@ def test_a_key_that_an_alias_stands_for(tmp_path: Path) -> None:
 def test_imports_that_multiply(tmp_path: Path) -> None:
     files = {f"f{n}": f"[{f'{{$import: f{n + 1}.cwl}}, ' * 10}]" for n in range(8)}
     path = write(tmp_path, a=importing("f0.cwl"), **files, f8="[x]")
-    assert "aliases and imports make more of this text" in loaded(path)
+    assert "with its aliases and imports in place, this text is too large" in loaded(path)
 
 
 def test_a_large_import_is_no_bomb(tmp_path: Path) -> None:
@@ -260,14 +260,14 @@ def test_a_packed_workflow_that_runs_itself(tmp_path: Path) -> None:
 
 def test_what_is_run_is_looked_at_too(tmp_path: Path) -> None:
     path = write(tmp_path, a=running("b.cwl"), b=TOOL + "doc: [1, .nan]\n")
-    assert loaded(path) == f"{tmp_path}/b.cwl:6:10: .nan is no number; give it as a text"
+    assert loaded(path) == f"{tmp_path}/b.cwl:6:10: .nan is not a number; give it as a text"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- 1\n", "a list, and no object"),
-        ("just a text", "a single value, and no object"),
+        ("- 1\n", "expected an object with class and cwlVersion, found a list"),
+        ("just a text", "cwlVersion, found a single value"),
         ("{}\n---\n", "cwlVersion"),
         (importing("/etc/hostname"), "not valid CWL"),
         ("{1: 2, null: 3, [a]: 4}", "a.cwl: "),
@@ -278,7 +278,7 @@ def test_what_is_run_is_looked_at_too(tmp_path: Path) -> None:
         (TOOL + "$namespaces: 3\n", "a.cwl: "),
         (TOOL + "$graph: 3\n", "a.cwl: "),
         (TOOL + "$schemas: {a: b}\n", "a.cwl: "),
-        (importing("/dev/zero"), "does not end"),
+        (importing("/dev/zero"), "it has no end"),
     ],
 )
 def test_documents_that_are_none(tmp_path: Path, text: str, message: str) -> None:

@@ -157,7 +157,7 @@ def test_scripts_have_the_same_order(
 def test_what_has_been_updated_is_not_read_as_it_was(updates: Path) -> None:
     _, told = run_job(updates, "stale", code=1, text="start")
     assert "step late: permanentFail" in told
-    assert "first has updated it in place: take that step's output instead" in told
+    assert "first has updated it in place: use the output of that step instead" in told
 
 
 @pytest.mark.parametrize("kind", ["simple", "dyn_multi"])

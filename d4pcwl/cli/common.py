@@ -1,7 +1,7 @@
-"""What the commands have in common: how they end, and how they tell of errors.
+"""Code that all commands share: how they end, and how they report errors.
 
-Of our modules, none is imported here before :func:`guarded` has begun: an interrupt while they are
-loaded ends a command as it does later on.
+No other module of d4pcwl is imported here before :func:`guarded` has begun. So an interrupt while
+modules are imported ends a command in the usual way.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _AGAIN_SECONDS = 0.01
 
 
 def given(argv: Sequence[str] | None) -> list[str]:
-    """The arguments of a command; what there is so far, where a shell asks what may come next.
+    """The arguments of a command. If a shell asks for completions, those that are typed so far.
 
-    :param argv: what Python code calls it with
+    :param argv: the arguments that Python code gives, or None
     """
     if argv is not None:
         return list(argv)
@@ -45,14 +45,13 @@ class Terminated(BaseException):
 
 
 class _Ends:
-    """What Ctrl-C and SIGTERM do, and which of them came.
-
-    A library may swallow what is raised while it is loaded, or make another error of it.
+    """Handles Ctrl-C and SIGTERM, and remembers which of them came. While a library is imported, it
+    may catch the exception, or turn it into another error.
     """
 
     def __init__(self) -> None:
         self.heard = 0
-        self.in_vain = False  # what was raised has been dropped, and was not raised again
+        self.in_vain = False  # the exception was dropped, and was not raised again
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         self.heard, self.in_vain = signum, False
@@ -60,7 +59,7 @@ class _Ends:
 
 
 def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
-    """Do a command's work and return its exit code; errors become one message each.
+    """Do a command's work and return its exit code. Each error becomes one message.
 
     :param debug: show tracebacks
     """
@@ -68,7 +67,7 @@ def guarded(command: str, work: Callable[[], int], *, debug: bool) -> int:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for number, handler in before.items():
-            if handler is not signal.SIG_IGN:  # as in the background of a shell
+            if handler is not signal.SIG_IGN:  # for example in the background of a shell
                 signal.signal(number, ends)
         sys.unraisablehook = _repeating(ends, hook)
         return _guarded(command, work, ends, debug)
@@ -85,12 +84,12 @@ def _guarded(command: str, work: Callable[[], int], ends: _Ends, debug: bool) ->
         standard.prepare()
         try:
             code = work()
-        except SystemExit:  # --help, and what argparse refuses
+        except SystemExit:  # --help, or wrong arguments
             sys.stdout.flush()
             raise
         sys.stdout.flush()
         return code
-    except Exception as error:  # noqa: BLE001 - the last resort, and it shows what it can
+    except Exception as error:  # noqa: BLE001 - all other errors: show what is known
         from d4pcwl.errors import D4pcwlError, ReaderGone
 
         if ends.heard:
@@ -108,19 +107,19 @@ def _guarded(command: str, work: Callable[[], int], ends: _Ends, debug: bool) ->
 def _ended(command: str, number: int) -> int:
     from d4pcwl.runtime.mpi.launch import LAUNCHED
 
-    if LAUNCHED not in os.environ:  # else whoever has launched us tells it
+    if LAUNCHED not in os.environ:  # if not, the process that launched us shows it
         tell(f"{command}: {'interrupted' if number == signal.SIGINT else 'terminated'}")
     return 128 + number
 
 
 def tell(message: str, error: Exception | None = None) -> None:
-    """A last message, after all that went before, even if standard output cannot be written.
+    """Show a last message, after all other output, also if standard output cannot be written.
 
     :param error: the error whose traceback is shown
     """
     try:
         sys.stdout.flush()
-    except Exception:  # noqa: BLE001 - that is the error, or it comes after a worse one
+    except Exception:  # noqa: BLE001 - this is the error itself, or there was a worse one
         standard.give_up_output()
     told = ""
     if error is not None:
@@ -131,7 +130,7 @@ def tell(message: str, error: Exception | None = None) -> None:
 
 
 def _explained(error: Exception) -> str:
-    """What to say of an error that nobody expected."""
+    """The message for an unexpected error."""
     import errno
 
     what = str(error)
@@ -168,7 +167,7 @@ _EXTRAS = {
 
 
 def _how_to_install(module: str) -> str:
-    """What to do about a module that is not there, or of another version than it should be."""
+    """What to do about a module that is missing, or that has the wrong version."""
     if module == "d4pcwl":
         return "d4pcwl is not complete: pip install --force-reinstall d4pcwl"
     extra = f"[{_EXTRAS[module]}]" if module in _EXTRAS else ""
@@ -176,20 +175,19 @@ def _how_to_install(module: str) -> str:
 
 
 def too_many_files() -> str:
-    """What to say where a process may not open as many files as it would have to."""
+    """The message if a process may not open enough files."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return (
-        f"too many open files: a process may have {limit}, which are too few here; raise the limit "
-        "(ulimit -n), or use fewer processes (-n)"
+        f"too many open files: the limit is {limit} for each process; raise it (ulimit -n), or "
+        "use fewer processes (-n)"
     )
 
 
 def _repeating(ends: _Ends, hook: Callable[[Any], object]) -> Callable[[Any], None]:
-    """``sys.unraisablehook`` that has an interrupt come again where it was raised in vain.
-
-    So it is in a ``__del__``, and around a fork.
+    """``sys.unraisablehook`` that raises an interrupt again if Python dropped it. Python does so in
+    a ``__del__``, and around a fork.
     """
 
     def again(number: int) -> None:
@@ -208,7 +206,8 @@ def _repeating(ends: _Ends, hook: Callable[[Any], object]) -> Callable[[Any], No
 
 
 def end_if_asked() -> None:
-    """End here if an interrupt came before that others have swallowed, as when they are imported.
+    """End here if an interrupt came earlier and other code caught it, for example during its
+    import.
 
     :raises KeyboardInterrupt: Ctrl-C came
     :raises Terminated: SIGTERM came
@@ -219,13 +218,13 @@ def end_if_asked() -> None:
 
 
 def say(message: str) -> None:
-    """A message of our own, to standard error."""
+    """Write a message to standard error."""
     sys.stdout.flush()
     _write(message)
 
 
 def begin_with_time(wanted: bool) -> None:
-    """Have messages begin with the time from now on, or not."""
+    """Choose whether messages begin with the time from now on."""
     global _write_time
     _write_time = wanted
 
@@ -237,7 +236,7 @@ def _write(message: str) -> None:
     from d4pcwl.errors import presentable, stamped
 
     message = stamped(message) if _write_time else message
-    with contextlib.suppress(OSError):  # the work goes on where nobody can be told
+    with contextlib.suppress(OSError):  # if messages cannot be written, the work goes on
         sys.stderr.write(presentable(message).rstrip("\n") + "\n")
         sys.stderr.flush()
 
@@ -248,7 +247,7 @@ def version() -> str:
 
 
 def add_container_options(parser: Any) -> Any:
-    """Add the options that say what runs containers, as ``container`` of the arguments.
+    """Add the options that choose what runs containers; the value is ``container``.
 
     :returns: their group, whose options exclude each other
     """
@@ -268,12 +267,12 @@ def add_container_options(parser: Any) -> Any:
 
 
 def add_extension_options(parser: Any) -> None:
-    """Add the options that allow what is not in CWL's released versions."""
+    """Add the options that allow features outside of CWL's released versions."""
     parser.add_argument(
-        "--enable-ext", action="store_true", help="allow cwltool's extensions, as cwltool:Loop"
+        "--enable-ext", action="store_true", help="allow cwltool's extensions, such as cwltool:Loop"
     )
     parser.add_argument(
-        "--enable-dev", action="store_true", help="allow development versions, as v1.3.0-dev1"
+        "--enable-dev", action="store_true", help="allow development versions, such as v1.3.0-dev1"
     )
 
 
@@ -291,7 +290,7 @@ def current_folder() -> str:
 
 
 def stdout_folder() -> str | None:
-    """The folder of the file that standard output goes to, where it goes to one."""
+    """The folder of the file that standard output goes to, or None if it goes to no file."""
     import stat
 
     try:

@@ -1,7 +1,7 @@
-"""``d4pcwl completion SHELL``: what a shell is told, so that it completes our commands' arguments.
+"""``d4pcwl completion SHELL``: code that makes a shell complete the arguments of our commands.
 
-The shell then calls the command itself (``argcomplete``), which answers with what its parser knows:
-options of the mapping that is named, too.
+The shell calls the command itself (``argcomplete``), which answers with the options of its parser,
+also those of the mapping that is named.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add ``completion``; :func:`run` is set as the ``run`` of the arguments."""
     parser = subparsers.add_parser(
         "completion",
-        help="what makes a shell complete the commands",
-        description='Print what makes a shell complete all commands: eval "$(d4pcwl completion '
-        'bash)" in ~/.bashrc, the same with zsh in ~/.zshrc, or d4pcwl completion fish | source '
-        "in config.fish.",
+        help="print code that makes a shell complete the commands",
+        description='Print code that makes a shell complete all commands. Put eval "$(d4pcwl '
+        'completion bash)" into ~/.bashrc, the same with zsh into ~/.zshrc, or d4pcwl '
+        "completion fish | source into config.fish.",
     )
     parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"))
     parser.set_defaults(run=run)
@@ -39,21 +39,31 @@ def run(options: argparse.Namespace) -> int:
 
 
 def words() -> list[str]:
-    """The arguments before the word that is to be completed."""
+    """The arguments before the word to complete."""
+    return _line()[3][1:]
+
+
+def wants_option() -> bool:
+    """Whether a shell asks how to complete a word that begins as options do."""
+    return "_ARGCOMPLETE" in os.environ and _line()[1].startswith("-")
+
+
+def _line() -> tuple[str, str, str, list[str], int | None]:
     from argcomplete.lexers import split_line
 
-    found: list[str] = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))[3]
-    return found[1:]
+    line: tuple[str, str, str, list[str], int | None]
+    line = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))
+    return line
 
 
 def skip_word() -> None:
-    """The parser that comes next does not see the first argument."""
+    """Hide the first argument from the next parser."""
     if "_ARGCOMPLETE" in os.environ:
         os.environ["_ARGCOMPLETE"] = str(int(os.environ["_ARGCOMPLETE"]) + 1)
 
 
 def answer(parser: argparse.ArgumentParser) -> None:
-    """Tell the shell what may come next, and end."""
+    """Print the possible completions for the shell, and end."""
     import argcomplete
 
     argcomplete.autocomplete(parser)

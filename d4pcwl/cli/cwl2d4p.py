@@ -18,7 +18,7 @@ from d4pcwl.cli.common import (
 )
 from d4pcwl.cli.standard import require_output
 
-TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
@@ -38,36 +38,37 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = Parser(
         prog="cwl2d4p",
-        description="Write the dispel4py script of a CWL document (v1.0 to v1.2): a step is a "
-        "node, a link a connection. The tools stay in the document, to which the script refers.",
-        epilog="dispel4py MAPPING SCRIPT -f JOB.json runs the script for a CWL job order, or for a "
-        "list of them. A document that d4p2cwl made of a script gives that script's own graph, if "
-        "it is at hand and unchanged.",
+        description="Write a dispel4py script from a CWL document (v1.0 to v1.2): a step becomes "
+        "a node, and a link becomes a connection. The tools stay in the document, and the "
+        "script refers to it.",
+        epilog="dispel4py MAPPING SCRIPT -f JOB.json runs the script for a CWL job order, or for "
+        "a list of them. If d4p2cwl made the document from a script, and that script is "
+        "found and unchanged, its own graph is used.",
         allow_abbrev=False,
     )
     parser.add_argument(
         "document",
         metavar="DOCUMENT",
-        help="a CWL file or URL, #ID for one process of a packed one",
+        help="a CWL file or URL; with #ID, one process of a packed document",
     )
     parser.add_argument(
         "-o",
         "--output",
         metavar="FILE.py|DIR/",
-        help="where the script goes (default: standard output); in a folder, beside copies of the "
-        "document and of the files that it refers to",
+        help="write the script to this file (default: standard output); or to this folder, with "
+        "copies of the document and of the files that it refers to",
     )
     add_container_options(parser)
     parser.add_argument(
         "--relax-path-checks",
         action="store_true",
-        help="the script allows any character in file names",
+        help="let the script accept any character in file names",
     )
     add_extension_options(parser)
     parser.add_argument(
         "--no-native",
         action="store_true",
-        help="write the steps of a document that d4p2cwl made, too",
+        help="write the steps of the document also where d4p2cwl made it from a script",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes on standard error")
     parser.add_argument("--debug", action="store_true", help="tracebacks")
@@ -83,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
     from d4pcwl.errors import UsageError
 
     if not options.output:
-        require_output("write the script with -o FILE.py")
+        require_output("use -o FILE.py to write the script to a file")
     location, _, process = options.document.partition("#")
     if os.path.exists(options.document):
         location, process = options.document, ""
@@ -102,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
         text = native_script(graph, script, folder=folder)
         if not options.quiet:
             place = os.path.relpath(script.path)
-            say(f"note: the document was made of {place}, whose graph the script has")
+            say(f"note: the document was made from {place}; the script uses the graph of that file")
     else:
         if as_folder and "://" not in location:
             location = copy_document(graph.document, folder)
@@ -112,14 +113,17 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
         return 0
     if target.exists() and target.read_bytes() != text.encode():
-        raise UsageError(f"{target} is there already and may have been edited; it is not replaced")
+        raise UsageError(
+            f"{target} already exists and may have been edited, so it is not "
+            "replaced; remove it, or give another name"
+        )
     write_files({target: text})
     return 0
 
 
 def _places(output: str | None, name: str) -> tuple[str, Path, bool]:
-    """The script's folder (empty where it is not known), its path, and whether the document goes
-    there as well."""
+    """The script's folder (empty if it is not known), its path, and whether the document is copied
+    there."""
     from pathlib import Path
 
     from d4pcwl.errors import UsageError
@@ -130,12 +134,14 @@ def _places(output: str | None, name: str) -> tuple[str, Path, bool]:
         return output, Path(output, name), True
     path = Path(output)
     if path.suffix != ".py":
-        raise UsageError(f"-o {output}: a script is called NAME.py; for a folder, say {output}/")
+        raise UsageError(
+            f"-o {output}: the name of a script must end in .py; for a folder, write {output}/"
+        )
     return str(path.parent), path, False
 
 
 def _script_name(document: str) -> str:
-    """A name for the script of a document, by which Python can import it."""
+    """A name for the script of a document that Python can import."""
     import re
 
     stem = os.path.basename(document).partition(".")[0]

@@ -8,7 +8,7 @@ import sys
 from d4pcwl.cli.common import end_if_asked, given, guarded, say, stdout_folder, version, write_files
 from d4pcwl.cli.standard import require_output
 
-TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
@@ -31,15 +31,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(
         prog="d4p2cwl",
         description="Compile the workflow graph of a dispel4py script to CWL v1.2.",
-        epilog="The CWL refers to the script and to the files it needs, relative to the place of "
-        "the document; where that is not known (a pipe), by absolute locations.",
+        epilog="The CWL refers to the script, and to the files that it needs, by paths relative "
+        "to the document. If the place of the document is not known (a pipe), these paths "
+        "are absolute.",
         allow_abbrev=False,
     )
     script = parser.add_argument(
-        "script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME"
+        "script",
+        metavar="SCRIPT",
+        help="a file, or a module; SCRIPT:NAME is the same as SCRIPT -a NAME",
     )
     parser.add_argument(
-        "-a", "--attr", "--workflow", metavar="NAME", help="which graph, if there are several"
+        "-a", "--attr", "--workflow", metavar="NAME", help="the graph to use, if there are several"
     )
     parameters.add_option(parser)
     parser.add_argument("--mapping", default="simple", help="the default mapping (default: simple)")
@@ -49,15 +52,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--cut",
         metavar="HOW",
-        help="whole (one tool, the default); or a Workflow of the stages given by composite, "
-        "partition, pe, or PE.port,PE.port,…",
+        help="whole: one tool (the default); composite, partition, pe or PE.port,PE.port,…: a "
+        "Workflow with one step for each stage of this cut",
     )
     parser.add_argument(
         "--shards",
         type=int,
         metavar="N",
-        help="a Workflow that scatters stages over N shards, where the results allow it; by "
-        "default it is cut where shards begin and end",
+        help="make a Workflow that scatters stages over N shards, where that does not change the "
+        "results; without --cut, the cuts are where shards begin and end",
     )
     parser.add_argument("--docker", metavar="IMAGE", help="add a DockerRequirement hint")
     parser.add_argument(
@@ -66,41 +69,49 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="with --mapping mpi: the engine starts the ranks (hint cwltool:MPIRequirement)",
     )
     parser.add_argument(
+        "--trace",
+        action="store_true",
+        help="each step has an output 'trace': what its run did, second by second",
+    )
+    parser.add_argument(
         "-o",
         "--output",
         metavar="FILE|DIR/",
-        help="write a packed document, or (a folder, or a name that ends in /) one file for each "
-        "tool",
+        help="write one packed document to this file; or, if this is a folder or ends in /, one "
+        "file for each tool",
     )
-    parser.add_argument("--job", type=Path, metavar="FILE", help="write a job order as well")
+    parser.add_argument("--job", type=Path, metavar="FILE", help="also write a job order")
     parser.add_argument(
         "--report",
         type=Path,
         metavar="FILE",
-        help="write as JSON what CWL represents differently from the script",
+        help="write a list, as JSON, of what CWL represents differently from the script",
     )
     parser.add_argument(
         "--abstract", action="store_true", help="show the structure only, as CWL Operations"
     )
-    group = parser.add_argument_group("a bundle, to be handed over")
+    group = parser.add_argument_group("a bundle: all that another machine needs")
     group.add_argument(
         "--bundle",
         metavar="FOLDER|FILE.zip",
-        help="write the document with all that it needs: script, modules, files, a job order, the "
+        help="write the document and all that it needs: script, modules, files, a job order, the "
         "versions of packages, and a README",
     )
     group.add_argument(
-        "--inputs", metavar="FILE", help="a job order for the bundle; its files are taken in"
+        "--inputs",
+        metavar="FILE",
+        help="a job order for the bundle; the files that it names are copied into the bundle",
     )
     group.add_argument(
         "--take",
         action="append",
         default=[],
         metavar="PATH",
-        help="take in a file or folder that would be left out, since it is large or may be secret",
+        help="include a file or folder that is left out by default because it is large or may be "
+        "secret",
     )
     group.add_argument(
-        "--dockerfile", action="store_true", help="have it tell how to make a container image"
+        "--dockerfile", action="store_true", help="also write a Dockerfile for a container image"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes on standard error")
     parser.add_argument("--debug", action="store_true", help="tracebacks")
@@ -121,13 +132,16 @@ def _run(options: argparse.Namespace) -> int:
 
     bundle = Gathering(options.bundle, options.take) if options.bundle else None
     if bundle is None and (options.inputs or options.take or options.dockerfile):
-        raise UsageError("--inputs, --take and --dockerfile go with --bundle")
+        raise UsageError("--inputs, --take and --dockerfile need --bundle")
     if bundle is not None and (options.output or options.job or options.abstract):
-        raise UsageError("a bundle has the document and a job order: no -o, --job or --abstract")
+        raise UsageError(
+            "--bundle writes the document and a job order itself: leave out -o, "
+            "--job and --abstract"
+        )
     if bundle is not None:
         check_target(options.bundle)
     elif not options.output:
-        require_output("write the document with -o FILE")
+        require_output("use -o FILE to write the document to a file")
     as_folder = _is_folder(options.output)
     compiled = to_cwl(
         options.script,
@@ -138,6 +152,7 @@ def _run(options: argparse.Namespace) -> int:
         shards=options.shards,
         docker=options.docker,
         mpi_requirement=options.mpi_requirement,
+        trace=options.trace,
         abstract=options.abstract,
         folder=_document_folder(options.output, as_folder),
         parameters=partial(parameters.settle, options, partly=True),
@@ -154,17 +169,19 @@ def _run(options: argparse.Namespace) -> int:
         written[Path(options.output)] = str(compiled)
     documents.update(written)
     if options.job in documents:
-        raise UsageError(f"--job {options.job}: the document is to be written there")
+        raise UsageError(f"--job {options.job}: the document has the same path; give another one")
     if options.job is not None:
         job = _relocated(compiled.job, options, as_folder)
         written[options.job] = type(compiled)(**{**vars(compiled), "job": job}).job_text()
     if options.report is not None:
         if options.report in written:
-            raise UsageError(f"--report {options.report}: another output is to be written there")
+            raise UsageError(
+                f"--report {options.report}: another output has the same path; give another one"
+            )
         written[options.report] = compiled.report_text()
     for path in written:
         if path.suffix == ".py" and path.exists():
-            raise UsageError(f"{path} is a script; it is not overwritten")
+            raise UsageError(f"{path} is a script, so it is not overwritten; give another name")
     if bundle is not None:
         if options.inputs:
             compiled = with_inputs(compiled, options.inputs, bundle)
@@ -184,7 +201,7 @@ def _is_folder(output: str | None) -> bool:
 
 
 def _document_folder(output: str | None, as_folder: bool) -> str | None:
-    """Where the document is going to be, if that can be known."""
+    """The folder of the document, if it is known."""
     if output:
         return output if as_folder else os.path.dirname(output) or "."
     return stdout_folder()
@@ -193,7 +210,7 @@ def _document_folder(output: str | None, as_folder: bool) -> str | None:
 def _relocated(
     job: Mapping[str, Any], options: argparse.Namespace, as_folder: bool
 ) -> dict[str, Any]:
-    """A job order with its relative locations said from its own folder."""
+    """A job order whose relative locations start from its own folder."""
     from pathlib import Path
 
     source = _document_folder(options.output, as_folder)

@@ -8,7 +8,7 @@ import sys
 from d4pcwl.cli.common import current_folder, end_if_asked, given, guarded, say, tell, version
 from d4pcwl.cli.standard import require_output
 
-TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from d4pcwl.workflow.load import Script
 
 _OWN = "mapping_"
-"""Before the names of the mapping's own options, among those of the command."""
+"""The prefix of the mapping's own options in the namespace of the command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +40,7 @@ def _main(arguments: list[str]) -> int:
     mapping: Mapping[Any] = options.mapping
     if mapping.around is None or options.dry_run:
         return _run(options, mapping.run)
+    from d4pcwl.cli import watching
     from d4pcwl.runtime.mappings.registry import Command
 
     def work(run: Run[Any], first: bool) -> int:
@@ -48,10 +49,12 @@ def _main(arguments: list[str]) -> int:
 
         with ExitStack() as stack:
             if not first:
+                options.trace, options.progress = None, watching.NONE
                 _be_silent(options, lambda: stack.enter_context(TemporaryDirectory()))
             return _run(options, run)
 
-    command = Command(arguments, options.num, _say_nothing if options.quiet else say)
+    told = watching.of_ranks(options, arguments)
+    command = Command(told, options.num, _say_nothing if options.quiet else say)
     return mapping.around(command, work)
 
 
@@ -64,12 +67,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     from d4pcwl.runtime.mappings.registry import find_mapping, mapping_names, titles
     from d4pcwl.runtime.options import parsed_options
 
-    # The mapping comes first and brings options of its own.
+    # The mapping comes first, because it has its own options.
     named = bool(arguments) and not arguments[0].startswith("-")
-    # Only who asks what there is waits for all of them to be imported.
+    # Only a help text needs the import of all mappings.
     asks = not named or bool({"-h", "--help"} & set(arguments))
     told = titles() if asks else {}
-    # To look for the width of the terminal takes long.
+    # Finding the width of the terminal is slow.
     narrow = partial(argparse.HelpFormatter, width=78)
     parser = Parser(
         prog=f"dispel4py {arguments[0]}" if named else "dispel4py",
@@ -96,24 +99,27 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parsed = parameters.parse(parser, script, arguments[1:], roots=True)
     if parsed.script.partition("#")[0].endswith(".cwl"):
         raise UsageError(
-            f"{parsed.script} is a CWL document, not a script; run it by d4pcwl-runner "
-            f"{parsed.script} (also d4pcwl cwl), or make a script of it by cwl2d4p"
+            f"{parsed.script} is a CWL document, not a script; run it with d4pcwl-runner "
+            f"{parsed.script} (or d4pcwl cwl), or make a script from it with cwl2d4p"
         )
+    parsed.arguments = arguments
     parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, _OWN)
     return parsed
 
 
 def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
-    """The options of all mappings; the one that is the script is returned."""
+    """Add the options of all mappings; return the argument for the script."""
     from pathlib import Path
 
-    from d4pcwl.cli import parameters, stage
+    from d4pcwl.cli import parameters, stage, watching
 
     script = parser.add_argument(
-        "script", metavar="SCRIPT", help="a file, or a module; SCRIPT:NAME as -a NAME"
+        "script",
+        metavar="SCRIPT",
+        help="a file, or a module; SCRIPT:NAME is the same as SCRIPT -a NAME",
     )
     parser.add_argument(
-        "-a", "--attr", "--workflow", metavar="NAME", help="which graph, if there are several"
+        "-a", "--attr", "--workflow", metavar="NAME", help="the graph to use, if there are several"
     )
     given = parser.add_argument_group("inputs")
     parameters.add_option(given)
@@ -121,16 +127,16 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
         "-f",
         "--file",
         metavar="FILE",
-        help="JSON or YAML: from PE name or id to a list of input objects, or to a number of "
-        "iterations; overrides -d",
+        help="inputs of the roots, in JSON or YAML: for each PE, by name or id, a list of input "
+        "objects, or a number of iterations; overrides -d",
     )
-    given.add_argument("-d", "--data", metavar="JSON", help="the same, written here")
+    given.add_argument("-d", "--data", metavar="JSON", help="the same, as text in JSON")
     given.add_argument(
         "--text",
         action="append",
         default=[],
         metavar="TEXT",
-        help='stands in -d where {"$text": N} does, N from 1 (used in compiled CWL)',
+        help='this text replaces {"$text": N} in -d, N from 1 (used in compiled CWL)',
     )
     given.add_argument(
         "-i",
@@ -145,21 +151,23 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
         type=int,
         default=0,
         metavar="N",
-        help="of the random numbers that PEs draw by self.rng (default: 0)",
+        help="seed of the random numbers that PEs draw with self.rng (default: 0)",
     )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--results",
         type=Path,
         metavar="FILE",
-        help="results (items of unconnected outputs) as JSON lines (.jsonl) or as a stream file "
-        "(.d4ps), rather than on standard output",
+        help="write results (items of unconnected outputs) to FILE, not to standard output: as "
+        "JSON lines (.jsonl) or as a stream file (.d4ps)",
     )
     output.add_argument(
         "--allow-pickle",
         action="store_true",
-        help="items without an open form may be pickled in stream files; reading one runs code",
+        help="allow pickle in stream files for items that have no open format; reading a pickle "
+        "runs code",
     )
+    watching.add_options(output)
     failure = parser.add_argument_group("failure")
     failure.add_argument(
         "--on-error",
@@ -172,21 +180,27 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
         "--time-out",
         type=float,
         metavar="SECONDS",
-        help="a PE that works longer on an item has failed on it",
+        help="an item fails if a PE works on it for longer than this",
     )
     failure.add_argument(
         "--errors",
         type=Path,
         metavar="FILE",
-        help="describe items that are left out there, as JSON lines, rather than on standard error",
+        help="write a description of the items that are left out to FILE, as JSON lines, not to "
+        "standard error",
     )
     talk = output.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
-    talk.add_argument("-v", "--verbose", action="store_true", help="the plan, and items counted")
+    talk.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show the plan, and how many items each instance processed",
+    )
     output.add_argument(
         "--dry-run",
         action="store_true",
-        help="check all, and tell what would run where, with which files; no PE runs",
+        help="check everything, and show what would run where, with which files; no PE runs",
     )
     output.add_argument("--debug", action="store_true", help="tracebacks")
     stage.add_options(parser.add_argument_group("one stage of a cut graph (used in compiled CWL)"))
@@ -202,6 +216,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     from functools import partial
 
     from d4pcwl.cli import parameters, stage
+    from d4pcwl.cli.watching import watching
     from d4pcwl.cwl.emit.handover import leave_out_unset
     from d4pcwl.cwl.files import with_files, with_paths
     from d4pcwl.errors import UsageError
@@ -222,21 +237,24 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     end_if_asked()
     named = parameters.root_inputs_named(options, script, graph)
     if options.dry_run and options.stage:
-        raise UsageError("--dry-run is for a whole graph, and not for a --stage")
+        raise UsageError("--dry-run is for a whole graph: leave out --stage")
     if options.params and script.builder is None:
         raise UsageError(f"--params: the graph of {options.script} has no parameters")
     if current_folder() != folder:
         _stay(options, folder)
     given, names = _given(options), graph.names
     if named is not None and given is not None:
-        raise UsageError("inputs of roots are given by -d or -f, and by options of their names")
+        raise UsageError(
+            "inputs of roots are given twice: use either -d or -f, or the options "
+            "that have the names of the inputs"
+        )
     given = named if given is None else given
     with _Files(options, names) as files:
         if options.stage:
             given = with_paths(given)
             graph, inputs, sink, ports = stage.read(options, graph, given, files.results)
         elif options.sources or options.targets or options.splits or options.expect:
-            raise UsageError("--from, --to, --split and --expect go with --stage")
+            raise UsageError("--from, --to, --split and --expect need --stage")
         else:
             inputs = with_files(graph, root_inputs(graph, given, options.iter), options.file)
             sink = files.results([(pe.id, output) for pe, output in graph.unconnected])
@@ -268,16 +286,18 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
 
             sys.stdout.write(dry_run(options, script, job))
         else:
-            run_job(replace(options.mapping, run=run), job, options.own)
+            with watching(options, options.script, options.arguments) as observer:
+                job = replace(job, observer=observer)
+                run_job(replace(options.mapping, run=run), job, options.own)
     return 0
 
 
 def _stay(options: argparse.Namespace, folder: str) -> None:
-    """The script went to another folder: files that are named stay where they were."""
+    """The script changed the folder: keep the places of the named files."""
     from dataclasses import replace
     from pathlib import Path
 
-    for name in ("file", "results", "errors"):
+    for name in ("file", "results", "errors", "trace"):
         path = getattr(options, name)
         if path is not None:
             setattr(options, name, type(path)(os.path.join(folder, path)))
@@ -292,9 +312,9 @@ def _stay(options: argparse.Namespace, folder: str) -> None:
 
 
 def _be_silent(options: argparse.Namespace, make_folder: Callable[[], str]) -> None:
-    """Another process speaks for the run: this one says nothing, and leaves no files.
+    """Another process shows messages for the run: this one is silent, and writes no files.
 
-    :param make_folder: makes a folder for files that the run has to have in the meantime
+    :param make_folder: makes a folder for the files of the run
     """
     import itertools
     from dataclasses import replace
@@ -314,9 +334,9 @@ def _be_silent(options: argparse.Namespace, make_folder: Callable[[], str]) -> N
 
 
 def _origin(options: argparse.Namespace, folder: str, loaded: Script) -> Origin:
-    """How a worker from elsewhere finds the script, and makes the same graph.
+    """How a worker on another host finds the script, and makes the same graph.
 
-    :param folder: where we were when it was loaded
+    :param folder: the current folder when it was loaded
     """
     from d4pcwl.runtime.job import Origin
     from d4pcwl.workflow.parameters import plain_values
@@ -326,13 +346,13 @@ def _origin(options: argparse.Namespace, folder: str, loaded: Script) -> Origin:
     if os.path.exists(os.path.join(folder, script)):
         name, colon, attr = script, "", ""
     if os.path.exists(os.path.join(folder, name)):
-        # A link stays one: modules lie beside it.
+        # Keep a link, because modules are beside it.
         script = os.path.abspath(os.path.join(folder, name)) + colon + attr
     return Origin(script, options.attr or "", plain_values(loaded.builder, loaded.values))
 
 
 class _Files:
-    """The files that ``--results`` and ``--errors`` name: in their places at the end, or kept."""
+    """The files of ``--results`` and ``--errors``: renamed at the end, or kept as partial files."""
 
     def __init__(self, options: argparse.Namespace, names: dict[str, str]) -> None:
         self._options, self._names = options, names
@@ -360,7 +380,7 @@ class _Files:
         return Named(sink, self._names)
 
     def errors(self) -> ErrorLines | None:
-        """Where items that are left out are described, if a file is named.
+        """The sink for descriptions of items that are left out, if a file is named.
 
         :raises UsageError: it cannot be written
         """
@@ -374,7 +394,9 @@ class _Files:
     def _noted(self, output: OutputFile) -> OutputFile:
         self._outputs.append(output)
         if output.contended:
-            self._say(f"another run writes to {output.path}, too; the one that ends last has it")
+            self._say(
+                f"another run also writes to {output.path}; the run that ends last replaces it"
+            )
         return output
 
     def _say(self, text: str, *, last: bool = False) -> None:
@@ -399,7 +421,7 @@ class _Files:
                 failure = failure or error
         for output in self._outputs:
             if output.overtook:
-                self._say(f"another run had written {output.path} meanwhile; this run replaced it")
+                self._say(f"another run wrote {output.path} in the meantime; this run replaced it")
         kept = self._results
         if kept is not None and kept.is_partial and kept.place.exists() and not kept.is_in_place:
             self._say(f"the results so far are kept in {shown(kept.place)}", last=True)
@@ -421,7 +443,7 @@ def _given(options: argparse.Namespace) -> Any:
 
 
 def _say_left_out(description: dict[str, Any]) -> None:
-    """Tell of an item that is left out."""
+    """Report an item that is left out."""
     number = description["number"]
     item = "an item" if number is None else f"item {number}"
     where = f"{item} of '{description['input']}'"
@@ -429,7 +451,7 @@ def _say_left_out(description: dict[str, Any]) -> None:
 
 
 def _say_nothing(message: str) -> None:
-    """Without -v, progress is not told."""
+    """Show no progress (without -v)."""
 
 
 if __name__ == "__main__":

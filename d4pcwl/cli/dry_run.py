@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from d4pcwl.workflow.parameters import Parameter
 
 _SHOWN = 10
-"""So many items of a root, or values of a parameter, are shown."""
+"""The number of items of a root, or values of a parameter, that are shown."""
 _WIDTH = 200
 
 
@@ -77,9 +77,9 @@ def _inputs(job: Job) -> Iterator[str]:
 
 
 def _files(script: Script, path: Path, job: Job) -> dict[str, list[str]]:
-    """What the script visibly reads and writes, and what it declares.
+    """The files that the script clearly reads and writes, and what it declares.
 
-    :param path: the script, wherever it has gone
+    :param path: the script
     """
     from d4pcwl.cwl.declare.declarations import read_declarations
     from d4pcwl.workflow.reading.owners import known_attributes
@@ -116,9 +116,9 @@ def _results(options: argparse.Namespace, job: Job) -> Iterator[str]:
 
 
 def _checked(option: str, path: Path) -> str:
-    """A path that can be written.
+    """The path, if it can be written.
 
-    :raises UsageError: it cannot
+    :raises UsageError: it cannot be written
     """
     fault = 0
     if path.is_dir():

@@ -30,22 +30,29 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "boxes; or the steps of a CWL document.",
     )
     parser.add_argument("file", metavar="SCRIPT|CWL", help="a script, or a .cwl document")
-    parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
-    parser.add_argument("--cut", metavar="HOW", help="the stages, as for d4p2cwl")
-    parser.add_argument("--shards", type=int, metavar="N", help="the shards, as for d4p2cwl")
+    parser.add_argument(
+        "-a", "--attr", metavar="NAME", help="the graph to use, if there are several"
+    )
+    parser.add_argument(
+        "--cut", metavar="HOW", help="show the stages of this cut, as d4p2cwl makes them"
+    )
+    parser.add_argument(
+        "--shards", type=int, metavar="N", help="show N shards, as d4p2cwl makes them"
+    )
     parser.add_argument(
         "--all-edges",
         action="store_true",
-        help="of a CWL document, draw settings and what is printed, too, and not only the ways of "
-        "the data",
+        help="for a CWL document: draw also the edges of settings and of printed text, not only "
+        "those of data",
     )
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FILE",
-        help="the suffix says the form: .svg, .png or .pdf (drawn by Graphviz), .dot, .mmd "
-        "(Mermaid) or .md (Mermaid in Markdown); without it, Mermaid on standard output",
+        help="write the picture to FILE, in the format of its suffix: .svg, .png or .pdf (drawn "
+        "by Graphviz), .dot, .mmd (Mermaid) or .md (Mermaid in Markdown); without -o, "
+        "Mermaid on standard output",
     )
     parser.add_argument("--debug", action="store_true", help="tracebacks")
     parser.set_defaults(run=run)
@@ -54,10 +61,10 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do what the parsed arguments ask for; return the exit code.
 
-    :raises D4pcwlError: the file is not right, or cannot be drawn
+    :raises D4pcwlError: the file is not valid, or cannot be drawn
     """
     if options.output is None:
-        require_output("draw into a file with -o FILE")
+        require_output("use -o FILE to draw into a file")
     picture = _picture(options)
     end_if_asked()
     if options.output is None:
@@ -65,7 +72,10 @@ def run(options: argparse.Namespace) -> int:
         return 0
     kind = options.output.suffix
     if not kind:
-        raise UsageError(f"-o {options.output}: the suffix says the form: .svg, .png, .mmd, …")
+        raise UsageError(
+            f"-o {options.output}: the name has no suffix, which gives the format: "
+            ".svg, .png, .mmd, …"
+        )
     content = {
         "mermaid": lambda: picture.mermaid().encode(),
         "markdown": lambda: f"```mermaid\n{picture.mermaid()}```\n".encode(),
@@ -91,7 +101,7 @@ def _picture(options: argparse.Namespace) -> Picture:
     from d4pcwl.workflow.nodes import Box
     from d4pcwl.workflow.shards import staged
 
-    # What a script prints is no part of the picture, and where it goes to is not ours.
+    # Text that a script prints is not part of the picture, and its current folder is not ours.
     with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
         graph = load(options.file, options.attr, lambda b: b.settled({}, partly=True)).flat()
     if options.cut is None and options.shards is None:

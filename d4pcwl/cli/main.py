@@ -7,7 +7,7 @@ from importlib import import_module
 
 from d4pcwl.cli.common import given, guarded, version
 
-TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,10 +37,16 @@ def _other(arguments: list[str]) -> int:
     parser = Parser(prog="d4pcwl", description="The bridge between dispel4py and CWL.")
     parser.add_argument("--version", action="version", version=version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    commands.add_parser("run", help="run a script's graph: the command dispel4py", add_help=False)
-    commands.add_parser("compile", help="make CWL of it: the command d4p2cwl", add_help=False)
-    commands.add_parser("import", help="make a script of CWL: the command cwl2d4p", add_help=False)
-    commands.add_parser("cwl", help="run a CWL document: the command d4pcwl-runner", add_help=False)
+    commands.add_parser("run", help="run a script's graph (the command dispel4py)", add_help=False)
+    commands.add_parser(
+        "compile", help="compile a script's graph to CWL (the command d4p2cwl)", add_help=False
+    )
+    commands.add_parser(
+        "import", help="make a script from a CWL document (the command cwl2d4p)", add_help=False
+    )
+    commands.add_parser(
+        "cwl", help="run a CWL document (the command d4pcwl-runner)", add_help=False
+    )
     stream.add_parser(commands)
     graph.add_parser(commands)
     completion.add_parser(commands)

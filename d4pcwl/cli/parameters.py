@@ -1,7 +1,7 @@
-"""Options that a script brings: the parameters of its workflow, and the inputs of its roots.
+"""Options of a script: the parameters of its workflow, and the inputs of its roots.
 
-They are not known before the script is loaded. So a command first takes what it knows itself, and
-what is left is read here, with the script at hand.
+They are not known before the script is loaded. So a command first parses its own options. The rest
+is parsed here, after the script was loaded.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d4pcwl.cli import completion
 from d4pcwl.cli.common import current_folder, say
 from d4pcwl.cli.parser import usage_line
 from d4pcwl.cwl.files import with_paths
-from d4pcwl.errors import InputError, UsageError, closest, raise_faults
+from d4pcwl.errors import D4pcwlError, InputError, UsageError, closest, raise_faults
 from d4pcwl.workflow.parameters import REQUIRED, Builder, Parameter
 
 if TYPE_CHECKING:
@@ -37,14 +38,15 @@ _METAVARS = {
 
 
 def add_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """The option that every parameter can be given by, whatever its name."""
+    """Add an option with which every parameter can be given, also one with the name of an
+    option."""
     parser.add_argument(
         "--params",
         action="append",
         default=[],
         metavar="FILE|JSON|NAME=VALUE",
         help="values for the parameters of the script's workflow: a file in YAML or JSON, an "
-        "object in JSON, or one of them; each is an option as well (SCRIPT --help)",
+        "object in JSON, or one NAME=VALUE; each parameter is also an option (SCRIPT --help)",
     )
 
 
@@ -55,9 +57,10 @@ def parse(
     *,
     roots: bool = False,
 ) -> argparse.Namespace:
-    """Parse what the command knows itself; ``rest`` is left for the script.
+    """Parse the command's own options; ``rest`` has the others, for the script.
 
-    :param script: the positional argument that is the script; ``--help`` after one is the script's
+    :param script: the positional argument for the script; ``--help`` after a script is for the
+        script
     :param roots: whether inputs of roots are options
     """
     taken = set(parser._option_string_actions)
@@ -70,19 +73,38 @@ def parse(
             parser.parse_args(["--help"])
         found.taken = taken
         _help(parser.prog, found, roots).parse_args(["--help"])
+    if completion.wants_option():
+        _add_for_shell(parser, script, arguments, roots)
     options, rest = parser.parse_known_args(arguments)
     options.rest, options.taken, options.folder = rest, taken, current_folder()
     options.used = {argument.partition("=")[0] for argument in arguments} & taken
     return options
 
 
-def _help(command: str, options: argparse.Namespace, roots: bool) -> argparse.ArgumentParser:
-    """What tells of the options that the script brings."""
+def _add_for_shell(
+    parser: argparse.ArgumentParser, script: argparse.Action, arguments: Sequence[str], roots: bool
+) -> None:
+    """Where a shell asks for options, those of the script that is named are offered, too."""
+    script.nargs, script.required = "?", False
+    # Its own way to parse would answer the shell.
+    with contextlib.suppress(SystemExit, D4pcwlError):
+        options, _ = argparse.ArgumentParser.parse_known_args(parser, arguments)
+        if options.script is not None:
+            _add_script(parser, _loaded(options), set(parser._option_string_actions), roots)
+    script.nargs, script.required = None, True
+
+
+def _loaded(options: argparse.Namespace) -> Script:
     from d4pcwl.workflow.load import load
 
     with contextlib.redirect_stdout(sys.stderr):
-        script = load(options.script, options.attr, lambda b: b.settled({}, partly=True))
-    builder, taken = script.builder, set(options.taken)
+        return load(options.script, options.attr, lambda b: b.settled({}, partly=True))
+
+
+def _help(command: str, options: argparse.Namespace, roots: bool) -> argparse.ArgumentParser:
+    """The help text for the options of the script."""
+    script = _loaded(options)
+    builder = script.builder
     parser = argparse.ArgumentParser(
         usage=f"{command} {options.script} [options of the script] [options]",
         description=f"{builder.title}\n\n{builder.doc}" if builder else script.module.__doc__,
@@ -90,15 +112,21 @@ def _help(command: str, options: argparse.Namespace, roots: bool) -> argparse.Ar
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    if builder is not None:
-        group = parser.add_argument_group(f"parameters of {builder.name}()")
-        taken |= _add_parameters(group, builder, taken)
+    _add_script(parser, script, options.taken, roots)
+    return parser
+
+
+def _add_script(
+    parser: argparse.ArgumentParser, script: Script, taken: set[str], roots: bool
+) -> None:
+    if script.builder is not None:
+        group = parser.add_argument_group(f"parameters of {script.builder.name}()")
+        taken = taken | _add_parameters(group, script.builder, taken)
     if roots:
         group = parser.add_argument_group("inputs of the graph's roots")
         for each in _root_options(script, script.flat(), taken):
             items: dict[str, Any] = {"nargs": "+", "metavar": "ITEM"} if each.port else {}
             group.add_argument(*each.flags, help=each.help, **(items or {"metavar": "N"}))
-    return parser
 
 
 # --- parameters of the workflow -------------------------------------------------------------------
@@ -107,7 +135,7 @@ def _help(command: str, options: argparse.Namespace, roots: bool) -> argparse.Ar
 def settle(
     options: argparse.Namespace, builder: Builder, *, partly: bool = False
 ) -> dict[str, Any]:
-    """The values of parameters that a command line gives; what it gives beside them is left.
+    """The values of parameters on a command line; other arguments stay in ``rest``.
 
     :raises InputError: with all that is not right
     """
@@ -116,7 +144,7 @@ def settle(
         values = _settled(options, builder, partly)
         if there == options.folder:
             return values
-        # The script has gone to another folder: files that are named stay where they were.
+        # The script changed the folder: keep the places of the named files.
         return {name: builder.parameters[name].kind.absolute(v) for name, v in values.items()}
 
 
@@ -134,7 +162,9 @@ def _settled(options: argparse.Namespace, builder: Builder, partly: bool) -> dic
         else:
             content = read_file(entry)
             if not isinstance(content, Mapping):
-                raise InputError(f"--params {entry}: expected names of parameters, with values")
+                raise InputError(
+                    f"--params {entry}: expected an object from names of parameters to values"
+                )
             given |= content
     parser = argparse.ArgumentParser(
         usage="SCRIPT [parameters]; SCRIPT --help lists them", add_help=False, allow_abbrev=False
@@ -145,7 +175,10 @@ def _settled(options: argparse.Namespace, builder: Builder, partly: bool) -> dic
     texts |= {name: value for name, value in vars(found).items() if value is not None}
     for name in builder.parameters:
         if f"--{name}" in options.used and name not in {*given, *texts} and not options.quiet:
-            say(f"note: --{name} is no parameter here; give {name} to {builder.name}() by --params")
+            say(
+                f"note: --{name} is an option of the command; to set the parameter {name} of "
+                f"{builder.name}(), use --params {name}=VALUE"
+            )
     given = {name: with_paths(value) for name, value in given.items() if name not in texts}
     return builder.settled(given, texts, partly=partly)
 
@@ -183,7 +216,7 @@ def _add_parameters(
 
 
 def _free(name: str, taken: Iterable[str]) -> list[str]:
-    """The ways to write an option that are not taken."""
+    """The names of an option that are still free."""
     return [
         flag
         for flag in dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
@@ -219,9 +252,9 @@ class _RootOption:
         self.help = (f"{doc} " if doc else f"{pe.name}: {items}").strip().replace("%", "%%")
 
     def values(self, texts: list[str]) -> list[Any]:
-        """The items that texts stand for.
+        """The items of texts.
 
-        :raises ValueError: they stand for none
+        :raises ValueError: a text is not valid
         """
         return [self._value(text) for text in texts]
 
@@ -260,7 +293,7 @@ def _root_options(script: Script, graph: FlatGraph, taken: Iterable[str]) -> Ite
     declared = with_found_inputs(declared, found_inputs(graph, declared))
     for pe in graph.roots:
         inputs = declared.by_pe[pe.id].inputs
-        names = [pe.id] if len(graph.find(pe.name)) > 1 else [pe.name, pe.id]
+        names = [graph.names[pe.id], pe.id]
         for port in pe.inputconnections or [""]:
             several = len(pe.inputconnections) > 1
             whole = [f"{name}_{port}" if several else str(name) for name in names]
@@ -273,10 +306,10 @@ def _root_options(script: Script, graph: FlatGraph, taken: Iterable[str]) -> Ite
 
 
 def root_inputs_named(options: argparse.Namespace, script: Script, graph: FlatGraph) -> Any:
-    """What options give the roots of the graph, in the form of ``-d``; None where none does.
+    """The inputs of roots that options give, in the form of ``-d``; None if there are none.
 
-    :raises UsageError: arguments are left that nobody knows
-    :raises InputError: items are not of the type that is declared
+    :raises UsageError: there are unknown arguments
+    :raises InputError: items do not have the declared type
     """
     if not options.rest:
         return None
@@ -306,7 +339,7 @@ def root_inputs_named(options: argparse.Namespace, script: Script, graph: FlatGr
             elif len(values) == 1 and type(values[0]) is int:
                 given[each.pe.id] = values[0]
             else:
-                raise ValueError("it has no inputs; give how often it runs")
+                raise ValueError("it has no inputs; give a number of iterations")
         except ValueError as fault:
             faults.append(f"{each.flags[0]}: {fault}")
     raise_faults(InputError, faults)
@@ -314,9 +347,9 @@ def root_inputs_named(options: argparse.Namespace, script: Script, graph: FlatGr
 
 
 def refuse_rest(rest: Sequence[str], known: Iterable[str], command: str) -> None:
-    """Refuse arguments that nobody knows.
+    """Refuse unknown arguments.
 
-    :param command: that they were given to
+    :param command: the command that got them
     :raises UsageError: there are some
     """
     if rest:

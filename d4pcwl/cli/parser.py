@@ -13,12 +13,13 @@ _UNKNOWN = "unrecognized arguments: "
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that tells of wrong usage in two lines: what is wrong, and the usage in short."""
+    """A parser that reports wrong usage in two lines: what is wrong, and the usage in short."""
 
     _answered = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """See ``argparse``; where a shell asks what may come next, it is told, and we end."""
+        """See ``argparse``. If a shell asks for completions, they are printed, and the command
+        ends."""
         if "_ARGCOMPLETE" in os.environ and not Parser._answered:
             Parser._answered = True  # to answer, arguments are parsed
             completion.answer(self)
@@ -41,6 +42,6 @@ class Parser(argparse.ArgumentParser):
 
 
 def usage_line(usage: str) -> str:
-    """What stands below a message of wrong usage."""
+    """The line below a message about wrong usage."""
     more = "" if "--help" in usage else "; --help lists all"
     return f"usage: {usage}{more}"

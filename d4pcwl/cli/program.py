@@ -11,16 +11,15 @@ from d4pcwl.errors import UsageError
 
 
 def main(workflow: Any, arguments: Sequence[str] | None = None) -> None:
-    """Run a graph by the command line of ``dispel4py``: ``python SCRIPT multi -n 4``.
+    """Run a graph with the command line of ``dispel4py``: ``python SCRIPT multi -n 4``.
 
-    To be called at the end of a script. Where the script is loaded, as by ``dispel4py`` and
-    ``d4p2cwl``, nothing is done.
+    Call it at the end of a script. It does nothing if ``dispel4py`` or ``d4p2cwl`` load the script.
 
-    :param workflow: the graph, or the function that makes it; a global of the script
-    :param arguments: those of the command but for the script; ``sys.argv`` by default. Where they
-        do not begin with a mapping, it is ``simple``
-    :raises SystemExit: always, with the exit code, where the script is what Python was started with
-    :raises UsageError: it is no global of the script
+    :param workflow: the graph, or the function that makes it; a global variable of the script
+    :param arguments: the arguments of ``dispel4py`` without the script (default: ``sys.argv``). If
+        they do not begin with a mapping, the mapping is ``simple``
+    :raises SystemExit: always, with the exit code, if Python runs the script itself
+    :raises UsageError: the graph is not a global variable of the script
     """
     caller = sys._getframe(1).f_globals
     if caller.get("__name__") != "__main__":

@@ -16,7 +16,7 @@ from d4pcwl.cli.common import (
 )
 from d4pcwl.cli.standard import require_output
 
-TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from d4pcwl.runtime.mappings.registry import Mapping
 
 OWN = "mapping_"
-"""Before the names of a mapping's own options, among those of the command."""
+"""The prefix of the mapping's own options in the namespace of the command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def _main(arguments: list[str]) -> int:
     from d4pcwl.errors import InputError, RunError, UnreadableText
 
     options = _parse(arguments)
-    require_output("the output object goes there")
+    require_output("the output object cannot be written")
     begin_with_time(options.timestamps)
     if not options.quiet:
         for name in dict.fromkeys(options.needless or ()):
@@ -52,7 +52,7 @@ def _main(arguments: list[str]) -> int:
     except UnreadableText:
         raise
     except InputError as error:
-        raise RunError(str(error)) from error  # what cannot be run has failed: 1, as for engines
+        raise RunError(str(error)) from error  # exit code 1, as other engines
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -72,17 +72,19 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         prog="d4pcwl-runner",
         usage="%(prog)s [options] DOCUMENT [JOB | --INPUT VALUE ...]",
         description="Run a CWL CommandLineTool, ExpressionTool or Workflow (v1.0 to v1.2). A "
-        "workflow runs as a stream graph: what a scatter makes is worked on as it comes.",
-        epilog="DOCUMENT --help lists the document's inputs. Exit codes: 0 done; 1 failed; 2 wrong "
-        "usage, or no YAML; 33 needs a CWL feature that is not supported.",
+        "workflow runs as a stream graph: each element of a scatter goes on to the next step "
+        "as soon as it is made.",
+        epilog="DOCUMENT --help lists the document's inputs. Exit codes: 0 done; 1 failed; 2 "
+        "wrong usage, or invalid YAML; 33 the document needs a CWL feature that is not "
+        "supported.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version())
     parser.add_argument(
         "document",
         metavar="DOCUMENT",
-        help="a CWL file or URL, #ID for one process of a packed one; or a job order that names "
-        "its document as cwl:tool",
+        help="a CWL file or URL; with #ID, one process of a packed document; or a job order that "
+        "names its document as cwl:tool",
     )
     parser.add_argument(
         "job", nargs=argparse.REMAINDER, metavar="JOB", help="a job order (YAML or JSON), or inputs"
@@ -90,8 +92,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--jobs",
         metavar="FILE",
-        help="many job orders, one JSON object a line (- is standard input): the output objects "
-        "come one a line and in order, the files of job N in OUTDIR/N",
+        help="run many job orders: one JSON object on each line of FILE (-: standard input); "
+        "output objects are printed in the same order, one on each line; the files of job N "
+        "are in OUTDIR/N",
     )
     _add_instead(parser)
     _add_run_options(parser, choices, chosen)
@@ -106,13 +109,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("give --jobs or a job order, not both")
     if options.num is not None and options.num < 1:
         raise UsageError(f"-n {options.num}: at least one process is needed")
-    # Without --mapping it is found out what is best: those that all have.
+    # Without --mapping, the best one is found later, so only the options of all mappings count.
+    options.arguments = arguments
     options.own = parsed_options(options, chosen.options, OWN) if named else None
     return options
 
 
 _NEEDLESS = {
-    "--parallel": "tools run side by side anyway; -n says how many",
+    "--parallel": "tools run side by side anyway; -n sets how many",
     "--rm-tmpdir": "temporary folders are removed anyway",
     "--compute-checksum": "checksums are computed anyway",
     "--skip-schemas": "no ontologies are loaded anyway",
@@ -124,17 +128,17 @@ _NEEDLESS = {
     "--disable-color": "messages have no colours anyway",
     "--disable-js-validation": "expressions are not checked before they run anyway",
 }
-"""Options of cwltool that say nothing here, and why."""
+"""Options of cwltool that have no effect here, and why."""
 
 
 def _add_instead(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("instead of a run, as with cwltool")
     instead = group.add_mutually_exclusive_group()
     for name, text in (
-        ("validate", "check the document, and the job if there is one"),
-        ("pack", "print the document, with all that it runs, as one"),
+        ("validate", "check the document, and the job order if there is one"),
+        ("pack", "print the document and all that it runs as one document"),
         ("print-deps", "print which files the document refers to"),
-        ("dry-run", "check all, and tell what would run, with which files; nothing runs"),
+        ("dry-run", "check everything, and show what would run, with which files; nothing runs"),
     ):
         instead.add_argument(
             f"--{name}", dest="instead", action="store_const", const=name, help=text
@@ -143,19 +147,20 @@ def _add_instead(parser: argparse.ArgumentParser) -> None:
         "--relative-deps",
         choices=["primary", "cwd"],
         default="primary",
-        help="their places as seen from the document (default), or from here",
+        help="with --print-deps: paths relative to the document (default), or to the current "
+        "folder",
     )
 
 
 def _mappings() -> list[str]:
-    """The mappings that run documents: not those whose every rank would run the whole command."""
+    """The mappings that run documents: not those where every rank runs the whole command."""
     from d4pcwl.runtime.mappings.registry import built_in
 
     return [mapping.name for mapping in built_in() if not mapping.ranks]
 
 
 def _before_document(arguments: list[str]) -> list[str]:
-    """The arguments as far as they are surely ours: --mapping may be an input of the document."""
+    """The arguments before the document: after it, --mapping may be an input of the document."""
     for number, argument in enumerate(arguments):
         if not argument.startswith("-") and (
             number == 0 or not arguments[number - 1].startswith("-")
@@ -167,11 +172,14 @@ def _before_document(arguments: list[str]) -> list[str]:
 def _add_run_options(
     parser: argparse.ArgumentParser, choices: list[str], mapping: Mapping[Any]
 ) -> None:
+    from d4pcwl.cli import watching
+
     group = parser.add_argument_group("how it runs")
     group.add_argument(
         "--mapping",
         choices=choices,
-        help="default: dyn_multi, or simple where nothing can run side by side",
+        help="how tools are spread over processes (default: dyn_multi, or simple where nothing "
+        "can run side by side)",
     )
     group.add_argument(
         "--on-error",
@@ -186,17 +194,18 @@ def _add_run_options(
         action="append",
         default=[],
         metavar="NAME",
-        help="an output of the workflow: run only the steps that it depends on; or a step: run "
-        "only what depends on it",
+        help="name an output of the workflow to run only the steps that it depends on; name a "
+        "step or an input to run only what depends on it",
     )
     mapping.add_options(group, OWN)
     talk = group.add_mutually_exclusive_group()
     talk.add_argument(
         *("--quiet", "--no-warnings"), action="store_true", help="only errors on standard error"
     )
-    talk.add_argument("--verbose", action="store_true", help="the plan as well")
+    talk.add_argument("--verbose", action="store_true", help="show the plan, too")
     group.add_argument("--debug", action="store_true", help="tracebacks, and cwltool's whole log")
-    group.add_argument("--timestamps", action="store_true", help="messages begin with the time")
+    group.add_argument("--timestamps", action="store_true", help="begin each message with the time")
+    watching.add_options(group)
 
 
 def _add_tool_options(parser: argparse.ArgumentParser) -> None:
@@ -210,46 +219,75 @@ def _add_tool_options(parser: argparse.ArgumentParser) -> None:
         help="use udocker",
     )
     engine.add_argument("--user-space-docker-cmd", metavar="CMD", help="use CMD as udocker")
-    group.add_argument("--default-container", metavar="IMAGE", help="for tools that name none")
     group.add_argument(
-        "--disable-pull", dest="enable_pull", action="store_false", help="fetch no images"
+        "--default-container",
+        metavar="IMAGE",
+        help="run tools that name no container image in this one",
     )
     group.add_argument(
-        "--enable-pull", dest="enable_pull", action="store_true", help="fetch images (default)"
+        "--disable-pull", dest="enable_pull", action="store_false", help="download no images"
     )
     group.add_argument(
-        "--preserve-environment", action="append", default=[], metavar="NAME", help="pass it on"
+        "--enable-pull", dest="enable_pull", action="store_true", help="download images (default)"
     )
     group.add_argument(
-        "--preserve-entire-environment", action="store_true", help="pass all variables on"
+        "--preserve-environment",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="pass this environment variable to the tools",
+    )
+    group.add_argument(
+        "--preserve-entire-environment",
+        action="store_true",
+        help="pass all environment variables to the tools",
     )
     group.add_argument(
         "--relax-path-checks", action="store_true", help="allow any character in file names"
     )
     group.add_argument(
-        "--eval-timeout", type=float, default=60, metavar="SECONDS", help="for an expression"
+        "--eval-timeout",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="time limit of one expression (default: %(default)s)",
     )
     add_extension_options(group)
     group.add_argument(
         "--cachedir",
         metavar="DIR",
-        help="keep what tools make there, and take it from there where the same is to be made",
+        help="keep the outputs of tools in DIR, and reuse them if the same tool runs again with "
+        "the same inputs",
     )
     group.add_argument(
-        "--mpi-config-file", metavar="FILE", help="how programs with MPIRequirement are started"
+        "--mpi-config-file",
+        metavar="FILE",
+        help="a file that says how programs with MPIRequirement are started",
     )
     parser.set_defaults(enable_pull=True)
 
 
 def _add_file_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("files, as with cwltool")
-    group.add_argument("--outdir", default=".", help="where output files go (default: here)")
-    group.add_argument("--tmpdir-prefix", metavar="PREFIX", help="of tools' temporary folders")
-    group.add_argument("--tmp-outdir-prefix", metavar="PREFIX", help="of intermediate outputs")
+    group.add_argument(
+        "--outdir",
+        default=".",
+        help="put output files into this folder (default: the current folder)",
+    )
+    group.add_argument(
+        "--tmpdir-prefix",
+        metavar="PREFIX",
+        help="beginning of the paths of tools' temporary folders",
+    )
+    group.add_argument(
+        "--tmp-outdir-prefix",
+        metavar="PREFIX",
+        help="beginning of the paths of intermediate outputs",
+    )
     group.add_argument(
         "--empty-printed",
         action="store_true",
-        help="give out what steps of d4p2cwl have printed even if that is nothing",
+        help="also return the printed text of d4p2cwl's steps where it is empty",
     )
     group.add_argument(
         "--leave-tmpdir", action="store_true", help="keep all temporary folders of the run"
@@ -301,6 +339,7 @@ def _instead(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from contextlib import nullcontext
 
+    from d4pcwl.cli.watching import watching
     from d4pcwl.cwl.importing.cwltool.outdir import NotPlaced, OutputFolder
     from d4pcwl.cwl.importing.graph.workplace import Workplace
 
@@ -330,9 +369,10 @@ def _run(options: argparse.Namespace) -> int:
         leave = options.outputs == "leave"
         with nullcontext() if leave else OutputFolder(options.outdir) as outdir:
             if outdir and outdir.contended and not options.quiet:
-                say(f"note: another run puts its files into {options.outdir}, too")
+                say(f"note: another run also puts its files into {options.outdir}")
             try:
-                run.run()
+                with watching(options, options.document, options.arguments) as run.observer:
+                    run.run()
                 run.finish()
             except NotPlaced:
                 place.keep()
@@ -397,7 +437,7 @@ def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Setting
 
 
 def _more(options: argparse.Namespace) -> dict[str, Any]:
-    """What cwltool's library heeds by itself.
+    """Set what cwltool's library reads by itself.
 
     :raises UsageError: a folder cannot be made
     """

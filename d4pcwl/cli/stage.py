@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
-    """Say which PEs, and which files their streams come from and go to."""
-    group.add_argument("--stage", metavar="ID,ID,…", help="run only these PEs")
-    group.add_argument("--expect", metavar="DIGEST", help="fail unless the stage is the one meant")
+    """Add the options for the PEs of a stage, and for the files of its streams."""
+    group.add_argument("--stage", metavar="ID,ID,…", help="run only the stage with these PEs")
+    group.add_argument("--expect", metavar="DIGEST", help="fail if the stage has another digest")
     group.add_argument(
         "--from",
         dest="sources",
@@ -27,7 +27,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=_source,
         metavar="[PE.PORT=]FILE",
-        help="a stream file with items of another stage",
+        help="a stream file with items from another stage",
     )
     group.add_argument(
         "--to",
@@ -36,7 +36,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=_target,
         metavar="PE.PORT=FILE",
-        help="where the items go that another stage takes",
+        help="write the items of this output, which another stage takes, to FILE",
     )
     group.add_argument(
         "--split",
@@ -45,8 +45,8 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         default=[],
         nargs="+",
         metavar=("PE.PORT PE.PORT FILE", "FILE"),
-        help="where the items of an output go if the stage with that input runs in shards: a file "
-        "for each shard",
+        help="write the items of the first PE.PORT to these files, one for each shard of the "
+        "stage that has the second PE.PORT as an input",
     )
 
 
@@ -58,9 +58,9 @@ def read(
 ) -> tuple[FlatGraph, RootInputs, Sink, list[tuple[Any, str]]]:
     """The graph, inputs, sink and results of the stage that the options name.
 
-    :param given: the inputs of roots; they may speak of other stages, too
-    :param make_sink: makes the sink for results of the outputs that it is given
-    :raises D4pcwlError: there is no such stage, or its files are not right
+    :param given: the inputs of roots; they may contain roots of other stages, too
+    :param make_sink: makes the sink for the results of the given outputs
+    :raises D4pcwlError: there is no such stage, or its files are not valid
     """
     from d4pcwl.runtime.stage import chosen_pes, stage_graph, stage_sink
     from d4pcwl.runtime.stage_streams import READERS
@@ -77,14 +77,14 @@ def read(
     inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, READERS)})
     ends = [(pe.id, output) for pe, output in whole.unconnected if pe in pes]
     targets = [*options.targets, *map(_split, options.splits)]
-    # To a compiled step nobody can say --allow-pickle.
+    # A compiled step has no way to get --allow-pickle.
     asked = None if options.expect and not pickles else pickles
     sink, ports = stage_sink(whole, pes, targets, make_sink(ends), stage=graph, allow_pickle=asked)
     return graph, inputs, sink, ports
 
 
 def _stage_names(whole: FlatGraph, text: str) -> list[str]:
-    """The names that ``--stage`` lists; a name may have a comma in it."""
+    """The names in ``--stage``; a name may contain a comma."""
     names: list[str] = []
     parts = [part for part in text.split(",") if part]
     while parts:
@@ -116,9 +116,9 @@ def _target(text: str) -> Target:
 
 
 def _split(values: list[str]) -> Target:
-    """The files that a ``--split`` names.
+    """The files of a ``--split``.
 
-    :raises UsageError: it names none
+    :raises UsageError: it names no files
     """
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.stage import Target

@@ -1,4 +1,4 @@
-"""Standard input, output and error, as commands find them: closed, full, or as they should be."""
+"""Standard input, output and error, which may be closed or full."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import sys
 
 
 def prepare() -> None:
-    """Take the place of standard streams that are closed, and see to it that faults are told.
-
-    The number of one that is closed would be given to the next file that is opened, into which
-    prints and messages would then go.
+    """Replace standard streams that are closed, and make sure that errors are reported. Otherwise
+    the next file that is opened would get the number of the closed stream, and prints and messages
+    would go into that file.
     """
     for fd, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
@@ -47,7 +46,7 @@ def is_closed() -> bool:
 
 
 def require_output(instead: str) -> None:
-    """Refuse to work for a standard output that is closed.
+    """Raise an error if standard output is closed.
 
     :param instead: what the user can do
     :raises UsageError: it is closed
@@ -59,7 +58,7 @@ def require_output(instead: str) -> None:
 
 
 def give_up_output() -> None:
-    """Standard output cannot be written: what is left of it goes nowhere, without a complaint."""
+    """Standard output cannot be written: drop the rest of it, without an error."""
     from d4pcwl.errors import OutputError
 
     _open_as(1, os.O_WRONLY)

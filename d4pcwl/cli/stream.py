@@ -14,7 +14,7 @@ from d4pcwl.cli.common import say
 from d4pcwl.cli.standard import give_up_output, require_output
 
 _LONGEST_SHOWN = 1_000_000
-"""Bytes of an item that ``head`` shows whole."""
+"""The largest size in bytes of an item that ``head`` shows completely."""
 
 if TYPE_CHECKING:
     from d4pcwl.streams.writer import StreamReader, Summary
@@ -33,10 +33,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     head = verbs.add_parser(
         "head",
         help="print the first items as JSON lines",
-        description="Print the first items as JSON lines, as soon as they are read. Of items of "
+        description="Print the first items as JSON lines, as soon as they are read. For items of "
         "more than 1 MB only the size is shown; cat prints them whole.",
     )
-    head.add_argument("-n", type=_count, default=10, metavar="N", help="how many (default: 10)")
+    head.add_argument(
+        "-n", type=_count, default=10, metavar="N", help="number of items (default: 10)"
+    )
     cat = verbs.add_parser("cat", help="print all items as JSON lines")
     for verb in (head, cat):
         verb.add_argument(
@@ -52,13 +54,13 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what the parsed arguments ask for; return the exit code, 1 where ``info`` finds faults.
 
-    :raises StreamFileError: the file is no stream file, or ``cat`` and ``head`` meet damage
+    :raises StreamFileError: the file is not a stream file, or ``cat`` or ``head`` find damage
     """
-    require_output("what is asked for goes there")
+    require_output("the output cannot be written")
     try:
         code = _info(args) if args.verb == "info" else _print_items(args)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has had enough
+    except BrokenPipeError:  # the reader of our output has ended
         give_up_output()
         return 0
     return code

@@ -6,7 +6,7 @@ import sys
 
 from d4pcwl.cli.common import end_if_asked, given, guarded, say, version
 
-TYPE_CHECKING = False  # what is imported here, an interrupt cannot end in good order
+TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code.
 
-    :param argv: what follows ``dispel4py worker``
+    :param argv: the arguments after ``dispel4py worker``
     """
     arguments = given(argv)
     debug = "--debug" in arguments
@@ -28,9 +28,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
     parser = Parser(
         prog="dispel4py worker",
-        description="Join a run of dyn_redis, dyn_auto_redis or hybrid_redis: take work from its "
-        "pool until it is over. dispel4py MAPPING -v tells the run and its server. What comes "
-        "from the server is unpickled, which can run code: join only servers that you trust.",
+        description="Join a run of dyn_redis, dyn_auto_redis or hybrid_redis, and take work from "
+        "its pool until the run ends. dispel4py MAPPING -v shows the id of the run and its "
+        "server. Data from the server is unpickled, which can run code: join only servers "
+        "that you trust.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version())
@@ -38,10 +39,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "script",
         metavar="SCRIPT",
         nargs="?",
-        help="the script of the run, where it has another place on this host; SCRIPT:NAME as -a",
+        help="the script of the run, if its path on this host is different; SCRIPT:NAME is the "
+        "same as SCRIPT -a NAME",
     )
-    parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
-    parser.add_argument("--run", required=True, metavar="ID", help="the run to join")
+    parser.add_argument(
+        "-a", "--attr", metavar="NAME", help="the graph to use, if there are several"
+    )
+    parser.add_argument("--run", required=True, metavar="ID", help="id of the run to join")
     parser.add_argument(
         "-n",
         "--num",
@@ -50,7 +54,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="worker processes (default: the usable cores)",
     )
     add_options(parser, ServerOptions)
-    parser.add_argument("-v", "--verbose", action="store_true", help="tell what is done")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what the workers do")
     parser.add_argument("--debug", action="store_true", help="tracebacks")
     return parser.parse_args(arguments)
 
@@ -88,7 +92,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _say_nothing(message: str) -> None:
-    """Without -v, nothing is told."""
+    """Show nothing (without -v)."""
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """dispel4py's import names, for scripts that say ``from dispel4py.base import IterativePE``.
 
-The folder ``dispel4py`` beside this file has a module for each of upstream's modules that scripts
-use, but for those of mappings, which are made when they are imported. The folder is not a package
-that is installed, so that nothing of upstream's is overwritten: :func:`install` makes it the first
-place where submodules of ``dispel4py`` are looked for; where upstream's package is installed too,
-its own folder is the second. ``processing.py`` is what several of those modules share.
+The folder ``names/dispel4py`` beside this file has a module for each of upstream's modules that
+scripts use, but for those of mappings, which are made when they are imported. It is not installed
+where upstream's package would be, so that nothing of upstream's is overwritten. It is found in two
+ways. :func:`install` makes it the first that is found, once d4pcwl is imported. Before that, the
+file ``d4pcwl-names.pth``, which is installed too, makes ``names`` the last folder of ``sys.path``:
+there it is found where upstream's package is not. ``processing.py`` is what several of the modules
+share.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 NAME = "dispel4py"
-_FOLDER = os.path.join(os.path.dirname(__file__), NAME)
+_NAMES = os.path.join(os.path.dirname(__file__), "names")
+_FOLDER = os.path.join(_NAMES, NAME)
 _OF_MAPPINGS = f"{NAME}.new."
 
 
@@ -39,20 +42,18 @@ class _Finder:
             return None
         import importlib.util
 
-        return importlib.util.spec_from_file_location(
-            NAME,
-            os.path.join(_FOLDER, "__init__.py"),
-            submodule_search_locations=[_FOLDER, *self._upstream()],
-        )
+        return importlib.util.spec_from_file_location(NAME, os.path.join(_FOLDER, "__init__.py"))
 
-    def _upstream(self) -> list[str]:
-        """The folders of upstream's package, wherever the other finders know it to be."""
-        for finder in sys.meta_path:
-            if not isinstance(finder, _Finder) and hasattr(finder, "find_spec"):
-                spec = finder.find_spec(NAME, None)
-                if spec is not None:
-                    return list(spec.submodule_search_locations or ())
-        return []
+
+def folders_of_upstream() -> list[str]:
+    """The folders of upstream's package, wherever the other finders know it to be."""
+    path = [entry for entry in sys.path if entry != _NAMES]
+    for finder in sys.meta_path:
+        if not isinstance(finder, _Finder) and hasattr(finder, "find_spec"):
+            spec = finder.find_spec(NAME, path)
+            if spec is not None:
+                return list(spec.submodule_search_locations or ())
+    return []
 
 
 def _mapping_spec(fullname: str) -> importlib.machinery.ModuleSpec | None:
@@ -95,5 +96,7 @@ class _MappingLoader:
 
 def install() -> None:
     """Make the names importable, unless that is done or upstream's are in use already."""
-    if NAME not in sys.modules and not any(isinstance(f, _Finder) for f in sys.meta_path):
+    used = sys.modules.get(NAME)
+    ours = used is None or _FOLDER in getattr(used, "__path__", ())
+    if ours and not any(isinstance(f, _Finder) for f in sys.meta_path):
         sys.meta_path.insert(0, _Finder())

@@ -125,7 +125,7 @@ def _chosen_outputs(flat: FlatGraph, chosen: Mapping[Any, Any]) -> list[tuple[An
         pes = [pe for pe in flat.pes if pe is key] or flat.find(str(key))
         if not pes:
             known = nearest(str(key), (pe.id for pe in flat.pes))
-            raise InputError(f"results are wanted of '{key}': no such PE{known}")
+            raise InputError(f"results of '{key}' are asked for: no such PE{known}")
         for output in [outputs] if isinstance(outputs, str) else outputs:
             found += [(pe, output) for pe in pes if output in pe.outputconnections]
     return found

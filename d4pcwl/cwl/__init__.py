@@ -1,3 +1,3 @@
-"""CWL in and out: what a script declares, the emitted documents, the imported ones. May import
+"""CWL: declarations in a script, emitted documents, imported documents. May import
 ``runtime``, ``streams`` and ``workflow``; only ``cli`` and the package's public names import from
 here."""

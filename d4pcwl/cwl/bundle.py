@@ -1,4 +1,4 @@
-"""A bundle: a compiled workflow with all that it needs, to be handed over as a folder or a zip."""
+"""A bundle: a compiled workflow with everything that it needs, as a folder or a zip file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from d4pcwl.workflow.texts import read_file
 
 
 def check_target(target: str) -> None:
-    """That a bundle can be put there: nothing but a zip is replaced.
+    """Check that a bundle can be written there: only a zip file is replaced.
 
-    :raises UsageError: something else is there
+    :raises UsageError: there is something else
     """
     folder = os.path.isdir(target)
     if _is_zip(target) and folder:
@@ -32,7 +32,7 @@ def check_target(target: str) -> None:
     if not _is_zip(target) and os.path.lexists(target) and not folder:
         raise UsageError(f"--bundle {target}: it is a file; name a folder, or NAME.zip")
     if folder and os.listdir(target):
-        raise UsageError(f"--bundle {target}: something is in it; name a new folder")
+        raise UsageError(f"--bundle {target}: the folder is not empty; name a new one")
 
 
 def _is_zip(target: str) -> bool:
@@ -40,16 +40,17 @@ def _is_zip(target: str) -> bool:
 
 
 def with_inputs(compiled: Compiled, path: str, gathering: Gathering) -> Compiled:
-    """A document with the values of a job order in its own; their files are taken in.
+    """A document with the values of a job order in its own job order; their files are taken into
+    the bundle.
 
     :raises InputError: the job order is not one for the document
     """
     given = read_file(path)
     if not isinstance(given, Mapping):
-        raise InputError(f"{path}: expected a job order, from names of inputs to values")
+        raise InputError(f"{path}: expected a job order: an object from names of inputs to values")
     known = [entry["id"].rpartition("/")[2] for entry in _main(compiled)["inputs"]]
     faults = [
-        f"{path}: '{key}' is no input of the document{nearest(str(key), known)}"
+        f"{path}: the document has no input '{key}'{nearest(str(key), known)}"
         for key in given
         if key not in known and ":" not in str(key) and not str(key).startswith("$")
     ]
@@ -79,11 +80,11 @@ def with_inputs(compiled: Compiled, path: str, gathering: Gathering) -> Compiled
 def write_bundle(
     target: str, compiled: Compiled, gathering: Gathering, *, image: str | None = None
 ) -> None:
-    """Write a document with all that was gathered for it, or nothing.
+    """Write a document with everything that was gathered for it, or nothing.
 
-    :param target: a folder, or a zip where it ends in ``.zip``
+    :param target: a folder, or a zip file if it ends in ``.zip``
     :param image: add a Dockerfile, for an image of that name
-    :raises UsageError: it cannot be written, or what it takes in cannot be read
+    :raises UsageError: it cannot be written, or a file for it cannot be read
     """
     main, *_ = compiled.files
     texts = {
@@ -170,8 +171,11 @@ def _readme(name: str, compiled: Compiled, gathering: Gathering, image: str | No
         "engine:",
         "    pip install -r requirements.lock\n    pip install 'd4pcwl[runner]'\n"
         f"    d4pcwl-runner {command}",
-        "With `--dry-run` the command tells what will run. Other engines for CWL run the document, "
-        f"too, such as\n`cwltool {command}`.",
+        (
+            "With `--dry-run` the command shows what will run. Other CWL engines run the document, "
+            "too, such as\n"
+            f"`cwltool {command}`."
+        ),
     ]
     if compiled.missing:
         listed = ", ".join(f"`{each}`" for each in compiled.missing)
@@ -179,15 +183,16 @@ def _readme(name: str, compiled: Compiled, gathering: Gathering, image: str | No
     if image is not None:
         tag = shlex.quote(image)
         parts += [
-            "Or an image has what the script imports:",
+            "Or make a container image that has what the script imports:",
             f"    docker build -t {tag} .\n    d4pcwl-runner --default-container {tag} {command}",
         ]
     local = from_folders(gathering.packages)
     if local:
         parts.append(
-            f"Installed from a folder, and perhaps not known to any index: {', '.join(local)}. "
-            "If pip finds no\nsuch version, ask for its wheel, put it beside this file, and add "
-            "`--find-links .`."
+            "These packages were installed from a folder, and may be in no package index: "
+            f"{', '.join(local)}.\n"
+            "If pip does not find such a version, ask for its wheel, put it beside this file, "
+            "and add `--find-links .`."
         )
     parts += ["## What is in it", "\n".join(f"- {each}" for each in gathering.taken())]
     if left_out := gathering.left_out():
@@ -200,7 +205,7 @@ _DOCKERFILE = f"""\
 # What the steps of the workflow need; engines bring the script and the data.
 ARG BASE=python:{PYTHON}-slim
 FROM $BASE
-# Wheels of what no index has go beside this file.
+# Put wheels of packages that no index has beside this file.
 COPY requirements.lock *.whl /opt/bundle/
 RUN pip install --no-cache-dir --find-links /opt/bundle -r /opt/bundle/requirements.lock
 WORKDIR /tmp

@@ -49,12 +49,12 @@ ParameterValues = collections.abc.Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a script was compiled to.
+    """The result of compiling a script.
 
-    :param document: the CWL document, as data; where there are several processes, packed
+    :param document: the CWL document, as data; packed, if there are several processes
     :param files: the same as one document for each process, by file name; the first is the main one
-    :param job: a job order: every parameter with a value, as far as one is known
-    :param missing: the parameters that have no value yet but a sample
+    :param job: a job order with the known values of parameters
+    :param missing: the parameters whose value in ``job`` is only a sample
     :param report: what CWL represents differently from the script
     """
 
@@ -66,7 +66,7 @@ class Compiled:
 
     @property
     def notes(self) -> list[str]:
-        """What was found in the script and is left to people."""
+        """Findings in the script that users should check."""
         return [str(entry) for entry in self.report if entry.note]
 
     def report_text(self) -> str:
@@ -98,6 +98,7 @@ def to_cwl(
     shards: int | None = None,
     docker: str | None = None,
     mpi_requirement: bool = False,
+    trace: bool = False,
     abstract: bool = False,
     folder: str | os.PathLike[str] | None = None,
     parameters: ParameterValues | Settle | None = None,
@@ -105,29 +106,30 @@ def to_cwl(
 ) -> Compiled:
     """Compile the graph of a script to CWL v1.2.
 
-    :param workflow: the script: its path, a module name, loaded, or a graph that a loaded module
-        holds. Of a graph made in a notebook, the cells that made it are written to a script in the
-        current folder, called as the graph's variable: ``graph_cells.py``
-    :param attr: which graph of the script
+    :param workflow: the script: its path, a module name, a loaded :class:`~d4pcwl.Script`, or a
+        graph in a loaded module. For a graph that was made in a notebook, its cells are written to
+        a script in the current folder; the variable gives the name: ``graph_cells.py``
+    :param attr: the name of the graph in the script
     :param mapping: the default of the parameter ``mapping``
     :param processes: the default of the parameter ``processes``
     :param cut: ``whole``, ``composite``, ``partition``, ``pe``, or ``PE.port,…``; see
-        :mod:`d4pcwl.workflow.cut`. By default the whole; with ``shards``, where they begin and
-        end
-    :param shards: scatter the stages that may be over that many shards; see
-        :mod:`d4pcwl.workflow.shards`
+        :mod:`d4pcwl.workflow.cut`. The default is ``whole``; with ``shards``, the graph is cut
+        where shards begin and end
+    :param shards: the number of shards. Stages are scattered over them, where that does not change
+        the results; see :mod:`d4pcwl.workflow.shards`
     :param docker: the image for a DockerRequirement hint
-    :param mpi_requirement: with the mapping mpi, leave it to the engine to start the ranks, by the
-        extension ``cwltool:MPIRequirement``
-    :param abstract: emit Operations, which show the graph and cannot be run
-    :param folder: where the document is going to be: files are then located relative to it, else
-        by absolute URIs
-    :param parameters: what a function that makes the graph is called with, to see the graph; these
-        values are the defaults of the document. Samples stand for what must be given and is not
-    :param bundle: takes in the files that the document refers to, and says where they are; the
+    :param mpi_requirement: with the mapping mpi, the engine starts the ranks (extension
+        ``cwltool:MPIRequirement``)
+    :param trace: each tool has an output ``trace``: what its run did, second by second
+    :param abstract: make Operations, which show the graph and cannot be run
+    :param folder: the folder of the document. Paths of files are relative to it; without it they
+        are absolute URIs
+    :param parameters: arguments for a function that makes the graph; these values are the defaults
+        of the document. If a value is missing, a sample is used
+    :param bundle: collects the files that the document refers to, and gives their paths; the
         document names the versions of the packages
-    :raises TranslationError: with all that cannot be carried over
-    :raises D4pcwlError: the script, its graph or its declarations are not right
+    :raises TranslationError: with everything that cannot be represented
+    :raises D4pcwlError: the script, its graph or its declarations are not valid
 
     >>> compiled = to_cwl("examples/word_count/word_count.py")
     >>> compiled.document["class"], compiled.document["cwlVersion"]
@@ -139,7 +141,7 @@ def to_cwl(
     if processes is not None and processes < 1:
         raise UsageError(f"at least one process is needed, not {processes}")
     if mpi_requirement and not chosen.ranks:
-        raise UsageError("an MPIRequirement is for the mapping mpi; choose it as well")
+        raise UsageError("an MPIRequirement is only for the mapping mpi: choose that mapping, too")
     script = _script(workflow, attr, parameters)
     explicit = attr is not None or (
         isinstance(workflow, str) and workflow.endswith(f":{script.attr}")
@@ -167,6 +169,7 @@ def to_cwl(
         image=docker,
         packages=_packages(reading, chosen, graph, bundle),
         mpi=mpi_requirement,
+        trace=trace,
         builder=script.builder,
         values=script.values,
     )
@@ -198,8 +201,8 @@ def _stages(
     if shards is None:
         return staged(graph, how)
     faults = [
-        f"writes: {use.name}: it is declared for the whole graph; with shards it must be said "
-        "which PE writes it: declare it in that PE"
+        f"writes: {use.name}: it is declared for the whole graph; with shards, declare it in the "
+        "PE that writes it"
         for use in declarations.whole.writes.values()
         if not use.type.is_list
     ]
@@ -209,8 +212,8 @@ def _stages(
 
 
 def _writers(graph: FlatGraph, declarations: Declarations) -> list[Any]:
-    """The PEs whose files would be written by each shard, and can only be one: a file or folder,
-    or files that other PEs read."""
+    """The PEs whose files every shard would write, although there can be only one: a file or
+    folder, or files that other PEs read."""
     read = {name for pe in graph.pes for name in declarations.of((pe,)).reads}
     return [
         pe
@@ -221,7 +224,8 @@ def _writers(graph: FlatGraph, declarations: Declarations) -> list[Any]:
 
 
 def _changers(graph: FlatGraph, reading: ScriptReading) -> list[Any]:
-    """The PEs that change a file or folder of the script's in place: each shard would its own."""
+    """The PEs that change a file or folder of the script in place: each shard would change its own
+    copy."""
     data = [file.path for file in (*reading.data_files, *reading.data_dirs)]
     lines = [
         (os.path.realpath(reading.path.parent / written.file), written.line)
@@ -236,7 +240,7 @@ def _changers(graph: FlatGraph, reading: ScriptReading) -> list[Any]:
 
 
 def _known_attributes(script: Script, graph: FlatGraph) -> Attributes:
-    """What paths may be made of; not of parameters, which have other values in another run."""
+    """The known parts of paths; not parameters, which have other values in another run."""
     known = known_attributes(graph.pes, script.module)
     if script.builder is None:
         return known
@@ -272,21 +276,21 @@ def _packages(
 
 
 def _default_processes(declared: Declaration, mapping: Mapping[Any]) -> int:
-    """As many as there are cores asked for; a parallel mapping wants more than one."""
+    """The number of cores that are asked for; a parallel mapping has more than one."""
     return math.ceil(declared.resources.get("cores", 2 if mapping.parallel else 1))
 
 
 def _choice(chosen: Mapping[Any]) -> tuple[str, ...]:
-    """The mappings to choose from when a tool runs: ours, which are there wherever d4pcwl is."""
+    """The mappings to choose from when a tool runs: our own, which every d4pcwl has."""
     return BUILT_IN if chosen.name in BUILT_IN else (*BUILT_IN, chosen.name)
 
 
 def _readable(
     path: Path, attributes: Attributes | None = None, builder: str | None = None
 ) -> ScriptReading:
-    """What is found by reading a script.
+    """The findings of reading a script.
 
-    :raises TranslationError: with everything that will be missing where it runs
+    :raises TranslationError: with everything that will be missing when it runs
     """
     reading = read_script(path, attributes, builder)
     raise_faults(TranslationError, _placed(reading.faults, path))
@@ -306,9 +310,11 @@ def _script(workflow: Any, attr: str | None, parameters: ParameterValues | Settl
         if not path.is_file() and attr is None:
             path = Path(os.fspath(workflow).rpartition(":")[0])
         if path.is_file():
-            _readable(path)  # tells of all that is missing; running the script, only of the first
-        # What a script prints while it is loaded must not get into the document, and files are
-        # looked for where we are now, wherever it goes.
+            _readable(
+                path
+            )  # reports everything that is missing; running the script only the first thing
+        # Text that a script prints while it is loaded must not get into the document. Files are
+        # looked for in the present folder, also if the script changes it.
         with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
             return load(workflow, attr, settle)
     if isinstance(workflow, FunctionType):
@@ -337,7 +343,7 @@ def _locator(folder: str | os.PathLike[str] | None) -> Any:
 
 
 def _placed(faults: tuple[Fault, ...], script: Path) -> Iterator[Fault]:
-    """Faults with their files said from here rather than from the script's folder."""
+    """Faults, with paths relative to the current folder instead of the script's folder."""
     for fault in faults:
         file = str(script.parent / fault.file) if fault.file else None
         yield Fault(fault.message, file, fault.line, fault.column, fault.source)
@@ -393,14 +399,14 @@ def _text(process: Tool | Workflow, runs: dict[str, str]) -> dict[str, Any]:
 def _checked(tool: dict[str, Any]) -> dict[str, Any]:
     """A tool whose parameter references all engines can resolve.
 
-    :raises TranslationError: with those that none could
+    :raises TranslationError: with those that engines cannot resolve
     """
     raise_faults(TranslationError, (f"{tool['label']}: {f}" for f in wrong_references(tool)))
     return tool
 
 
 def _job(parameters: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """A value for every parameter but those that are optional and have none."""
+    """A value for every parameter, except for optional ones without a value."""
     job: dict[str, Any] = {}
     missing: list[str] = []
     every: list[Parameter] = list(parameters)
@@ -410,6 +416,6 @@ def _job(parameters: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         elif not str(parameter.type).endswith("?"):
             job[parameter.id] = parameter.sample
             missing.append(parameter.id)
-    # What must be given stands first.
+    # Required values come first.
     ordered = [*missing, *(name for name in job if name not in missing)]
     return {name: job[name] for name in ordered}, tuple(missing)

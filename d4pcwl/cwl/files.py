@@ -1,4 +1,4 @@
-"""CWL's File and Directory objects, as far as dispel4py's inputs hold them."""
+"""CWL's File and Directory objects in the inputs of dispel4py."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SCHEMES = ("file", "http", "https", "ftp", "s3")
 def with_paths(value: Any, path_of: Callable[[dict[str, Any]], str] | None = None) -> Any:
     """``value`` with every File and Directory object in it replaced by its path.
 
-    A CWL engine hands files over as such objects; a PE wants the path.
+    A CWL engine passes files as such objects; a PE needs the path.
 
-    :param path_of: gives the path of one, where that is not :func:`local_path`
+    :param path_of: returns the path of an object (default: :func:`local_path`)
     """
     if isinstance(value, dict):
         if value.get("class") in _FILE_CLASSES and ("path" in value or "location" in value):
@@ -35,10 +35,10 @@ def with_paths(value: Any, path_of: Callable[[dict[str, Any]], str] | None = Non
 
 
 def with_files(graph: FlatGraph, inputs: RootInputs, source: str | None) -> RootInputs:
-    """Root inputs with their File and Directory objects as the roots want them.
+    """Root inputs, with their File and Directory objects in the form that the roots need.
 
-    :param source: the file in which they stand, to whose folder locations in job orders are
-        relative; None: to the current folder
+    :param source: the file that contains them; locations in job orders are relative to its folder.
+        None: to the current folder
     """
     folder = os.path.dirname(source) if source else ""
     orders = {pe.id for pe in graph.roots if isinstance(pe, PreparingPE) and pe.job_orders}
@@ -51,7 +51,7 @@ def with_files(graph: FlatGraph, inputs: RootInputs, source: str | None) -> Root
 def with_locations(value: Any, folder: str) -> Any:
     """``value`` with an absolute location in every File and Directory object.
 
-    :param folder: what their locations are relative to
+    :param folder: the folder that their locations are relative to
     """
     if isinstance(value, list):
         return [with_locations(entry, folder) for entry in value]
@@ -73,7 +73,7 @@ def _uri(folder: str, path: str) -> str:
 
 
 def local_path(file: dict[str, Any]) -> str:
-    """The path of a File or Directory object, from its ``path``, else its ``location``."""
+    """The path of a File or Directory object, from its ``path`` or its ``location``."""
     if "path" in file:
         return str(file["path"])
     location = str(file["location"])

@@ -1,7 +1,7 @@
-"""What a document refers to, taken in for a bundle: files, and the versions of packages.
+"""Gathering for a bundle: the files that a document refers to, and the versions of packages.
 
-``script/`` has what is in the script's folder, in the same places; ``data/`` has files from
-elsewhere. What may be a secret, or is large, is left out unless somebody asks for it.
+``script/`` has the files of the script's folder, in the same places; ``data/`` has files from other
+places. Files that may be secret, or are large, are left out unless the user asks for them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SECRET = (
 _IN_CODE = re.compile(_SECRET)
 _IN_DATA = re.compile(_SECRET + rb"|(?m:^)[ \t\"'-]*\w*" + _KEY + rb"[^\s\"']{6,}")
 _LOOKED_AT = 1 << 20
-"""So many bytes at the beginning of a file are searched for secrets."""
+"""The number of bytes at the beginning of a file that are searched for secrets."""
 
 
 @dataclass
@@ -42,8 +42,8 @@ class _Item:
 
     :param files: from places in the bundle to files; a folder without files has its own, with /
     :param size: of all files
-    :param left_out: from places in the bundle to why they are not taken in
-    :param remarks: what is to be said of it
+    :param left_out: from places in the bundle to the reasons why they are left out
+    :param remarks: remarks for the user
     """
 
     source: Path
@@ -54,11 +54,11 @@ class _Item:
 
 
 class Gathering:
-    """Files and packages that are taken in while a document is made.
+    """Files and packages that are gathered while a document is made.
 
-    :param target: what is being made, which is no part of itself
-    :param asked: files and folders that are taken in though they are large or may be secrets
-    :raises UsageError: one of these is not there
+    :param target: the bundle itself, which is not put into the bundle
+    :param asked: files and folders that are taken in, although they are large or may be secret
+    :raises UsageError: one of these does not exist
 
     ``packages`` has the names of the distributions, ``values`` those of parameters and inputs
     whose values were given.
@@ -87,7 +87,7 @@ class Gathering:
         return {name: [version_of(name)] for name in self.packages}
 
     def locator(self, script: Path, values: Iterable[str]) -> Callable[[Path], str]:
-        """What takes in a file or folder, and says where it is in the bundle.
+        """A function that takes in a file or folder, and returns its place in the bundle.
 
         :param values: the parameters whose values were given
         """
@@ -119,7 +119,7 @@ class Gathering:
         for inner, file, why in _walk(place, source, {self._target}, self._named):
             secret = "" if why or file.is_dir() else _secret(file, code=self._is_code(file))
             if secret and self._is_code(file):
-                item.remarks.append(f"{inner} is taken in, but {secret}: look at it")
+                item.remarks.append(f"{inner} is taken into the bundle, but {secret}: check it")
             elif secret and not self._is_asked(file):
                 why = secret
             if why:
@@ -132,13 +132,13 @@ class Gathering:
         return item
 
     def _named(self, file: Path) -> str:
-        """Why a file or folder is left out by its name, if it is."""
+        """Why a file or folder is left out because of its name; or an empty text."""
         if self._is_asked(file) or self._is_code(file):
             return ""
         if file.name in _NO_DATA:
-            return "it belongs to a tool, and is no data"
+            return "it belongs to a development tool, and is not data"
         secret = any(fnmatchcase(file.name.lower(), name) for name in _SECRET_NAMES)
-        return "by its name it may hold a secret" if secret else ""
+        return "its name looks like that of a file with a secret" if secret else ""
 
     def _is_asked(self, file: Path) -> bool:
         return any(file.resolve().is_relative_to(asked) for asked in self._asked)
@@ -148,7 +148,7 @@ class Gathering:
         return file.suffix == ".py" or file == self._script
 
     def taken(self) -> list[str]:
-        """What was taken in, and how much it is."""
+        """The files that were taken in, and their sizes."""
         told = []
         for place, item in sorted(self._items.items()):
             count = sum(not name.endswith("/") for name in item.files)
@@ -158,7 +158,7 @@ class Gathering:
         return told + [f"the value given for {name}" for name in sorted(self.values)]
 
     def left_out(self) -> list[str]:
-        """What was not taken in, and why."""
+        """The files that were left out, and why."""
         return [
             f"{place}: {why}"
             for _, item in sorted(self._items.items())
@@ -166,7 +166,7 @@ class Gathering:
         ]
 
     def told(self) -> list[str]:
-        """All of this, and what somebody had better look at."""
+        """All of this, and warnings for the user."""
         told = [f"taken into the bundle: {each}" for each in self.taken()]
         told += [f"left out of the bundle: {each}" for each in self.left_out()]
         told += [remark for _, item in sorted(self._items.items()) for remark in item.remarks]
@@ -187,15 +187,19 @@ def _walk(
 ) -> Iterator[tuple[str, Path, str]]:
     """The files of a file or folder: place, file, and why it is left out.
 
-    :param left: where not to go: folders around it, and what is to be written
-    :param names: why something is left out by its name
+    :param left: folders to leave out: those that contain it, and the bundle itself
+    :param names: returns why something is left out because of its name
     """
     if not source.exists():
-        why = "it is a link that leads nowhere" if source.is_symlink() else "it is not there"
+        why = (
+            "it is a link to something that does not exist"
+            if source.is_symlink()
+            else "it is not there"
+        )
     elif not source.is_file() and not source.is_dir():
         why = "it is neither a file nor a folder"
     elif (real := source.resolve()) in left:
-        why = "it is a link to what is around it, or the bundle itself"
+        why = "it is a link to a folder that contains it, or it is the bundle itself"
     else:
         why = names(source)
     if why or source.is_file():
@@ -209,7 +213,7 @@ def _walk(
 
 
 def _secret(file: Path, *, code: bool) -> str:
-    """Why a file may hold a secret, judging by what is in it; else nothing."""
+    """Why a file may contain a secret, because of its content; or an empty text."""
     try:
         with open(file, "rb") as content:
             text = content.read(_LOOKED_AT)

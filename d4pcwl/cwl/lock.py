@@ -1,4 +1,4 @@
-"""The versions of what a workflow imports, exactly as they are installed here."""
+"""The exact versions of the packages that a workflow imports, as they are installed here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 PYTHON = ".".join(map(str, sys.version_info[:2]))
-"""The version that runs us, as images are called by it."""
+"""The version of Python, as in the names of images."""
 
 
 def distributions_of(modules: Iterable[str]) -> set[str]:
@@ -25,14 +25,15 @@ def distributions_of(modules: Iterable[str]) -> set[str]:
 
 
 def version_of(name: str) -> str:
-    """The version of a distribution; our own is known even where it is not installed."""
+    """The version of a distribution; our own is always known, also if it is not installed."""
     if name == "d4pcwl":
         return str(sys.modules["d4pcwl"].__version__)
     return distribution(name).version
 
 
 def lock_text(names: Iterable[str]) -> str:
-    """What pip installs to have distributions, and all that they depend on, as they are here."""
+    """The requirements with which pip installs distributions, and all that they depend on, in the
+    versions of this machine."""
     lines = [f"# As installed under Python {PYTHON}: pip install -r requirements.lock"]
     ours = f"d4pcwl=={version_of('d4pcwl')}"
     lines += sorted({ours, *map(_line, _closure({"d4pcwl", *names}))}, key=str.lower)
@@ -40,7 +41,7 @@ def lock_text(names: Iterable[str]) -> str:
 
 
 def from_folders(names: Iterable[str]) -> list[str]:
-    """Those of distributions, and of what they depend on, that no index is known to have."""
+    """The distributions, and those that they depend on, that were not installed from an index."""
     return sorted(d.name for d in _closure(names) if _source(d).get("url", "").startswith("file:"))
 
 
@@ -59,7 +60,7 @@ def _closure(names: Iterable[str]) -> Iterator[Distribution]:
         try:
             found = distribution(name)
         except PackageNotFoundError:
-            continue  # what runs here does without it
+            continue  # it is not needed here
         if not extra:
             yield found
         for text in found.requires or ():
@@ -70,10 +71,10 @@ def _closure(names: Iterable[str]) -> Iterator[Distribution]:
 
 
 def _line(found: Distribution) -> str:
-    """A distribution as pip's requirements have it: by its version, or where it came from."""
+    """A distribution as a requirement of pip: with its version, or with its source."""
     source = _source(found)
     parts = urlsplit(source.get("url", ""))
-    # A password that was in the URL stays here.
+    # A password in the URL is left out.
     url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     if "vcs_info" in source:
         made = source["vcs_info"]

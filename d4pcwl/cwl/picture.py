@@ -23,8 +23,8 @@ def picture_of_cwl(location: str, *, all_edges: bool = False) -> Picture:
     """The picture of a document.
 
     :param location: its path or URI; ``#id`` for one process of a packed document
-    :param all_edges: draw what is set for the workflow, too, and what compiled steps print; else
-        only the ways of the data
+    :param all_edges: draw the edges of settings, too, and of the text that compiled steps print; if
+        False, only those of data
     :raises D4pcwlError: it is not valid CWL
     """
     from d4pcwl.cwl.importing.cwltool.document import Document
@@ -106,12 +106,12 @@ class _Drawing:
             self.arrows.append(Arrow(source, output, target, link.name))
 
     def _from(self, link: Link) -> list[_End]:
-        """The outputs of nodes that a value comes from, out of boxes and into boxes."""
+        """The outputs of nodes that a value comes from, through the borders of boxes."""
         return [end for source in link.sources for end in self._ends.get(source, ())]
 
 
 def _is_data(entry: Mapping[str, Any]) -> bool:
-    """Whether an input of a workflow is data: a setting has a default, or may be left out."""
+    """Whether an input of a workflow is data. A setting has a default, or is optional."""
     optional = isinstance(entry["type"], list) and "null" in entry["type"]
     return "default" not in entry and (not optional or _has_files(entry["type"]))
 
@@ -123,7 +123,7 @@ def _has_files(kind: Any) -> bool:
 
 
 def _printed(tool: Mapping[str, Any]) -> set[str]:
-    """The outputs of a compiled tool that have what its PEs print."""
+    """The outputs of a compiled tool with the text that its PEs print."""
     entries = tool["outputs"] if is_compiled(tool) else ()
     return {short_name(entry["id"]) for entry in entries if entry.get("format") == TEXT_FORMAT}
 

@@ -1,2 +1,2 @@
-"""How a graph's items flow: the plan, the instances, the channels between processes, and what takes
-the results. May import ``streams``, ``workflow`` and ``errors``; knows nothing of CWL."""
+"""How a graph's items flow: the plan, the instances, the channels between processes, and the
+results. May import ``streams``, ``workflow`` and ``errors``; knows nothing of CWL."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.runtime.engine.plan import Plan, make_plan, usable_cores
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from d4pcwl.runtime.results import Sink
+    from d4pcwl.trace.observer import Lap, Observer
     from d4pcwl.workflow.cut import Cut
     from d4pcwl.workflow.flat import FlatGraph
     from d4pcwl.workflow.inputs import RootInputs
@@ -22,8 +23,8 @@ class Origin:
     """Where a graph came from, so that workers on other hosts can load it.
 
     :param script: its file by its absolute path, or a module
-    :param attr: which graph of it, where that was said
-    :param parameters: with which values the workflow was called, as JSON has them
+    :param attr: the name of the graph, if it was given
+    :param parameters: the values of the workflow's parameters, as JSON
     """
 
     script: str
@@ -32,15 +33,11 @@ class Origin:
 
 
 def _silent(message: str) -> None:
-    """Say nothing."""
-
-
-def _not_counted(title: str, count: int) -> None:
-    """Nobody counts."""
+    """Show no progress messages."""
 
 
 def _go_on() -> None:
-    """Nothing ends the run from outside."""
+    """The run goes on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,18 +45,18 @@ class Job:
     """One run.
 
     :param graph: what runs
-    :param inputs: what the roots are given
+    :param inputs: the inputs of the roots
     :param sink: takes the results; its owner closes it
-    :param results: the outputs whose items are results; the unconnected ones where it is None
-    :param processes: how many the mapping may use; the usable cores where it is None
-    :param stages: stages that share a process each, where the user wants that
-    :param own_pes: whether the graph's PEs may be run themselves, rather than copies
+    :param results: the outputs whose items are results; None: the unconnected outputs
+    :param processes: how many processes the mapping may use; None: the usable cores
+    :param stages: stages that each run in one process, if the user asks for that
+    :param own_pes: whether the graph's PEs themselves may run, instead of copies
     :param say: takes progress messages
-    :param worked: takes, by title, how many items an instance has worked on, when that is known
-    :param origin: where the graph came from, if others can load it from there
-    :param policy: what to do about items on which PEs fail
-    :param seed: of the random numbers that PEs draw
-    :param check: called now and then; raises where the run is to end because nobody wants it
+    :param origin: where the graph came from, if other hosts can load it from there
+    :param policy: what happens when a PE fails on an item
+    :param seed: the seed of the random numbers that PEs draw
+    :param check: is called from time to time; raises an error if nobody needs the results any more
+    :param observer: takes what the processes measure, if anybody needs it
     """
 
     graph: FlatGraph
@@ -70,9 +67,9 @@ class Job:
     stages: Cut | None = None
     own_pes: bool = True
     say: Callable[[str], None] = field(default=_silent)
-    worked: Callable[[str, int], None] = field(default=_not_counted)
     origin: Origin | None = None
     check: Callable[[], None] = field(default=_go_on)
+    observer: Observer | None = None
     policy: Policy = FAIL
     seed: int = 0
 
@@ -81,36 +78,44 @@ class Job:
         processes: int | None = None,
         *,
         pooled: bool = False,
-        loops: bool = False,
         copies: bool = True,
     ) -> Plan:
-        """The plan of this run, for ``processes``, else the number asked for, else the cores.
+        """The plan of this run.
 
+        :param processes: the number of processes (default: that of the job, or the usable cores)
         :param pooled: for a dynamic mapping: PEs that may run anywhere are put into a pool
-        :param loops: heavy PEs of cycles, too
         :param copies: whether PEs may have several instances
         """
         number = processes or self.processes or usable_cores()
-        return make_plan(
+        plan = make_plan(
             self.graph,
             number,
             results=self.results,
             stages=self.stages,
             pooled=pooled and number > 1,  # a single worker needs no pool
-            loops=loops,
             given=self.inputs,
             policy=self.policy,
             copies=copies,
             seed=self.seed,
         )
+        return replace(plan, measured=self.observer is not None)
+
+    def hear(self, lap: Lap) -> None:
+        """Take what a process tells of itself."""
+        if self.observer is not None:
+            self.observer.hear(lap)
+
+    def note(self, what: str, why: str, number: int | None = None, pid: int | None = None) -> None:
+        """Tell of an event; see :meth:`~d4pcwl.trace.observer.Observer.note`."""
+        if self.observer is not None:
+            self.observer.note(what, why, number, pid)
 
     def tell_counts(self, plan: Plan, counts: Mapping[int, int], *, ranks: bool = False) -> None:
-        """Say how many items each instance has worked on.
+        """Report how many items each instance has worked on.
 
         :param counts: by the index of the instance
-        :param ranks: whether instances keep to a place, and are told by it
+        :param ranks: whether to show the index of the instance, too
         """
         for index, count in sorted(counts.items()):
             title = plan.name(index) + (f" (rank {index})" if ranks else "")
-            self.worked(title, count)
             self.say(f"{title}: processed {count} items")

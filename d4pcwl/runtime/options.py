@@ -1,4 +1,4 @@
-"""The options of a mapping: a dataclass whose fields are the options of the command line as well.
+"""The options of a mapping: a dataclass whose fields are also options of the command line.
 
 ::
 
@@ -46,7 +46,7 @@ def option(
 ) -> Any:
     """A field of :class:`Options`.
 
-    :param flags: how the command line calls it: ``"-thr"``, ``"--queue_threshold"``
+    :param flags: its names on the command line: ``"-thr"``, ``"--queue_threshold"``
     :param help: one line; ``%(default)s`` stands for the default
     :param metavar: what the help shows for its value
     :param least: the least value that it may have
@@ -57,7 +57,7 @@ def option(
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a mapping; those of a mapping that has none of its own.
+    """The options of a mapping. A mapping without options of its own uses this class itself.
 
     :raises UsageError: values are not of the right type, or too small
     """
@@ -81,7 +81,7 @@ class Options:
         """The options that a caller gives: an instance, a dictionary by name, or None.
 
         :param mapping: its name, for messages
-        :raises UsageError: with all that is not right
+        :raises UsageError: with all faults
         """
         if isinstance(given, cls):
             return given
@@ -89,7 +89,7 @@ class Options:
             return cls()
         if not isinstance(given, Mapping):
             raise UsageError(
-                f"the options of the mapping {mapping} are a dictionary or {cls.__name__}, "
+                f"the options of the mapping {mapping} must be a dictionary or {cls.__name__}, "
                 f"not {brief(given)}"
             )
         known = kinds(cls)
@@ -135,7 +135,8 @@ def add_options(
 ) -> None:
     """Give a command the options of a mapping.
 
-    :param prefix: of their names in the namespace; the command's own options may have equal ones
+    :param prefix: of their names in the namespace, because the command's own options may have the
+        same names
     """
     for name, (kind, _) in kinds(cls).items():
         field = _field(cls, name)
@@ -169,25 +170,26 @@ def _called(options: Options, name: str) -> str:
 # --- options that several mappings have, under upstream's names -----------------------------------
 
 STATIC_PROCESSES = (
-    "number of processes (default: the usable cores); any number will do: PEs share processes, or "
-    "are replicated, to fit"
+    "number of processes (default: the usable cores); any number works: PEs share processes, or "
+    "are replicated"
 )
-"""What ``-n`` says of the mappings with :class:`StaticOptions`."""
+"""The help text of ``-n`` for mappings with :class:`StaticOptions`."""
 
 
 @dataclass(frozen=True)
 class StaticOptions(Options):
-    """Those of the mappings whose instances stay in one process."""
+    """The options of mappings whose instances stay in one process."""
 
     simple: bool = option(
         "-s",
         "--simple",
         default=False,
-        help="fuse PEs into the graph's partitions, or into roots and the rest",
+        help="put each of the graph's partitions into one process; without partitions, the roots "
+        "into one and all other PEs into a second one",
     )
 
     def stages(self, graph: FlatGraph) -> Cut | None:
-        """The stages that share a process each, where that is wanted."""
+        """The stages that each run in one process, if the user asks for that."""
         from d4pcwl.workflow.cut import fuse
 
         return fuse(graph) if self.simple else None
@@ -195,7 +197,7 @@ class StaticOptions(Options):
 
 @dataclass(frozen=True)
 class ServerOptions(Options):
-    """Which Redis server a run goes by; ``runtime/redis/server.py`` reads them."""
+    """The options for the Redis server of a run; ``runtime/redis/server.py`` reads them."""
 
     redis_ip: str | None = option(
         "-ri",

@@ -1,4 +1,4 @@
-"""Results: what becomes of the items of unconnected outputs."""
+"""Results: the items of unconnected outputs, and where they go."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Sink(Protocol):
     """Takes results."""
 
     def take(self, pe: str, output: str) -> Receive:
-        """What takes the items of one output."""
+        """A function that takes the items of one output."""
 
     def close(self, complete: bool) -> None:
-        """The run is over; what was taken so far is ``complete``, or a part only."""
+        """The run is over. The results so far are ``complete``, or only a part."""
 
 
 class Results(Mapping[str, dict[str, list[Any]]]):
     """All results of a run: PE → output → items.
 
-    ``errors`` describes the items that were left out, where a policy allowed that.
+    ``errors`` describes the items that were left out, if a policy allowed that.
 
     PEs that wrote no result are absent. The keys are the PEs' names, or ids where several PEs
-    have one name. A PE may also be given as its id or as itself.
+    have the same name. A PE may also be given by its id, or as the object itself.
 
     :param names: the keys, by PE id
 
@@ -89,7 +89,7 @@ class JsonLinesPrinted:
     def take(self, pe: str, output: str) -> Receive:
         from d4pcwl.streams.json_lines import to_json_line
 
-        # Not into a line that a PE has not ended yet, where standard output knows how.
+        # Lines of results must not go into an unfinished line of a PE.
         put = getattr(sys.stdout, "put_lines", sys.stdout.write)
 
         def receive(item: Any) -> None:
@@ -102,10 +102,10 @@ class JsonLinesPrinted:
 
 
 class JsonLinesFile:
-    """Results, or what else is told, as a file of JSON lines.
+    """Results, or other descriptions, as a file of JSON lines.
 
     :param option: the option that names the file, for messages
-    :param at_once: a line is there for others to read as soon as it is written
+    :param at_once: others can read each line as soon as it is written
     :raises UsageError: the file cannot be written
     """
 
@@ -144,7 +144,7 @@ class JsonLinesFile:
     def close(self, complete: bool) -> None:
         """The run is over; see :class:`Sink`.
 
-        :raises OutputError: what is left cannot be written
+        :raises OutputError: the rest cannot be written
         """
         try:
             if complete:
@@ -161,7 +161,7 @@ class JsonLinesFile:
 
 
 def cut_torn_line(output: OutputFile) -> None:
-    """Cut off a last line that was written in part only, as on a full disk, of a partial file."""
+    """Remove an incomplete last line from a partial file; a full disk leaves such a line."""
     if not output.is_partial:
         return
     with suppress(OSError), output.place.open("r+b") as file:
@@ -178,7 +178,7 @@ def cut_torn_line(output: OutputFile) -> None:
 
 
 class StreamFileSink:
-    """Results as a stream file, from which they can be had again as they were.
+    """Results as a stream file, which keeps the exact items.
 
     :param marked: items come with their marks, as pairs, and both are written
     """
@@ -225,7 +225,7 @@ class StreamFileSink:
     def close(self, complete: bool) -> None:
         """The run is over; see :class:`Sink`.
 
-        :raises OutputError: what is left cannot be written
+        :raises OutputError: the rest cannot be written
         """
         try:
             if complete:
@@ -237,7 +237,7 @@ class StreamFileSink:
 
 
 class Named:
-    """A sink that is told the PEs by the names that people are shown.
+    """A sink that gets the names of PEs that users see, instead of ids.
 
     :param names: by PE id
     """
@@ -253,7 +253,7 @@ class Named:
 
 
 class SinkByPort:
-    """Sends each output's items to sinks of their own."""
+    """Sends the items of each output to the sinks of that output."""
 
     def __init__(self, sinks: Mapping[tuple[str, str], Sequence[Sink]]) -> None:
         self._sinks = sinks
@@ -310,7 +310,7 @@ def file_sink(
 ) -> JsonLinesFile | StreamFileSink | JsonLinesPrinted:
     """The sink for ``--results``: JSON lines or a stream file, by the file's suffix.
 
-    A pipe or a device need not say, and what is standard output is that.
+    A pipe or a device needs no suffix. Standard output is recognised by its path.
 
     :raises UsageError: another suffix, or the file cannot be written
     """
@@ -328,7 +328,7 @@ def file_sink(
 def form_of(path: Path) -> Literal["stream", "lines", "printed"]:
     """How results are written to a file.
 
-    :raises UsageError: its suffix does not say
+    :raises UsageError: its suffix is not known
     """
     if path.suffix in STREAM_SUFFIXES:
         return "stream"
@@ -337,6 +337,6 @@ def form_of(path: Path) -> Literal["stream", "lines", "printed"]:
     if path.suffix in JSON_LINES_SUFFIXES or (path.exists() and not path.is_file()):
         return "lines"
     raise UsageError(
-        f"--results {path}: the suffix says the form: {', '.join(JSON_LINES_SUFFIXES)} for JSON "
-        f"lines, {', '.join(STREAM_SUFFIXES)} for a stream file"
+        f"--results {path}: unknown suffix; use {', '.join(JSON_LINES_SUFFIXES)} for JSON lines, "
+        f"{', '.join(STREAM_SUFFIXES)} for a stream file"
     )

@@ -7,6 +7,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any
@@ -18,8 +19,10 @@ from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot, weight
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import BuiltIn, Mapping, find_mapping, run_job
 from d4pcwl.runtime.options import Options
-from d4pcwl.runtime.progress import Progress, notebook
+from d4pcwl.runtime.progress import NotebookBlock, notebook
 from d4pcwl.runtime.results import Named, Results, Sink
+from d4pcwl.trace.format import TraceWriter
+from d4pcwl.trace.observer import Observer, Take
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import root_inputs
@@ -35,7 +38,7 @@ _AHEAD_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Result:
-    """One result: the PE's name (its id where several have that name), the output, and the item."""
+    """One result: the PE's name (its id, if the name is not unique), the output, and the item."""
 
     pe: str
     output: str
@@ -53,35 +56,38 @@ def run(
     on_error: str = "fail",
     time_out: float | None = None,
     seed: int = 0,
+    trace: str | os.PathLike[str] | None = None,
     **parameters: Any,
 ) -> Results:
     """Run a graph and return the items of its unconnected outputs.
 
     :param workflow: a graph, a loaded :class:`~d4pcwl.Script`, the path of a script, or a function
         that makes a graph
-    :param inputs: what the roots are given: from PE (object, id or name) to a list of input
-        dictionaries or a number of iterations; without it each root runs ``iterations`` times
-    :param mapping: how to run it: ``simple``, ``multi``, …; or a mapping of one's own
-    :param processes: how many processes the mapping may use; the usable cores by default
+    :param inputs: the inputs of the roots: a dictionary from PE (object, id or name) to a list of
+        input dictionaries or a number of iterations. Without it, each root runs ``iterations``
+        times
+    :param mapping: how to run the graph: ``simple``, ``multi``, …; or a mapping of your own
+    :param processes: how many processes the mapping may use (default: the usable cores)
     :param options: the mapping's own options, by the names that ``dispel4py MAPPING --help`` shows:
         ``{"shared_memory": 64}`` for ``multi`` is its ``--shared-memory 64``, and
         ``{"redis_url": "redis://…"}`` names the server of the Redis mappings. Or an instance of the
         mapping's class of options, such as
         ``d4pcwl.runtime.mappings.multi.MultiOptions(shared_memory=64)``
-    :param on_error: what to do about an item on which a PE fails: ``fail``, ``retry:N``, ``skip``
+    :param on_error: what happens when a PE fails on an item: ``fail``, ``retry:N``, ``skip``
         or ``retry:N,skip``; see :mod:`d4pcwl.runtime.engine.policy`
-    :param time_out: seconds after which a PE's work on one item has failed
-    :param seed: of the random numbers that PEs draw by ``self.rng``: equal seeds, equal numbers,
-        whatever the mapping and ``processes``
-    :param parameters: what that function takes, by name
+    :param time_out: an item fails if a PE works on it for more than this time, in seconds
+    :param seed: the seed of the random numbers that PEs draw with ``self.rng``. Equal seeds give
+        equal numbers under every mapping, with any number of processes
+    :param trace: a file for the trace of the run, see docs/watching-a-run.md
+    :param parameters: arguments of the function that makes the graph
     :returns: PE → output → list of items
-    :raises UsageError: there is no such mapping or option, or its value is not right
-    :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
+    :raises UsageError: there is no such mapping or option, or a value is not valid
+    :raises D4pcwlError: the graph or its inputs are not valid, or a PE failed
 
-    In a notebook, how far the run is can be seen below the cell.
+    A notebook shows the progress of the run below the cell.
 
-    The graph's PEs are left as they are: copies of them run, but for PEs that cannot be copied,
-    such as those that hold a lock.
+    The graph's PEs do not change, because copies of them run. PEs that cannot be copied, such as
+    those that hold a lock, run themselves.
 
     >>> from d4pcwl import SimpleFunctionPE, WorkflowGraph, run
     >>> def double(number):
@@ -104,10 +110,15 @@ shared_memory?
     chosen = find_mapping(mapping)
     own = chosen.options.of(options, chosen.name)
     job = _job(flat, inputs, iterations, processes, results, policy, seed)
-    if notebook() is not None:
-        progress = Progress(results)
-        job = replace(job, sink=Named(progress, flat.names), worked=progress.worked)
-    run_job(chosen, job, own)
+    takers: list[Take] = [] if notebook() is None else [NotebookBlock().take]
+    with TraceWriter(trace) if trace is not None else nullcontext() as writer:
+        if writer is not None:
+            takers.append(writer.write)
+        if takers:
+            name = os.fspath(workflow) if isinstance(workflow, (str, os.PathLike)) else None
+            observer = Observer(takers, script=name, thorough=writer is not None)
+            job = replace(job, observer=observer)
+        run_job(chosen, job, own)
     return results
 
 
@@ -124,11 +135,11 @@ def stream(
     seed: int = 0,
     **parameters: Any,
 ) -> Iterator[Result]:
-    """Run a graph and yield its results as they come; the arguments are those of :func:`run`.
+    """Run a graph and yield each result as soon as it is there. For the arguments see :func:`run`.
 
-    The run is at most a thousand results, or 8 MiB of them, ahead of its reader. Closing the
-    iterator ends the run.
-    An item that was left out comes as ``Result("", "errors", description)``.
+    At most a thousand results, or 8 MiB of results, wait for the reader; then the run waits. To end
+    the run early, close the iterator. If an item was left out, there is a
+    ``Result("", "errors", description)`` for it.
 
     >>> from d4pcwl import SimpleFunctionPE, WorkflowGraph, stream
     >>> graph, square = WorkflowGraph(), SimpleFunctionPE(lambda number: number**2)
@@ -192,11 +203,11 @@ def _job(
 
 
 class _Closed(BaseException):
-    """The reader of a stream has gone."""
+    """Nobody reads the results any more."""
 
 
 class _QueueSink:
-    """Hands results from the thread that runs the graph to the one that reads them."""
+    """Passes results from the thread that runs the graph to the thread that reads them."""
 
     def __init__(self) -> None:
         self._queue: queue.Queue[tuple[Result, int] | BaseException | None] = queue.Queue(_AHEAD)
@@ -217,12 +228,12 @@ class _QueueSink:
         return receive
 
     def check(self) -> None:
-        """Raise where the reader has gone."""
+        """Raise an error if nobody reads the results any more."""
         if self._stopped:
             raise _Closed
 
     def close(self, complete: bool) -> None:
-        """The end is told by :meth:`feed_from`."""
+        """Do nothing: :meth:`feed_from` puts the end into the queue."""
 
     def feed_from(self, work: Callable[[], None]) -> None:
         end: BaseException | None = None

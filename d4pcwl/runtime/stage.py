@@ -3,9 +3,10 @@
 A file holds the items of one output: all of them, or a *split*, which is the part that an edge's
 grouping sends to one shard of the stage that takes it. The head of a file says what it holds.
 
-Where somebody behind a stage in shards can tell the order of items, each item in a file has a
-*mark*, its place in the order. Who splits the items numbers them; a shard passes their marks on
-(``runtime/engine/order.py``); who takes the files of several shards merges them by the marks.
+If a PE after a sharded stage depends on the order of items, each item in a file has a *mark*, its
+place in the order. The stage that splits the items numbers them. A shard passes their marks on
+(``runtime/engine/order.py``). The stage that takes the files of several shards merges them by the
+marks.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from d4pcwl.errors import (
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.order import Entrance
 from d4pcwl.runtime.engine.routing import by_key, in_turn
-from d4pcwl.runtime.results import Sink, SinkByPort, StreamFileSink
+from d4pcwl.runtime.results import Named, Sink, SinkByPort, StreamFileSink
 from d4pcwl.runtime.stage_streams import (
     READERS,
     SPLIT,
@@ -53,8 +54,8 @@ class Target:
     """A stream file, or several, that a stage writes.
 
     :param port: the ``PE.output`` whose items they get
-    :param paths: one for each shard of the stage that takes them; one alone gets all
-    :param input: the ``PE.input`` by whose grouping items are shared out among several
+    :param paths: one for each shard of the stage that takes them; a single one gets all
+    :param input: the ``PE.input`` whose grouping distributes items to several files
     """
 
     port: str
@@ -63,7 +64,7 @@ class Target:
 
 
 def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = None) -> list[Any]:
-    """The PEs with these ids, or names that only one PE has.
+    """The PEs of these names or ids.
 
     :param expected: the digest of the stage that a CWL document was compiled for
     :raises GraphError: there are no such PEs, or their structure is not the expected one
@@ -76,14 +77,17 @@ def chosen_pes(graph: FlatGraph, names: Sequence[str], expected: str | None = No
     if expected is not None:
         raise GraphError(
             f"the script has changed since this CWL was made: the PEs {', '.join(names)}, their "
-            "ports or their edges are not what they were, or other values of its parameters make "
-            "another graph; compile it again with d4p2cwl"
+            "ports or their edges are different, or other values of its parameters make a "
+            "different graph; compile it again with d4p2cwl"
         )
-    known = [pe.id for pe in graph.pes]
+    shown = graph.names
     faults = [
-        f"--stage: several PEs are called '{name}'; use {', '.join(pe.id for pe in pes)}"
+        (
+            f"--stage: several PEs have the name '{name}'; use "
+            f"{', '.join(shown[pe.id] for pe in pes)}"
+        )
         if pes
-        else f"--stage: the graph has no PE '{name}'{nearest(name, known)}"
+        else f"--stage: the graph has no PE '{name}'{nearest(name, shown.values())}"
         for name, pes in found.items()
         if len(pes) != 1
     ]
@@ -108,7 +112,7 @@ def stage_graph(
     """
     inside = {id(pe) for pe in pes}
     entering = {
-        edge: f"{edge.source.id}.{edge.output}"
+        edge: f"{graph.names[edge.source.id]}.{edge.output}"
         for edge in graph.edges
         if id(edge.target) in inside and id(edge.source) not in inside
     }
@@ -152,11 +156,12 @@ def stage_graph(
         Edge(*readers[stream.name], edge.target, edge.input) for edge, stream in taken.items()
     ]
     roots = {id(pe): pe for pe, _ in readers.values()}
-    return FlatGraph((*roots.values(), *ordered), tuple(edges), graph.composites)
+    names = {**graph.names, **{pe.id: pe.id for pe in roots.values()}}
+    return FlatGraph((*roots.values(), *ordered), tuple(edges), names, graph.composites)
 
 
 def _shard(streams: Iterable[StreamFiles]) -> tuple[int, int] | None:
-    """The shard that the files are for, and of how many; None where they are for all.
+    """The shard that the files are for, and the number of shards; None if they are for all.
 
     :raises StreamFileError: they are for different ones
     """
@@ -165,7 +170,7 @@ def _shard(streams: Iterable[StreamFiles]) -> tuple[int, int] | None:
         shards |= {n: path for n, path in stream.shards().items() if n not in shards}
     if len(shards) > 1:
         told = (f"{path} is for shard {n} of {count}" for (n, count), path in shards.items())
-        raise StreamFileError(f"--from: these are of different shards: {', '.join(told)}")
+        raise StreamFileError(f"--from: these files are from different shards: {', '.join(told)}")
     return next(iter(shards), None)
 
 
@@ -175,7 +180,7 @@ def _entrance(
     taken: Mapping[Edge, StreamFiles],
     shard: tuple[int, int] | None,
 ) -> Entrance | None:
-    """By which marks come into a shard and leave it, if any do.
+    """The entrance for marks that come into a shard and leave it, if there are any.
 
     :param pes: those of the stage
     :param taken: the edges from other stages, and the files that have their items
@@ -211,16 +216,16 @@ def stage_sink(
     stage: FlatGraph,
     allow_pickle: bool | None = False,
 ) -> tuple[SinkByPort, list[tuple[Any, str]]]:
-    """Where a stage's items go, and the outputs that they come from.
+    """The sink of a stage's items, and the outputs that they come from.
 
     :param targets: the stream files of each output that other stages take from
     :param results: takes the items of outputs that nobody takes from
     :param stage: the graph of the stage
     :raises UsageError: an output has no file, or a file is given for what is no such output
     """
-    chosen = {id(pe) for pe in pes}
+    chosen, names = {id(pe) for pe in pes}, graph.names
     leaving = {
-        (f"{edge.source.id}.{edge.output}", f"{edge.target.id}.{edge.input}"): edge
+        (f"{names[edge.source.id]}.{edge.output}", f"{names[edge.target.id]}.{edge.input}"): edge
         for edge in graph.edges
         if id(edge.source) in chosen and id(edge.target) not in chosen
     }
@@ -291,20 +296,21 @@ class _Sinks:
             sinks.append(self._file(path, port, {**metadata, SPLIT: split}, passed or numbered))
         return SplitSink(grouping, target.input, sinks, marked=passed, numbered=numbered)
 
-    def _file(
-        self, path: Path, port: _Port, metadata: dict[str, Any], marked: bool
-    ) -> StreamFileSink:
-        return StreamFileSink(
-            path, [port], allow_pickle=self._pickle, metadata=metadata, marked=marked
+    def _file(self, path: Path, port: _Port, metadata: dict[str, Any], marked: bool) -> Sink:
+        names = self._graph.names
+        ports = [(names[port[0]], port[1])]
+        sink = StreamFileSink(
+            path, ports, allow_pickle=self._pickle, metadata=metadata, marked=marked
         )
+        return Named(sink, names)
 
 
 class SplitSink:
-    """Shares items out among sinks: by key, or in turn where the grouping has none.
+    """Distributes items to sinks: by key, or in turn if the grouping has no key.
 
     :param where: the input that is grouped, for messages
     :param marked: items come with their marks, as pairs
-    :param numbered: items get marks here, for they come in order
+    :param numbered: items get marks here, because they come in order
     """
 
     def __init__(
@@ -354,7 +360,7 @@ def _raise_port_faults(option: str, missing: set[str], unknown: set[str], known:
         for port in sorted(missing)
     ]
     faults += [
-        f"{option} {port}: no such stream at this stage{nearest(port, known)}"
+        f"{option} {port}: this stage has no such stream{nearest(port, known)}"
         for port in sorted(unknown)
     ]
     raise_faults(UsageError, faults)

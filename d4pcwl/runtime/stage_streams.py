@@ -1,7 +1,5 @@
-"""The stream files that a stage takes, and what reads them.
-
-Where a stage takes the files that several shards have written, it merges them by the marks of their
-items; see ``runtime/stage.py``.
+"""The stream files that a stage takes, and the PEs that read them. If several shards have written
+the files, they are merged by the marks of their items; see ``runtime/stage.py``.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ SPLIT = "split"
 """The entry of a stream file's metadata that says which part of an output it holds."""
 
 WRITER = "from"
-"""The entry that says which shard has written it, where its items have marks."""
+"""The entry that says which shard has written the file, if its items have marks."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class SourceFile:
     """A stream file that a stage takes.
 
     :param path: the file
-    :param port: the ``PE.output`` whose items it has, where the file is not to say so itself
+    :param port: the ``PE.output`` whose items it has; without it, the file says so itself
     """
 
     path: Path
@@ -42,8 +40,8 @@ class SourceFile:
 
 
 class StreamFileReader(GenericPE):
-    """Stands in for the PE of another stage: it writes the items of its stream files, one file
-    after the other, or by their marks where they have some."""
+    """Replaces the PE of another stage: it writes the items of its stream files, one file after the
+    other, or in the order of their marks if they have marks."""
 
     def __init__(self, name: str, stream: StreamFiles) -> None:
         super().__init__()
@@ -57,8 +55,8 @@ class StreamFileReader(GenericPE):
 
 
 class MarkedReader(EntrancePE):
-    """Stands in for the PEs of other stages in a shard whose items have marks: it gives out the
-    items with their marks, one stream after the other.
+    """Replaces the PEs of other stages in a shard whose items have marks: it sends the items with
+    their marks, one stream after the other.
 
     :param streams: by output, the files
     """
@@ -80,12 +78,12 @@ class MarkedReader(EntrancePE):
 
 
 READERS = (StreamFileReader, MarkedReader)
-"""The roots that a stage has beside the graph's own."""
+"""The roots of a stage that are not roots of the graph."""
 
 
 @dataclass(frozen=True)
 class _Head:
-    """What the head of a stream file says.
+    """The information in the head of a stream file.
 
     :param port: the output whose items it has
     :param split: which split of them, if it is one
@@ -111,8 +109,8 @@ class StreamFiles:
         self.heads: list[_Head] = []
 
     def add(self, path: Path, head: _Head | None = None) -> None:
-        """Add a file; its head, where it can be looked at beforehand."""
-        self.paths.append(Path(os.path.abspath(path)))  # PEs may go elsewhere
+        """Add a file; return its head, if it can be read before the run."""
+        self.paths.append(Path(os.path.abspath(path)))  # PEs may change the folder
         if head is not None:
             self.heads.append(head)
 
@@ -122,8 +120,8 @@ class StreamFiles:
         return len(self.heads) == len(self.paths) and all(head.marked for head in self.heads)
 
     def shards(self) -> dict[tuple[int, int], Path]:
-        """The shards that these files are for, by number and how many there are: none where they
-        are for all.
+        """The shards that these files are for, as number and number of shards; none if they are for
+        all.
 
         :raises StreamFileError: files of some of the shards that have written them are missing
         """
@@ -135,8 +133,8 @@ class StreamFiles:
             if sorted(number for number, _ in written.values()) != list(range(count)):
                 given = (f"{path} of shard {number}" for path, (number, _) in written.items())
                 raise StreamFileError(
-                    f"--from: {count} shards have written {self.name}, and a file of each is "
-                    f"needed: here are {', '.join(given)}"
+                    f"--from: {count} shards have written {self.name}, and one file from each is "
+                    f"needed; given are {', '.join(given)}"
                 )
         found: dict[tuple[int, int], Path] = {}
         for path, head in heads.items():
@@ -145,7 +143,8 @@ class StreamFiles:
         return found
 
     def items(self) -> Iterator[Any]:
-        """The items, by their marks where they have some, else one file after the other."""
+        """The items, in the order of their marks if they have marks, or one file after the
+        other."""
         first, *rest = self.paths
         with self._open(first) as reader:
             if reader.marked and rest:
@@ -160,7 +159,7 @@ class StreamFiles:
                     yield item
 
     def marked_items(self) -> Iterator[tuple[list[int], Any]]:
-        """The items with their marks, by their marks.
+        """The items with their marks, in the order of the marks.
 
         :raises StreamFileError: a file has no marks, or is damaged
         """
@@ -185,8 +184,8 @@ def split_name(port: str, grouping: object) -> str:
 
 
 def streams_by_name(sources: Iterable[SourceFile], allow_pickle: bool) -> dict[str, StreamFiles]:
-    """The files of each output, or split of one: their heads are looked at, so that a wrong file is
-    told of before anything runs."""
+    """The files of each output, or split of one. Their heads are read, so that a wrong file is
+    reported before anything runs."""
     streams: dict[str, StreamFiles] = {}
 
     def add(name: str, path: Path, head: _Head | None) -> None:

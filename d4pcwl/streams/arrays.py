@@ -1,7 +1,7 @@
 """numpy's arrays and scalars in streams: arrays as .npy, the rest as tagged plain data.
 
-Imported only where an array is at hand, as it imports numpy. The .npy header is written here and
-not by numpy, whose padding of it has changed from release to release: equal arrays must give equal
+Imported only when an array is used, because it imports numpy. The .npy header is written here and
+not by numpy, because its padding differs between releases of numpy: equal arrays must give equal
 bytes.
 """
 
@@ -25,27 +25,28 @@ Array = np.ndarray[Any, Any]
 
 
 class Lowering(Protocol):
-    """The item that an array is in, on its way to JSON: see :mod:`~d4pcwl.streams.plain`."""
+    """The conversion to JSON of the item that contains an array: see
+    :mod:`~d4pcwl.streams.plain`."""
 
     def part(self, buffers: Sequence[Buffer]) -> int | str:
-        """Keep bytes beside the JSON and return what stands for them."""
+        """Keep bytes beside the JSON, and return their replacement."""
 
     def lower(self, item: Any, depth: int) -> Any:
-        """What the array is made of, as JSON data."""
+        """The contents of the array, as JSON data."""
 
 
 _MAGIC = b"\x93NUMPY"
 # numpy refuses longer headers too: parsing them is not safe for text from strangers
 _LONGEST_HEADER = 10_000
 _MANY = 1 << 16
-"""How many values that take no bytes an array, or one element of it, may have."""
+"""The largest number of values without bytes in an array, or in one element of it."""
 _SCALAR = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[mM]8(\[[0-9]*[A-Za-z]+\])?)")
 
 
 def npy_parts(array: Array) -> list[Buffer]:
-    """The array as .npy: the header, and a view of the data where they lie in one piece.
+    """The array as .npy: the header, and a view of the data if they are contiguous.
 
-    :raises ValueError: .npy has no words for its dtype, or it has far more values than bytes
+    :raises ValueError: .npy cannot describe its dtype, or it has far more values than bytes
     """
     if not _is_bounded(array.dtype, array.size):
         raise ValueError("has far more values than bytes")
@@ -63,13 +64,13 @@ def npy_parts(array: Array) -> list[Buffer]:
 
 
 def read_npy(payload: Buffer) -> Array:
-    """The array of a .npy, in memory of its own and writable.
+    """The array of a .npy, writable and in its own memory.
 
-    :raises ValueError: it is no .npy, of objects, or not of the length that its header says
+    :raises ValueError: it is not a .npy, has objects, or has another length than its header says
     """
     view = memoryview(payload)
     if len(view) < 12 or view[:6] != _MAGIC or view[6] not in (1, 2, 3):
-        raise ValueError("an array does not begin as .npy does")
+        raise ValueError("an array does not begin with a .npy header")
     start = 10 if view[6] == 1 else 12
     length = int.from_bytes(view[8:start], "little")
     if length > _LONGEST_HEADER:
@@ -85,7 +86,7 @@ def read_npy(payload: Buffer) -> Array:
 
 
 def _is_bounded(dtype: np.dtype[Any], size: int) -> bool:
-    """Whether an array has no more values than its bytes, or some thousands, account for."""
+    """Whether the number of an array's values is not far larger than the number of its bytes."""
     if dtype.itemsize == 0 and size > _MANY:
         return False
     if dtype.names is None and dtype.subdtype is None:
@@ -165,7 +166,7 @@ def _fill(target: Array, source: Array) -> None:
 
 
 def lower(low: Lowering, item: Any, depth: int) -> dict[str, Any] | str:
-    """The tagged form of something of numpy's, or a str that says why it has none."""
+    """The tagged form of a numpy object, or a str with the reason why it has none."""
     kind = type(item)
     if kind is np.ndarray or kind is np.memmap:
         if item.dtype.hasobject:
@@ -173,7 +174,7 @@ def lower(low: Lowering, item: Any, depth: int) -> dict[str, Any] | str:
         try:
             return {"$array": low.part(npy_parts(item))}
         except ValueError as error:
-            return f"is an array of {item.dtype}, for which .npy has no words ({error})"
+            return f"is an array of {item.dtype}, which the .npy format cannot describe ({error})"
     if item is np.ma.masked:
         return {"$masked": None}
     if kind is np.ma.MaskedArray:
@@ -189,8 +190,11 @@ def lower(low: Lowering, item: Any, depth: int) -> dict[str, Any] | str:
     if isinstance(item, np.generic):
         return _lower_scalar(item)
     if isinstance(item, np.ndarray):
-        return f"is a {kind.__name__}, a kind of array whose type would be lost; see numpy.asarray"
-    return f"is a {kind.__name__} of numpy's, which has no plain form"
+        return (
+            f"is a {kind.__name__}, a subclass of numpy.ndarray; its type would be lost; use "
+            "numpy.asarray"
+        )
+    return f"is a numpy {kind.__name__}, which has no plain form"
 
 
 def _holds_objects(item: Array) -> str:

@@ -1,7 +1,7 @@
 """Many small items of one port in one record, as MessagePack; docs/stream-files.md has the form.
 
-A batch is a function of its items alone, so that equal streams give equal bytes, and keeps items as
-they are when they come: they may change once they are written.
+A batch depends only on its items, so equal streams give equal bytes. Items are encoded when they
+come, because they may change later.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from d4pcwl.streams.plain import MAX_DEPTH
 from d4pcwl.streams.tagged import Buffer
 
 LONGEST = 1 << 17
-"""How many bytes a batch has at most."""
+"""The largest size of a batch in bytes."""
 
 _SMALL = 1024  # bytes of an item, so that no list in a batch has more entries
 _FEWEST_ITEMS = 8
@@ -36,7 +36,7 @@ _PLAIN = {type(None), bool, int, float, str, bytes, *_IMMUTABLE}
 
 
 class _NotSmall(Exception):
-    """An item is for a record of its own."""
+    """The item needs a separate record."""
 
 
 def _packer() -> Any:
@@ -57,7 +57,7 @@ def _extension(value: Any) -> Any:
 
 
 def _value(code: int, data: bytes) -> Any:
-    """What :func:`_extension` has made an extension of."""
+    """The value from which :func:`_extension` has made an extension."""
     if code == _TUPLE:
         return tuple(_unpacked(data))
     if code == _JSON:
@@ -74,7 +74,7 @@ def _is_numpy_scalar(kind: type) -> bool:
 
 
 def _is_exact(item: Any, depth: int = 0) -> bool:
-    """Whether all in an item comes back as what it is, and it is not too deep."""
+    """Whether all parts of an item are decoded to the same types, and it is not too deep."""
     kind = type(item)
     if kind not in _CONTAINERS:
         return kind in _PLAIN or _is_numpy_scalar(kind)
@@ -98,7 +98,7 @@ def _unpacked(data: Buffer) -> Any:
 
 
 class Batch:
-    """Items on their way into a file; ``is_full`` says that it is time to write them."""
+    """Items that will be written to a file; ``is_full`` says that it is time to write them."""
 
     def __init__(self) -> None:
         self._pack = _packer().pack
@@ -115,11 +115,11 @@ class Batch:
         return len(self._items)
 
     def take(self, item: Any) -> bool:
-        """Take an item, as it is now; False: it is to be written by itself."""
+        """Take an item in its present form; False: it must be written by itself."""
         is_tuple = type(item) is tuple
         try:
             packed = self._pack([*item] if is_tuple else item)
-        except Exception:  # noqa: BLE001 - whatever it is, it is said when the item is written
+        except Exception:  # noqa: BLE001 - the error is reported when the item is written
             return False
         size = len(packed)
         suspicious = size > MAX_DEPTH or len(packed.translate(None, _BYTES_OR_EXTENSION)) != size
@@ -138,7 +138,7 @@ class Batch:
         return _with_tuples(self._tuples, items)
 
     def payload(self) -> bytes | None:
-        """The batch as bytes; None: the items are too few, and to be written one by one."""
+        """The batch as bytes; None: there are too few items, so they are written one by one."""
         if len(self) < _FEWEST_ITEMS:
             return None
         head = _packer().pack_array_header(1 + len(self))
@@ -156,20 +156,20 @@ def _with_tuples(tuples: list[int], items: list[Any]) -> list[Any]:
 def decode(payload: Buffer) -> list[Any]:
     """The items of a batch.
 
-    :raises ItemError: the bytes are no batch as writers write it
+    :raises ItemError: the bytes are not a batch in the form of writers
     """
     with codec.Decoding():
         whole = _unpacked(payload)
         if _packer().pack(whole) != payload:
-            raise ItemError("a batch is not written as writers write it")
+            raise ItemError("a batch does not have the form that writers give it")
         tuples, *items = whole
         return _with_tuples(tuples, items)
 
 
 def count(payload: Buffer) -> int:
-    """How many items a batch says that it has.
+    """The number of items that a batch gives.
 
-    :raises ItemError: the bytes are no batch
+    :raises ItemError: the bytes are not a batch
     """
     with codec.Decoding():
         unpacker = msgpack.Unpacker(read_size=5)

@@ -1,15 +1,15 @@
-"""One item of a stream as bytes and back, in open formats; pickle only where it is asked for.
+"""One item of a stream as bytes and back, in open formats; pickle only if the user asks for it.
 
-Four codecs, each known by one byte:
+There are four codecs, each with a letter:
 
 - ``J``  UTF-8 JSON; what JSON lacks goes as tagged objects, see :mod:`d4pcwl.streams.plain`
 - ``A``  one numpy array, as .npy
 - ``M``  JSON, with the arrays and long bytes of the item kept beside it
 - ``P``  pickle, protocol 5
 
-Equal items give equal bytes, as long as equal means equal with types (``1`` is not ``1.0``) and
-with the order of dicts; P promises nothing. Subclasses, dataclasses and enums never lose their
-type: they are registered, pickled or refused.
+Equal items give equal bytes, if their types (``1`` is not ``1.0``) and the order of dicts are
+equal, too. This does not hold for P. Subclasses, dataclasses and enums never lose their type: they
+are registered, pickled or refused.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def encode(item: Any, *, allow_pickle: bool | None = False) -> tuple[bytes, Sequ
     """Encode an item.
 
     :param item: any plain data, numpy arrays, objects of registered types, in any nesting
-    :param allow_pickle: pickle the whole item where a part of it has no open format; None: no, and
-        nobody can ask for it, as in steps of compiled CWL
-    :return: the codec's byte, and the payload in parts that are to be joined; parts may be views of
-        the item's own arrays, so write or join them before the item can change
+    :param allow_pickle: pickle the whole item if a part of it has no open format; None: no, and
+        messages do not mention this option, as in steps of compiled CWL
+    :return: the codec's byte, and the parts of the payload. Parts may be views of the item's own
+    arrays, so write or join them before the item can change
     :raises ItemError: a part of the item cannot be encoded; the message says which and what to do
     """
     kind = type(item)
@@ -55,7 +55,7 @@ def encode(item: Any, *, allow_pickle: bool | None = False) -> tuple[bytes, Sequ
             if '"$' not in text:
                 return JSON, (text.encode("utf-8"),)
         except (ValueError, RecursionError):
-            pass  # not finite, too many digits, lone surrogates: the slow way knows what to do
+            pass  # not finite, too many digits, lone surrogates: use the slow way
     elif kind is NoneType or kind is bool:
         return JSON, (_CONSTANTS[item],)
     elif kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not item.dtype.hasobject:
@@ -64,7 +64,7 @@ def encode(item: Any, *, allow_pickle: bool | None = False) -> tuple[bytes, Sequ
         try:
             return ARRAY, arrays.npy_parts(item)
         except ValueError:
-            pass  # .npy has no words for its dtype: the slow way says so, or pickles
+            pass  # .npy cannot describe its dtype: the slow way reports that, or pickles
     return _encode_slowly(item, allow_pickle)
 
 
@@ -82,7 +82,7 @@ def _encode_slowly(item: Any, allow_pickle: bool | None) -> tuple[bytes, Sequenc
             advice += ", send plain data or arrays, or allow pickle (--allow-pickle)"
         raise ItemError(f"{error.place()} {error}; {advice}") from None
     except Exception as error:
-        # a converter's own fault, or a stack that is nearly full
+        # an error of a converter, or a stack that is nearly full
         if allow_pickle:
             return PICKLE, (_pickled(item),)
         raise ItemError(f"an item cannot be encoded: {type(error).__name__}: {error}") from error
@@ -97,9 +97,9 @@ def joined(skeleton: bytes, parts: Sequence[Sequence[Buffer]]) -> list[Buffer]:
 
 
 def parted(view: memoryview) -> list[memoryview]:
-    """JSON and the parts beside it, of what :func:`joined` has made.
+    """The JSON and the parts beside it, from the output of :func:`joined`.
 
-    :raises ValueError: it has not made that
+    :raises ValueError: the bytes are not such an output
     """
     (count,) = struct.unpack_from("<I", view)
     if count > len(view) // 8:
@@ -128,15 +128,15 @@ def _pickled(item: Any) -> bytes:
 
 
 def decode(tag: bytes, payload: Buffer, *, allow_pickle: bool = False, convert: bool = True) -> Any:
-    """Decode what :func:`encode` made; arrays come out writable, in memory of their own.
+    """Decode the output of :func:`encode`. Arrays are writable, and have their own memory.
 
     :param tag: the codec's byte
     :param payload: the payload's parts, joined
-    :param allow_pickle: accept P, whose reading runs code that the bytes bring
-    :param convert: make objects of registered types; without, their plain form is left in place
-        and no code of theirs is needed
-    :raises ItemError: the bytes are no item of this codec, or are a pickle and that is not allowed,
-        or a type in them is not registered here
+    :param allow_pickle: accept P; reading it runs code in the bytes
+    :param convert: make objects of registered types; if False, they stay in their plain form, and
+        their packages are not needed
+    :raises ItemError: the bytes are not an item of this codec, or are a pickle and that is not
+        allowed, or a type in them is not registered here
     """
     with Decoding():
         if tag == JSON:
@@ -154,15 +154,15 @@ def decode(tag: bytes, payload: Buffer, *, allow_pickle: bool = False, convert: 
             return pickle.loads(payload)
     if tag == PICKLE:
         raise ItemError(
-            "an item is a pickle, and reading a pickle runs code that it brings; if you trust where"
-            " it comes from, allow pickle (--allow-pickle)"
+            "an item is a pickle, and reading a pickle runs code that it contains; if you trust "
+            "its source, allow pickle (--allow-pickle)"
         )
     raise ItemError(f"an item has the codec {tag!r}, which this version of d4pcwl does not know")
 
 
 class Decoding:
-    """A block in which bytes from strangers, a converter or a pickle may raise whatever there is:
-    it raises ItemError.
+    """A block in which bytes of unknown origin, a converter or a pickle may raise any error: it
+    raises ItemError instead.
     """
 
     def __enter__(self) -> None:

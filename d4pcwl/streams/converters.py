@@ -1,7 +1,7 @@
-"""How objects of other packages travel: as plain data under a name, by a pair of functions.
+"""How objects of other packages are written: as plain data under a name, by a pair of functions.
 
-The table is the one piece of state here: a script that brings a type of its own registers it
-when it is imported, in every process that sees such items.
+The table of types is the only state here. A script registers its own types when it is imported, in
+every process that gets such items.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _by_name: dict[str, Converter] = {}
 def register(
     cls: type[T], name: str, to_plain: Callable[[T], Any], from_plain: Callable[[Any], T]
 ) -> None:
-    """Let objects of exactly the type ``cls`` travel in streams, without pickle.
+    """Register a type, so that objects of exactly this type can be in streams, without pickle.
 
     Registering the same class under the same name again replaces its functions.
 
-    :param cls: the type; its subclasses are not meant, as they would come back as ``cls``
-    :param name: what the stream calls it, dotted: ``"mypackage.Pick"``
-    :param to_plain: object in, plain data out (all that the codec knows, arrays and other
-        registered types included); equal objects should give equal data
-    :param from_plain: the plain data in, the object out
-    :raises UsageError: the name is not dotted, or it or the class is taken by another
+    :param cls: the type; it does not hold for subclasses, because they would become ``cls``
+    :param name: its name in streams, with a dot: ``"mypackage.Pick"``
+    :param to_plain: makes plain data from an object (everything that the codec knows, also arrays
+        and other registered types); equal objects should give equal data
+    :param from_plain: makes the object from the plain data
+    :raises UsageError: the name has no dot, or the name or the class is already registered
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot name a type in streams: give it as 'package.Type'")
@@ -74,9 +74,9 @@ def for_type(cls: type) -> Converter | None:
 
 
 def for_name(name: str) -> Converter:
-    """The converter that a stream calls ``name``.
+    """The converter with the name ``name`` in streams.
 
-    :raises ItemError: none is registered under it, or obspy is needed and not installed
+    :raises ItemError: there is none, or obspy is needed and not installed
     """
     if name.startswith("obspy.") and name not in _by_name:
         try:
@@ -94,7 +94,7 @@ def for_name(name: str) -> Converter:
 
 @cache
 def obspy_reducers() -> Mapping[type, Callable[[Any], Any]]:
-    """For a pickler: obspy's types by their converters, all else as it is."""
+    """For a pickler: use converters for obspy's types, and nothing for other types."""
     _register_obspy()
     own = {c.cls: _reducer(c) for c in list(_by_name.values()) if c.name.startswith("obspy.")}
     return ChainMap(own, copyreg.dispatch_table)

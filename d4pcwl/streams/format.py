@@ -1,4 +1,4 @@
-"""The words that the writer and the reader of stream files share; see docs/stream-files.md."""
+"""Constants for the writer and the reader of stream files; see docs/stream-files.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OLDER = {b"D4PSTREAM 1\n": 1}
 """Formats that can be read as well: 1 has no batches."""
 END, BATCH = b"E", b"B"
 MARKS = "marks"
-"""The entry of the metadata, true where each item is written as a pair: its mark, and itself."""
+"""The entry of the metadata: true if each item is written as a pair of its mark and the item."""
 
 FIELDS = struct.Struct("<cHQ")  # codec, port, length of the payload
 CHECK = struct.Struct("<I")  # crc32 of the file up to here, the check sums left out
@@ -50,7 +50,7 @@ class Port(NamedTuple):
 
 
 def canonical(fields: Mapping[str, Any]) -> bytes:
-    """JSON of which there is one way to write it: sorted keys, no spaces, ASCII."""
+    """JSON in one fixed form: sorted keys, no spaces, ASCII."""
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode("ascii")
 

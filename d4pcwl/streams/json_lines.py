@@ -1,7 +1,7 @@
 """Results for people and tools: one line of strict JSON for each item.
 
-A view, not a codec: types that JSON lacks are shown by the nearest thing that it has, and what has
-no such thing by its repr.
+This is a view, not a codec: a type that JSON does not have is shown as the most similar JSON type,
+and other objects by their repr.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def to_json_line(pe: str, port: str, item: Any) -> str:
 
     Tuples, sets, ranges and arrays are lists, masked values and floats that are not finite null,
     bytes base64, dates and times ISO 8601, time differences seconds, complex numbers ``[re, im]``,
-    keys strings, registered types their plain form. An item with anything else in it is shown as
+    keys strings, registered types their plain form. An item with any other object in it is shown as
     ``{"pe": ..., "port": ..., "repr": "..."}``, and so is one with ranges of more than 100,000
-    numbers. Never raises on account of the item.
+    numbers. It never raises an error because of the item.
     """
     try:
         key, text = "data", _view_text(item)
-    except Exception:  # noqa: BLE001 - odd items may raise anything; they have their repr
+    except Exception:  # noqa: BLE001 - unusual items may raise any error; they are shown by their repr
         key, text = "repr", _dumps(_repr(item))
     line = f'{{"pe": {_dumps(pe)}, "port": {_dumps(port)}, "{key}": {text}}}'
     return line if line.isascii() else _AWKWARD.sub(_escape, line)
@@ -66,10 +66,9 @@ def _view_text(item: Any) -> str:
 
 
 class _View(Lowering):
-    """One item's likeness in JSON; few bytes must not become many lines.
-
-    Ranges, and arrays of many dimensions or of elements that take no bytes, may stand for far more
-    values than memory holds: up to ``left`` values of such are shown.
+    """The view of one item in JSON. Few bytes must not become many lines. Ranges, and arrays of
+    many dimensions or of elements without bytes, may have more values than fit into memory. Up to
+    ``left`` of their values are shown.
     """
 
     def __init__(self) -> None:
@@ -77,10 +76,10 @@ class _View(Lowering):
         self.left = _MOST_VALUES
 
     def spend(self, values: int) -> None:
-        """Show so many values that the item does not have one by one."""
+        """Count values that are shown, but are not stored one by one in the item."""
         self.left -= max(values, 0)
         if self.left < 0:
-            raise Unencodable("stands for too many values")
+            raise Unencodable("has too many values")
 
     def tagged(self, tag: str, plain: Any) -> Any:
         return plain
@@ -151,7 +150,9 @@ def _blank(item: Any, shown: Any) -> Any:
 def _view_mapping(view: Lowering, item: Mapping[Any, Any], depth: int) -> Any:
     shown = view.mapping({_key(view, key, depth): value for key, value in item.items()}, depth)
     if len(shown) != len(item):
-        raise Unencodable("has two keys that look the same: neither may hide the other")
+        raise Unencodable(
+            "has two keys that become the same text in JSON, so one would hide the other"
+        )
     return shown
 
 

@@ -1,9 +1,9 @@
 """Stream files that are read while they are written.
 
-Whoever runs a producer and a reader of its file side by side makes the file, empty, and locks it as
-long as the producer runs (:func:`awaited`). By that lock (``flock``) the producer knows that it is
-to write into the file at once rather than beside it, and the reader that an end which is not there
-may still come. The lock ends with the process that holds it, however that ends.
+A program that runs a producer and a reader of its file side by side makes the file, empty, and
+locks it as long as the producer runs (:func:`awaited`). The lock (``flock``) tells the producer to
+write into the file at once, and not into a partial file. It tells the reader that a missing end may
+still come. The lock ends with the process that holds it, in any case.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from contextlib import contextmanager
 def awaited(path: str | os.PathLike[str]) -> Iterator[None]:
     """Let a stream file be read while it is written: for as long as the block runs.
 
-    :param path: the file; it must not be there yet
-    :raises OSError: it is, or cannot be made
+    :param path: the file; it must not exist yet
+    :raises OSError: it exists, or cannot be made
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:

@@ -1,9 +1,9 @@
 """obspy's waveforms, times, station metadata, responses and events in streams, without pickle.
 
-Imported only where an object of obspy's is at hand. Objects go by their attributes, whose names are
-those of StationXML and QuakeML, and come back without their constructors: those would compute the
-sampling rate anew, and check what need not be. The XML formats themselves have no place for what
-scripts add, for nanoseconds, and for types.
+Imported only when an object of obspy is used. Objects are written by their attributes, with the
+names of StationXML and QuakeML. They are made again without their constructors, which would compute
+the sampling rate again, and make unneeded checks. The XML formats themselves cannot hold attributes
+that scripts add, nanoseconds, or types.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class _RebuildScope(_Rebuild):
 
 
 def _identifier_to_plain(identifier: Any) -> Any:
-    """The text that a user gave; prefix and unique part of one that obspy made up."""
+    """The text that a user gave; or prefix and unique part of an id that obspy made."""
     return identifier.id if identifier.fixed else [identifier.prefix, identifier.uuid]
 
 
@@ -112,9 +112,11 @@ def _identifier_from_plain(plain: Any) -> Any:
     identifier = ResourceIdentifier()
     identifier.prefix, unique = plain
     if not isinstance(unique, str):
-        raise TypeError("the unique part of a resource id is no text")
+        raise TypeError("the unique part of a resource id is not text")
     identifier._uuid = unique
-    identifier._resource_key = identifier.id  # what obspy finds it by, as its constructor has it
+    identifier._resource_key = (
+        identifier.id
+    )  # the key by which obspy finds it, as in its constructor
     return identifier
 
 

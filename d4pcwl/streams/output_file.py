@@ -1,10 +1,11 @@
-"""Files that a run leaves: written beside their place, and put there, whole, at the end.
+"""Output files of a run: written under another name, and renamed at the end, when they are
+complete.
 
-While it is written, and when its producer fails, a file is called ``NAME.partial``. Of several runs
-that are given the same file each has a name of its own (``NAME.2.partial``, …), so that they never
-mix; whichever ends last has the file. A lock (``flock``) says that a partial file is being written;
-it ends with the process that holds it, however that ends, so that what a killed run left can be
-told from what another still writes.
+While a file is written, and after its producer failed, its name is ``NAME.partial``. If several
+runs write the same file, each has its own name (``NAME.2.partial``, …), so that they never mix. The
+run that ends last replaces the file. A lock (``flock``) shows that a partial file is being written.
+It ends with the process that holds it. So the file of a killed run differs from one that is still
+written.
 """
 
 from __future__ import annotations
@@ -24,19 +25,17 @@ _STANDARD_STREAMS = (1, 2)
 
 
 class OutputFile:
-    """A file to be written.
+    """An output file. A pipe or a device is written to directly, and so is a file that standard
+    output or error goes to, or a file with a waiting reader. A link is followed.
 
-    A pipe or a device is written to directly, and so is a file that standard output or error goes
-    to, or that somebody awaits. A link is followed.
-
-    :param path: the file; a relative path is relative to where the process is now
+    :param path: the file; a relative path starts from the present folder of the process
     :param buffering: as for :func:`open`
     :param may_be_awaited: see :mod:`~d4pcwl.streams.live`
     :raises OSError: it cannot be written
 
-    ``file`` takes the bytes; ``place`` is where they are: the partial file's name, at last the
-    file's own. ``contended`` says that another run was writing to the same file in the beginning,
-    ``overtook`` that one has put its own there before we did.
+    ``file`` takes the bytes; ``place`` is their path: that of the partial file, and at the end that
+    of the file itself. ``contended`` says that another run was writing the same file at the
+    beginning; ``overtook`` says that another run had replaced the file before this run did.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class OutputFile:
                     return os.dup(fd), self.path  # a socket, for one, cannot be opened by its name
             if not stat.S_ISREG(there.st_mode):
                 return os.open(self.path, os.O_WRONLY | os.O_CLOEXEC), self.path
-            # What another run has just put there may still be locked, but it is not empty.
+            # A file that another run has just renamed may still be locked, but it is not empty.
             self.awaited = may_be_awaited and not there.st_size and _is_awaited(self.path)
             if self.awaited:
                 return os.open(self.path, os.O_WRONLY | os.O_CLOEXEC), self.path
@@ -77,7 +76,7 @@ class OutputFile:
         return self._claim(self._target, there)
 
     def _claim(self, target: Path, there: os.stat_result | None) -> tuple[int, Path]:
-        """A partial file that is ours alone."""
+        """A partial file that only this run uses."""
         usual = target.with_name(target.name + PARTIAL)
         fd = self._take(usual)
         place, numbers = usual, count(2)
@@ -94,7 +93,7 @@ class OutputFile:
         return fd, place
 
     def _take(self, place: Path) -> int | None:
-        """The usual partial file, unless it is another run's, or may be."""
+        """The usual partial file, except if another run uses it, or may use it."""
         while True:
             is_new = True
             try:
@@ -118,26 +117,26 @@ class OutputFile:
             if _identity(there) == _identity(_status(place)):
                 os.ftruncate(fd, 0)
                 return fd
-            os.close(fd)  # its run has just put it into its place
+            os.close(fd)  # its run has just renamed it
 
     @property
     def is_partial(self) -> bool:
-        """Whether what is written is beside the file's place."""
+        """Whether the bytes are written to a partial file."""
         return self._target is not None
 
     @property
     def is_in_place(self) -> bool:
-        """Whether the file has been put into its place."""
+        """Whether the file has been renamed to its final name."""
         return self.place == self._target
 
     def finish(self) -> None:
-        """Put the file into its place, in the place of what is there.
+        """Rename the file to its final name, and replace an existing one.
 
-        :raises OSError: that cannot be done; what was written stays beside
+        :raises OSError: that is not possible; the partial file stays
         """
         try:
             self.file.flush()
-            os.close(os.dup(self.file.fileno()))  # some file systems tell only now what failed
+            os.close(os.dup(self.file.fileno()))  # some file systems report errors only now
             if self._target is not None:
                 self.overtook = self._before != _identity(_status(self._target))
                 os.replace(self.place, self._target)
@@ -146,7 +145,7 @@ class OutputFile:
             self._close()
 
     def keep(self) -> None:
-        """Leave what was written beside the place.
+        """Keep the partial file.
 
         :raises OSError: not all of it could be written
         """
@@ -157,26 +156,28 @@ class OutputFile:
                 self._close()
 
     def drop(self) -> None:
-        """Leave nothing of what was written, unless it is in its place already."""
+        """Remove the partial file, if the file was not renamed already."""
         if not self.file.closed:
             if self.is_partial:
                 self.place.unlink(missing_ok=True)
             self._close()
 
     def _close(self) -> None:
-        """Close the file and unlock it: a process that was forked may have it open for longer."""
+        """Close the file and unlock it, because a forked process may still have it open."""
         with suppress(OSError):
             fcntl.flock(self.file.fileno(), fcntl.LOCK_UN)
-        with suppress(OSError):  # what could not be written has been reported
+        with suppress(OSError):  # the failed write was already reported
             self.file.close()
 
 
-# Not by a link, and without waiting for the reader of a pipe, that somebody may have put there.
+# Do not follow a link, and do not wait for the reader of a pipe: another user may have put one
+# there.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def _lock(fd: int) -> bool | None:
-    """Lock a file; False where another has done so, None where the file system has no locks."""
+    """Lock a file; False if another process holds the lock, None if the file system has no
+    locks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -201,7 +202,7 @@ def _descriptor_status(fd: int) -> os.stat_result | None:
 
 
 def is_standard_output(path: Path) -> bool:
-    """Whether a path leads to where standard output goes."""
+    """Whether a path is the file of standard output."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(1))
     except OSError:

@@ -1,8 +1,9 @@
-"""Python values as JSON: what JSON lacks goes as a tagged object, ``{"$tuple": [1, 2]}``.
+"""Python values as JSON. Types that JSON does not have become tagged objects, ``{"$tuple": [1,
+2]}``.
 
-A tagged object has one key, which begins with ``$``; docs/stream-files.md lists them. Lowering is
-exact about types: a value comes back as what it was (:mod:`~d4pcwl.streams.raising`), or it is
-refused with the place where it is.
+A tagged object has one key, which begins with ``$``; docs/stream-files.md lists them. The
+conversion to JSON is called *lowering*. It is exact about types: :mod:`~d4pcwl.streams.raising`
+makes the same value again, or else lowering refuses the value, with its place.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from d4pcwl.streams.tagged import Buffer
 
 MAX_DEPTH = 200  # JSON readers recurse; three levels of JSON for one of ours stay within 1000
 INLINE_BYTES = 256  # longer bytes are kept beside the JSON, as they are
-FRACTION_BITS = 1 << 18  # what cancelling takes grows with the square of these
-BIG = 1 << 2048  # ints from here on go in hex: Python may limit the digits of decimal ones to 640
+FRACTION_BITS = 1 << 18  # the time for cancelling grows with the square of these
+BIG = 1 << 2048  # larger ints are written in hex: Python may limit decimal ones to 640 digits
 
 _SCALARS = frozenset({str, int, float, bool, NoneType})
 _PLAIN = _SCALARS | {list, dict}
@@ -47,7 +48,7 @@ dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", "
 
 
 class Unencodable(Exception):
-    """Something in an item has no plain form; ``path`` leads to it, innermost step first."""
+    """A part of an item has no plain form; ``path`` is the path to it, innermost step first."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -60,10 +61,9 @@ class Unencodable(Exception):
 
 
 def is_plain(item: Any, depth: int = 0) -> bool:
-    """Whether a list or dict holds exactly what JSON has, by types alone, and is not too deep.
-
-    Left to look at in the text that the encoder makes: keys that begin with ``$``, floats that are
-    not finite, lone surrogates.
+    """Whether a list or dict has only types of JSON, and is not too deep. The text of the encoder
+    must still be checked for keys that begin with ``$``, floats that are not finite, and lone
+    surrogates.
     """
     values: Iterable[Any] = item
     if type(item) is dict:
@@ -91,10 +91,11 @@ Rule = Callable[["Lowering", Any, int], Any]
 
 
 class Lowering:
-    """One item on its way to JSON; ``parts`` gathers the arrays and long bytes kept beside it."""
+    """The conversion of one item to JSON; ``parts`` collects the arrays and long bytes that are
+    kept beside it."""
 
     rules: Mapping[type, Rule]
-    """How the values of exactly these types are lowered."""
+    """The rules for values of exactly these types."""
 
     def __init__(self) -> None:
         self.parts: list[Sequence[Buffer]] = []
@@ -123,11 +124,11 @@ class Lowering:
         return self.other(item, depth)
 
     def tagged(self, tag: str, plain: Any) -> Any:
-        """What JSON lacks, by its tag and its plain form."""
+        """A tagged object, from a tag and a plain form."""
         return {tag: plain}
 
     def numpy(self, item: Any, depth: int) -> Any:
-        """Something of numpy's."""
+        """An object of numpy."""
         from d4pcwl.streams import arrays
 
         lowered = arrays.lower(self, item, depth)
@@ -136,7 +137,7 @@ class Lowering:
         return lowered
 
     def other(self, item: Any, depth: int) -> Any:
-        """What has neither a rule nor a converter."""
+        """An object without a rule or a converter."""
         kind = type(item)
         name = converters.full_name(kind)
         for base in kind.__mro__[1:]:
@@ -210,13 +211,13 @@ def _bytes_of(lowered: Any) -> bytes:
 def _short(key: Any) -> str:
     try:
         text = repr(key)
-    except Exception:  # noqa: BLE001 - a key whose repr fails must not hide the error at hand
+    except Exception:  # noqa: BLE001 - an error of a key's repr must not hide the error to report
         text = f"<{type(key).__name__}>"
     return text if len(text) <= 40 else text[:37] + "..."
 
 
 def text_fits(text: str) -> bool:
-    """Whether UTF-8 can carry it."""
+    """Whether UTF-8 can encode it."""
     if text.isascii():
         return True
     try:
@@ -269,7 +270,7 @@ def _lower_defaultdict(low: Lowering, item: defaultdict[Any, Any], depth: int) -
 
 
 def _zone(item: dt.datetime | dt.time) -> str | None:
-    """The key of the item's time zone; None where the offset in its ISO form says it all."""
+    """The key of the item's time zone; None if the offset in its ISO form is enough."""
     zone = item.tzinfo
     if zone is None or type(zone) is dt.timezone:
         if zone is not None and zone.tzname(None) != dt.timezone(zone.utcoffset(None)).tzname(None):
@@ -297,7 +298,7 @@ def _lower_fraction(low: Lowering, item: Fraction, depth: int) -> Any:
 
 
 def by_tag(tag: str, plain: Callable[[Any], Any]) -> Rule:
-    """The rule for values that go by a tag and this plain form."""
+    """The rule for values that are written as a tag and this plain form."""
     return lambda low, item, depth: low.tagged(tag, low.lower(plain(item), depth))
 
 

@@ -1,7 +1,7 @@
-"""JSON back to the Python values that :mod:`~d4pcwl.streams.plain` made it of.
+"""From JSON back to the Python values from which :mod:`~d4pcwl.streams.plain` made it.
 
-What is read may come from strangers. So every tag is held to the form that the writer gives it, no
-part is handed out twice, and what comes out takes no more than a bounded multiple of what went in.
+The text may come from any source. So each tag must have the form that the writer gives it, no part
+is used twice, and the size of the values is bounded by a multiple of the size of the text.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ _SPACED_COLON = re.compile(rb'"[ \t\n\r]+:').search
 
 
 class _Clash(Exception):
-    """Values of registered types that are left in their plain form are no keys, or the same key."""
+    """Values of registered types that stay in their plain form cannot be keys, or are equal
+    keys."""
 
 
 def loads(text: str, payload: bytes) -> Any:
     """The data of a JSON text without tags.
 
     :param payload: the same text, encoded
-    :raises ValueError: it is no JSON, or holds a number that no float holds
+    :raises ValueError: it is not JSON, or has a number that is too large for a float
     :raises ItemError: an object in it has a key twice
     """
     if payload[:1] == b'"':
@@ -55,10 +56,11 @@ def loads(text: str, payload: bytes) -> Any:
 
 
 class Raising:
-    """One item on its way back: the object hook of a JSON decoder.
+    """The conversion of one item from JSON: the object hook of a JSON decoder.
 
-    :param parts: what is kept beside the JSON
-    :param convert: whether registered types come back as objects; else as their plain form
+    :param parts: the parts beside the JSON
+    :param convert: whether to make objects of registered types; if not, they stay in their plain
+        form
     """
 
     def __init__(self, parts: Sequence[memoryview], convert: bool) -> None:
@@ -110,13 +112,13 @@ class Raising:
         if type(value) is not int or not 0 <= value < len(self.parts):
             raise Wrong(f"base64 or the number of one of its {len(self.parts)} parts")
         if value in self._taken:
-            raise Wrong(f"a part of its own: part {value} is taken already")
+            raise Wrong(f"a part of its own: part {value} is already used")
         self._taken.add(value)
         return self.parts[value]
 
 
 def _may_overflow(payload: bytes) -> bool:
-    """Whether a number in a JSON text may be too large for a float: then each is looked at."""
+    """Whether a number in a JSON text may be too large for a float: then each number is checked."""
     if b"e" in payload and _LARGE_EXPONENT[0](payload):
         return True
     if b"E" in payload and _LARGE_EXPONENT[1](payload):
@@ -125,9 +127,8 @@ def _may_overflow(payload: bytes) -> bool:
 
 
 def _may_repeat_keys(item: Any, payload: bytes) -> bool:
-    """Whether an object in a JSON text may have a key twice: then each is looked at, which is slow.
-
-    Not so if all the text's keys, or more, are in the item that was read of it.
+    """Whether an object in a JSON text may have a key twice: then each is checked, which is slow.
+    It has none if the item has as many keys as the text, or more.
     """
     at_most = payload.count(b":")
     after_quotes = payload.count(b'":')
@@ -162,7 +163,7 @@ def _finite(text: str) -> float:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _decoder(
@@ -201,7 +202,7 @@ def _set(cls: type[T]) -> Callable[[Any], T]:
         try:
             return make(_list(value))
         except TypeError:
-            raise _Clash("what cannot be in a set") from None
+            raise _Clash("a value that cannot be in a set") from None
 
     return undo
 
@@ -211,11 +212,11 @@ def _pairs(value: Any) -> dict[Any, Any]:
         if type(pair) is not list or len(pair) != 2:
             raise Wrong("a list of [key, value]")
         if not isinstance(pair[0], Hashable):
-            raise _Clash("a key that cannot be one")
+            raise _Clash("a value that cannot be a key")
     try:
         made = dict(value)
     except TypeError:
-        raise _Clash("a key that cannot be one") from None
+        raise _Clash("a value that cannot be a key") from None
     if len(made) != len(value):
         raise _Clash("the same key twice")
     return made

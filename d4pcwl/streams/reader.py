@@ -37,11 +37,11 @@ from d4pcwl.streams.live import is_awaited
 from d4pcwl.streams.output_file import PARTIAL
 from d4pcwl.streams.raising import loads
 
-_CHUNK = 1 << 24  # what is read on trust where the file's size is not known
-_PIECE = 1 << 20  # what is read at a time where it is not kept
+_CHUNK = 1 << 24  # the size that is read without a check if the file's size is not known
+_PIECE = 1 << 20  # the size that is read at a time if the data are not kept
 _LONGEST_HEADER = 1 << 26
 _LOOK_SECONDS = 0.01
-"""How often to look for more of a file that is being written."""
+"""How often to check a file that is being written."""
 
 
 class Record(NamedTuple):
@@ -52,12 +52,12 @@ class Record(NamedTuple):
     port_index: int
     tag: bytes
     size: int  # of the payload
-    payload: bytes | None  # None where it is longer than was asked for
+    payload: bytes | None  # None if it is longer than asked for
     items: int  # how many it holds
 
 
 def is_marked(item: Any) -> bool:
-    """Whether what a record holds is a mark and an item."""
+    """Whether a record holds a mark and an item."""
     return (
         type(item) is list
         and len(item) == 2
@@ -70,16 +70,17 @@ def is_marked(item: Any) -> bool:
 class StreamReader:
     """Read a stream file from front to back: iterating gives ``(port_index, item)``.
 
-    Every item's check sum is verified before it is given out, the count and the digest of all of
-    them after the last. A second iteration goes on where the first stopped, as a file's does. Where
-    a file is still being written (see :mod:`~d4pcwl.streams.live`), what is not there yet is
-    waited for. ``marked`` says whether the items have marks.
+    The check sum of every item is verified before the item is returned; the number and the digest
+    of all items are verified after the last one. A second iteration goes on where the first
+    stopped, like that of a file. If a file is still being written (see
+    :mod:`~d4pcwl.streams.live`), the reader waits for more. ``marked`` says whether the items have
+    marks.
 
     :param path: the file, or a pipe that delivers one
-    :param allow_pickle: decode items that are pickles, which runs code that the file brings
-    :param partial: accept a file that has no end or is damaged, and give out the items up to there,
-        waiting for none; ``broken`` then says what ended them
-    :raises StreamFileError: the file cannot be read, is no stream file, or is of a newer format
+    :param allow_pickle: decode items that are pickles, which runs code in the file
+    :param partial: accept a file that has no end or is damaged, and return the items up to there,
+        without waiting; ``broken`` then has the reason
+    :raises StreamFileError: the file cannot be read, is not a stream file, or has a newer format
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class StreamReader:
         self.path = Path(path)
         self.allow_pickle = allow_pickle
         self.partial = partial
-        self.sealed = False  # True once the end record has been read and agrees
+        self.sealed = False  # True after the end record has been read and verified
         self.broken: str | None = None
         self.items_per_port: list[int] = []
         try:
@@ -112,16 +113,16 @@ class StreamReader:
         self.marked = isinstance(metadata, dict) and metadata.get(MARKS) is True
         self.items_per_port = [0] * len(self.ports)
         self._number = 0
-        self._items: Iterator[tuple[int, Any]] = iter(())  # of the last record, not given out yet
+        self._items: Iterator[tuple[int, Any]] = iter(())  # of the last record, not returned yet
         self._offset = len(head)
         self._crc = zlib.crc32(head)
         self._hash = hashlib.sha256(head)
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
-        """Decode and give out the items, without the marks that they may have.
+        """Decode and return the items, without marks.
 
-        :raises StreamFileError: the file is damaged, or a pickle is met and not allowed
-        :raises ItemError: an item cannot be decoded here, as its type is not registered
+        :raises StreamFileError: the file is damaged, or has a pickle that is not allowed
+        :raises ItemError: an item cannot be decoded here, because its type is not registered
         """
         if not self.marked:
             yield from self._decoded()
@@ -130,13 +131,15 @@ class StreamReader:
             yield port_index, item
 
     def marked_items(self) -> Iterator[tuple[list[int], Any]]:
-        """Decode and give out the items of a file whose items have marks, with their marks.
+        """Decode and return the items of a file with marks, with their marks.
 
-        :raises StreamFileError: they have none; and as for an iteration
+        :raises StreamFileError: they have no marks; and as for an iteration
         :raises ItemError: as for an iteration
         """
         if not self.marked:
-            raise StreamFileError(f"{self.path}: its items have no marks, as those of others have")
+            raise StreamFileError(
+                f"{self.path}: its items have no marks, but those of the other files have"
+            )
         for _, (mark, item) in self._decoded():
             yield mark, item
 
@@ -146,14 +149,16 @@ class StreamReader:
             assert record.payload is not None
             if record.tag == codec.PICKLE and not self.allow_pickle:
                 raise StreamFileError(
-                    f"{self._place(record.number, record.offset)} is a pickle, and reading a pickle"
-                    " runs code that the file brings; if you trust where it comes from, pass"
-                    " allow_pickle=True (--allow-pickle)"
+                    f"{self._place(record.number, record.offset)} is a pickle, and reading a "
+                    "pickle runs code that the file contains; if you trust its source, pass "
+                    "allow_pickle=True (--allow-pickle)"
                 )
             items = self.items_of(record)
             if self.marked and not all(map(is_marked, items)):
                 place = self._place(record.number, record.offset)
-                raise StreamFileError(f"{place} has no mark, as all items of this file are to have")
+                raise StreamFileError(
+                    f"{place} has no mark, but every item of this file must have one"
+                )
             self._items = zip(repeat(record.port_index), items)
             yield from self._items
 
@@ -178,7 +183,7 @@ class StreamReader:
             raise ItemError(f"{place} from {port}: {error}") from error
 
     def records(self, longest: int | None = None) -> Iterator[Record]:
-        """Give out the records undecoded, their check sums verified.
+        """Return the records without decoding them; their check sums are verified.
 
         :param longest: verify payloads of more bytes than this, and than a batch may have, without
             keeping them; None: keep all
@@ -268,8 +273,8 @@ class StreamReader:
         if crc != CHECK.unpack_from(head, FIELDS.size)[0]:
             where = " or in the header" if number == 0 else ""
             raise StreamFileError(
-                f"{self._place(number, offset)} does not agree with its check sum: the file is"
-                f" damaged there{where}"
+                f"{self._place(number, offset)} does not match its check sum: the file is "
+                f"damaged there{where}"
             )
         self._crc = crc
         if tag != END:
@@ -293,7 +298,9 @@ class StreamReader:
         try:
             return batch.count(payload)
         except ItemError as error:
-            raise StreamFileError(f"{self._place(number, offset)} is no batch: {error}") from error
+            raise StreamFileError(
+                f"{self._place(number, offset)} is not a valid batch: {error}"
+            ) from error
 
     def _pieces(self, length: int, number: int) -> Iterator[bytes]:
         """Read exactly ``length`` bytes, a piece at a time."""
@@ -304,7 +311,8 @@ class StreamReader:
             yield piece
 
     def _read(self, length: int, number: int, announced: int = 0) -> bytes:
-        """Read exactly ``length`` bytes; a length that is not there must not be allocated."""
+        """Read exactly ``length`` bytes; do not allocate memory for a length that the file does not
+        have."""
         start = self._offset
         try:
             if length <= _CHUNK:
@@ -326,30 +334,30 @@ class StreamReader:
             raise StreamFileError(f"{self.path}: cannot be read: {reason(error)}") from error
         except MemoryError:
             raise StreamFileError(
-                f"{self._place(number, start)} has {length} bytes, for which memory does not"
-                " suffice"
+                f"{self._place(number, start)} has {length} bytes, and there is not enough "
+                "memory for them"
             ) from None
         self._offset += len(data)
         if len(data) < length:
             place = self._place(number, start)
             raise StreamFileError(
-                f"{place} is cut off: {announced or length} bytes were to follow; the file has no"
-                " end record, so its producer did not finish, or it was not copied whole"
+                f"{place} is cut off: {announced or length} bytes should follow; the file has no "
+                "end record, so its producer did not finish, or it was not copied whole"
             )
         return data
 
     def _has(self, size: int) -> bool:
-        """Whether the file is at least so long."""
+        """Whether the file has at least this size."""
         return os.fstat(self._file.fileno()).st_size >= size
 
     def _wait_for_more(self) -> bool:
-        """Whether to read on where nothing is left, after a while; False: that was all."""
+        """At the end of the file: wait, and return whether to read on; False: this was the end."""
         if self._all_there:
             return False
         if is_awaited(self._file.fileno()):
             time.sleep(_LOOK_SECONDS)
         else:
-            self._all_there = True  # though what was written last may not have been read yet
+            self._all_there = True  # but the last data may not have been read yet
         return True
 
     def _verify_end(self, record: Record) -> None:
@@ -360,8 +368,8 @@ class StreamReader:
         }
         if record.payload != canonical(expected):
             raise StreamFileError(
-                f"{self.path}: the end record, at byte {record.offset}, does not agree with the"
-                f" {sum(self.items_per_port)} items before it: the file is damaged"
+                f"{self.path}: the end record, at byte {record.offset}, does not match the "
+                f"{sum(self.items_per_port)} items before it: the file is damaged"
             )
         if self._file.read(1):
             raise StreamFileError(
@@ -383,9 +391,9 @@ class StreamReader:
 
 @dataclass
 class Summary:
-    """What :func:`scan` finds in a stream file.
+    """The result of :func:`scan` for a stream file.
 
-    :param broken: why the file is not sealed, None where it is
+    :param broken: why the file is not sealed; None if it is sealed
     :param items: the number of items; ``items_per_port`` and ``bytes_per_port`` are in the order of
         ``ports``, the bytes being those of the payloads
     :param codecs: items per codec, by the codec's letter
@@ -405,7 +413,7 @@ class Summary:
 def scan(path: str | os.PathLike[str]) -> Summary:
     """Read and verify a stream file without decoding its items; unsealed ones are no error.
 
-    :raises StreamFileError: the file cannot be read, or its header says that it is no stream file
+    :raises StreamFileError: the file cannot be read, or its header is not that of a stream file
     """
     with StreamReader(path, partial=True) as reader:
         sizes = [0] * len(reader.ports)

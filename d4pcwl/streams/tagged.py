@@ -1,4 +1,4 @@
-"""What stands under a tag in the JSON of an item, and what is kept beside it."""
+"""The values under a tag in the JSON of an item, and the parts beside it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ Buffer = bytes | bytearray | memoryview
 
 
 class Wrong(Exception):
-    """What is under a tag is not what the format puts there; the text says what that is."""
+    """The value under a tag does not have the form of the format; the text describes that form."""
 
 
 def whole(value: Any, kinds: tuple[type, ...], form: str) -> list[Any]:
     """``value``, if it is a list whose entries have exactly the types ``kinds``.
 
-    :param form: what it is to be
+    :param form: the expected form
     :raises Wrong: it is something else
     """
     if type(value) is not list or tuple(map(type, value)) != kinds:

@@ -1,11 +1,11 @@
-"""A stream at rest: a file that is framed, append-only, read front to back, and sealed.
+"""Writing stream files, which are read from front to back and sealed at the end.
 
-docs/stream-files.md is the format's specification. What this module promises beside it: a producer
-writes to ``PATH.partial`` and the file gets its name when it is sealed, so a failed producer never
-leaves a short stream that looks whole; equal streams give equal bytes; memory does not grow with
-the file's length. Small items are written in batches (:mod:`~d4pcwl.streams.batch`). Only a file
-that is read along (:mod:`~d4pcwl.streams.live`) is written where it is, item by item, since its
-reader may wait for each.
+docs/stream-files.md specifies the format. This module also promises: a producer writes to
+``PATH.partial``, and the file gets its name when it is sealed. So after a failure there is never a
+short stream that looks complete. Equal streams give equal bytes. Memory does not grow with the
+length of the file. Small items are written in batches (:mod:`~d4pcwl.streams.batch`). Only a file
+that is read while it is written (:mod:`~d4pcwl.streams.live`) is written directly, item by item,
+because its reader may wait for each item.
 """
 
 from __future__ import annotations
@@ -45,17 +45,16 @@ __all__ = ["Port", "Record", "StreamReader", "StreamWriter", "Summary", "scan"]
 class StreamWriter:
     """Write a stream file.
 
-    ``close`` seals the file. As a context manager it is sealed at the end of the block, unless the
-    block raises: then the output so far stays in ``PATH.partial``, or, where another run is writing
-    that, under another name, ``output.place``.
+    ``close`` seals the file. As a context manager, it is sealed at the end of the block. If the
+    block raises an error, the output so far stays in ``PATH.partial``, or in ``output.place`` if
+    another run writes ``PATH.partial``.
 
-    :param path: the file to be; where it is a pipe or device, or a file that is awaited, that is
-        written to directly
+    :param path: the file; a pipe or device, or a file with a waiting reader, is written to directly
     :param ports: the (pe, port) pairs whose items the file holds; items name them by index
-    :param allow_pickle: store items as pickle that have no open format; None: as codec.encode
+    :param allow_pickle: store items that have no open format as pickle; None: see codec.encode
     :param metadata: plain JSON for the header, the same from run to run (no times, no host names)
     :raises StreamFileError: the file cannot be written
-    :raises UsageError: the metadata are no plain JSON, or there are more than 65535 ports
+    :raises UsageError: the metadata are not plain JSON, or there are more than 65535 ports
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class StreamWriter:
         self._batch_port = None if self.output.awaited else 0
         try:
             self._file.write(MAGIC + header)
-            self._file.flush()  # so that what a killed producer leaves can be read as partial
+            self._file.flush()  # a killed producer leaves a readable partial file
         except OSError as error:
             with suppress(OSError):
                 self.output.keep()
@@ -119,7 +118,7 @@ class StreamWriter:
         try:
             self.write(port_index, [list(mark), item])
         except ItemError as error:
-            try:  # the message is to speak of the item, and not of the pair
+            try:  # the message must describe the item, and not the pair
                 codec.encode(item, allow_pickle=self.allow_pickle)
             except ItemError as own:
                 raise ItemError(f"{self._place(port_index)}: {own}") from error
@@ -128,12 +127,14 @@ class StreamWriter:
     def write_encoded(self, port_index: int, tag: bytes, parts: Sequence[Buffer]) -> None:
         """Append an item that :func:`codec.encode` has encoded already.
 
-        :raises ItemError: it is a pickle and the file is to hold none
+        :raises ItemError: it is a pickle, and the file must not contain pickles
         :raises StreamFileError: the file cannot be written, or is closed
         :raises UsageError: there is no such port or codec
         """
         if tag == codec.PICKLE and not self.allow_pickle:
-            raise ItemError(f"{self._place(port_index)}: a pickle, which this file may not hold")
+            raise ItemError(
+                f"{self._place(port_index)}: a pickle, which this file must not contain"
+            )
         if tag not in CODECS:
             raise UsageError(f"{self.path}: no codec {tag!r}")
         self._begin_batch(port_index)
@@ -141,7 +142,7 @@ class StreamWriter:
         self.items_per_port[port_index] += 1
 
     def close(self) -> None:
-        """Seal the file and give it its name; a no-op on a closed file.
+        """Seal the file and give it its name; do nothing if it is closed.
 
         :raises StreamFileError: the file cannot be written
         """
@@ -174,11 +175,11 @@ class StreamWriter:
         if kind is None:
             self.close()
         else:
-            with suppress(StreamFileError):  # the block's own error says more
+            with suppress(StreamFileError):  # the error of the block itself is more useful
                 self.abort()
 
     def _begin_batch(self, port_index: int | None) -> None:
-        """Gather small items of this port from now on, unless somebody waits for each of them."""
+        """Gather small items of this port from now on, if no reader waits for each item."""
         if port_index is not None and not 0 <= port_index < len(self.ports):
             raise UsageError(f"{self.path}: no port number {port_index}")
         self._write_batch()
@@ -217,7 +218,7 @@ class StreamWriter:
                 self._file.flush()
         except (OSError, ValueError) as error:
             with suppress(OSError):
-                self.output.keep()  # a torn record must never get an end record
+                self.output.keep()  # an incomplete record must never be followed by an end record
             raise self._failed(error) from error
 
     def _place(self, port_index: int) -> str:

@@ -1,4 +1,5 @@
-"""What a PE has to be like to run: scripts set their attributes themselves, some to odd things."""
+"""Checks of a PE before it runs: scripts set attributes of PEs themselves, and may set wrong
+values."""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ _WORK = ("preprocess", "_preprocess", "process", "_process", "postprocess", "_po
 
 
 def admit(pe: Any) -> None:
-    """Check a PE, and make its name a text; a consumer is given the output that it writes to.
+    """Check a PE, and make its name a text. A consumer gets the output that it writes to.
 
-    :raises GraphError: its ports or its number of instances have not the form that they need, or
-        its work is an async function, which nobody would await
+    :raises GraphError: its ports or its number of instances do not have the right form, or its work
+        is an async function, which is never awaited
     """
     if not is_of(pe.name, str):
         pe.name = type(pe).__name__ if pe.name is None else str(pe.name)

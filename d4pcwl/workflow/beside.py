@@ -1,9 +1,9 @@
 """Modules beside a script that have the name of one of Python's: ``glob.py``, ``queue.py``, …
 
-To Python the first module of a name is everybody's, and a script's folder comes first: libraries
-that are loaded later would get the script's ``queue`` for their own. Here the script, and what lies
-beside it, get that module when they say ``import queue``, and everybody else gets Python's.
-The same goes for the few libraries that we load ourselves.
+Python has one module for each name, and looks into the script's folder first. So libraries that are
+loaded later would get the script's ``queue`` instead of Python's. Here ``import queue`` gives the
+script's module to the script and to the modules beside it, and Python's module to all others. The
+same holds for the few libraries that we load ourselves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from d4pcwl.errors import shown
 
 PREFIX = "_d4pcwl_script_"
-"""What the names of modules begin with that may not have their own."""
+"""The prefix of the names of modules that cannot have their own name."""
 
 _FRAMEWORK = frozenset({"d4pcwl", "dispel4py"})
 _LIBRARIES = frozenset(
@@ -33,10 +33,10 @@ _LIBRARIES = frozenset(
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the imports of one script are looked for first.
+    """The folders in which the imports of one script are looked for first.
 
     :param folders: their real paths, in their order
-    :param taken: modules there with names that others go by
+    :param taken: modules there whose names other modules have, too
     :param shared: those of them that the script can import
     :param hidden: the files of modules that nobody can import, by name
     """
@@ -48,10 +48,10 @@ class _Place:
 
 
 def share_names(folders: Iterable[str], script: str = "") -> None:
-    """See to it that names of modules in these folders are theirs alone.
+    """Give the modules in these folders only to the code in these folders.
 
     :param folders: where the imports of a script are looked for first
-    :param script: the name of the script's own file, which is no module of others
+    :param script: the name of the script's own file, which no other module imports
     """
     real = tuple(dict.fromkeys(map(os.path.realpath, folders)))
     taken, hidden = set[str](), dict[str, str]()
@@ -73,7 +73,7 @@ def share_names(folders: Iterable[str], script: str = "") -> None:
 
 
 def is_taken(name: str) -> bool:
-    """Whether a module of this name cannot have it for its own."""
+    """Whether another module has this name."""
     known = _names()
     return name in sys.stdlib_module_names or (
         known is not None and any(name in place.taken for place in known.places.values())
@@ -81,7 +81,7 @@ def is_taken(name: str) -> bool:
 
 
 def hint_of_hidden(error: BaseException) -> str:
-    """A clause for messages: what a module lacks may be in a file that Python never imports."""
+    """For messages: a hint that a missing name may be in a file that Python never imports."""
     known = _names()
     name = getattr(error, "name", None) if isinstance(error, ImportError) else None
     owner = getattr(error, "obj", None)
@@ -91,8 +91,8 @@ def hint_of_hidden(error: BaseException) -> str:
     for place in known.places.values() if known else ():
         if top in place.hidden:
             return (
-                f"; {shown(place.hidden[top])} is never imported, as Python has a module '{top}' "
-                "of its own: give the file another name"
+                f"; {shown(place.hidden[top])} is never imported, because Python has a module "
+                f"'{top}' itself: give the file another name"
             )
     return ""
 
@@ -100,7 +100,7 @@ def hint_of_hidden(error: BaseException) -> str:
 def _look_into(
     folder: str, folders: Iterable[str], taken: set[str], hidden: dict[str, str]
 ) -> None:
-    """Find the modules of a folder with names that others go by."""
+    """Find the modules of a folder whose names other modules have, too."""
     try:
         entries = os.listdir(folder)
     except OSError:
@@ -130,7 +130,7 @@ def _elsewhere(name: str, folders: Iterable[str]) -> importlib.machinery.ModuleS
 
 
 class _Names:
-    """Finds Python's modules where those beside a script have the same names, and those as well."""
+    """Finds Python's modules and those beside a script, if both have the same names."""
 
     def __init__(self) -> None:
         self.places: dict[tuple[str, ...], _Place] = {}
@@ -139,7 +139,7 @@ class _Names:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """What Python asks of a finder."""
+        """The method of a finder that Python calls."""
         if path is not None:
             return None
         if fullname.startswith(PREFIX):
@@ -162,7 +162,7 @@ class _Names:
         return None
 
     def load_beside(self, name: str, place: _Place) -> ModuleType:
-        """The module of a place, under a name of its own."""
+        """The module of a place, under another name."""
         loaded = sys.modules.get(PREFIX + name)
         if loaded is not None and not _lies_in(loaded, place):
             del sys.modules[PREFIX + name]  # that of another script
@@ -193,7 +193,7 @@ def _names() -> _Names | None:
 
 
 def _importing(known: _Names, usual: Callable[..., Any]) -> Callable[..., Any]:
-    """``__import__`` that looks at who imports."""
+    """``__import__`` that depends on the importing module."""
 
     def import_(
         name: str,
@@ -214,6 +214,6 @@ def _importing(known: _Names, usual: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _lies_in(module: ModuleType, place: _Place) -> bool:
-    """Whether a module, or a package, is of a place."""
+    """Whether a module, or a package, belongs to a place."""
     folder = os.path.dirname(os.path.realpath(getattr(module, "__file__", None) or ""))
     return folder in place.folders or os.path.dirname(folder) in place.folders

@@ -19,7 +19,7 @@ _OF_OTHERS = ("d4pcwl", "dispel4py", "IPython", "builtins")
 
 
 def running_shell() -> Any:
-    """The shell of IPython that runs us; None elsewhere."""
+    """The IPython shell in which we run, or None."""
     ipython = sys.modules.get("IPython")
     return ipython.get_ipython() if ipython is not None else None
 
@@ -27,10 +27,10 @@ def running_shell() -> Any:
 def script_of_cells(graph: Any) -> tuple[Path, str] | None:
     """Write the script, and return it and the name of the graph in it.
 
-    :param graph: an object of the notebook that runs us
-    :returns: None where there is no notebook, or its cells have no name for the graph
-    :raises UsageError: there is a file of that name already, or the cells that were run, in their
-        order, do not make the graph
+    :param graph: an object of the notebook
+    :returns: None if there is no notebook, or if no variable of its cells is the graph
+    :raises UsageError: a file of that name exists already, or the cells, in the order in which they
+        were run, do not make the graph
     """
     shell = running_shell()
     names = shell.user_ns if shell is not None else {}
@@ -40,7 +40,10 @@ def script_of_cells(graph: Any) -> tuple[Path, str] | None:
         return None
     path = Path(f"{attr}_cells.py")
     if path.exists() and not path.read_text(encoding="utf-8").startswith(_MARK):
-        raise UsageError(f"{path} is there, and not of ours: the notebook's cells cannot go there")
+        raise UsageError(
+            f"{path} exists and was not made by d4pcwl, so the notebook's cells are "
+            "not written there; rename it, or the variable of the graph"
+        )
     flat = flatten(graph)
     nodes = {id(n) for pe in flat.pes for n in (pe, *flat.composites.get(id(pe), ()))}
     parts = {n for n, value in names.items() if id(value) in nodes and not n.startswith("_")}
@@ -48,7 +51,9 @@ def script_of_cells(graph: Any) -> tuple[Path, str] | None:
     try:
         same = flatten(load(path, attr).graph).digest() == flat.digest()
     except D4pcwlError as error:
-        raise UsageError(f"the cells that made {attr} are no script ({path})\n{error}") from error
+        raise UsageError(
+            f"the cells that made {attr} do not work as a script ({path})\n{error}"
+        ) from error
     if not same:
         raise UsageError(
             f"the cells that were run do not make {attr} as it is now; run the notebook from its "
@@ -58,9 +63,9 @@ def script_of_cells(graph: Any) -> tuple[Path, str] | None:
 
 
 def _source(shell: Any, wanted: set[str]) -> str:
-    """The statements that the graph is made by.
+    """The statements that make the graph.
 
-    :param wanted: the names of the graph, and of what is in it
+    :param wanted: the names of the graph and of its nodes
     """
     failed = getattr(shell.history_manager, "exceptions", {})
     statements: list[tuple[ast.stmt, str]] = []
@@ -96,9 +101,10 @@ def _text(code: str, statement: ast.stmt) -> str:
 def _chosen(
     statements: Sequence[ast.stmt], wanted: set[str], names: dict[str, Any]
 ) -> tuple[list[int], set[str]]:
-    """The statements, from the last back, that make what is wanted, or what these need.
+    """The statements that make the wanted names, or names that these need; found from the last one
+    back.
 
-    :returns: their places, and what functions among them look up when they are called
+    :returns: their places, and the names that functions among them use when they are called
     """
     needed, later = set(wanted), set()
     chosen: list[int] = []
@@ -163,7 +169,8 @@ def _root(node: ast.AST) -> str:
 
 
 def _loaded(statement: ast.AST) -> tuple[set[str], set[str]]:
-    """The names that a statement looks up, and those that functions in it do when called."""
+    """The names that a statement uses, and the names that functions in it use when they are
+    called."""
     functions = (node for node in ast.walk(statement) if isinstance(node, _FUNCTIONS))
     return _names(statement), {name for function in functions for name in _names(function)}
 

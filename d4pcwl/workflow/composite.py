@@ -1,4 +1,4 @@
-"""Composites: graphs that are used as if they were one PE."""
+"""Composites: graphs that can be used like a PE."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from d4pcwl.workflow.pe import GenericPE, IterativePE, SimpleFunctionPE
 
 
 class CompositePE(WorkflowGraph):
-    """A graph with inputs and outputs of its own, each mapped to a port of a node inside.
+    """A graph with inputs and outputs of its own. Each is mapped to a port of a node inside.
 
-    :param create_graph: fills the graph: called as ``create_graph(graph, **params)``
-    :param params: its further keyword arguments
+    :param create_graph: a function that adds nodes and edges to the graph. It is called as
+        ``create_graph(graph, **params)``
+    :param params: keyword arguments of ``create_graph``
 
-    Subclasses may fill the graph in their ``__init__`` instead.
+    A subclass may build the graph in its ``__init__`` instead.
     """
 
     def __init__(
@@ -32,18 +33,18 @@ class CompositePE(WorkflowGraph):
             create_graph(self, **(params or {}))
 
     def _map_input(self, input_name: str, internal_pe: Any, internal_input: str) -> None:
-        """Give the composite an input that stands for one of a node inside."""
+        """Add an input to the composite, and map it to an input of a node inside."""
         self.add(internal_pe)
         self.inputmappings[input_name] = (internal_pe, internal_input)
 
     def _map_output(self, output_name: str, internal_pe: Any, internal_output: str) -> None:
-        """Give the composite an output that stands for one of a node inside."""
+        """Add an output to the composite, and map it to an output of a node inside."""
         self.add(internal_pe)
         self.outputmappings[output_name] = (internal_pe, internal_output)
 
 
 def own_doc(composite: Any) -> str:
-    """The docstring of a composite's class, where that is the user's."""
+    """The docstring of a composite's class, if a user wrote that class."""
     cls = type(composite)
     if cls.__module__.startswith(("d4pcwl.", "dispel4py.")):
         return ""
@@ -58,11 +59,13 @@ def create_iterative_chain(
     *,
     FunctionPE_class: Callable[[], Any] | None = None,  # noqa: N803 - upstream's older name
 ) -> WorkflowGraph:
-    """A composite with ``input`` and ``output`` that applies functions one after the other.
+    """A composite that applies functions one after the other. Its ports are ``input`` and
+    ``output``.
 
-    :param functions: functions, or pairs of a function and its further keyword arguments
-    :param function_pe_class: makes a function's PE; it is given ``compute_fn`` and ``params``
-    :param FunctionPE_class: the same by its older name
+    :param functions: functions, or pairs of a function and a dictionary of keyword arguments
+    :param function_pe_class: makes the PE of a function. The PE gets the attributes ``compute_fn``
+        and ``params``
+    :param FunctionPE_class: the older name of ``function_pe_class``
     :raises GraphError: there are no functions
     """
     function_pe_class = FunctionPE_class or function_pe_class

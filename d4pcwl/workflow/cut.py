@@ -8,14 +8,14 @@
 ``PE.port,PE.port,…``     the graph is split at the edges of these ports
 ========================  ===========================================================
 
-PEs that ``composite`` and ``partition`` do not speak of form stages of their own, joined with
-their neighbours as far as the order of stages allows.
+PEs that are in no composite or partition form other stages. They are joined with their neighbours
+if the order of the stages allows it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -33,7 +33,7 @@ class Stage:
 
     :param name: unique among the stages
     :param pes: its PEs, in the graph's order
-    :param doc: the docstring of the composite that it is, where it is one
+    :param doc: the docstring of the composite, if the stage is one
     """
 
     name: str
@@ -91,7 +91,7 @@ class Cut:
 def cut(graph: FlatGraph, how: str = "whole") -> Cut:
     """Cut ``graph``; see the module for ``how``.
 
-    :raises GraphError: an unknown PE or port, partitions that overlap or are not there, or stages
+    :raises GraphError: an unknown PE or port, partitions that overlap or do not exist, or stages
         that would depend on each other in a circle
     """
     groups: list[_Group]
@@ -109,10 +109,9 @@ def cut(graph: FlatGraph, how: str = "whole") -> Cut:
 
 
 def cut_between(graph: FlatGraph, may_share_stage: Callable[[Edge], bool]) -> Cut:
-    """Cut ``graph`` into the largest stages that hold together by edges that may lie in a stage.
-
-    A stage has no path that leaves it and comes back: along any other edge the level of a PE goes
-    up, and the PEs of a stage are of one level.
+    """Cut ``graph`` into the largest possible stages, whose PEs are connected by edges that may be
+    inside a stage. No path leaves a stage and comes back to it. For this, each PE gets a level: all
+    other edges go to a higher level, and the PEs of a stage have the same level.
     """
     level = dict.fromkeys(map(id, graph.pes), 0)
     for component in graph.cycles:
@@ -135,16 +134,17 @@ def cut_between(graph: FlatGraph, may_share_stage: Callable[[Edge], bool]) -> Cu
 
 
 def part(whole: Cut, is_apart: Callable[[Stage, Any], bool]) -> Cut:
-    """A cut with stages of their own for the PEs of which that is said."""
+    """A cut in which the given PEs have separate stages."""
     groups: list[_Group] = []
     for stage in whole.stages:
         groups.append((stage.name, [pe for pe in stage.pes if not is_apart(stage, pe)], stage.doc))
-        groups += [(pe.name, [pe], "") for pe in stage.pes if is_apart(stage, pe)]
+        groups += [(whole.graph.names[pe.id], [pe], "") for pe in stage.pes if is_apart(stage, pe)]
     return _ordered(whole.graph, groups)
 
 
 def fuse(graph: FlatGraph) -> Cut:
-    """The stages that share a process under ``-s``: the partitions, else the roots and the rest.
+    """The stages that each run in one process with ``-s``: the partitions; without these, the roots
+    and the rest.
 
     :raises GraphError: as :func:`cut` does
     """
@@ -153,7 +153,7 @@ def fuse(graph: FlatGraph) -> Cut:
     roots = {id(pe) for pe in graph.roots}
     rest = tuple(pe for pe in graph.pes if id(pe) not in roots)
     parts = tuple(part for part in (graph.roots, rest) if part)
-    return cut(FlatGraph(graph.pes, graph.edges, graph.composites, parts), "partition")
+    return cut(replace(graph, partitions=parts), "partition")
 
 
 _Group = tuple[str, Sequence[Any], str]
@@ -208,8 +208,11 @@ def _by_ports(graph: FlatGraph, names: Sequence[str]) -> list[_Group]:
     raise_faults(
         GraphError,
         [
-            f"--cut at {edge} makes no two stages: {graph.names[edge.source.id]} and "
-            f"{graph.names[edge.target.id]} stay joined by other edges; cut those too, or neither"
+            (
+                f"--cut at {edge} does not separate {graph.names[edge.source.id]} and "
+                f"{graph.names[edge.target.id]}: other edges still connect them; cut those too, or "
+                "leave out this cut"
+            )
             for edge in graph.edges
             if id(edge) in severed and groups.find(edge.source) == groups.find(edge.target)
         ],
@@ -218,15 +221,15 @@ def _by_ports(graph: FlatGraph, names: Sequence[str]) -> list[_Group]:
 
 
 def _edges_at(graph: FlatGraph, name: str) -> tuple[list[Edge], str | None]:
-    """The edges at ``PE.port``, an output or else an input, or a fault."""
-    known = sorted({f"{e.source.name}.{e.output}" for e in graph.edges})
+    """The edges at ``PE.port`` (an output, or an input if there is no such output), or a fault."""
+    known = sorted({f"{graph.names[e.source.id]}.{e.output}" for e in graph.edges})
     pe_name, dot, port = name.rpartition(".")
     pes = graph.find(pe_name)
     if not dot or not pes:
         return [], f"--cut {name}: no such PE.port{nearest(name, known)}"
     if len(pes) > 1:
-        ids = ", ".join(pe.id for pe in pes)
-        return [], f"--cut {name}: several PEs are called {pe_name}; use one of the ids {ids}"
+        names = ", ".join(graph.names[pe.id] for pe in pes)
+        return [], f"--cut {name}: several PEs have the name {pe_name}; use {names}"
     edges = graph.out_of(pes[0], port) or [e for e in graph.into(pes[0]) if e.input == port]
     return edges, None if edges else f"--cut {name}: no edge is there{nearest(name, known)}"
 
@@ -258,7 +261,7 @@ class _Groups:
 
 
 def _with_the_rest(graph: FlatGraph, named: Sequence[_Group]) -> list[_Group]:
-    """``named`` and further groups for the PEs in none of them."""
+    """``named``, and more groups for the PEs that are in none of them."""
     taken = {id(pe) for _, pes, _ in named for pe in pes}
     groups = _Groups(graph)
     for _, pes, _ in named:
@@ -294,10 +297,9 @@ def _named_by_pes(graph: FlatGraph, groups: Iterable[Sequence[Any]]) -> list[_Gr
     named: list[_Group] = []
     for pes in groups:
         told = [pe for pe in pes if not isinstance(pe, Numbering)] or pes
-        first = min(told, key=lambda pe: place[id(pe)])
-        last = max(told, key=lambda pe: place[id(pe)])
-        name = first.name if first is last else f"{first.name}_to_{last.name}"
-        named.append((str(name), pes, ""))
+        first = graph.names[min(told, key=lambda pe: place[id(pe)]).id]
+        last = graph.names[max(told, key=lambda pe: place[id(pe)]).id]
+        named.append((first if first == last else f"{first}_to_{last}", pes, ""))
     return named
 
 

@@ -1,4 +1,4 @@
-"""What a docstring says: its title, its text, and of each parameter a text.
+"""The parts of a docstring: its title, its text, and a text for each parameter.
 
 Three styles are known: ``:param NAME: …``, a section ``Args:`` (Google's), and a section
 ``Parameters`` that is underlined (numpy's).

@@ -1,8 +1,8 @@
 """Pictures in Graphviz' language: one font, rows as wide as a column of a paper, no colour.
 
-A node is a table with its ports. Graphviz has records for that, but fails on some edges between
-these that are in boxes. Kinds of nodes are told by outlines: round where items come from, double
-where something is kept or many run, thick where the stream ends, dashed where it may not run.
+A node is a table with its ports. Graphviz has records for that, but it fails on some edges between
+records in boxes. The outline shows the kind of a node: round for sources, double for nodes that
+keep state or are scattered, thick for the end of the stream, dashed for steps with a condition.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from d4pcwl.workflow.nodes import (
 from d4pcwl.workflow.rows import rows
 
 _ROW = 400
-"""How wide a row may be, in points, for letters that can be read when it is as wide as a column."""
+"""The largest width of a row, in points. Its letters can be read when the picture is as wide as a
+column."""
 
 _LETTER = 5.5
 _ARROW = 40
 _LONGEST = 28
-"""How many letters of a port's name are written."""
+"""The largest number of letters of a port's name that is written."""
 
 _BEGIN = """digraph workflow {
   graph [rankdir=LR, newrank=true, nodesep=0.2, ranksep=0.4, fontname="Helvetica", fontsize=10];
@@ -78,11 +79,11 @@ class _Group:
 
 @dataclass
 class _Ways:
-    """How arrows go that lead to other rows.
+    """The way of arrows to other rows.
 
     :param turns: to the next row: by two points in a box between the rows, of this name
     :param loose: to rows further away, or above: as Graphviz finds best
-    :param left: what stands at the left of the rows of a group
+    :param left: the nodes at the left of the rows of a group
     """
 
     turns: dict[Arrow, str] = field(default_factory=dict)
@@ -144,9 +145,9 @@ def _group(group: _Group, arrows: Sequence[Arrow], ways: _Ways) -> Iterator[str]
 
 
 def _width(nodes: Sequence[Node], told: Mapping[str, float]) -> float:
-    """About how wide a node is, or a box of several.
+    """The approximate width of a node, or of a box of several nodes.
 
-    :param told: how wide the text is at the arrows to nodes
+    :param told: the width of the text at the arrows to nodes
     """
     wide = [
         _ARROW
@@ -218,7 +219,7 @@ def _html(text: str) -> str:
 
 
 def _label(text: str) -> str:
-    """What is written at an arrow: in two lines where it is long."""
+    """The text at an arrow; a long text has two lines."""
     return _escaped(text).replace(" ", "\\n", 1) if len(text) > _LONGEST // 2 else _escaped(text)
 
 

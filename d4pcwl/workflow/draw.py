@@ -23,7 +23,8 @@ _STYLES = {"shuffle": "solid", "group-by": "dashed", "all": "bold", "global": "d
 def picture(flat: FlatGraph, box_of: Callable[[Any], Box] | None = None) -> Picture:
     """The picture of a graph.
 
-    :param box_of: gives the box around a PE, as of a stage; without it, composites are the boxes
+    :param box_of: returns the box around a PE, for example its stage; without it, composites are
+        the boxes
     """
     from d4pcwl.workflow.nodes import Arrow, Node
     from d4pcwl.workflow.picture import Picture
@@ -79,7 +80,7 @@ def draw(graph: Any) -> str:
 
 
 def svg(graph: Any) -> str | None:
-    """The picture of a graph as SVG; None where Graphviz is not installed."""
+    """The picture of a graph as SVG, or None if Graphviz is not installed."""
     import shutil
 
     return picture(flatten(graph)).image("svg").decode() if shutil.which("dot") else None
@@ -95,7 +96,7 @@ def drawDot(graph: Any, img_type: str = "png") -> bytes:  # noqa: N802 - upstrea
 
 
 def write_image(graph: Any, filename: str, img_type: str = "png") -> None:
-    """Draw the graph into a file; without Graphviz, say so and go on."""
+    """Draw the graph into a file; without Graphviz, print a message and go on."""
     try:
         image = drawDot(graph, img_type)
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""What a graph is built of: nodes, which are PEs and nested graphs, and the edges between ports."""
+"""The parts of a graph: nodes (PEs and nested graphs), and edges between their ports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from d4pcwl.workflow.place import Place, calling_line, place_of_init
 class Edge:
     """One connection: output ``output`` of ``source`` feeds input ``input`` of ``target``.
 
-    :param place: the user's line that connects them
+    :param place: the line of the script that connects them
     """
 
     source: Any
@@ -27,7 +27,7 @@ class Edge:
 
     @property
     def key(self) -> tuple[int, str, int, str]:
-        """Equal for two edges that join the same ports of the same nodes."""
+        """Equal for two edges that connect the same ports of the same nodes."""
         return (id(self.source), self.output, id(self.target), self.input)
 
     def __str__(self) -> str:
@@ -53,11 +53,11 @@ class WorkflowNode:
 
 
 Node: TypeAlias = "GenericPE | Nodes"
-"""What is connected."""
+"""A node of a graph."""
 
 
 class Nodes:
-    """The PEs and nested graphs of a graph as it is built, and the edges between them."""
+    """The PEs and nested graphs of a graph, and the edges between them."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -104,9 +104,9 @@ class Nodes:
     def connect(
         self, from_node: Node, from_connection: str, to_node: Node, to_connection: str
     ) -> None:
-        """Connect an output to an input, adding the nodes to the graph if need be.
+        """Connect an output to an input, and add the nodes to the graph if they are not in it yet.
 
-        :raises GraphError: a port does not exist, or the same edge is there already
+        :raises GraphError: a port does not exist, or the edge exists already
         """
         for node in (from_node, to_node):
             self.add(node)
@@ -130,29 +130,29 @@ class Nodes:
 def is_graph(candidate: object) -> bool:
     """Whether an object is a workflow graph: ours, or upstream's (a networkx graph inside).
 
-    Any object may be asked: none of its own code is run.
+    This works for any object: none of its own code runs.
     """
     return is_of(candidate, Nodes) or declares(candidate, "objToNode", "graph", "connect")
 
 
 def label(node: Any) -> str:
-    """How messages call a node before its graph is complete: by its name."""
+    """The name of a node in messages, before its graph is complete."""
     return str(getattr(node, "name", None) or type(node).__name__)
 
 
 def mapped_port(graph: Any, kind: str, name: str) -> tuple[Any, str]:
-    """What a composite's input or output stands for: an inner node and its port.
+    """The inner node and its port to which a composite maps an input or output.
 
-    :raises GraphError: the composite maps no such name
+    :raises GraphError: the composite has no such input or output
     """
     mappings: Any = getattr(graph, f"{kind}mappings", None) or {}
     if not is_of(mappings, Mapping) or name not in mappings:
         known = nearest(str(name), map(str, mappings)) if is_of(mappings, Mapping) else ""
-        raise GraphError(f"composite {label(graph)} maps no {kind} '{name}'{known}")
+        raise GraphError(f"composite {label(graph)} has no {kind} '{name}'{known}")
     mapped = mappings[name]
     if not is_of(mapped, (tuple, list)) or len(mapped) != 2:
         raise GraphError(
-            f"composite {label(graph)} is to map its {kind} '{name}' to a pair of a PE and the "
+            f"composite {label(graph)} must map its {kind} '{name}' to a pair of a PE and the "
             f"name of its {kind}, not to {brief(mapped)}"
         )
     return mapped[0], mapped[1]

@@ -1,4 +1,4 @@
-"""Finding the graph among the names of a script, whatever else these are."""
+"""Finding the graph among the variables of a script."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from d4pcwl.workflow.pe import is_of
 
 
 def named_graphs(module: ModuleType) -> dict[str, Any]:
-    """The graphs, composites too, that a module has names for."""
+    """The graphs, also composites, in the variables of a module."""
     return {
         name: value
         for name, value in list(vars(module).items())
@@ -25,12 +25,12 @@ def named_graphs(module: ModuleType) -> dict[str, Any]:
 
 
 def find_graph(module: ModuleType, path: Path, attr: str | None) -> tuple[str, Any]:
-    """The workflow graph of a module, and its name: the one called ``attr``, else the only one.
-    Where there is none, the function that makes it, which is a workflow with parameters.
+    """The workflow graph of a module, and its name: the one called ``attr``, or the only one. If
+    there is none, the function that makes it, which is a workflow with parameters.
 
     :param path: the module's file, for messages
     :raises ScriptError: there is no such graph, or there are several
-    :raises Exception: what the module raises when it is asked for ``attr``
+    :raises Exception: what the module raises when ``attr`` is looked up
     """
     graphs = named_graphs(module)
     if attr is not None:
@@ -49,8 +49,7 @@ def find_graph(module: ModuleType, path: Path, attr: str | None) -> tuple[str, A
         hint = (
             "; its graphs are composites (they have inputmappings or outputmappings)"
             if graphs
-            else _where_it_is_made(path)
-            or "; a script is to leave its WorkflowGraph in a variable of the module"
+            else _where_it_is_made(path) or "; put the WorkflowGraph into a variable of the module"
         )
         raise ScriptError(f"{path} holds no workflow graph{hint}")
     return next(iter([*found.values(), *made.items()]))
@@ -60,7 +59,7 @@ def _named(module: ModuleType, path: Path, attr: str, graphs: dict[str, Any]) ->
     missing = object()
     graph = getattr(module, attr, missing)
     if graph is missing:
-        raise ScriptError(f"{path} has nothing called '{attr}'{nearest(attr, graphs)}")
+        raise ScriptError(f"{path} has no graph '{attr}'{nearest(attr, graphs)}")
     if is_of(graph, FunctionType):
         function = cast(FunctionType, graph)
         if returns_graph(function):
@@ -75,7 +74,7 @@ def _named(module: ModuleType, path: Path, attr: str, graphs: dict[str, Any]) ->
 
 
 def _where_it_is_made(path: Path) -> str:
-    """For a script that leaves no graph: where its source makes one, and what to do about it."""
+    """For a script without a graph: where its source makes one, and what to do."""
     try:
         body = ast.parse(path.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
@@ -85,9 +84,9 @@ def _where_it_is_made(path: Path) -> str:
             continue
         if isinstance(node, ast.If) and "__name__" in map(_name, ast.walk(node.test)):
             return (
-                f"; it makes one under if __name__ == '__main__' on line {node.lineno}, which only "
-                "runs where the script is the program: make it before that line, or in a function "
-                "that is annotated -> WorkflowGraph"
+                f"; it makes one under if __name__ == '__main__' on line {node.lineno}, which "
+                "runs only when the script itself is the program: make the graph before that "
+                "line, or in a function that is annotated -> WorkflowGraph"
             )
         if isinstance(node, ast.FunctionDef):
             return (
@@ -99,8 +98,8 @@ def _where_it_is_made(path: Path) -> str:
 
 def _to_annotate(name: str, line: int) -> str:
     return (
-        f"write def {name}(…) -> WorkflowGraph: on line {line}, so that it is a workflow, and what "
-        "it takes are parameters"
+        f"write def {name}(…) -> WorkflowGraph: on line {line}, so that it is a workflow whose "
+        "arguments are parameters"
     )
 
 

@@ -1,11 +1,14 @@
-"""The flat graph: what all after loading works on. No composites, ids settled, all checked."""
+"""The flat graph, on which all code after loading works: without composites, with ids, and
+checked."""
 
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from itertools import count
 from typing import Any
 
 from d4pcwl.errors import GraphError, brief, raise_faults
@@ -24,12 +27,14 @@ class FlatGraph:
 
     :param pes: in the order in which they joined the graph
     :param edges: in the order in which they were connected
+    :param names: the name of each PE that users see, by its id; no two are equal
     :param composites: for each PE (by ``id()``), the composites around it, outermost first
-    :param partitions: which PEs are to share a process, as the graph's author said
+    :param partitions: which PEs share a process, as the author of the graph said
     """
 
     pes: tuple[Any, ...]
     edges: tuple[Edge, ...]
+    names: dict[str, str]
     composites: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     partitions: tuple[tuple[Any, ...], ...] = ()
 
@@ -59,9 +64,9 @@ class FlatGraph:
         return self._out_of.get(id(pe), [])
 
     def grouping(self, edge: Edge) -> Grouping:
-        """How the items of ``edge`` are shared out among the instances of its target."""
+        """How the items of ``edge`` are distributed to the instances of its target."""
         port = edge.target.inputconnections[edge.input]
-        grouping = parse_grouping(port.get(GROUPING), f"{edge.target.id}.{edge.input}")
+        grouping = parse_grouping(port.get(GROUPING), f"{self.names[edge.target.id]}.{edge.input}")
         numbered = getattr(edge.target, "numbered", False)
         return of_numbered(grouping) if numbered else grouping
 
@@ -80,7 +85,7 @@ class FlatGraph:
 
     @cached_property
     def unconnected(self) -> list[tuple[Any, str]]:
-        """The outputs that no edge takes from: their items are the results of the workflow."""
+        """The outputs without edges: their items are the results of the workflow."""
         return [
             (pe, output)
             for pe in self.pes
@@ -90,7 +95,8 @@ class FlatGraph:
 
     @cached_property
     def cycles(self) -> tuple[tuple[Any, ...], ...]:
-        """The strongly connected components, sources first; a PE in no cycle is one by itself."""
+        """The strongly connected components, sources first; a PE that is in no cycle is a component
+        by itself."""
         numbers = {id(pe): number for number, pe in enumerate(self.pes)}
         before: dict[int, set[int]] = {number: set() for number in numbers.values()}
         for edge in self.edges:
@@ -99,54 +105,49 @@ class FlatGraph:
         return tuple(tuple(self.pes[number] for number in members) for members in components)
 
     def is_cycle(self, component: Sequence[Any]) -> bool:
-        """Whether one of :attr:`cycles` is one indeed, and not a PE by itself."""
+        """Whether one of :attr:`cycles` is a real cycle, and not a single PE."""
         first = component[0]
         return len(component) > 1 or any(edge.target is first for edge in self.out_of(first))
 
     @cached_property
     def cyclic(self) -> frozenset[int]:
-        """The PEs that stand in a cycle, by ``id()``."""
+        """The PEs that are in a cycle, by ``id()``."""
         return frozenset(id(pe) for c in self.cycles if self.is_cycle(c) for pe in c)
 
     def in_order(self) -> list[Any]:
-        """The PEs, sources first; those that form a cycle stand together."""
+        """The PEs, sources first; the PEs of a cycle follow each other."""
         return [pe for component in self.cycles for pe in component]
 
-    @cached_property
-    def names(self) -> dict[str, str]:
-        """What people are shown for each PE, by its id: its name, where no other PE has it."""
-        return {pe.id: pe.name if len(self._by_name[pe.name]) == 1 else pe.id for pe in self.pes}
-
     def find(self, name: str) -> list[Any]:
-        """The PEs whose id is ``name``, else those whose name it is."""
-        return self._by_id.get(name) or self._by_name.get(name, [])
+        """The PE that users see as ``name``, or else the one with this id, or all of this name."""
+        return self._found.get(name, [])
 
     @cached_property
-    def _by_id(self) -> dict[str, list[Any]]:
-        return _by_attribute(self.pes, "id")
-
-    @cached_property
-    def _by_name(self) -> dict[str, list[Any]]:
-        return _by_attribute(self.pes, "name")
+    def _found(self) -> dict[str, list[Any]]:
+        called: dict[str, list[Any]] = {}
+        for pe in self.pes:
+            called.setdefault(pe.name, []).append(pe)
+        ids = {pe.id: [pe] for pe in self.pes}
+        return {**called, **ids, **{self.names[pe.id]: [pe] for pe in self.pes}}
 
     def __contains__(self, pe: object) -> bool:
         return id(pe) in self._place
 
     def describe(self, pes: Iterable[Any] | None = None) -> dict[str, Any]:
-        """The structure of the graph, or of the part that ``pes`` are, as plain data.
-
-        It holds what a stage depends on: the PEs' ids and classes, their ports with groupings, and
-        every edge that touches them; not the code of the PEs.
+        """The structure of the graph, or of the part with the PEs ``pes``, as plain data. It has
+        everything that a stage depends on: the PEs' names and classes, their ports with groupings,
+        and every edge that touches them; not the code of the PEs.
         """
         chosen = sorted(self.pes if pes is None else pes, key=lambda pe: self._place[id(pe)])
+        names = self.names
         touching = {id(e): e for pe in chosen for e in (*self.into(pe), *self.out_of(pe))}
         return {
             "pes": [
                 {
-                    "id": pe.id,
+                    "id": names[pe.id],
                     "class": type(pe).__qualname__,
                     "inputs": {
-                        name: str(parse_grouping(port.get(GROUPING), f"{pe.id}.{name}"))
+                        name: str(parse_grouping(port.get(GROUPING), f"{names[pe.id]}.{name}"))
                         for name, port in pe.inputconnections.items()
                     },
                     "outputs": list(pe.outputconnections),
@@ -154,13 +155,14 @@ class FlatGraph:
                 for pe in chosen
             ],
             "edges": [
-                [edge.source.id, edge.output, edge.target.id, edge.input]
+                [names[edge.source.id], edge.output, names[edge.target.id], edge.input]
                 for edge in sorted(touching.values(), key=lambda e: self._edge_place[id(e)])
             ],
         }
 
     def digest(self, pes: Iterable[Any] | None = None) -> str:
-        """16 hexadecimal digits that stand for :meth:`describe`: equal structure, equal digest."""
+        """A digest of :meth:`describe`, 16 hexadecimal digits: equal structures have equal
+        digests."""
         import hashlib
         import json
 
@@ -169,13 +171,12 @@ class FlatGraph:
 
 
 def flatten(graph: Any) -> FlatGraph:
-    """The flat form of a graph, with every composite, however deep, resolved to its PEs.
-
-    Ids are settled here: a PE's name and its number in the graph.
+    """The flat form of a graph: every composite, at any depth, is replaced by its PEs. PEs get
+    their ids here, the name and the number in the graph, and the names that users see.
 
     :param graph: a WorkflowGraph, of ours or of upstream's classes
-    :raises GraphError: with all faults found: ports that do not exist, composites without the
-        named mapping, groupings not known
+    :raises GraphError: with all faults: ports that do not exist, composites without such an input
+        or output, unknown groupings
     """
     note_use()
     nodes: list[tuple[Any, tuple[Any, ...]]] = []
@@ -193,10 +194,12 @@ def flatten(graph: Any) -> FlatGraph:
             flat_edges.append(Edge(source, output, target, target_input, edge.place))
         except GraphError as fault:
             faults.append(_at(edge, f"{edge}: {fault}"))
-    _settle_ids([pe for pe, _ in nodes])
+    pes = tuple(pe for pe, _ in nodes)
+    _settle_ids(pes)
     flat = FlatGraph(
-        tuple(pe for pe, _ in nodes),
+        pes,
         tuple(flat_edges),
+        _names(pes),
         {id(pe): path for pe, path in nodes},
         tuple(partitions),
     )
@@ -288,7 +291,7 @@ def _joins(source: Any, output: str, target: Any, target_input: str) -> bool:
 
 
 def _inner(node: Any, kind: str, port: str) -> tuple[Any, str]:
-    """The PE and port that a node's port stands for, through any depth of composites."""
+    """The PE and port to which a node's port is mapped, at any depth of composites."""
     while not is_pe(node):
         node, port = mapped_port(node, kind, port)
     if port not in (node.inputconnections if kind == "input" else node.outputconnections):
@@ -305,10 +308,26 @@ def _settle_ids(pes: Sequence[Any]) -> None:
         taken.add(pe.id)
 
 
+def _names(pes: Sequence[Any]) -> dict[str, str]:
+    """The name of each PE that users see, by its id: its name, with its number among the PEs of
+    that name if there are several. It changes only when a PE of the same name is added.
+    """
+    numbers = {name: count(1) for name, n in Counter(pe.name for pe in pes).items() if n > 1}
+    taken = {pe.name for pe in pes}
+    names: dict[str, str] = {}
+    for pe in pes:
+        name = names[pe.id] = next(
+            (f"{pe.name}_{n}" for n in numbers.get(pe.name, ()) if f"{pe.name}_{n}" not in taken),
+            pe.name,
+        )
+        taken.add(name)
+    return names
+
+
 def ordered_components(before: dict[int, set[int]]) -> list[list[int]]:
     """The strongly connected components of a graph of numbers, each after those before it.
 
-    Among those that may come next, the one with the lowest number does.
+    If several can come next, the one with the lowest number comes first.
 
     :param before: for every number those that have edges to it
     """
@@ -339,13 +358,6 @@ def ordered_components(before: dict[int, set[int]]) -> list[list[int]]:
         order.append(members[number])
         sorter.done(number)
     return order
-
-
-def _by_attribute(pes: Iterable[Any], name: str) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for pe in pes:
-        found.setdefault(getattr(pe, name), []).append(pe)
-    return found
 
 
 def _by_end(edges: Iterable[Edge], end: str) -> dict[int, list[Edge]]:

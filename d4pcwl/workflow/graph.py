@@ -1,4 +1,4 @@
-"""The workflow graph as users build it: a directed multigraph of PEs and nested graphs."""
+"""The workflow graph that users build: a directed multigraph of PEs and nested graphs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class WorkflowGraph(Nodes):
-    """A workflow: PEs, or graphs nested as composites, joined port to port.
+    """A workflow: a graph of PEs and of nested graphs (composites), whose ports are connected.
 
-    Any number of edges may join the same two PEs, in both directions; only the very same edge
-    twice is refused. A nested graph is connected by the names in its ``inputmappings`` and
+    Two PEs may have any number of edges between them, in both directions. Only the same edge
+    twice is an error. The ports of a nested graph are the names in its ``inputmappings`` and
     ``outputmappings`` (name → (inner node, port)).
 
-    ``partitions``, a list of lists of PEs, may say which PEs are to share a process.
+    ``partitions``, a list of lists of PEs, may say which PEs share a process.
     """
 
     inputmappings: dict[str, tuple[Any, str]]
@@ -30,7 +30,7 @@ class WorkflowGraph(Nodes):
     def flatten(self) -> None:
         """Replace every nested graph by its PEs and its inner edges, in place.
 
-        :raises GraphError: a nested graph has no such mapped input or output
+        :raises GraphError: an edge uses an input or output that a nested graph does not have
         """
         flat = flatten(self)
         self.nodes = list(flat.pes)
@@ -38,7 +38,7 @@ class WorkflowGraph(Nodes):
         self._index()
 
     def propagate_types(self) -> None:
-        """Tell every PE the types that its sources produce, sources first."""
+        """Tell every PE the types of the items that its sources write, sources first."""
         flat = flatten(self)
         for pe in flat.in_order():
             types = {
@@ -53,9 +53,9 @@ class WorkflowGraph(Nodes):
 
     @property
     def graph(self) -> networkx.MultiDiGraph[WorkflowNode]:
-        """The graph for networkx: a ``MultiDiGraph`` of :class:`WorkflowNode`, made anew.
+        """The graph for networkx: a ``MultiDiGraph`` of :class:`WorkflowNode`, made new each time.
 
-        Edges carry ``FROM_CONNECTION``, ``TO_CONNECTION`` and ``DIRECTION``.
+        Edges have ``FROM_CONNECTION``, ``TO_CONNECTION`` and ``DIRECTION``.
         """
         import networkx
 
@@ -74,19 +74,19 @@ class WorkflowGraph(Nodes):
         return view
 
     def _repr_svg_(self) -> str | None:
-        """The picture that notebooks show; None without Graphviz: then they show the edges."""
+        """The picture for notebooks; None without Graphviz: then they show the edges."""
         from d4pcwl.workflow.draw import svg
 
         return svg(self)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """What IPython shows where there are no pictures."""
+        """The text that IPython shows if it cannot show pictures."""
         lines = [str(edge) for edge in self.edges] or [label(node) for node in self.nodes]
         printer.text("\n".join([f"{type(self).__name__} of {len(self.nodes)} nodes", *lines]))
 
 
 def is_workflow(candidate: object) -> bool:
-    """Whether an object is a graph to run: not one with mapped ports, made to be nested."""
+    """Whether an object is a graph to run, and not a composite: one with mapped ports."""
     return is_graph(candidate) and not (
         declares(candidate, "inputmappings") or declares(candidate, "outputmappings")
     )

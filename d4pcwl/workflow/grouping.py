@@ -21,13 +21,14 @@ from typing import Any
 
 from d4pcwl.errors import GraphError
 
-# Above this many different keys the remembered owners are forgotten, so that memory stays bounded.
+# With more different keys, the cache of owners is cleared, so that memory is bounded.
 _REMEMBERED_KEYS = 1 << 16
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """How the items of an edge are shared out: ``shuffle``, ``group-by``, ``all`` or ``global``."""
+    """How the items of an edge are distributed: ``shuffle``, ``group-by``, ``all`` or
+    ``global``."""
 
     kind: str
 
@@ -47,14 +48,15 @@ class GroupBy(Grouping):
     def reader(self) -> Callable[[Any], Any]:
         """A function from an item to the value of its key, or to a tuple of several.
 
-        It raises LookupError or TypeError where the item has no such index or key.
+        It raises LookupError or TypeError if the item has no such index or key.
         """
         return itemgetter(*self.keys)
 
     def owner(self, count: int) -> Callable[[Any], int]:
         """A function from an item to the number of the instance, of ``count``, that owns its key.
 
-        Owners depend on the key alone: they are equal in every process, run and machine.
+        The owner depends only on the key: it is the same in every process, in every run and on
+        every machine.
         """
         read, known = self.reader(), dict[Hashable, int]()
 
@@ -99,7 +101,7 @@ def parse_grouping(declared: Any, where: str) -> Grouping:
 
     :param declared: the value of ``inputconnections[port]['grouping']``, or None
     :param where: ``PE.port``, for the message
-    :raises GraphError: it is none of the forms above
+    :raises GraphError: it has none of the forms above
     """
     if declared is None or (isinstance(declared, Sequence) and not declared):
         return SHUFFLE
@@ -136,9 +138,9 @@ def stable_hash(key: Hashable) -> int:
     Python's own ``hash`` is salted per process. Keys that are equal in Python (``1``, ``1.0`` and
     ``True``) hash alike. Hash function: BLAKE2b (RFC 7693) over an unambiguous encoding.
 
-    :raises TypeError: the key is of a kind that has no stable form
+    :raises TypeError: keys of this type cannot be hashed in the same way everywhere
     """
-    from hashlib import blake2b  # takes long: of many runs, none has keys
+    from hashlib import blake2b  # slow to import, and many runs have no keys
 
     digest = blake2b(_canonical(key), digest_size=8).digest()
     return int.from_bytes(digest, "little")
@@ -163,8 +165,8 @@ def _canonical(key: Any) -> bytes:
         return b"z%d;" % len(key) + b"".join(sorted(map(_canonical, key)))
     if type(key).__repr__ is object.__repr__:  # type: ignore[comparison-overlap]
         raise TypeError(
-            f"a key of type {type(key).__qualname__} has no stable form; "
-            "group by a string, a number or a tuple of them"
+            f"a key of type {type(key).__qualname__} cannot be hashed in the same way "
+            "everywhere; group by a string, a number or a tuple of them"
         )
     # Dates, times, UUIDs, decimals, enums, named types: their repr shows their value.
     return b"r" + _sized(f"{type(key).__qualname__}:{key!r}".encode())

@@ -1,9 +1,9 @@
-"""Root inputs: what the sources of a graph are given, as ``-f``, ``-d`` and ``-i`` say it.
+"""Root inputs: the inputs of the sources of a graph, as ``-f``, ``-d`` and ``-i`` give them.
 
 Inputs are a dictionary from PE (its id, its name, or the object) to a list of input dictionaries
 (input name → item), or to a number of iterations. A dictionary from input name to a list of items
-stands for one input dictionary for each item. Where a graph has one root only, its input
-dictionary, or a list of them, may be given without the PE's name.
+means one input dictionary for each item. If a graph has only one root, its input dictionary, or a
+list of them, may be given without the PE's name.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.pe import ConsumerPE, IterativePE, PreparingPE, is_pe, unknown_port
 
 RootInputs = dict[str, list[dict[str, Any]] | int]
-"""From a PE's id to its input dictionaries, or to how often it runs without any."""
+"""From a PE's id to its input dictionaries, or to its number of iterations."""
 
 
 def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> RootInputs:
-    """Settle what each PE is given.
+    """Find the inputs of each PE.
 
-    Without ``given``, every root that has no stream runs ``iterations`` times. With it, only
-    those PEs run as sources that it names.
+    Without ``given``, every root that has no stream runs ``iterations`` times. With it, only the
+    PEs that it names run as sources.
 
     :param given: as the module says, or None
     :raises InputError: with all faults: unknown PEs or inputs, values of the wrong form
@@ -60,12 +60,12 @@ def root_inputs(graph: FlatGraph, given: Any = None, iterations: int = 1) -> Roo
 
 
 def idle_roots(graph: FlatGraph, inputs: RootInputs) -> list[str]:
-    """The ids of roots that get neither a stream nor an input, so that they will not run."""
+    """The ids of roots that do not run, because they get neither a stream nor an input."""
     return [pe.id for pe in graph.roots if pe.id not in inputs]
 
 
 def _of_only_root(graph: FlatGraph, given: Any) -> Any:
-    """Inputs of the only root under its name, where that is left out."""
+    """The inputs under the name of the only root, if they were given without a name."""
     entries = given if isinstance(given, list) else [given]
     if len(graph.roots) != 1 or not all(isinstance(entry, Mapping) for entry in entries):
         return given
@@ -94,8 +94,10 @@ def _named(graph: FlatGraph, key: Any) -> Any:
         close = nearest(str(key), graph.names.values())
         raise InputError(f"inputs are given for '{key}': no such PE{close}")
     if len(pes) > 1:
-        ids = ", ".join(pe.id for pe in pes)
-        raise InputError(f"inputs are given for '{key}', which several PEs are called; use {ids}")
+        names = ", ".join(graph.names[pe.id] for pe in pes)
+        raise InputError(
+            f"inputs are given for '{key}', but several PEs have this name; use {names}"
+        )
     return pes[0]
 
 
@@ -121,8 +123,8 @@ def _checked(graph: FlatGraph, pe: Any, value: Any) -> list[dict[str, Any]] | in
                 f"{where}: expected an object from input name to item, found {brief(item)}"
             )
             continue
-        # A root without inputs is given whole dictionaries: what they hold is its own affair. A
-        # job order may hold what a document does not ask for.
+        # A root without inputs gets whole dictionaries, with any content. A job order may have more
+        # than the document needs.
         unknown = [name for name in item if name not in pe.inputconnections]
         if pe.inputconnections and not _takes_job_orders(pe):
             faults += [f"{where}: {unknown_port(pe, 'input', name)}" for name in unknown]
@@ -141,8 +143,8 @@ def _without_item(graph: FlatGraph, pe: Any) -> str:
     name = graph.names[pe.id]
     example = json.dumps({name: [dict.fromkeys(pe.inputconnections, "...")]})
     return (
-        f"PE {name} works on the items of its input '{next(iter(pe.inputconnections))}', and no "
-        f"stream feeds it; give them, for instance by -d '{example}'"
+        f"PE {name} works on the items of its input '{next(iter(pe.inputconnections))}', but no "
+        f"stream feeds it; give it items, for example with -d '{example}'"
     )
 
 
@@ -153,8 +155,8 @@ def _no_root(graph: FlatGraph) -> str:
     way = " → ".join(graph.names[pe.id] for pe in cycle)
     example = json.dumps({graph.names[cycle[0].id]: [dict.fromkeys(cycle[0].inputconnections, 0)]})
     message = (
-        f"no PE of the graph can begin, as each waits for another one: {way}; connect a source to "
-        f"one of them, or give it items, for instance by -d '{example}'"
+        f"no PE of the graph can begin, because each waits for another one: {way}; connect a "
+        f"source to one of them, or give it items, for example with -d '{example}'"
     )
     place = graph.into(cycle[0])[0].place
     return str(place.fault(message) if place is not None else message)

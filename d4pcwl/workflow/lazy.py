@@ -1,4 +1,4 @@
-"""Attributes that are worked out when they are first asked for."""
+"""Attributes whose values are computed when they are first used."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ T = TypeVar("T")
 class cached_property(Generic[T]):  # noqa: N801 - as it is called in functools
     """``functools.cached_property`` without the lock that it has in Python 3.11.
 
-    All objects of a class share that lock. Where a thread holds it while another forks a worker,
-    the worker waits for it for ever. Python 3.12 has no such lock either.
+    All objects of a class share that lock. If a thread holds it while another thread forks a
+    worker, the worker waits for ever. Python 3.12 has no such lock either.
     """
 
     def __init__(self, work: Callable[[Any], T]) -> None:

@@ -34,7 +34,7 @@ from d4pcwl.workflow.pe import GenericPE, is_of
 from d4pcwl.workflow.place import Place, is_internal
 
 Settle = Callable[[Builder], Mapping[str, Any]]
-"""Gives a workflow the values of its parameters."""
+"""Finds the values for the parameters of a workflow."""
 
 _OF_UPSTREAM = (
     "d4pcwl has no such name; if a version of dispel4py has it, install that as well "
@@ -55,8 +55,8 @@ class Script:
     :param attr: the name of the graph in the script
     :param path: its file
     :param module: its module
-    :param builder: the function that made the graph, where it is a workflow with parameters
-    :param values: what was given for its parameters
+    :param builder: the function that made the graph, if the workflow has parameters
+    :param values: the values that were given for its parameters
     """
 
     graph: Any
@@ -67,7 +67,7 @@ class Script:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def flat(self) -> FlatGraph:
-        """The flat form of the graph, with names that the script gives to nameless composites."""
+        """The flat form of the graph. Composites without a name get the name of their variable."""
         for name, value in named_graphs(self.module).items():
             if not is_workflow(value) and not getattr(value, "name", None):
                 value.name = name
@@ -79,16 +79,16 @@ def load(
     attr: str | None = None,
     parameters: Mapping[str, Any] | Settle | None = None,
 ) -> Script:
-    """Load a graph from a file, a module, or either followed by ``:attribute``.
+    """Load a graph from a file or a module; ``:attribute`` may follow the name.
 
-    The script's folder is put first on the import path, as Python does for a script, so that the
-    modules beside it are found. Its body runs once.
+    The script's folder is put first on the import path, as Python does for a script. So the
+    modules beside it are found. The body of the script runs once.
 
-    :param attr: which graph, where the script has several
-    :param parameters: values for the parameters of a function that makes the graph; or what gives
-        them once it is known
+    :param attr: the name of the graph, if the script has several
+    :param parameters: values for the parameters of a function that makes the graph; or a function
+        that returns them
     :raises ScriptError: there is no such script; it fails; it has no graph, or several
-    :raises InputError: values of parameters are not right, or missing
+    :raises InputError: values of parameters are not valid, or missing
     """
     name = os.fspath(source)
     if attr is None and ":" in name and not os.path.exists(name):
@@ -98,7 +98,7 @@ def load(
         attr, graph = find_graph(module, path, attr)
     except ScriptError:
         raise
-    except Exception as error:  # a module may make its names when it is asked for them
+    except Exception as error:  # a module may compute its names when they are looked up
         raise ScriptError(f"{path} has no '{attr}'\n{_told(error)}") from error
     if not is_of(graph, FunctionType):
         if parameters and not callable(parameters):
@@ -115,15 +115,15 @@ def build(
 ) -> Script:
     """The script with the graph that a function makes.
 
-    :param path: the script; the file of the function where it is not said
-    :raises ScriptError: it fails, or returns no graph
-    :raises InputError: values of parameters are not right, or missing
+    :param path: the script (default: the file of the function)
+    :raises ScriptError: the function fails, or returns no graph
+    :raises InputError: values of parameters are not valid, or missing
     """
     code, home = builder.function.__code__, builder.function.__module__
     path = path or Path(shown(code.co_filename))
     module = module or sys.modules.get(home) or ModuleType(home)
     values = parameters(builder) if callable(parameters) else builder.settled(parameters or {})
-    samples = builder.samples(values)  # where the graph is wanted, and not its results
+    samples = builder.samples(values)  # if only the graph is needed, and not its results
     try:
         graph = builder.function(**samples, **values)
     except BaseException as error:
@@ -136,7 +136,7 @@ def build(
         raise ScriptError(told) from error
     if not is_workflow(graph):
         raise ScriptError(
-            f"{path}:{code.co_firstlineno}: {builder.name}() is to return a WorkflowGraph, not "
+            f"{path}:{code.co_firstlineno}: {builder.name}() must return a WorkflowGraph, not "
             f"{brief(graph)}"
         )
     return Script(graph, builder.name, path, module, builder, values)
@@ -163,8 +163,8 @@ def _import(name: str) -> tuple[ModuleType, Path]:
         raise _script_failed(error, name) from error
     if not is_of(module, ModuleType):
         raise ScriptError(
-            f"{name} puts a {type(module).__name__} in the place of its module (sys.modules); "
-            "give the file itself"
+            f"{name} replaces its module by a {type(module).__name__} (in sys.modules); give the "
+            "file itself"
         )
     file = _file_of(module)
     if not file:
@@ -184,8 +184,8 @@ def _nearby(path: Path) -> str:
 
 
 def _run_file(path: Path) -> ModuleType:
-    # Engines stage each file by a link of its own, so what is beside the link comes before what is
-    # beside the file it leads to, where Python would look.
+    # Engines stage each file by its own link. So files beside the link come first, before files
+    # beside its target, where Python would look.
     folders = list(
         dict.fromkeys([os.path.dirname(os.path.abspath(path)), str(path.resolve().parent)])
     )
@@ -214,13 +214,13 @@ def _run_file(path: Path) -> ModuleType:
 
 
 def is_an_order(error: BaseException) -> bool:
-    """Whether users' code ended by what is not its own: Ctrl-C, a signal, or the end of the run."""
+    """Whether something outside ended users' code: Ctrl-C, a signal, or the end of the run."""
     ours = type(error).__module__.startswith("d4pcwl.") and not isinstance(error, Exception)
     return ours or (isinstance(error, KeyboardInterrupt) and not _is_raised_here(error))
 
 
 def _is_raised_here(error: KeyboardInterrupt) -> bool:
-    """Whether users' code has raised it by itself: by ``raise``, and not in a handler."""
+    """Whether users' code raised the error itself: with ``raise``, and not in a handler."""
     from opcode import opmap
 
     handler = signal.getsignal(signal.SIGINT)
@@ -234,7 +234,7 @@ def _is_raised_here(error: KeyboardInterrupt) -> bool:
 
 
 def _module_name(path: Path) -> str:
-    """The script's own name, so that helpers can import it; another where that name is taken."""
+    """The script's own name, so that helpers can import it; another one if that name is taken."""
     name = path.stem
     loaded = sys.modules.get(name)
     other = loaded is not None and _file_of(loaded) != str(path)
@@ -244,13 +244,13 @@ def _module_name(path: Path) -> str:
 
 
 def _file_of(module: object) -> str | None:
-    """The file of a module; what stands in ``sys.modules`` need not be one."""
+    """The file of a module. An object in ``sys.modules`` may be no module."""
     file = vars(module).get("__file__") if is_of(module, ModuleType) else None
     return file if isinstance(file, str) else None
 
 
 def _script_failed(error: BaseException, name: str) -> ScriptError:
-    """The error to show: what was raised, at the user's line that led to it."""
+    """The error to show: the exception, with the line of the user's code."""
     if isinstance(error, SyntaxError) and error.filename and os.path.isfile(error.filename):
         fault = Fault(
             f"{type(error).__name__}: {error.msg}",
@@ -264,7 +264,7 @@ def _script_failed(error: BaseException, name: str) -> ScriptError:
 
 
 def _told(error: BaseException) -> Fault:
-    """What was raised, at the user's line."""
+    """The exception, with the line of the user's code."""
     if isinstance(error, SystemExit):
         return user_fault(error, f"it called exit({brief(error.code)})")
     if isinstance(error, SyntaxError):
@@ -278,7 +278,7 @@ def _told(error: BaseException) -> Fault:
 
 
 def user_fault(error: BaseException, message: str) -> Fault:
-    """A fault at the innermost line of ``error``'s traceback that is neither ours nor Python's."""
+    """A fault at the innermost line of ``error``'s traceback in the user's code."""
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, KeyError) and frames and frames[-1].filename == os.__file__:
         message = f"the environment variable {error.args[0]} is not set"
@@ -292,7 +292,7 @@ def user_fault(error: BaseException, message: str) -> Fault:
 
 
 def _hint(error: BaseException) -> str:
-    """A clause on what to do, for mistakes that are common."""
+    """For messages: what to do about common mistakes."""
     if isinstance(error, AttributeError) and isinstance(error.name, str):
         owner = error.obj
         if is_of(owner, GenericPE) and error.name in _OF_BASE:
@@ -305,10 +305,11 @@ def _hint(error: BaseException) -> str:
 
 
 def fault_of_writer(message: str) -> Fault:
-    """A fault at the line of a PE that is just writing; without a line where what it returns is."""
+    """A fault at the line at which a PE writes an item; without a line for items that it
+    returns."""
     frame, returned = sys._getframe(1), True
     while frame.f_back is not None and is_internal(frame.f_code.co_filename):
-        if frame.f_code.co_name == "_write":  # it was written, whatever has led to that
+        if frame.f_code.co_name == "_write":  # the item was written, not returned
             returned = False
         if returned and frame.f_code.co_name in _SEND_WHAT_IS_RETURNED:
             return Fault(message)

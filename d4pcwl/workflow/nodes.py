@@ -1,4 +1,4 @@
-"""What a picture is made of: nodes with ports, arrows between them, and boxes around them."""
+"""The parts of a picture: nodes with ports, arrows between them, and boxes around them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SCATTERED, CONDITIONAL = "scattered", "conditional"
 
 @dataclass(frozen=True)
 class Box:
-    """What is drawn around nodes; equal boxes are the same one."""
+    """A box around nodes; equal boxes are the same box."""
 
     key: str
     title: str
@@ -19,10 +19,10 @@ class Box:
 
 @dataclass(frozen=True)
 class Node:
-    """One thing in the picture.
+    """One node of the picture.
 
     :param boxes: the boxes around it, outermost first
-    :param kinds: what is special about it: told by its shape, and by words below its title
+    :param kinds: what is special about it: shown by its shape, and by words below its title
     """
 
     key: str
@@ -51,7 +51,7 @@ class Arrow:
 def level(
     nodes: Sequence[Node], depth: int
 ) -> Iterator[tuple[Box, list[Node]] | tuple[None, Node]]:
-    """The nodes at a depth, each by itself, and the boxes, each with all that is in it."""
+    """The nodes at a depth, and the boxes, each with all its nodes."""
     inner: dict[Box, list[Node]] = {}
     for node in nodes:
         if len(node.boxes) == depth:

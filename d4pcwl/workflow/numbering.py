@@ -1,9 +1,9 @@
 """The number of each item, for PEs that draw random numbers.
 
-What ``self.rng`` gives for an item hangs on the item's number in the stream, and that must not hang
-on how many instances take the stream. Before each input of such a PE a :class:`Numbering` stands:
-as it keeps state, it sees the items in the order of ``simple``, whatever runs in several copies
-before it, and what it writes is a pair, the number and the item.
+``self.rng`` depends on the number of the item in the stream. That number must not depend on how
+many instances take the stream. So there is a :class:`Numbering` before each input of such a PE. It
+keeps state, so it sees the items in the order of ``simple``, also if PEs before it run in several
+copies. It writes pairs of a number and an item.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Numbering(GenericPE):
     """Numbers the items of one edge.
 
     :param target: the PE that takes them
-    :param place: of the edge among those to the target, from 0
-    :param step: how many edges there are, so that no two items of the target have one number
+    :param place: the place of the edge among the edges to the target, from 0
+    :param step: the number of these edges, so that no two items of the target have the same number
     """
 
     stateful = True
@@ -31,7 +31,7 @@ class Numbering(GenericPE):
         super().__init__()
         self._add_input("input")
         self._add_output("output")
-        self.name = f"numbers_of_{target.id}" + (f"_{place + 1}" if step > 1 else "")
+        self.name = f"numbers_of_{target.numbered}" + (f"_{place + 1}" if step > 1 else "")
         self.number, self.step = place, step
 
     def process(self, inputs: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ def to_run(graph: Any) -> FlatGraph:
         if isinstance(pe, GenericPE):
             pe.numbered = flat.names[pe.id] if draws_numbers(pe) else ""
     numbered = [pe for pe in flat.pes if getattr(pe, "numbered", "")]
-    taken = {pe.id for pe in flat.pes}
+    taken = {*flat.names, *flat.names.values()}
     numberings: dict[Edge, Numbering] = {}
     for target in numbered:
         edges = flat.into(target)
@@ -62,12 +62,13 @@ def to_run(graph: Any) -> FlatGraph:
             taken.add(pe.id)
     if not numberings:
         return flat
-    # It stands by what it numbers: in the same composite, and in the same partition.
+    # It is in the same composite and partition as the PE whose items it numbers.
     beside = {id(pe): edge.source for edge, pe in numberings.items()}
     composites = {key: flat.composites.get(id(source), ()) for key, source in beside.items()}
     return FlatGraph(
         (*flat.pes, *numberings.values()),
         tuple(part for edge in flat.edges for part in _parted(edge, numberings.get(edge))),
+        {**flat.names, **{pe.id: pe.id for pe in numberings.values()}},
         {**flat.composites, **composites},
         tuple(
             (*part, *(pe for pe in numberings.values() if beside[id(pe)] in part))

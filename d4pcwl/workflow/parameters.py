@@ -1,6 +1,6 @@
 """Workflows with parameters: functions that return a graph, annotated ``-> WorkflowGraph``.
 
-The annotations of its parameters say which values they take, its docstring says what they mean:
+The annotations of its parameters say which values they take. Its docstring describes them:
 
 ============================  ======================================================
 ``int float str bool``        as they are
@@ -37,7 +37,7 @@ Directory = Annotated[Path, "Directory"]
 """The annotation of a parameter that is a folder."""
 
 REQUIRED = inspect.Parameter.empty
-"""The default of a parameter that has none."""
+"""The default of a parameter without a default."""
 
 _PLAIN: dict[Any, str] = {int: "int", float: "float", str: "str", bool: "bool"}
 _PATHS: dict[str, Callable[[Any], bool]] = {
@@ -63,7 +63,7 @@ _ALLOWED = (
 
 @dataclass(frozen=True)
 class Kind:
-    """Which values a parameter takes.
+    """The values that a parameter takes.
 
     :param base: ``int``, ``float``, ``str``, ``bool``, ``enum``, ``File``, ``Directory``, or
         ``Path``, which is one of these two
@@ -90,7 +90,7 @@ class Kind:
         return _EXPECTED.get(self.base) or f"one of {', '.join(self.choices)}"
 
     def of_texts(self, texts: list[str]) -> Any:
-        """The value that texts stand for; of several texts the last, where it takes one.
+        """The value of texts; if it takes one value, that of the last text.
 
         :raises ValueError: it takes no such value
         """
@@ -98,7 +98,7 @@ class Kind:
         return self.many(values) if self.many else values[-1]
 
     def of(self, value: Any) -> Any:
-        """The value for what is given in Python or in a file of parameters.
+        """The value for a value that is given in Python or in a file of parameters.
 
         :raises ValueError: it takes no such value
         """
@@ -156,7 +156,7 @@ class Kind:
         return Path(os.path.abspath(value)) if isinstance(value, os.PathLike) else value
 
     def sample(self, name: str) -> Any:
-        """Some value, to see which graph the function makes."""
+        """A sample value, to see which graph the function makes."""
         samples: dict[str, Any] = {"int": 1, "float": 1.0, "bool": False, "str": name}
         value = Path(name) if self.is_path else samples.get(self.base)
         if self.base == "enum":
@@ -179,7 +179,7 @@ class Builder:
     """A function that returns a graph.
 
     :param title: the first line of its docstring
-    :param doc: the rest of it, without what it says of parameters
+    :param doc: the rest of it, without the texts for parameters
     """
 
     function: FunctionType
@@ -199,12 +199,12 @@ class Builder:
         *,
         partly: bool = False,
     ) -> dict[str, Any]:
-        """The values to call it with, checked.
+        """The checked values for a call of the function.
 
         :param given: values, by name
-        :param texts: the same as people type them
-        :param partly: whether what must be given may be missing
-        :raises InputError: with all that is not right
+        :param texts: values as texts of the command line, by name
+        :param partly: whether required values may be missing
+        :raises InputError: with all faults
         """
         values: dict[str, Any] = {}
         faults: list[str] = []
@@ -232,7 +232,7 @@ class Builder:
         return values
 
     def samples(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Some value for each parameter that must be given and is not."""
+        """A sample value for each required parameter without a value."""
         return {
             each.name: each.kind.sample(each.name)
             for each in self.parameters.values()
@@ -253,7 +253,7 @@ def builders(module: ModuleType) -> dict[str, FunctionType]:
 
 
 def returns_graph(function: FunctionType) -> bool:
-    """Whether a function is annotated so that it is a workflow."""
+    """Whether the annotation of a function makes it a workflow."""
     told = function.__annotations__.get("return")
     if isinstance(told, str):
         return told.rpartition(".")[2].strip("'\"") == WorkflowGraph.__name__
@@ -261,9 +261,9 @@ def returns_graph(function: FunctionType) -> bool:
 
 
 def read_builder(function: FunctionType) -> Builder:
-    """The workflow that a function is.
+    """The workflow of a function.
 
-    :raises ScriptError: with all parameters of which it cannot be said what they take
+    :raises ScriptError: with all parameters whose type is not known
     """
     code, name = function.__code__, function.__name__
     file, line = shown(code.co_filename), code.co_firstlineno
@@ -294,11 +294,11 @@ def _kind_of_parameter(each: inspect.Parameter, hints: Mapping[str, Any]) -> Kin
         return replace(kind, optional=True) if each.default is None else kind
     if type(each.default) in _PLAIN:
         return Kind(_PLAIN[type(each.default)])
-    raise ValueError(f"say which values it takes, such as {each.name}: float; it may be {_ALLOWED}")
+    raise ValueError(f"annotate it with its type, such as {each.name}: float; it may be {_ALLOWED}")
 
 
 def _kind(hint: Any, marks: Iterable[Any] = ()) -> Kind:
-    """The kind that an annotation says.
+    """The kind of values of an annotation.
 
     :raises ValueError: it says none
     """
@@ -325,13 +325,13 @@ def _kind(hint: Any, marks: Iterable[Any] = ()) -> Kind:
 
 
 def plain_values(builder: Builder | None, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as JSON has them, by which the same graph is made elsewhere."""
+    """Values as JSON, with which another process can make the same graph."""
     known = builder.parameters if builder else {}
     return {name: known[name].kind.plain(value) for name, value in values.items()}
 
 
 def texts_of(builder: Builder, values: Mapping[str, Any]) -> Iterator[str]:
-    """The texts and paths among what a workflow is called with."""
+    """The texts and paths among the values of a workflow's parameters."""
     defaults = {each.name: each.default for each in builder.parameters.values()}
     for value in {**defaults, **builder.samples(values), **values}.values():
         for one in value if isinstance(value, (list, tuple)) else [value]:

@@ -1,9 +1,9 @@
 """Processing elements (PEs): the base classes that users derive from, under dispel4py's names.
 
-A PE lives in two worlds. The loading process creates it (``__init__``), names it and connects its
-ports. Each *instance* of it then runs ``preprocess`` once, ``process`` for every item, and
-``postprocess`` once; ``write`` may be called anywhere in between. What ``write`` leads to is given
-by the runtime, which binds every instance to its routes (``runtime/engine/instance.py``).
+The process that loads the script creates a PE (``__init__``), names it and connects its ports. Then
+each *instance* of the PE runs ``preprocess`` once, ``process`` for every item, and ``postprocess``
+once. All of these may call ``write``. The runtime binds ``write`` of every instance to the routes
+of its outputs (``runtime/engine/instance.py``).
 """
 
 from __future__ import annotations
@@ -31,22 +31,25 @@ ORDERED = "ordered"
 
 WRITER = "writer"
 DRAWN = "_drawn"
-"""The attribute of a running PE that has its generator, or what makes it."""
+"""The attribute of a running PE that has its generator, or a function that makes it."""
 
 RESULT = "result"
-"""In an output's entry, False: its items are no results where nobody takes them."""
+"""In an output's entry, False: if the output is not connected, its items are not results."""
 
 
 class _Generator:
-    """What ``self.rng`` is where a PE has none of its own: the generator for the item at hand."""
+    """``self.rng`` of PEs that do not set it themselves: the generator for the current item."""
 
     def __get__(self, pe: Any, owner: type | None = None) -> Generator:
         drawn = vars(pe).get(DRAWN) if pe is not None else None
         if drawn is None:
             raise PEError(
-                "self.rng is there while the PE runs, in _preprocess, _process and _postprocess"
+                "self.rng exists only while the PE runs, in _preprocess, _process and _postprocess"
                 if pe is None or bool(getattr(pe, "numbered", "")) or not hasattr(pe, "rank")
-                else "self.rng was not found by reading the class: name it in one of its methods"
+                else (
+                    "self.rng was not found when the class was read: write self.rng in one of "
+                    "its methods"
+                )
             )
         if callable(drawn):
             drawn = vars(pe)[DRAWN] = drawn()
@@ -54,20 +57,23 @@ class _Generator:
 
 
 class GenericPE:
-    """The base of all PEs: named inputs and outputs, and the life cycle.
+    """The base class of all PEs, with named inputs and outputs.
 
-    :param numprocesses: how many instances the user asks for
+    :param numprocesses: the number of instances that the user asks for
 
-    Subclasses declare their ports in ``__init__`` with :meth:`_add_input` and
-    :meth:`_add_output`, and override :meth:`_process` (or :meth:`process`), which receives a
-    dictionary from input name to item and may return a dictionary from output name to item.
+    A subclass declares its ports in ``__init__``, with :meth:`_add_input` and :meth:`_add_output`.
+    It overrides :meth:`_process` (or :meth:`process`). This method gets a dictionary from input
+    name to item, and may return a dictionary from output name to item.
 
-    Class attributes speak to the planner: ``single = True`` pins a PE to one instance,
-    ``stateful = True`` or ``False`` overrules what is seen from its source, and ``heavy = True``
-    says that one item is so much work that items are best handed out one by one. ``ordered =
-    False`` says that the order of the items that it takes, and of its results, does not matter.
-    ``on_error`` and ``time_out`` say what to do about items on which it fails, ``cwl`` declares it
-    for CWL.
+    These class attributes say how the PE runs:
+
+    - ``single = True``: the PE has one instance.
+    - ``stateful = True`` or ``False``: the PE keeps state, or not. Without it, d4pcwl reads the
+      source of the class to find out.
+    - ``heavy = True``: the work on one item is long, so items are handed out one by one.
+    - ``ordered = False``: the order of its items, and of its results, does not matter.
+    - ``on_error`` and ``time_out``: what happens when the PE fails on an item.
+    - ``cwl``: what the PE declares for CWL.
     """
 
     single: ClassVar[bool] = False
@@ -78,16 +84,16 @@ class GenericPE:
     cwl: ClassVar[Any] = None
 
     rng = _Generator()
-    """numpy's random Generator, one for each item: from the seed of the run, the PE, and the number
-    of the item in the stream. See docs/parameters.md."""
+    """numpy's random Generator. There is one for each item; it depends on the seed of the run, on
+    the PE, and on the number of the item in the stream. See docs/parameters.md."""
 
     numbered: str = ""
-    """Where reading finds that the PE draws: the name by which it does. Its items come with their
-    numbers, as pairs."""
+    """If the PE draws random numbers: the name of the generator in its code, as found by reading
+    it. Its items then come as pairs with their numbers."""
 
     hand_on: Callable[[], None] | None = None
-    """Where a mapping hands on what an item's work wrote when that work is done: does so at once
-    with what there is. Should the worker die, the item comes again, and that is written again."""
+    """Sends at once what was written for the current item, in mappings that send it when the item
+    is done. If the worker dies, the item is worked on again, and is written again."""
 
     def __init__(self, numprocesses: int = 1) -> None:
         self.inputconnections: dict[str, dict[str, Any]] = {}
@@ -107,8 +113,8 @@ class GenericPE:
         """Declare an input.
 
         :param grouping: see :mod:`d4pcwl.workflow.grouping`
-        :param ordered: False where the order of its items does not matter; then they need not
-            wait for each other
+        :param ordered: False if the order of its items does not matter; then no item waits for
+            an earlier one
         """
         connection: dict[str, Any] = {NAME: name}
         if not ordered:
@@ -127,7 +133,7 @@ class GenericPE:
         self.outputconnections[name] = connection
 
     def set_input_types(self, types: Mapping[str, Any]) -> None:
-        """Told the types of the items on each input; override it to deduce or to object."""
+        """Get the types of the items on each input; override it to derive or to check types."""
 
     def get_output_types(self) -> dict[str, Any]:
         """The declared type of every output.
@@ -144,21 +150,21 @@ class GenericPE:
         self._preprocess()
 
     def _preprocess(self) -> None:
-        """Set-up of an instance, to be overridden."""
+        """Prepare an instance; override this method."""
 
     def process(self, inputs: dict[str, Any]) -> Any:
         """Called for every item, with a dictionary from input name to item."""
         return self._process(inputs)
 
     def _process(self, inputs: Any) -> Any:
-        """The work on one item, to be overridden."""
+        """Work on one item; override this method."""
 
     def postprocess(self) -> None:
         """Called once in each instance, after its last item; it may still write."""
         self._postprocess()
 
     def _postprocess(self) -> None:
-        """The work at the end of the stream, to be overridden."""
+        """Work at the end of the stream; override this method."""
 
     def write(self, name: str, data: Any, **kwargs: Any) -> None:
         """Send ``data`` to output ``name``.
@@ -181,7 +187,7 @@ class GenericPE:
         log_line(self, message)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A PE is copied and pickled without what a running instance is bound to."""
+        """Copy and pickle a PE without the objects that a running instance is bound to."""
         state = self.__dict__.copy()
         state["outputconnections"] = {
             name: {key: value for key, value in port.items() if key != WRITER}
@@ -193,7 +199,7 @@ class GenericPE:
 
 
 class PreparingPE(GenericPE, ABC):
-    """A root that prepares the run: it is given its inputs before anything runs, all at once.
+    """A root that prepares the run: it gets all its inputs at once, before anything runs.
 
     ``job_orders = True`` says that its inputs are CWL job orders, in which files are objects
     rather than paths.
@@ -205,16 +211,16 @@ class PreparingPE(GenericPE, ABC):
     def around_run(
         self, given: list[dict[str, Any]] | int, *, ranks: bool
     ) -> AbstractContextManager[list[dict[str, Any]]]:
-        """What is entered before the run and left after it, however it ends.
+        """A context manager that is entered before the run, and left after it, also on errors.
 
         :param given: the inputs, or a number of iterations
-        :param ranks: whether the run has several processes that all call this, as those of ``mpi``
+        :param ranks: whether all processes of the run call this, as those of ``mpi`` do
         :returns: a context manager that gives the inputs that :meth:`process` gets
         """
 
 
 class BasePE(GenericPE):
-    """A PE whose ports are listed, or numbered ``input0``, ``input1``, … and ``output0``, …"""
+    """A PE with the ports that are given, or with numbered ones: ``input0``, …, ``output0``, …"""
 
     INPUT_NAME = "input"
     OUTPUT_NAME = "output"
@@ -234,7 +240,10 @@ class BasePE(GenericPE):
 
 
 class IterativePE(GenericPE):
-    """One input, one output: ``_process(data)`` returns the item to write, or None for nothing."""
+    """A PE with one input and one output.
+
+    ``_process(data)`` returns the item to write, or None.
+    """
 
     INPUT_NAME = "input"
     OUTPUT_NAME = "output"
@@ -250,7 +259,10 @@ class IterativePE(GenericPE):
 
 
 class ProducerPE(GenericPE):
-    """No input, one output: ``_process(inputs)`` returns the item to write, or None."""
+    """A PE with one output and no input.
+
+    ``_process(inputs)`` returns the item to write, or None.
+    """
 
     OUTPUT_NAME = "output"
 
@@ -264,7 +276,7 @@ class ProducerPE(GenericPE):
 
 
 class ConsumerPE(GenericPE):
-    """One input, no output: ``_process(data)`` consumes the item."""
+    """A PE with one input and no output: ``_process(data)`` works on each item."""
 
     INPUT_NAME = "input"
 
@@ -274,7 +286,7 @@ class ConsumerPE(GenericPE):
 
     def process(self, inputs: dict[str, Any]) -> Any:
         result = self._process(inputs[self.INPUT_NAME])
-        if isinstance(result, GeneratorType):  # run it, for what it does besides yielding
+        if isinstance(result, GeneratorType):  # run it: its code may have effects
             for _ in result:
                 pass
 
@@ -304,7 +316,7 @@ class SimpleFunctionPE(IterativePE):
 def is_pe(candidate: object) -> bool:
     """Whether an object can be a node of a graph: ours, or one of upstream's PE classes.
 
-    Any object may be asked: none of its own code is run.
+    This works for any object: none of its own code runs.
     """
     return is_of(candidate, GenericPE) or declares(
         candidate, "inputconnections", "outputconnections", "process"
@@ -312,17 +324,15 @@ def is_pe(candidate: object) -> bool:
 
 
 def is_of(candidate: object, kind: type | tuple[type, ...]) -> bool:
-    """``isinstance`` by what an object is, not by what it says it is.
-
-    Mocks and proxies answer for ``__class__``, too, and some only to raise.
+    """``isinstance`` by the real type of an object. Mocks and proxies may return another
+    ``__class__``, or raise an error.
     """
     return issubclass(type(candidate), kind)
 
 
 def declares(candidate: object, *names: str) -> bool:
-    """Whether an object, which is no class, has attributes of these names, by itself or its class.
-
-    Its ``__getattr__`` is not asked: there are objects that have an answer to every name.
+    """Whether an object that is not a class has these attributes, in itself or in its class. Its
+    ``__getattr__`` is not called, because some objects return something for every name.
     """
     missing = object()
     return not is_of(candidate, type) and all(
@@ -331,7 +341,7 @@ def declares(candidate: object, *names: str) -> bool:
 
 
 def has_postprocess(pe: object) -> bool:
-    """Whether a PE does something after its last item."""
+    """Whether a PE does work after its last item."""
     return any(
         getattr(type(pe), name, None) is not getattr(GenericPE, name)
         for name in ("postprocess", "_postprocess")
@@ -339,20 +349,20 @@ def has_postprocess(pe: object) -> bool:
 
 
 def writes_of_itself(pe: object) -> bool:
-    """Whether a PE may write when it works on no item."""
+    """Whether a PE may write items in ``_preprocess`` or ``_postprocess``."""
     before = (getattr(type(pe), name, None) for name in ("preprocess", "_preprocess"))
     usual = (GenericPE.preprocess, GenericPE._preprocess)
     return has_postprocess(pe) or tuple(before) != usual
 
 
 def keeps_order(pe: Any, name: str | None = None) -> bool:
-    """Whether the order of a PE's items matters, on the whole or at one of its inputs."""
+    """Whether the order of a PE's items matters, for the PE or for one of its inputs."""
     port = pe.inputconnections.get(name, {}) if name is not None else {}
     return bool(getattr(pe, "ordered", True)) and bool(port.get(ORDERED, True))
 
 
 def takes_bare_items(pe: Any) -> bool:
-    """Whether ``_process`` of a PE is given an item, rather than a dictionary of items."""
+    """Whether ``_process`` of a PE gets an item, and not a dictionary of items."""
     return isinstance(pe, IterativePE | ConsumerPE) and len(pe.inputconnections) == 1
 
 

@@ -1,4 +1,5 @@
-"""Pictures: nodes with ports, edges, and boxes around nodes; in Graphviz' language or Mermaid's."""
+"""Pictures of nodes with ports, edges, and boxes around nodes, in the language of Graphviz or of
+Mermaid."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from d4pcwl.workflow.dot import dot_text
 from d4pcwl.workflow.nodes import SCATTERED, SOURCE, STATE, Arrow, Node, level
 
 _TOLD = 3
-"""How many pairs of ports are written at one arrow."""
+"""The largest number of pairs of ports that is written at one arrow."""
 
 _DATE = re.compile(rb"(/CreationDate \(D:)\d{14}")
 """In a PDF: equal pictures are to be equal files."""
@@ -30,9 +31,8 @@ class Picture:
         return dot_text(self.nodes, self.arrows)
 
     def mermaid(self) -> str:
-        """The picture in Mermaid's language, which code hosts draw in Markdown.
-
-        Two nodes are joined by one arrow, however many ports they share.
+        """The picture in Mermaid's language, which code hosts draw in Markdown. There is one arrow
+        between two nodes, for any number of edges.
         """
         lines = ["flowchart LR", *_mermaid_nodes(self.nodes, 0, "  ")]
         joined: dict[tuple[str, str], list[str]] = {}

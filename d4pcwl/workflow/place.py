@@ -1,4 +1,4 @@
-"""Where things stand in the user's files, for messages: the line of a call, or of a PE's work."""
+"""Lines of the user's files, for messages: the line of a call, or of a PE's work."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 def calling_line() -> Place | None:
-    """The user's line that has called us."""
+    """The line of the user's code that called us."""
     frame = sys._getframe(1)
     while is_internal(frame.f_code.co_filename):
         if frame.f_back is None:
@@ -41,25 +41,25 @@ def calling_line() -> Place | None:
 
 
 def place_of_work(pe: Any) -> Place | None:
-    """Where the user's code says what a PE does with an item, else where its class begins."""
+    """The method of a PE that works on an item, or else the beginning of its class."""
     cls = type(pe)
     named = (inspect.getattr_static(cls, name, None) for name in ("_process", "process"))
     for function in (*named, *vars(cls).values(), inspect.getattr_static(pe, "compute_fn", None)):
         if isinstance(function, FunctionType):
-            code = inspect.unwrap(function).__code__  # a decorator's line would say nothing
+            code = inspect.unwrap(function).__code__  # not the line of a decorator
             if not is_internal(code.co_filename):
                 return Place(code.co_filename, code.co_firstlineno)
     return None
 
 
 def place_of_init(cls: type) -> str:
-    """Where the ``__init__`` of a class begins, as a clause: `` (words.py:7)``."""
+    """For messages: the place of the ``__init__`` of a class, as in `` (words.py:7)``."""
     code = getattr(getattr(cls, "__init__", None), "__code__", None)
     return f" ({Place(code.co_filename, code.co_firstlineno)})" if code is not None else ""
 
 
 def is_internal(filename: str) -> bool:
-    """Whether a file is ours, or Python's own beginnings."""
+    """Whether a file belongs to d4pcwl, or to the start of Python."""
     return filename.startswith(("<frozen ", _PACKAGE)) or os.path.abspath(filename).startswith(
         _PACKAGE
     )

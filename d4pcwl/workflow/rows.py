@@ -1,4 +1,4 @@
-"""Rows of a picture: a long chain goes on in the row below, as a text does."""
+"""Rows of a picture: a long chain is continued in the row below, like a text."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from d4pcwl.workflow.flat import ordered_components
 Unit = TypeVar("Unit", bound=Hashable)
 
 _CROSSING = 2
-"""How many arrows may go from one row to the next: with more of them, a long row reads better."""
+"""The largest number of arrows from one row to the next. With more arrows, one long row is easier
+to read."""
 
 
 def rows(
     widths: Mapping[Unit, float], arrows: Iterable[tuple[Unit, Unit]], limit: float
 ) -> list[list[Unit]]:
-    """The rows of what stands side by side, each not wider than ``limit`` where that can be.
+    """The rows of the units, each not wider than ``limit`` if possible.
 
-    :param widths: of the units, sources first where there is a choice
+    :param widths: of the units, sources first if possible
     :param arrows: from unit to unit, each as often as it is drawn
     """
     arrows = [(source, target) for source, target in arrows if source != target]
@@ -42,7 +43,8 @@ def rows(
 
 
 def _columns(units: Sequence[Unit], arrows: Sequence[tuple[Unit, Unit]]) -> list[list[Unit]]:
-    """The units by how many others come before them; those of a cycle stand side by side."""
+    """The units, grouped by how many units come before them; the units of a cycle are in one
+    group."""
     number = {unit: place for place, unit in enumerate(units)}
     before: dict[int, set[int]] = {place: set() for place in range(len(units))}
     for source, target in arrows:

@@ -1,13 +1,13 @@
 """Which stages of a cut may run in shards: side by side, each on a part of the items.
 
-A shard is to a CWL step what an instance is to a PE. The number of shards is fixed when the
-document is made, and results must not depend on it, so a PE is *sharded* only where that is sure:
+CWL steps have shards as PEs have instances. The number of shards is fixed when the document is
+made, and results must not depend on it. So a PE is *sharded* only if these conditions hold:
 
 - it keeps no state, or every input that feeds it is grouped by key, so that each shard has all of
-  its keys; an input with the grouping ``all`` brings every item to each shard, and the PE's author
-  reckoned with copies. Otherwise it stays in one piece, as under ``multi``;
-- it is no source, not ``single``, in no cycle, and not all of its items come to one place
-  (``global``) or to every place (``all`` alone).
+  its keys; an input with the grouping ``all`` sends every item to each shard, because its author
+  expects copies of the PE. Otherwise the PE is not sharded, as it is not copied under ``multi``;
+- it is not a source, not ``single``, and in no cycle; and not all of its items go to one instance
+  (``global``) or to every instance (``all`` as the only grouping).
 
 How the items of an edge pass between stages is a :class:`Passage`.
 """
@@ -34,7 +34,7 @@ class Passage(Enum):
     """How the items of an edge pass from a stage to another."""
 
     WHOLE = "whole"
-    """All items, of all shards, go to a target in one piece."""
+    """All items, of all shards, go to a target that is not sharded."""
     ALL = "all"
     """All items, of all shards, go to each shard of the target."""
     ALIGNED = "aligned"
@@ -56,7 +56,7 @@ class Sharding:
     sharded: frozenset[Stage]
 
     def passage(self, edge: Edge) -> Passage:
-        """How the items of an edge that crosses the cut pass."""
+        """How the items of an edge pass from stage to stage."""
         return _passage(
             self.cut.graph,
             edge,
@@ -80,9 +80,9 @@ class Sharding:
         return self._first[self._kind(edge)]
 
     def runs(self) -> list[tuple[Stage, ...]]:
-        """The sharded stages, those together whose shards can go on without waiting for others.
-
-        A run is joined by aligned edges, and nothing leaves it that comes back to it.
+        """The sharded stages in runs: each shard of a run can go on without waiting for other
+        shards. The stages of a run are connected by aligned edges, and no path leaves a run and
+        comes back to it.
         """
         level: dict[Stage, int] = dict.fromkeys(self.cut.stages, 0)
         edges = [
@@ -118,28 +118,28 @@ def staged(
     count: int | None = None,
     together: Collection[Any] = (),
 ) -> Sharding:
-    """The stages that the user asks for, with shards or without.
+    """The stages that the user asks for, with or without shards.
 
-    :param how: as for :func:`~d4pcwl.workflow.cut.cut`; None is the whole, or with shards where
-        they begin and end
+    :param how: as for :func:`~d4pcwl.workflow.cut.cut`; None: one stage; with shards, the graph is
+        cut where they begin and end
     :param count: the number of shards; None: there are none
     :param together: as for :func:`shard`
-    :raises UsageError: shards that make no sense
+    :raises UsageError: the shards are not possible
     :raises GraphError: as ``cut`` does
     """
     if count is None:
         return Sharding(cut(graph, how or "whole"), 1, frozenset())
     if count < 2:
-        raise UsageError(f"--shards {count}: at least 2 are needed to run side by side")
+        raise UsageError(f"--shards {count}: at least 2 are needed")
     if how == "whole":
-        raise UsageError("shards need stages: leave the cut out, or give another than whole")
+        raise UsageError("shards need stages: leave out --cut, or give another one than whole")
     return shard(graph, count, how, together)
 
 
 def shard(
     graph: FlatGraph, count: int, how: str | None = None, together: Collection[Any] = ()
 ) -> Sharding:
-    """Cut ``graph`` into stages that run in shards as far as they may.
+    """Cut ``graph`` into stages, and find those that may run in shards.
 
     :param count: the number of shards
     :param how: as for :func:`~d4pcwl.workflow.cut.cut`; by default where sharding begins and ends
@@ -156,7 +156,8 @@ def shard(
 
 
 def _keeps_from_shards(graph: FlatGraph, stage: Stage, pe: Any, able: set[int]) -> bool:
-    """Whether ``pe`` numbers what leaves a stage that could run in shards but for it."""
+    """Whether ``pe`` numbers the items that leave a stage, and only this PE prevents shards of the
+    stage."""
     others = [other for other in stage.pes if not isinstance(other, Numbering)]
     return (
         isinstance(pe, Numbering)
@@ -181,7 +182,7 @@ def _sharded_pes(graph: FlatGraph, together: Collection[Any]) -> set[int]:
 
 
 def kept_whole(graph: FlatGraph, pe: Any) -> str | None:
-    """Why a PE that takes items from any shard stays in one piece, for its state; or None."""
+    """Why a PE that takes items from all shards is not sharded because of its state; or None."""
     groupings = {edge.input: graph.grouping(edge) for edge in graph.into(pe)}
     reason = keeps_state(pe)
     unkeyed = [name for name, grouping in groupings.items() if not isinstance(grouping, GroupBy)]
@@ -192,8 +193,9 @@ def kept_whole(graph: FlatGraph, pe: Any) -> str | None:
         return None
     inputs = " and ".join(f"'{name}'" for name in unkeyed)
     return (
-        f"{pe.id} stays in one piece: it keeps state ({reason}) and its input {inputs} has no key;"
-        " group the input by a key, or set stateful = False in the PE if it keeps none"
+        f"{graph.names[pe.id]} does not run in shards: it keeps state ({reason}) and its input "
+        f"{inputs} has no key; group the input by a key, or set stateful = False in the PE if it "
+        "keeps none"
     )
 
 
@@ -214,7 +216,7 @@ def _is_sharded(graph: FlatGraph, stage: Stage, able: set[int]) -> bool:
 
 
 def _any_shard_will_do(graph: FlatGraph, edge: Edge) -> bool:
-    """Whether a keyed PE minds which shard has a key."""
+    """Whether the results of a keyed PE depend on the shard that has a key."""
     return isinstance(graph.grouping(edge), GroupBy) and keeps_state(edge.target) is None
 
 

@@ -1,9 +1,9 @@
-"""Whether a PE keeps state, seen by reading its code.
+"""Whether a PE keeps state, found by reading its code.
 
-A PE that keeps state gives other results when it runs in several instances, so the planner must
-not copy it. What is declared wins; otherwise the methods that run after the set-up are read. Where
-reading cannot tell, the PE is taken to keep state: that costs speed, the other answer costs
-correctness. Nothing of the user's code is run.
+A PE that keeps state gives other results when it runs in several instances. So the planner must not
+copy it. A declaration (``stateful``) decides. Without one, the methods that run after the set-up
+are read. If reading does not give a clear answer, the PE counts as one that keeps state: this may
+cost speed, but the results are right. None of the user's code runs.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ Definition = tuple[list[FunctionType], bool]  # a property has several; whether 
 
 @dataclass(frozen=True)
 class _Profile:
-    """What is known of a class without an instance."""
+    """What is known about a class without an instance."""
 
     reason: StateReason | None
     uses: tuple[tuple[Use, FunctionType], ...]
     begins: StateReason | None
-    """That it writes before its first item, so that each instance would."""
+    """The PE writes before its first item, so each instance would write."""
 
 
 def keeps_state(pe: object) -> StateReason | None:
@@ -76,21 +76,22 @@ def keeps_state(pe: object) -> StateReason | None:
         if isinstance(declared, bool | int | str):
             return StateReason("declared") if declared else None
         return _of_object(pe, frozenset())
-    except Exception:  # noqa: BLE001 - whatever an odd class does, the careful answer is "state"
+    except Exception:  # noqa: BLE001 - for an unusual class, the safe answer is "state"
         return StateReason(UNREADABLE)
 
 
 def writes_at_once(pe: object) -> StateReason | None:
-    """Where ``pe`` writes before its first item: even with keyed instances, each would do so.
+    """The place where ``pe`` writes before its first item: every instance would write, also with
+    keys.
 
-    :returns: the place, or None where there is none or ``stateful = False`` is declared; it never
-        raises for what the class is like
+    :returns: the place, or None if there is none or if ``stateful = False`` is declared; it never
+        raises an error because of the class
     """
     try:
         if inspect.getattr_static(pe, "stateful", None) is False:
             return None
         return _profile(cast(Hashable, type(pe)), HOOKS).begins
-    except Exception:  # noqa: BLE001 - keeps_state() has the careful answer for such classes
+    except Exception:  # noqa: BLE001 - keeps_state() has the safe answer for such classes
         return None
 
 
@@ -144,7 +145,8 @@ def _is_method(cls: type, use: Use) -> bool:
 
 
 def _definitions(cls: type) -> dict[str, list[Definition]]:
-    """The functions of the class by name: the definition that wins, then what it overrides."""
+    """The functions of the class by name: the definition that is used, then those that it
+    overrides."""
     found: dict[str, list[Definition]] = {}
     for base in cls.__mro__:
         if base is object or is_framework(base.__module__):
@@ -173,7 +175,8 @@ def _functions(value: object) -> list[FunctionType]:
 
 
 def _made(function: FunctionType) -> bool:
-    """Whether dataclasses or the like wrote it: such methods do nothing after the set-up."""
+    """Whether it was generated, for example by dataclasses: such methods do nothing after the
+    set-up."""
     return function.__name__.startswith("__") and function.__code__.co_filename == "<string>"
 
 
@@ -206,7 +209,7 @@ def _reached(methods: Mapping[str, Traced], hooks: frozenset[str], own: set[str]
 
 
 def _at_the_beginning(cls: type, name: str, methods: Mapping[str, Traced]) -> Iterator[StateReason]:
-    """What a preprocess writes, each instance would write."""
+    """Items that a preprocess writes would be written by each instance."""
     waiting, done = [name] if name in methods else [], {name}
     while waiting:
         current = methods[waiting.pop()]
@@ -242,7 +245,7 @@ def _at_the_end(cls: type, name: str, methods: Mapping[str, Traced]) -> Iterator
 def _of_callable(
     value: object, pe: object, seen: frozenset[int], params: Mapping[str, object] | None = None
 ) -> StateReason | None:
-    """Whether calling ``value``, which ``pe`` holds, leaves traces."""
+    """Whether a call of ``value``, which ``pe`` holds, changes something."""
     if isinstance(value, functools.partial):
         names = _argument_names(value.func)
         bound = {**dict(zip(names, value.args, strict=False)), **value.keywords}
@@ -308,7 +311,7 @@ def _of_method(owner: object, name: str, seen: frozenset[int]) -> StateReason | 
 def _of_use(
     use: Use, function: FunctionType, pe: object, seen: frozenset[int]
 ) -> StateReason | None:
-    """Whether what ``pe`` does to its attribute changes it, judged by the attribute's value."""
+    """Whether the use of an attribute by ``pe`` changes it, as its value shows."""
     value = inspect.getattr_static(pe, use.attribute, MISSING)
     if value is MISSING:
         return None

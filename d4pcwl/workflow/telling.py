@@ -1,4 +1,4 @@
-"""Where the order of items can be told: which receivers notice it, and what stands before them."""
+"""Where the order of items matters: the receivers that depend on it, and the edges before them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from d4pcwl.workflow.state import keeps_state
 
 
 def can_tell(graph: FlatGraph, edge: Edge) -> bool:
-    """Whether who takes the items of an edge can tell their order: it keeps state, or sends items
-    round a cycle, and does not say that their order does not matter."""
+    """Whether the receiver of an edge depends on the order of its items: it keeps state, or sends
+    items round a cycle, and does not declare that the order does not matter."""
     target = edge.target
     return keeps_order(target, edge.input) and (
         id(target) in graph.cyclic or keeps_state(target) is not None
@@ -19,7 +19,7 @@ def can_tell(graph: FlatGraph, edge: Edge) -> bool:
 
 
 class Telling:
-    """Where in a graph that is cut, and of which stages run in shards, order can be told."""
+    """The edges of a cut graph with shards where order matters."""
 
     def __init__(self, graph: FlatGraph) -> None:
         self._graph = graph
@@ -29,12 +29,12 @@ class Telling:
                 self._behind.add(id(pe))
 
     def behind(self, edge: Edge) -> bool:
-        """Whether somebody can tell in which order the target of an edge writes, or writes what
-        comes of that."""
+        """Whether a PE after the target of an edge depends on the order in which the target
+        writes."""
         return id(edge.target) in self._behind
 
     def at_or_behind(self, edge: Edge) -> bool:
-        """Whether the target of an edge can tell the order of its items, or somebody behind."""
+        """Whether the target of an edge, or a PE after it, depends on the order of its items."""
         return can_tell(self._graph, edge) or (
             self._may_run_in_shards(edge.target) and self.behind(edge)
         )

@@ -1,8 +1,8 @@
-"""Reading YAML and JSON of whoever: at a cost that the size of a text bounds, or not at all.
+"""Reading YAML and JSON from any source, at a cost that is bounded by the size of the text.
 
-A few lines of YAML may stand for more than memory holds, by aliases of aliases, and a few kilobytes
-of either may nest deeper than anybody can follow. Such texts are refused with file and line, before
-they are made into anything, and so is what would come out as another value than what is written.
+With aliases of aliases, a few lines of YAML may become larger than the memory. A few kilobytes of
+YAML or JSON may be nested too deep. Such texts are refused with file and line, before they are
+decoded. So are values that would be decoded to another value than the text shows.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import Any, NamedTuple
 from d4pcwl.errors import Fault, UnreadableText
 
 MAX_DEPTH = 150
-"""Levels of lists and objects: what reads and copies them afterwards calls itself for each."""
+"""The most levels of lists and objects. Later code reads and copies them by recursion."""
 
-_MOST_DIGITS = 4300  # as many as Python reads by itself: the time grows with their square
+_MOST_DIGITS = 4300  # the limit of Python itself: the time grows with the square of the digits
 _MOST_GROWTH = 10
 _FREE_GROWTH = 2_000_000
-"""Aliases may make of a text ten times what it is, or two million bytes."""
+"""With its aliases, a text may become ten times as large, or two million bytes."""
 _NODE = 16
 _LONGEST_FROM_PIPE = 1 << 26
 
-# Where YAML may have these; all texts without them are read once only, by whoever wants them.
+# Parts that a YAML text may have. A text without them needs no check, and is read only once.
 _START = r"(?:^|[\s\[{,:?-])"
 _ANCHOR = re.compile(_START + r"&[^\s\[\]{},]", re.MULTILINE)
 _ALIAS = re.compile(_START + r"\*[^\s\[\]{},]", re.MULTILINE)
@@ -58,13 +58,12 @@ _FORMS = {
 }
 
 Imported = Callable[[str, int], "Extent"]
-"""Given what ``$import`` refers to, and the line, says how much that is."""
+"""Takes the reference of an ``$import`` and its line, and returns the size of the imported text."""
 
 
 class Extent(NamedTuple):
-    """How much a part of a text is when its aliases are replaced by what they stand for.
-
-    ``own`` is how much of that was read for it, and not before.
+    """The size of a part of a text, with its aliases replaced by their values. ``own`` is the size
+    of what was read for the first time.
     """
 
     size: int
@@ -82,7 +81,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             data = file.read() if regular else file.read(_LONGEST_FROM_PIPE)
             if not regular and file.read(1):
-                raise UnreadableText(f"{path}: cannot be read: it does not end")
+                raise UnreadableText(f"{path}: cannot be read: it has no end")
     except OSError as error:
         raise UnreadableText(f"{path}: cannot be read: {error.strerror}") from None
     try:
@@ -107,7 +106,7 @@ def read_file(path: str | os.PathLike[str]) -> Any:
 
 
 class _Unfit(Exception):
-    """JSON that is not to be taken; :func:`_json_fault` finds out where and why."""
+    """Invalid JSON; :func:`_json_fault` finds out where and why."""
 
 
 def parse_json(text: str, where: str, first_line: int = 1) -> Any:
@@ -172,7 +171,7 @@ _TOKEN = re.compile(
 
 
 def _json_fault(text: str) -> tuple[str, int] | None:
-    """What is not to be taken in JSON that is right in all else, and where it begins."""
+    """What is wrong in a text that the JSON decoder accepts, and where it begins."""
     open_: list[set[str] | None] = []
     last = ""
     start = 0
@@ -190,7 +189,7 @@ def _json_fault(text: str) -> tuple[str, int] | None:
                 return f"the key {_short(key)} is there twice", start
             open_[-1].add(key)
         elif token.endswith(("NaN", "Infinity")):
-            return f"not JSON: {token} is no number", found.start()
+            return f"not JSON: {token} is not a number", found.start()
         elif token[-1] in "0123456789." and (fault := _number_fault(token)):
             return fault, found.start()
         last, start = token, found.start()
@@ -240,7 +239,7 @@ def parse_yaml(text: str, where: str) -> Any:
     from ruamel.yaml.error import YAMLError
 
     class WithoutDates(SafeConstructor):
-        """Knows no dates, and says where a value is that it cannot make."""
+        """A constructor without dates. Its errors give the place of a wrong value."""
 
         def construct_object(self, node: Any, deep: bool = False) -> Any:
             try:
@@ -261,7 +260,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def not_yaml(error: Any, where: str) -> UnreadableText:
-    """What ruamel.yaml says of a text, in one line.
+    """The message of ruamel.yaml, in one line.
 
     :param error: a YAMLError
     """
@@ -285,13 +284,13 @@ def is_blank(text: str) -> bool:
 def check_yaml(
     text: str, where: str, *, imported: Imported | None = None, tags: Iterable[str] = ()
 ) -> Extent:
-    """Refuse YAML, or JSON that is read as YAML, that cannot be read at a bounded cost.
-
-    What is no YAML at all may pass: whoever reads the text finds that out.
+    """Refuse YAML, or JSON that is read as YAML, if reading it could cost too much. Invalid YAML
+    may pass: the reader of the text finds that.
 
     :param where: what the text is, for the message
-    :param imported: how much an ``$import`` or ``$mixin`` brings; None: these keys mean nothing
-    :param tags: the tags of YAML that are taken beside those that JSON has
+    :param imported: returns the size of an ``$import`` or ``$mixin``; None: these keys have no
+        meaning
+    :param tags: YAML tags that are allowed beside those of JSON values
     :raises UnreadableText: says the line
     """
     found = _UNPRINTABLE.search(text[1:] if text.startswith("\ufeff") else text)
@@ -308,7 +307,8 @@ def check_yaml(
 
 
 def _is_suspect(text: str, imports: bool) -> bool:
-    """Whether a text has to be looked at closely: cheaper than looking, and right if it says no."""
+    """Whether a text needs a close check. This is faster than the check itself; "no" is always
+    right."""
     if imports and ("$import" in text or "$mixin" in text or re.search(r"\\[xuU\r\n]", text)):
         return True
     if text.count("[") + text.count("{") > _MANY_BRACKETS:
@@ -320,7 +320,7 @@ def _is_suspect(text: str, imports: bool) -> bool:
 
 @dataclass
 class _Open:
-    """A list or an object whose end has not come yet."""
+    """A list or an object that is still open."""
 
     anchor: str | None
     is_mapping: bool
@@ -332,7 +332,7 @@ class _Open:
 
 
 class _Walk:
-    """A look at the events of a text, which are no more than the text has."""
+    """A check of the parser's events of a text. Their number is bounded by the text."""
 
     def __init__(self, where: str, imported: Imported | None, tags: Iterable[str]) -> None:
         self.where = where
@@ -345,7 +345,7 @@ class _Walk:
         self.open = [_Open(None, False)]
 
     def through(self, text: str) -> Extent:
-        """Look at all of it.
+        """Check the whole text.
 
         :raises UnreadableText: it is refused
         """
@@ -363,7 +363,7 @@ class _Walk:
         if kind in ("MappingStartEvent", "SequenceStartEvent"):
             name = "map" if kind == "MappingStartEvent" else "seq"
             if event.tag not in (None, "!", _YAML + name) and event.tag not in self.tags:
-                raise self._fault(event, f"the tag {event.tag} is not for this")
+                raise self._fault(event, f"the tag {event.tag} is not allowed here")
             if event.anchor:
                 self.anchors[event.anchor] = None
                 self.texts.pop(event.anchor, None)
@@ -397,7 +397,7 @@ class _Walk:
         return extent
 
     def _add(self, event: Any, extent: Extent, value: str | None) -> None:
-        """Count something to the list or object that it is in."""
+        """Add a part to the list or object that contains it."""
         holder = self.open[-1]
         is_key = holder.is_mapping and holder.entries % 2 == 0
         if is_key:
@@ -415,7 +415,7 @@ class _Walk:
         if len(self.open) - 1 + holder.height > MAX_DEPTH:
             raise self._fault(event, f"nested deeper than {MAX_DEPTH} levels")
         if holder.size > _FREE_GROWTH + _MOST_GROWTH * self.own:
-            grown = "aliases and imports make more of this text than can be read"
+            grown = "with its aliases and imports in place, this text is too large"
             raise self._fault(event, grown)
 
     def _brought(self, event: Any, reference: str) -> Extent:
@@ -437,15 +437,15 @@ class _Walk:
         if tag in self.tags:
             return
         if name == tag or name not in _FORMS:
-            raise self._fault(event, f"the tag {tag} is not for this")
+            raise self._fault(event, f"the tag {tag} is not allowed here")
         if not _FORMS[name].fullmatch(value):
-            raise self._fault(event, f"{_short(value)} is no {name}, as its tag says")
+            raise self._fault(event, f"{_short(value)} is not a valid {name}, the type of its tag")
         if name in ("int", "float"):
             self._check_number(event, value)
 
     def _check_number(self, event: Any, value: str) -> None:
         if _NOT_FINITE.fullmatch(value):
-            raise self._fault(event, f"{value} is no number; give it as a text")
+            raise self._fault(event, f"{value} is not a number; give it as a text")
         if len(value) > 300 and _BASE_60.fullmatch(value):
             raise self._fault(event, f"a number of {len(value)} digits; give it as a text")
         fault = _number_fault(value)

@@ -1,8 +1,8 @@
-"""Outputs that a PE writes and has not: a ConsumerPE's ``output``.
+"""Outputs that a PE writes to without declaring them: a ConsumerPE's ``output``.
 
-Consumers have no outputs. Scripts write to ``output`` in them nevertheless, since upstream's
-``simple`` keeps what comes as a result. Mappings need to know of an output beforehand, so it is
-looked for in the code of the class.
+Consumers have no outputs. But some scripts write to ``output`` in them, because upstream's
+``simple`` keeps these items as results. Mappings must know all outputs before the run. So the code
+of the class is searched for this output.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNDECLARED = "undeclared"
 
 
 def add_undeclared_output(pe: Any) -> None:
-    """Give a consumer the output that it writes to."""
+    """Add to a consumer the output that it writes to."""
     if OUTPUT not in pe.outputconnections and _writes_as_consumer(cast(Hashable, type(pe))):
         pe.outputconnections[OUTPUT] = {NAME: OUTPUT, UNDECLARED: True}
 
@@ -43,7 +43,7 @@ def _writes_as_consumer(key: Hashable) -> bool:
 
 
 def _writes(code: CodeType) -> bool:
-    """Whether a method takes ``self.write`` and speaks of ``"output"``, by its bytecode."""
+    """Whether the bytecode of a method uses ``self.write`` and ``"output"``."""
     if not code.co_argcount:
         return False
     me, whole = code.co_varnames[0], list(_with_inner(code))

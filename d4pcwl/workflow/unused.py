@@ -1,4 +1,4 @@
-"""A script that builds a graph, and does nothing with it: said when it ends."""
+"""A message at the end of a script that builds a graph and does nothing with it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _used = False
 
 
 def note_use() -> None:
-    """Somebody does something with a graph: runs it, compiles it, draws it."""
+    """Note that a graph is used: run, compiled or drawn."""
     global _used
     _used = True
 
 
 def tell_if_unused(is_workflow: Callable[[object], bool]) -> None:
-    """At the end of ``python SCRIPT``, have the command told that runs the script's graph.
+    """At the end of ``python SCRIPT``, print the command that runs the script's graph.
 
     :param is_workflow: whether an object is such a graph
     """
-    script = vars(sys.modules["__main__"]).get("__file__")  # at the end it is there no more
+    script = vars(sys.modules["__main__"]).get("__file__")  # it no longer exists at the end
     if script and not sys.flags.interactive:
         atexit.register(_tell, script, is_workflow)
 

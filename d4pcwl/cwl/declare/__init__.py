@@ -1,2 +1,2 @@
-"""What a script declares of its files, inputs, environment and resources, and what reading it
-adds."""
+"""What a script declares about its files, inputs, environment and resources, and what is found by
+reading it."""

@@ -1,10 +1,10 @@
 """What a script declares about its files, inputs, environment and resources.
 
-A declaration is a plain dictionary called ``cwl``: on a PE class (or instance) for what that PE
-does, at the top of the script for what concerns the whole graph. It needs no import, means nothing
-to a plain run, and is optional. A *sidecar* file beside the script, ``SCRIPT.d4p.yml`` (for
-``flow.py``: ``flow.d4p.yml``), says the same for scripts that may not change: the keys of the
-script's dictionary, and under ``pes`` those of each PE by its name; it overrides the script.
+A declaration is a plain dictionary called ``cwl``: on a PE class (or instance) for that PE, and at
+the top of the script for the whole graph. It is optional, and needs no import. A plain run ignores
+it. For scripts that cannot be changed, a *sidecar* file beside the script can have the same:
+``SCRIPT.d4p.yml`` (for ``flow.py``: ``flow.d4p.yml``). It has the keys of the script's dictionary,
+and under ``pes`` those of each PE by its name. It overrides the script.
 
 ====================  ==========================================================================
 ``reads``             files and folders that the PE opens, by the path at which it does:
@@ -70,7 +70,7 @@ class FileUse:
     """A file or folder that a PE reads or writes.
 
     :param path: where the PE opens it, relative to its working folder; a glob pattern for writes
-    :param default: where it is found if nothing is given, relative to the script (reads only)
+    :param default: the file that is used if none is given, relative to the script (reads only)
     """
 
     name: str
@@ -85,7 +85,7 @@ class FileUse:
 class RootInput:
     """The type of the items that a root PE takes on one input.
 
-    :param as_json: whether the text that is given is the item as JSON
+    :param as_json: whether the given text is the item as JSON
     """
 
     port: str
@@ -96,7 +96,7 @@ class RootInput:
 
 @dataclass(frozen=True)
 class Variable:
-    """An environment variable; a default of None says that it must be given."""
+    """An environment variable; with a default of None, it must be given."""
 
     name: str
     default: str | None = None
@@ -123,7 +123,7 @@ class Declaration:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def over(self, other: Declaration) -> Declaration:
-        """This declaration, and where it says nothing the other one."""
+        """This declaration, completed by the other one."""
         merged: dict[str, Any] = {}
         for item in fields(self):
             mine, theirs = getattr(self, item.name), getattr(other, item.name)
@@ -134,7 +134,8 @@ class Declaration:
         return Declaration(**merged)
 
     def beside(self, other: Declaration) -> Declaration:
-        """What two PEs need that run in the same process group: both; resources add up."""
+        """The needs of two PEs that run in the same step: those of both, with resources added
+        up."""
         merged = self.over(other)
         resources = dict(self.resources)
         for key, amount in other.resources.items():
@@ -160,17 +161,17 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Declarations:
-    """All that a script and its sidecar declare.
+    """All declarations of a script and its sidecar file.
 
-    :param whole: what concerns the graph
-    :param by_pe: what concerns single PEs, by id
+    :param whole: the declaration of the graph
+    :param by_pe: the declarations of single PEs, by id
     """
 
     whole: Declaration
     by_pe: dict[str, Declaration]
 
     def of(self, pes: tuple[Any, ...]) -> Declaration:
-        """What PEs need that run together, with what concerns the whole graph."""
+        """The needs of PEs that run together, with those of the whole graph."""
         together = Declaration()
         for pe in pes:
             together = together.beside(self.by_pe.get(pe.id, Declaration()))
@@ -178,16 +179,16 @@ class Declarations:
 
 
 def sidecar_path(script: Path) -> Path:
-    """Where a script's sidecar file is, if it has one."""
+    """The path of a script's sidecar file, if it has one."""
     return script.with_suffix(".d4p.yml")
 
 
 def read_declarations(graph: FlatGraph, script: Path | None, module: Any = None) -> Declarations:
-    """Gather what is declared in the script, on its PEs, and in the sidecar file.
+    """Gather the declarations in the script, on its PEs, and in the sidecar file.
 
     :param script: the script's path, where it has one
     :param module: the loaded script
-    :raises DeclarationError: with all faults, of all places
+    :raises DeclarationError: with all faults of all places
     """
     faults: list[str] = []
     name = str(script) if script else "the graph"
@@ -221,8 +222,8 @@ def read_declarations(graph: FlatGraph, script: Path | None, module: Any = None)
     for pe in graph.pes:
         if by_pe[pe.id].inputs and graph.into(pe):
             faults.append(
-                f"{name}: {type(pe).__name__}.cwl: inputs are declared for {pe.id}, but a stream "
-                "feeds it; only roots take inputs from outside"
+                f"{name}: {type(pe).__name__}.cwl: inputs are declared for {graph.names[pe.id]}, "
+                "but a stream feeds it; only roots take inputs from outside"
             )
     raise_faults(DeclarationError, dict.fromkeys(faults))
     return Declarations(whole, by_pe)
@@ -294,12 +295,12 @@ def _parse(
 def parse_type(text: Any, where: str) -> CwlType:
     """Read a type.
 
-    :raises DeclarationError: it is no type that is known here
+    :raises DeclarationError: the type is not known
     """
     found = _TYPE.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         raise DeclarationError(
-            f"{where}: {text!r} is no type; give File, Directory, int, long, float, double, "
+            f"{where}: {text!r} is not a type; give File, Directory, int, long, float, double, "
             "boolean, string or Any, with [] for a list and ? for what may be absent"
         )
     return CwlType(found["base"], bool(found["list"]), bool(found["null"]))
@@ -312,7 +313,7 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
 
 
 def _details(value: Any, where: str, known: tuple[str, ...]) -> dict[str, Any]:
-    """The long form of an entry, for which a type alone is the short one."""
+    """The long form of an entry; a type alone is the short form."""
     details = dict(value) if isinstance(value, Mapping) else {"type": value}
     faults = [
         f"{where}: {key}: not known{nearest(str(key), known)}"
@@ -339,7 +340,7 @@ def _files(value: Any, where: str, *, written: bool) -> dict[str, FileUse]:
             )
         if cwl_type.is_list and not written and "path" in details:
             raise DeclarationError(
-                f"{at}: a list of files lies in the working folder itself: no path"
+                f"{at}: a list of files is always in the working folder itself: leave the path out"
             )
         default = details.get("default")
         if default is not None and not isinstance(default, str):
@@ -365,7 +366,8 @@ def _root_inputs(value: Any, where: str) -> dict[str, RootInput]:
             raise DeclarationError(f"{at}: an item cannot be absent; leave the ? out")
         if cwl_type.base == "Any" and not cwl_type.is_list:
             raise DeclarationError(
-                f"{at}: one item of any type cannot be told from its text; give Any[] or the type"
+                f"{at}: the type of a single item of type Any cannot be seen from its text; give "
+                "Any[] or the exact type"
             )
         inputs[port] = RootInput(port, cwl_type, str(details.get("doc", "")))
     return inputs

@@ -20,12 +20,12 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
     :param cut: its stages are remembered as ``d4p:stage`` of the steps
     :raises TranslationError: PEs form a cycle
     """
-    graph = facts.graph
+    graph, names = facts.graph, facts.graph.names
     circles = [component for component in graph.cycles if len(component) > 1]
     if circles:
-        names = "; ".join(" → ".join(pe.id for pe in circle) for circle in circles)
-        raise TranslationError(f"an abstract CWL workflow cannot show a cycle: {names}")
-    ids = dict(zip(map(id, graph.pes), _identifiers(pe.id for pe in graph.pes), strict=True))
+        shown = "; ".join(" → ".join(names[pe.id] for pe in circle) for circle in circles)
+        raise TranslationError(f"an abstract CWL workflow cannot show a cycle: {shown}")
+    ids = dict(zip(map(id, graph.pes), _identifiers(names[pe.id] for pe in graph.pes), strict=True))
     inputs_of, outputs_of = {}, {}
     for pe in graph.pes:
         inputs_of[id(pe)], outputs_of[id(pe)] = _port_ids(pe)
@@ -49,7 +49,9 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
             ]
             if not sources:
                 name = free(f"{ids[id(pe)]}_{port}")
-                inputs.append({"id": name, "type": "Any?", "label": f"Items of {pe.id}.{port}"})
+                inputs.append(
+                    {"id": name, "type": "Any?", "label": f"Items of {names[pe.id]}.{port}"}
+                )
                 sources = [name]
             source: Any = sources[0] if len(sources) == 1 else sources
             entry = {"id": inputs_of[id(pe)][port], "source": source}
@@ -70,7 +72,7 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
             {
                 "id": free(f"{ids[id(pe)]}_{port}"),
                 "type": "Any?",
-                "label": f"Items of {pe.id}.{port}",
+                "label": f"Items of {names[pe.id]}.{port}",
                 "outputSource": f"{ids[id(pe)]}/{outputs_of[id(pe)][port]}",
             }
         )

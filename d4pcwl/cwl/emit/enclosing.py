@@ -14,7 +14,8 @@ from d4pcwl.workflow.edges import label
 
 
 def enclosed_runs(workflow: Workflow, runs: Sequence[Sequence[str]]) -> Workflow:
-    """Each run of scattered steps becomes one scattered subworkflow, in which nothing waits.
+    """Each run of scattered steps becomes one scattered subworkflow, whose shards do not wait for
+    each other.
 
     :param runs: ids of steps
     """
@@ -28,7 +29,7 @@ def enclosed_runs(workflow: Workflow, runs: Sequence[Sequence[str]]) -> Workflow
 def enclosed_composites(workflow: Workflow, cut: Cut, ids: Mapping[Stage, str]) -> Workflow:
     """Each composite with several steps of its own becomes a subworkflow, the inner ones first.
 
-    A composite stays open where steps outside of it stand between its own.
+    A composite is not enclosed if steps outside of it are between its own steps.
     """
     paths = {ids[stage]: _path(cut, stage) for stage in cut.stages}
     around = {id(each): (depth, each) for p in paths.values() for depth, each in enumerate(p)}
@@ -89,7 +90,8 @@ def enclose(
 
     :param members: the ids of steps; no other step both takes from them and feeds them
     :param name: the id of the subworkflow, and of its step
-    :param scattered: the steps are scattered alike, and the subworkflow is to be, instead of them
+    :param scattered: the steps are scattered in the same way; the subworkflow is scattered instead
+        of them
     """
     inside = [step for step in workflow.steps if step.id in members]
     outside = [step for step in workflow.steps if step.id not in members]
@@ -121,7 +123,7 @@ def enclose(
 
 
 class _Entrance:
-    """The inputs of a subworkflow: one for each thing that its steps take from outside."""
+    """The inputs of a subworkflow: one for each value that its steps take from outside."""
 
     def __init__(self, inside: set[str]) -> None:
         self.inside = inside
@@ -131,7 +133,7 @@ class _Entrance:
         self._known: dict[tuple[Link, bool], str] = {}
 
     def let_in(self, step: Step, scattered: bool) -> Step:
-        """A step as it stands inside."""
+        """A step inside the subworkflow."""
         types = {parameter.id: parameter for parameter in step.process.parameters}
         links: dict[str, Link] = {}
         for name, link in step.links.items():
@@ -157,14 +159,14 @@ class _Entrance:
 
 
 def _wanted(workflow: Workflow, outside: Sequence[Step]) -> set[str]:
-    """What is taken outside: ``step/output``."""
+    """The source outside: ``step/output``."""
     links = [link for step in outside for link in step.links.values()]
     links += [link for _, link in workflow.results]
     return {source for link in links for source in link.sources}
 
 
 def _in_order(steps: Sequence[Step]) -> list[Step]:
-    """Steps, each after those that feed it; otherwise as they stand."""
+    """The steps in their order, but each after the steps that feed it."""
     ordered: list[Step] = []
     waiting = list(steps)
     done: set[str] = set()

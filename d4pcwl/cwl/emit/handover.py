@@ -1,8 +1,8 @@
-"""What emitted tools say to the command, since CWL cannot say it elsewhere.
+"""Values that emitted tools pass to the command in a special way, because of limits of CWL.
 
-A parameter reference puts a text into JSON as it is, without escapes, so texts stand beside ``-d``
-as arguments of their own. An EnvVarRequirement cannot leave a variable out, so the tool names those
-that are to be absent where they are empty.
+A parameter reference puts a text into JSON without escapes. So texts are separate arguments beside
+``-d``. An EnvVarRequirement cannot leave out a variable. So the tool names the variables that must
+be absent if they are empty.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Any
 from d4pcwl.errors import UsageError
 
 TEXT = "$text"
-"""The only key of an object in ``-d`` that stands for a text: its value is the number of the
+"""The only key of an object in ``-d`` that is replaced by a text; its value is the number of the
 ``--text``, from 1."""
 
 UNSET = "D4PCWL_UNSET"
-"""Names, separated by spaces, of variables that are to be absent where they are empty."""
+"""The names, separated by spaces, of variables that must be absent if they are empty."""
 
 
 def leave_out_unset(environ: MutableMapping[str, str]) -> None:
-    """Take the empty variables out that :data:`UNSET` names."""
+    """Remove the empty variables that :data:`UNSET` names."""
     for name in environ.pop(UNSET, "").split():
         if not environ.get(name):
             environ.pop(name, None)
 
 
 def with_texts(value: Any, texts: Sequence[str]) -> Any:
-    """``value`` with texts in the places that stand for them.
+    """``value``, with texts in their places.
 
-    :raises UsageError: there is no text of a number
+    :raises UsageError: there is no text with a number
 
     >>> with_texts([{"input": {"$text": 1}}], ['a "quoted" word'])
     [{'input': 'a "quoted" word'}]

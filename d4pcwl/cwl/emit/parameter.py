@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NAMESPACE = {"d4p": "https://w3id.org/d4pcwl#"}
-"""The prefix of what only we understand, such as the digest of the graph."""
+"""The prefix of fields that only d4pcwl reads, such as the digest of the graph."""
 
 # In full: not every engine resolves a prefix in a packed document.
 STREAM_FORMAT = NAMESPACE["d4p"] + "stream-file"
 MEDIA_TYPE = "https://www.iana.org/assignments/media-types/"
 TEXT_FORMAT = MEDIA_TYPE + "text/plain"
 JSON_LINES_FORMAT = NAMESPACE["d4p"] + "json-lines"
+TRACE_FORMAT = NAMESPACE["d4p"] + "trace"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Parameter:
     :param type: a CWL type, as it is written
     :param default: its default; :data:`REQUIRED` for none
     :param binding: its ``inputBinding``
-    :param sample: a value for the job order, where there is no default
+    :param sample: a value for the job order, if there is no default
     :param key: what it is, for wiring
     """
 
@@ -79,7 +80,7 @@ class Output:
 
 
 def _described(port: Parameter | Output, own_type: Any) -> dict[str, Any]:
-    """What inputs and outputs have in common."""
+    """The fields that inputs and outputs share."""
     text: dict[str, Any] = {"id": port.id, "type": own_type}
     for key in ("label", "doc", "format", "streamable"):
         if value := getattr(port, key):
@@ -115,7 +116,8 @@ def array_of(cwl_type: Any) -> Any:
 
 
 OPTIONS = ("help", "job_order")
-"""What cwltool makes of ``DOCUMENT --help`` and of the job order: no parameter can be called so."""
+"""Names that cwltool uses itself for ``DOCUMENT --help`` and the job order; no parameter can have
+them."""
 
 
 def identifier(name: str, taken: Iterable[str] = ()) -> str:
@@ -136,10 +138,9 @@ def identifier(name: str, taken: Iterable[str] = ()) -> str:
 
 
 def parameter_identifier(name: str, taken: Iterable[str] = ()) -> str:
-    """The id of a parameter that people give values to; as :func:`identifier` otherwise.
-
-    Engines make command line options of parameters, and have some of their own: one letter is
-    lengthened, and so are :data:`OPTIONS`.
+    """The id of a parameter that users give a value, like :func:`identifier`. Engines make command
+    line options from parameters, and have options of their own. So one letter is made longer, and
+    so are :data:`OPTIONS`.
 
     >>> parameter_identifier("P")
     'in_P'

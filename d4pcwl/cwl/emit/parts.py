@@ -1,4 +1,4 @@
-"""What a tool is made of: the tool in the making, and what all tools of a document share."""
+"""The parts of a tool: the tool while it is made, and data that all tools of a document share."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ SHARD = "shard"
 OWN_PARAMETERS = {SHARD} | words(
     "script modules input_file input_data iterations mapping processes redis_url seed"
 )
-"""The parameters that every tool may have: nothing of the script's is called so."""
+"""The parameters that every tool may have; parameters of the script get other names."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What all tools of one compilation share.
+    """Data that all tools of one compilation share.
 
-    :param attr: the name of the graph, where the script has to be told
+    :param attr: the name of the graph, if the command must name it
     :param locate: from a file to the location that the document gives it
     :param mappings: the mappings to choose from when the tool runs
     :param packages: the distributions that the script imports from, each with its versions
     :param mpi: whether the engine is to start the processes, by ``cwltool:MPIRequirement``
     :param builder: the function that makes the graph, where it is a workflow with parameters
     :param values: what was given for its parameters
+    :param trace: whether each tool leaves a trace of its run
     """
 
     graph: FlatGraph
@@ -55,16 +56,16 @@ class Facts:
     mpi: bool = False
     builder: Builder | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
+    trace: bool = False
 
     @cached_property
     def declared(self) -> Declaration:
-        """What is declared for all PEs together."""
+        """The declarations of all PEs together."""
         return self.declarations.of(self.graph.pes)
 
     def found_writes(self, pes: tuple[Any, ...]) -> list[NamedPath]:
-        """What of the files that reading found ``pes`` may write: each in one line only.
-
-        What no PE reaches, such as a function that is handed about, any may run.
+        """The files found by reading that ``pes`` may write, each from one line only. A line that
+        no PE reaches, for example in a function that is passed as a value, may be run by any PE.
         """
         found: dict[tuple[str, bool, str], NamedPath] = {}
         for written in self.reading.writes:
@@ -90,12 +91,12 @@ class Facts:
         return writers
 
     def metadata(self) -> dict[str, Any]:
-        """What is declared in terms of schema.org, as fields of a document."""
+        """Declarations in terms of schema.org, as fields of a document."""
         return _schema_org(self.declarations.whole.metadata)
 
 
 def covered(path: str, uses: Iterable[FileUse]) -> bool:
-    """Whether one of ``uses`` speaks of the file ``path``, or of a folder around it."""
+    """Whether one of ``uses`` is the file ``path``, or a folder that contains it."""
     names = [name for use in uses for name in (use.path, use.default) if name]
     return any(within(path, name) for name in names)
 
@@ -121,7 +122,7 @@ def _schema_org(terms: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Tool:
-    """A CommandLineTool in the making; :meth:`to_cwl` gives the document."""
+    """A CommandLineTool while it is made; :meth:`to_cwl` returns the document."""
 
     id: str
     label: str
@@ -160,7 +161,7 @@ class Tool:
 
     @property
     def ids(self) -> set[str]:
-        """The ids that are taken: inputs and outputs share one space of names."""
+        """The ids that are used: inputs and outputs share one name space."""
         return {p.id for p in self.parameters} | {o.id for o in self.outputs} | OWN_PARAMETERS
 
     def free(self, name: str) -> str:

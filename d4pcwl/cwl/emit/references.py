@@ -1,6 +1,6 @@
-"""Parameter references: texts that must not be taken for one, and whether those that are can be.
-
-Names of files, PEs and ports are the user's, and stand in fields where engines look for ``$(…)``.
+"""Parameter references: escaping of texts that are no references, and a check of real ones. Users
+choose the names of files, PEs and ports. These names are in fields in which engines look for
+``$(…)``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def wrong_references(process: Mapping[str, Any]) -> Iterator[str]:
             if found is None:
                 yield f"{text!r} has no parameter reference at {start.start()}"
             elif found["root"] == "inputs" and found["name"] not in inputs:
-                yield f"{text!r} refers to {found['name']}, which is no input"
+                yield f"{text!r} refers to {found['name']}, which is not an input"
 
 
 def _texts(value: Any) -> Iterator[str]:

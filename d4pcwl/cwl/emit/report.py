@@ -1,7 +1,7 @@
 """What CWL represents differently from the script, entry by entry.
 
-``d4p2cwl --report FILE`` writes these as JSON. Some of them are notes that are said in any case:
-what was found by reading the script and is taken for a file, a variable or an output.
+``d4p2cwl --report FILE`` writes these as JSON. Some of them are notes that are always shown: files,
+variables and outputs that were found by reading the script.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from d4pcwl.workflow.telling import Telling
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that CWL keeps in its own way, or not at all.
+    """One thing that CWL represents differently, or not at all.
 
-    :param code: what kind of thing; docs/compiling.md has the list
+    :param code: the kind of thing; docs/compiling.md has the list
     :param message: what it is
-    :param kept: what became of it; empty where it is lost
-    :param file: the script or module, as seen from here
+    :param kept: its representation in CWL; empty if it is lost
+    :param file: the script or module, relative to the current folder
     :param line: the line, from 1
-    :param note: whether it is said in any case
+    :param note: whether it is always shown
     """
 
     code: str
@@ -61,7 +61,7 @@ def entries(facts: Facts, stages: Sharding, opened: Sequence[FoundInput] = ()) -
     """
     return (
         *_found(facts),
-        *map(_opened, opened),
+        *(_opened(found, facts.graph.names[found.pe.id]) for found in opened),
         *_of_steps(facts, stages),
         *_of_graph(facts, stages),
         *(entry for pe in facts.graph.pes for entry in _kept_whole(facts, stages, pe)),
@@ -81,7 +81,7 @@ def _found(facts: Facts) -> Iterator[Entry]:
         yield entry("unclear", note.message, "", note)
     for named in (*reading.data_files, *reading.data_dirs):
         if not covered(named.path, [*declared.reads.values(), *declared.writes.values()]):
-            message = f"{named.path} is taken for a file that it reads"
+            message = f"{named.path} seems to be a file that the script reads"
             yield entry("file-read", message, "a parameter with this file as its default", named)
     for written in facts.found_writes(facts.graph.pes):
         if written.path:
@@ -104,26 +104,27 @@ def _found(facts: Facts) -> Iterator[Entry]:
 
 
 def _written(found: NamedPath) -> tuple[str, str]:
-    """What is said of a file that is written, and what becomes of it."""
+    """The message about a file that is written, and its representation."""
     path = found.path.replace(VALUE, found.variable)
     if found.pattern:
-        return f"files {path} are taken for outputs", "an output with all that there are"
+        return f"files {path} become outputs", "an output with all files that match"
     kind = "the folder " if found.folder else ""
-    return f"{kind}{path} is taken for an output", "an output that may be null"
+    return f"{kind}{path} becomes an output", "an output that may be null"
 
 
-def _opened(found: FoundInput) -> Entry:
-    """What is said of a root that opens its items and does not declare it."""
-    pe, opened = found.pe, found.opened
+def _opened(found: FoundInput, name: str) -> Entry:
+    """The entry for a root that opens its items and does not declare it."""
+    opened = found.opened
     place = os.path.relpath(opened.file), opened.line
     if not opened.use:
         message = (
-            f"{pe.id} opens files that the items of its input '{opened.port}' name in part, and a "
-            "step sees only the files that it is given: declare the input, or what the PE reads"
+            f"{name} opens files whose names are only in part in the items of its input "
+            f"'{opened.port}'. A step sees only the files that it is given: declare the input, "
+            "or what the PE reads"
         )
         return Entry("unclear", message, "", *place, note=True)
     what = "folders" if opened.use == "Directory" else "files"
-    message = f"{pe.id} opens the items of its input '{opened.port}': they are taken for {what}"
+    message = f"{name} opens the items of its input '{opened.port}', so they are treated as {what}"
     kept = f"a parameter of type {opened.use}"
     return Entry("file-item", message, kept, *place, note=True)
 
@@ -141,59 +142,61 @@ def _of_graph(facts: Facts, stages: Sharding) -> Iterator[Entry]:
             kept += " of a subworkflow" if not stages.sharded else ""
         yield Entry("composite", f"composite {label(composite)}", kept, *_place(composite, script))
     if graph.partitions:
-        names = [[pe.id for pe in part] for part in graph.partitions]
+        names = [[graph.names[pe.id] for pe in part] for part in graph.partitions]
         yield Entry(
             "partitions",
             f"graph.partitions: {names}",
-            "in the script: they count under the option -s of mappings, and with --cut partition",
+            "in the script: they are used by the option -s of mappings, and by --cut partition",
             script,
         )
 
 
 def _of_steps(facts: Facts, stages: Sharding) -> Iterator[Entry]:
-    """What it costs that there are several steps: each is a process that starts from nothing."""
+    """The cost of several steps: each is a new process."""
     starts = len(stages.cut.stages) + len(stages.sharded) * (stages.count - 1)
     if starts == 1:
         return
     imports = ", ".join(facts.reading.packages)
     loads = f"Python, the script and {imports}" if imports else "Python and the script"
     message = f"{starts} commands run, and each loads {loads} again"
-    kept = "larger stages, such as --cut composite or PE.port, pay for fewer starts"
+    kept = "larger stages, such as those of --cut composite or PE.port, need fewer starts"
     yield Entry("starts", message, kept, str(facts.script))
 
 
 def _kept_whole(facts: Facts, stages: Sharding, pe: Any) -> Iterator[Entry]:
-    """What is said of a PE that shards would have been possible for, but for its state."""
+    """The entry for a PE that could run in shards if it kept no state."""
     numbering = isinstance(pe, Numbering)
     why = kept_whole(facts.graph, pe) if stages.count > 1 and not numbering else None
     if why is not None:
-        kept = "in one piece: one step gets the items of all shards"
+        kept = "not sharded: one step gets the items of all shards"
         yield Entry("in-one-piece", why, kept, *_place(pe, str(facts.script)), note=True)
 
 
 def _of_pe(facts: Facts, pe: Any) -> Iterator[Entry]:
-    place = _place(pe, str(facts.script))
+    place, called = _place(pe, str(facts.script)), facts.graph.names[pe.id]
     instances = getattr(pe, "numprocesses", 1) or 1
     if instances > 1:
-        message = f"{pe.id} asks for {instances} processes"
-        kept = "inside the job, as far as 'processes' goes; 'simple' has one instance of each PE"
+        message = f"{called} asks for {instances} processes"
+        kept = (
+            "inside the job, if 'processes' is large enough; 'simple' has one instance of each PE"
+        )
         yield Entry("instances", message, kept, *place)
     if getattr(pe, "single", False):
-        yield Entry("single", f"{pe.id} runs once", "inside the job, which keeps to it", *place)
+        yield Entry("single", f"{called} runs once", "inside the job", *place)
     for name in ("on_error", "time_out"):
         if getattr(pe, name, None) is not None:
-            message = f"{pe.id}.{name} = {getattr(pe, name)!r}"
+            message = f"{called}.{name} = {getattr(pe, name)!r}"
             yield Entry("policy", message, "inside the job; engines do not know of it", *place)
     reason = keeps_state(pe) if facts.graph.into(pe) else None
     if reason is not None:
-        message = f"{pe.id} keeps state: {reason.message}"
+        message = f"{called} keeps state: {reason.message}"
         where = (os.path.relpath(reason.file), reason.line) if reason.file else place
         yield Entry("state", message, "it has one instance unless its inputs are keyed", *where)
     if not facts.graph.into(pe) and pe.inputconnections:
         inputs = facts.declarations.by_pe[pe.id].inputs
         untyped = set(pe.inputconnections) - {p for p, i in inputs.items() if not i.as_json}
         for port in sorted(untyped):
-            message = f"the type of the items of {pe.id}.{port} is not declared"
+            message = f"the type of the items of {called}.{port} is not declared"
             kept = "as JSON: input_file or input_data, or a parameter of type Any"
             yield Entry("untyped-input", message, kept, *place)
 

@@ -1,7 +1,6 @@
-"""From a cut graph to a Workflow: a step for each stage, joined by stream files.
-
-Streams go from the stage that writes them to those that take them; a file or folder that one stage
-leaves behind goes to the next one that reads it. Everything else comes from outside.
+"""From a cut graph to a Workflow: a step for each stage, connected by stream files. Streams go from
+the stage that writes them to those that take them. A file or folder that one stage writes goes to
+the next one that reads it. All other values come from outside.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from d4pcwl.workflow.cut import Stage
 from d4pcwl.workflow.shards import Sharding
 
 _SHARDS = "shards"
-"""The parameter of the Workflow that is the numbers of the shards."""
+"""The parameter of the Workflow with the numbers of the shards."""
 
 
 def staged_workflow(facts: Facts, sharding: Sharding) -> Workflow:
-    """The Workflow of a cut graph: sharded stages are scattered, those that go on together in a
-    subworkflow; without shards, composites that fall into stages are subworkflows."""
+    """The Workflow of a cut graph. Sharded stages are scattered; those with the same shards are in
+    a subworkflow. Without shards, composites with several stages are subworkflows."""
     building = _Building(facts, sharding, _tools(facts, sharding))
     for stage in sharding.cut.stages:
         building.add(stage)
@@ -59,7 +58,7 @@ class _Building:
     by_step: list[tuple[str, Output]] = field(default_factory=list)
 
     def add(self, stage: Stage) -> None:
-        """A step for ``stage``; those that feed it are there."""
+        """A step for ``stage``; the steps that feed it exist already."""
         tool = self.tools[stage]
         links: dict[str, Link] = {}
         scatter: list[str] = []
@@ -102,7 +101,8 @@ class _Building:
         return name
 
     def _shared(self, parameter: Parameter, step: str) -> str:
-        """The Workflow's parameter for one of a tool; tools that mean the same by it share it."""
+        """The Workflow's parameter for a parameter of a tool. Tools share it if it has the same
+        meaning."""
         known = self.parameters.setdefault(parameter.id, parameter)
         if known == parameter:
             return parameter.id
@@ -114,7 +114,7 @@ class _Building:
         return [tool.id for tool in self.tools.values()]
 
     def results(self) -> list[tuple[Output, Link]]:
-        """The outputs of the Workflow, with names of their own where stages share one."""
+        """The outputs of the Workflow, with different names if stages have the same name."""
         taken = {*self.parameters, *self._step_ids()}
         results: list[tuple[Output, Link]] = []
         kinds = [output.id for _, output in self.by_step]
@@ -140,7 +140,8 @@ def _read_again(parameter: Parameter) -> str | FoundData | None:
 
 
 def _last_written(written: Sequence[tuple[str, Output]]) -> tuple[Output, Link]:
-    """What the last stage left of a file; where any may have written it, the last one that did."""
+    """The output of the last stage that wrote a file; if several may have written it, the last one
+    that did."""
     place, output = written[-1]
     if len(written) == 1:
         return output, Link((place,))

@@ -1,8 +1,8 @@
 """The streams of a stage as parameters and outputs of its tool.
 
-A stream that rests in a file is one output of a PE: all of its items; or, where the stage that
-takes them runs in shards, one file for each shard. A stage that itself runs in shards leaves such
-files in each of them, so what another stage takes may be one file or many.
+A stream in a file has the items of one output of a PE. If the stage that takes them runs in shards,
+there is one file for each shard. If the stage that writes them runs in shards, each shard writes
+such files. So another stage may take one file or several.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Stream:
     """Items of an output that cross a cut.
 
     :param port: the output, ``PE.output``
-    :param taken_at: the input, ``PE.input``, for whose shards it is split; empty for the whole
+    :param taken_at: the input, ``PE.input``, whose shards it is split for; empty: all items
     """
 
     port: str
@@ -53,7 +53,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class StageStreams:
-    """The streams that a stage takes and leaves.
+    """The streams that a stage takes and writes.
 
     :param left: to each stream the number of files: one, or one for each shard that takes them
     :param sharded: whether the stage runs in shards
@@ -83,15 +83,16 @@ def streams_of(sharding: Sharding, stage: Stage) -> StageStreams:
 
 
 def _stream(sharding: Sharding, edge: Edge) -> Stream:
-    port = f"{edge.source.id}.{edge.output}"
+    names = sharding.cut.graph.names
+    port = f"{names[edge.source.id]}.{edge.output}"
     if sharding.passage(edge) in (Passage.WHOLE, Passage.ALIGNED):
         return Stream(port)
     first = sharding.first_alike(edge)
-    return Stream(port, f"{first.target.id}.{first.input}")
+    return Stream(port, f"{names[first.target.id]}.{first.input}")
 
 
 def add_taken(tool: Tool, streams: StageStreams) -> None:
-    """The parameters that take streams, and the one that is the shard's number."""
+    """The parameters for streams, and the one for the shard's number."""
     if streams.sharded:
         tool.add(Parameter(SHARD, "int", "The number of the shard, from 0", sample=0))
     for taken in streams.taken:

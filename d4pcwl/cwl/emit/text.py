@@ -69,15 +69,15 @@ _KEYS = [
 _PROCESSES = ("CommandLineTool", "Workflow")
 _SECTIONS = ("inputs", "outputs", "steps", "requirements", "hints", "baseCommand")
 
-# Plain scalars that YAML 1.1 readers take for booleans or base-60 numbers.
+# Plain scalars that YAML 1.1 readers read as booleans or base-60 numbers.
 _AMBIGUOUS = re.compile(r"(?i:y|n|yes|no|on|off)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
-# Characters that YAML 1.1 takes for the end of a line.
+# Characters that YAML 1.1 reads as the end of a line.
 _LINE_BREAKS = frozenset("\x85\u2028\u2029")
 _UNFIT_FOR_BLOCKS = re.compile(
     r"[ \t]\n|[ \t]$|^[ \n]|[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]"
 )
-# Strings that need no quotes for certain; all but words that mean something else.
+# Strings that certainly need no quotes, except for words with another meaning.
 _PLAIN = re.compile(r"[A-Za-z][\w./-]{0,99}(?: [\w./-]+)*", re.ASCII)
 _WORDS = {"true", "false", "null", "y", "n", "yes", "no", "on", "off"}
 
@@ -93,7 +93,7 @@ def yaml_text(value: Any) -> str:
 
 
 def _ordered(value: Any) -> Any:
-    """``value`` with the keys of every mapping in order, but for values that are data."""
+    """``value`` with the keys of every mapping in order, except in values that are data."""
     if isinstance(value, Mapping):
         return {
             key: entry if key == "default" else _ordered(entry) for key, entry in _sorted(value)
@@ -113,8 +113,8 @@ def _sorted(mapping: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 class _Layout:
     """Data as lines of YAML.
 
-    How a scalar is written is ruamel's to say. It is asked for each but once: for a whole document
-    of thousands of steps it needs many times as long.
+    ruamel decides how a scalar is written, once for each scalar. For a whole document with
+    thousands of steps, ruamel would need many times as long.
     """
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class _Layout:
         self._known: dict[tuple[type, str, bool], list[str]] = {}
 
     def lines(self, value: Any) -> list[str]:
-        """The lines of a value that stands in the first column."""
+        """The lines of a value that begins in the first column."""
         lines: list[str] = []
         if isinstance(value, Mapping) and value:
             sections = _SECTIONS if value.get("class") in _PROCESSES else ()
@@ -148,7 +148,7 @@ class _Layout:
         return lines
 
     def _scalar(self, value: Any, is_key: bool) -> list[str]:
-        """A scalar, or what is empty; with the colon where it is a key."""
+        """A scalar, or an empty value; with a colon if it is a key."""
         if type(value) is str and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
             return [f"{value}:" if is_key else value]
         known = (type(value), repr(value), is_key)

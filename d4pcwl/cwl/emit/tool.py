@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from d4pcwl.cwl.declare.declarations import Declaration
-from d4pcwl.cwl.emit.parameter import TEXT_FORMAT, Output, Parameter, option
+from d4pcwl.cwl.emit.parameter import TEXT_FORMAT, TRACE_FORMAT, Output, Parameter, option
 from d4pcwl.cwl.emit.parts import SHARD, Facts, Tool
 from d4pcwl.cwl.emit.references import literal
 from d4pcwl.cwl.emit.streams import StageStreams, add_left, add_taken
@@ -33,10 +33,10 @@ def make_tool(
     doc: str = "",
     streams: StageStreams | None = None,
 ) -> Tool:
-    """The tool for ``pes``: the whole graph, or a stage where streams are given.
+    """The tool for ``pes``: the whole graph, or a stage if streams are given.
 
-    :param doc: the docstring of the composite that it is, where it is one
-    :param streams: what a stage exchanges with others
+    :param doc: the docstring of the composite, if the stage is one
+    :param streams: the streams that a stage exchanges with others
     """
     declared = facts.declarations.of(pes)
     title, text = _documentation(facts, pes, declared, doc, streams is not None)
@@ -70,6 +70,8 @@ def make_tool(
         tool.free_output("printed"), "stdout", None, label, "", TEXT_FORMAT, key="printed"
     )
     tool.outputs.append(printed)
+    if facts.trace:
+        _add_trace(tool, prefix)
     _add_requirements(tool, facts, declared)
     tool.extra["d4p:digest"] = facts.graph.digest(pes)
     if streams is None:
@@ -78,7 +80,7 @@ def make_tool(
 
 
 def _is_in(written: NamedPath, changed: list[LocalFile]) -> bool:
-    """Whether what is written is a file or folder that is given out whole, or in one."""
+    """Whether the written file is an output, or is in a folder that is an output."""
     return bool(written.path) and any(within(written.path, file.path) for file in changed)
 
 
@@ -136,8 +138,17 @@ def _add_command(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
         add({"position": 3, "prefix": "-a", "valueFrom": facts.attr})
     add({"position": 3, "prefix": "-n", "valueFrom": "$(runtime.cores)"})
     if len(pes) < len(facts.graph.pes):
-        add(option(4, "--stage", literal(",".join(pe.id for pe in pes))))
+        add(option(4, "--stage", literal(",".join(facts.graph.names[pe.id] for pe in pes))))
         add({"position": 4, "prefix": "--expect", "valueFrom": facts.graph.digest(pes)})
+
+
+def _add_trace(tool: Tool, prefix: str) -> None:
+    """Add the output ``trace``."""
+    file = f"{prefix}trace.jsonl"
+    tool.arguments.append({"position": 7, "prefix": "--trace", "valueFrom": file})
+    label = "The trace of the run"
+    name = tool.free_output("trace")
+    tool.outputs.append(Output(name, "File", file, label, "", TRACE_FORMAT, key="trace"))
 
 
 def _add_requirements(tool: Tool, facts: Facts, declared: Declaration) -> None:

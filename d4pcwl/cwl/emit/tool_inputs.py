@@ -1,4 +1,5 @@
-"""What a tool takes beside the script: files, inputs of roots, environment variables, choices."""
+"""The inputs of a tool beside the script: files, inputs of roots, environment variables,
+settings."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def file_default(facts: Facts, path: Path) -> dict[str, Any]:
 
 
 def working_file(entryname: str, parameter: str, *, writable: bool = False) -> dict[str, Any]:
-    """An entry of the working folder: what a parameter has, under a name."""
+    """An entry of the working folder: the file of a parameter, under a name."""
     dirent: dict[str, Any] = {"entryname": literal(entryname), "entry": f"$(inputs.{parameter})"}
     if writable:
         dirent["writable"] = True
@@ -37,7 +38,7 @@ def working_file(entryname: str, parameter: str, *, writable: bool = False) -> d
 
 
 def add_read(tool: Tool, facts: Facts, use: FileUse, *, writable: bool) -> None:
-    """A parameter for a declared file or folder, put where the PE opens it."""
+    """A parameter for a declared file or folder, staged where the PE opens it."""
     parameter = tool.free(use.name)
     default: Any = None
     if use.default is not None:
@@ -71,9 +72,9 @@ class FoundData:
 def add_found_data(tool: Tool, facts: Facts, written: Collection[str]) -> list[LocalFile]:
     """The data files that the script names: found by reading it.
 
-    :param written: what the tool writes: glob patterns; empty for any file. What is overwritten is
-        a copy, never the user's own file.
-    :returns: what the tool changes in place
+    :param written: what the tool writes: glob patterns; empty for any file. Only copies are
+        overwritten, never the user's own files.
+    :returns: the files that the tool changes in place
     """
     changed: list[LocalFile] = []
     every = facts.declared
@@ -95,7 +96,7 @@ def add_found_data(tool: Tool, facts: Facts, written: Collection[str]) -> list[L
 
 
 def add_root_inputs(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
-    """Parameters for what roots are given: typed where declared, else as ``-f``, ``-d``, ``-i``."""
+    """Parameters for the inputs of roots: typed if declared, or like ``-f``, ``-d``, ``-i``."""
     roots = [pe for pe in pes if not facts.graph.into(pe)]
     if not roots:
         return
@@ -105,7 +106,7 @@ def add_root_inputs(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
         return
     parts: list[str] = []
     for pe in roots:
-        name = pe.id if len(facts.graph.find(pe.name)) > 1 else pe.name
+        name = facts.graph.names[pe.id]
         inputs = declared[pe.id]
         if inputs:
             value = _declared_value(tool, name, inputs)
@@ -147,7 +148,7 @@ def _add_iterations(tool: Tool, binding: Mapping[str, Any] | None) -> None:
 
 
 def _declared_value(tool: Tool, name: str, inputs: Mapping[str, RootInput]) -> str:
-    """Parameters for the declared inputs of a root, and the JSON that hands their values on."""
+    """Parameters for the declared inputs of a root, and the JSON that passes their values on."""
     references: dict[str, str] = {}
     for root in inputs.values():
         parameter = tool.free(name if len(inputs) == 1 else f"{name}_{root.port}")
@@ -175,7 +176,7 @@ def _declared_value(tool: Tool, name: str, inputs: Mapping[str, RootInput]) -> s
 
 
 def _text_beside(tool: Tool, reference: str) -> str:
-    """What stands in ``-d`` for a text, which becomes an argument of its own."""
+    """The placeholder in ``-d`` for a text, which becomes a separate argument."""
     number = 1 + sum(argument.get("prefix") == "--text=" for argument in tool.arguments)
     tool.arguments.append(
         {"position": 5, "prefix": "--text=", "separate": False, "valueFrom": reference}
@@ -184,7 +185,7 @@ def _text_beside(tool: Tool, reference: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    r"""``text`` as JSON, in which engines find no parameter reference and nothing to unescape.
+    r"""``text`` as JSON in which engines find no parameter references or escapes.
 
     >>> print(_quoted('a "$(b)"'))
     "a \u0022\u0024(b)\u0022"
@@ -198,7 +199,8 @@ _SYMBOL = re.compile(r"[A-Za-z0-9_.+-]+")
 
 
 def add_parameters(tool: Tool, facts: Facts) -> None:
-    """A parameter for each of the workflow's, typed; every step makes the graph by them."""
+    """A typed parameter for each parameter of the workflow. Every step makes the graph with
+    them."""
     if facts.builder is None:
         return
     as_json: list[str] = []
@@ -215,7 +217,7 @@ def add_parameters(tool: Tool, facts: Facts) -> None:
             doc = f"{doc} (one of {', '.join(kind.choices)})".strip()
         binding = {"position": 4, "prefix": f"--params={each.name}=", "separate": False}
         if kind.many or kind.base == "bool":
-            # Nothing stands for an empty list on a command line, nor for false.
+            # A command line has no form for an empty list, or for false.
             as_json.append(f"{_quoted(each.name)}: $(inputs.{name})")
             binding = {}
         parameter = Parameter(
@@ -237,7 +239,7 @@ def add_parameters(tool: Tool, facts: Facts) -> None:
 
 
 def _parameter_default(facts: Facts, each: WorkflowParameter) -> Any:
-    """The default of a parameter as CWL has it: what was given for it, else its own."""
+    """The default of a parameter in CWL: the given value, or its own default."""
     value = facts.values.get(each.name, each.default)
     if value is REQUIRED:
         return REQUIRED
@@ -252,13 +254,13 @@ def _parameter_default(facts: Facts, each: WorkflowParameter) -> Any:
 
 
 def _path_class(default: Any) -> str:
-    """What a path is where it is not said: a file, unless its default is a folder."""
+    """The type of a path that is not annotated: a file, except if its default is a folder."""
     first = default[0] if isinstance(default, list) and default else default
     return str(first["class"]) if isinstance(first, dict) else "File"
 
 
 def _place(facts: Facts, path: Path) -> Path | None:
-    """Where a file is, seen from here, or else from the script."""
+    """The path of a file, relative to the current folder or to the script."""
     return next((p for p in (path, facts.script.parent / path) if p.exists()), None)
 
 
@@ -276,7 +278,7 @@ def _sample(cwl_type: CwlType, name: str) -> Any:
 
 def add_environment(tool: Tool, facts: Facts, declared: Declaration) -> None:
     """A parameter for each environment variable that the script reads."""
-    # Which PE reads a variable is not found by reading: what one declares holds in all stages.
+    # Reading does not find which PE reads a variable, so each declaration holds in all stages.
     every = facts.declared.env
     found = {variable.name: variable for variable in facts.reading.environment}
     unset = []
@@ -308,9 +310,8 @@ def add_environment(tool: Tool, facts: Facts, declared: Declaration) -> None:
 
 
 def _add_variable_path(tool: Tool, facts: Facts, variable: EnvVar) -> None:
-    """A parameter for the file or folder that an environment variable names.
-
-    What the script takes instead counts where it lies beside it; otherwise it must be given.
+    """A parameter for the file or folder that an environment variable names. The default of the
+    script is used if it is beside the script; otherwise the parameter must be given.
     """
     parameter = tool.free(variable.name)
     folder = variable.use == "Directory"
@@ -331,7 +332,7 @@ def _add_variable_path(tool: Tool, facts: Facts, variable: EnvVar) -> None:
             sample=_sample(CwlType(variable.use), variable.name),
         )
     )
-    # In a place of its own, the same in all steps: paths below it may be items.
+    # In a separate place, the same in all steps, because paths below it may be items.
     path = parameter if folder else f"{parameter}/$(inputs.{parameter}.basename)"
     tool.listing.append({"entryname": path, "entry": f"$(inputs.{parameter})"})
     tool.env[variable.name] = path if variable.slash or not folder else f"{path}/"
@@ -357,6 +358,9 @@ def add_choices(tool: Tool, facts: Facts, pes: tuple[Any, ...]) -> None:
         binding = {"prefix": "--seed=", "separate": False, "position": 3}
         tool.add(Parameter("seed", "long", label, default=0, has_default=True, binding=binding))
     if facts.mapping.server:
-        label = "The Redis server (its password in REDIS_PASSWORD); without, the run starts its own"
+        label = (
+            "The Redis server (its password in REDIS_PASSWORD); if it is not given, the run "
+            "starts its own"
+        )
         binding = {"position": 3, "prefix": "--redis-url"}
         tool.add(Parameter("redis_url", "string?", label, binding=binding))

@@ -1,4 +1,4 @@
-"""What a tool leaves behind: results, and the files that PEs write."""
+"""The outputs of a tool: results, and the files that PEs write."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from d4pcwl.workflow.reading.script import LocalFile, NamedPath
 def add_results(tool: Tool, facts: Facts, pes: tuple[Any, ...], prefix: str) -> None:
     """The output ``results``, if there are unconnected outputs."""
     inside = {id(pe) for pe in pes}
-    ports = [f"{pe.id}.{output}" for pe, output in facts.graph.unconnected if id(pe) in inside]
+    graph = facts.graph
+    ports = [f"{graph.names[pe.id]}.{port}" for pe, port in graph.unconnected if id(pe) in inside]
     if not ports:
         return
     file = f"{prefix}results.jsonl"
@@ -43,12 +44,13 @@ def add_writes(
 ) -> None:
     """An output for each file or folder that PEs write.
 
-    :param writes: what reading found that these PEs may write, and what they change in place
+    :param writes: files found by reading that these PEs may write, and files that they change in
+        place
     """
     in_place = declared.reads.keys() & declared.writes.keys()
     own = set[str]().union(*(facts.declarations.by_pe[pe.id].writes for pe in pes))
     for use in declared.writes.values():
-        # Of what is declared for the whole graph, any stage may be the one that writes it.
+        # A file that is declared for the whole graph may be written by any stage.
         sure = use.name in own | in_place or len(pes) == len(facts.graph.pes) or use.type.is_list
         name = use.name if use.name not in tool.ids else f"{use.name}_out"
         tool.outputs.append(
@@ -69,7 +71,7 @@ def add_writes(
 
 
 def _add_changed(tool: Tool, file: LocalFile) -> None:
-    """An output for a file or folder that is changed in place: a later step goes on with it."""
+    """An output for a file or folder that is changed in place, for a later step."""
     name = tool.free_output(f"{PurePosixPath(file.path).name}_out")
     kind = "Directory" if file.absolute.is_dir() else "File"
     doc = f"{file.path}, which {file.file} reads in line {file.line} and changes"
@@ -78,7 +80,7 @@ def _add_changed(tool: Tool, file: LocalFile) -> None:
 
 
 def _add_found(tool: Tool, found: NamedPath) -> None:
-    """An output for what reading found: it may not be written, if the line is not reached."""
+    """An output for a file found by reading. It may be missing, if its line is not reached."""
     place = f"which {found.file} writes in line {found.line}"
     if found.folder and not found.path:
         label = "The working folder"
@@ -97,7 +99,7 @@ def _add_found(tool: Tool, found: NamedPath) -> None:
 
 
 def _file_id(pattern: str) -> str:
-    """A name for files: that of their pattern, with the folder where it says little itself."""
+    """A name for files: their pattern, with the folder if the pattern alone is unclear."""
     last = PurePosixPath(pattern).name
     text = last if re.search("[A-Za-z0-9].*[*]", last) else pattern
     return re.sub("[^A-Za-z0-9]+", "_", text)
@@ -106,7 +108,7 @@ def _file_id(pattern: str) -> str:
 def add_folders(
     tool: Tool, facts: Facts, declared: Declaration, found: Collection[NamedPath]
 ) -> None:
-    """The folders that what a tool writes is to lie in: scripts expect them to be there."""
+    """The folders of the files that a tool writes: scripts expect them to exist."""
     wanted: set[PurePosixPath] = set()
     for use in declared.writes.values():
         place = PurePosixPath(use.path)
@@ -132,7 +134,7 @@ def add_folders(
 
 
 def _makes(facts: Facts, folder: str) -> bool:
-    """Whether the script makes a folder, or one around it, itself."""
+    """Whether the script itself makes a folder, or a folder that contains it."""
     made = set(facts.reading.folders_made)
     if "*" in made and (facts.script.parent / folder).is_dir():
         made.discard("*")  # it is used to finding this one
@@ -140,7 +142,7 @@ def _makes(facts: Facts, folder: str) -> bool:
 
 
 def _empty_folders(folders: Iterable[PurePosixPath]) -> list[dict[str, Any]]:
-    """Empty folders, one in the other where their paths say so, as entries of a listing."""
+    """Empty folders, nested as their paths say, as entries of a listing."""
     tree: dict[str, Any] = {}
     for folder in folders:
         level = tree
@@ -157,7 +159,7 @@ def _empty_folders(folders: Iterable[PurePosixPath]) -> list[dict[str, Any]]:
 
 
 def _guessed_format(facts: Facts, use: FileUse) -> str:
-    """The media type that the name of a file tells, unless a PE that reads it asks for another."""
+    """The media type for the name of a file, except if a PE that reads it declares another."""
     taken = facts.declared.reads.get(use.name)
     if use.type.base != "File" or (taken is not None and taken.format):
         return ""

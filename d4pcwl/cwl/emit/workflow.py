@@ -1,4 +1,4 @@
-"""Workflows in the making: steps, and the links that feed them."""
+"""Workflows while they are made: steps, and the links that feed them."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Link:
         return text
 
     def renamed(self, names: Mapping[str, str]) -> Link:
-        """The same link, where sources have other names."""
+        """The same link, with other names of sources."""
         return replace(self, sources=tuple(names.get(source, source) for source in self.sources))
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step: what it runs, and what feeds each input.
+    """A step: the process that it runs, and the link of each input.
 
-    :param scatter: the inputs that each shard has a value of its own for
+    :param scatter: the inputs with a different value for each shard
     """
 
     id: str
@@ -52,7 +52,7 @@ class Step:
 
     @property
     def outputs(self) -> list[Output]:
-        """The outputs of the step: lists of what the process gives, where it is scattered."""
+        """The outputs of the step: lists of the process's outputs, if it is scattered."""
         outputs = self.process.outputs
         return [replace(o, type=array_of(o.type)) for o in outputs] if self.scatter else outputs
 
@@ -76,7 +76,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Workflow:
-    """A Workflow in the making; steps stand sources first."""
+    """A Workflow while it is made; its steps are in order, sources first."""
 
     id: str
     label: str
@@ -92,7 +92,8 @@ class Workflow:
         return [output for output, _ in self.results]
 
     def processes(self) -> Iterator[Tool | Workflow]:
-        """What the steps run, at any depth, each before what it runs itself."""
+        """The processes of the steps, at any depth, each before the processes that it runs
+        itself."""
         for step in self.steps:
             yield step.process
             if isinstance(step.process, Workflow):
@@ -101,7 +102,7 @@ class Workflow:
     def to_cwl(self, runs: Mapping[str, str]) -> dict[str, Any]:
         """The Workflow as CWL.
 
-        :param runs: to the id of each process where it is
+        :param runs: from the id of each process to its place
         """
         text: dict[str, Any] = {"class": "Workflow", "id": self.id, "label": self.label}
         if self.doc:

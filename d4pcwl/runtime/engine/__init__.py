@@ -1,2 +1,2 @@
-"""What every mapping shares: the plan, the instances of a process and how they call each other, and
-the order of items. Knows nothing of how items travel between processes."""
+"""Code that all mappings share: the plan, the instances of a process and their calls, and the order
+of items. It knows nothing of how items are sent between processes."""

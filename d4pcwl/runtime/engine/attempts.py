@@ -1,6 +1,5 @@
-"""Attempts at an item: what one writes is held back until it has succeeded.
-
-When an item is tried again, and what happens after that, says its policy (``policy.py``).
+"""Attempts at an item: what an attempt writes is held back until the attempt has succeeded. The
+policy (``policy.py``) says when an item is tried again, and what happens after that.
 """
 
 from __future__ import annotations
@@ -15,25 +14,41 @@ from d4pcwl.runtime.engine.values import snapshot
 from d4pcwl.workflow.load import is_an_order
 
 Work = Callable[[Any], BaseException | None]
-"""Works on an item; the error where that fails."""
+"""Works on an item, and returns the error if that fails."""
 
 
 class Attempts:
-    """The attempts of one instance."""
+    """The attempts of one instance.
+
+    :ivar retried: how many failed and were followed by another
+    :ivar skipped: how many items were left out, as whoever leaves them out counts
+    :ivar why: the last error
+    """
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self.retried = self.skipped = 0
+        self.why = ""
         self._held: list[tuple[Callable[[Any], None], Any]] | None = None
 
     def run(self, work: Work, item: Any) -> BaseException | None:
         """Work on an item, as often as the policy says.
 
-        :returns: the last error, where no attempt succeeded; then nothing was written
+        :returns: the last error, if no attempt succeeded; then nothing was written
         """
         for _ in range(self._policy.retries):
-            if self._attempt(work, snapshot(item)) is None:
+            error = self._attempt(work, snapshot(item))
+            if error is None:
                 return None
-        return self._attempt(work, item)
+            self.retried += 1
+            self._note(error)
+        error = self._attempt(work, item)
+        if error is not None:
+            self._note(error)
+        return error
+
+    def _note(self, error: BaseException) -> None:
+        self.why = "".join(traceback.format_exception_only(error)).strip()
 
     def _attempt(self, work: Work, item: Any) -> BaseException | None:
         self._held = []
@@ -55,7 +70,7 @@ class Attempts:
     def holding(
         self, emit: Callable[[Any], None], complain: Callable[[Exception, Any], None]
     ) -> Callable[[Any], None]:
-        """``emit``, but for what is written during an attempt, which is held back."""
+        """``emit``, but items that are written during an attempt are held back."""
 
         def hold(item: Any) -> None:
             if self._held is None:

@@ -1,8 +1,8 @@
-"""Chains: PEs of one process, each of which alone takes what the one before it returns.
+"""Chains of PEs in one process: each PE is the only one that takes the items of the PE before it.
 
 Most PEs have one input and one output, and most items are numbers and texts, which need no copy.
-Such an item goes along a chain in one loop, rather than by a call from each PE to the next. What
-else a PE returns goes the way of what it writes.
+One loop passes such an item along a chain, instead of a call from each PE to the next. Any other
+object that a PE returns is sent like one that it writes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Receive = Callable[[Any], None]
 """Takes one item."""
 
 Take = Callable[[Iterable[Any]], None]
-"""Takes items, and works through each before the next."""
+"""Takes items, and works through each of them to the end before the next."""
 
 Work = Callable[[Any], Any]
 
@@ -28,7 +28,7 @@ PLAIN = IMMUTABLE - {NoneType}
 
 
 def each(receive: Receive) -> Take:
-    """What takes items, for what takes one."""
+    """A function that takes several items, made from one that takes a single item."""
 
     def take(items: Iterable[Any]) -> None:
         for item in items:
@@ -41,11 +41,12 @@ class Step:
     """A PE's place in a chain.
 
     :param work: its work on one item
-    :param emit: takes what that returns; None where it returns nothing
-    :param following: the step that alone takes it, in this process
-    :param hand_on: takes what does not go along the chain, such as a generator
-    :param fail: ends the run over an error on an item
-    :param stay_halted: what an item leads to after that, where a PE has caught it and goes on
+    :param emit: takes what ``work`` returns; None if it returns nothing
+    :param following: the only step that takes it, in this process
+    :param hand_on: takes objects that do not go along the chain, such as a generator
+    :param fail: ends the run after an error on an item
+    :param stay_halted: what happens with further items after that, if a PE catches the error and
+        goes on
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Step:
 
     @property
     def count(self) -> int:
-        """How many items it is through with."""
+        """How many items it has finished."""
         taken = sum(count() for count in self._taken)
         return taken + sum(step.count - step._left for step in self._before)
 
@@ -111,11 +112,10 @@ class Step:
         return run_along
 
     def writer(self, output: str, otherwise: Callable[..., None]) -> Callable[..., None]:
-        """``write`` for the PE before, of whose output this step alone takes the items.
+        """``write`` for the PE before, if only this step takes the items of its output. It repeats
+        the loop of ``take``, because it runs for every item of a source.
 
-        It is the loop of ``take`` once more, since it runs for every item of a source.
-
-        :param otherwise: writes to other outputs, and what is no plain value
+        :param otherwise: writes to other outputs, and writes objects that are not plain values
         """
         works, end, step_of, through = self._works, self._end, self._step_of, 0
         self._taken.append(lambda: through)

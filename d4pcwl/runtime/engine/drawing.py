@@ -1,8 +1,9 @@
-"""The random numbers of one instance: a generator for each item, whoever works on it, and whenever.
+"""The random numbers of one instance: there is one generator for each item.
 
-Its stream hangs on the seed of the run, the PE and the item's number alone. Philox is made for
-that: any key gives a stream of its own, and none needs to be reached by way of another (Salmon et
-al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, doi:10.1145/2063384.2063405).
+Its numbers depend only on the seed of the run, the PE, and the number of the item. Philox is made
+for that: each key gives an independent stream, and can be used without computing other streams
+(Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011,
+doi:10.1145/2063384.2063405).
 """
 
 from __future__ import annotations
@@ -31,21 +32,22 @@ class Draws:
         self._at: int | str = ""
 
     def begin(self, what: int | str) -> None:
-        """What is drawn from now on is for the item of a number, or for a part of the PE's life."""
+        """Start the generator for the item with a number, or for a part of the PE's life."""
         self._at = what
         self.again()
 
     def again(self) -> None:
-        """What is drawn from now on is what has been drawn for the same."""
+        """Start the same generator again."""
         self._attributes[DRAWN] = partial(_generator, self._whose, self._at)
 
     def next_given(self) -> int:
-        """A number for the next item that comes from outside: none that items of a stream have."""
+        """A number for the next item that comes from outside. No item of a stream has such a
+        number."""
         self._given += 1
         return -self._given
 
     def of_numbered(self, take: Take) -> Take:
-        """A taker of items with their numbers, as pairs, for a taker of items."""
+        """A function that takes pairs of a number and an item, made from one that takes items."""
 
         def items(pairs: Iterable[tuple[int, Any]]) -> Iterator[Any]:
             for number, item in pairs:

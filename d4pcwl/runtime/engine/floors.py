@@ -1,10 +1,10 @@
-"""Chains of direct calls, kept short: a deep graph must not need a deep stack.
+"""Short chains of direct calls, so that a deep graph does not need a deep stack.
 
-Edges inside a process are direct calls, so a chain of ten thousand PEs would be calls ten thousand
-deep. The instances of a process are therefore parted into *floors*, none of them deeper than
-:data:`SPAN`. An item for another floor is put into that floor's queue. As long as the stack is low,
-it is worked through before ``write`` returns, as everywhere; where it is not, that is left to those
-who called before, and the queue takes but a few items until then.
+Edges inside a process are direct calls. A chain of ten thousand PEs would need ten thousand nested
+calls. So the instances of a process are divided into *floors*, none of them deeper than
+:data:`SPAN`. An item for another floor is put into the queue of that floor. If the stack is low,
+the item is worked through before ``write`` returns, as always. If not, an earlier call works on it,
+and the queue takes only a few items until then.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from d4pcwl.runtime.engine.chain import Take
 from d4pcwl.runtime.engine.plan import Plan
 
 SPAN = 50
-"""The most PEs of one floor that stand behind each other."""
+"""The largest number of PEs one after the other in one floor."""
 
 _LOW = 2
-"""Floors that may be at work at a time before items wait for those who called before."""
+"""The largest number of floors that work at a time. With more, items wait for earlier calls."""
 
 _WAITING = 16
-"""Items that wait in a floor's queue at most; with more of them, the stack grows after all."""
+"""The largest number of items in a floor's queue. With more, the stack grows."""
 
 _FRAMES = 20
 _FLOORS_ON_STACK = 10
@@ -56,7 +56,7 @@ class Floors:
         return bool(self._waiting)
 
     def way(self, source: int, target: int, take: Take) -> Take:
-        """What takes items from one instance for another, which ``take`` belongs to."""
+        """A function that takes items of one instance for another one, which has ``take``."""
         floor = self._floor[target]
         if floor == self._floor[source]:
             return take
@@ -73,7 +73,7 @@ class Floors:
         return go
 
     def entrance(self, instance: int, take: Take) -> Take:
-        """``take`` of an instance, for those who are on none of the floors."""
+        """``take`` of an instance, for callers outside of all floors."""
         if self.count == 1:
             return take
         floor = self._floor[instance]
@@ -103,8 +103,8 @@ class Floors:
             self._on_stack -= 1
 
     def _work_off(self) -> None:
-        """Work off what waits for higher floors than are at work, the highest first: no instance is
-        entered that is at work already, and no queue grows."""
+        """Work on the items that wait for floors above those at work, the highest floor first. So
+        no instance is entered while it works, and no queue grows."""
         waiting = self._waiting
         while waiting and -waiting[0] > self._at_work:
             floor = -waiting[0]

@@ -1,7 +1,8 @@
-"""The instance loop, written once for all mappings: one PE copy, its items in, its items out.
+"""One instance of a PE: takes items, runs the PE, and sends what it writes, for all mappings.
 
-What takes items are closures rather than methods, with one variant for the base classes whose
-``process`` is known (``chain.py``): they run for every item, and a stream's speed is theirs.
+Items are taken by closures, and not by methods, because this code runs for every item and decides
+the speed of a stream. There is one variant for base classes whose ``process`` is known
+(``chain.py``).
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ from d4pcwl.workflow.place import place_of_work
 INPUT = IterativePE.INPUT_NAME
 
 Where = Callable[[], str]
-"""Says, for messages, what an instance is at work on."""
+"""For messages: says which item an instance works on."""
 
 _NOTHING = object()
 
 
 class Halt(BaseException):
-    """Ends the run from within a PE's call; not an Exception, so that no PE swallows it."""
+    """Ends the run from inside a PE's call. It is not an Exception, so that no PE catches it."""
 
     def __init__(self, error: D4pcwlError) -> None:
         super().__init__(str(error))
@@ -50,7 +51,7 @@ class Halt(BaseException):
 
 
 class _Port:
-    """What ``outputconnections[name]['writer']`` holds while a PE runs."""
+    """The value of ``outputconnections[name]['writer']`` while a PE runs."""
 
     __slots__ = ("write",)
 
@@ -59,17 +60,18 @@ class _Port:
 
 
 class RunningPE:
-    """One instance of a PE, bound to where its items go.
+    """One instance of a PE, with the routes of its items.
 
     :param pe: the instance's own copy of the PE
-    :param title: how messages call the instance
+    :param title: the name of the instance in messages
     :param rank: the instance's index in the plan
-    :param alone: it takes all items of the PE: their numbers are those in the stream
-    :param in_cycle: the PE may be sent items while it is at work on one
-    :param policy: what to do about an item on which it fails
+    :param alone: the instance takes all items of the PE, so it knows their numbers in the stream
+    :param in_cycle: the PE may get items while it works on one
+    :param policy: what happens when it fails on an item
     :param leave_out: takes the descriptions of items that are left out
     :param seed: of the random numbers that the PE draws
     :param halts: the failures, by rank, of all instances in the process
+    :ivar own_step: how its items go through in a chain, if they may
     """
 
     def __init__(
@@ -89,13 +91,13 @@ class RunningPE:
         self.title, self._alone = title, alone
         self._policy = policy
         self._leave_out = leave_out
-        self._attempts = Attempts(policy)
-        self._rank, self._halts = rank, {} if halts is None else halts
+        self.attempts = Attempts(policy)
+        self.rank, self._halts = rank, {} if halts is None else halts
         self._emitters: dict[str, Receive] = {}
         self._counts: dict[str, Callable[[], int]] = {}
         self._receivers: dict[str, Take] = {}
         self._following: dict[str, Step] = {}
-        self._step: Step | None = None
+        self.own_step: Step | None = None
         self._guard = _one_at_a_time() if in_cycle else None
         pe.rank = rank
         self._draws = Draws(pe, seed) if getattr(pe, "numbered", False) else None
@@ -106,15 +108,16 @@ class RunningPE:
             getattr(cls, "write", None) is GenericPE.write and cls._write is GenericPE._write
         )
         if self._usual_write:
-            pe.write = self._write  # one call instead of three for every item written
+            pe.write = self._write  # one call instead of three for every written item
 
     def bind(self, output: str, emit: Receive, following: Step | None = None) -> None:
-        """Say what takes the items of an output; to be done before the first receiver is made.
+        """Set the function that takes the items of an output. Call it before the first receiver is
+        made.
 
-        :param following: what alone takes them, in this process
+        :param following: the only step that takes them, in this process
         """
         if self._policy != FAIL:
-            emit = self._attempts.holding(emit, partial(self.refuse_item, output))
+            emit = self.attempts.holding(emit, partial(self.refuse_item, output))
         elif following is not None:
             self._following[output] = following
             if self._usual_write:
@@ -123,9 +126,8 @@ class RunningPE:
         self.pe.outputconnections[output][WRITER] = _Port(_expanding(emit))
 
     def let_hand_on(self, hand_on: Callable[[], None]) -> None:
-        """Let the PE hand on what it has written while it is at work on an item.
-
-        With a policy it may not: what an attempt writes is held back until it has succeeded.
+        """Let the PE send what it has written before its item is done. With a policy this is not
+        possible: what an attempt writes is held back until it has succeeded.
         """
         if self._policy == FAIL:
             self.pe.hand_on = hand_on
@@ -133,7 +135,11 @@ class RunningPE:
     @property
     def count(self) -> int:
         """How many items the instance has taken."""
-        return sum(count() for count in self._counts.values())
+        return sum(count() for count in list(self._counts.values()))
+
+    def count_of(self, name: str) -> int:
+        """How many of them by one input."""
+        return self._counts[name]() if name in self._counts else 0
 
     def start(self) -> None:
         """Run ``preprocess``."""
@@ -151,7 +157,7 @@ class RunningPE:
             self._draws.begin(what)
 
     def process(self, given: Iterable[dict[str, Any]]) -> None:
-        """Run ``process`` on each of some dictionaries of inputs, as roots are given them."""
+        """Run ``process`` on each dictionary of inputs, as roots get them."""
         for inputs in given:
             name, item = "", inputs
             if len(inputs) == 1:
@@ -162,8 +168,8 @@ class RunningPE:
             take((item if self._draws is None else (self._draws.next_given(), item),))
 
     def receiver(self, name: str) -> Take:
-        """What takes the items of input ``name``; ``""`` takes whole input dictionaries. They come
-        with their numbers, as pairs, where the PE draws."""
+        """The function that takes the items of input ``name``; ``""`` takes whole input
+        dictionaries. If the PE draws random numbers, they are pairs of a number and an item."""
         if name not in self._receivers:
             take, self._counts[name] = self._make_receiver(name)
             if self._draws is not None:
@@ -172,15 +178,15 @@ class RunningPE:
         return self._receivers[name]
 
     def step(self, name: str) -> Step | None:
-        """How items of input ``name`` go through in a chain, if they do."""
+        """The step of a chain for the items of input ``name``, if there is one."""
         self.receiver(name)
-        return self._step if name == INPUT and self._draws is None else None
+        return self.own_step if name == INPUT and self._draws is None else None
 
     def _make_receiver(self, name: str) -> tuple[Take, Callable[[], int]]:
         if self._policy != FAIL:
             return self._careful_receiver(name)
         if name == INPUT and self._is_simple():
-            self._step = step = self._make_step()
+            self.own_step = step = self._make_step()
             return step.take, lambda: step.count
         return self._general_receiver(name)
 
@@ -193,7 +199,7 @@ class RunningPE:
 
     def _make_step(self) -> Step:
         emit, following = None, None
-        if not isinstance(self.pe, ConsumerPE):  # which returns nothing, but for generators
+        if not isinstance(self.pe, ConsumerPE):  # which returns nothing, except for generators
             output = self.pe.OUTPUT_NAME
             emit, following = self._emitters[output], self._following.get(output)
             if type(self.pe).write is not GenericPE.write:  # it sees all that it writes
@@ -251,7 +257,8 @@ class RunningPE:
         return take, lambda: number
 
     def _careful_receiver(self, name: str) -> tuple[Take, Callable[[], int]]:
-        """For PEs with a policy: what an attempt writes is held back until it has succeeded."""
+        """For PEs with a policy: what an attempt writes is held back until the attempt has
+        succeeded."""
         number, policy = 0, self._policy
 
         def attempt(item: Any) -> BaseException | None:
@@ -263,7 +270,7 @@ class RunningPE:
             except OutputError as error:
                 self._stop_if_output_fails(error)
             except Halt as halt:
-                self._halts.pop(self._rank, None)
+                self._halts.pop(self.rank, None)
                 if isinstance(halt.error, OutputError):
                     raise
                 return halt.__cause__ or halt.error
@@ -274,10 +281,11 @@ class RunningPE:
             for item in items:
                 number += 1
                 self._stay_halted(item)
-                error = self._attempts.run(attempt, item)
+                error = self.attempts.run(attempt, item)
                 if error is None:
                     continue
                 if policy.skip and self._leave_out is not None:
+                    self.attempts.skipped += 1
                     known = number if self._alone else None
                     self._leave_out(left_out(self.title, name, known, item, error))
                 else:
@@ -292,7 +300,7 @@ class RunningPE:
         return take, lambda: number
 
     def _at(self, name: str, number: int) -> str:
-        """What the instance is at work on: the number is that in the stream, or it is not told."""
+        """The item that the instance works on, with its number in the stream if that is known."""
         if not name:
             return f"in iteration {number}" if self._alone else "in an iteration"
         return f"on item {number} of '{name}'" if self._alone else f"on an item of '{name}'"
@@ -336,7 +344,7 @@ class RunningPE:
             emit(data)
 
     def _drain(self, generator: Any, send: Receive, where: Where, given: Any = _NOTHING) -> None:
-        """Send a generator's items one by one; it is the PE's code that runs in between."""
+        """Send a generator's items one by one; the PE's code runs between them."""
         frame = generator.gi_frame
         while True:
             try:
@@ -359,12 +367,13 @@ class RunningPE:
             self._fail(error, where)
 
     def _stay_halted(self, item: Any) -> None:
-        """What works on items after a failure, where a PE upstream caught it and goes on."""
-        if self._rank in self._halts:
-            raise self._halts[self._rank]
+        """The function for further items after a failure, if a PE upstream catches the error and
+        goes on."""
+        if self.rank in self._halts:
+            raise self._halts[self.rank]
 
     def refuse_item(self, output: str, error: Exception, item: Any) -> None:
-        """End the run over an item that cannot be handed on.
+        """End the run because an item cannot be sent.
 
         :raises Halt: always
         """
@@ -394,25 +403,25 @@ class RunningPE:
         raise self._halt(f"PE {self.title} failed {where()}{item}\n{told}", error) from error
 
     def _stop_if_output_fails(self, error: BaseException) -> None:
-        """What cannot be written is no fault of the PE, nor of the item."""
+        """An output that cannot be written is not a fault of the PE or of the item."""
         if isinstance(error, OutputError):
-            halt = self._halts[self._rank] = Halt(error)
+            halt = self._halts[self.rank] = Halt(error)
             raise halt from error
 
     def _halt(self, message: str, error: BaseException) -> Halt:
         halt = Halt(PEError(message, "".join(traceback.format_exception(error))))
-        self._halts[self._rank] = halt
+        self._halts[self.rank] = halt
         return halt
 
 
 def _placed(pe: Any, message: str) -> str:
-    """A message, at the place of the PE's work where that is known."""
+    """A message, with the place of the PE's code if that is known."""
     place = place_of_work(pe)
     return str(place.fault(message)) if place is not None else message
 
 
 def _drop(item: Any) -> None:
-    """A PE without outputs has nowhere to write what it yields."""
+    """A PE without outputs cannot write what it yields."""
 
 
 def _expanding(emit: Receive) -> Receive:
@@ -429,7 +438,7 @@ def _expanding(emit: Receive) -> Receive:
 
 
 def _one_at_a_time() -> Callable[[Take], Take]:
-    """For an instance in a cycle: items that come while it is at work wait until it is done."""
+    """For an instance in a cycle: items that come while it works wait until it is done."""
     waiting: deque[tuple[Take, Any]] = deque()
     busy = False
 
@@ -454,7 +463,7 @@ def _one_at_a_time() -> Callable[[Take], Take]:
 
 
 def own_copy(pe: Any) -> Any:
-    """A copy of a PE for one more instance.
+    """A copy of a PE for another instance.
 
     :raises PEError: it holds something that cannot be copied, such as a lock or an open file
     """

@@ -1,7 +1,7 @@
-"""Marks at run time: what is written gets them, and receivers put items in order by them.
+"""Marks at run time: written items get them, and receivers put items in order by them.
 
-What a mark is, and where items carry one, says ``runtime/engine/order.py``. A marked item travels
-as a pair ``(mark, item)``.
+``runtime/engine/order.py`` explains marks, and where items have them. A marked item is sent as a
+pair ``(mark, item)``.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ Mark = tuple[int, ...]
 """An origin, a number, and places."""
 
 Level = tuple[int, int, int]
-"""An instance, an origin, and a number: nothing with a smaller one will come from there."""
+"""An instance, an origin, and a number: no smaller number will come from there."""
 
 LevelOf = Callable[[int, int], int]
 """From an instance and an origin to the level."""
 
 RESULTS = -1
-"""Stands for those who take results, among the numbers of processes."""
+"""Used as the number of a process, for the receiver of results."""
 
 AFTER_ALL = 1 << 61
-"""The number of what an instance writes by itself when its items are done."""
+"""In marks, the number of items that an instance writes by itself, after all its input."""
 
 NO_MORE = 1 << 62
 """The level of an instance that has ended."""
 
 _TRY_AGAIN = 1000
-"""With so many more items held back, it is looked whether some may be passed on."""
+"""After so many more items are held back, there is a check whether some may be passed on."""
 
 _mark_of, _item_of = itemgetter(0), itemgetter(1)
 
 
 def packed(marks: Sequence[Mark]) -> tuple[int, Sequence[Any]]:
-    """Marks in a form that travels quickly: their numbers alone, where they have one origin and no
-    places; then the origin comes with them, else -1 with all the marks."""
+    """Marks in a form that is fast to send. If all have the same origin and no places: that origin,
+    and their numbers. Otherwise: -1, and all the marks."""
     if set(map(len, marks)) == {2}:
         origins, numbers = zip(*marks, strict=True)
         if len(set(origins)) == 1:
@@ -55,12 +55,12 @@ def unpacked(origin: int, marks: Sequence[Any]) -> list[Mark]:
 
 
 class Position:
-    """Where one instance stands in the order of the stream: it gives marks to what it writes.
+    """The position of one instance in the order of the stream. It gives marks to written items.
 
     :param index: of the instance
     :param number: its number among the instances of its PE
-    :param own: the origin of what it writes by itself; None where all that it writes is its own
-    :param depth: of its PE in the graph: higher than those of the PEs before it
+    :param own: the origin of items that it writes by itself; None if this holds for all its items
+    :param depth: the depth of its PE in the graph, which is higher than those of the PEs before it
     """
 
     def __init__(self, index: int, number: int, own: int | None, depth: int) -> None:
@@ -74,22 +74,23 @@ class Position:
             self.leave()
 
     def enter(self, mark: Mark) -> None:
-        """What is written from now on is for the item of this mark."""
+        """Items that are written from now on belong to the item with this mark."""
         self._mark, self._places = mark, 0
 
     def leave(self) -> None:
-        """What is written from now on is for no item."""
+        """Items that are written from now on belong to no item."""
         assert self.own is not None
         self.enter((self.own, AFTER_ALL, self._number))
 
     def feed(self, place: int) -> None:
-        """What is written from now on is for the root input of this place."""
+        """Items that are written from now on belong to the root input at this place."""
         if self.own is not None:
             self.enter((self.own, place))
             self.count = place
 
     def emitter(self, plain: Receive | None, marked: Receive) -> Receive:
-        """What takes the items of an output, for takers of items and one of marked items."""
+        """The function that takes the items of an output. It calls functions that take items, and
+        one that takes marked items."""
         origin, depth = self._origin, self._depth
         if self.own is None:
 
@@ -111,7 +112,7 @@ class Position:
         return pass_on
 
     def entering(self, take: Take) -> Take:
-        """A taker of marked items for the instance."""
+        """The function that takes marked items for the instance."""
         if self.own is None:
             return lambda pairs: take(map(_item_of, pairs))
 
@@ -124,7 +125,7 @@ class Position:
 
 
 class EntrancePosition(Position):
-    """Where the instance stands that gives out items with marks from outside."""
+    """The position of the instance that sends items with marks from outside."""
 
     def emitter(self, plain: Receive | None, marked: Receive) -> Receive:
         def enter(pair: tuple[Mark, Any]) -> None:
@@ -149,12 +150,12 @@ def position_of(plan: Plan, index: int) -> Position:
 
 
 def unmarked(receive: Receive) -> Receive:
-    """A taker of marked items for a receiver of items."""
+    """A function that takes marked items, for a receiver of items."""
     return lambda pair: receive(pair[1])
 
 
 def with_outer_marks(plan: Plan, receive: Receive) -> Receive:
-    """A taker of marked items for a receiver of items with outer marks, as pairs."""
+    """A function that takes marked items, for a receiver of pairs of an outer mark and an item."""
     entrance = plan.order.entrance
     assert entrance is not None
     root, depths, shard = entrance.root, entrance.depths, entrance.shard
@@ -169,8 +170,8 @@ def with_outer_marks(plan: Plan, receive: Receive) -> Receive:
 
 
 def result_taker(plan: Plan, port: tuple[str, str], receive: Receive) -> Receive:
-    """What takes the results of an output, marked ones where it has them, in order, for what takes
-    them in the end."""
+    """A function that takes the results of an output, marked or not, and passes them on in
+    order."""
     if port not in plan.order.results:
         return receive
     entrance = plan.order.entrance
@@ -179,13 +180,13 @@ def result_taker(plan: Plan, port: tuple[str, str], receive: Receive) -> Receive
 
 
 class Gather:
-    """Puts the marked items of one input, or of one output that has results, in order.
+    """Puts the marked items of one input, or of one output with results, in order.
 
-    :param least: how far all senders are, by origin
+    :param least: the level of all senders, by origin
     :param at_once: origins whose items are not held back
     :param in_turn: whether the items of an origin come after all those of the origins before it
 
-    What is to take the marked items, in order, is set as ``deliver``.
+    ``deliver`` is set later: the function that takes the marked items, in order.
     """
 
     deliver: Take
@@ -204,7 +205,7 @@ class Gather:
         self._look_at = _TRY_AGAIN
 
     def level(self, origin: int) -> int:
-        """Below which number everything has been passed on."""
+        """The number below which everything has been passed on."""
         return self._reached.get(origin, NO_MORE)
 
     def hold(self, pairs: Iterable[tuple[Mark, Any]]) -> None:
@@ -226,7 +227,7 @@ class Gather:
             self._look_at = self.waiting + _TRY_AGAIN
 
     def advance(self) -> None:
-        """Pass on all items that nothing can come before any more."""
+        """Pass on all items before which no other item can come any more."""
         for origin, held in self._held.items():
             level = self._least(origin)
             if level > self._reached[origin]:
@@ -240,7 +241,8 @@ class Gather:
                 break
 
     def give_up(self) -> None:
-        """Pass on what is held back, in order, though some may be missing: the run has failed."""
+        """Pass on the items that are held back, in order. The run has failed, so some may be
+        missing."""
         for held in self._held.values():
             rest = sorted(held, key=_mark_of)
             held.clear()
@@ -252,14 +254,14 @@ class Gather:
 
 
 class Heard:
-    """The levels of instances in other processes, as they have told them."""
+    """The levels that instances in other processes have sent."""
 
     def __init__(self) -> None:
         self._levels: dict[tuple[tuple[int, str] | None, int, int], int] = {}
         self._ended: set[int] = set()
 
     def note(self, levels: Iterable[Level], receiver: tuple[int, str] | None = None) -> None:
-        """Take what is told to an input of an instance, or to all where it is None."""
+        """Take the levels for an input of an instance, or for all if it is None."""
         for instance, origin, level in levels:
             self._levels[receiver, instance, origin] = level
 
@@ -268,7 +270,7 @@ class Heard:
         self._ended.add(instance)
 
     def level(self, instance: int, origin: int, seen_by: tuple[int, str] | None = None) -> int:
-        """How far an instance is with an origin, as far as another has been told."""
+        """The level of an instance for an origin, as another instance knows it."""
         if instance in self._ended:
             return NO_MORE
         told = self._levels.get((seen_by, instance, origin), 0)
@@ -276,10 +278,8 @@ class Heard:
 
 
 class NewLevels:
-    """The levels that one receiver has to be told, as far as it does not know them.
-
-    It may be asked in a thread beside the one that writes, if what was written is taken to be sent
-    after that: a level never runs ahead of the items.
+    """The new levels for one receiver. Another thread than the writing one may call this, if it
+    takes the written items to be sent only after the call: so a level never comes before its items.
 
     :param wanted: instance and origin of each
     """
@@ -300,7 +300,7 @@ class NewLevels:
 
 
 class Least:
-    """How far several instances are, by origin: as far as the last of those that have it.
+    """The level of several instances, by origin: the lowest level of those that have it.
 
     :param senders: the instances
     """
@@ -323,7 +323,7 @@ class Least:
 
 
 class SortedResults:
-    """Takes results, and passes on in order those that have marks and need it.
+    """Takes results, and puts those with marks in order if needed.
 
     :param takers: of the results, in the plan's order
     """
@@ -347,7 +347,7 @@ class SortedResults:
                 self.takers[slot] = gather.hold
 
     def note(self, levels: Sequence[Level]) -> None:
-        """Note how far instances are, and pass on what may be now."""
+        """Note the levels of instances, and pass on the items that may be passed on now."""
         self._heard.note(levels)
         for sender in dict.fromkeys(level[0] for level in levels):
             for gather in self._gathers.get(sender, ()):
@@ -361,9 +361,8 @@ class SortedResults:
 
 
 def wanted_levels(plan: Plan, process: int) -> dict[int, list[tuple[int, int]]]:
-    """By process, the levels of the instances of ``process`` that it has to know.
-
-    Those that results are put in order by stand under :data:`RESULTS`.
+    """For each process, the instances of ``process`` whose levels it must know. Those for the order
+    of results are under :data:`RESULTS`.
     """
     wanted: dict[int, dict[tuple[int, int], None]] = {}
     for index in plan.processes[process]:

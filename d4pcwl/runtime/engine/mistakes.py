@@ -1,4 +1,4 @@
-"""What to say of mistakes that are common in PEs."""
+"""Messages for common mistakes in PEs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from d4pcwl.workflow.pe import ConsumerPE, GenericPE, IterativePE, ProducerPE
 
 
 def wrong_return(pe: Any, result: object) -> str:
-    """What to say where ``process`` returned neither a dictionary nor None."""
+    """The message if ``process`` returned neither a dictionary nor None."""
     returned = f"{_method(pe)} returned {brief(result)}, which is of type {type(result).__name__}"
     if not pe.outputconnections:
         return f"{returned}; the PE has no outputs, so it has to return None"
@@ -21,7 +21,7 @@ def wrong_return(pe: Any, result: object) -> str:
 
 
 def hint_for(pe: Any, error: BaseException) -> str:
-    """A clause on what to do about an error that a PE raised, where it is a common mistake."""
+    """For messages: what to do about an error of a PE, if it is a common mistake."""
     ports = list(pe.inputconnections)
     of_base = type(pe).process in (IterativePE.process, ConsumerPE.process)
     missing = error.args[0] if isinstance(error, KeyError) and error.args else None
@@ -47,7 +47,7 @@ def hint_for(pe: Any, error: BaseException) -> str:
 
 
 def argument(frame: Any) -> Any:
-    """What a function that is at work was given for its item."""
+    """The argument for the item, of a function that is running."""
     code = frame.f_code
     names = [name for name in code.co_varnames[: code.co_argcount] if name != "self"]
     return frame.f_locals.get(names[0]) if names else {}

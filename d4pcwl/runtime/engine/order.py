@@ -1,25 +1,26 @@
-"""Order: where in a plan items carry marks, by which receivers see them in ``simple``'s order.
+"""Order: where in a plan items have marks, so that receivers see them in ``simple``'s order.
 
-Where a PE runs in several instances, or in the pool, its stream is *split*: items may overtake each
-other. A receiver that keeps state can tell, and so can whoever reads results: there the items are
-put in order again. In between, every item carries a *mark*::
+If a PE runs in several instances, or in the pool, its stream is *split*: items may overtake each
+other. A receiver that keeps state depends on the order, and so do the readers of results. There the
+items are put in order again. On the way, every item has a *mark*::
 
     (origin, number, -PE, place, …)
 
-The *origin* is the instance from which the stream was split. It is the only one of its PE, so what
-it writes is in order, and it numbers what it writes. A PE on the way *passes marks on*: the first
-that it writes for an item has the item's mark; what it writes after that has two numbers more: the
-PE's, negated, and the place. PEs further down have higher numbers. So marks sort as ``simple``
-works: what comes of an earlier item comes first, and then what comes of what was written earlier.
+The *origin* is the instance before the split. It is the only instance of its PE, so its items are
+in order, and it numbers them. A PE on the way *passes marks on*: the first item that it writes for
+an item has the same mark. Each further item has two more numbers: the number of the PE, negated,
+and the place. PEs further down have higher numbers. So marks sort as ``simple`` works: items that
+come from an earlier item are first; among these, items that come from an earlier written one.
 
-A receiver may take up an item when nothing with a smaller mark can come any more. It learns that
-from *levels*: the level of an instance, for an origin, is a number below which it has written all.
-How items and levels travel is up to the mapping; ``runtime/engine/marks.py`` has what all share.
+A receiver may work on an item when no item with a smaller mark can come any more. It knows that
+from *levels*. The level of an instance, for an origin, is a number: the instance has written all
+items with smaller numbers. Each mapping sends items and levels in its own way;
+``runtime/engine/marks.py`` has the code that all share.
 
-In a stage that runs in shards, the items that come from other stages bring marks along, and what
-other stages take leaves with marks (:class:`Entrance`). There every PE behind passes marks on.
+In a stage that runs in shards, items from other stages already have marks, and items for other
+stages keep marks (:class:`Entrance`). There every later PE passes marks on.
 
-The way is that of punctuated streams: Tucker, Maier, Sheard, Fegaras, "Exploiting punctuation
+The method is that of punctuated streams: Tucker, Maier, Sheard, Fegaras, "Exploiting punctuation
 semantics in continuous data streams", IEEE TKDE 15 (2003), doi:10.1109/TKDE.2003.1198390.
 """
 
@@ -38,17 +39,16 @@ Port = tuple[str, str]
 
 @dataclass(frozen=True)
 class Entrance:
-    """By which marks come from outside, and go there again.
+    """Describes marks that come from outside, and go to the outside. An outer mark has no origin.
+    An item that a PE writes by itself, after all its input, has the mark ``(AFTER_ALL, depth,
+    shard, number, place, …)``.
 
-    An outer mark has no origin. What a PE writes by itself when its items are done is marked
-    ``(AFTER_ALL, depth, shard, number, place, …)``.
-
-    :param wanted: the outputs whose items leave with outer marks
+    :param wanted: the outputs whose items get outer marks
     :param depths: by PE id, a number that is the same in all stages and shards of a graph, and
         higher for PEs further down
     :param shard: the number of the shard
     :param of: how many shards there are
-    :param root: the index of the instance that gives out the items from outside
+    :param root: the index of the instance that sends the items from outside
     """
 
     wanted: frozenset[Port]
@@ -59,21 +59,21 @@ class Entrance:
 
 
 class EntrancePE(GenericPE):
-    """A root that gives out items with marks from outside, as pairs ``(mark, item)``, in their
-    order. There is one at most in a graph, and all marks that are wanted come of its."""
+    """A root that sends items with marks from outside, as pairs ``(mark, item)``, in their order. A
+    graph has at most one, and all outer marks come from its items."""
 
     entrance: Entrance
 
 
 @dataclass(frozen=True)
 class Order:
-    """Where marks go.
+    """Where items have marks.
 
-    :param passing: ids of the PEs that pass marks on; what others write begins an order of its own
+    :param passing: ids of the PEs that pass marks on; the items of all other PEs begin a new order
     :param marked: the inputs whose items carry marks
     :param sorted: those of them whose items are put in order
     :param results: the outputs whose results carry marks
-    :param in_order: those of them whose results come in order by themselves
+    :param in_order: those of them whose results are already in order
     :param origins: by PE id, the origins of the marks on what it writes, as indices of instances;
         a PE that passes marks on has one of its own as well if it may write without an item
     :param loose: origins whose items are not put in order: pooled instances in a cycle

@@ -1,15 +1,16 @@
 """The plan: which instance of which PE runs in which process, and where items go.
 
-A plan is data: it can be printed, pickled and compared, and it is the same for every mapping. It
-is made in three moves.
+A plan is data: it can be printed, pickled and compared, and it is the same for every mapping. It is
+made in three steps.
 
-1. *How many instances?* One for each PE; as many as ``numprocesses`` says where the user says more
-   (but under ``simple``, which has one of each); and where processes are left over, more of those
-   PEs that may be replicated without changing the results (:func:`_replicable`).
-2. *Which process?* One each while processes last. With fewer, instances that stand next to each
-   other, sources first, are fused; PEs that form a cycle always share a process. So processes
+1. *How many instances?* One for each PE, or as many as ``numprocesses`` says (``simple`` always has
+   one of each). If processes are left over, PEs that may be replicated without changing the results
+   get more (:func:`_replicable`).
+2. *Which process?* One process for each instance, if there are enough. With fewer processes,
+   neighbours share one, sources first; the PEs of a cycle always share a process. So processes
    depend on each other in one direction only, and no two can wait for each other.
-3. *Which routes?* For every output, its edges: the target instances and the grouping that chooses.
+3. *Which routes?* For every output, its edges: the target instances, and the grouping that chooses
+   among them.
 """
 
 from __future__ import annotations
@@ -71,17 +72,18 @@ class Plan:
     :param routes: from PE id and output to the routes of its edges
     :param results: the outputs, as PE id and name, whose items are results; and the error stream,
         where items may be left out
-    :param upstream: for every instance the indices of those that send to it, itself left out
-    :param cycles: ids of PEs that stand in a cycle, cycle by cycle
-    :param pool: in plans of dynamic mappings, the number of the process that stands for the pool of
-        workers; its instances run wherever there is time
+    :param upstream: for every instance the indices of its senders, without itself
+    :param cycles: ids of PEs in a cycle, cycle by cycle
+    :param pool: in plans of dynamic mappings, the number that is used as the process of the pool;
+        its instances run in any free worker
     :param heavy: pooled instances whose items are handed out one by one
-    :param policies: by PE id, what to do about items on which a PE fails; see
+    :param policies: by PE id, what happens when a PE fails on an item; see
         :mod:`d4pcwl.runtime.engine.policy`
-    :param order: where items carry marks, by which receivers put them in order
-    :param names: by PE id, how people are told of a PE
-    :param places: by PE id, the file and line of what it does with an item, where they are known
+    :param order: where items have marks, with which receivers put them in order
+    :param names: by PE id, the name of the PE in messages
+    :param places: by PE id, the file and line of its work on an item, if they are known
     :param seed: of the random numbers that PEs draw
+    :param measured: whether workers measure what they do
     """
 
     instances: tuple[Instance, ...]
@@ -97,6 +99,7 @@ class Plan:
     names: dict[str, str] = field(repr=False, default_factory=dict)
     places: dict[str, str] = field(repr=False, default_factory=dict)
     seed: int = 0
+    measured: bool = False
 
     def of(self, pe: str) -> tuple[Instance, ...]:
         """The instances of a PE."""
@@ -116,7 +119,7 @@ class Plan:
 
     @cached_property
     def downstream(self) -> tuple[tuple[int, ...], ...]:
-        """For every instance the indices of those that it sends to, itself left out."""
+        """For every instance the indices of its receivers, without itself."""
         found: list[list[int]] = [[] for _ in self.instances]
         for target, senders in enumerate(self.upstream):
             for sender in senders:
@@ -124,7 +127,7 @@ class Plan:
         return tuple(map(tuple, found))
 
     def __getstate__(self) -> dict[str, Any]:
-        """A plan is pickled without what can be found out from it."""
+        """A plan is pickled without values that can be computed from it."""
         return {entry.name: self.__dict__[entry.name] for entry in fields(self)}
 
     @cached_property
@@ -133,12 +136,13 @@ class Plan:
         return frozenset(self.processes[self.pool] if self.pool is not None else ())
 
     def name(self, instance: int) -> str:
-        """How people are told of the PE of an instance."""
+        """The name of an instance's PE in messages."""
         pe = self.instances[instance].pe
         return self.names.get(pe, pe)
 
     def port(self, pe: str, port: str) -> str:
-        """How people are told of a port, with the place of the PE: ``words.py:7: count.output``."""
+        """The name of a port in messages, with the place of the PE: ``words.py:7:
+        count.output``."""
         place = f"{self.places[pe]}: " if pe in self.places else ""
         return f"{place}{self.names.get(pe, pe)}.{port}"
 
@@ -198,24 +202,23 @@ def make_plan(
     results: Iterable[tuple[Any, str]] | None = None,
     stages: Cut | None = None,
     pooled: bool = False,
-    loops: bool = False,
     given: Collection[str] = (),
     policy: Policy = FAIL,
     copies: bool = True,
     seed: int = 0,
 ) -> Plan:
-    """Plan the run of ``graph`` by that many processes.
+    """Plan the run of ``graph`` with a number of processes.
 
     :param processes: at least 1; fewer than instances is no error
-    :param results: the outputs, as PE and name, whose items are results: the unconnected ones
-        where it is not said
-    :param stages: every stage is one process, in place of a placement by the number
+    :param results: the outputs, as PE and name, whose items are results (default: the unconnected
+        ones)
+    :param stages: every stage is one process; then ``processes`` has no effect
     :param pooled: PEs that may run anywhere are put into a pool; the others, which hold state, are
         pinned to processes of which there are at most half as many
-    :param loops: heavy PEs of cycles may be pooled as well
-    :param given: ids of PEs that are given inputs of their own; they are pinned, too
-    :param policy: what to do about items on which PEs fail that do not say so themselves
-    :param copies: whether a PE may have several instances; else it has one, whatever it asks for
+    :param given: ids of PEs that get inputs of their own; they are pinned, too
+    :param policy: what happens when a PE without a policy of its own fails on an item
+    :param copies: whether a PE may have several instances; if not, it has one, also if it asks for
+        more
     :param seed: of the random numbers that PEs draw
     """
     components = graph.cycles
@@ -225,14 +228,12 @@ def make_plan(
         else {id(pe): 1 for pe in graph.pes}
     )
     pool = {
-        id(pe)
-        for pe in graph.pes
-        if pooled and pe.id not in given and _may_run_anywhere(graph, pe, loops)
+        id(pe) for pe in graph.pes if pooled and pe.id not in given and _may_run_anywhere(graph, pe)
     }
     if pool:
         counts.update(dict.fromkeys(pool, 1))
         pinned = {key: count for key, count in counts.items() if key not in pool}
-        # Where pooled PEs do the heavy work, what is pinned is light, and needs but one process.
+        # If pooled PEs do the heavy work, the pinned ones are light, and need only one process.
         heavy = any(getattr(pe, "heavy", False) for pe in graph.pes if id(pe) in pool)
         process_of = _place(graph, pinned, 1 if heavy else max(1, processes // 2))
         process_of.update({key: [processes] for key in pool})
@@ -315,7 +316,7 @@ def _count_instances(graph: FlatGraph, processes: int) -> dict[int, int]:
 
 
 def _replicable(graph: FlatGraph, pe: Any) -> bool:
-    """Whether more instances of ``pe`` leave the results as they are."""
+    """Whether the results stay the same with more instances of ``pe``."""
     from d4pcwl.workflow.state import keeps_state, writes_at_once
 
     if getattr(pe, "single", False) or not graph.into(pe):
@@ -326,16 +327,13 @@ def _replicable(graph: FlatGraph, pe: Any) -> bool:
     return all(isinstance(g, GroupBy) for g in groupings) or keeps_state(pe) is None
 
 
-def _may_run_anywhere(graph: FlatGraph, pe: Any, loops: bool) -> bool:
-    """Whether any worker's copy of ``pe`` can take any of its items.
-
-    :param loops: also where it stands in a cycle, if it is heavy
-    """
+def _may_run_anywhere(graph: FlatGraph, pe: Any) -> bool:
+    """Whether any worker's copy of ``pe`` can take any of its items; in a cycle, if it is heavy."""
     from d4pcwl.workflow.state import keeps_state
 
     groupings = [graph.grouping(edge) for edge in graph.into(pe)]
     in_cycle = id(pe) in graph.cyclic
-    held = in_cycle and not (loops and getattr(pe, "heavy", False))
+    held = in_cycle and not getattr(pe, "heavy", False)
     if not groupings or held or getattr(pe, "single", False) or has_postprocess(pe):
         return False
     return all(grouping == SHUFFLE for grouping in groupings) and keeps_state(pe) is None
@@ -364,6 +362,6 @@ def _place(graph: FlatGraph, counts: dict[int, int], processes: int) -> dict[int
     for number, unit in enumerate(units):
         for key in unit:
             process_of.setdefault(key, []).append(number * processes // len(units))
-    for key, source in beside.items():  # a process of its own would have next to nothing to do
+    for key, source in beside.items():  # a separate process would have almost nothing to do
         process_of[key] = process_of[source][:1]
     return process_of

@@ -1,7 +1,7 @@
 """What happens when a PE fails on an item: the run ends, the item is tried again, or left out.
 
-A policy is said for a run (``--on-error``, ``--time-out``) or for a PE, by the attributes
-``on_error`` and ``time_out`` of its class or object, which go before the run's:
+A policy is given for a run (``--on-error``, ``--time-out``), or for a PE, with the attributes
+``on_error`` and ``time_out`` of its class or object. The policy of a PE overrides that of the run:
 
 ===============  ==================================================================================
 ``fail``         the run ends (the default)
@@ -10,9 +10,10 @@ A policy is said for a run (``--on-error``, ``--time-out``) or for a PE, by the 
 ``retry:N,skip`` first the one, then the other
 ===============  ==================================================================================
 
-Where an item may be tried again or left out, or has a time-out, what the PE writes for it is held
-back until it is through with it: an attempt that fails has written nothing. What it did to the PE's
-own state stays done. The policy of a run does not speak of sources; the attributes of one do.
+If an item may be tried again or left out, or has a time-out, the items that the PE writes for it
+are held back until the PE is done with it. So a failed attempt has written nothing. But its changes
+of the PE's own state remain. The policy of a run does not apply to sources; the attributes of a
+source do.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from typing import Any, NoReturn
 from d4pcwl.errors import UsageError
 
 ERRORS = ("", "errors")
-"""The PE and output under which items that were left out are handed on, beside the results."""
+"""The PE and output under which items that were left out are passed on, beside the results."""
 
 _FORM = re.compile(r"fail|skip|retry:(?P<retries>[0-9]+)(?P<skip>,skip)?")
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What to do about an item on which a PE fails.
+    """What happens when a PE fails on an item.
 
     :param retries: further attempts
-    :param skip: whether to leave the item out after them, rather than to end the run
+    :param skip: whether to leave the item out after these, instead of ending the run
     :param time_out: seconds after which an attempt has failed; None for no limit
     """
 
@@ -55,19 +56,19 @@ def parse_policy(text: str, time_out: float | None = None, where: str = "--on-er
     >>> parse_policy("retry:2,skip", time_out=60)
     Policy(retries=2, skip=True, time_out=60)
 
-    :raises UsageError: it is none of the forms above, or the time-out is not positive
+    :raises UsageError: it has none of the forms above, or the time-out is not positive
     """
     found = _FORM.fullmatch(text)
     if found is None:
-        raise UsageError(f"{where}: {text!r} is none of fail, skip, retry:N and retry:N,skip")
+        raise UsageError(f"{where}: expected fail, skip, retry:N or retry:N,skip, not {text!r}")
     if time_out is not None and time_out <= 0:
-        raise UsageError(f"{where}: a time-out of {time_out} s leaves no time")
+        raise UsageError(f"{where}: a time-out must be more than 0 s, not {time_out} s")
     skip = text == "skip" or bool(found["skip"])
     return Policy(int(found["retries"] or 0), skip, time_out)
 
 
 def policy_of(pe: Any, is_source: bool, default: Policy) -> Policy:
-    """The policy for a PE: its own attributes, else the run's.
+    """The policy for a PE: from its own attributes, or that of the run.
 
     :raises UsageError: an attribute is not valid
     """
@@ -78,7 +79,7 @@ def policy_of(pe: Any, is_source: bool, default: Policy) -> Policy:
     limit = inherited.time_out if time_out is None else float(time_out)
     if own is None:
         return Policy(inherited.retries, inherited.skip, limit)
-    return parse_policy(str(own), limit, f"{pe.id}.on_error")
+    return parse_policy(str(own), limit, f"{pe.name}.on_error")
 
 
 class TimeOut(Exception):
@@ -87,7 +88,7 @@ class TimeOut(Exception):
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise :class:`TimeOut` in the block when it takes longer.
+    """Raise :class:`TimeOut` in the block if it takes longer.
 
     :raises UsageError: this is not the main thread, which is the only one that can be interrupted
     """

@@ -1,5 +1,5 @@
-"""From one instance to others: a value for each of those in the same process, and items shared out
-among those that take them, to all, in turn, or by key."""
+"""Sending from one instance to others: copies of values in the same process, and the distribution
+of items to all receivers, in turn, or by key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
 from d4pcwl.workflow.grouping import GroupBy
 
 Complain = Callable[[Exception, Any], None]
-"""Is told why an item cannot be handed on, and which."""
+"""Takes an item that cannot be sent, and the reason."""
 
 
 def local(take: Take, complain: Complain, *, marked: bool = False) -> Receive:
-    """Send to an instance in the same process: it gets a value of its own.
+    """Send to an instance in the same process: it gets its own copy of the value.
 
     :param marked: items come with their marks, as pairs
     """
@@ -36,7 +36,7 @@ def local(take: Take, complain: Complain, *, marked: bool = False) -> Receive:
 
 
 def or_complain(take: Receive, complain: Complain, *, marked: bool) -> Receive:
-    """What sends to ``take``, and complains where that fails: not for the PE to catch."""
+    """A function that sends to ``take``, and reports an error that the PE cannot catch."""
 
     def send(item: Any) -> None:
         try:
@@ -48,7 +48,7 @@ def or_complain(take: Receive, complain: Complain, *, marked: bool) -> Receive:
 
 
 def fan_out(takers: Sequence[Receive]) -> Receive:
-    """Every item to all of them."""
+    """Every item goes to all of them."""
     if len(takers) == 1:
         return takers[0]
 
@@ -59,8 +59,20 @@ def fan_out(takers: Sequence[Receive]) -> Receive:
     return send
 
 
+def counting(emit: Receive) -> tuple[Receive, Callable[[], int]]:
+    """``emit``, and how many items it has taken."""
+    number = 0
+
+    def send(item: Any) -> None:
+        nonlocal number
+        emit(item)
+        number += 1
+
+    return send, lambda: number
+
+
 def in_turn(takers: Sequence[Receive]) -> Receive:
-    """The first item to the first of them, the second to the second, and round again."""
+    """The first item goes to the first of them, the second to the second, and so on, in turn."""
     following = cycle(takers).__next__
     return lambda item: following()(item)
 
@@ -73,7 +85,7 @@ def by_key(
     *,
     marked: bool = False,
 ) -> Receive:
-    """Items with equal keys to the same one of them.
+    """Items with equal keys go to the same one of them.
 
     :param where: the input that is grouped, for the message
     :param refuse: called with the error for an item without such a key

@@ -1,7 +1,7 @@
 """Items are values: a receiver never sees what a sender does to an object after ``write``.
 
-Between processes, encoding sees to it. Inside one process, every receiver gets a copy of its own,
-and what cannot change is passed on as it is.
+Between processes, this follows from encoding. Inside one process, every receiver gets its own copy;
+objects that cannot change are passed on without a copy.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ IMMUTABLE: frozenset[type] = frozenset(
         types.NoneType,
     }
 )
-"""Types whose objects need no copy. Subclasses are not meant: they may carry attributes."""
+"""Types whose objects need no copy. This does not hold for subclasses, which may have
+attributes."""
 
 _IMMUTABLE_IF_IMPORTED = (("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID"))
 
@@ -53,7 +54,7 @@ def _is_immutable(cls: Hashable) -> bool:
 
 
 def snapshot(item: Any) -> Any:
-    """A copy of ``item`` that shares nothing with it that can change.
+    """A copy of ``item`` that shares no changeable object with it.
 
     :raises Exception: what the item's own copying raises
     """
@@ -108,14 +109,15 @@ def _copy_dict(item: dict[Any, Any]) -> Any:
 
 
 def _copy_shared(item: Any) -> Any:
-    """Copy nested containers; one object met twice stays one object, and circles stay circles."""
+    """Copy nested containers. An object that occurs twice stays one object, and cycles stay
+    cycles."""
     if _is_tree(item, set()):
         return _copy_tree(item)
     return copy.deepcopy(item)
 
 
 def _is_tree(item: Any, seen: set[int]) -> bool:
-    """Whether no changeable object below ``item`` is met twice."""
+    """Whether no changeable object below ``item`` occurs twice."""
     if type(item) in IMMUTABLE or _is_immutable(cast(Hashable, type(item))):
         return True
     if id(item) in seen:
@@ -150,7 +152,7 @@ _COPIERS: dict[type, Callable[[Any], Any]] = {
 
 
 SMALL: frozenset[type] = frozenset({bool, float, int, types.NoneType})
-"""Types whose objects hold next to nothing, but for integers beyond :data:`BIG_INT`."""
+"""Types whose objects are very small, except for integers beyond :data:`BIG_INT`."""
 
 BIG_INT = 1 << 512
 
@@ -158,17 +160,16 @@ _LEAVES = (IMMUTABLE | {bytearray}) - {
     range,
     *(pathlib.PosixPath, pathlib.PurePosixPath),
 }
-"""Types whose ``sys.getsizeof`` says it all."""
+"""Types for which ``sys.getsizeof`` gives the complete size."""
 
 _PLAIN_CONTAINERS = frozenset({frozenset, list, set, tuple})
 _UNKNOWN = 4096
 
 
 def weight(item: Any) -> int:
-    """About how many bytes ``item`` holds, with all that is in it.
-
-    It looks at no more than copying and pickling do, and knows less of it: shared objects count
-    once, and one that does not show what it holds is taken to hold a good deal.
+    """The approximate size of ``item`` in bytes, with everything in it. It looks only at what
+    copying and pickling look at. Shared objects count once. An object with unknown contents counts
+    as rather large.
     """
     cls = type(item)
     if cls in _LEAVES:
@@ -193,7 +194,7 @@ def weight(item: Any) -> int:
 
 
 def _size_and_parts(item: Any) -> tuple[int, list[Collection[Any]]]:
-    """The bytes of an object beyond ``getsizeof`` of what it holds, and what it holds."""
+    """The size of an object itself, and the objects that it holds."""
     cls = type(item)
     if cls in _PLAIN_CONTAINERS:
         return 8 * len(item), [item]

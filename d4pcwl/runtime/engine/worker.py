@@ -1,8 +1,8 @@
-"""A worker: all instances of one process, wired along the plan's routes.
+"""A worker: all instances of one process, connected along the plan's routes.
 
-Edges inside the process are direct calls: an item is worked through as far as it goes before the
-next one is taken up, so that no queue grows. Edges to other processes, and results, go to the
-mapping's :class:`WorkerLink`.
+Edges inside the process are direct calls. Each item is worked through as far as possible before the
+next one, so that no queue grows. Edges to other processes, and results, go to the mapping's
+:class:`WorkerLink`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from d4pcwl.runtime.engine.marks import (
 )
 from d4pcwl.runtime.engine.plan import Plan, Route
 from d4pcwl.runtime.engine.policy import ERRORS, FAIL
-from d4pcwl.runtime.engine.routing import by_key, fan_out, in_turn, local, or_complain
+from d4pcwl.runtime.engine.routing import by_key, counting, fan_out, in_turn, local, or_complain
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, parse_grouping
 from d4pcwl.workflow.inputs import RootInputs
@@ -40,17 +40,21 @@ from d4pcwl.workflow.pe import GROUPING
 
 
 class WorkerLink(Protocol):
-    """What a mapping gives a worker: the ways out of its process."""
+    """The mapping's part of a worker: sending to other processes."""
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        """What takes the items of an output for an input of an instance in another process; marked
-        items, where that input has them."""
+        """The function that takes the items of an output for an input of an instance in another
+        process (marked items, if that input has them)."""
 
     def result(self, pe: str, output: str) -> Receive:
-        """What takes the items of an output that are results; marked items, where it has them."""
+        """The function that takes the results of an output (marked items, if it has them)."""
 
     def end(self, instance: int) -> None:
         """Tell the other processes that an instance has sent its last item."""
+
+    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int] | None:
+        """What counts the items that an output has sent to an input by an outlet, if anything
+        does."""
 
 
 class Worker:
@@ -58,9 +62,9 @@ class Worker:
 
     :param graph: what the plan was made for
     :param process: the number of this process in the plan
-    :param inputs: what the roots are given; those of other processes are passed over
-    :param own: whether the PEs of ``graph`` may be run themselves, rather than copies of them
-    :param direct: whether edges inside the process are direct calls; else the link has them too
+    :param inputs: the inputs of the roots; those of other processes are ignored
+    :param own: whether the PEs of ``graph`` themselves may run, instead of copies
+    :param direct: whether edges inside the process are direct calls; if not, the link has them too
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class Worker:
         self._gathers: dict[tuple[int, str], Gather] = {}
         self._below: dict[int, list[Callable[[int], int]]] = {}
         self._steps: dict[Receive, Step | None] = {}
+        self.written: dict[int, list[Callable[[], int]]] = {}
         if plan.order:
             self._keep_order()
         # Targets first, so that every emitter can bind the receivers that it calls.
@@ -158,10 +163,13 @@ class Worker:
                 emit = self._positions[index].emitter(emit if plain else None, fan_out(marked))
             elif isinstance(self._positions.get(index), EntrancePosition):
                 emit = unmarked(emit)
+            if self.plan.measured:
+                emit = self._counted(index, output, emit)
             running.bind(output, emit, self._steps.get(emit))
 
     def _taker(self, index: int, output: str, route: Route) -> Receive:
-        """What takes the items of one edge from one instance; marked items, where it has them."""
+        """The function that takes the items of one edge from one instance (marked items, if it has
+        them)."""
         targets = [self._outlet(index, output, target, route.input) for target in route.targets]
         if len(targets) == 1:
             return targets[0]
@@ -194,7 +202,7 @@ class Worker:
         return send
 
     def _receiver(self, instance: int, input: str) -> Take:
-        """What takes the items of an input, marked items where it has them."""
+        """The function that takes the items of an input (marked items, if it has them)."""
         if (instance, input) in self._gathers:
             return self._gathers[instance, input].hold
         if self._has_marks(instance, input):
@@ -205,13 +213,54 @@ class Worker:
         take, position = self.running[index].receiver(input), self._positions[index]
         return position.entering(take)
 
+    # --- counting -------------------------------------------------------------------------------
+
+    def _counted(self, index: int, output: str, emit: Receive) -> Receive:
+        """``emit``, whose items :attr:`written` knows: by counters that are there, if there are
+        such."""
+        count = self._known_count(index, output)
+        if count is None:
+            emit, count = counting(emit)
+        self.written.setdefault(index, []).append(count)
+        return emit
+
+    def _known_count(self, index: int, output: str) -> Callable[[], int] | None:
+        """What counts the items that an instance writes to an output, by what takes them."""
+        pe = self.plan.instances[index].pe
+        for route in self.plan.routes.get((pe, output), ()):
+            targets = route.targets[:1] if route.grouping == ALL else route.targets
+            counts = [self._taken_from(index, output, t, route.input) for t in targets]
+            if None not in counts:
+                return partial(_sum_of, [count for count in counts if count is not None])
+        return None
+
+    def _taken_from(
+        self, index: int, output: str, target: int, input: str
+    ) -> Callable[[], int] | None:
+        """What counts the items that come to an input from one output of one instance; None where
+        others are among them."""
+        pe, receiver = self.plan.instances[index].pe, self.plan.instances[target].pe
+        ways = sum(
+            route.input == input and self.plan.instances[route.targets[0]].pe == receiver
+            for (sender, _), routes in self.plan.routes.items()
+            if sender in self.plan.senders(receiver, input)
+            for route in routes
+        )
+        copies = self.plan.of(pe)
+        if target in self.running and self._direct:
+            alone = ways == 1 and len(copies) == 1
+            return partial(self.running[target].count_of, input) if alone else None
+        if sum(copy.index in self.running for copy in copies) > 1:
+            return None
+        return self.link.sent((pe, output), target, input)
+
     # --- order ----------------------------------------------------------------------------------
 
     def _has_marks(self, target: int, input: str) -> bool:
         return (self.plan.instances[target].pe, input) in self.plan.order.marked
 
     def _keep_order(self) -> None:
-        """Make what gives marks to items, and what puts items in order by them."""
+        """Make the objects that give marks to items, and those that put items in order by them."""
         order = self.plan.order
         for index in self.running:
             self._positions[index] = position_of(self.plan, index)
@@ -223,7 +272,7 @@ class Worker:
                     self._follow(index, input, [i.index for n in names for i in self.plan.of(n)])
 
     def _follow(self, index: int, input: str, senders: Sequence[int]) -> None:
-        """Know how far those are that send to an input, and hold back what comes too early."""
+        """Follow the levels of the senders of an input, and hold back items that come too early."""
         pe = self.plan.instances[index].pe
         least = Least(self.plan, senders, partial(self.level, seen_by=(index, input)))
         level: Callable[[int], int] = least
@@ -234,9 +283,10 @@ class Worker:
         self._below.setdefault(index, []).append(level)
 
     def level(self, index: int, origin: int, seen_by: tuple[int, str] | None = None) -> int:
-        """Below which number everything has been written by an instance for an origin.
+        """The level of an instance for an origin: it has written everything below this number.
 
-        :param seen_by: the instance and input that want to know it of one that is elsewhere
+        :param seen_by: the instance and input that ask for the level of an instance in another
+            process
         """
         if index not in self.running:
             return self._heard.level(index, origin, seen_by)
@@ -252,17 +302,18 @@ class Worker:
         return min((level(origin) for level in self._below.get(index, ())), default=NO_MORE)
 
     def note(self, levels: Iterable[Level], receiver: tuple[int, str] | None = None) -> None:
-        """Note how far instances in other processes are, and take up what may be now.
+        """Note the levels of instances in other processes, and work on the items that may be taken
+        now.
 
-        :param receiver: the instance and input that they are told to; all, where it is None
+        :param receiver: the instance and input that they are for; None: all
         """
         self._heard.note(levels, receiver)
         self.advance(receiver[0] if receiver is not None else 0)
 
     def advance(self, first: int = 0) -> None:
-        """Take up the items that were held back, as far as nothing can come before them.
+        """Work on the items that were held back, if no other item can come before them.
 
-        :param first: the instance to begin with; one before it may be at work
+        :param first: the instance to begin with; an earlier one may be working
         """
         for (index, _), gather in self._gathers.items():
             if index >= first:
@@ -276,15 +327,15 @@ class Worker:
     # --- running --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Run every instance's ``preprocess``, and end those that will get nothing."""
-        # Targets first: what a preprocess writes is to find its receivers ready.
+        """Run every instance's ``preprocess``, and end the instances that will get no items."""
+        # Targets first: the receivers must be ready for items that a preprocess writes.
         for index, running in reversed(self.running.items()):
             self._floors.call(index, running.start)
         self._end_if_done(self.running)
 
     def receiver(self, instance: int, input: str) -> Take:
-        """What takes items from other processes, marked items where the input has them; they must
-        be values that nobody else holds."""
+        """The function that takes items from other processes (marked items, if the input has them).
+        No other code may hold these objects."""
         take = self._receiver(instance, input)
         if (instance, input) in self._gathers:  # it sees to that itself, later
             return take
@@ -319,7 +370,7 @@ class Worker:
         self._end_if_done(closed)
 
     def _close(self, instance: int) -> list[int]:
-        """Those here to whom an instance has sent its last item, which it has."""
+        """The instances here to which the given instance has sent its last item."""
         told = [index for index in self.plan.downstream[instance] if index in self._open]
         for index in told:
             self._open[index].discard(instance)
@@ -328,13 +379,13 @@ class Worker:
     def check(self) -> None:
         """Whether a PE has failed.
 
-        :raises Halt: one has, though a bare ``except:`` in a PE upstream caught it
+        :raises Halt: a PE has failed, but a bare ``except:`` in a PE upstream caught the error
         """
         for halt in self._halts.values():
             raise halt
 
     def awaits(self, process: int) -> bool:
-        """Whether an instance of another process has yet to say that it has ended."""
+        """Whether an instance of another process has not ended yet."""
         instances = self.plan.instances
         return any(instances[i].process == process for open_ in self._open.values() for i in open_)
 
@@ -362,7 +413,8 @@ class Worker:
                 yield index, iter(share)
 
     def _end_if_done(self, candidates: Iterable[int]) -> None:
-        """End the instances of ``candidates`` that nothing can reach any more, and so on down."""
+        """End those ``candidates`` that no item can reach any more, then their receivers, and so
+        on."""
         self.check()
         groups = deque(self._groups(candidates))
         while groups:
@@ -388,17 +440,21 @@ class Worker:
         self._floors.call(index, self.running[index].finish)
 
     def _groups(self, indices: Iterable[int]) -> Iterable[tuple[int, ...]]:
-        """The instances that end together: those of a cycle, else one by itself."""
+        """The instances that end together: all of a cycle, or a single one."""
         instances = self.plan.instances
         groups = (self._cycle_of.get(instances[index].pe, (index,)) for index in indices)
         return {group[0]: group for group in groups}.values()
 
 
+def _sum_of(counts: Iterable[Callable[[], int]]) -> int:
+    return sum(count() for count in counts)
+
+
 def _share(
     pe: Any, given: Iterable[dict[str, Any]], count: int, number: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Those root inputs of a PE that its groupings send to instance ``number`` of ``count``, each
-    with its place among all."""
+    """The root inputs of a PE that its groupings send to instance ``number`` of ``count``, each
+    with its place among all inputs."""
     for place, inputs in enumerate(given):
         target: int | None = place % count
         for name, item in inputs.items():

@@ -1,4 +1,4 @@
-"""What the C library does with memory that arrays have left."""
+"""What the C library does with the freed memory of arrays."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _BYTES = 32 << 20
-"""What is kept at most; larger arrays have pages of their own, as before."""
+"""The most memory that is kept; larger arrays have pages of their own, as usual."""
 
 
 def keep_freed_memory() -> None:
-    """Have this process, and those that it forks, keep the memory of arrays for the next ones.
+    """Keep the freed memory of arrays for the next arrays, in this process and those that it forks.
 
-    The C library would give it back to the system, and get it page by page again: for a stream of
-    arrays of a megabyte that takes ten times as long as to copy them. Nothing is done where there
-    are no arrays, or another C library.
+    By default, the C library returns it to the system, and gets it again page by page. For a stream
+    of arrays of a megabyte, this takes ten times as long as copying them. Nothing is done if numpy
+    is not used, or with another C library.
     """
     if "numpy" not in sys.modules or not sys.platform.startswith("linux"):
         return

@@ -1,4 +1,4 @@
-"""Work in one thread, while another attends to what cannot wait until a slow PE returns."""
+"""Work in one thread, while another thread does what cannot wait until a slow PE returns."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _STUCK_SECONDS = 2.0
 
 
 class Interrupted(BaseException):
-    """The work is to end here; not an Exception, so that no PE swallows it."""
+    """Ends the work. It is not an Exception, so that no PE catches it."""
 
 
 class Attended:
-    """Some work of this thread, and what another does beside it.
+    """Work of this thread, and regular work of another thread beside it.
 
-    :ivar error: what ended the work, or is to end it
+    :ivar error: the error that ended the work, or will end it
     """
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
         self._worker = threading.get_ident()
-        self._at_work = True  # the worker is where it may be interrupted
+        self._at_work = True  # the worker is at a place where it may be interrupted
         self._switch = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread()
@@ -39,13 +39,12 @@ class Attended:
         tick: Callable[[], None],
         stuck: Callable[[BaseException], None] = lambda error: None,
     ) -> BaseException | None:
-        """Do the work, and give the error that ended it, if one did.
+        """Do the work, and return the error that ended it, if there was one. Then the other thread
+        may still be inside its last tick: see :meth:`stop`.
 
-        Where one did, the other thread may still be within its last tick: see :meth:`stop`.
-
-        :param tick: is done every few milliseconds; what it raises ends the work, wherever that is:
-            by a signal of this process to itself (SIGTERM), if this thread is the main one
-        :param stuck: called with what ``tick`` raised, from its thread, where the work does not end
+        :param tick: is called every few milliseconds. An error that it raises ends the work: with a
+            signal of this process to itself (SIGTERM), if this thread is the main one
+        :param stuck: called with the error of ``tick``, in its thread, if the work does not end
         """
         self._thread = threading.Thread(
             target=self._attend, args=(tick, stuck), name="d4pcwl-ticker", daemon=True
@@ -89,7 +88,7 @@ class Attended:
 
     @contextlib.contextmanager
     def _hear_own_signal(self) -> Iterator[None]:
-        """A SIGTERM from outside does what it did before."""
+        """A SIGTERM from outside has its usual effect."""
         if self._worker != threading.main_thread().ident:
             yield
             return

@@ -1,4 +1,4 @@
-"""Standard output, alone or shared by processes: whole lines, never torn, and soon."""
+"""Standard output of one or several processes: lines are always whole, and come soon."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ Put = Callable[[bytes], None]
 
 _FLUSH_BYTES = 1 << 13
 _PROMPT_SECONDS = 0.1
-"""How long a line waits for company while its writer is busy."""
+"""How long a line waits for other lines while its writer is busy."""
+
+
+ERASE = b"\x1b[J"
+"""Tells a terminal to clear all from the cursor on."""
 
 
 class LineLock:
     """A lock between processes that the system releases when its holder dies.
 
     Until it is closed, standard output of this process takes it, too, if it is a
-    :class:`LineWriter`.
+    :class:`LineWriter`. ``erase`` is what that one has for it.
     """
 
     def __init__(self) -> None:
@@ -38,11 +42,13 @@ class LineLock:
 
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._own = sys.stdout.lines if isinstance(sys.stdout, LineWriter) else None
+        self.erase = b""
         if self._own is not None:
             self._own.lock = self
+            self.erase = self._own.erase
 
     def close(self) -> None:
-        """Nobody is to take it any more."""
+        """Close it: no process uses it any more."""
         if self._own is not None:
             self._own.lock = None
         self._file.close()
@@ -59,17 +65,21 @@ class LineLock:
 
 
 class Lines(io.BufferedIOBase):
-    """What is below a :class:`LineWriter`; lines that wait go out by a thread of its own."""
+    """What is below a :class:`LineWriter`; lines that wait go out by a thread of its own.
+
+    ``erase`` goes before the lines, where something is shown below them (:meth:`draw`).
+    """
 
     def __init__(self, fd: int, lock: LineLock | None, put: Put | None) -> None:
         self._fd, self.lock, self._at_once = fd, lock, os.isatty(fd)
         self._put, self._ticks = put or self._write_out, put is None
+        self.erase = lock.erase if lock is not None else b""
         self._renew()
         renew = weakref.WeakMethod(self._renew)
         os.register_at_fork(after_in_child=lambda: (method := renew()) and method())
 
     def _renew(self) -> None:
-        """Begin, and begin anew in a forked process: thread and text are the parent's."""
+        """Begin; also in a forked process, where thread and text are those of the parent."""
         self._guard = RLock()
         self._waits: threading.Event | None = None
         self._lines: list[bytes] = []
@@ -80,7 +90,7 @@ class Lines(io.BufferedIOBase):
 
     @property
     def name(self) -> int:
-        """As files that are opened by number have it."""
+        """The name, as for files that are opened by number."""
         return self._fd
 
     def writable(self) -> bool:
@@ -93,7 +103,7 @@ class Lines(io.BufferedIOBase):
         return os.isatty(self._fd)
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Take text; complete lines go out in time."""
+        """Take text; complete lines are written soon."""
         text = data if isinstance(data, bytes) else bytes(data)
         if b"\n" not in text:
             self._rest.append(text)
@@ -114,7 +124,7 @@ class Lines(io.BufferedIOBase):
             self._add(text)
 
     def _raise_failure(self) -> None:
-        """Raise what has failed meanwhile, once."""
+        """Raise the error of the other thread, once."""
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -150,7 +160,7 @@ class Lines(io.BufferedIOBase):
                     self._failure = failure
 
     def flush(self) -> None:
-        """Hand on the lines that are complete; where lines may be torn, what has no end, too."""
+        """Write the complete lines; if lines may be split, also one without an end."""
         self._raise_failure()
         with self._guard:
             if self._rest and self._ticks and self.lock is None:
@@ -169,28 +179,36 @@ class Lines(io.BufferedIOBase):
         if waiting:
             self._put(b"".join(waiting))
 
-    def _write_out(self, text: bytes) -> None:
-        data = memoryview(text)
+    def draw(self, picture: bytes) -> None:
+        """Show something below all lines, on standard error, until more lines come.
+
+        :param picture: leaves the cursor where it was
+        """
+        with self._guard, contextlib.suppress(OutputError):
+            self._put_waiting()
+            if not self._torn:
+                self._write_out(picture, 2)
+
+    def _write_out(self, text: bytes, fd: int | None = None) -> None:
+        data = memoryview(self.erase + text)
         try:
             with self.lock or contextlib.nullcontext():
                 while data:
-                    data = data[os.write(self._fd, data) :]
+                    data = data[os.write(self._fd if fd is None else fd, data) :]
         except BrokenPipeError:
-            raise ReaderGone("standard output: its reader has gone") from None
+            raise ReaderGone("standard output: the program that reads it has ended") from None
         except OSError as error:
             raise OutputError(f"standard output: cannot be written: {error.strerror}") from error
 
 
 class LineWriter(io.TextIOWrapper):
-    """A text stream that hands on only whole lines, each run of them in one go.
-
-    Lines are held back until there are 8 KiB of them, or :meth:`flush` is called, or a tenth of a
-    second has gone by.
+    """A text stream that writes only whole lines, several at a time. Lines are held back until
+    there are 8 KiB of them, or :meth:`flush` is called, or a tenth of a second has passed.
 
     :param fd: where they go
-    :param lock: shared by all processes that write there; without one, :meth:`flush` hands on a
-        line that has no end, too
-    :param put: takes them instead, and only when it is called for
+    :param lock: shared by all processes that write there; without it, :meth:`flush` also writes a
+        line without an end
+    :param put: takes the lines instead, and only when it is called
     """
 
     def __init__(
@@ -206,7 +224,7 @@ class LineWriter(io.TextIOWrapper):
         super().__init__(self.lines, encoding, errors, newline="", write_through=True)
 
     def put_lines(self, text: str) -> None:
-        """Take whole lines of another source, not into a line that has no end yet."""
+        """Take whole lines of another source, but not into the middle of a line."""
         self.lines.put_lines(text.encode("utf-8", "surrogateescape"))
 
     def finish(self) -> None:

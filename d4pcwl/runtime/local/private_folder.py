@@ -1,4 +1,4 @@
-"""A folder for sockets and the like that goes with the run, even where the run is killed."""
+"""A folder for sockets that is removed at the end of the run, also if the run is killed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from d4pcwl.runtime.local.processes import release, start
 
 
 class PrivateFolder:
-    """A folder that nobody else may enter, until :meth:`remove`.
+    """A folder that no other user may enter. It exists until :meth:`remove`.
 
-    A process of its own waits for the end of the one that made the folder, and of all that this one
-    has forked since; it removes what is left. It is told the name before the folder is made.
+    A separate process waits for the end of the process that made the folder, and of all processes
+    that this one forked later. Then it removes the folder, if it still exists. It gets the name
+    before the folder is made.
 
-    :param dir: where it is made; the folder for temporary files where it is left out
-    :param at_end: what that process does to a folder that is left, before
+    :param dir: where it is made (default: the folder for temporary files)
+    :param at_end: what that process does with such a folder before it removes it
     :raises UsageError: this system cannot fork
     """
 
@@ -61,12 +62,12 @@ class PrivateFolder:
 
 
 def _keep(fd: int, path: Path, at_end: Callable[[Path], None]) -> None:
-    """Remove the folder when nobody holds the socket's other end any more."""
+    """Remove the folder when no process holds the socket's other end any more."""
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        os.setsid()  # what is sent to the whole job is not for us
-        os.closerange(0, fd)  # no pipe stays open because of us
+        os.setsid()  # signals to the whole job are not for this process
+        os.closerange(0, fd)  # no pipe stays open because of this process
         os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
         os.write(fd, b".")
         if not os.read(fd, 1):

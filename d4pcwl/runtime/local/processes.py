@@ -1,4 +1,4 @@
-"""The worker processes that mappings fork: how they are started, hear signals, and are ended."""
+"""The worker processes that mappings fork: how they are started, handle signals, and are ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from d4pcwl.errors import UsageError
 
 GRACE_SECONDS = 1.0
-"""How long a process that is told to end may take."""
+"""How long a process may take to end after it was asked to."""
 
 _LEAST_GRACE_SECONDS = 0.1
 _HELD_BACK = (signal.SIGINT, signal.SIGTERM)
@@ -24,7 +24,7 @@ _HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def signals_held_back() -> Iterator[None]:
-    """Ctrl-C and SIGTERM come after the block, in which a process is started and noted down."""
+    """Delay Ctrl-C and SIGTERM until after the block, in which a process is started and noted."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
@@ -62,14 +62,14 @@ def hear_signals(terminated: Any = signal.SIG_DFL) -> None:
 
 
 def is_orphan() -> bool:
-    """In a worker process: whether its parent has gone, even before the worker began."""
+    """In a worker process: whether its parent has ended, also before the worker began."""
     parent = multiprocessing.parent_process()
     return parent is not None and os.getppid() != parent.pid
 
 
 def end_with_parent(signum: int) -> Callable[[], None] | None:
-    """What makes a program end when its parent does, as a ``preexec_fn``; None where the system
-    offers nothing of the kind.
+    """A ``preexec_fn`` that makes a program end when its parent ends; None if the system has no way
+    to do so.
 
     :param signum: the signal that ends it
     """
@@ -89,7 +89,7 @@ def end_with_parent(signum: int) -> Callable[[], None] | None:
 
 
 def end(processes: Sequence[BaseProcess]) -> None:
-    """End those that have not ended by themselves, and forget them all."""
+    """End the processes that have not ended by themselves, and forget all of them."""
     for process in processes:
         if process.is_alive():
             process.terminate()
@@ -103,10 +103,9 @@ def end(processes: Sequence[BaseProcess]) -> None:
 
 
 def release(process: BaseProcess) -> None:
-    """Give back the descriptors that are kept for a process that has ended.
-
-    ``process.close()`` does so too, but on the way it leaves the process without its insides, on
-    which a thread that starts processes of its own may be looking at this very moment.
+    """Close the descriptors that are kept for a process that has ended. ``process.close()`` does
+    so, too, but it also removes attributes of the object, which another thread that starts
+    processes may use at the same time.
     """
     popen: Any = getattr(process, "_popen", None)
     if popen is not None:

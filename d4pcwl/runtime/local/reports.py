@@ -1,4 +1,5 @@
-"""How one process tells another why it ended, and how people are told of one that told nothing."""
+"""How a process reports why it ended, and the message about a process that ended without a
+report."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from d4pcwl.runtime.engine.instance import Halt
 
 
 def explained(error: BaseException) -> D4pcwlError:
-    """An error as it is told to another process."""
+    """An error in the form in which it is sent to another process."""
     if isinstance(error, Halt):
         return error.error
     if isinstance(error, D4pcwlError):
@@ -20,7 +21,7 @@ def explained(error: BaseException) -> D4pcwlError:
 
 
 def cause_of_death(code: int | None) -> str:
-    """What became of a process, from its exit code: ``was killed by signal 9 (SIGKILL)``."""
+    """How a process ended, from its exit code: ``was killed by signal 9 (SIGKILL)``."""
     if code is not None and code < 0:
         return f"was killed by signal {-code} ({signal.Signals(-code).name})"
     return f"exited with code {code}"

@@ -19,10 +19,10 @@ from d4pcwl.runtime.transport.channel import Disconnected
 
 
 class Duty:
-    """What a worker process does, by its mapping's own means."""
+    """The work of a worker process; each mapping has its own."""
 
     gone: tuple[type[BaseException], ...] = (Disconnected,)
-    """What its methods raise where those that it works with have gone."""
+    """The errors that its methods raise if another process that it needs has ended."""
 
     def work(self, idle: Callable[[], None]) -> None:
         """Work until the run is over.
@@ -32,31 +32,33 @@ class Duty:
         raise NotImplementedError
 
     def tick(self) -> None:
-        """Send on what has waited, every few milliseconds and in another thread than the work."""
+        """Send what has waited; called every few milliseconds, in another thread than the work."""
 
     def done(self) -> None:
-        """Report the end, and what was counted."""
+        """Report the end, and the numbers of items."""
 
     def failed(self, error: D4pcwlError) -> None:
-        """Report an error, after the results of before."""
+        """Report an error, after all earlier results."""
 
     def lost(self) -> None:
-        """Report that one of those it works with has gone, who is to blame rather than we."""
+        """Report that another process has ended: that is the cause, not this process."""
 
     def close(self) -> None:
-        """What was reported will arrive."""
+        """Make sure that the report arrives."""
 
 
 def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
     """A worker process, from its fork to its end; standard output is written in whole lines.
 
-    :param enter: makes its duty
+    :param enter: makes the object that does its work
     :param lock: shared by all that write to standard output
     """
     code = 1
     try:
         hear_signals(_interrupt)
         sys.stdout = out = LineWriter(1, lock)
+        if lock.erase:
+            sys.stderr = LineWriter(2, lock)
         duty = enter()
 
         def work() -> None:
@@ -81,24 +83,25 @@ def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
         duty.close()
     except (Disconnected, Interrupted):
         pass
-    except BaseException:  # noqa: BLE001 - nothing may escape into the parent's code
+    except BaseException:  # noqa: BLE001 - no error may reach the code of the parent
         traceback.print_exc()
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
-        if code < 0:  # we die as we were told to
+        if code < 0:  # end by the signal that was sent
             signal.signal(-code, signal.SIG_DFL)
             os.kill(os.getpid(), -code)
-        os._exit(code)  # what the parent has registered to be done at its exit is not ours to do
+        os._exit(code)  # functions that the parent registered for its exit must not run here
 
 
 def _interrupt(signum: int, frame: Any) -> None:
-    """The parent told this process to end."""
+    """The parent asked this process to end."""
     raise Interrupted
 
 
 def _report(duty: Duty, error: BaseException | None) -> int:
-    """Tell how it ended, if anybody listens; the exit code, or the signal's number, negative."""
+    """Report how it ended, if possible. Returns the exit code, or the negative number of the
+    signal."""
     try:
         if error is None:
             duty.done()

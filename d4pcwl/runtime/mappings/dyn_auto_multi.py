@@ -12,7 +12,7 @@ from d4pcwl.runtime.pool.scale import THRESHOLD, Scale
 
 @dataclass(frozen=True)
 class DynAutoMultiOptions(Options):
-    """Upstream's, but for -ct, which has no effect there."""
+    """Upstream's options, without -ct, which has no effect there."""
 
     threshold: int = option(
         "-thr",
@@ -20,12 +20,13 @@ class DynAutoMultiOptions(Options):
         default=THRESHOLD,
         metavar="BATCHES",
         least=0,
-        help="start one more worker when so many batches wait for each (default: %(default)s)",
+        help="start one more worker when this many batches wait for each worker (default: "
+        "%(default)s)",
     )
 
 
 def run(job: Job, options: DynAutoMultiOptions) -> None:
-    """Run the job; with ``-v`` every step of the scale is told, and why.
+    """Run the job; ``-v`` shows each change of the number of workers, and the reason.
 
     :raises RunError: a PE failed, or a worker died that held the state of PEs
     """
@@ -36,10 +37,10 @@ def run(job: Job, options: DynAutoMultiOptions) -> None:
 
 MAPPING = Mapping(
     "dyn_auto_multi",
-    "the same, with as many workers as there is work for",
+    "like dyn_multi, with as many workers as there is work for",
     run,
     DynAutoMultiOptions,
-    processes="the most worker processes (default: the usable cores)",
+    processes="largest number of worker processes (default: the usable cores)",
     pooled=True,
     upstream="new_dynamic_auto",
 )

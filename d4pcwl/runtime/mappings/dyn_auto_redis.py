@@ -12,7 +12,7 @@ from d4pcwl.runtime.pool.scale import IDLE_SECONDS, Scale
 
 @dataclass(frozen=True)
 class DynAutoRedisOptions(ServerOptions):
-    """Upstream's, but for -ct, which has no effect there, and ``--redis-url``."""
+    """Upstream's options, without -ct, which has no effect there, and with ``--redis-url``."""
 
     idle_time: int = option(
         "-thr",
@@ -20,12 +20,12 @@ class DynAutoRedisOptions(ServerOptions):
         default=int(1000 * IDLE_SECONDS),
         metavar="MILLISECONDS",
         least=0,
-        help="let a worker go that has had nothing to do for so long (default: %(default)s)",
+        help="stop a worker that had nothing to do for this long (default: %(default)s)",
     )
 
 
 def run(job: Job, options: DynAutoRedisOptions) -> None:
-    """Run the job; with ``-v`` every step of the scale is told, and why.
+    """Run the job; ``-v`` shows each change of the number of workers, and the reason.
 
     :raises RunError: a PE failed, a worker died that held the state of PEs, or the server is lost
     """
@@ -42,10 +42,10 @@ def run(job: Job, options: DynAutoRedisOptions) -> None:
 
 MAPPING = Mapping(
     "dyn_auto_redis",
-    "the same, with as many workers as there is work for",
+    "like dyn_redis, with as many workers as there is work for",
     run,
     DynAutoRedisOptions,
-    processes="the most worker processes (default: the usable cores)",
+    processes="largest number of worker processes (default: the usable cores)",
     pooled=True,
     server=True,
     modules=("redis",),

@@ -1,7 +1,7 @@
 """``dyn_multi``: processes of this machine that take work from a common queue.
 
-PEs that keep state, sources and cycles are pinned to a process; everything else runs wherever there
-is time. A worker that dies is replaced, and its work done again.
+PEs that keep state, sources and cycles are pinned to a process. Any free process runs the other
+PEs. If a worker dies, it is replaced, and its work is done again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def run(job: Job, options: Options) -> None:
 
 MAPPING = Mapping(
     "dyn_multi",
-    "the same, taking work from a common queue",
+    "several processes on this machine that take work from a common queue",
     run,
     Options,  # upstream's -ct has no effect there and is not taken
     processes="number of worker processes (default: the usable cores)",

@@ -1,7 +1,7 @@
 """``dyn_redis``: processes that take work from a common queue on a Redis server.
 
-PEs that keep state, sources and cycles are pinned to a process; everything else runs wherever there
-is time, on other hosts too (``dispel4py worker``). A worker that dies is replaced, and its work
+PEs that keep state, sources and cycles are pinned to a process. Any free process runs the other
+PEs, also on other hosts (``dispel4py worker``). If a worker dies, it is replaced, and its work is
 done again.
 """
 
@@ -25,7 +25,8 @@ def run(job: Job, options: ServerOptions) -> None:
 
 MAPPING = Mapping(
     "dyn_redis",
-    "the same, taking work from a common queue, on several hosts",
+    "several processes, on one host or several, that take work from a common queue on a Redis "
+    "server",
     run,
     ServerOptions,  # upstream's -ct has no effect there and is not taken
     processes="number of worker processes (default: the usable cores)",

@@ -1,6 +1,7 @@
-"""``hybrid_redis``: PEs that keep state have private queues on a Redis server, the others a pool.
+"""``hybrid_redis``: PEs that keep state have private queues on a Redis server, and the others a
+pool.
 
-That is what ``dyn_redis`` does, too, where a graph has PEs that keep state; both names are kept.
+``dyn_redis`` does the same if a graph has PEs that keep state. Both names exist upstream.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def run(job: Job, options: ServerOptions) -> None:
 
 MAPPING = Mapping(
     "hybrid_redis",
-    "as dyn_redis: private queues for what keeps state, a common one for the rest",
+    "like dyn_redis; PEs that keep state have queues of their own",
     run,
     ServerOptions,
     processes="number of worker processes (default: the usable cores)",

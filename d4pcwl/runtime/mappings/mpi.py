@@ -15,14 +15,14 @@ from d4pcwl.runtime.options import STATIC_PROCESSES, StaticOptions
 
 @dataclass(frozen=True)
 class MpiOptions(StaticOptions):
-    """Upstream's."""
+    """Upstream's options."""
 
 
 def run(job: Job, options: MpiOptions) -> None:
     """Run the job, on every rank.
 
-    :raises RunError: a PE failed, on whichever rank
-    :raises UsageError: mpi4py is not installed, or its MPI is not that of mpiexec
+    :raises RunError: a PE failed, on any rank
+    :raises UsageError: mpi4py is not installed, or its MPI library is not the one of mpiexec
     """
     from d4pcwl.runtime.mpi.session import Session
 
@@ -30,9 +30,10 @@ def run(job: Job, options: MpiOptions) -> None:
 
 
 def around(command: Command, work: Work[MpiOptions]) -> int:
-    """Do the command's work as one of several ranks, or start them: rank 0 speaks for all.
+    """Do the command's work as one of several ranks, or start the ranks. Rank 0 shows messages for
+    all.
 
-    :raises D4pcwlError: on rank 0, what a rank has raised
+    :raises D4pcwlError: on rank 0, the error of any rank
     """
     from d4pcwl.runtime.mpi.session import CommandSession, is_rank, start_ranks
 

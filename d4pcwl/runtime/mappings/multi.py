@@ -1,6 +1,5 @@
-"""``multi``: the processes of the plan as processes of this machine, joined by pipes.
-
-Large buffers, such as the memory of arrays, are left in shared memory rather than sent.
+"""``multi``: the processes of the plan as processes of this machine, connected by pipes. Large
+buffers, such as the memory of arrays, are put into shared memory.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from d4pcwl.runtime.transport.arena import TOTAL_BYTES
 
 @dataclass(frozen=True)
 class MultiOptions(StaticOptions):
-    """Upstream's, and how much memory is shared."""
+    """Upstream's options, and the size of the shared memory."""
 
     shared_memory: int = option(
         "--shared-memory",
         default=TOTAL_BYTES >> 20,
         metavar="MIB",
         least=0,
-        help="the most memory for arrays on their way (default: %(default)s); 0: they go through "
-        "the pipes",
+        help="the most memory for arrays that are being sent (default: %(default)s); 0: send them "
+        "through pipes",
     )
 
 

@@ -1,7 +1,7 @@
-"""``redis``: fixed instances, joined by streams of a Redis server.
+"""``redis``: fixed instances, connected by streams of a Redis server.
 
-Every instance has a process of the plan and a private stream. For work that is shared out among
-processes, and for workers from other hosts, see ``dyn_redis``.
+Every instance stays in one process of the plan, and has a private stream. For work that is
+distributed to free processes, and for workers on other hosts, see ``dyn_redis``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def run(job: Job, options: ServerOptions) -> None:
 
 MAPPING = Mapping(
     "redis",
-    "several processes, joined by a Redis server",
+    "several processes, connected by a Redis server",
     run,
     ServerOptions,
     server=True,

@@ -1,9 +1,9 @@
-"""What a mapping is, and which there are.
+"""What a mapping is, and the list of mappings.
 
-Each of ours is one file in this folder, with a :class:`Mapping` called ``MAPPING``. Packages bring
-more by the entry point group ``d4pcwl.mappings`` (``docs/adding-a-mapping.md``). A file is imported
-when its mapping is chosen, or when all of them are listed, and imports what is heavy only in
-``run``.
+Each of ours is one file in this folder, with a :class:`Mapping` called ``MAPPING``. Other packages
+can add more with the entry point group ``d4pcwl.mappings`` (``docs/adding-a-mapping.md``). A file
+is imported when its mapping is chosen, or when all mappings are listed. So it imports large
+libraries only in ``run``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from d4pcwl.errors import UsageError, nearest
 from d4pcwl.runtime.local.allocator import keep_freed_memory
+from d4pcwl.runtime.mappings.observed import observed
 from d4pcwl.runtime.options import Options, StaticOptions, add_options
 from d4pcwl.workflow.pe import PreparingPE
 
@@ -42,7 +43,7 @@ BUILT_IN: tuple[str, ...] = get_args(BuiltIn)
 """Our own mappings, each in a module of that name, in the order in which they are listed."""
 
 GROUP = "d4pcwl.mappings"
-"""The entry points by which other packages bring mappings."""
+"""The group of entry points with which other packages add mappings."""
 
 Own = TypeVar("Own", bound=Options)
 
@@ -50,17 +51,17 @@ Run = Callable[["Job", Own], None]
 """Runs a job under a mapping, with the mapping's options.
 
 :raises RunError: a PE failed, or a worker died
-:raises UsageError: what the mapping needs is not there
+:raises UsageError: something that the mapping needs is missing
 """
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command that is to run a job under a mapping.
+    """A command that runs a job under a mapping.
 
-    :param arguments: what it was given, the mapping's name first
+    :param arguments: its arguments, the mapping's name first
     :param processes: how many are asked for
-    :param say: takes what is to be told on standard error
+    :param say: takes messages for standard error
     """
 
     arguments: Sequence[str]
@@ -71,7 +72,7 @@ class Command:
 Work = Callable[["Run[Own]", bool], int]
 """Does a command's work: loads the script, calls the run that it is given; returns an exit code.
 
-The second argument is whether it speaks for the run: shows messages and writes result files.
+The second argument says whether this process shows messages and writes result files for the run.
 """
 
 
@@ -79,21 +80,21 @@ The second argument is whether it speaks for the run: shows messages and writes 
 class Mapping(Generic[Own]):
     """One way to run a graph.
 
-    :param name: what people call it
-    :param title: what it is, in one line
+    :param name: the name that users give
+    :param title: a description in one line
     :param run: runs a job
     :param options: its own options
-    :param processes: what ``-n`` says, for the help
-    :param processes_flags: what else ``-n`` may be called
-    :param parallel: whether it ever uses more than one process; else each PE has one instance
-    :param pooled: PEs that keep no state run wherever there is time, rather than as instances of
-        their own
-    :param server: it needs a Redis server, and starts one where none is named
+    :param processes: the help text of ``-n``
+    :param processes_flags: other names of ``-n``
+    :param parallel: whether it can use more than one process; if not, each PE has one instance
+    :param pooled: PEs that keep no state run in any free worker, instead of having their own
+        instances
+    :param server: it needs a Redis server, and starts one if none is named
     :param ranks: several processes run the whole script, each a part of the graph
-    :param modules: what has to be installed beside d4pcwl itself, by names to import
+    :param modules: modules that must be installed beside d4pcwl, by their import names
     :param upstream: the module of ``dispel4py.new`` that upstream has for it
-    :param around: what a command does instead of its work, where its process is one of several, or
-        has to start them; it calls the work
+    :param around: a function that runs the work of a command, if the process is one of several, or
+        must start the others
     """
 
     name: str
@@ -115,7 +116,7 @@ class Mapping(Generic[Own]):
     ) -> None:
         """Give a command ``-n``, and the mapping's own options.
 
-        :param prefix: of the names of the latter in the namespace
+        :param prefix: of the names of these options in the namespace
         """
         flags = ("-n", "--num", *self.processes_flags)
         parser.add_argument(*flags, dest="num", type=int, metavar="PROCESSES", help=self.processes)
@@ -126,7 +127,7 @@ class Mapping(Generic[Own]):
 
 
 def find_mapping(name: str | Mapping[Any]) -> Mapping[Any]:
-    """The mapping of a name; upstream's module names (``dispel4py.new.multi_process``) do too.
+    """The mapping with a name; upstream's module names (``dispel4py.new.multi_process``) work, too.
 
     :param name: or a mapping, which is returned
     :raises UsageError: there is no such mapping, or it cannot be imported
@@ -157,7 +158,7 @@ def built_in() -> list[Mapping[Any]]:
 
 
 def titles() -> dict[str, str]:
-    """From the name of each mapping to what it is; why, where one cannot be imported."""
+    """From the name of each mapping to its title; or to the error, if it cannot be imported."""
     told = {}
     for name in mapping_names():
         try:
@@ -168,7 +169,7 @@ def titles() -> dict[str, str]:
 
 
 def upstream_modules() -> dict[str, str]:
-    """From upstream's modules, within ``dispel4py.new``, to the mappings that they are."""
+    """From upstream's modules in ``dispel4py.new`` to our mappings."""
     return {mapping.upstream: mapping.name for mapping in built_in() if mapping.upstream}
 
 
@@ -186,7 +187,7 @@ def _brought() -> EntryPoints:
 def _load(name: str, brought: EntryPoints) -> Mapping[Any]:
     """A mapping of another package.
 
-    :raises UsageError: several packages bring it, or it cannot be imported
+    :raises UsageError: several packages have it, or it cannot be imported
     """
     values = {point.value for point in brought.select(name=name)}
     if len(values) > 1:
@@ -197,7 +198,7 @@ def _load(name: str, brought: EntryPoints) -> Mapping[Any]:
     point = brought[name]
     try:
         found = point.load()
-    except Exception as error:  # a stranger's module may raise anything
+    except Exception as error:  # the module of another package may raise anything
         raise UsageError(
             f"the mapping '{name}' cannot be imported from {point.value}: "
             f"{type(error).__name__}: {error}"
@@ -214,10 +215,10 @@ def _load(name: str, brought: EntryPoints) -> Mapping[Any]:
 
 
 def run_job(mapping: Mapping[Own], job: Job, options: Own | None = None) -> None:
-    """Run a job under a mapping, with what its roots want to have around it.
+    """Run a job under a mapping, inside the context managers of its roots.
 
-    :param options: the mapping's; its defaults where it is None
-    :raises D4pcwlError: as the mapping's ``run``, and as the roots' ``around_run``
+    :param options: the mapping's options; None: the defaults
+    :raises D4pcwlError: see the mapping's ``run`` and the roots' ``around_run``
     """
     keep_freed_memory()
     with ExitStack() as stack:
@@ -227,13 +228,14 @@ def run_job(mapping: Mapping[Own], job: Job, options: Own | None = None) -> None
                 around = pe.around_run(inputs[pe.id], ranks=mapping.ranks)
                 inputs[pe.id] = stack.enter_context(around)
         chosen = mapping.options() if options is None else options
+        stack.enter_context(observed(mapping.name, job))
         mapping.run(replace(job, inputs=inputs), chosen)
 
 
 def planned(mapping: Mapping[Any], job: Job, options: Options) -> Plan:
-    """The plan by which a mapping of ours would run a job.
+    """The plan with which one of our mappings would run a job.
 
-    :raises ImportError: what the mapping needs is not installed
+    :raises ImportError: a package that the mapping needs is not installed
     """
     for module in mapping.modules:
         importlib.import_module(module)
@@ -241,10 +243,8 @@ def planned(mapping: Mapping[Any], job: Job, options: Options) -> Plan:
         job = replace(job, stages=options.stages(job.graph))
     processes = job.processes if mapping.parallel else 1
     if mapping.ranks and processes is None:
-        processes = 1  # more are there where mpiexec starts them
-    plan = job.plan(
-        processes, pooled=mapping.pooled, loops=not mapping.server, copies=mapping.parallel
-    )
+        processes = 1  # mpiexec may start more
+    plan = job.plan(processes, pooled=mapping.pooled, copies=mapping.parallel)
     if mapping.ranks and len(plan.processes) > (processes or 1):  # more stages than ranks
         plan = replace(job, stages=None).plan(processes)
     return plan

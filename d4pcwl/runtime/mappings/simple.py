@@ -1,6 +1,5 @@
-"""``simple``: the whole graph in this process, one instance of each PE, whatever it asks for.
-
-Each item goes as far as it can before the next is taken up.
+"""``simple``: the whole graph in this process, with one instance of each PE, also if it asks for
+more. Each item is worked through to the end before the next.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _OneProcess:
-    """No way leads out of the only process, but for the results."""
+    """There is only one process: only results leave it."""
 
     def __init__(self, plan: Plan, sink: Sink) -> None:
         self._plan, self._sink = plan, sink
@@ -32,7 +31,10 @@ class _OneProcess:
         raise AssertionError("simple has one process")
 
     def end(self, instance: int) -> None:
-        """Nobody else is there to be told."""
+        """There is no other process to tell."""
+
+    def sent(self, source: tuple[str, str], target: int, input: str) -> None:
+        """Nothing is sent."""
 
 
 def run(job: Job, options: Options) -> None:
@@ -42,15 +44,17 @@ def run(job: Job, options: Options) -> None:
     """
     from d4pcwl.runtime.engine.instance import Halt
     from d4pcwl.runtime.engine.worker import Worker
+    from d4pcwl.runtime.local.meter import measured
 
     plan = job.plan(processes=1, copies=False)
     job.say(str(plan))
     worker = Worker(job.graph, plan, 0, job.inputs, _OneProcess(plan, job.sink), own=job.own_pes)
     try:
-        worker.start()
-        while worker.hungry:
-            worker.feed()
-            job.check()
+        with measured([worker], job.hear):
+            worker.start()
+            while worker.hungry:
+                worker.feed()
+                job.check()
     except Halt as halt:
         raise halt.error from halt.__cause__
     job.tell_counts(plan, worker.counts, ranks=True)
@@ -58,10 +62,10 @@ def run(job: Job, options: Options) -> None:
 
 MAPPING = Mapping(
     "simple",
-    "one process, each item worked through before the next",
+    "one process; each item is worked through to the end before the next",
     run,
     Options,
-    processes="the most processes to use; simple always uses one",
+    processes="number of processes; simple always uses one",
     parallel=False,
     upstream="simple_process",
 )

@@ -1,10 +1,8 @@
-"""``zmq_multi``: the processes of the plan as processes of this machine, joined by ZeroMQ.
+"""``zmq_multi``: the processes of the plan as processes of this machine, connected by ZeroMQ.
 
-How says ``runtime/static/zmq_sockets.py``.
-
-Why multi keeps its pipes: side by side on 2 cores (medians of interleaved runs), integers through
-4 PEs went at 0.93 of multi's rate, and 1 MB arrays through 3 PEs at 0.2 of it, as ZeroMQ copies
-them several times on the way, and shared memory once.
+See ``runtime/static/zmq_sockets.py``. ``multi`` uses pipes because they are faster: on 2 cores
+(medians of interleaved runs), integers through 4 PEs had 0.93 of multi's rate, and 1 MB arrays
+through 3 PEs 0.2 of it. ZeroMQ copies arrays several times on the way, and shared memory once.
 """
 
 from __future__ import annotations
@@ -19,9 +17,11 @@ from d4pcwl.runtime.options import STATIC_PROCESSES, StaticOptions, option
 
 @dataclass(frozen=True)
 class ZmqMultiOptions(StaticOptions):
-    """Those of the static mappings, and the choice of the transport."""
+    """The options of the static mappings, and the choice of the transport."""
 
-    tcp: bool = option("--tcp", default=False, help="loopback TCP ports rather than Unix sockets")
+    tcp: bool = option(
+        "--tcp", default=False, help="use loopback TCP ports instead of Unix sockets"
+    )
 
 
 def run(job: Job, options: ZmqMultiOptions) -> None:
@@ -34,7 +34,8 @@ def run(job: Job, options: ZmqMultiOptions) -> None:
         import zmq  # noqa: F401
     except ImportError:
         raise UsageError(
-            "the mapping zmq_multi needs pyzmq: pip install 'd4pcwl[zmq]'; multi does without"
+            "the mapping zmq_multi needs pyzmq: pip install 'd4pcwl[zmq]'; multi needs no such "
+            "package"
         ) from None
     from d4pcwl.runtime.static.watch import run_forked
     from d4pcwl.runtime.static.zmq_sockets import Sockets
@@ -45,7 +46,7 @@ def run(job: Job, options: ZmqMultiOptions) -> None:
 
 MAPPING = Mapping(
     "zmq_multi",
-    "the same, joined by ZeroMQ",
+    "several processes on this machine, connected by ZeroMQ",
     run,
     ZmqMultiOptions,
     processes=STATIC_PROCESSES,

@@ -1,2 +1,1 @@
-"""Runs by the ranks of mpiexec: frames, results and prints on their way to rank 0, and a common
-end."""
+"""Runs with the ranks of mpiexec: frames, results and prints for rank 0, and a common end."""

@@ -1,4 +1,4 @@
-"""Standard output of ranks: their lines go out by way of rank 0, whole, and before the results."""
+"""Standard output of ranks: rank 0 writes their lines, always whole, and before the results."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from d4pcwl.runtime.static.loop import ResultChannel
 def console(results: ResultChannel | None, *, alone: bool) -> Iterator[LineWriter]:
     """Take over standard output.
 
-    :param results: the way to rank 0; None on that rank, which writes what the others send
-    :param alone: there are no other ranks: PEs write to standard output as it is
+    :param results: the way to rank 0; None on rank 0, which writes what the others send
+    :param alone: there are no other ranks: PEs write to standard output directly
     """
     before, lock = sys.stdout, LineLock()
     before.flush()

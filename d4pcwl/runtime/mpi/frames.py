@@ -1,10 +1,10 @@
 """The frames between the ranks of an MPI run.
 
-A frame is one message. Large buffers are left in memory that the ranks of one machine share
-(``runtime/transport/arena.py``); otherwise, or where that is full, each is a message of its own,
-which its sender waits for. Sends are synchronous and do not block, and a channel has only a few
-under way, and few bytes, so that no queue grows: MPI buffers small messages without limit
-otherwise.
+A frame is one message. Large buffers are put into memory that the ranks of one machine share
+(``runtime/transport/arena.py``). Between machines, or if that memory is full, each buffer is a
+separate message, and its sender waits for it. Sends are synchronous and do not block. A channel has
+only a few sends at a time, and few bytes, so that no queue grows: MPI itself buffers small messages
+without a limit.
 
 MPI calls are made by one thread at a time (``MPI_THREAD_SERIALIZED``).
 """
@@ -33,19 +33,19 @@ _UNDER_WAY = 16
 _BYTES_UNDER_WAY = 4 << 20
 LOOKS = 50
 SHORTEST_SLEEP = 20e-6
-"""Waiting begins with a few looks, and goes over to sleeps."""
+"""A wait begins with a few checks, and continues with sleeps."""
 
 
 class Waits(Protocol):
-    """How a rank waits for others: it attends to the run's affairs the while."""
+    """How a rank waits for others. It handles messages of the run while it waits."""
 
     def wait(self, done: Callable[[], bool], deadline: float | None = None) -> bool:
-        """Wait for something; False where the deadline came first."""
+        """Wait for something; False if the deadline came first."""
 
     def may_wait(self, seconds: float) -> None:
-        """Whether to wait on for a message that has been on its way for so long.
+        """Decide whether to wait longer for a message.
 
-        :raises BaseException: not any more
+        :raises BaseException: do not wait any more
         """
 
 

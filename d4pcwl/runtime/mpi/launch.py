@@ -1,9 +1,9 @@
-"""mpiexec as a child of the command: whatever happens to it, Ctrl-C and SIGTERM end as they should.
+"""mpiexec as a child process of the command, so that Ctrl-C and SIGTERM end the run properly.
 
-mpiexec hands signals on to ranks that are still in their start, or already in their end, and gives
-the exit code of whatever comes of that. So it gets none: it has a session of its own, and the
-command tells rank 0, which ends the run with the others. Where rank 0 is not there yet, or does not
-end, all processes are stopped and killed, and the shared memory that they have goes with them.
+mpiexec passes signals on to ranks that are still starting, or already ending, and then returns the
+exit code that results from that. So mpiexec gets no signals: it has a session of its own, and the
+command tells rank 0, which ends the run with the others. If rank 0 has not started yet, or does not
+end, all processes are stopped and killed, and their shared memory is removed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from d4pcwl.runtime.local.processes import end_with_parent
 from d4pcwl.runtime.mpi.memory import OF_MPICH
 
 LAUNCHED = "D4PCWL_LAUNCHED"
-"""In the environment of ranks whose launcher tells of signals itself."""
+"""An environment variable of ranks whose launcher reports signals itself."""
 
 _GRACE_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
@@ -29,9 +29,9 @@ _RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 
 
 def launch(command: Sequence[str]) -> int:
-    """Run mpiexec, and give its exit code.
+    """Run mpiexec, and return its exit code.
 
-    :raises BaseException: what the handler of a signal raises; no process is left by then
+    :raises BaseException: the error of a signal handler; by then, no process is left
     """
     caught: list[int] = []
 
@@ -62,7 +62,7 @@ def launch(command: Sequence[str]) -> int:
 
 
 def _end(mpiexec: subprocess.Popen[bytes], signum: int) -> None:
-    """End all ranks: by way of rank 0, if it is ready for that."""
+    """End all ranks: through rank 0, if it is ready for that."""
     started = set(_descendants(mpiexec.pid))
     first = next(filter(_is_first_rank, sorted(started)), None)
     if first is not None and _hears(first, signal.SIGTERM):  # it has come so far as to handle both
@@ -74,9 +74,10 @@ def _end(mpiexec: subprocess.Popen[bytes], signum: int) -> None:
 
 
 def _kill_all(mpiexec: subprocess.Popen[bytes], started: set[int]) -> None:
-    """Kill what is left of mpiexec and its ranks; stopped first, they do not get away.
+    """Kill mpiexec and the ranks that are left. They are stopped first, so that they start no
+    others.
 
-    :param started: what it had started before; some may have lost their parents
+    :param started: the processes that it had started; the parents of some may have ended
     """
     stopped: set[int] = set()
     while found := {p for pid in {mpiexec.pid, *started} for p in _descendants(pid)} - stopped:
@@ -95,7 +96,7 @@ def _kill_all(mpiexec: subprocess.Popen[bytes], started: set[int]) -> None:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    """A process and all that it and its children have started, if it has not ended."""
+    """A process, and all processes that it and its children have started, if it has not ended."""
     with contextlib.suppress(OSError, IndexError):
         if _stat(pid)[0] == "Z":
             return

@@ -40,7 +40,7 @@ def share(
 
 
 def _machine() -> str:
-    """What is equal for processes that can open each other's descriptors."""
+    """A value that is equal for processes that can open each other's descriptors."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
         return boot + os.readlink("/proc/self/ns/pid")
@@ -49,10 +49,9 @@ def _machine() -> str:
 
 
 def unlink_segments(comm: MPI.Intracomm) -> None:
-    """Take away the names of MPICH's segments of shared memory, once all ranks have them mapped.
-
-    MPICH does so itself when all ranks finish; where one is killed, nobody is left to do it. The
-    memory lives as long as a rank does; only what this very process has mapped is touched.
+    """Remove the names of MPICH's segments of shared memory, after all ranks have mapped them.
+    MPICH does so itself when all ranks finish, but not if one is killed. The memory exists as long
+    as a rank does. Only segments that this process has mapped are touched.
     """
     comm.Barrier()
     with contextlib.suppress(OSError):

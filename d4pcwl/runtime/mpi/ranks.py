@@ -1,18 +1,18 @@
 """The ranks of an MPI run: what each does, and how they end together.
 
-Every rank is one process of the plan. Rank 0 is a process like the others and takes the results,
-and what PEs print, as well. How frames travel says ``runtime/mpi/frames.py``.
+Every rank is one process of the plan. Rank 0 is a process like the others. It also takes the
+results, and the text that PEs print. For the sending of frames see ``runtime/mpi/frames.py``.
 
-Whoever waits for a send also takes up what is for rank 0 there, or what rank 0 has to say
-(:meth:`Ranks.attend`), but works on no items: so results never wait for PEs, items only for those
-downstream, and nobody for each other in a circle. A thread does the same every few milliseconds
-while PEs are busy, and sends on what has waited. Waiting begins with a few looks and goes over to
-sleeps of up to 1 ms.
+A rank that waits for a send also handles messages for rank 0, or from rank 0
+(:meth:`Ranks.attend`), but works on no items. So results never wait for PEs, items wait only for
+PEs downstream, and no ranks wait for each other in a circle. While PEs are busy, a thread does the
+same every few milliseconds, and sends items that have waited. A wait begins with a few checks, and
+continues with sleeps of up to 1 ms.
 
-The end: every rank tells rank 0 ("done", counts), or ("failed", error) on which rank 0 tells all to
-stop; a rank that stops discards what it is sent until its own sends are over, and says ("stopped").
-When all have said so, rank 0 says "bye". A rank that does not answer in time is aborted when rank 0
-exits, after its message.
+The end: every rank sends ("done", counts) to rank 0, or ("failed", error). After an error, rank 0
+tells all ranks to stop. A rank that stops discards what it receives until its own sends are over,
+and sends ("stopped"). When all ranks have ended, rank 0 sends "bye". If a rank does not answer in
+time, it is aborted when rank 0 exits, after the message.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import D4pcwlError, RunError
@@ -34,6 +35,7 @@ from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.attended import Attended
 from d4pcwl.runtime.local.console import Lines, LineWriter
+from d4pcwl.runtime.local.meter import measured
 from d4pcwl.runtime.local.reports import explained
 from d4pcwl.runtime.mpi.console import console
 from d4pcwl.runtime.mpi.frames import (
@@ -44,6 +46,7 @@ from d4pcwl.runtime.mpi.frames import (
     SHORTEST_SLEEP,
     Frames,
     RankInbox,
+    RankSender,
 )
 from d4pcwl.runtime.static.loop import (
     Channels,
@@ -61,7 +64,8 @@ if TYPE_CHECKING:
 _LONGEST_SLEEP = 1e-3
 _GRACE_SECONDS = 2.0
 _PATIENCE_SECONDS = 20.0
-"""How long a rank waits for rank 0's last word: who leaves before it may take its message away."""
+"""How long a rank waits for the last message of rank 0. If it ends earlier, its own message may be
+lost."""
 
 
 class Stopped(Disconnected):
@@ -96,7 +100,7 @@ class Ranks:
     # --- the run --------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Work off this rank's process, and come to the end with the others.
+        """Do the work of this rank's process, and end together with the others.
 
         :raises RunError: a PE failed, on whichever rank
         """
@@ -158,7 +162,14 @@ class Ranks:
                 worker = Worker(job.graph, self.plan, self.rank, job.inputs, link, own=job.own_pes)
                 self._tell_levels(worker, link, results)
                 fed = any(receiver == self.rank for _, receiver in self.pairs)
-                work_off(worker, link, RankInbox(self.frames, fed), idle)
+                with measured(
+                    [worker],
+                    job.hear if results is None else partial(results.send, "lap"),
+                    sent=link.traffic,
+                    waits=[RankInbox.receive],
+                    sends=[RankSender.send],
+                ):
+                    work_off(worker, link, RankInbox(self.frames, fed), idle)
                 self.counts.update(worker.counts)
             link.flush()
             self._note_own_levels()
@@ -166,7 +177,7 @@ class Ranks:
 
         error = self._attended.run(work, tick, stuck)
         self._attended.stop()
-        # The signal may have come between a lock and its release; one thread is left.
+        # The signal may have come while a lock was held; one thread is left.
         self.frames.call = threading.RLock()
         self._attending, self._sink = threading.Lock(), threading.Lock()
         if error is not None:
@@ -179,7 +190,7 @@ class Ranks:
         if error is None:
             try:
                 self.wait(lambda: not self._expected)
-            except BaseException as caught:  # noqa: BLE001 - the others are told, whatever it is
+            except BaseException as caught:  # noqa: BLE001 - the other ranks must know about any error
                 error = caught
         if self.failure is None and error is not None:
             self.failure = explained(error)
@@ -205,7 +216,7 @@ class Ranks:
             error = caught
         self._draining = True
         if error is not None:
-            # Rank 0 still takes the results of before the failure.
+            # Rank 0 still takes results from before the failure.
             deadline = time.monotonic() + _GRACE_SECONDS
             with contextlib.suppress(Stopped):
                 if self.wait(self.frames.all_sent, deadline):
@@ -220,7 +231,7 @@ class Ranks:
     # --- waiting --------------------------------------------------------------------------------
 
     def wait(self, done: Callable[[], bool], deadline: float | None = None) -> bool:
-        """Wait for something, and attend to rank 0's affairs the while.
+        """Wait for something, and handle messages for or from rank 0 meanwhile.
 
         :raises Stopped: the run ends
         """
@@ -249,13 +260,14 @@ class Ranks:
             raise Stopped("a message is incomplete")
 
     def attend(self) -> bool:
-        """Take up results and reports (rank 0), or what rank 0 has to say; whether there was any.
+        """Take results and reports (on rank 0), or messages from rank 0. Returns whether there were
+        any.
 
         :raises Stopped: the run ends
         """
         self._stop_if_asked()
         if not self._attending.acquire(blocking=False):
-            return False  # another thread does, or this one is at it
+            return False  # another thread does this, or this one already does
         try:
             if self.rank == 0:
                 self.job.check()
@@ -269,7 +281,7 @@ class Ranks:
         return found
 
     def _stop_if_asked(self) -> None:
-        """Raise what is to end the work, where no signal can."""
+        """Raise the error that ends the work, if a signal cannot."""
         if self._attended.error is not None and not self._draining:
             raise self._attended.error
 
@@ -296,6 +308,8 @@ class Ranks:
         elif kind == "text":
             assert self._texts is not None
             self._texts.put_lines(content)
+        elif kind == "lap":
+            self.job.hear(content)
         elif kind == "failed":
             self.failure = self.failure or content
         else:
@@ -313,7 +327,7 @@ class Ranks:
             self._own_levels = NewLevels(wanted, worker.level)
 
     def _note_own_levels(self) -> None:
-        """Note how far the instances of rank 0 are with their results."""
+        """Note the levels of rank 0's own instances for their results."""
         with self._sink:
             if levels := self._own_levels():
                 self._results.note(levels)
@@ -331,7 +345,7 @@ class Ranks:
 def agree(comm: MPI.Intracomm, plan: str, error: D4pcwlError | None) -> None:
     """Begin a run together.
 
-    :raises D4pcwlError: on every rank, what is wrong on the first of them where something is
+    :raises D4pcwlError: on every rank, the error of the first rank that has one
     """
     found: list[tuple[str, D4pcwlError | None]] = comm.allgather((plan, error))
     for _, theirs in found:

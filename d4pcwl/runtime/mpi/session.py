@@ -1,7 +1,7 @@
 """This process as one of the ranks of mpiexec: from a script, or for a whole command.
 
-All ranks come to agree on the plan before anything runs. Where one raises, the others have to know
-of it, and where they do not end together, MPI is told to abort them.
+All ranks agree on the plan before anything runs. If one raises an error, the others must know it.
+If they do not end together, MPI aborts them.
 """
 
 from __future__ import annotations
@@ -41,10 +41,9 @@ class Session:
         self.first: bool = self._comm.Get_rank() == 0
         self.size: int = self._comm.Get_size()
         self.agreed = False
-        """Whether the ranks have told each other how they begin: an error later on is known to
-        all of them."""
+        """Whether all ranks have begun together: then all of them get to know a later error."""
         self.clean = False
-        """Whether all ranks have come to the end together: nobody has to be aborted."""
+        """Whether all ranks have ended together, so that none must be aborted."""
         unlink_segments(self._comm)
 
     def run(self, job: Job) -> None:
@@ -65,6 +64,7 @@ class Session:
         except D4pcwlError:
             self.clean = True
             raise
+        plan = replace(plan, measured=self._comm.bcast(plan.measured))
         job.say(str(plan))
         self._mpi._set_abort_status(1)
         own = self._comm.Dup()
@@ -81,7 +81,7 @@ class Session:
 
 
 class CommandSession(Session):
-    """The ranks during a command: what one of them cannot even begin ends them all.
+    """The ranks during a command: if one of them cannot begin, all end.
 
     :raises UsageError: as :class:`Session`
     """
@@ -103,12 +103,12 @@ class CommandSession(Session):
                 raise error from error.__cause__
             raise SystemExit(error.exit_code) from None
         finally:
-            if self.clean or self.size == 1:  # nobody waits for a rank that is alone
+            if self.clean or self.size == 1:  # no other rank waits for a single rank
                 self._mpi._set_abort_status(0)
                 self._mpi.Finalize()
 
     def _first_error(self, error: D4pcwlError) -> D4pcwlError:
-        """What all ranks tell when one cannot begin."""
+        """The message of all ranks if one cannot begin."""
         from d4pcwl.runtime.mpi.ranks import agree
 
         try:
@@ -119,7 +119,7 @@ class CommandSession(Session):
 
 
 def is_rank() -> bool:
-    """Whether mpiexec, or what does its work, has started this process."""
+    """Whether mpiexec, or a program like it, has started this process."""
     return any(name in os.environ for name in _LAUNCHED)
 
 
@@ -129,7 +129,7 @@ def is_first() -> bool:
 
 
 def made_by_first(make: Callable[[], Any]) -> Any:
-    """What rank 0 makes, on every rank; all must call this.
+    """The value that rank 0 makes, on every rank; all ranks must call this.
 
     :raises D4pcwlError: rank 0 could not make it
     """
@@ -149,7 +149,7 @@ def made_by_first(make: Callable[[], Any]) -> Any:
 def _mpi4py() -> Any:
     """mpi4py's MPI.
 
-    :raises UsageError: it is not there, or does not fit
+    :raises UsageError: it is not installed, or does not fit
     """
     try:
         from mpi4py import MPI
@@ -158,18 +158,20 @@ def _mpi4py() -> Any:
             f"the mapping mpi needs mpi4py and an MPI: pip install 'd4pcwl[mpi]' ({error})"
         ) from None
     if MPI.Query_thread() < MPI.THREAD_SERIALIZED:
-        raise UsageError("the mapping mpi needs an MPI that threads may call in turn")
+        raise UsageError(
+            "the mapping mpi needs an MPI library with the thread level MPI_THREAD_SERIALIZED"
+        )
     told = [int(os.environ[name]) for name in _SIZES if name in os.environ]
     if told and told[0] > 1 and MPI.COMM_WORLD.Get_size() == 1:
         raise UsageError(
-            f"mpiexec has started {told[0]} processes, but mpi4py's MPI sees one: they are of "
-            "different MPIs"
+            f"mpiexec has started {told[0]} processes, but mpi4py sees only one: use the mpiexec "
+            "of the MPI library that mpi4py uses"
         )
     return MPI
 
 
 def start_ranks(number: int, arguments: Sequence[str]) -> int:
-    """Run a command by mpiexec, and give its exit code.
+    """Run a command with mpiexec, and return its exit code.
 
     :param arguments: of the command ``dispel4py``
     :raises UsageError: there is no mpiexec
@@ -180,11 +182,11 @@ def start_ranks(number: int, arguments: Sequence[str]) -> int:
     mpiexec = shutil.which("mpiexec", path=os.pathsep.join(folders))
     if mpiexec is None:
         raise UsageError(
-            f"-n {number} needs mpiexec, which is not there: pip install 'd4pcwl[mpi]', or install "
-            "an MPI"
+            f"-n {number} needs mpiexec, which was not found: pip install 'd4pcwl[mpi]', or "
+            "install an MPI"
         )
     sys.stdout.flush()
-    # Modules in the current folder are not to go before mpi4py's, unless we lie there ourselves.
+    # Modules in the current folder must not replace mpi4py's, except if d4pcwl itself is there.
     safe = [] if Path(__file__).parents[3].samefile(os.getcwd()) else ["-P"]
     command = [sys.executable, *safe, "-m", "mpi4py", "-m", "d4pcwl", "run", *arguments]
     return launch([mpiexec, "-n", str(number), *command])

@@ -1,2 +1,2 @@
-"""The dynamic mappings, in which PEs without state run wherever there is time: a worker's side, and
-the parent that shares out tasks. The Redis kinds use the worker's side, too."""
+"""The dynamic mappings, in which any free worker runs PEs without state: the workers, and the
+parent that distributes tasks. The Redis mappings use the code of the workers, too."""

@@ -1,4 +1,4 @@
-"""Dynamic runs: tasks, what they write, and how a worker is joined to the others."""
+"""Dynamic runs: tasks, their outputs, and the interface between a worker and the parent."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ Queue = tuple[int, str]
 """An instance of the plan and one of its inputs."""
 
 TASK_SECONDS = 0.02
-"""How long a task should take: long enough to be worth its hand-over, short enough to share out."""
+"""How long a task should take: long compared with sending it, but short enough to distribute
+well."""
 
 SLOW_SECONDS = 0.003
-"""Items that take longer than this are handed out singly."""
+"""Items that take longer than this are sent one by one."""
 
 WINDOW = 2
-"""Tasks, or private batches, that a worker has in hand; the second waits for the first."""
+"""The number of tasks, or private batches, that a worker has at a time; the second waits for the
+first."""
 
 QUEUE_BATCHES = 64
-"""Batches in a queue above which those who write to it have to wait."""
+"""With this many batches in a queue, its writers must wait."""
 
 _QUEUE_BYTES = 16 << 20
 _LEAST_QUEUE_BYTES = 4 << 20
@@ -34,12 +36,12 @@ _ALL_BYTES = 64 << 20
 
 
 def queue_bytes(queues: int) -> int:
-    """Bytes in a queue above which those who write to it have to wait, where there are so many."""
+    """With this many bytes in a queue, its writers must wait, for a plan with so many queues."""
     return max(_LEAST_QUEUE_BYTES, min(_QUEUE_BYTES, _ALL_BYTES // max(1, queues)))
 
 
 def task_size(pace: float) -> int:
-    """How many items make a task where each takes ``pace`` seconds."""
+    """How many items make a task if each takes ``pace`` seconds."""
     return 1 if pace > SLOW_SECONDS else min(BATCH, int(TASK_SECONDS / pace))
 
 
@@ -62,7 +64,7 @@ class Packed:
 
 
 def packed(content: Any, runs: Iterable[Run]) -> Packed:
-    """A run, or a list of runs, as it is handed over.
+    """A run, or a list of runs, in the form in which it is sent.
 
     :param runs: all that are in it
     """
@@ -90,7 +92,7 @@ class Parcel:
 
     :param batches: for queues
     :param results: runs, each for the number of a result in the plan
-    :param levels: how far pinned instances are with it
+    :param levels: the levels of pinned instances after it
     """
 
     batches: list[Lot] = field(default_factory=list)
@@ -112,17 +114,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Told:
-    """How far those are that send to a queue; holds when what came before it has been taken."""
+    """The levels of the senders of a queue. They are valid after all earlier batches were taken."""
 
     queue: Queue
     levels: list[Level]
 
 
 class Line(Protocol):
-    """The worker's end of what joins it to the parent (``runtime/pool/parent.py``).
+    """The worker's end of the connection to the parent (``runtime/pool/parent.py``).
 
-    Messages are those of the :class:`~d4pcwl.runtime.pool.scheduler.Scheduler`. Either end raises
-    :class:`~d4pcwl.runtime.transport.channel.Disconnected` where the other has gone.
+    It carries the messages of the :class:`~d4pcwl.runtime.pool.scheduler.Scheduler`. Its methods
+    raise :class:`~d4pcwl.runtime.transport.channel.Disconnected` if the other end has gone.
     """
 
     def has_message(self) -> bool:
@@ -155,7 +157,7 @@ class Exchange:
         (without one), what such an instance is :class:`Told`, the index of an instance that has
         ended, or None where nothing is there.
 
-        :param settled: nothing is left here to be worked on or handed on, where it waits
+        :param settled: there is nothing left to work on or to send here
         :raises Stopped: the run is over
         """
         if wait and self._tells_idle and not self.line.has_message():
@@ -184,35 +186,34 @@ class Exchange:
         return None
 
     def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
-        """A task of the pool is done, and this is what it wrote.
+        """Report that a task of the pool is done, with its outputs.
 
-        :param items: of the task that were worked on, in so many seconds; the parcel has the rest
+        :param items: the number of items that were worked on, in so many seconds; the parcel has
+            the rest
         """
         self.line.send("commit", (task.key, parcel, items, seconds))
 
     def taken(self, task: Task) -> None:
-        """A pinned instance has worked off a batch."""
+        """Report that a pinned instance has worked on a batch to its end."""
         self.line.send("taken", task.queue[0])
 
     def stream(self, parcel: Parcel, writer: int | None = None) -> None:
-        """Hand on what pinned instances wrote, or a task before it is done.
+        """Send what pinned instances wrote, or what a task wrote before it is done.
 
-        :param writer: the instance that does not go on before this is handed on, if one waits
+        :param writer: the instance that waits until this is sent, if one does
         """
         self._credits[writer] -= 1
         self.line.send("stream", (writer, parcel))
 
     def may_stream(self, writer: int | None = None) -> bool:
-        """Whether there is room for more in all queues that the pinned ``writer`` writes to; where
-        none is named, in those that any instance here writes to.
-
-        One that waits for room must not wait for the queues of another: that one may be what waits
-        behind it.
+        """Whether there is room in all queues that the pinned ``writer`` writes to; without a
+        writer, in all queues that any instance here writes to. An instance that waits for room must
+        not wait for the queues of another one, because that one may wait for it.
         """
         return self._credits[writer] > 0
 
     def end(self, instance: int) -> None:
-        """A pinned instance has ended."""
+        """Report that a pinned instance has ended."""
         self.line.send("end", instance)
 
     def batch_size(self, queue: Queue) -> int:
@@ -220,7 +221,8 @@ class Exchange:
         return self._sizes.get(queue, 0) if queue[0] in self._pool else BATCH
 
     def report(self, kind: str, content: Any) -> None:
-        """Tell the parent how it ended: ``done`` and the counts, or ``failed`` and the error."""
+        """Tell the parent what was done (``lap``), and how it ended: ``done`` and the counts, or
+        ``failed`` and the error. May be called from a thread."""
         self.line.send(kind, content)
 
 

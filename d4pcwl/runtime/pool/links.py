@@ -1,9 +1,10 @@
-"""Dynamic runs: how what PEs write is gathered, and handed over in parcels."""
+"""Dynamic runs: written items are gathered, and sent in parcels."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from d4pcwl.runtime.engine.instance import Receive
@@ -12,15 +13,16 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.policy import ERRORS
 from d4pcwl.runtime.pool.exchange import Exchange, Lot, Parcel, Queue, packed
 from d4pcwl.runtime.transport.outbox import Outbox, Run, places
+from d4pcwl.trace.observer import Way
 
 PARCEL_BYTES = 1 << 20
-"""Bytes after which what was written is handed on."""
+"""With this many bytes, written items are sent."""
 
 _SINGLES = 64
 
 
 class Writer:
-    """Gathers what PEs write, as values, until it is made a parcel."""
+    """Gathers the items that PEs write, as values, until they are made a parcel."""
 
     def __init__(self, plan: Plan, exchange: Exchange) -> None:
         self.exchange, self.heavy = exchange, plan.heavy
@@ -29,17 +31,19 @@ class Writer:
         self._marked.update(*plan.marked_after.values())
         self.new_levels: Callable[[], list[Level]] = list
         self.outbox = Outbox(PARCEL_BYTES, exchange.memory)
+        self.outbox.measured = plan.measured
+        self._ways = _only_ways(plan)
         self.lock = threading.RLock()
 
     def outlet(self, source: tuple[str, str], queue: Queue, full: Callable[[], None]) -> Receive:
-        """What takes the items of an output for a queue.
+        """The function that takes the items of an output for a queue.
 
         :param full: called when there is enough for a batch
         """
         return self._outlet(source, queue, full)
 
     def result(self, pe: str, output: str, full: Callable[[], None]) -> Receive:
-        """What takes the items of an output that are results."""
+        """The function that takes the results of an output."""
         return self._outlet((pe, output), self._plan.slots[pe, output], full)
 
     def _outlet(
@@ -47,6 +51,16 @@ class Writer:
     ) -> Receive:
         name = self._plan.port(*source)
         return self.outbox.outlet(key, name, full, marked=key in self._marked)
+
+    def sent(self, target: int, input: str) -> Callable[[], int] | None:
+        """What counts the items for a queue that one output alone writes to."""
+        queue = (target, input)
+        return partial(self.outbox.count, queue) if queue in self._ways else None
+
+    def traffic(self) -> dict[Way, tuple[int, int]]:
+        """By edge, the items and bytes that have been handed over; of edges that share no queue."""
+        sent = self.outbox.sent()
+        return {way: sent[queue] for queue, way in self._ways.items() if queue in sent}
 
     def parcel(self) -> Parcel:
         """Everything gathered so far.
@@ -102,10 +116,8 @@ def _lows(marks: Iterable[Mark]) -> dict[int, int]:
 
 
 def _portions(count: int, size: int) -> list[tuple[int, int]]:
-    """How to part so many items into batches.
-
-    Where no size is known each may take long: they are parted singly, so that every worker gets
-    one, and into growing batches beyond that.
+    """How to divide items into batches. If no size is known, each item may take long. So there are
+    first batches of one item, one for every worker, and then growing batches.
     """
     portions, start, step = [], 0, size or 1
     while start < count:
@@ -113,6 +125,17 @@ def _portions(count: int, size: int) -> list[tuple[int, int]]:
         start += step
         step = size or (1 if start < _SINGLES else 2 * step)
     return portions
+
+
+def _only_ways(plan: Plan) -> dict[Queue, Way]:
+    """By queue its edge, where it is one."""
+    found: dict[Queue, set[Way]] = {}
+    for (pe, output), routes in plan.routes.items():
+        for route in routes:
+            for target in route.targets:
+                way = (pe, output, plan.instances[target].pe, route.input)
+                found.setdefault((target, route.input), set()).add(way)
+    return {queue: ways.pop() for queue, ways in found.items() if len(ways) == 1}
 
 
 class PoolLink:
@@ -128,15 +151,19 @@ class PoolLink:
         return self.writer.result(pe, output, _not_yet)
 
     def end(self, instance: int) -> None:
-        """Pooled PEs end when the exchange says so."""
+        """The exchange ends pooled PEs."""
+
+    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int] | None:
+        return self.writer.sent(target, input)
 
 
 def _not_yet() -> None:
-    """A task's output waits for its commit, however much it is."""
+    """A task's output waits for its commit, also if it is large."""
 
 
 class PinnedLink:
-    """The link of pinned instances: what they write is streamed; a full exchange makes it wait."""
+    """The link of pinned instances: their items are sent as they come; if the exchange is full, it
+    waits."""
 
     def __init__(
         self,
@@ -154,7 +181,7 @@ class PinnedLink:
         return self.writer.outlet(source, (target, input), self._flush_of(source[0]))
 
     def result(self, pe: str, output: str) -> Receive:
-        # Descriptions of items that are left out belong to no instance, and wait for none.
+        # Descriptions of items that are left out belong to no instance, and do not wait.
         flush = self.flush if (pe, output) == ERRORS else self._flush_of(pe)
         return self.writer.result(pe, output, flush)
 
@@ -168,8 +195,11 @@ class PinnedLink:
 
         return flush
 
+    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int] | None:
+        return self.writer.sent(target, input)
+
     def flush(self) -> None:
-        """Hand on what was written, if there is room.
+        """Send what was written, if there is room.
 
         :raises Halt: an item was refused before
         """
@@ -180,7 +210,7 @@ class PinnedLink:
             self.writer.outbox.check()
             if not self.exchange.may_stream(writer):
                 return
-            levels = self.writer.new_levels()  # what they speak of has been written
+            levels = self.writer.new_levels()  # the items that they refer to have been written
             if self.writer.outbox or levels:
                 parcel = self.writer.parcel()
                 parcel.levels = levels
@@ -191,5 +221,5 @@ class PinnedLink:
         self.writer.outbox.check()
         while self.writer.outbox:
             flush()
-        with self.writer.lock:  # what another thread is just handing on goes first
+        with self.writer.lock:  # what another thread is sending now comes first
             self.exchange.end(instance)

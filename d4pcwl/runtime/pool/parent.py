@@ -92,10 +92,10 @@ class Transport(Protocol):
         """Send a message of the scheduler's to a worker; it goes at the latest with the next
         :meth:`receive`."""
 
-    def receive(self, scheduler: Scheduler, seconds: float) -> None:
-        """Tell the scheduler what workers say, and which have ended.
+    def receive(self, broker: Broker, seconds: float) -> None:
+        """Pass on what workers say, and tell the scheduler which have ended.
 
-        :param seconds: to wait for something
+        :param seconds: how long to wait for a message
         """
 
 
@@ -107,6 +107,8 @@ class Broker:
         takers = [job.sink.take(pe, output) for pe, output in plan.results]
         self.results = SortedResults(plan, takers)
         self.scheduler = Scheduler(plan, scale)
+        if job.observer is not None:
+            job.observer.queues = self.scheduler.queues.waiting
         self._wait_seconds = max(_LEAST_WAIT_SECONDS, min(IDLE_SECONDS, scale.idle_seconds))
 
     def run(self) -> None:
@@ -120,7 +122,7 @@ class Broker:
         try:
             self._act()
             while not scheduler.is_over:
-                self.transport.receive(scheduler, self._wait_seconds)
+                self.transport.receive(self, self._wait_seconds)
                 self._act()
                 self.job.check()
         finally:
@@ -128,6 +130,13 @@ class Broker:
         if scheduler.failure is not None:
             raise scheduler.failure
         self.job.tell_counts(self.plan, scheduler.counts)
+
+    def hear(self, number: int, kind: str, content: Any) -> None:
+        """Take a message of a worker."""
+        if kind == "lap":
+            self.job.hear(content)
+        else:
+            self.scheduler.hear(number, kind, content)
 
     def _act(self) -> None:
         """Do what the scheduler says."""
@@ -141,5 +150,7 @@ class Broker:
                 deliver(self.results.takers, frames.loads(content.data), memory.take)
             elif kind == "levels":
                 self.results.note(content)
-            elif kind == "say":
-                self.job.say(content)
+            elif kind == "event":
+                what, text, number = content
+                self.job.say(text)
+                self.job.note(what, text, number)

@@ -17,7 +17,6 @@ from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.processes import signals_held_back
 from d4pcwl.runtime.pool.parent import Broker, WorkerProcesses
 from d4pcwl.runtime.pool.scale import Scale
-from d4pcwl.runtime.pool.scheduler import Scheduler
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.channel import Disconnected
 
@@ -78,7 +77,7 @@ class PipeTransport:
         with contextlib.suppress(KeyError):
             self._poll.unregister(pipes.write_fd)
 
-    def receive(self, scheduler: Scheduler, seconds: float) -> None:
+    def receive(self, broker: Broker, seconds: float) -> None:
         for fd, _ in self._poll.poll(1000 * seconds):
             pipes = self._by_fd.get(fd)
             if pipes is None:
@@ -90,9 +89,9 @@ class PipeTransport:
                 kind, content = frames.read_frame(fd)
             except (EOFError, ConnectionError):
                 self._forget(pipes)
-                scheduler.lost(pipes.number, self.processes.note_end(pipes.number))
+                broker.scheduler.lost(pipes.number, self.processes.note_end(pipes.number))
                 continue
-            scheduler.hear(pipes.number, kind, content)
+            broker.hear(pipes.number, kind, content)
 
     def _forget(self, pipes: _Pipes) -> None:
         for fd in (pipes.read_fd, pipes.write_fd):
@@ -146,7 +145,7 @@ def run_by_pipes(job: Job, scale: Callable[[int], Scale]) -> None:
     :param scale: from the number of processes asked for to how many run at a time
     :raises RunError: a PE failed, or a worker died that held the state of PEs
     """
-    plan, number = job.plan(pooled=True, loops=True), scale(job.processes or usable_cores())
+    plan, number = job.plan(pooled=True), scale(job.processes or usable_cores())
     job.say(str(plan))
     with contextlib.closing(PipeTransport(WorkerProcesses(job, plan, number))) as transport:
         Broker(job, plan, number, transport).run()

@@ -1,10 +1,8 @@
-"""The queues of a dynamic run in the parent process, and what is to be taken from which.
+"""The queues of a dynamic run in the parent process, and what is taken from which queue.
 
-A queue holds batches, of which the parent knows the number of items and no more. From what workers
-say of the time that tasks took it learns a queue's *pace*, and by that how many items make a task.
-
-What is asked for again and again is kept up to date rather than looked for: a graph may have ten
-thousand queues.
+A queue holds batches. The parent knows only the number of their items. Workers report the time of
+each task; this gives the *pace* of a queue, and so the number of items for a task. Values that are
+often needed are kept up to date, and not searched for: a graph may have ten thousand queues.
 """
 
 from __future__ import annotations
@@ -22,11 +20,11 @@ from d4pcwl.runtime.pool.ways import MOST_AHEAD_BYTES
 
 @dataclass(frozen=True)
 class Limits:
-    """Above what those who write have to wait.
+    """The limits above which writers must wait.
 
     :param batches: in a queue
     :param bytes: in a queue
-    :param ahead: bytes that a receiver holds back because others are to come before
+    :param ahead: bytes that a receiver holds back because other items come before them
     """
 
     batches: int
@@ -35,7 +33,7 @@ class Limits:
 
     @classmethod
     def of(cls, plan: Plan) -> Limits:
-        """What is usual for a plan with so many queues."""
+        """The usual limits for a plan with so many queues."""
         queues = {
             (t, r.input) for routes in plan.routes.values() for r in routes for t in r.targets
         }
@@ -46,10 +44,10 @@ class Limits:
 class Batch:
     """Some items of a queue, as they came.
 
-    :param data: of which the size is known, and no more
+    :param data: the batch; only its size is known
     :param lows: of marked items, by origin, the lowest number
     :param attempts: workers that have died over it
-    :param levels: in place of items: how far those are that send to the queue
+    :param levels: instead of items: the levels of the senders of the queue
     """
 
     queue: Queue
@@ -64,7 +62,7 @@ class Batch:
 class _Lane:
     """One queue.
 
-    :param full: those who write to it have to wait
+    :param full: its writers must wait
     """
 
     batches: deque[Batch] = field(default_factory=deque)
@@ -105,7 +103,8 @@ class Queues:
         self._note(batch, 1)
 
     def tell(self, queue: Queue, levels: Iterable[Level]) -> None:
-        """Have a pinned instance told how far its senders are, after what waits for it by now."""
+        """Add the levels of its senders to the queue of a pinned instance, after all waiting
+        batches."""
         batches = self._lanes[queue].batches
         if batches and batches[-1].levels:
             known = {(instance, origin): level for instance, origin, level in batches[-1].levels}
@@ -116,7 +115,7 @@ class Queues:
             self.put(Batch(queue, 0, b"", levels=tuple(levels)))
 
     def put_back(self, batch: Batch) -> None:
-        """Add a batch at the head: one whose worker has died."""
+        """Add a batch at the head, because its worker has died."""
         self.at_work[batch.queue[0]] -= 1
         self._lanes[batch.queue].batches.appendleft(batch)
         self._note(batch, 1)
@@ -140,7 +139,7 @@ class Queues:
             insort(waiting, queue)
         elif not count:
             del waiting[bisect_left(waiting, queue)]
-        # It is full until half of it is gone: whoever waits is not woken for each batch.
+        # It counts as full until half of it is taken, so that writers are not woken for each batch.
         part = 2 if lane.full else 1
         most = self._limits
         full = count >= most.batches // part or lane.size >= most.bytes // part
@@ -152,13 +151,13 @@ class Queues:
                     self._blocked_in[self._process[index]] += 1 if full else -1
 
     def done(self, batch: Batch, items: int, seconds: float) -> None:
-        """A batch of the pool has been worked on: so many of its items, in that time."""
+        """Note that a number of items of a batch was worked on, and the time."""
         self.at_work[batch.queue[0]] -= 1
         lane, each = self._lanes[batch.queue], seconds / max(1, items)
         lane.pace = (lane.pace + each) / 2 if lane.pace else each
 
     def next(self, *, heavy: bool = True) -> Queue | None:
-        """The queue to take a task from: the furthest downstream that may be worked on.
+        """The queue to take a task from: the one furthest downstream that may be used.
 
         :param heavy: items of heavy PEs may be taken, too
         """
@@ -183,12 +182,19 @@ class Queues:
         """Whether a queue is full that any instance of a process writes to."""
         return self._blocked_in[process] > 0
 
+    def waiting(self) -> dict[int, int]:
+        """How many items wait, by instance."""
+        found = Counter[int]()
+        for (index, _), lane in self._lanes.items():
+            found[index] += sum(batch.items for batch in lane.batches)
+        return found
+
     def waits_for(self, instances: Iterable[int]) -> bool:
         """Whether a batch waits for one of the instances."""
         return any(self._batches[index] for index in instances)
 
     def is_idle(self, index: int) -> bool:
-        """Whether nothing of a pooled instance waits or is worked on."""
+        """Whether no item of a pooled instance waits or is being worked on."""
         return not self.at_work[index] and not self._batches[index]
 
     def is_quick(self, queue: Queue) -> bool:
@@ -216,7 +222,7 @@ class Queues:
 def _queues_after(plan: Plan) -> dict[int, list[Queue]]:
     """For every instance the queues that it writes to and may have to wait for.
 
-    Round a cycle nobody waits for room: each could be what the other waits for.
+    In a cycle, no instance waits for room, because two could wait for each other.
     """
     cycle_of = {pe: number for number, cycle in enumerate(plan.cycles) for pe in cycle}
     of_pe: dict[str, set[Queue]] = {}

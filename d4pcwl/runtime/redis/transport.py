@@ -21,8 +21,7 @@ from typing import Any
 
 from d4pcwl.runtime.job import Origin
 from d4pcwl.runtime.pool.exchange import Lot, Packed, Parcel
-from d4pcwl.runtime.pool.parent import WorkerProcesses
-from d4pcwl.runtime.pool.scheduler import Scheduler
+from d4pcwl.runtime.pool.parent import Broker, WorkerProcesses
 from d4pcwl.runtime.redis.client import Client, ServerLost
 from d4pcwl.runtime.redis.keys import Command, KeptKeys, add, beat
 from d4pcwl.runtime.redis.line import RedisLine, Stored, found, read
@@ -116,11 +115,11 @@ class RedisTransport:
         self.workers[number] = _Worker(number, name, is_guest)
         self.keys.let_in(self.client, name, *more)
 
-    def _join(self, name: str, scheduler: Scheduler) -> None:
+    def _join(self, name: str, broker: Broker) -> None:
         """A worker from elsewhere asks to be let in."""
         if any(worker.name == name for worker in self.workers.values()):
             return
-        number = scheduler.join()
+        number = broker.scheduler.join()
         self._let_in(number, name, beat(self.keys.alive(name), "NX"), is_guest=True)
         self.send(number, "welcome", number)
         self.processes.job.say(f"worker {name} has joined")
@@ -131,7 +130,7 @@ class RedisTransport:
         self._missed.discard(number)
         self.keys.let_out(self.client, worker.name)
 
-    def _look_around(self, scheduler: Scheduler) -> None:
+    def _look_around(self, broker: Broker) -> None:
         """See who has died, and whether the run is still there."""
         now = time.monotonic()
         if now < self._next_look:
@@ -154,7 +153,7 @@ class RedisTransport:
         for worker, beats_on in zip(guests, beats, strict=True):
             if not beats_on:
                 self._forget(worker.number)
-                scheduler.lost(worker.number, "sent no heartbeat")
+                broker.scheduler.lost(worker.number, "sent no heartbeat")
 
     def close(self) -> None:
         self.keys.let_go()
@@ -196,7 +195,7 @@ class RedisTransport:
         if any(names):
             self._commands.append(("HDEL", self.keys.blobs, *names))
 
-    def receive(self, scheduler: Scheduler, seconds: float) -> None:
+    def receive(self, broker: Broker, seconds: float) -> None:
         for worker in self.workers.values():
             if worker.outgoing:
                 data = frames.dumps(worker.outgoing)
@@ -208,21 +207,21 @@ class RedisTransport:
             self._last = id_
             sender, kind, content = frames.loads(data)
             if kind == "join":
-                self._join(content, scheduler)
+                self._join(content, broker)
             elif self._counts(sender, kind, content):
-                self._hear(scheduler, self.workers[sender], kind, content)
+                self._hear(broker, self.workers[sender], kind, content)
             elif kind in ("commit", "stream"):
                 parcel: Parcel = content[1]
                 lots = (*parcel.batches, *parcel.results)
                 self._drop(*(lot.data.name for lot in lots if isinstance(lot.data, Stored)))
-        self._look_around(scheduler)
+        self._look_around(broker)
 
     def _counts(self, sender: int | None, kind: str, content: Any) -> bool:
         """Whether a message does not come too late."""
         worker = self.workers.get(-1 if sender is None else sender)
         return worker is not None and (kind != "commit" or content[0] in worker.tasks)
 
-    def _hear(self, scheduler: Scheduler, worker: _Worker, kind: str, content: Any) -> None:
+    def _hear(self, broker: Broker, worker: _Worker, kind: str, content: Any) -> None:
         if kind == "commit":
             lent = worker.tasks.pop(content[0])
             self._drop(lent.stored, lent.copy)
@@ -231,11 +230,11 @@ class RedisTransport:
             results = content[1].results
             results[:] = map(self._brought, results)
         if kind != "closed":
-            scheduler.hear(worker.number, kind, content)
+            broker.hear(worker.number, kind, content)
         if kind in ("closed", "done"):
             self._forget(worker.number)
             how = "has left" if worker.is_guest else self.processes.note_end(worker.number)
-            scheduler.lost(worker.number, how)
+            broker.scheduler.lost(worker.number, how)
 
     def _brought(self, lot: Lot) -> Lot:
         """Results as the coordinator takes them."""

@@ -1,14 +1,15 @@
-"""What the static mappings share: those in which every instance stays in one process of the plan.
+"""Code of the static mappings, in which every instance stays in one process of the plan.
 
 A mapping provides, in each process, an :class:`Inbox`, and a ``Sender``
 (``runtime/transport/channel.py``) to every process that it sends to. This module makes the worker's
-link of the senders, and works off the inbox until all instances have ended.
+link from the senders, and handles the inbox until all instances have ended.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from d4pcwl.runtime.engine.instance import Receive
@@ -17,17 +18,18 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender
 from d4pcwl.runtime.transport.outbox import deliver
+from d4pcwl.trace.observer import Way
 
 
 class Inbox(Protocol):
-    """What others send to this process."""
+    """The messages from other processes to this one."""
 
     def receive(self, timeout: float | None) -> Iterable[tuple[int, Any]]:
         """The messages that are there, each with the number of its sender.
 
-        :param timeout: how many seconds to wait for the first; as long as it takes, where None
+        :param timeout: how many seconds to wait for the first; None: as long as it takes
 
-        A message of None says that the sender has gone.
+        A message of None means that the sender has ended.
         """
 
 
@@ -56,7 +58,7 @@ class Channels:
     """A worker's link: channels to the processes that it sends to.
 
     :param senders: by the number of the process
-    :param result: what takes the items of an output that are results
+    :param result: returns the function that takes the results of an output
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class Channels:
         self.slots = slots(plan)
         names = [plan.port(pe, output) for pe, output, _, _ in self.slots]
         self.channels = {receiver: Channel(sender, names) for receiver, sender in senders.items()}
+        for channel in self.channels.values():
+            channel.outbox.measured = plan.measured
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
         instance = self.plan.instances[target]
@@ -82,13 +86,29 @@ class Channels:
         for process in receivers - {self.number}:
             self.channels[process].send("end", instance)
 
+    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int]:
+        channel = self.channels[self.plan.instances[target].process]
+        return partial(channel.outbox.count, self.slots[(*source, target, input)])
+
+    def traffic(self) -> dict[Way, tuple[int, int]]:
+        """By edge, the items and bytes that have been sent."""
+        ways = {slot: way for way, slot in self.slots.items()}
+        found: dict[Way, tuple[int, int]] = {}
+        for channel in self.channels.values():
+            for slot, (items, size) in channel.outbox.sent().items():
+                pe, output, target, input = ways[slot]
+                way = (pe, output, self.plan.instances[target].pe, input)
+                before = found.get(way, (0, 0))
+                found[way] = before[0] + items, before[1] + size
+        return found
+
     def flush(self) -> None:
         """Send what is waiting."""
         for channel in self.channels.values():
             channel.flush()
 
     def give_up(self) -> None:
-        """Send what is waiting, and tell all that nothing follows, not even an end."""
+        """Send what is waiting, and tell all receivers that nothing follows, not even an end."""
         for channel in self.channels.values():
             with contextlib.suppress(Disconnected):
                 channel.send_last("gone")
@@ -103,13 +123,13 @@ class ResultChannel(Channel):
         self._order = plan.order
 
     def result(self, pe: str, output: str) -> Receive:
-        """What takes the items of an output that are results."""
+        """The function that takes the results of an output."""
         port = (pe, output)
         return self.outlet(self._numbers[port], marked=port in self._order.results)
 
 
 def tell_levels(plan: Plan, number: int, channels: Mapping[int, Channel], level: LevelOf) -> None:
-    """Have channels tell their receivers how far the instances of a process are.
+    """Let channels send the levels of the instances of a process to their receivers.
 
     :param number: of the process
     :param channels: by receiver; those who take results are ``marks.RESULTS``
@@ -120,10 +140,10 @@ def tell_levels(plan: Plan, number: int, channels: Mapping[int, Channel], level:
 
 
 def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], None]) -> None:
-    """Feed the roots and take up what other processes send, until all instances have ended.
+    """Feed the roots and handle messages of other processes, until all instances have ended.
 
     :param idle: called before waiting
-    :raises Disconnected: a process has gone that was still to send something
+    :raises Disconnected: a process has ended before it has sent everything
     """
     receivers = {
         slot: worker.receiver(target, input)
@@ -137,7 +157,7 @@ def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], No
             taken = True
             if message is None or message[0] == "gone":
                 if worker.awaits(sender):
-                    raise Disconnected("a sender has gone")
+                    raise Disconnected("a process that sends items has ended")
             elif message[0] == "items":
                 deliver(receivers, message[1])
                 if message[2]:

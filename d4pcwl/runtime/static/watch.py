@@ -1,9 +1,9 @@
-"""Static runs by processes of this machine: a parent that watches, and workers that it forks.
+"""Static runs with processes of this machine: a parent that watches, and workers that it forks.
 
-The parent starts one worker for each process of the plan and from then on only watches: it takes
-the results, and it notices a failure, a dead worker, and an interrupt, on which it stops all
-workers. Workers are forked, so that PEs and inputs need not be pickled. How the processes are
-joined is the mapping's affair, in a :class:`Transport`.
+The parent starts one worker for each process of the plan, and then only watches: it takes the
+results. If there is a failure, a dead worker or an interrupt, it stops all workers. Workers are
+forked, so PEs and inputs need not be pickled. The mapping's :class:`Transport` connects the
+processes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock
+from d4pcwl.runtime.local.meter import measured
 from d4pcwl.runtime.local.processes import GRACE_SECONDS, end, signals_held_back, start
 from d4pcwl.runtime.local.reports import cause_of_death
 from d4pcwl.runtime.local.worker import Duty, live
@@ -43,17 +44,18 @@ _LOOK_SECONDS = 0.25
 _LAST_WORDS_SECONDS = 0.05
 _SETTLE_SECONDS = 0.5
 _PATIENCE_SECONDS = 5.0
-"""How long what was written before a failure may take: a PE downstream may never return."""
+"""How long to wait for items from before a failure, because a PE downstream may never return."""
 
 
 class Transport(Protocol):
-    """How the processes are joined; made before they are forked."""
+    """The connections of the processes; made before they are forked."""
 
     def enter(self, number: int) -> tuple[Mapping[int, Sender], Inbox]:
-        """In a process of that number: the ways out, by receiver, and the way in."""
+        """In the process with this number: the senders, by receiver, and the inbox."""
 
     def close(self) -> None:
-        """This process has done with it. In a worker: what it has sent will arrive."""
+        """Close it in this process. In a worker, wait until everything that it has sent will
+        arrive."""
 
 
 def run_forked(job: Job, connect: Callable[[list[tuple[int, int]]], Transport]) -> None:
@@ -70,7 +72,7 @@ def run_forked(job: Job, connect: Callable[[list[tuple[int, int]]], Transport]) 
 
 
 class _Watch:
-    """The parent's side."""
+    """The parent process."""
 
     def __init__(self, job: Job, plan: Plan) -> None:
         self.job, self.plan = job, plan
@@ -116,7 +118,7 @@ class _Watch:
                 look = time.monotonic() + _LOOK_SECONDS
         if self.lost and self.failure is None:
             self.failure = WorkerDied(
-                f"worker process {self.lost[0]} lost those that it was joined to"
+                f"worker process {self.lost[0]} lost its connections to the other processes"
             )
         if self.failure is not None:
             self._let_it_settle(inbox)
@@ -125,23 +127,25 @@ class _Watch:
             self._take_the_rest(inbox)
 
     def _hear(self, inbox: Inbox, timeout: float) -> set[int]:
-        """Take what workers say; those that said something."""
+        """Take messages of workers; return the workers that sent some."""
         heard = set[int]()
         for number, message in inbox.receive(timeout):
             heard.add(number)
             if message is None:
-                # Some transports tell when a worker has ended, however that came.
+                # Some transports report when a worker has ended, for any reason.
                 if number in self.awaited:
                     self._note_death(number)
             elif message[0] == "items":
                 self._take(message)
+            elif message[0] == "lap":
+                self.job.hear(message[1])
             else:
                 self.awaited.discard(number)
                 if message[0] == "done":
                     self.counts.update(message[1])
                 elif message[0] == "failed":
                     self._fail(number, message[1])
-                else:  # "lost": somebody else has failed or died, and tells, or will be found dead
+                else:  # "lost": another process has failed or died; it reports, or is found dead
                     self.lost.append(number)
         return heard
 
@@ -157,7 +161,7 @@ class _Watch:
             self.results.note(levels)
 
     def _look_for_dead(self, inbox: Inbox) -> None:
-        """Find workers that have ended without a report, once they have nothing more to say."""
+        """Find workers that have ended without a report, after all their messages were taken."""
         dead = {number for number in self.awaited if not self.workers[number].is_alive()}
         if dead:
             dead -= self._hear(inbox, _LAST_WORDS_SECONDS)
@@ -165,10 +169,8 @@ class _Watch:
             self._note_death(number)
 
     def _let_it_settle(self, inbox: Inbox) -> None:
-        """Have what was written before the failure come out as results.
-
-        Each worker tells those downstream when it gives up, and they do the same in turn. One that
-        has died tells nothing.
+        """Let items from before the failure become results. Each worker that gives up tells the
+        workers downstream, which then do the same. A worker that has died tells nothing.
         """
         died = isinstance(self.failure, WorkerDied)
         deadline = time.monotonic() + (_SETTLE_SECONDS if died else _PATIENCE_SECONDS)
@@ -178,7 +180,7 @@ class _Watch:
             self._look_for_dead(inbox)
 
     def _take_the_rest(self, inbox: Inbox) -> None:
-        """Take the results that were under way when the run failed: they are kept."""
+        """Take the results that were on their way when the run failed: they are kept."""
         deadline = time.monotonic() + GRACE_SECONDS
         while self._working() and time.monotonic() < deadline:
             self._hear(inbox, _LAST_WORDS_SECONDS)
@@ -190,11 +192,13 @@ class _Watch:
         return any(self.workers[number].is_alive() for number in self.awaited)
 
     def _note_death(self, number: int) -> None:
-        """A worker has ended without a report: that is a failure, if it is the first."""
+        """Handle a worker that has ended without a report: this is a failure, if it is the
+        first."""
         worker = self.workers[number]
         worker.join(GRACE_SECONDS)
         how = cause_of_death(worker.exitcode)
-        how += " - out of memory?" if worker.exitcode == -signal.SIGKILL else ""
+        how += " (perhaps out of memory)" if worker.exitcode == -signal.SIGKILL else ""
+        self.job.note("death", f"a worker {how}", pid=worker.pid)
         names = ", ".join(map(self.plan.name, self.plan.processes[number]))
         self._fail(
             number,
@@ -203,7 +207,7 @@ class _Watch:
 
 
 def _downstream(plan: Plan, number: int) -> set[int]:
-    """The processes that get items from one, and from those, and so on."""
+    """The processes that get items from a process, directly or not."""
     pairs, found = joined(plan), set[int]()
     new = {number}
     while new:
@@ -220,6 +224,7 @@ class _Duty(Duty):
         self.job, self.plan, self.number, self.transport = job, plan, number, transport
         senders, self.inbox = transport.enter(number)
         self.results = ResultChannel(senders[WATCH], plan)
+        self.senders = list(senders.values())
         others = {receiver: sender for receiver, sender in senders.items() if receiver != WATCH}
         self.link = Channels(plan, number, others, self.results.result)
         self.counts: dict[int, int] = {}
@@ -233,7 +238,14 @@ class _Duty(Duty):
             self.results.flush()
             idle()
 
-        work_off(worker, link, self.inbox, idle_here)
+        with measured(
+            [worker],
+            lambda lap: self.results.send("lap", lap),
+            sent=link.traffic,
+            waits=[type(self.inbox).receive],
+            sends=[type(sender).send for sender in self.senders],
+        ):
+            work_off(worker, link, self.inbox, idle_here)
         self.tick()
         self.counts = worker.counts
 
@@ -252,7 +264,7 @@ class _Duty(Duty):
 
     def _give_up(self, why: str, content: Any) -> None:
         self.results.send_last(why, content)
-        self.link.give_up()  # what was written before goes on to those that still work
+        self.link.give_up()  # earlier items go on to the processes that still work
 
     def close(self) -> None:
         self.transport.close()

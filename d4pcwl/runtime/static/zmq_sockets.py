@@ -1,9 +1,9 @@
-"""Processes of one machine, joined by ZeroMQ.
+"""Processes of one machine, connected by ZeroMQ.
 
-Every process has one socket that all others send to: a Unix socket in a private folder, or a port
+Every process has one socket, to which all others send: a Unix socket in a private folder, or a port
 of the loopback interface, where every frame begins with a secret of the run. Queues hold a few
-batches, and a few megabytes: ZeroMQ counts messages only, so the bytes under way are counted in
-memory that sender and receiver share.
+batches, and a few megabytes. ZeroMQ counts only messages, so the bytes that are on their way are
+counted in memory that sender and receiver share.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _QUEUED_FRAMES = 4
 _QUEUED_BYTES = 4 << 20
 _LOOK_MILLISECONDS = 200
 _SLEEPS = (50e-6, 2e-3)
-"""How long a sender sleeps that waits for bytes to be taken: at first, and in the end."""
+"""How long a sender sleeps while it waits for room: at first, and later."""
 
 
 class Sockets:
@@ -62,7 +62,7 @@ class Sockets:
         return str(folder.path)
 
     def enter(self, number: int) -> tuple[dict[int, _ZmqSender], _ZmqInbox]:
-        """In a process of that number: the ways out, by receiver, and the way in."""
+        """In the process with this number: the senders, by receiver, and the inbox."""
         import zmq
 
         if os.getpid() != self._owner:
@@ -87,7 +87,8 @@ class Sockets:
         return senders, _ZmqInbox(pull, self._secret, counts)
 
     def close(self) -> None:
-        """A worker stays until the parent has all: who leaves takes what is under way with it."""
+        """A worker waits until the parent has everything: data on their way are lost when it
+        ends."""
         if os.getpid() != self._owner:
             os.read(self._over[0], 1)
             return
@@ -135,16 +136,16 @@ class _ZmqSender:
                 self._sent += _size(parts[1:])
                 return
             except zmq.Again:
-                # ZeroMQ would wait for ever for a receiver that is gone.
+                # ZeroMQ would wait for ever for a receiver that has ended.
                 if is_orphan():
-                    raise BrokenPipeError("the parent has gone") from None
+                    raise BrokenPipeError("the parent process has ended") from None
                 self._push.poll(_LOOK_MILLISECONDS, zmq.POLLOUT)
 
     def _wait_for_room(self) -> None:
         sleep, longest = _SLEEPS
         while self._sent - self._count.taken >= _QUEUED_BYTES:
             if is_orphan():
-                raise BrokenPipeError("the parent has gone")
+                raise BrokenPipeError("the parent process has ended")
             time.sleep(sleep)
             sleep = min(2 * sleep, longest)
 

@@ -1,21 +1,21 @@
-"""Arenas: bounded memory in which one process leaves large buffers for another.
+"""Arenas: bounded memory through which one process sends large buffers to another.
 
-An arena is anonymous memory that two processes share because it was mapped before they were forked,
-or because one has opened the other's descriptor of it; it has no name, and is gone with them. The
-sender copies a buffer into a free run of pages and tells the receiver, by the usual way, where it
-lies; the receiver's array *is* that memory, until nobody there holds it any more, and then the run
-is free again. So an array is copied once, and nobody ever waits for memory: where there is no room,
-:meth:`Arena.put` says so, and the buffer travels another way. A receiver that keeps its arrays for
-ever only makes that the rule.
+An arena is anonymous memory that two processes share, because it was mapped before they were
+forked, or because one has opened the other's descriptor of it. It has no name, and disappears with
+these processes. The sender copies a buffer into free pages, and sends their place to the receiver
+in a normal message. The receiver's array *is* that memory. When no object there uses it any more,
+the pages are free again. So an array is copied once, and no process waits for memory: if there is
+no room, :meth:`Arena.put` returns 0, and the buffer is sent in another way. This also holds if a
+receiver keeps its arrays for ever.
 
-A page has a cell that says how many pages the buffer has that begins there: the sender sets it, the
-receiver clears it. Nothing else is written by both. A page that was never used costs no memory, and
-the lowest free run is taken first, so that a stream lives in few pages that stay in the caches.
+Each page has a cell with the number of pages of the buffer that begins there. The sender sets it,
+and the receiver clears it. Nothing else is written by both. Unused pages cost no memory. The lowest
+free pages are used first, so a stream needs few pages, which stay in the caches.
 
-The workers of a pool have an arena each, in one :class:`Memory`, and whoever gets a task copies its
-buffers out: a task may be done again by another worker. They stay until the task is done. Where a
-worker dies, the one that comes in its place frees what was not yet handed over. What it was just
-about to free stays taken until the run is over.
+The workers of a pool have an arena each, in one :class:`Memory`. The receiver of a task copies its
+buffers out, because another worker may have to do the task again. The buffers stay until the task
+is done. If a worker dies, its replacement frees the buffers that were not yet sent. Buffers that it
+was just freeing stay in use until the run is over.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ TOTAL_BYTES = 512 << 20
 
 
 _HANDED_OVER = 1 << 31
-"""In a cell: others know of the buffer."""
+"""In a cell: other processes know the buffer."""
 
 _CELL = 4
 """Bytes; a cell is written in one piece."""
 
 
 def arena_bytes(arenas: int, total: int = TOTAL_BYTES) -> int:
-    """How large each of so many arenas is to be."""
+    """The size of each of a number of arenas."""
     return min(ARENA_BYTES, total // max(1, arenas)) // PAGE * PAGE
 
 
@@ -51,7 +51,7 @@ class Arena:
     """See the module.
 
     :param size: in bytes
-    :param fd: a descriptor of the memory; memory of its own where it is left out
+    :param fd: a descriptor of the memory (default: new memory)
     """
 
     def __init__(self, size: int, fd: int = -1) -> None:
@@ -101,7 +101,7 @@ class Arena:
     def get(self, place: int, size: int) -> Any:
         """The buffer at a place; once nobody holds it any more, the place is free.
 
-        The arena has to outlive it: a place of an arena that is gone stays taken.
+        The arena must exist longer than the buffer: otherwise the place stays in use.
         """
         import ctypes
 
@@ -124,11 +124,11 @@ class Arena:
         return bytearray(self._bytes_at(place, size))
 
     def free(self, place: int) -> None:
-        """Nobody needs the buffer at a place any more."""
+        """Free the buffer at a place."""
         self._cells[place - 1] = 0
 
     def hand_over(self, place: int) -> None:
-        """Others are about to be told of a place: it stays when this process dies."""
+        """Note that other processes get to know a place: it stays in use if this process dies."""
         self._cells[place - 1] |= _HANDED_OVER
 
     def adopt(self) -> None:
@@ -165,7 +165,7 @@ class Memory:
         self._own: int | None = None
 
     def enter(self, number: int) -> None:
-        """In a worker that is the only one of that number: large buffers go to its arena."""
+        """In the only worker with this number: use its arena for large buffers."""
         if number < len(self._arenas):
             self._own = number
             self._arenas[number].adopt()
@@ -178,7 +178,7 @@ class Memory:
         return place and self._own * _ARENA_OF + place
 
     def hand_over(self, places: Iterable[tuple[int, int]]) -> None:
-        """Others are about to be told of places: what is there outlives this process.
+        """Note that other processes get to know places: the buffers stay if this process dies.
 
         :param places: and sizes
         """
@@ -187,18 +187,18 @@ class Memory:
             self._arenas[arena].hand_over(rest)
 
     def copy(self, place: int, size: int) -> bytearray:
-        """A copy of a buffer, for somebody who may die over it."""
+        """A copy of a buffer, for a worker that may die during the task."""
         arena, rest = divmod(place, _ARENA_OF)
         return self._arenas[arena].copy(rest, size)
 
     def take(self, place: int, size: int) -> bytearray:
-        """A copy of a buffer that nobody else needs."""
+        """A copy of a buffer that no other process needs."""
         data = self.copy(place, size)
         self.free([(place, size)])
         return data
 
     def free(self, places: Iterable[tuple[int, int]]) -> None:
-        """Nobody needs these buffers any more.
+        """Free these buffers.
 
         :param places: and sizes
         """

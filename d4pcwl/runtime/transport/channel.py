@@ -1,14 +1,14 @@
 """Channels: items from one process to another, in batches.
 
-What is written waits in an outbox (``runtime/transport/outbox.py``) and is sent when a batch is
+Written items wait in an outbox (``runtime/transport/outbox.py``). They are sent when a batch is
 full (by number or by bytes), when the sender has nothing else to do, and by another thread a few
-milliseconds after it was written (``runtime/local/attended.py``): so that a fast stream moves in
-large batches and a slow one without delay. How a frame travels is the :class:`Sender`'s affair,
-which a mapping provides; one that has no room makes the channel wait, and so no queue grows.
+milliseconds after they were written (``runtime/local/attended.py``). So a fast stream is sent in
+large batches, and a slow one without delay. The :class:`Sender` of a mapping sends the frames. If
+it has no room, the channel waits, so no queue grows.
 
 A frame is ``("items", [(slot, entries), …], levels)``, a slot being an input of an instance, or it
-is a message of the mapping's own, a tuple that begins with its kind. ``levels`` say how far the
-senders are (``runtime/engine/order.py``); they hold once the frame's items have been taken.
+is a message of the mapping, a tuple that begins with its kind. ``levels`` are those of the senders
+(``runtime/engine/order.py``); they are valid after the frame's items have been taken.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ BATCH_BYTES = 1 << 18
 """Bytes in a full batch."""
 
 PROMPT_SECONDS = 0.005
-"""How long an item waits for company while its sender is busy."""
+"""How long an item waits for other items while its sender is busy."""
 
 
 class Sender(Protocol):
-    """What a mapping's transport gives a channel: the way to another process."""
+    """The mapping's part of a channel: sending to another process."""
 
     def send(self, data: bytes, buffers: Sequence[memoryview]) -> None:
         """Send a pickle and its buffers, waiting where there is no room.
@@ -42,16 +42,16 @@ class Sender(Protocol):
 
 
 class Disconnected(BaseException):
-    """The process at the other end is gone; not an Exception, so that no PE swallows it."""
+    """The process at the other end has ended. It is not an Exception, so that no PE catches it."""
 
 
 class Channel:
     """The sending end. Its items are values: later changes are not seen by the receiver.
 
-    :param sender: how frames travel
+    :param sender: sends the frames
     :param names: for each slot, the output that its items come from, for messages
 
-    ``new_levels`` gives the levels that the receiver does not know yet.
+    ``new_levels`` returns the levels that the receiver does not know yet.
     """
 
     def __init__(self, sender: Sender, names: Sequence[str]) -> None:
@@ -62,11 +62,16 @@ class Channel:
         self.new_levels: Callable[[], list[Level]] = list
 
     def outlet(self, slot: int, *, marked: bool = False) -> Receive:
-        """What takes the items for one slot.
+        """The function that takes the items for one slot.
 
         :param marked: they come with their marks, as pairs
         """
         return self._outbox.outlet(slot, self._names[slot], self.flush, marked=marked)
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits, and what has been sent, by slot."""
+        return self._outbox
 
     def flush(self) -> None:
         """Send what is waiting.
@@ -75,7 +80,7 @@ class Channel:
         :raises Disconnected: the receiver is gone
         """
         with self._sending:
-            levels = self.new_levels()  # what they speak of is waiting by now, or has been sent
+            levels = self.new_levels()  # their items wait by now, or have been sent
             runs = self._outbox.drain()
             if runs or levels:
                 self._write(("items", runs, levels))
@@ -93,7 +98,7 @@ class Channel:
             self._write(message)
 
     def send_last(self, *message: Any) -> None:
-        """Send a message, after all items written before it, though one of them was refused."""
+        """Send a message, after all items written before it, also if one of them was refused."""
         with self._sending:
             if runs := self._outbox.drain_rest():
                 self._write(("items", runs, []))

@@ -10,8 +10,8 @@ as the memory of arrays, so that they are never copied into the pickle::
         u64  place: 0 where it follows here, else a number that the transport knows it by
     the pickle, the buffers that follow here
 
-Frames travel between processes that one run has started, and nowhere else; what rests in a file
-has a form of its own (``streams/writer.py``).
+Frames are only sent between processes that one run has started. Files have another format
+(``streams/writer.py``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Fetch = Callable[[int, int], Any]
 """From the place and the length of a buffer that is elsewhere to the buffer."""
 
 LARGE = 1 << 16
-"""Bytes from which on it pays to send a buffer by a way of its own."""
+"""From this size on, it is faster to send a buffer separately."""
 
 _HEAD = struct.Struct("<II")
 _ENTRY = struct.Struct("<QQ")
@@ -63,10 +63,10 @@ def dumps(
 ) -> bytes:
     """The pickle of a message.
 
-    Objects of obspy's travel as they do in stream files: by its own pickles, which are slower,
-    the resource ids in an event lose what they refer to.
+    Objects of obspy are sent in the same form as in stream files. Its own pickles are slower, and
+    lose the references of resource ids in an event.
 
-    :param keep_apart: takes the buffers that are to be apart from the pickle
+    :param keep_apart: takes the buffers that are sent separately from the pickle
     """
     if "obspy.core" not in sys.modules:
         return pickle.dumps(message, 5, buffer_callback=keep_apart)
@@ -82,7 +82,7 @@ def dumps(
 def frame(data: bytes, buffers: Sequence[memoryview], places: Sequence[int] = ()) -> list[Part]:
     """The parts of a frame: everything but the buffers, then the buffers that follow here.
 
-    :param places: of each buffer; all follow here where it is left out
+    :param places: of each buffer (default: all follow here)
     """
     head = _HEAD.pack(len(data), len(buffers))
     if not buffers:
@@ -107,7 +107,7 @@ def apart(data: bytes) -> bytes | pickle.PickleBuffer:
 
 
 def loads(data: bytes) -> Any:
-    """What a pickle that this run has made stands for."""
+    """The object of a pickle that this run has made."""
     return pickle.loads(data)
 
 
@@ -135,13 +135,13 @@ def decode(
 
 def _cut(view: memoryview, sizes: Iterable[int]) -> Iterator[bytearray]:
     for size in sizes:
-        yield bytearray(view[:size])  # a copy lies where the processor likes it to
+        yield bytearray(view[:size])  # a copy is aligned for the processor
         view = view[size:]
 
 
 def _fetched(fetch: Fetch | None, place: int, size: int) -> Any:
     if fetch is None:
-        raise ConnectionError("a buffer was sent by a way that is not there")
+        raise ConnectionError("a buffer was sent through a channel that does not exist")
     return fetch(place, size)
 
 

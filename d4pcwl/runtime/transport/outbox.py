@@ -1,17 +1,16 @@
-"""The outbox: what PEs write, encoded and weighed, until it goes to another process in batches.
-
-All transports have this one. What is written waits in the *lane* of its key, as an *entry*:
+"""The outbox: written items, encoded and with known size, until they are sent to another process in
+batches. All transports use it. A written item waits in the *lane* of its key, as an *entry*:
 
 - None, a number or a text is its own entry, and is pickled with the others of its batch; so is a
   copy of a small array;
-- any other item is encoded when it is written: so its size is known exactly, later changes are not
-  seen, and what cannot be encoded fails at the line that wrote it. Its entry is a pickle, with the
-  item's buffers where it has such; for a small tuple, list or dictionary of nothing but numbers and
-  texts it is what :mod:`marshal` makes of it, which is the same to the receiver and takes half the
+- any other item is encoded when it is written. So its size is known exactly, receivers do not see
+  later changes, and an item that cannot be encoded fails at the line that wrote it. Its entry is a
+  pickle, with the item's buffers if it has any. For a small tuple, list or dictionary of only
+  numbers and texts, :mod:`marshal` makes the entry: the receiver gets the same value, in half the
   time.
 
-A large buffer is never copied into a pickle. It is left in shared memory at once, and the entry has
-its place; or it stays where it is, and the item is sent before ``write`` returns.
+A large buffer is never copied into a pickle. Either it is put into shared memory at once, and the
+entry has its place; or it stays where it is, and the item is sent before ``write`` returns.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ BATCH = 1000
 """Entries of a lane in a full batch."""
 
 LARGE = frames.LARGE
-"""Bytes of a buffer, or of an item, that is large."""
+"""The size from which on a buffer, or an item, is large."""
 
 _SHARED_IN_PLACE_OF_ONE = 4
-"""A batch may hold so many times as much where that is left in shared memory and stays there."""
+"""A batch may be this many times larger if its buffers are in shared memory and stay there."""
 
 _LEAVES = frozenset({bool, bytes, complex, float, int, str, type(None)})
 _MARSHAL = 2
@@ -50,8 +49,14 @@ they take longer, and many entries could not be read in one go."""
 _MOST_LEAVES = 100
 """A container of more may have a large value many times, which a pickle has once."""
 
+_WEIGHED = 4
+"""Entries of a batch that are weighed, where it is measured what is sent."""
+
+_NUMBER_BYTES = 5
+"""What a number takes in a pickle, about."""
+
 _LIST_OF = struct.Struct("<ci")
-"""How marshal begins a list: the values follow."""
+"""The beginning of a list in marshal's format; the values follow."""
 
 
 class Shared(Protocol):
@@ -73,8 +78,7 @@ class Apart(NamedTuple):
 
 
 _PACKED = frozenset({bytes, bytearray, Apart})
-"""The types of entries that are not their items: from marshal, and from pickle without buffers and
-with.
+"""The types of encoded entries: from marshal, and from pickle without and with buffers.
 
 No item of these types is its own entry."""
 
@@ -90,7 +94,7 @@ class Run(NamedTuple):
     marks: list[Mark] | None
 
     def items(self, fetch: Fetch | None = None) -> Iterable[Any]:
-        """The items, marked ones as pairs; those that take time are decoded when asked for.
+        """The items, marked ones as pairs. Items that take time are decoded when they are used.
 
         :param fetch: finds buffers in shared memory
         """
@@ -114,26 +118,29 @@ def _run(key: Any, entries: list[Any], marks: tuple[int, Sequence[Any]] | None) 
 class _Lane:
     """What waits for one key.
 
-    ``listed`` says that who empties the outbox will look here.
+    ``listed`` says that who empties the outbox will look here. ``items`` and ``bytes`` are those
+    that were taken out.
     """
 
-    __slots__ = ("entries", "listed", "marks")
+    __slots__ = ("bytes", "entries", "items", "listed", "marks")
 
     def __init__(self, marked: bool) -> None:
         self.listed = False
+        self.items = self.bytes = 0
         self.entries: deque[Any] = deque()
         self.marks: deque[Mark] | None = deque() if marked else None
 
     def drain(self) -> tuple[list[Any], list[Mark] | None]:
-        """Take out what is there; another thread may be writing, and lists the lane again then."""
+        """Take out all entries. Another thread that writes meanwhile lists the lane again."""
         self.listed = False
         entries = [self.entries.popleft() for _ in range(len(self.entries))]
         marks = None if self.marks is None else [self.marks.popleft() for _ in entries]
+        self.items += len(entries)
         return entries, marks
 
 
 class _Bytes:
-    """Stands for ``bytes`` while they are pickled, and has them kept apart."""
+    """Replaces ``bytes`` in a pickle, so that they are kept outside of it."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -143,7 +150,7 @@ class _Bytes:
 
 
 def _is_flat(item: Any, kind: type) -> bool:
-    """Whether an item is a small container of nothing but what marshal gives back as it was."""
+    """Whether an item is a small container, with only values that marshal returns unchanged."""
     if kind is dict and not _LEAVES.issuperset(map(type, item.values())):
         return False
     return (
@@ -157,13 +164,14 @@ class Outbox:
     """See the module.
 
     :param most: bytes with which it is full
-    :param shared: where large buffers are left; without it, they stay where they are
+    :param shared: where large buffers are put; without it, they stay where they are
 
-    ``bytes`` is what was written since it was last emptied.
+    ``bytes`` is the size of all items since it was last emptied.
     """
 
     def __init__(self, most: int, shared: Shared | None = None) -> None:
         self.bytes = 0
+        self.measured = False
         self._most, self._shared = most, shared
         self._lanes: dict[Any, _Lane] = {}
         self._ready: deque[Any] = deque()  # the keys of lanes that have something
@@ -175,7 +183,7 @@ class Outbox:
     def outlet(
         self, key: Any, name: str, full: Callable[[], None], *, marked: bool = False
     ) -> Receive:
-        """What takes the items for one lane.
+        """The function that takes the items for one lane.
 
         :param name: the output that they come from, for messages
         :param full: called when there is enough for a batch
@@ -256,7 +264,8 @@ class Outbox:
             self._refuse(item, name, error)
 
     def _kept(self, buffer: memoryview) -> Any:
-        """What stands for a buffer: its place and size, a copy, or, with nothing shared, itself."""
+        """The replacement of a buffer: its place and size, a copy, or, without shared memory,
+        itself."""
         if self._shared is not None and buffer.nbytes >= LARGE:
             place = self._shared.put(buffer)
             if place:
@@ -277,6 +286,15 @@ class Outbox:
         )
         self._refused = Halt(PEError(message))
         raise self._refused from error
+
+    def sent(self) -> dict[Any, tuple[int, int]]:
+        """By key, the items that have been taken out, and their bytes if that is ``measured``."""
+        return {key: (lane.items, lane.bytes) for key, lane in list(self._lanes.items())}
+
+    def count(self, key: Any) -> int:
+        """How many items a lane was given."""
+        lane = self._lanes[key]
+        return lane.items + len(lane.entries)
 
     def check(self) -> None:
         """Whether an item was refused.
@@ -300,14 +318,39 @@ class Outbox:
         runs = []
         for _ in range(len(self._ready)):
             key = self._ready.popleft()
-            entries, marks = self._lanes[key].drain()
+            lane = self._lanes[key]
+            entries, marks = lane.drain()
+            if self.measured:
+                lane.bytes += _size(entries)
             if entries:
                 runs.append(Run(key, entries, marks))
         return runs
 
 
+def _size(entries: Sequence[Any]) -> int:
+    """About how many bytes entries have: of many, some are weighed."""
+    step = 1 + len(entries) // _WEIGHED
+    weighed = [_weight(entry) for entry in entries[::step]]
+    return sum(weighed) * len(entries) // max(1, len(weighed))
+
+
+def _weight(entry: Any) -> int:
+    kind = type(entry)
+    if kind is bytes or kind is bytearray or kind is str:
+        return len(entry)
+    if kind is Apart:
+        sizes = (kept[1] if type(kept) is tuple else _nbytes(kept) for kept in entry.buffers)
+        return len(entry.data) + sum(sizes)
+    return int(getattr(entry, "nbytes", _NUMBER_BYTES))
+
+
+def _nbytes(kept: Any) -> int:
+    raw = kept.raw() if isinstance(kept, pickle.PickleBuffer) else memoryview(kept)
+    return int(raw.nbytes)
+
+
 def unpacked(entries: Sequence[Any], fetch: Fetch | None = None) -> Iterable[Any]:
-    """The items of entries; those that take time are decoded when they are asked for.
+    """The items of entries. Items that take time are decoded when they are used.
 
     :param fetch: finds buffers in shared memory
     """
@@ -352,7 +395,7 @@ def places(entries: Iterable[Any]) -> Iterator[tuple[int, int]]:
 
 
 def with_buffers(run: Run, fetch: Fetch) -> Run:
-    """The same run for those who do not share the memory."""
+    """The same run for processes that do not share the memory."""
     entries = [
         Apart(entry.data, [_buffer(kept, fetch) for kept in entry.buffers])
         if type(entry) is Apart
@@ -365,7 +408,7 @@ def with_buffers(run: Run, fetch: Fetch) -> Run:
 def deliver(
     takers: Sequence[Take] | Mapping[Any, Take], runs: Iterable[Run], fetch: Fetch | None = None
 ) -> None:
-    """Hand the items of a batch to the takers of their lanes.
+    """Pass the items of a batch to the functions that take their lanes.
 
     :param takers: by lane
     :param fetch: finds buffers in shared memory

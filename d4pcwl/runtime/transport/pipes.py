@@ -62,7 +62,7 @@ class Pipes:
         self._pipes = {pair: Pipe(arena_bytes(len(pairs), shared)) for pair in pairs}
 
     def enter(self, number: int) -> tuple[dict[int, Pipe], PipeInbox]:
-        """In a process of that number: the pipes out of it, by receiver, and the way in."""
+        """In the process with this number: the pipes out of it, by receiver, and the inbox."""
         for (sender, receiver), pipe in self._pipes.items():
             pipe.close(keep_read=receiver == number, keep_write=sender == number)
         ways_out = {to: pipe for (sender, to), pipe in self._pipes.items() if sender == number}

@@ -10,8 +10,8 @@ from d4pcwl.workflow.reading.model import Note, SourceFile
 from d4pcwl.workflow.reading.roots import last_name
 
 _ADVICE = (
-    "where it is compiled they are those of the step; give it the value by a parameter of a "
-    "function that makes the graph, by an input of a root, or by an environment variable"
+    "in a compiled step these are the arguments of the step; pass the value as a parameter of a "
+    "function that makes the graph, as an input of a root, or as an environment variable"
 )
 
 

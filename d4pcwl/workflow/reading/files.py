@@ -363,7 +363,7 @@ class _FileReader:
             elif not value.startswith(SYSTEM) and value not in ("/", "/tmp"):
                 self.note(f"{value} is an absolute path; it is not staged", node)
         elif not inside or (not anchored and ".." in PurePosixPath(value).parts):
-            self.note(f"{value} leads out of the script's folder; it is not staged", node)
+            self.note(f"{value} points outside of the script's folder; it is not staged", node)
         else:
             self.take(normal, normal.relative_to(self.found.root).as_posix(), node, use)
 

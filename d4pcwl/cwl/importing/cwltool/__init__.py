@@ -1,2 +1,2 @@
-"""What we ask of cwltool's library: documents and job orders are loaded and checked, expressions
-are worked out, tools are run. No other room imports cwltool."""
+"""The use of cwltool's library: it loads and checks documents and job orders, evaluates
+expressions, and runs tools. No other room imports cwltool."""

@@ -1,9 +1,9 @@
-"""What a tool's files may be called and where they may lie: inside of its folders, nowhere else.
+"""Limits for a tool's files: their names must be valid, and they must be inside of its folders.
 
-Names come from job orders, from documents and from what tools leave, and links from tools, so none
-of them is trusted. cwltool asks a path mapper where each file goes that is staged or put into its
-final place, and :class:`ConfinedMapper` refuses what would leave the folder. It looks at what a
-tool has left through a file system access, and :class:`WorkingFolder` refuses what lies outside.
+Names come from job orders, documents and outputs of tools, and links come from tools. So none of
+them is trusted. cwltool uses a path mapper for the place of each file that is staged or moved to
+its final place; :class:`ConfinedMapper` refuses places outside of the folder. cwltool reads the
+outputs of a tool through a file system access; :class:`WorkingFolder` refuses files outside.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from cwltool.utils import visit_directories, visit_files_directories
 from schema_salad.ref_resolver import file_uri
 
 _MOST_LINKS = 40
-"""As many links may follow each other: what Linux allows."""
+"""The largest number of links in a row, as on Linux."""
 
 
 class Outside(WorkflowException):
-    """A name or a link that leads out of the folder where it belongs."""
+    """A name or a link that points outside of its folder."""
 
 
 def is_inside(path: str, folder: str) -> bool:
-    """Whether a path, taken as it is written, is a folder or lies below it; both are absolute."""
+    """Whether a path, without resolving links, is a folder or is inside it; both are absolute."""
     return os.path.commonpath([os.path.normpath(path), folder]) == os.path.normpath(folder)
 
 
 def check_name(name: object) -> None:
-    """Refuse the name of a file that leads out of the folder that the file is put into.
+    """Refuse the name of a file that points outside of the folder for the file.
 
     :raises Outside: it does
     """
     inside = isinstance(name, str) and is_inside(os.path.join("/x", name), "/x")
     if not inside or "\0" in str(name):
-        raise Outside(f"the basename {name!r} leads out of its folder; a name without .. is wanted")
+        raise Outside(f"the basename {name!r} points outside of its folder; use a name without ..")
 
 
 def check_names(value: Any) -> None:
     """Check the names of all files and folders in a value.
 
-    :raises Outside: one of them leads out of its folder
+    :raises Outside: one of them points outside of its folder
     """
 
     def check(item: Any) -> None:
@@ -59,13 +59,12 @@ def check_names(value: Any) -> None:
 
 
 class ConfinedMapper(PathMapper):
-    """A path mapper all of whose targets lie in its folder.
-
-    Several thousand files are looked up by their targets as quickly as a few.
+    """A path mapper whose targets are all in its folder. Looking up a file by its target is fast,
+    also with thousands of files.
     """
 
     anywhere = False
-    """Whether entries may say that they lie elsewhere: in a container they may."""
+    """Whether entries may have a place outside of the folder, as in a container."""
 
     def visit(
         self, obj: Any, stagedir: str, basedir: str, copy: bool = False, staged: bool = False
@@ -79,7 +78,7 @@ class ConfinedMapper(PathMapper):
         at_home = folder is None or is_inside(folder, self.stagedir)
         if not (at_home or self.anywhere):
             name = os.path.join(folder, obj["basename"])
-            raise Outside(f"'{name}' lies outside of the folder {self.stagedir}")
+            raise Outside(f"'{name}' is outside of the folder {self.stagedir}")
         self._by_target: dict[str, tuple[str, str]] | None = None
         super().visit(obj, stagedir, basedir, copy=copy, staged=staged)
 
@@ -99,16 +98,15 @@ class ConfinedMapper(PathMapper):
 
 
 class MapperInContainer(ConfinedMapper):
-    """For a tool in a container: what is staged may lie anywhere in that."""
+    """For a tool in a container: staged files may be anywhere in it."""
 
     anywhere = True
 
 
 def check_staging(job: Any, context: Any) -> None:
-    """Refuse a tool before it runs where staging its files would change its inputs.
-
-    Without a container inputs are links. So a file that is put into one of them, or standard output
-    that goes to one of the same name, would change what the user has.
+    """Refuse a tool before it runs if staging its files would change its inputs. Without a
+    container, inputs are links. So a file that is put into one of them, or standard output with the
+    name of one, would change the user's own files.
 
     :param job: the tool's job, not yet run
     :raises Outside: that is so
@@ -155,7 +153,7 @@ def _check_target(path: str, links: Mapping[str, str], folder: str) -> None:
 
 
 def confine(job: Any) -> None:
-    """Have a tool's outputs be looked for in its working folder and its inputs only.
+    """Let a tool's outputs be looked for only in its working folder and its inputs.
 
     :param job: the tool's job, not yet run
     """
@@ -174,10 +172,9 @@ def confine(job: Any) -> None:
 
 
 class WorkingFolder(StdFsAccess):
-    """The folder where a tool has run, as far as its outputs are looked for in it.
-
-    A link may lead to what is in the folder and to the tool's inputs. Where these are staged goes
-    when the tool has ended, so links to there are made links to the inputs themselves.
+    """The folder in which a tool has run, for finding its outputs. A link may point to a file in
+    the folder, or to the tool's inputs. The staged inputs are removed when the tool has ended. So
+    links to them are replaced by links to the inputs themselves.
 
     :param folder: its path
     :param job: the tool's job
@@ -191,7 +188,7 @@ class WorkingFolder(StdFsAccess):
         self.inputs: dict[str, str] = {}
         for mapper in filter(None, (job.pathmapper, job.generatemapper)):
             for _, entry in mapper.items():
-                # What is made rather than given lies where it is staged, unless in a container.
+                # A file that was made for staging is at its staged place, except in a container.
                 made = (entry.type or "").startswith("Create") or entry.resolved.startswith("_:")
                 source = entry.target if made else entry.resolved
                 self.inputs[source] = self.inputs[entry.target] = source
@@ -206,24 +203,24 @@ class WorkingFolder(StdFsAccess):
     def glob(self, pattern: str) -> list[str]:
         """See cwltool.
 
-        :raises Outside: it leads out of the folder, or finds a link that does
+        :raises Outside: it points outside of the folder, or finds a link that does
         """
         path = abspath(pattern, self.basedir)
         if not is_inside(path, self.basedir):
             name = os.path.relpath(path, self.basedir)
-            raise Outside(f"the glob '{name}' leads out of the working folder")
+            raise Outside(f"the glob '{name}' points outside of the working folder")
         return [file_uri(self._abs(found)) for found in glob.glob(path)]
 
     def listdir(self, fn: str) -> list[str]:
         """See cwltool.
 
-        :raises Outside: something in the folder leads out of it
+        :raises Outside: something in the folder points outside of it
         """
         self.check_folder(fn)
         return super().listdir(fn)
 
     def check(self, path: str) -> None:
-        """Refuse a path that is not the tool's to give away.
+        """Refuse a path that is not an output or an input of the tool.
 
         :raises Outside: that is so
         """
@@ -236,9 +233,10 @@ class WorkingFolder(StdFsAccess):
         self._fine.add(path)
 
     def check_folder(self, location: str) -> None:
-        """Check all that is in a folder, each folder once however many links lead to it.
+        """Check everything in a folder; each folder only once, for any number of links to it.
 
-        :raises Outside: something in it leads out of the working folder, or back to where it is
+        :raises Outside: something in it points outside of the working folder, or to a folder around
+            it
         """
         folder = self._settle(self._abs(location))
         if folder in self._checked or not is_inside(folder, self.folder):
@@ -253,13 +251,13 @@ class WorkingFolder(StdFsAccess):
                 open_folders.discard(above)
                 self._checked.add(above)
             elif place in open_folders:
-                raise Outside(f"'{self._name(path)}' is a link to a folder that it is in")
+                raise Outside(f"'{self._name(path)}' is a link to a folder that contains the link")
             elif place not in self._checked and os.path.isdir(place):
                 way.append((place, self._entries(place)))
                 open_folders.add(place)
 
     def _entries(self, folder: str) -> Iterator[tuple[str, str]]:
-        """The paths of a folder's entries, and where they lead to, unless these are inputs."""
+        """The paths of a folder's entries, and their targets, except for inputs."""
         with os.scandir(folder) as found:
             paths = sorted(entry.path for entry in found)
         for path in paths:
@@ -273,10 +271,10 @@ class WorkingFolder(StdFsAccess):
             mode = os.lstat(place).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 kind = "named pipe" if stat.S_ISFIFO(mode) else "socket or a device"
-                raise Outside(f"'{self._name(path)}' is a {kind}, which is no output")
+                raise Outside(f"'{self._name(path)}' is a {kind}, which cannot be an output")
 
     def _settle(self, path: str) -> str:
-        """Where a path leads; if it is a link, it leads there without detours from now on."""
+        """The target of a path. A link is changed to point directly to its target."""
         place = self._locate(path, path, 0)
         if os.path.islink(path):
             if is_inside(place, self.staged):
@@ -290,7 +288,7 @@ class WorkingFolder(StdFsAccess):
         return place
 
     def _locate(self, path: str, asked: str, links: int) -> str:
-        """The place on this machine that a path leads to, as the tool saw it.
+        """The place on this machine of a path, as the tool saw the path.
 
         :param path: absolute, of this machine or of the tool's container
         :param asked: what was asked for, for messages
@@ -312,7 +310,7 @@ class WorkingFolder(StdFsAccess):
             place = os.path.join(place, part)
             if os.path.islink(place):
                 if links >= _MOST_LINKS:
-                    raise Outside(f"'{self._name(asked)}' is a link that leads to itself")
+                    raise Outside(f"'{self._name(asked)}' is a link that points to itself")
                 within = os.path.join(self.inside, os.path.relpath(place, self.folder))
                 target = os.path.join(os.path.dirname(within), os.readlink(place))
                 rest = os.path.join(target, *parts[number + 1 :])
@@ -350,7 +348,7 @@ class WorkingFolder(StdFsAccess):
 
 
 def stand_alone(folder: str) -> None:
-    """Have a folder need nothing around it: links that lead out of it become copies.
+    """Make a folder complete: links that point outside of it become copies.
 
     :param folder: its path; it is a tool's, and may be changed
     """
@@ -374,7 +372,7 @@ def _replace_by_link(path: str, target: str) -> None:
 
 
 def _replace_by_copy(path: str, source: str) -> None:
-    """Have a copy of a file or a folder where a link to it is."""
+    """Replace a link by a copy of its file or folder."""
     beside = f"{path}.d4pcwl"
     if os.path.isdir(source):
         shutil.copytree(source, beside)

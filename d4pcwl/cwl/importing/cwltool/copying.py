@@ -13,10 +13,9 @@ from d4pcwl.errors import UsageError
 
 
 def copy_document(document: Document, folder: str) -> str:
-    """Copy a document, and all files that it refers to, as they lie to each other.
-
-    Those are the documents that its steps run, imports and includes, and files that are inputs by
-    default. What is not on this machine stays where it is. Nothing is copied onto itself.
+    """Copy a document, and all files that it refers to, with the same relative paths. These are the
+    documents that its steps run, imports and includes, and files that are defaults of inputs. Files
+    that are not on this machine are not copied. No file is copied onto itself.
 
     :returns: the path of the document's copy
     :raises UsageError: a file cannot be written

@@ -26,10 +26,8 @@ StepPath = tuple[str, ...]
 
 
 class Document:
-    """A CWL document, and how its tools are to be run.
-
-    It is loaded when it is first looked into. In another process that got it by pickling it is
-    loaded again; a forked process has it already.
+    """A CWL document, and settings for running its tools. It is loaded when it is first used. After
+    pickling, another process loads it again; a forked process has it already.
 
     :param location: a path or a URI, with ``#id`` for one process of a packed document; or a job
         order that names its tool as ``cwl:tool``
@@ -67,7 +65,8 @@ class Document:
     def process(self) -> Process:
         """The outermost process.
 
-        :raises UnreadableText: it is no YAML, contains itself, or would become far more than it is
+        :raises UnreadableText: it is not YAML, contains itself, or becomes far too large with its
+            aliases and imports
         :raises InputError: it is not valid CWL
         :raises UnsupportedFeature: it needs what we do not have
         """
@@ -86,9 +85,9 @@ class Document:
 
     @contextmanager
     def amended(self, requirements: Sequence[Any], overrides: Sequence[Any]) -> Iterator[None]:
-        """Have requirements and overrides of a job order hold in the block.
+        """Apply requirements and overrides of a job order in the block.
 
-        :raises InputError: they do not go with the document
+        :raises InputError: they do not fit the document
         """
         if not (requirements or overrides):
             yield
@@ -102,17 +101,16 @@ class Document:
             self._forget(*before)
 
     def _forget(self, requirements: list[Any], overrides: list[Any]) -> None:
-        """Have the document loaded anew when it is looked into, with these."""
+        """Let the document be loaded again when it is next used, with these."""
         self.requirements, self.overrides = requirements, overrides
         self._process, self._updates, self._steps = None, None, {}
 
     def hide_secrets(self, job: dict[str, Any]) -> dict[str, Any]:
-        """An input object in which placeholders stand for what is secret by ``cwltool:Secrets``.
+        """An input object in which placeholders replace the secrets of ``cwltool:Secrets``. Only
+        commands, environments and files of tools get the secrets. The placeholders are the same in
+        all processes of a run that hide the same input objects.
 
-        Only commands, environments and files of tools get to see what is behind them. They are the
-        same in all processes of a run that hide the same input objects.
-
-        :raises InputError: what is secret is no string
+        :raises InputError: a secret is not a string
         """
         from cwltool.secrets import SecretStore
 
@@ -168,8 +166,8 @@ class Document:
         if self.requirements:
             if process.metadata.get(ORIGINAL_CWLVERSION) == "v1.0":
                 raise InputError(
-                    "cwl:requirements in a job order came with CWL v1.1, and "
-                    f"{self.location} is v1.0; say cwltool:overrides"
+                    f"cwl:requirements in a job order need CWL v1.1, but {self.location} is "
+                    "v1.0; use cwltool:overrides"
                 )
             process.requirements.extend(self.requirements)
         refusal.check(process, self.settings)
@@ -202,7 +200,7 @@ class Document:
             version = str(document.get("cwlVersion", ""))
             refusal.check_version(self.location, version, self.settings)
             provide_schema(version, extended=self.settings.enable_ext)
-            if is_ours(document):  # of files that it lacks, a job order is told
+            if is_ours(document):  # missing files are reported with the job order
                 logging.getLogger("salad").setLevel(logging.ERROR)
             context, uri = resolve_and_validate_document(
                 context, document, uri, preprocess_only=as_written
@@ -211,7 +209,7 @@ class Document:
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        """What cwltool's library raises, as what we say of it.
+        """Turn errors of cwltool's library into our own errors.
 
         :raises InputError: the document is not valid CWL
         :raises UnsupportedFeature: it needs what we do not have
@@ -247,7 +245,7 @@ def short_name(identifier: str) -> str:
 
 
 def is_ours(document: Any) -> bool:
-    """Whether ``d4p2cwl`` has made a document, judging by its namespaces."""
+    """Whether ``d4p2cwl`` made a document, as its namespaces show."""
     return NAMESPACE.items() <= dict(document.get("$namespaces") or {}).items()
 
 
@@ -257,22 +255,21 @@ def is_loop(step: Any) -> bool:
 
 
 class _ToStandardError(logging.Handler):
-    """Whole lines to whatever standard error is at the time."""
+    """A log handler that writes whole lines to the present standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         import sys
 
         if record.exc_info and self.level > logging.DEBUG:
-            return  # on the way to an error that is told anyway
+            return  # an error that is reported anyway
 
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(presentable(self.format(record)) + "\n")
 
 
 def listen_to_cwltool(settings: Settings) -> None:
-    """Have cwltool's log go where ours goes: its warnings, all of it to debug, errors if quiet.
-
-    What goes wrong with a tool is told by us, with the step and the command.
+    """Send cwltool's log to our own: its warnings; everything for debugging; only errors if quiet.
+    Errors of tools are reported by d4pcwl, with the step and the command.
     """
     from cwltool.loghandler import _logger as logger
 
@@ -292,9 +289,9 @@ def listen_to_cwltool(settings: Settings) -> None:
 
 
 def with_defaults(process: Process, given: dict[str, Any], names: Sequence[str]) -> Any:
-    """Some of a process's inputs, with its defaults filled in.
+    """Inputs of a process, completed by its defaults.
 
-    :raises WorkflowException: one that is needed is missing
+    :raises WorkflowException: a required one is missing
     """
     from cwltool.process import fill_in_defaults
     from cwltool.stdfsaccess import StdFsAccess

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def step_inputs(
     step: WorkflowStep, workflow: Workflow, given: dict[str, Any], context: RuntimeContext
 ) -> dict[str, Any] | None:
-    """What the step's process is given; None where ``when`` says that it is to be skipped.
+    """The inputs of the step's process; None if ``when`` is false and the step is skipped.
 
     :param workflow: the one that the step is in; its requirements hold for the step's expressions
-    :param given: by input name: what the links gave, after the scatter
+    :param given: by input name: the values of the links, after the scatter
     :raises WorkflowException: an expression fails
     """
     expressions = StepExpressions(step, workflow, context)
@@ -28,7 +28,7 @@ def step_inputs(
 
 
 def taken(step: WorkflowStep, values: dict[str, Any]) -> dict[str, Any]:
-    """Those of the values that the step's process takes; the others are for expressions."""
+    """The values that the step's process takes; the others are for expressions."""
     return {
         name: values[name]
         for name, entry in _inputs(step).items()
@@ -48,7 +48,7 @@ class StepExpressions:
     context: RuntimeContext
 
     def values(self, given: dict[str, Any]) -> dict[str, Any]:
-        """What the links gave, with contents loaded and expressions evaluated.
+        """The values of the links, with contents loaded and expressions evaluated.
 
         :raises WorkflowException: an expression fails
         """
@@ -63,7 +63,7 @@ class StepExpressions:
         return values
 
     def wanted(self, values: dict[str, Any]) -> bool:
-        """Whether the step is to run with these values; where it has no ``when`` it is.
+        """Whether the step runs with these values; without ``when`` it does.
 
         :raises WorkflowException: ``when`` fails, or is neither true nor false
         """
@@ -134,7 +134,7 @@ def _engine(context: RuntimeContext) -> str:
 
 
 def end_javascript() -> None:
-    """End the processes by which this one has had expressions evaluated."""
+    """End the processes that evaluated expressions for this one."""
     from cwl_utils import sandboxjs
 
     engine: Any = sandboxjs.get_js_engine()
@@ -145,7 +145,7 @@ def end_javascript() -> None:
 
 
 def forget_javascript() -> None:
-    """Have expressions evaluated by a process of this worker's own, not one that it inherited."""
+    """Let a separate process of this worker evaluate expressions, not an inherited one."""
     from cwl_utils import sandboxjs
 
     engine: Any = sandboxjs.get_js_engine()
@@ -154,7 +154,7 @@ def forget_javascript() -> None:
 
 
 def _is_ours(process: subprocess.Popen[str]) -> bool:
-    """Whether this process has started it, rather than one that we were forked from."""
+    """Whether this process started it, and not the one that forked this process."""
     try:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

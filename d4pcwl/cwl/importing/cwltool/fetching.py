@@ -1,9 +1,9 @@
-"""How the texts of CWL documents and job orders come in: each is looked at before it is parsed.
+"""Reading the texts of CWL documents and job orders: each is checked before it is parsed.
 
-cwltool's library asks a fetcher for all that it reads: the document, what its steps run, imports,
-includes, schemas. Ours refuses what cannot be read at a bounded cost
-(:mod:`d4pcwl.workflow.texts`). It follows imports before the library does, and so finds those that
-import themselves.
+cwltool's library reads everything through a fetcher: the document, the documents of its steps,
+imports, includes, schemas. Our fetcher refuses texts that could cost too much
+(:mod:`d4pcwl.workflow.texts`). It follows imports before the library does, and so finds documents
+that import themselves.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from schema_salad.fetcher import Fetcher
 
 _RAW: Any = ("",)
-"""What tells a text that is included as it is from one that is parsed."""
+"""Distinguishes a text that is included unchanged from one that is parsed."""
 
 
 def checked_fetcher() -> Callable[[Any, Any], Fetcher]:
-    """Makes the fetchers of one document or job order, which know what was read already."""
+    """Makes the fetchers of one document or job order. They know which texts were read already."""
     from schema_salad.exceptions import ValidationException
     from schema_salad.fetcher import DefaultFetcher
 
@@ -35,7 +35,7 @@ def checked_fetcher() -> Callable[[Any, Any], Fetcher]:
     open_: list[str] = []
 
     class CheckedFetcher(DefaultFetcher):
-        """Reads texts that are fit to be parsed."""
+        """Reads texts that can be parsed."""
 
         def fetch_text(self, url: str, content_types: Any = _RAW) -> str:
             if url in self.cache:
@@ -75,7 +75,7 @@ def checked_fetcher() -> Callable[[Any, Any], Fetcher]:
             if urlsplit(url).scheme not in ("file", "http", "https"):
                 return Extent(0, 0)  # the library says what is wrong with it
             if url in open_:
-                message = f"imports {name_of(url)}, which is imported by it"
+                message = f"imports {name_of(url)}, which imports it in turn"
                 if url == importer:
                     message = "imports itself"
                 raise UnreadableText(str(Fault(message, name_of(importer), line)))
@@ -91,7 +91,7 @@ def checked_fetcher() -> Callable[[Any, Any], Fetcher]:
 
 
 def name_of(url: str) -> str:
-    """What a file is called in messages: its path, where it is a file."""
+    """The name of a text in messages: its path, if it is a file."""
     parts = urlsplit(url)
     return unquote(parts.path) if parts.scheme == "file" else url
 
@@ -106,9 +106,9 @@ def without_ids(error: object) -> str:
 
 @contextmanager
 def told(location: str) -> Iterator[None]:
-    """Have what cwltool's library raises over texts told as theirs, with what it stumbled over.
+    """Report errors of cwltool's library about texts as errors of these texts.
 
-    :raises UnreadableText: always, and where the block raises one of these
+    :raises UnreadableText: the block raises such an error
     """
     from ruamel.yaml.error import YAMLError
     from schema_salad.exceptions import SchemaSaladException
@@ -118,7 +118,7 @@ def told(location: str) -> Iterator[None]:
     except YAMLError as error:
         raise not_yaml(error, location) from error
     except SchemaSaladException as error:
-        cause = error.__cause__ or error.__context__  # the library's compiled form sets the latter
+        cause = error.__cause__ or error.__context__  # the compiled library sets the second one
         if isinstance(cause, YAMLError):
             mark = getattr(cause, "problem_mark", None)
             raise not_yaml(cause, name_of(getattr(mark, "name", "") or location)) from error
@@ -136,7 +136,7 @@ def told(location: str) -> Iterator[None]:
 
 
 def refuse_endless(context: LoadingContext) -> None:
-    """Have processes that run themselves refused, rather than made again and again.
+    """Refuse processes that run themselves, instead of making them for ever.
 
     :param context: for loading a document
     :raises UnreadableText: later, from the loading
@@ -169,10 +169,12 @@ def _fragment(url: str) -> str:
 
 
 def refuse_other(given: Any, location: str) -> None:
-    """Refuse a text that is no document.
+    """Refuse a text that is not a document.
 
-    :raises UnreadableText: it is no object
+    :raises UnreadableText: it is not an object
     """
     if not isinstance(given, dict):
         found = "list" if isinstance(given, list) else "single value"
-        raise UnreadableText(f"{location}: a {found}, and no object of class and cwlVersion")
+        raise UnreadableText(
+            f"{location}: expected an object with class and cwlVersion, found a {found}"
+        )

@@ -34,7 +34,7 @@ _TOOL = "https://w3id.org/cwl/cwl#tool"
 
 @dataclass
 class JobOrder:
-    """A job order as it was given, with locations made absolute.
+    """A job order, with absolute locations.
 
     :param values: from the names of inputs to their values
     :param basedir: the folder that relative locations were relative to
@@ -52,7 +52,7 @@ def read_job_order(path: str, document: str) -> JobOrder:
     """Read a job order from a YAML or JSON file; ``-`` is standard input.
 
     :param document: the location of the document that it is for
-    :raises InputError: it cannot be read, not at a bounded cost, or is no object
+    :raises InputError: it cannot be read, could cost too much to read, or is not an object
     """
     from cwltool import CWL_CONTENT_TYPES
     from schema_salad.exceptions import SchemaSaladException
@@ -88,7 +88,7 @@ def _from_standard_input() -> Any:
 
 
 def read_jobs(path: str, document: str) -> Iterator[JobOrder]:
-    """Read job orders, one JSON object a line; ``-`` is standard input.
+    """Read job orders, one JSON object on each line; ``-`` is standard input.
 
     :raises InputError: names the line
     """
@@ -109,8 +109,8 @@ def read_jobs(path: str, document: str) -> Iterator[JobOrder]:
         job = _job_order(given, f"{path}:{number}", basedir, document)
         if job.overrides or job.requirements:
             raise InputError(
-                f"{path}:{number}: requirements and overrides are for a whole run; give this job "
-                "order alone"
+                f"{path}:{number}: requirements and overrides apply to a whole run; run this job "
+                "order by itself"
             )
         yield job
 
@@ -118,12 +118,12 @@ def read_jobs(path: str, document: str) -> Iterator[JobOrder]:
 def from_arguments(
     process: Process, arguments: list[str], name: str, parser: ArgumentParser
 ) -> JobOrder:
-    """The job order that options such as ``--input value`` are, as cwltool reads them.
+    """The job order from options such as ``--input value``, as cwltool reads them.
 
     :param arguments: the rest of the command line
     :param name: the document
-    :param parser: what is to read them, and to tell what does not fit
-    :raises SystemExit: with 2 where they do not fit, with 0 after ``--help``
+    :param parser: reads them, and reports errors
+    :raises SystemExit: with 2 if they do not fit, with 0 after ``--help``
     """
     from cwltool.argparser import generate_parser
 
@@ -147,20 +147,20 @@ def from_arguments(
             given[record] = {key[len(record) + 1 :]: value for key, value in parts.items()}
     path = given.pop("job_order", None)
     job = read_job_order(path, name) if path else JobOrder()
-    # Where a file is given as well, options that are not given leave it as it is.
+    # If there is also a file, only given options change its values.
     named = {names[key]: value for key, value in given.items()}
     job.values |= {k: v for k, v in named.items() if v is not None or k not in job.values}
     return job
 
 
 def misspelt(job: JobOrder, process: Process, name: str) -> list[str]:
-    """What to say of keys of a job order that are no inputs of the document.
+    """Messages about keys of a job order that are not inputs of the document.
 
     :param name: the document, for messages
     """
     known = {short_name(entry["id"]) for entry in process.tool["inputs"]}
     return [
-        f"'{key}' is no input of {name}, so it is not used{nearest(key, known)}"
+        f"{name} has no input '{key}', so its value is not used{nearest(key, known)}"
         for key in map(str, job.values)
         if key not in known and not key.startswith("$") and ":" not in key
     ]
@@ -213,9 +213,9 @@ def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
 
 
 def _check_defaults(process: Process, values: dict[str, Any]) -> None:
-    """That what a document of ``d4p2cwl`` refers to has come along with it.
+    """Check that the files that a document of ``d4p2cwl`` refers to exist.
 
-    :raises InputError: it has not
+    :raises InputError: they do not
     """
     from cwltool.utils import visit_files_directories
 
@@ -230,8 +230,9 @@ def _check_defaults(process: Process, values: dict[str, Any]) -> None:
     if absent:
         document = shown(local_path({"location": process.tool["id"].partition("#")[0]}))
         raise InputError(
-            f"{document} refers to what is not there: {', '.join(absent)}; move it along with the "
-            "document, or hand over a bundle, which has all: d4p2cwl SCRIPT --bundle FOLDER"
+            f"{document} refers to files that do not exist: {', '.join(absent)}; copy them "
+            "together with the document, or make a bundle, which contains them: d4p2cwl SCRIPT "
+            "--bundle FOLDER"
         )
 
 
@@ -253,9 +254,9 @@ def _uri(path: str) -> str:
 
 
 def of_script(values: Mapping[str, Any], document: str) -> JobOrder:
-    """A job order that a script is given, whose locations are absolute.
+    """A job order for a script, with absolute locations.
 
-    :param document: the location of the document that the script is of
+    :param document: the location of the script's document
     """
     names = {"cwl:requirements": _REQUIREMENTS, "cwltool:overrides": _OVERRIDES}
     given = {names.get(name, name): value for name, value in values.items()}
@@ -273,7 +274,7 @@ def _job_order(given: Any, name: str, basedir: str, document: str) -> JobOrder:
     if given is None:
         given = {}
     if not isinstance(given, Mapping):
-        raise InputError(f"{name}: a job order is an object, not {type(given).__name__}")
+        raise InputError(f"{name}: a job order must be an object, not {type(given).__name__}")
     values: Any = dict(given)
     job = JobOrder(values, basedir)
     for ours in ("cwl:tool", _TOOL, "__id"):  # what is said of the job order, not in it
@@ -294,10 +295,10 @@ def _job_order(given: Any, name: str, basedir: str, document: str) -> JobOrder:
 def prepared(
     document: Document, jobs: Iterable[dict[str, Any]], *, tools: bool = False
 ) -> list[dict[str, Any]]:
-    """The input objects as a workflow's steps get to see them: checked, secondary files found,
-    secrets hidden.
+    """The input objects for a workflow's steps: checked, with secondary files, and with hidden
+    secrets.
 
-    :param tools: those of a tool, too, which does so itself when it runs
+    :param tools: also those of a tool, which otherwise does this itself when it runs
     :raises InputError: one does not fit the document
     """
     from cwltool.errors import WorkflowException

@@ -1,8 +1,8 @@
-"""Processes of a document, each loaded once however many steps run it.
+"""Processes of a document, each loaded only once, for any number of steps.
 
-cwltool loads what a step runs for each step anew: it resolves, updates and validates the document,
-be it ever so large, and makes a schema of the inputs. Here cwltool is handed steps whose ``run`` is
-a reference, and asks :meth:`Loads.make` for the process.
+cwltool loads the process of each step again: it resolves, updates and validates the document, also
+a large one, and makes a schema of the inputs. Here cwltool gets steps whose ``run`` is a reference,
+and calls :meth:`Loads.make` for the process.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Loads:
         return process
 
     def _load(self, uri: str, context: LoadingContext) -> Process:
-        """The process of a reference: the same for steps that require and hint the same."""
+        """The process of a reference: the same one for steps with the same requirements and
+        hints."""
         from cwltool.load_tool import load_tool, make_tool
 
         given = context.requirements, context.hints
@@ -61,7 +62,7 @@ class Loads:
         return process
 
     def _whole_file(self, uri: str, context: LoadingContext) -> LoadingContext | None:
-        """A context in which all processes of a file are ready; None where that cannot be had."""
+        """A context in which all processes of a file are ready; None if that is not possible."""
         from cwltool.errors import WorkflowException
         from cwltool.load_tool import fetch_document, resolve_and_validate_document
         from schema_salad.exceptions import SchemaSaladException
@@ -74,7 +75,7 @@ class Loads:
                 found, document, _ = fetch_document(file, context)
                 self._files[file], _ = resolve_and_validate_document(found, document, file)
             except (SchemaSaladException, WorkflowException):
-                self._files[file] = None  # what is wrong may be in parts that are not used
+                self._files[file] = None  # the error may be in parts that are not used
         ready = self._files[file]
         if ready is not None:
             context = context.copy()
@@ -84,12 +85,12 @@ class Loads:
 
 
 def _with_references(tool: Any) -> Any:
-    """A workflow whose steps refer to what they run; else what was given."""
+    """A workflow whose steps refer to their processes; any other process is returned unchanged."""
     from ruamel.yaml.comments import CommentedMap
 
     if tool.get("class") != "Workflow" or not isinstance(tool.get("steps"), list):
         return tool
-    tool = copy(tool)  # the document itself is looked into again for other steps
+    tool = copy(tool)  # the document itself is used again for other steps
     tool["steps"] = copy(tool["steps"])
     for number, step in enumerate(tool["steps"]):
         if isinstance(step, CommentedMap) and isinstance(step.get("run"), str):
@@ -99,12 +100,12 @@ def _with_references(tool: Any) -> Any:
 
 
 def check_choice(location: str, document: Any, uri: str) -> None:
-    """See that it is known which process of a document is meant, if it has several.
+    """Check which process of a document is used, if it has several.
 
-    :param location: the document as the user calls it
+    :param location: the name of the document that the user gave
     :param document: what is in it
     :param uri: the document's
-    :raises UsageError: none is called main, or there is none of this name
+    :raises UsageError: no process is called main, or there is none with this name
     """
     wanted = urldefrag(uri)[1]
     processes = document.get("$graph") if isinstance(document, dict) else None
@@ -117,4 +118,4 @@ def check_choice(location: str, document: Any, uri: str) -> None:
     called = location.partition("#")[0]
     what = f"there is no process '{wanted}' in it" if wanted else "it has no process 'main'"
     choices = ", ".join(f"{called}#{name}" for name in names)
-    raise UsageError(f"{called}: {what}; say which one is meant: {choices}")
+    raise UsageError(f"{called}: {what}; choose one of these: {choices}")

@@ -1,7 +1,6 @@
-"""The folder for output files: several runs may be given the same, and never mix their files.
-
-A lock (``flock``) on the folder says that a run goes on whose files are to go there; while one puts
-its files there, the others wait.
+"""The folder for output files: several runs may use the same one, and never mix their files. A lock
+(``flock``) on the folder shows that a run uses it. While one run puts its files there, the others
+wait.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _LOCK = ".d4pcwl-placing"
 
 
 def check_outdir(path: str) -> None:
-    """That files can be put into a folder, or that it can be made; nothing is made.
+    """Check that files can be put into a folder, or that it can be made; make nothing.
 
     :raises UsageError: they cannot
     """
@@ -44,11 +43,11 @@ class NotPlaced(OutputError):
 
 
 class OutputFolder:
-    """The folder, around a run, at whose end it is gone if nothing was put there.
+    """The folder during a run. At the end it is removed if it is empty.
 
     :param path: the folder, which is made where it is not there
 
-    ``contended`` says that another run was under way in the beginning.
+    ``contended`` says that another run used the folder at the beginning.
     """
 
     def __init__(self, path: str) -> None:
@@ -122,7 +121,7 @@ def _lock(path: str) -> int:
             if os.path.samestat(os.fstat(fd), os.stat(path)):
                 return fd
         except FileNotFoundError:
-            pass  # the run that had it is done, and has removed it
+            pass  # the run that used it is done, and has removed it
         except BaseException:
             os.close(fd)
             raise
@@ -134,7 +133,7 @@ def relocated(
 ) -> dict[str, Any]:
     """An output object with its files in their final places.
 
-    :param action: what becomes of the files: ``move``, ``copy`` or ``leave``
+    :param action: what happens to the files: ``move``, ``copy`` or ``leave``
     :raises RunError: one cannot be put there
     """
     from cwltool.errors import WorkflowException

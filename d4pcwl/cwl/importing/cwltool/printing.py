@@ -1,4 +1,5 @@
-"""What is printed of a document rather than run: all of it as one, and what it refers to."""
+"""Printing a document instead of running it: the packed document, or the files that it refers
+to."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from d4pcwl.cwl.importing.cwltool.document import Document
 
 
 def packed_text(document: Document) -> str:
-    """A document and all that it runs, as one document in JSON.
+    """A document and all its processes, as one document in JSON.
 
     :raises InputError: it is not valid CWL
     """

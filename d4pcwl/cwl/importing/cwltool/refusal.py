@@ -1,4 +1,4 @@
-"""What is refused before anything runs: requirements that are not known, or cannot be met."""
+"""Documents that are refused before anything runs: with requirements that are not supported."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KNOWN = frozenset(
         "WorkReuse",
     }
 )
-"""The requirements of CWL v1.2. All but required software are met."""
+"""The requirements of CWL v1.2. All are supported, except for required software."""
 
 EXTENSIONS = frozenset(
     {
@@ -56,12 +56,13 @@ EXTENSIONS = frozenset(
 """cwltool's own requirements, by their names in its namespace. ``Secrets`` is for hints only."""
 
 _UNMET = {
-    "SoftwareRequirement": "software is not looked for; give it as a hint, or use a container",
+    "SoftwareRequirement": "d4pcwl-runner does not look for software; give it as a hint, or "
+    "use a container",
 }
 
 
 def check_version(location: str, version: str, settings: Settings) -> None:
-    """Refuse a development version of CWL, unless it is asked for.
+    """Refuse a development version of CWL, unless the user allows it.
 
     :raises UnsupportedFeature: that is so
     """
@@ -69,7 +70,7 @@ def check_version(location: str, version: str, settings: Settings) -> None:
 
     if version in DEVUPDATES and not settings.enable_dev:
         raise UnsupportedFeature(
-            f"{location}: CWL {version} is a development version; say --enable-dev (in Python: "
+            f"{location}: CWL {version} is a development version; use --enable-dev (in Python: "
             "enable_dev=True)"
         )
 
@@ -83,9 +84,9 @@ def check(process: Process, settings: Settings) -> None:
 
 
 def look_through(location: str, error: Exception, settings: Settings) -> None:
-    """See whether a document could not be loaded because of a requirement that is not known.
+    """Find out whether an unknown requirement is the reason why a document could not be loaded.
 
-    :param error: what was raised
+    :param error: the error of the loading
     :raises UnsupportedFeature: that is so
     """
     from cwltool.errors import UnsupportedRequirement
@@ -101,7 +102,7 @@ def _faults(process: Any, settings: Settings, step: str) -> Iterator[Fault]:
     if tool["class"] == "Operation":
         yield _fault(tool, "class", step, "an Operation is abstract: there is nothing to run")
     if tool["class"] not in ("CommandLineTool", "ExpressionTool", "Workflow", "Operation"):
-        yield _fault(tool, "class", step, f"a {tool['class']} is not run here")
+        yield _fault(tool, "class", step, f"the class {tool['class']} is not supported")
     for requirement in process.requirements:
         name = requirement["class"].removeprefix(_EXTENSION)
         if name in _UNMET:
@@ -109,7 +110,7 @@ def _faults(process: Any, settings: Settings, step: str) -> Iterator[Fault]:
     docker, required = process.get_requirement("DockerRequirement")
     bare = settings.container is None and tool["class"] == "CommandLineTool"
     if docker is not None and required and bare:
-        message = "DockerRequirement: needs a container, and --no-container is given"
+        message = "DockerRequirement: the tool needs a container, but --no-container is given"
         yield _fault(docker, "class", step, message)
     for inner in getattr(process, "steps", ()):
         name = f"{step}/{_last(inner.id)}" if step else _last(inner.id)
@@ -139,9 +140,9 @@ def _faults_of_file(location: str, seen: set[str], extended: bool) -> Iterator[F
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in the files of a document something is.
+    """A place in the files of a document.
 
-    :param seen: the files that have been looked into
+    :param seen: the files that have been checked
     :param extended: whether cwltool's extensions are enabled
     """
 
@@ -166,7 +167,7 @@ def _faults_of_part(part: Any, at: _Place) -> Iterator[Fault]:
         return
     kind = part.get("class")
     if isinstance(kind, str) and _own_name(kind) == "ProcessGenerator":
-        yield at.fault(part, "class", f"{kind}: processes that make processes are not run here")
+        yield at.fault(part, "class", f"{kind}: processes that make processes are not supported")
     requirements = part.get("requirements", ())
     entries: Iterator[Any] = iter(requirements if isinstance(requirements, list) else ())
     if isinstance(requirements, Mapping):
@@ -192,21 +193,21 @@ def _faults_of_part(part: Any, at: _Place) -> Iterator[Fault]:
 
 
 def _why_not(name: str, extended: bool) -> str | None:
-    """Why a requirement cannot be met; None where it can."""
+    """Why a requirement is not supported; None if it is."""
     own = _own_name(name)
     if own is None:
-        return _UNMET.get(name) or (None if name in KNOWN else "this requirement is not known here")
+        return _UNMET.get(name) or (None if name in KNOWN else "this requirement is not supported")
     if own == "Secrets":
         return "give it under hints; cwltool's library does not accept it as a requirement"
     if own not in EXTENSIONS:
-        return "this requirement is not known here"
+        return "this requirement is not supported"
     if not extended:
-        return "one of cwltool's extensions; say --enable-ext (in Python: enable_ext=True)"
+        return "this is an extension of cwltool; use --enable-ext (in Python: enable_ext=True)"
     return None
 
 
 def _own_name(name: str) -> str | None:
-    """The name of what is cwltool's own, without the namespace; None: it is not."""
+    """The name of an extension of cwltool, without the namespace; None for other names."""
     for prefix in ("cwltool:", _EXTENSION):
         if name.startswith(prefix):
             return name.removeprefix(prefix)
@@ -218,7 +219,7 @@ def _last(identifier: str) -> str:
 
 
 def _fault(item: Any, key: str, step: str, message: str) -> Fault:
-    """A fault with the place of ``item`` in its file, where that is known."""
+    """A fault with the place of ``item`` in its file, if that is known."""
     marks = getattr(item, "lc", None)
     file = getattr(marks, "filename", None)
     line = None

@@ -1,8 +1,9 @@
-"""CWL's own schema, kept from run to run as cwltool has parsed it.
+"""A cache for CWL's own schema, as cwltool has parsed it.
 
-Parsing it takes longer than all else of a short run. What was parsed is kept in the user's cache
-folder (``$XDG_CACHE_HOME/d4pcwl``); it is a pickle, so it is only taken from a file that is the
-user's own and that nobody else may write. Whatever is wrong with it, cwltool parses anew.
+Parsing it takes longer than the rest of a short run. The parsed schema is kept in the user's cache
+folder (``$XDG_CACHE_HOME/d4pcwl``). It is a pickle, so it is only read from a file that belongs to
+the user and that no other user may write. If anything is wrong with the file, cwltool parses the
+schema again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 _LAYOUT = 1
-"""To be raised when what is kept changes."""
+"""Raise this number when the form of the cache changes."""
 
 _BASIC = (
     "https://w3id.org/cwl/salad#Any",
@@ -38,12 +39,12 @@ _EXTENSIONS = {
     "v1.2.0-dev5": "extensions-v1.2.yml",
     "v1.3.0-dev1": "extensions-v1.3.yml",
 }
-"""The files of cwltool that extend the schemas of versions of CWL by what is its own."""
+"""The files of cwltool that add its extensions to the schemas of CWL versions."""
 
 
 def provide_schema(version: str, *, extended: bool = False) -> None:
-    """Have the schema of a CWL version ready in cwltool, and the right ones for documents of
-    other versions that it may refer to.
+    """Load the schema of a CWL version into cwltool, and the right schemas for documents of other
+    versions that it may refer to.
 
     :param version: ``v1.0``, ``v1.1`` or ``v1.2``; cwltool sees to others
     :param extended: whether cwltool's extensions are part of it
@@ -70,7 +71,7 @@ def provide_schema(version: str, *, extended: bool = False) -> None:
 
 
 def _use_extensions(extended: bool) -> None:
-    """Have cwltool take the schemas with its extensions, or those without them."""
+    """Let cwltool use the schemas with its extensions, or those without."""
     import cwltool
     from cwltool import process
 
@@ -84,7 +85,7 @@ def _use_extensions(extended: bool) -> None:
 
 
 def _cache_file(version: str, extended: bool) -> Path | None:
-    """Where it is kept; another version of cwltool or Python has another file."""
+    """The path of the cache file; other versions of cwltool or Python have other files."""
     import cwltool
     import schema_salad.ref_resolver as salad
 
@@ -123,7 +124,7 @@ def _write(path: Path, schema: Any) -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             file.write(buffer.getvalue())
         os.replace(file.name, path)
-    except Exception:  # noqa: BLE001 - a cache that cannot be kept is no fault of the run's
+    except Exception:  # noqa: BLE001 - a cache that cannot be written is not an error of the run
         return
 
 

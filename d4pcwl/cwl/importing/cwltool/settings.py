@@ -1,4 +1,4 @@
-"""How tools are run: what the options of ``d4pcwl-runner`` say, for cwltool's library."""
+"""Settings for running tools: from the options of ``d4pcwl-runner`` to cwltool's library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DOCKER, PODMAN, SINGULARITY = "docker", "podman", "singularity"
 class Settings:
     """Options of a run; the names are those of cwltool's options.
 
-    :param container: what runs containers; None: nothing does
+    :param container: what runs containers; None: no containers
     :param enable_pull: whether images may be fetched
     :param outputs: what becomes of final output files: ``move``, ``copy`` or ``leave``
     :param enable_ext: whether documents may use cwltool's extensions
@@ -30,10 +30,10 @@ class Settings:
     :param mpi_config_file: how MPI programs are started, as cwltool's option of this name says
     :param timestamps: messages begin with the time
     :param stop_on_error: nothing more is started after a failure
-    :param targets: the outputs and steps of the document that are wanted; all where there are none
+    :param targets: the outputs and steps of the document to run; if empty, all
     :param more: further attributes of cwltool's RuntimeContext, such as ``cachedir``
-    :param folder: where everything intermediate is, removed when the run is over
-    :param scratch: where the tools' temporary folders are, removed likewise
+    :param folder: the folder for all intermediate files, removed at the end of the run
+    :param scratch: the folder for the tools' temporary folders, removed at the end of the run
     """
 
     container: str | None = DOCKER
@@ -59,7 +59,7 @@ class Settings:
 
     @property
     def stop_mark(self) -> str:
-        """The file that is there once something has failed and nothing more is to be started."""
+        """The file that exists after a failure, so that no more tools are started."""
         return os.path.join(self.folder, "stop")
 
     def loading(self) -> LoadingContext:
@@ -87,7 +87,7 @@ class Settings:
         """For one execution of a tool.
 
         :param basedir: the folder that relative locations are relative to
-        :param toplevel: the tool is all there is, rather than a step
+        :param toplevel: the tool is the whole document, not a step
         """
         import threading
 
@@ -138,9 +138,9 @@ def mpi_config(path: str) -> MpiConfig:
 
 
 def make_folder(prefix: str | None) -> str:
-    """A folder of our own for intermediate files.
+    """A new folder for intermediate files.
 
-    :param prefix: how its path begins; the system's place for temporary files where it is None
+    :param prefix: the beginning of its path; None: the system's folder for temporary files
     """
     if prefix is None:
         return os.path.realpath(tempfile.mkdtemp(prefix="d4pcwl-"))

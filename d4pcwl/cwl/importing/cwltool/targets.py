@@ -1,4 +1,4 @@
-"""The part of a workflow that is wanted."""
+"""The part of a workflow for ``--target``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 
 
 def only_targets(process: Process, targets: Sequence[str], context: LoadingContext) -> Process:
-    """The part of a workflow that some of its outputs and steps stand for, as cwltool has it.
+    """The part of a workflow for some of its outputs, steps and inputs, as in cwltool. For an
+    output, these are the steps that it depends on; for a step or an input, those that depend on it.
 
-    An output stands for all that it depends on; a step, or an input, for all that depends on it.
-
-    :raises UsageError: it is no workflow
+    :raises UsageError: it is not a workflow
     :raises InputError: it has no such output, step or input
     """
     from cwltool.load_tool import make_tool

@@ -1,6 +1,6 @@
-"""What a tool prints: passed on while it runs, and the end of it kept for when it fails.
-
-A tool may print without end. Then the beginning and the end are shown, and how much was left out.
+"""The text that a tool prints: passed on while it runs; the end is kept for the message of a
+failure. A tool may print without limit. Then the beginning and the end are shown, and the size of
+the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import IO
 
 TAIL_LINES = 20
-"""How many of the last lines of a tool's standard error are told when it fails."""
+"""How many of the last lines of a tool's standard error are shown when it fails."""
 
 HEAD_BYTES = 1 << 20
 TAIL_BYTES = 1 << 16
@@ -22,7 +22,7 @@ _PIECE = 1 << 16
 
 
 class Printed:
-    """What one execution of a tool prints. Memory is bounded, and so is what is shown of it."""
+    """The text of one execution of a tool. The memory, and the part that is shown, are bounded."""
 
     def __init__(self) -> None:
         self._taken = 0
@@ -31,7 +31,7 @@ class Printed:
         self._rest = b""
 
     def take(self, data: bytes) -> None:
-        """Take what has been printed, and show it in whole lines as long as it is not too much."""
+        """Take printed text, and show it in whole lines until there is too much."""
         room = HEAD_BYTES - self._shown - len(self._rest)
         self._taken += len(data)
         self._last = (self._last + data)[-TAIL_BYTES:]
@@ -44,7 +44,7 @@ class Printed:
             self._rest = self._rest[lines:]
 
     def end(self) -> None:
-        """Show the end, after a word about what is left out before it."""
+        """Show the end, after a line about the part that is left out."""
         kept = self._last[-(self._taken - self._shown) :] if self._taken > self._shown else b""
         left_out = self._taken - self._shown - len(kept)
         if left_out:
@@ -88,7 +88,7 @@ def end_of_file(path: str) -> list[str]:
 def passed_on(tail: list[str]) -> Iterator[IO[bytes]]:
     """A file whose contents are passed on to our standard error.
 
-    :param tail: is given the last lines at the end of the block
+    :param tail: gets the last lines at the end of the block
     """
     read_end, write_end = os.pipe()
     printed = Printed()
@@ -103,6 +103,6 @@ def passed_on(tail: list[str]) -> Iterator[IO[bytes]]:
     reader.start()
     with open(write_end, "wb", buffering=0) as sink:
         yield sink
-    # A tool may leave processes of its own behind that keep the pipe open.
+    # A tool may leave child processes that keep the pipe open.
     reader.join(1.0)
     tail += printed.tail()

@@ -1,4 +1,4 @@
-"""One execution of a CommandLineTool or ExpressionTool, by cwltool's library."""
+"""One execution of a CommandLineTool or ExpressionTool, with cwltool's library."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SUCCESS = "success"
 
 @dataclass
 class Outcome:
-    """What became of an execution.
+    """The outcome of an execution.
 
-    :param outputs: by name; may be there in part after a failure
+    :param outputs: by name; after a failure, some may exist
     :param status: ``success``, ``temporaryFail`` or ``permanentFail``
-    :param command: the command line, if it came so far
-    :param reasons: what cwltool says about the failure
+    :param command: the command line, if it is known
+    :param reasons: messages of cwltool about the failure
     :param tail: the last lines of standard error
     """
 
@@ -47,12 +47,12 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether it is no success."""
+        """Whether it failed."""
         return self.status != SUCCESS
 
     @property
     def description(self) -> str:
-        """The failure in words, some lines of it."""
+        """A description of the failure, in some lines."""
         lines = [self.status]
         lines += [f"  {line}" for reason in self.reasons for line in reason.splitlines()]
         if self.command:
@@ -71,7 +71,7 @@ def run_tool(
 ) -> Outcome:
     """Run a tool once, with its folders, staging and output collection.
 
-    :param inputs: its input object; what is missing takes its default
+    :param inputs: its input object; missing values get their defaults
     :param during: entered with the tool's folder before its command runs, and left when the outcome
         is known
     """
@@ -107,7 +107,7 @@ def run_tool(
                 if outcome.status != SUCCESS and getattr(job, "stderr", None):
                     outcome.tail[:] = end_of_file(os.path.join(job.outdir, job.stderr))
             confine.check_names(outcome.outputs)
-        except Exception as error:  # noqa: BLE001 - whatever the library raises, the step failed
+        except Exception as error:  # noqa: BLE001 - any error of the library means that the step failed
             outcome.status, outcome.outputs = "permanentFail", {}
             outcome.reasons.append(explanation(error))
             outcome.unsupported = isinstance(error, UnsupportedRequirement)
@@ -124,7 +124,7 @@ def run_tool(
     for name in [name for name in outcome.outputs if name not in declared]:
         del outcome.outputs[name]
         outcome.reasons.append(
-            f"cwl.output.json has {name!r}, which is no output of the tool: it is left out"
+            f"cwl.output.json has {name!r}, which is not an output of the tool: it is left out"
         )
     if outcome.status == SUCCESS:
         _warn(outcome.reasons)
@@ -133,9 +133,8 @@ def run_tool(
 
 @contextmanager
 def _alone(process: Process, inputs: dict[str, Any], cachedir: str | None) -> Iterator[None]:
-    """Have no other process run the tool with the same inputs, where results are cached.
-
-    Of two that make the same at a time, cwltool's library would remove what the first has made.
+    """With a cache, let no other process run the tool with the same inputs at the same time.
+    Otherwise cwltool's library would remove the outputs of the first one.
     """
     if cachedir is None:
         yield
@@ -149,24 +148,22 @@ def _alone(process: Process, inputs: dict[str, Any], cachedir: str | None) -> It
 
 
 class _Bound(list[Any]):
-    """An array that is not copied any more: cwltool would do so for each of its elements."""
+    """An array that is not copied: cwltool would copy it for each of its elements."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Bound:
         return self
 
 
 class _Given(list[Any]):
-    """An array that cwltool copies when it begins a job, and then no more."""
+    """An array that cwltool copies only when it begins a job."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Bound:
         return _Bound(copy.deepcopy(entry, memo) for entry in self)
 
 
 def as_given(value: Any) -> Any:
-    """An input object as a tool is to get it: without what cwltool is going to say of files itself.
-
-    Its arrays are such that the time to bind them to a command line grows with their length, not
-    with its square.
+    """An input object for a tool, without the fields of files that cwltool adds itself. With its
+    arrays, the time for a command line grows with their length, and not with the square of it.
     """
     if isinstance(value, dict):
         ours = {"dirname"} if value.get("class") in ("File", "Directory") else set()
@@ -175,13 +172,13 @@ def as_given(value: Any) -> Any:
 
 
 def _in_container(process: Process, context: RuntimeContext) -> bool:
-    """Whether a tool is run in a container."""
+    """Whether a tool runs in a container."""
     wanted = process.get_requirement("DockerRequirement")[0] or context.default_container
     return bool(context.use_container and wanted and process.tool["class"] == "CommandLineTool")
 
 
 def explanation(error: Exception) -> str:
-    """What an error says; its kind as well where it is not one of cwltool's own."""
+    """The text of an error; with its type, if it is not an error of cwltool."""
     from cwltool.errors import WorkflowException
     from schema_salad.exceptions import SchemaSaladException
 
@@ -200,7 +197,7 @@ def _warn(messages: list[str]) -> None:
 _SAYS_NOTHING = (
     "completed permanentFail",
     "completed temporaryFail",
-    "Unexpected error from fs_access",  # it is told next
+    "Unexpected error from fs_access",  # it is reported next
 )
 
 
@@ -217,7 +214,8 @@ class _Reasons(logging.Handler):
 
 @contextmanager
 def _warnings(reasons: list[str]) -> Iterator[None]:
-    """Keep what cwltool warns of, rather than print it: if the tool fails it belongs to that."""
+    """Keep warnings of cwltool and do not print them: they belong to the message if the tool
+    fails."""
     from cwltool.loghandler import _logger as logger
 
     handlers = logger.handlers[:]
@@ -231,7 +229,7 @@ def _warnings(reasons: list[str]) -> Iterator[None]:
 
 @contextmanager
 def _standard_error(context: RuntimeContext, tail: list[str]) -> Iterator[None]:
-    """Pass what the tool prints on to our standard error, in whole lines, and keep the end."""
+    """Pass the tool's printed text on to our standard error, in whole lines, and keep its end."""
     with passed_on(tail) as sink:
         context.default_stdout = context.default_stderr = sink
         try:

@@ -1,8 +1,8 @@
-"""Files that tools update in place (``InplaceUpdateRequirement``): who may, while tools run.
+"""Files that tools update in place (``InplaceUpdateRequirement``): control while tools run.
 
-:class:`SharedMutations` is for all processes of a run what cwltool's ``MutationManager`` is for
-one: a tool that wants what another one has changed since, or changes, is refused rather than given
-the wrong content. Which steps come after which, ``graph/in_place.py`` says.
+:class:`SharedMutations` does for all processes of a run what cwltool's ``MutationManager`` does for
+one. If a tool takes a file that another one has changed in the meantime, or is changing, it is
+refused, so that it never gets the wrong content. ``graph/in_place.py`` decides the order of steps.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def any_in_place(process: Any) -> bool:
 class SharedMutations:
     """cwltool's ``MutationManager`` for one execution of a tool, in a run of several processes.
 
-    What is known of each file is in a file of the run's folder: its generation, which grows with
-    every update, who updated it last, and which processes read it. Where cwltool refuses to update
-    what is being read, this waits until those who read it are done.
+    The state of each file is in a file of the run's folder: its generation, which grows with every
+    update, the step that updated it last, and the processes that read it. cwltool refuses to update
+    a file that is being read; this waits until the readers are done.
 
-    :param folder: the run's
-    :param stopped: asked while it waits, whether it is to give up
+    :param folder: the folder of the run
+    :param stopped: called while it waits; True: give up
     """
 
     def __init__(self, folder: str, stopped: Any) -> None:
@@ -68,7 +68,7 @@ class SharedMutations:
                 state["readers"].remove(os.getpid())
 
     def register_mutation(self, stepname: str, obj: Any) -> None:
-        """Note that a tool is going to update a file; waits for those who read it.
+        """Note that a tool is going to update a file; wait for its readers.
 
         :raises WorkflowException: it has been updated since, or is being updated
         """
@@ -89,7 +89,7 @@ class SharedMutations:
             time.sleep(_WAIT_SECONDS)
 
     def set_generation(self, obj: Any) -> None:
-        """Mark a file as what it is now."""
+        """Set the mark of a file to its present generation."""
         with self._state(obj) as state:
             obj[_GENERATION] = state["generation"]
 
@@ -98,7 +98,7 @@ class SharedMutations:
         obj.pop(_GENERATION, None)
 
     def release_all(self) -> None:
-        """Note that nothing is read any more: the execution has ended, however."""
+        """Note that nothing is read any more, because the execution has ended."""
         for location in list(self._reading):
             self.release_reader("", {"location": location})
 
@@ -107,13 +107,13 @@ class SharedMutations:
 
         if obj.get(_GENERATION, 0) != state["generation"]:
             raise WorkflowException(
-                f"{stepname} wants to {what} {obj['location']}, but {state['step']} has updated it "
-                "in place: take that step's output instead"
+                f"{stepname} wants to {what} {obj['location']}, but {state['step']} has updated "
+                "it in place: use the output of that step instead"
             )
 
     @contextmanager
     def _state(self, obj: Any) -> Iterator[dict[str, Any]]:
-        """What is known of a file, and may be changed; nobody else sees it meanwhile."""
+        """The state of a file, which may be changed; no other process sees it meanwhile."""
         os.makedirs(self._folder, exist_ok=True)
         name = hashlib.sha256(obj["location"].encode()).hexdigest()
         with open(os.path.join(self._folder, name), "a+", encoding="utf-8") as file:

@@ -1,1 +1,1 @@
-"""Graphs of CWL documents: one that ``d4pcwl-runner`` runs, and one that people edit."""
+"""Graphs of CWL documents: one that ``d4pcwl-runner`` runs, and one that users edit."""

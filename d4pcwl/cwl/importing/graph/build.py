@@ -17,14 +17,13 @@ from d4pcwl.workflow.graph import WorkflowGraph
 
 
 class Builder:
-    """Makes the PEs of a document's steps, and edges of their links.
-
-    ``graph`` is what it makes, and ``tools`` has the PEs that run the steps' tools.
+    """Makes PEs from a document's steps, and edges from their links. ``graph`` is the result, and
+    ``tools`` has the PEs that run the steps' tools.
 
     :param steps: the steps of the document
-    :param begin: the PE that hands out its inputs
+    :param begin: the PE that sends its inputs
     :param end: the PE that takes its outputs
-    :param reports: whether failures are items of outputs of their own, or failures of the PEs
+    :param reports: True: failures are items of separate outputs; False: the PEs fail
     """
 
     def __init__(
@@ -47,9 +46,9 @@ class Builder:
     ) -> None:
         """Put the steps of a workflow into a graph.
 
-        :param begin: the PE that hands out the workflow's inputs
+        :param begin: the PE that sends the workflow's inputs
         :param end: the PE that takes its outputs
-        :param bypass: the PE that hands out the inputs that ``begin`` does not
+        :param bypass: the PE that sends the inputs that ``begin`` does not send
         """
         graph.connect(begin, JOB, end, JOB)
         awaited: dict[StepPath, list[StepPath]] = {}
@@ -77,10 +76,10 @@ class Builder:
                     graph.connect(giver, output, nodes[target], link.name)
 
     def _step(self, step: CwlStep, gathered: list[Link], passed: list[str]) -> CompositePE:
-        """The PEs of a step, joined to each other but to nothing else.
+        """The PEs of a step, connected only to each other.
 
-        :param gathered: the links that its join awaits
-        :param passed: the inputs that do not come by its join, see :class:`PassPE`
+        :param gathered: the links that its join waits for
+        :param passed: the inputs that do not come through its join, see :class:`PassPE`
         """
         document, reports = self.document, self.reports
         path, outputs = step.path, step.output_names
@@ -111,9 +110,8 @@ class Builder:
 
 
 def _passed(document: Document, step: CwlStep) -> list[str]:
-    """The inputs of a subworkflow that may go in element by element.
-
-    They are arrays of one source each, in a step without scatter, condition or expressions.
+    """The inputs of a subworkflow that may go into it element by element. They are arrays with one
+    source each, in a step without scatter, condition or expressions.
     """
     if not isinstance(step, CwlSubworkflow) or step.scatter:
         return []

@@ -24,11 +24,11 @@ from d4pcwl.workflow.lazy import cached_property
 
 
 class DocumentGraph(Steps, WorkflowGraph):
-    """The graph of a CWL document. Its PEs are made when they are first looked at.
+    """The graph of a CWL document. Its PEs are made when they are first needed.
 
     :param inputs: its root
-    :param outputs: where the output objects of jobs come out
-    :param reports: whether failures are items of outputs of their own, or failures of the PEs
+    :param outputs: the PE at which the output objects of jobs come out
+    :param reports: True: failures are items of separate outputs; False: the PEs fail
     :raises InputError: with all faults of the document's links
     """
 
@@ -45,7 +45,7 @@ class DocumentGraph(Steps, WorkflowGraph):
 
     @cached_property
     def nodes(self) -> list[Any]:
-        """The PEs at the ends, and the composites that steps are."""
+        """The PEs for inputs and outputs, and a composite for each step."""
         return self._built.graph.nodes
 
     @cached_property
@@ -54,21 +54,21 @@ class DocumentGraph(Steps, WorkflowGraph):
         return self._built.graph.edges
 
     def _forget(self) -> None:
-        """Have PEs and edges made anew."""
+        """Let PEs and edges be made again when they are next needed."""
         for made in ("_built", "nodes", "edges"):
             self.__dict__.pop(made, None)
 
     def add(self, node: Any) -> WorkflowNode:
-        """Refused: steps are added by their names.
+        """Not possible here: add steps by their names.
 
         :raises GraphError: always
         """
-        raise GraphError(f"the steps of {self._title} are added by step(NAME)")
+        raise GraphError(f"to add steps of {self._title}, use step(NAME)")
 
     def let_follow(self) -> int:
-        """Tell the PEs of steps which of their outputs may be read along.
+        """Tell the PEs of steps which of their outputs other steps may read while they are written.
 
-        :returns: how many steps have such
+        :returns: how many steps have such outputs
         """
         inputs = {step.path: step.links for step in self.all_steps()}
         outputs = {s.path: s.given for s in self.all_steps() if isinstance(s, CwlSubworkflow)}
@@ -76,7 +76,7 @@ class DocumentGraph(Steps, WorkflowGraph):
         return flows.let_follow(self._built.tools)
 
     def printed(self) -> set[str]:
-        """The outputs that are what tools of ``d4p2cwl`` print, and nothing else."""
+        """The outputs that are only printed text of tools of ``d4p2cwl``."""
         prints = set()
         for step in self.all_steps():
             tool: Any = self.document.at(step.path).tool
@@ -94,7 +94,7 @@ class DocumentGraph(Steps, WorkflowGraph):
         return bool(self.document.process.tool["class"] == "Workflow")
 
     def tool(self) -> CwlStep:
-        """The only step, where the document is a tool rather than a workflow.
+        """The only step, if the document is a tool.
 
         :raises GraphError: it is a workflow
         """
@@ -104,7 +104,7 @@ class DocumentGraph(Steps, WorkflowGraph):
         return self._add(CwlStep((), links, [], DOT, [link.name for link in self.given]))
 
     def link_all(self) -> None:
-        """Add all steps, linked as the document says."""
+        """Add all steps, with the links of the document."""
         if self.is_workflow:
             self._link_as_declared(self)
         else:
@@ -127,19 +127,20 @@ class DocumentGraph(Steps, WorkflowGraph):
 
 
 class CwlGraph(DocumentGraph):
-    """A CWL document as a graph that any mapping runs.
+    """A CWL document as a graph that any mapping can run.
 
-    Its root takes job orders; an output object comes out for each, with the files in the current
-    folder, or, where there are several job orders, in folders named by their numbers.
+    Its root takes job orders. For each job order there is one output object. Its files are put into
+    the current folder. With several job orders, the files of job N are put into the folder ``N``.
 
     :param document: the path or URI of the document
-    :param process: which process of a packed document
-    :param container: what runs containers: ``docker``, ``podman``, ``singularity``; None: nothing
+    :param process: the process to use, of a packed document
+    :param container: what runs containers: ``docker``, ``podman``, ``singularity``; None: no
+        containers
     :param relax_path_checks: allow any character in file names
     :param enable_ext: allow cwltool's extensions
     :param enable_dev: allow development versions of CWL
     :raises InputError: the document is not valid CWL
-    :raises UnsupportedFeature: it needs what we do not have
+    :raises UnsupportedFeature: it needs a feature that is not supported
     """
 
     def __init__(
@@ -174,7 +175,7 @@ class CwlGraph(DocumentGraph):
         )
 
     def _prepare(self) -> None:
-        """Settle what depends on how the steps are linked in the end."""
+        """Set what depends on the final links of the steps."""
         self.place.move = not self.dead_ends()
         self.let_follow()
 
@@ -192,7 +193,7 @@ def runner_graph(document: Document) -> DocumentGraph:
 
 
 def _sources_first(steps: Any) -> list[Any]:
-    """Steps after those that feed them; else in the document's order."""
+    """The steps in the document's order, but each after the steps that feed it."""
     numbers = {
         output: number
         for number, step in enumerate(steps)

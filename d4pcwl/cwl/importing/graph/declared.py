@@ -14,8 +14,8 @@ from d4pcwl.errors import Fault, InputError, raise_faults
 class DeclaredLinks:
     """The links of a document, those of tools and of workflows in it.
 
-    ``inputs`` has those of each step's inputs; ``turns``, of each step that is a loop, how the
-    inputs of the next iteration come about; ``outputs`` has those of each workflow's outputs.
+    ``inputs`` has those of each step's inputs; ``turns`` has, for each loop, the links of the
+    inputs of the next iteration; ``outputs`` has those of each workflow's outputs.
 
     :raises InputError: with all faults of the document's links
     """
@@ -77,7 +77,7 @@ class DeclaredLinks:
     ) -> None:
         """Note what is wrong with an input.
 
-        :param name: what messages call it
+        :param name: its name in messages
         :param owner: the process whose requirements hold for its expression
         """
         if "valueFrom" in entry and not _has(owner, "StepInputExpressionRequirement"):
@@ -90,8 +90,8 @@ class DeclaredLinks:
     ) -> Link:
         """An input of a step, or an output of a workflow.
 
-        :param key: what its sources are called
-        :param origins: from what sources are called to what their tokens say
+        :param key: the field of its sources
+        :param origins: from the names of sources to the origins in their tokens
         :param workflow: the process whose requirements hold for it
         """
         ids = listed(entry.get(key))
@@ -111,7 +111,7 @@ class DeclaredLinks:
 
 
 def link_of(entry: Any, sources: Sequence[str] = ()) -> Link:
-    """An input of a step, or an output of a workflow, as the document says it, with sources."""
+    """An input of a step, or an output of a workflow, with the sources of the document."""
     return Link(
         short_name(entry["id"]),
         tuple(sources),
@@ -123,7 +123,7 @@ def link_of(entry: Any, sources: Sequence[str] = ()) -> Link:
 
 
 def listed(names: Any) -> list[str]:
-    """What a document gives as a name or as a list of names."""
+    """A list from a field that is a name or a list of names."""
     return [names] if isinstance(names, str) else list(names or ())
 
 

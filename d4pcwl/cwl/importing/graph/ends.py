@@ -1,4 +1,4 @@
-"""The PEs at the ends of workflows: they gather outputs, and give them away as complete."""
+"""The PEs at the ends of workflows: they gather outputs, and send complete ones."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LeavePE(ReportingPE):
 
     def _leave(self, gather: _Output, token: Token) -> None:
         if token.shape and gather.link.streams and token.tag[-1] == ((), ()):
-            # An element of an array that the step makes, since it is not scattered itself.
+            # An element of an array that the step makes, because it is not scattered itself.
             name = gather.link.name
             self.write(name, replace(token, origin=origin(self.path, name), tag=token.tag[:-1]))
             return
@@ -72,7 +72,7 @@ class LeavePE(ReportingPE):
 class OutputsPE(ReportingPE):
     """The end: the output object of each job, as ``(number, outputs, failed)``.
 
-    It has an input for each output of the document; ``links`` says how these come about.
+    It has an input for each output of the document; ``links`` has their links.
     """
 
     stateful: ClassVar[bool] = True
@@ -114,12 +114,12 @@ class OutputsPE(ReportingPE):
             self.failed.discard(number)
 
     def hand_out(self, number: int, outputs: dict[str, Any], failed: bool) -> None:
-        """Give the output object of a job away."""
+        """Send the output object of a job."""
         self.write(RESULT, (number, outputs, failed))
 
 
 class _Output:
-    """Gathers one output of a workflow; what has failed leaves null in its place."""
+    """Gathers one output of a workflow; a failed value becomes null."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -127,7 +127,7 @@ class _Output:
         self._streams: dict[tuple[Tag, str], Gathering] = {}
 
     def receive(self, token: Token) -> tuple[Any, bool, str] | None:
-        """Take a token; value, whether it failed, and why, once that is known."""
+        """Take a token; return value, whether it failed, and why, when that is known."""
         whole = self._whole.setdefault(token.tag, {})
         if token.shape:
             key = (token.tag, token.origin)

@@ -1,13 +1,15 @@
-"""A run: jobs go in, the graph runs under a mapping, output objects come out."""
+"""A run of a document: the graph runs with jobs under a mapping, and makes output objects."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any
 
+from d4pcwl.cwl.emit.parameter import TRACE_FORMAT
+from d4pcwl.cwl.files import local_path
 from d4pcwl.cwl.importing.cwltool.document import Document
 from d4pcwl.cwl.importing.cwltool.outdir import placing, relocated
 from d4pcwl.cwl.importing.graph.cwl_graph import DocumentGraph, runner_graph
@@ -19,6 +21,7 @@ from d4pcwl.runtime.engine.plan import usable_cores
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import Mapping, find_mapping, run_job
 from d4pcwl.runtime.options import Options
+from d4pcwl.trace.observer import Observer
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import RootInputs
 
@@ -28,8 +31,8 @@ class Finished:
     """The end of one job.
 
     :param number: its number, from 0
-    :param outputs: its output object, final locations and all
-    :param failed: whether something in it failed; what is missing is null
+    :param outputs: its output object, with final locations
+    :param failed: whether something in it failed; missing outputs are null
     """
 
     number: int
@@ -44,10 +47,11 @@ class Run:
     :param jobs: the input objects
     :param outdir: where output files go
     :param mapping: the name of the mapping; None: the best for this graph
-    :param processes: how many tools run at a time; the usable cores where it is None
-    :param options: the mapping's own options; its defaults where it is None
+    :param processes: how many tools run at a time; None: the usable cores
+    :param options: the mapping's own options; None: its defaults
     :param finished: called with each job's end, in the order of the jobs
     :param failed: called with the message of each failure
+    :param observer: takes what the processes measure, if anybody needs it
     :param empty_printed: hand out what tools of ``d4p2cwl`` printed, too, where that is nothing
     :param apart: each job's files go to a folder of their own, named by its number from 1
     """
@@ -63,6 +67,7 @@ class Run:
     say: Callable[[str], None] = lambda message: None
     apart: bool = False
     empty_printed: bool = False
+    observer: Observer | None = None
     _waiting: dict[int, tuple[dict[str, Any], bool]] = field(default_factory=dict)
     _next: int = 0
     _failed: set[int] = field(default_factory=set)
@@ -73,7 +78,7 @@ class Run:
     def run(self) -> None:
         """Run all jobs.
 
-        :raises UnsupportedFeature: a tool turned out to need what we do not have
+        :raises UnsupportedFeature: a tool needs a feature that is not supported
         :raises RunError: a worker died
         """
         graph, flat, mapping, number = self.settled()
@@ -81,12 +86,13 @@ class Run:
         self._printed = set() if self.empty_printed else graph.printed()
         jobs = [{"job": (number, job)} for number, job in enumerate(self.jobs)]
         inputs: RootInputs = {graph.inputs.id: jobs}
-        run_job(mapping, Job(flat, inputs, self, say=self.say, processes=number), self.options)
+        job = Job(flat, inputs, self, say=self.say, processes=number, observer=self.observer)
+        run_job(mapping, job, self.options)
         if self._unsupported:
             raise UnsupportedFeature("\n".join(self._unsupported))
 
     def settled(self) -> tuple[DocumentGraph, FlatGraph, Mapping[Any], int]:
-        """The graph, also as it is run, the mapping, and the number of its processes.
+        """The graph, its flat form, the mapping, and the number of its processes.
 
         :raises InputError: with all faults of the document's links
         """
@@ -96,13 +102,13 @@ class Run:
         mapping = find_mapping(self.mapping or self._best_mapping(flat, followed))
         number = self.processes or usable_cores()
         if mapping.pooled:
-            # As many as asked for run tools: one more for the joins, and some for tools that read
-            # along, which mostly wait for those that write.
+            # That many processes run tools. One more is for the joins, and some for tools that read
+            # streams while they are written: they mostly wait.
             number += 1 + min(followed, number)
         return graph, flat, mapping, number
 
     def _best_mapping(self, graph: FlatGraph, followed: int) -> str:
-        """``simple`` where no two tools can run side by side, else ``dyn_multi``."""
+        """``simple`` if no two tools can run side by side, otherwise ``dyn_multi``."""
         many = (
             followed or len(self.jobs) > 1 or any(getattr(pe, "scatter", None) for pe in graph.pes)
         )
@@ -131,11 +137,15 @@ class Run:
     def _take_result(self, result: tuple[int, dict[str, Any], bool]) -> None:
         number, outputs, failed = result
         self._waiting[number] = (outputs, failed)
+        if self.observer is not None:
+            self.observer.note("job", f"job {number + 1} {'failed' if failed else 'is done'}")
+            for file in _traces(outputs):
+                self.observer.join(file)
         if len(self.jobs) > 1:
             self._hand_out()
 
     def _hand_out(self) -> None:
-        """Hand out what is next in order."""
+        """Pass on the next outputs in order."""
         while self._next in self._waiting:
             outputs, failed = self._waiting.pop(self._next)
             failed = failed or self._next in self._failed
@@ -144,7 +154,7 @@ class Run:
             self._next += 1
 
     def finish(self) -> None:
-        """Hand out what is left when everything has ended."""
+        """Pass on the rest when everything has ended."""
         self._hand_out()
 
     def _relocated(self, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -159,8 +169,20 @@ class Run:
             return relocated(outputs, outdir, action, settings)
 
 
+def _traces(outputs: Any) -> Iterator[str]:
+    """The traces among output files."""
+    if isinstance(outputs, list):
+        for entry in outputs:
+            yield from _traces(entry)
+    elif isinstance(outputs, dict):
+        if outputs.get("class") == "File" and outputs.get("format") == TRACE_FORMAT:
+            yield local_path(outputs)
+        elif "class" not in outputs:
+            yield from _traces(list(outputs.values()))
+
+
 def _without_empty(files: Any) -> Any:
-    """A file, or those of a list, but for empty ones."""
+    """A file, or the files of a list, without empty ones."""
     if isinstance(files, list):
         return [file for file in files if _without_empty(file) is not None]
     return None if isinstance(files, dict) and files.get("size") == 0 else files
@@ -168,7 +190,7 @@ def _without_empty(files: Any) -> Any:
 
 def _is_chain(graph: FlatGraph) -> bool:
     """Whether each tool depends on another, so that no two run at a time."""
-    # A loop is looked at as two nodes, one before its iterations and one after them.
+    # A loop counts as two nodes, one before its iterations and one after them.
     before: dict[tuple[int, bool], set[tuple[int, bool]]] = {}
     for pe in graph.pes:
         before[id(pe), False] = set()

@@ -1,8 +1,8 @@
 """Which streams between steps may be read while they are written.
 
-A step that runs ``dispel4py`` as ``d4p2cwl`` compiles it leaves streams in files, and these can be
-read along (:mod:`d4pcwl.streams.live`). So the steps that take a stream need not wait for the
-one that makes it, if all of them are of this kind too, and nothing else looks at the file.
+A step that ``d4p2cwl`` compiled writes streams to files, which can be read while they are written
+(:mod:`d4pcwl.streams.live`). So the steps that take a stream need not wait for the step that makes
+it, if all of them are such steps, too, and nothing else uses the file.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from d4pcwl.cwl.importing.graph.pes import ToolPE, input_origin, origin
 from d4pcwl.workflow.lazy import cached_property
 
 DIGEST = NAMESPACE["d4p"] + "digest"
-"""The field in which ``d4p2cwl`` leaves the digest of what a process runs."""
+"""The field in which ``d4p2cwl`` writes the digest of a process."""
 
 _BySource = defaultdict[str, list[tuple[StepPath, Link]]]
-"""Links by what they take from, each with the step or workflow that it is of."""
+"""Links by their sources, each with its step or workflow."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Flows:
     outputs: Mapping[StepPath, Sequence[Link]]
 
     def followed(self) -> dict[StepPath, dict[str, str]]:
-        """For the steps that have such, the outputs that may be read while they are written, and
-        the names of their files."""
+        """By step, the outputs that may be read while they are written, and the names of their
+        files."""
         found: dict[StepPath, dict[str, str]] = {}
         for path in self.inputs:
             for name, file in self._streams_left(path):
@@ -48,9 +48,9 @@ class Flows:
         return found
 
     def let_follow(self, tools: Mapping[StepPath, ToolPE]) -> int:
-        """Tell the tools of steps which of their outputs may be read along.
+        """Tell the tools of steps which of their outputs may be read while they are written.
 
-        :returns: how many steps have such
+        :returns: how many steps have such outputs
         """
         followed = self.followed()
         for path, tool in tools.items():
@@ -68,7 +68,8 @@ class Flows:
                 yield short_name(entry["id"]), glob
 
     def _may_follow(self, source: str) -> bool:
-        """Whether all that takes from ``source``, directly or not, may read along."""
+        """Whether all steps that take from ``source``, directly or not, may read while it is
+        written."""
         waiting, taken = [source], False
         while waiting:
             source = waiting.pop()
@@ -94,11 +95,12 @@ class Flows:
 
     @cached_property
     def _leavers(self) -> _BySource:
-        """To each source the outputs of workflows that it is given out by."""
+        """To each source the outputs of workflows that take it."""
         return _by_source(self.outputs)
 
     def _is_plain(self, path: StepPath, link: Link) -> bool:
-        """Whether a step's input takes what its sources give, and no expression sees it."""
+        """Whether a step's input takes the values of its sources directly, without an
+        expression."""
         if link.pick:
             return False
         step: Any = self.document.step(path).tool
@@ -114,7 +116,7 @@ class Flows:
         return _is_stream(entry) and not limited and self._runs_here(path)
 
     def _runs_here(self, path: StepPath) -> bool:
-        """Whether a step runs ``dispel4py`` as the compiler has it do, and not in a container."""
+        """Whether a step runs ``dispel4py`` as the compiler writes it, and not in a container."""
         process, settings = self.document.at(path), self.document.settings
         contained, _ = process.get_requirement("DockerRequirement")
         return is_compiled(process.tool) and not (
@@ -132,7 +134,7 @@ def _by_source(links: Mapping[StepPath, Sequence[Link]]) -> _BySource:
 
 
 def is_compiled(tool: Any) -> bool:
-    """Whether ``d4p2cwl`` has made a tool."""
+    """Whether ``d4p2cwl`` made a tool."""
     return (
         tool["class"] == "CommandLineTool"
         and tool.get("baseCommand") == ["dispel4py"]

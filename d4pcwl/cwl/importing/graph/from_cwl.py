@@ -21,19 +21,20 @@ def from_cwl(
 ) -> WorkflowGraph:
     """The graph of a CWL document.
 
-    A document that ``d4p2cwl`` made of a script gives the script's own graph, if the script is at
-    hand and still has that graph. Any other gives a graph of its steps, whose root takes job
-    orders: see :class:`~d4pcwl.cwl.importing.graph.cwl_graph.CwlGraph`.
+    If ``d4p2cwl`` made the document from a script, and the script is found and still has that
+    graph, the result is the script's own graph. For any other document, it is a graph of its steps,
+    whose root takes job orders: see :class:`~d4pcwl.cwl.importing.graph.cwl_graph.CwlGraph`.
 
     :param document: its path or URI
-    :param process: which process of a packed document
-    :param container: what runs containers: ``docker``, ``podman``, ``singularity``; None: nothing
+    :param process: the process to use, of a packed document
+    :param container: what runs containers: ``docker``, ``podman``, ``singularity``; None: no
+        containers
     :param relax_path_checks: allow any character in file names
     :param enable_ext: allow cwltool's extensions
     :param enable_dev: allow development versions of CWL
-    :param native: whether a script's own graph is wanted
+    :param native: False: never use a script's own graph
     :raises InputError: the document is not valid CWL
-    :raises UnsupportedFeature: it needs what we do not have
+    :raises UnsupportedFeature: it needs a feature that is not supported
 
     >>> graph = from_cwl("examples/ra_pipeline/ra.cwl")
     >>> list(graph.steps)

@@ -1,7 +1,6 @@
-"""Steps that update files in place (``InplaceUpdateRequirement``): after which others they come.
-
-A step that updates a file comes after the steps of its workflow that read the same value, unless
-they depend on it: :func:`readers_before` finds them, and a link of the writer's join awaits them.
+"""The order of steps that update files in place (``InplaceUpdateRequirement``). A step that updates
+a file comes after the steps of its workflow that read the same value, unless they depend on it.
+:func:`readers_before` finds these steps, and the writer's join has a link to wait for them.
 """
 
 from __future__ import annotations
@@ -50,12 +49,13 @@ def readers_before(
         chosen = [reader for reader in dict.fromkeys(readers) if not _needs(before, reader, path)]
         if chosen:
             result[path] = chosen
-            before[path] |= set(chosen)  # of two that await each other the first has its way
+            # Of two steps that would wait for each other, the first one does not wait.
+            before[path] |= set(chosen)
     return result
 
 
 def after(document: Document, readers: Sequence[StepPath]) -> Link:
-    """The link of a join that awaits steps."""
+    """The link of a join that waits for steps."""
     sources = [
         origin(path, short_name(entry["id"]))
         for path in readers
@@ -78,7 +78,7 @@ def _needs(before: Mapping[StepPath, set[StepPath]], path: StepPath, other: Step
 
 
 def _changes(document: Document, path: StepPath, name: str) -> bool:
-    """Whether a step changes the file that it is given by an input."""
+    """Whether a step changes the file of an input."""
     process: Any = document.at(path)
     if process.tool["class"] != "Workflow":
         return in_place(process) and name in _writable(process)
@@ -99,7 +99,7 @@ def _is_input(process: Any, source: str) -> bool:
 
 
 def _writable(process: Any) -> set[str]:
-    """The inputs whose files a tool has staged writable; all where that is not to be seen."""
+    """The inputs whose files a tool stages as writable; all inputs if that is not known."""
     everything = {short_name(entry["id"]) for entry in process.tool["inputs"]}
     work, _ = process.get_requirement("InitialWorkDirRequirement")
     listing: Any = work["listing"] if work else []

@@ -1,9 +1,8 @@
-"""The ends of a CWL document's graph as the mappings run it by themselves: in scripts and from
-Python, without ``d4pcwl-runner`` around.
+"""The ends of a CWL document's graph in scripts and in Python, without ``d4pcwl-runner``.
 
-What the runner does around a run is done here by the root (:class:`JobsPE`) before and after it,
-and by the end (:class:`ResultsPE`), which puts output files into their places. A failure ends the
-run, as a failure of any PE does.
+The root (:class:`JobsPE`) does the runner's work before and after a run. The end
+(:class:`ResultsPE`) puts output files into their places. A failure ends the run, as a failure of
+any PE does.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from d4pcwl.workflow.pe import PreparingPE
 
 @dataclass
 class Place:
-    """Where a run works, known to all PEs of a graph. It is set before workers are forked.
+    """The folders of a run, known to all PEs of a graph. They are set before workers are forked.
 
-    :param outdir: where output files go; empty while nothing runs
-    :param apart: each job's files go to a folder of their own, named by its number from 1
-    :param move: whether output files may be moved, since nothing reads them any more when a job's
-        outputs are complete
+    :param outdir: the folder for output files; empty while nothing runs
+    :param apart: each job's files go to a separate folder with its number, from 1, as the name
+    :param move: whether output files may be moved, because nothing reads them when a job's outputs
+        are complete
     """
 
     outdir: str = ""
@@ -49,7 +48,7 @@ class Place:
 class JobsPE(InputsPE, PreparingPE):
     """The root: its inputs are those of the document, and each item is a job order.
 
-    :param prepare: called before anything runs, when the graph's links are what they will be
+    :param prepare: called before anything runs, when the graph's links are final
     """
 
     job_orders: ClassVar[bool] = True
@@ -66,10 +65,10 @@ class JobsPE(InputsPE, PreparingPE):
     def around_run(
         self, given: list[dict[str, Any]] | int, *, ranks: bool
     ) -> Iterator[list[dict[str, Any]]]:
-        """Check the job orders, and have folders for what is in between while the run lasts.
+        """Check the job orders, and make folders for intermediate files during the run.
 
         :raises InputError: a job order does not fit the document
-        :raises UsageError: there can be no such folder, or ranks of ``mpi`` do not share it
+        :raises UsageError: no such folder can be made, or ranks of ``mpi`` do not share it
         """
         from d4pcwl.cwl.files import with_locations
         from d4pcwl.cwl.importing.cwltool.joborder import initial_inputs, of_script, prepared
@@ -77,13 +76,15 @@ class JobsPE(InputsPE, PreparingPE):
         place, document, settings = self.place, self.document, self.document.settings
         given = [{}] * given if isinstance(given, int) else given
         if any("cwl:tool" in order for order in given):
-            raise InputError("the job order has cwl:tool, but the script has its document already")
+            raise InputError(
+                "the job order has cwl:tool, but the script already has a document; remove cwl:tool"
+            )
         orders = [of_script(with_locations(order, ""), document.location) for order in given]
         amendments = [(order.requirements, order.overrides) for order in orders] or [([], [])]
         if any(other != amendments[0] for other in amendments):
             raise InputError(
-                "cwl:requirements and cwltool:overrides hold for all job orders of a run; these "
-                "job orders differ in them: give each alone"
+                "cwl:requirements and cwltool:overrides apply to all job orders of a run, but "
+                "these job orders have different ones: run each of them by itself"
             )
         if not place._open.acquire(blocking=False):
             raise GraphError("this graph is running already; load it once more for another run")
@@ -103,7 +104,7 @@ class JobsPE(InputsPE, PreparingPE):
 
 
 class ResultsPE(OutputsPE):
-    """The end: the output objects of the jobs, in order, with their files where they stay."""
+    """The end: the output objects of the jobs, in order, with their files in their final places."""
 
     def __init__(self, document: Document, place: Place) -> None:
         super().__init__(document, reports=False)
@@ -121,7 +122,7 @@ class ResultsPE(OutputsPE):
             self.next += 1
 
     def postprocess(self) -> None:
-        """Hand out what waits for a job that a failure policy has left out."""
+        """Send the outputs that wait for a job that was left out after a failure."""
         for number in sorted(self.waiting):
             self.write(RESULT, self._relocated(number, self.waiting.pop(number)))
 
@@ -140,9 +141,8 @@ class ResultsPE(OutputsPE):
 
 @contextmanager
 def _folders(ranks: bool) -> Iterator[tuple[str, str, str]]:
-    """The current folder, one for intermediate files, and one in that for tools' temporary ones.
-
-    In the end the latter are gone, and so is every process that works in them.
+    """The current folder, a folder for intermediate files, and inside it one for tools' temporary
+    files. At the end the last two are removed, and every process that works in them is ended.
 
     :param ranks: all ranks of ``mpi`` call this, and have the same folders
     :raises UsageError: there is no such folder
@@ -161,7 +161,7 @@ def _folders(ranks: bool) -> Iterator[tuple[str, str, str]]:
     try:
         if not os.path.isdir(scratch):
             raise UsageError(
-                f"{socket.gethostname()} does not see {folder}, where the steps exchange files: "
+                f"{socket.gethostname()} cannot see {folder}, where the steps exchange files: "
                 "set TMPDIR to a folder that all ranks share"
             )
         yield here, folder, scratch

@@ -1,8 +1,7 @@
-"""Joins: from tokens to complete inputs of a step, and scattering.
-
-A step that is not scattered fires once, when all its inputs are there. A scattered step fires for
-each element as soon as that element's inputs are there: it does not wait for the array to be
-complete. Nothing here knows of PEs or of cwltool.
+"""Joins: from tokens to complete inputs of a step, and scattering. A step that is not scattered
+*fires* (starts an execution) once, when all its inputs are there. A scattered step fires for each
+element as soon as the inputs of that element are there. It does not wait for the complete array.
+This module knows nothing of PEs or of cwltool.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class _Open:
     :param base: the values of the inputs that are not scattered, once all are there
     :param columns: for each scattered input the elements that are there
     :param sizes: for each scattered input the number of its elements, once known
-    :param started: everything but elements is there, so that those may fire
+    :param started: everything except for elements is there, so elements may fire
     """
 
     whole: dict[str, _Element] = field(default_factory=dict)
@@ -63,7 +62,7 @@ class Join:
         self._given_up: set[Tag] = set()
 
     def receive(self, token: Token) -> Iterator[Firing]:
-        """Take a token; what fires because of it."""
+        """Take a token; return the executions that it fires."""
         if token.tag in self._given_up:
             return
         state = self._open.setdefault(token.tag, _Open())
@@ -95,7 +94,7 @@ class Join:
         return Firing(tag, inputs)
 
     def _give_up(self, tag: Tag, fault: str | None = None) -> Firing:
-        """Nothing more comes of this run of the workflow here."""
+        """Forget this run of the workflow: nothing more will fire for it here."""
         del self._open[tag]
         self._given_up.add(tag)
         return Firing(tag, None, failed=True, fault=fault)
@@ -132,7 +131,7 @@ class Join:
     def _fill_columns(
         self, token: Token, row: int | None, state: _Open
     ) -> list[tuple[str, int]] | None:
-        """Note the elements that a token brings; None where an array as a whole has failed."""
+        """Note the elements of a token; None if a whole array has failed."""
         fresh: list[tuple[str, int]] = []
         for link in self.scattered:
             known = link.name in state.sizes if not link.sources else None
@@ -156,7 +155,9 @@ class Join:
                     return None
                 array = link.resolve({s: state.whole[s][0] for s in link.sources})
                 if not isinstance(array, list):
-                    raise LinkFault(f"'{link.name}' is scattered, but it is no array: {array!r}")
+                    raise LinkFault(
+                        f"'{link.name}' is scattered, but it is not an array: {array!r}"
+                    )
                 state.sizes[link.name] = len(array)
                 found = {number: (value, False) for number, value in enumerate(array)}
             column.update(found)
@@ -168,7 +169,7 @@ class Join:
         return {source for link in self.plain for source in link.sources}
 
     def _fill_base(self, state: _Open) -> bool:
-        """Settle the inputs that are not scattered; whether that can be done yet."""
+        """Set the inputs that are not scattered; return whether that is possible yet."""
         if state.base is None:
             origins = self._base_origins
             if not origins <= state.whole.keys() or _failed(state, origins):
@@ -180,7 +181,7 @@ class Join:
     def _places(self, state: _Open, fresh: list[tuple[str, int]] | None) -> Iterator[Index]:
         """The places, one number for each scattered input, that may fire now.
 
-        :param fresh: what is new, where the rest has fired; None: nothing has
+        :param fresh: the new elements, if the others have fired; None: none has fired
         """
         names = [link.name for link in self.scattered]
         if self.method == DOT:

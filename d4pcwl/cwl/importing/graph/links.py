@@ -1,5 +1,5 @@
-"""Links: how the value of an input comes about from its sources (``source``, ``linkMerge``,
-``pickValue``, ``default``), as CWL says it. ``valueFrom`` comes later, after the scatter."""
+"""Links: how the value of an input is made from its sources (``source``, ``linkMerge``,
+``pickValue``, ``default``), as CWL defines it. ``valueFrom`` comes later, after the scatter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Link:
     :param sources: the origins of what is linked to it
     :param link_merge: ``linkMerge``
     :param pick: ``pickValue``
-    :param default: stands in where the sources give null
+    :param default: replaces null values of the sources
     :param has_default: whether there is one
     """
 
@@ -34,12 +34,12 @@ class Link:
 
     @property
     def merge(self) -> str | None:
-        """``merge_nested`` or ``merge_flattened``, where sources make an array."""
+        """``merge_nested`` or ``merge_flattened``, if sources make an array."""
         return self.link_merge or ("merge_nested" if len(self.sources) > 1 else None)
 
     @property
     def streams(self) -> bool:
-        """Whether elements of its array can be had one by one, as they come from its source."""
+        """Whether elements of its array can be taken one by one, as they come from its source."""
         return len(self.sources) == 1 and self.merge is None and self.pick is None
 
     @property
@@ -50,7 +50,7 @@ class Link:
     def resolve(self, values: Mapping[str, Any]) -> Any:
         """The value, given those of all sources.
 
-        :raises LinkFault: ``pickValue`` finds none to pick, or too many
+        :raises LinkFault: ``pickValue`` finds no value, or too many
         """
         value = self._merged(values)
         if self.pick is not None and isinstance(value, list):
@@ -84,7 +84,7 @@ def _first_non_null(name: str, values: list[Any]) -> Any:
 def _the_only_non_null(name: str, values: list[Any]) -> Any:
     found = _all_non_null(name, values)
     if len(found) != 1:
-        what = "all sources" if not found else f"{len(found)} sources, rather than all but one,"
+        what = "all sources" if not found else f"{len(found)} sources, not just one,"
         state = "null" if not found else "not null"
         raise LinkFault(f"{what} of '{name}' are {state} (pickValue: the_only_non_null)")
     return found[0]

@@ -1,10 +1,9 @@
-"""Loops: a step that runs again on what it has made, as long as ``when`` says so (CWL 1.3).
+"""Loops: a step that runs again on its own outputs, as long as ``when`` is true (CWL 1.3).
 
-cwltool's library makes ``cwltool:Loop`` of v1.2 the same. A loop is a cycle of PEs: the
-:class:`LoopPE` sends the inputs of each iteration to the tool, or into the subworkflow, and what
-these make comes back to it. It knows iterations apart by the index of the tokens, as elements of a
-scatter are known. So several runs of a loop, for elements of a scatter around it, go on side by
-side.
+cwltool's library turns ``cwltool:Loop`` of v1.2 into the same. A loop is a cycle of PEs. The
+:class:`LoopPE` sends the inputs of each iteration to the tool, or into the subworkflow, and their
+outputs come back to it. The index of the tokens distinguishes iterations, as it does for elements
+of a scatter. So several runs of a loop, for elements of a scatter around it, go on side by side.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from d4pcwl.cwl.importing.graph.token import Firing, Tag, Token
 from d4pcwl.workflow.graph import WorkflowGraph
 
 ITERATION = "(iteration)"
-"""The port by which an iteration's inputs go to what the loop runs."""
+"""The port through which an iteration's inputs go to the process of the loop."""
 
 
 def chained(graph: WorkflowGraph, join: Any, loop: LoopPE | None, first: Any, last: Any) -> Any:
-    """Connect what a step runs with its join: by way of the loop, where the step is one.
+    """Connect the process of a step with its join: through the loop, if the step is one.
 
     :param first: the PE that begins an execution
     :param last: the one that has its outputs
@@ -42,11 +41,11 @@ def chained(graph: WorkflowGraph, join: Any, loop: LoopPE | None, first: Any, la
 
 @dataclass
 class _Turn:
-    """Where one run of a loop stands.
+    """The state of one run of a loop.
 
-    :param values: the inputs of the iteration that runs, those that only expressions see as well
-    :param made: by output, what the iteration has made so far, and whether it failed
-    :param kept: by output, what the iterations before have made
+    :param values: the inputs of the running iteration, also those that only expressions use
+    :param made: by output, the value of this iteration, and whether it failed
+    :param kept: by output, the values of earlier iterations
     """
 
     firing: Firing
@@ -57,10 +56,10 @@ class _Turn:
 
 
 class LoopPE(ExecutingPE):
-    """Goes round a loop.
+    """Runs the iterations of a loop.
 
     :param outputs: the outputs of the step
-    :param links: how the inputs that change come about from them
+    :param links: the links from them to the inputs that change
     """
 
     stateful: ClassVar[bool] = True
@@ -120,7 +119,7 @@ class LoopPE(ExecutingPE):
             self.write(name, Token(origin(self.path, name), firing.tag, value, failed=failed))
 
     def _iterate(self, turn: _Turn) -> None:
-        """Begin an iteration; all of them, where nothing comes out that would tell of the end."""
+        """Begin an iteration; or all of them, if there are no outputs that would show the end."""
         from d4pcwl.cwl.importing.cwltool.evaluate import taken
 
         another = True
@@ -130,7 +129,7 @@ class LoopPE(ExecutingPE):
             another = not self.outputs and self._go_on(turn)
 
     def _go_on(self, turn: _Turn) -> bool:
-        """Make the next iteration ready, or give out what the loop has made.
+        """Prepare the next iteration, or send the outputs of the loop.
 
         :returns: whether there is another iteration
         """
@@ -167,9 +166,9 @@ class LoopPE(ExecutingPE):
         return False
 
     def _set_next(self, turn: _Turn, made: Mapping[str, Any], firing: Firing) -> bool:
-        """Set the inputs of the next iteration; whether there is one.
+        """Set the inputs of the next iteration; return whether there is one.
 
-        :raises LinkFault: ``pickValue`` finds none to pick, or too many
+        :raises LinkFault: ``pickValue`` finds no value, or too many
         :raises WorkflowException: an expression fails
         """
         from d4pcwl.cwl.importing.cwltool.evaluate import StepExpressions

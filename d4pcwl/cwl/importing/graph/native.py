@@ -1,9 +1,9 @@
-"""The way back: documents that ``d4p2cwl`` made of a script at hand are that script's graph.
+"""From a document that ``d4p2cwl`` made back to the graph of its script.
 
-That is so if every tool of the document calls ``dispel4py`` on the same script, if the digests that
-the compiler left in the document are those of the script's graph, and if the streams between the
-steps are those between its stages. Whoever has changed one of these in the document wants what it
-says now, and the steps are run as tools.
+This is possible if every tool of the document calls ``dispel4py`` with the same script, if the
+digests in the document are those of the script's graph, and if the streams between the steps are
+those between its stages. If a user has changed one of these in the document, the steps run as
+tools.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class _Stage:
 
 
 def script_of(graph: CwlGraph) -> Script | None:
-    """The script that a document was made of, if its graph is the document's.
+    """The script from which a document was made, if its graph is that of the document.
 
-    :param graph: the document's graph, linked as the document says
+    :param graph: the document's graph, with the links of the document
     """
     stages = [_stage(graph, step) for step in _tools(graph)]
     found = [stage for stage in stages if stage is not None]
@@ -67,7 +67,7 @@ def script_of(graph: CwlGraph) -> Script | None:
     except (ScriptError, InputError):
         return None
     if script.builder is not None:
-        return None  # inputs of the document are parameters, by which the graph may be another
+        return None  # inputs of the document are parameters, which may change the graph
     whole = graph.document.process.tool.get(DIGEST) == flat.digest()
     return script if whole and _same_stages(graph, found, flat) else None
 
@@ -77,7 +77,7 @@ def _tools(graph: Steps) -> Iterator[CwlStep]:
 
 
 def _stage(graph: CwlGraph, step: CwlStep) -> _Stage | None:
-    """What a step runs, if that is ``dispel4py``, as the compiler writes it."""
+    """The command of a step, if it is ``dispel4py`` as the compiler writes it."""
     document = graph.document
     tool: Any = document.at(step.path).tool
     if not is_compiled(tool) or (step.path and _is_altered(document.step(step.path).tool)):
@@ -106,7 +106,7 @@ def _stage(graph: CwlGraph, step: CwlStep) -> _Stage | None:
 
 
 def _is_altered(step: Any) -> bool:
-    """Whether a step does more than the compiler has steps do."""
+    """Whether a step has more than the compiler writes."""
     return "when" in step or any("valueFrom" in entry for entry in step["inputs"])
 
 
@@ -137,7 +137,7 @@ def _stream_files(arguments: list[Any]) -> dict[str, str]:
 
 
 def _script_file(graph: CwlGraph, stage: _Stage) -> str | None:
-    """Where the script is that a stage runs by default."""
+    """The path of the default script of a stage."""
     document = graph.document
     (link,) = [link for link in stage.step.links if link.name == stage.script]
     given = made_by(link.sources, graph.inner_links()) if stage.step.path else set()
@@ -157,23 +157,23 @@ def _script_file(graph: CwlGraph, stage: _Stage) -> str | None:
 
 
 def _same_stages(graph: CwlGraph, stages: list[_Stage], flat: FlatGraph) -> bool:
-    """Whether the stages are those of the script's graph, and exchange what they are to."""
-    by_id = {pe.id: pe for pe in flat.pes}
-    chosen = [stage.pes or tuple(by_id) for stage in stages]
-    if sorted(pe for pes in chosen for pe in pes) != sorted(by_id):
+    """Whether the stages are those of the script's graph, and exchange the right streams."""
+    by_name = {flat.names[pe.id]: pe for pe in flat.pes}
+    chosen = [stage.pes or tuple(by_name) for stage in stages]
+    if sorted(name for names in chosen for name in names) != sorted(by_name):
         return False
     left = {
         origin(stage.step.path, name): port for stage in stages for name, port in stage.left.items()
     }
     inner = graph.inner_links()
-    for stage, ids in zip(stages, chosen, strict=True):
-        pes = [by_id[pe] for pe in ids]
+    for stage, names in zip(stages, chosen, strict=True):
+        pes = [by_name[name] for name in names]
         if stage.digest != flat.digest(pes):
             return False
         links = [link for link in stage.step.links if link.name in stage.taken]
         origins = made_by((s for link in links for s in link.sources), inner)
         entering = {
-            f"{edge.source.id}.{edge.output}"
+            f"{flat.names[edge.source.id]}.{edge.output}"
             for pe in pes
             for edge in flat.into(pe)
             if edge.source not in pes

@@ -1,9 +1,9 @@
 """The PEs that a CWL workflow becomes.
 
-A step is two PEs. Its :class:`JoinPE` gathers tokens until the inputs of an execution are there; it
-keeps state, and its work is light. The :class:`ToolPE` behind it runs the tool; it keeps none, so
-that mappings may run it wherever there is time. A step that runs a subworkflow has an
-:class:`EnterPE` behind its join; outputs come out where ``ends.py`` says.
+A step is two PEs. Its :class:`JoinPE` gathers tokens until the inputs of an execution are there. It
+keeps state, and its work is light. The :class:`ToolPE` after it runs the tool. It keeps no state,
+so any free worker may run it. A step that runs a subworkflow has an :class:`EnterPE` after its
+join; the PEs in ``ends.py`` gather its outputs.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
     from d4pcwl.cwl.importing.cwltool.tool_run import Outcome
 
 JOB = "(job)"
-"""The port for what comes once in each run of a workflow, whatever its inputs are."""
+"""The port for a token that comes once in each run of a workflow, for any inputs."""
 
 AFTER = "(after)"
-"""The input of a join by which it awaits steps that it takes nothing from."""
+"""The input of a join through which it waits for steps without taking values from them."""
 
 SKIPPED = "(skipped)"
-"""The port by which the outputs of a subworkflow are told that does not run."""
+"""The port through which the outputs of a subworkflow learn that it does not run."""
 
 TASK = "(task)"
 
 TOOL = "tool"
-"""How the only step is called, where the document is a tool."""
+"""The name of the only step, if the document is a tool."""
 
 FAILURES = "(failures)"
-"""The port whose items tell, as dictionaries, of executions that failed."""
+"""The port whose items describe, as dictionaries, executions that failed."""
 
 
 class TokenPE(GenericPE):
-    """A PE that is given tokens, and gives tokens; what nobody takes is no result."""
+    """A PE that takes and sends tokens. Items of unconnected outputs are not results."""
 
-    ordered = False  # tokens say where they belong
+    ordered = False  # tokens have their place in themselves
 
     def _add_output(
         self, name: str, tuple_type: Sequence[str] | None = None, *, result: bool = False
@@ -62,7 +62,7 @@ class TokenPE(GenericPE):
 
 
 class InputsPE(TokenPE):
-    """The root: hands out the inputs of each job.
+    """The root: sends the inputs of each job.
 
     It has an output for each input of the document.
     """
@@ -106,8 +106,8 @@ class JoinPE(TokenPE):
     def preprocess(self) -> None:
         links = self.links
         if not any(link.sources for link in links):
-            links = [*links, Link(JOB, (JOB,))]  # nothing comes but the news that it begins
-        # What two inputs share comes twice, and the join is to see it once.
+            links = [*links, Link(JOB, (JOB,))]  # only the token comes that says that it begins
+        # A token for two inputs comes twice, but the join must see it once.
         self.ports = {source: link.name for link in reversed(links) for source in link.sources}
         self.join = Join(links, self.scatter, self.method)
 
@@ -125,8 +125,7 @@ class JoinPE(TokenPE):
 class ReportingPE(TokenPE):
     """Knows of failures.
 
-    :param reports: whether a failure is an item that tells of it, and the run goes on; else it is
-        one of the PE
+    :param reports: True: a failure becomes an item, and the run goes on; False: the PE fails
     """
 
     def __init__(self, *, reports: bool) -> None:
@@ -135,9 +134,9 @@ class ReportingPE(TokenPE):
             self._add_output(FAILURES, result=True)
 
     def report(self, failure: dict[str, Any]) -> None:
-        """Tell of a failure; what is said here is what people read.
+        """Report a failure, with the message for users.
 
-        :raises PEError: if that ends the run
+        :raises PEError: if it ends the run
         """
         if FAILURES not in self.outputconnections:
             raise PEError(failure["message"])
@@ -145,9 +144,9 @@ class ReportingPE(TokenPE):
 
 
 class ExecutingPE(ReportingPE, ABC):
-    """What ToolPE and EnterPE share: they take firings, and may find that nothing is to be done.
+    """The base of ToolPE and EnterPE: they take firings, and may find that the step is skipped.
 
-    :param path: the step; ``()`` where the document is a tool rather than a workflow
+    :param path: the step; ``()`` if the document is a tool
     :param outputs: the names of its outputs
     """
 
@@ -184,29 +183,29 @@ class ExecutingPE(ReportingPE, ABC):
                 else:
                     self.execute(firing, given)
             except PEError:
-                raise  # a failure that has been told already
+                raise  # a failure that was already reported
             except Exception as error:  # noqa: BLE001 - whatever it is, the step failed
                 self.fail(firing, explanation(error))
                 self.deliver(firing, dict.fromkeys(self.outputs), failed=True)
 
     def evaluate(self, firing: Firing, inputs: dict[str, Any]) -> dict[str, Any] | None:
-        """The inputs of the process, or None where the step is to be skipped."""
+        """The inputs of the process, or None if the step is skipped."""
         if not self.path:
             return inputs
         step, around = self.document.step(self.path), self.document.workflow(self.path[:-1])
         if is_loop(step):
-            return inputs  # what goes round the loop has been evaluated already
+            return inputs  # the inputs in a loop were evaluated already
         return step_inputs(step, around, inputs, self.context(firing))
 
     def skip(self, firing: Firing) -> None:
-        """Deliver what a step gives that is not wanted."""
+        """Send the outputs of a step that is skipped."""
         self.deliver(firing, dict.fromkeys(self.outputs))
 
     def context(self, firing: Firing) -> Any:
         """cwltool's runtime context for an execution."""
         context = self.document.settings.running(self.document.basedir, toplevel=not self.path)
         context.secret_store = self.document.secrets
-        # Names differ: cwltool tries out numbers for names that it has seen before.
+        # The names differ, because cwltool tries numbers for names that it has seen before.
         where = place(self.path, firing.tag, firing.index) or self.name
         context.name = f"{where} of {firing.tag[0] + 1}" if firing.tag[0] else where
         return context
@@ -221,11 +220,11 @@ class ExecutingPE(ReportingPE, ABC):
 
     @property
     def stopped(self) -> bool:
-        """Whether nothing is to be started any more."""
+        """Whether no more tools are started."""
         return os.path.exists(self.document.settings.stop_mark)
 
     def fail(self, firing: Firing, message: str, *, unsupported: bool = False) -> None:
-        """Tell of a failure, and stop what has not been started, if that is wanted."""
+        """Report a failure, and start no more tools, if the user asks for that."""
         settings = self.document.settings
         if settings.stop_on_error and not self.stopped:
             with open(settings.stop_mark, "w", encoding="utf-8"):
@@ -243,8 +242,8 @@ class ExecutingPE(ReportingPE, ABC):
 class ToolPE(ExecutingPE):
     """Runs a CommandLineTool or an ExpressionTool.
 
-    ``followed`` has the outputs that others may read while the tool writes them, and the names of
-    their files: where the mapping allows it, they are delivered when the tool begins.
+    ``followed`` has the outputs that other steps may read while the tool writes them, and the names
+    of their files. If the mapping allows it, their tokens are sent when the tool begins.
     """
 
     heavy: ClassVar[bool] = True
@@ -253,17 +252,22 @@ class ToolPE(ExecutingPE):
         self, document: Document, path: StepPath, outputs: Iterable[str], *, reports: bool
     ) -> None:
         super().__init__(document, path, outputs, reports=reports)
-        self.name = "/".join(path) or TOOL
+        self.name = self.step = "/".join(path) or TOOL
         self.followed: dict[str, str] = {}
         for name in self.outputs:
             self._add_output(name)
+
+    @property
+    def process_class(self) -> str:
+        """The class of its process, such as ``CommandLineTool``."""
+        return str(self.document.at(self.path).tool["class"])
 
     def preprocess(self) -> None:
         super().preprocess()
         if not self.document.settings.folder:
             raise PEError(
-                "this worker has not been started by the run itself: workers from elsewhere cannot "
-                "take part in the run of a CWL document"
+                "this worker was not started by the run itself: such workers cannot take part in "
+                "the run of a CWL document"
             )
 
     def execute(self, firing: Firing, given: dict[str, Any]) -> None:
@@ -296,9 +300,9 @@ class ToolPE(ExecutingPE):
     def _while_followed(
         self, firing: Firing, delivered: set[str], outdir: str, outcome: Outcome
     ) -> Iterator[None]:
-        """Deliver the streams that the tool is about to write into its folder.
+        """Send the tokens of the streams that the tool is going to write into its folder.
 
-        :param delivered: is told which these are
+        :param delivered: gets their names
         """
         assert self.hand_on is not None
         once(self.document.settings.folder, (self.path, firing.tag, firing.index))
@@ -320,10 +324,10 @@ class ToolPE(ExecutingPE):
 
 
 class EnterPE(ExecutingPE):
-    """Begins a run of a subworkflow: hands out its inputs.
+    """Begins a run of a subworkflow: sends its inputs.
 
     :param names: the inputs of the subworkflow
-    :param passed: those of them that do not come this way, see :class:`PassPE`
+    :param passed: those that do not come through this PE, see :class:`PassPE`
     """
 
     def __init__(
@@ -357,7 +361,7 @@ class EnterPE(ExecutingPE):
 
     def deliver(self, firing: Firing, values: Mapping[str, Any], *, failed: bool = False) -> None:
         tag = (*firing.tag, (firing.index, firing.shape))
-        if failed:  # the inner steps hear of it, and all that depends on them
+        if failed:  # the inner steps get it, and all that depend on them
             _write_values(self, self.path, tag, dict.fromkeys(self.names), failed=True)
         else:
             self.write(SKIPPED, Token(SKIPPED, tag, dict(values)))
@@ -366,10 +370,10 @@ class EnterPE(ExecutingPE):
 class PassPE(TokenPE):
     """Passes arrays into a subworkflow element by element, as they come.
 
-    Only into one that is neither scattered nor conditional: then nothing has to be known of an
-    array before its elements may go in.
+    Only into one that is neither scattered nor conditional. Then its elements may go in before the
+    array is known.
 
-    :param names: the inputs of the subworkflow that go this way
+    :param names: the inputs of the subworkflow that go through this PE
     """
 
     stateful: ClassVar[bool] = False
@@ -389,12 +393,12 @@ class PassPE(TokenPE):
 
 
 def origin(path: StepPath, name: str) -> str:
-    """What tokens of an output of a step, or of a tool by itself, say they come from."""
+    """The origin in tokens of an output of a step, or of a single tool."""
     return "/".join((*path, name))
 
 
 def place(path: StepPath, tag: Tag, index: Index) -> str:
-    """How messages call an execution: ``outer[2]/align[3]``."""
+    """The name of an execution in messages: ``outer[2]/align[3]``."""
     indices = [*(entry[0] for entry in tag[1:]), index]
     return (
         "/".join(
@@ -409,7 +413,7 @@ def place(path: StepPath, tag: Tag, index: Index) -> str:
 def _write_values(
     pe: GenericPE, path: StepPath, tag: Tag, values: Mapping[str, Any], *, failed: bool = False
 ) -> None:
-    """Hand out the inputs of a workflow that begins, or the news that it cannot."""
+    """Send the inputs of a workflow that begins, or tokens that say that it cannot."""
     write: Callable[..., None] = pe.write
     write(JOB, Token(JOB, tag, None, failed=failed))
     for name, value in values.items():
@@ -417,5 +421,5 @@ def _write_values(
 
 
 def input_origin(path: StepPath, name: str) -> str:
-    """The origin of an input of a workflow, as those inside see it."""
+    """The origin of an input of a workflow, for the steps inside it."""
     return origin((*path, ""), name)

@@ -20,7 +20,7 @@ _WIDTH = 200
 def preview(run: Run) -> str:
     """What a run would do, line by line.
 
-    :raises InputError: with all faults of the document's links; files of jobs are not there
+    :raises InputError: with all faults of the document's links; or files of jobs do not exist
     :raises UsageError: the output files cannot be put into their folder
     """
     graph, _, mapping, _ = run.settled()
@@ -71,7 +71,7 @@ def _step(run: Run, step: CwlStep) -> Iterator[str]:
 
 
 def _container(run: Run, process: Any) -> str:
-    """In which image a tool runs, and by what."""
+    """The image in which a tool runs, and the program that runs it."""
     settings = run.document.settings
     wanted, _ = process.get_requirement("DockerRequirement")
     if not (settings.container and (wanted or settings.default_container)):
@@ -89,7 +89,7 @@ def _link(link: Link) -> str:
 
 
 def _absent(value: Any) -> Iterator[str]:
-    """The files and folders of this machine in a value that are not there."""
+    """The files and folders of this machine in a value that do not exist."""
     if isinstance(value, Mapping):
         if value.get("class") in ("File", "Directory") and "location" in value:
             path = local_path(dict(value))

@@ -1,4 +1,4 @@
-"""What a step does that writes streams which others may read meanwhile; see also ``flows.py``."""
+"""Steps whose streams are read while they are written; see also ``flows.py``."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from d4pcwl.errors import ItemError
 from d4pcwl.streams.live import awaited
 
 _FAILED = ".failed"
-"""Added to a stream file's name: the file that says which step failed to write it to the end."""
+"""The suffix of the file that names the step that failed to write a stream to its end."""
 
 
 def once(folder: str, execution: object) -> None:
-    """Note that an execution lets its streams be read, which it can do only once.
+    """Note that an execution lets its streams be read, which is possible only once.
 
-    :raises ItemError: it has done so
+    :raises ItemError: it has done so before
     """
     name = hashlib.sha256(repr(execution).encode()).hexdigest()
     try:
         open(os.path.join(folder, f"followed-{name}"), "x").close()
     except FileExistsError:
         raise ItemError(
-            "the process that ran it has died, and what it had written was being read: it cannot "
-            "be run again"
+            "the process that ran it has died, and another step was reading its output: so it "
+            "cannot be run again"
         ) from None
 
 
@@ -39,10 +39,10 @@ def readable_streams(
 ) -> Iterator[dict[str, Any]]:
     """Stream files that can be read while they are written: by output, as File objects.
 
-    :param outdir: the folder that they are going to be written into, in the block
+    :param outdir: the folder into which they are written, in the block
     :param files: by output, their names
     :param producer: the step that writes them
-    :param failed: asked at the end of the block, before those who read notice that it has ended
+    :param failed: called at the end of the block, before readers notice the end
     """
     os.makedirs(outdir, exist_ok=True)
     with ExitStack() as locks:
@@ -65,9 +65,9 @@ def readable_streams(
 
 
 def failed_producer(given: Mapping[str, Any]) -> str | None:
-    """The step that failed whose stream a step was given to read.
+    """The failed step whose stream a step was reading.
 
-    :param given: the input object of the one that was reading
+    :param given: the input object of the reading step
     """
     for value in given.values():
         for file in value if isinstance(value, list) else [value]:

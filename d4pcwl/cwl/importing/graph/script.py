@@ -1,4 +1,4 @@
-"""The dispel4py script of a CWL document: source code that builds its graph, for people to edit."""
+"""The dispel4py script of a CWL document: source code that builds its graph, for users to edit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def graph_script(graph: CwlGraph, location: str, *, process: str | None, folder:
     """The script that builds a graph, formatted.
 
     :param location: the path or URI of the document
-    :param folder: where the script is going to be; empty where that is not known
+    :param folder: the folder of the script; empty if it is not known
     """
     arguments = [f"process={quoted(process)}"] if process is not None else []
     settings = graph.document.settings
@@ -52,9 +52,9 @@ def graph_script(graph: CwlGraph, location: str, *, process: str | None, folder:
 
 
 def native_script(graph: CwlGraph, script: Script, *, folder: str) -> str:
-    """The script that refers to the one of which a document was made."""
+    """The script that refers to the script from which a document was made."""
     tool = graph.document.process.tool
-    doc = f"The graph is that of {script.path.name}, of which the CWL document was made."
+    doc = f"The graph is that of {script.path.name}, from which the CWL document was made."
     lines = [
         *_docstring(tool.get("label"), doc, script.path.stem),
         "",
@@ -85,7 +85,7 @@ def _built_from(function: str, location: str, folder: str, others: Sequence[str]
 
 
 def _assigned(name: str, literal: str) -> list[str]:
-    """An assignment, in parentheses where only that makes it fit."""
+    """An assignment, in parentheses if it is too long without them."""
     line = f"{name} = {literal}"
     inner = _INDENT + literal
     return [line] if len(line) <= WIDTH or len(inner) > WIDTH else [f"{name} = (", inner, ")"]
@@ -116,7 +116,7 @@ class _Names:
                 self._settle(step, f"{name}_", taken)
 
     def of(self, graph: Steps, node: Any) -> str:
-        """How a node is called where ``graph`` is connected."""
+        """The name of a node in the calls of ``connect`` of ``graph``."""
         if node is graph.inputs or node is graph.outputs:
             side = "inputs" if node is graph.inputs else "outputs"
             return side if isinstance(graph, CwlGraph) else f"{self._names[id(graph)]}.{side}"
@@ -151,8 +151,8 @@ def _steps(graph: Steps, names: _Names) -> Iterator[str]:
 
 
 def _about(graph: Steps, step: CwlStep | CwlSubworkflow) -> str:
-    """What a step is, in a line: its label, else the first line of its doc, else its tool's; none
-    of them where it only repeats the name."""
+    """A description of a step in a line: its label, or the first line of its doc, or those of its
+    tool. Nothing, if this only repeats the name."""
     document = graph.document
     entries: list[Any] = [document.step(step.path).tool] if step.path else []
     for entry in (*entries, document.at(step.path).tool):
@@ -200,7 +200,7 @@ def _described_inputs(entries: Any) -> Iterator[str]:
 
 
 def _type(declared: Any) -> str:
-    """A CWL type as people write it."""
+    """A CWL type as users write it."""
     if isinstance(declared, list):
         others = [_type(kind) for kind in declared if kind != "null"]
         text = " | ".join(others)
@@ -235,7 +235,7 @@ def _one_or_list(names: Sequence[str]) -> str:
 
 
 def _call(function: str, arguments: Sequence[str], suffix: str = "") -> list[str]:
-    """A call, broken into lines where it is too long for one."""
+    """A call, split into lines if it is too long for one."""
     line = f"{function}({', '.join(arguments)}){suffix}"
     if len(line) <= WIDTH:
         return [line]

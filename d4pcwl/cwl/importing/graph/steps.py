@@ -1,8 +1,7 @@
-"""The steps of workflows as people add and connect them.
-
-What a step does is in the document: its tool, requirements, ``valueFrom``, ``when``, defaults, and
-how several sources become one value. What is noted here is which steps there are, over what they
-are scattered, and what goes where. ``build.py`` makes PEs of it.
+"""The steps of workflows, which users add and connect. The document has the rest of a step: its
+tool, requirements, ``valueFrom``, ``when``, defaults, and how several sources become one value.
+Here are only the steps, their scattered inputs, and their connections. ``build.py`` makes PEs from
+them.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _METHODS = (DOT, FLAT, NESTED)
 class CwlStep:
     """A step that runs a tool.
 
-    :param links: its inputs, as far as they are connected
+    :param links: its connected inputs
     :param scatter: the inputs that it is scattered over
     :param output_names: those of its outputs that the workflow takes
     """
@@ -46,15 +45,13 @@ class CwlStep:
 
 
 class Steps:
-    """The steps of one workflow, and what goes between them.
-
-    ``inputs`` hands out the inputs of the workflow and ``outputs`` takes its outputs; both are
-    connected as steps are. ``steps`` has the steps by name, ``given`` what the outputs are linked
-    to.
+    """The steps of one workflow, and their connections. ``inputs`` has the inputs of the workflow,
+    and ``outputs`` takes its outputs; both are connected like steps. ``steps`` has the steps by
+    name, ``given`` the links of the outputs.
 
     :param path: the steps that lead to the workflow
     :param outputs: those of its outputs that can be linked
-    :param changed: called when steps and links are no longer what they were
+    :param changed: called when steps or links have changed
     """
 
     inputs: Any
@@ -92,7 +89,7 @@ class Steps:
             known = [short_name(step.id) for step in self.document.workflow(self.path).steps]
             raise GraphError(f"{self._title} has no step '{name}'{nearest(name, known)}") from None
         if name in self.steps:
-            raise GraphError(f"step {'/'.join(path)} is there already")
+            raise GraphError(f"step {'/'.join(path)} was already added")
         links = [link_of(entry) for entry in declared.tool["inputs"]]
         names = [scatter] if isinstance(scatter, str) else list(scatter)
         _check_scatter(path, names, method, [link.name for link in links])
@@ -119,8 +116,8 @@ class Steps:
             if node is not other and not any(node is step for step in self.steps.values()):
                 name = getattr(node, "name", None) or type(node).__name__
                 raise GraphError(
-                    f"{name} cannot be connected here: the inputs, the steps and the outputs of "
-                    f"{self._title} are connected with each other"
+                    f"{name} cannot be connected here: connect inputs, steps and outputs of "
+                    f"{self._title} with each other"
                 )
         if from_node is self.inputs:
             what, known = f"{self._title} has no input", self.input_names
@@ -137,7 +134,7 @@ class Steps:
         self._changed()
 
     def sources(self) -> dict[str, tuple[Any, str]]:
-        """From what links call their sources to the node and output that these are."""
+        """From the names of sources in links to the node and output of each source."""
         found: dict[str, tuple[Any, str]] = {
             input_origin(self.path, name): (self.inputs, name) for name in self.input_names
         }
@@ -215,13 +212,13 @@ class CwlSubworkflow(CwlStep, Steps):
 
 @dataclass(eq=False)
 class _Side:
-    """The inputs, or the outputs, of a subworkflow as its steps are connected with them."""
+    """The inputs, or the outputs, of a subworkflow, for connections with its steps."""
 
     name: str
 
 
 def made_by(sources: Iterable[str], inner_links: Mapping[str, tuple[str, ...]]) -> set[str]:
-    """The outputs of tools, and the inputs of the document, that sources stand for.
+    """The outputs of tools, and the inputs of the document, from which sources get their values.
 
     :param inner_links: see :meth:`Steps.inner_links`
     """
@@ -239,7 +236,7 @@ def made_by(sources: Iterable[str], inner_links: Mapping[str, tuple[str, ...]]) 
 def _link(links: list[Link], name: str, source: str, what: str) -> None:
     """Give the link called ``name`` one more source.
 
-    :param what: what is not so if there is no such link
+    :param what: the beginning of the message if there is no such link
     :raises GraphError: there is none
     """
     for number, link in enumerate(links):

@@ -1,8 +1,8 @@
-"""What flows between the steps of a CWL workflow: values with their place in the run.
+"""The items between the steps of a CWL workflow: values with their place in the run.
 
-An array that a scattered step makes travels as its elements. Each says where in the array it
-belongs and how large the array is, so that whoever receives it may work on it at once, or put the
-array together again. Only an array that has no elements travels whole.
+An array of a scattered step is sent as its elements. Each element has its place in the array and
+the size of the array. So a receiver may work on it at once, or put the array together again. Only
+an array without elements is sent whole.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ Index = tuple[int, ...]
 """A place in an array, one number for each level; ``()`` is the whole."""
 
 Tag = tuple[Any, ...]
-"""Which run of a workflow a token belongs to: the job's number, then for each subworkflow around it
-the index and shape that the step has there. Tokens of one run of a workflow have equal tags."""
+"""The run of a workflow that a token belongs to: the job's number, then for each subworkflow around
+it the index and shape of the step there. Tokens of one run of a workflow have equal tags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One value on its way.
+    """One value that is sent between steps.
 
     :param origin: the output, or workflow input, that it comes from
     :param tag: the run of the workflow that it belongs to
     :param index: its place in the array that ``origin`` makes
-    :param shape: the size of that array; ``()`` where the value is all there is
+    :param shape: the size of that array; ``()`` if the value is not an element
     :param failed: the value could not be made, or not all of it
     """
 
@@ -43,10 +43,10 @@ class Token:
 class Firing:
     """The inputs of one execution of a step, complete.
 
-    :param inputs: by name, before ``valueFrom``; None where nothing is to be executed: because an
-        array to scatter over has no elements, or because ``failed``
-    :param failed: what it depends on could not be made
-    :param fault: why there are no inputs, where that is found here rather than upstream
+    :param inputs: by name, before ``valueFrom``; None if nothing is executed, because an array to
+        scatter over has no elements, or because ``failed``
+    :param failed: a value that it depends on could not be made
+    :param fault: why there are no inputs, if the reason is here and not upstream
     """
 
     tag: Tag
@@ -57,13 +57,13 @@ class Firing:
     fault: str | None = None
 
     def __repr__(self) -> str:
-        """What messages show of it where a step fails."""
+        """The text for messages if a step fails."""
         return repr(self.inputs)
 
 
 @dataclass(slots=True)
 class Gathering:
-    """The elements of one array, as far as they are there."""
+    """The present elements of one array."""
 
     shape: Index
     elements: dict[Index, tuple[Any, bool]] = field(default_factory=dict)

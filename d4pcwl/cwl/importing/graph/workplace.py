@@ -1,4 +1,4 @@
-"""Where a run of a CWL document works: its folders, and the processes in them."""
+"""The folders of a run of a CWL document, and the processes in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Workplace:
-    """The folders of a run, and the processes in it: all gone at the end, however it ends.
+    """The folders of a run, and its processes: all are removed at the end, also after an error.
 
     :param prefix: of the folder for intermediate outputs, as ``--tmp-outdir-prefix`` says
     :param scratch_prefix: of the tools' temporary folder, as ``--tmpdir-prefix`` says
@@ -38,11 +38,11 @@ class Workplace:
         return self
 
     def keep(self) -> None:
-        """Leave the folder: final outputs are in it."""
+        """Keep the folder, because final outputs are in it."""
         self._kept.add(self.folder)
 
     def keep_all(self) -> None:
-        """Leave the tools' temporary folders as well."""
+        """Keep the tools' temporary folders as well."""
         self._kept |= {self.folder, self.scratch}
 
     def __exit__(self, *ended: object) -> None:
@@ -53,7 +53,7 @@ class Workplace:
 
 
 def remove_folder(folder: str) -> None:
-    """Remove a folder and all that is in it, whatever the permissions that tools left."""
+    """Remove a folder and everything in it, with any permissions that tools left."""
 
     def allow(function: Any, path: str, error: Any) -> None:
         with contextlib.suppress(OSError):
@@ -68,13 +68,13 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def adopt_orphans(adopt: bool) -> None:
-    """Have tools whose worker was killed become our children, so that we can end them; or not."""
+    """Choose whether tools whose worker was killed become our children, so that we can end them."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
 
 
 def end_descendants() -> None:
-    """Kill what is left of all processes below this one: tools, evaluators of JavaScript."""
+    """Kill all processes that are left below this one: tools, evaluators of JavaScript."""
     import psutil
 
     def below() -> list[psutil.Process]:
@@ -87,7 +87,7 @@ def end_descendants() -> None:
 
 
 def end_processes_in(folder: str) -> None:
-    """Kill what tools have left running: a worker that was stopped leaves its tool behind."""
+    """Kill processes of tools that are still running: a stopped worker leaves its tool running."""
     import psutil
 
     inside = os.path.join(folder, "")

@@ -300,3 +300,11 @@ def _communication(sender: int, senders: list[int], route: Any) -> Any:
     if route.grouping.kind == "global":
         return AllToOneCommunication(route.targets)
     return ShuffleCommunication(sender, senders, route.targets)
+
+
+if __name__ == "__main__":  # python -m dispel4py.new.processor multi SCRIPT
+    import sys
+
+    from d4pcwl.cli.dispel4py import main
+
+    sys.exit(main())

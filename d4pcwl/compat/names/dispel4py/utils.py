@@ -49,7 +49,7 @@ def findWorkflowGraph(mod: ModuleType, attr: str | None = None) -> Any:  # noqa:
     """
     if attr is not None:
         if not hasattr(mod, attr):
-            raise ScriptError(f"{mod.__name__} has nothing called '{attr}'")
+            raise ScriptError(f"{mod.__name__} has no attribute '{attr}'")
         return getattr(mod, attr)
     graphs = {
         id(value): (name, value)

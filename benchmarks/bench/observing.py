@@ -1,0 +1,137 @@
+"""`benchmarks/observing`: what progress and a trace cost, for four PEs that pass on ints.
+
+Each run is a process of its own, and runs with and without take turns. Compared is the processor
+time of the run and its workers, which other programs on the machine change less than the time that
+has gone by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import pty
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.table import rendered
+
+HEADINGS = ["mapping", "CPU s without", "with progress", "with a trace", "progress", "trace"]
+_MAPPINGS = ("simple", "multi", "dyn_multi", "dyn_redis")
+_KINDS = ("", "progress", "trace")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, and print a table in Markdown."""
+    parser = argparse.ArgumentParser(prog="benchmarks/observing", description=__doc__)
+    parser.add_argument("--items", type=int, default=2_000_000, metavar="N", help="under simple")
+    parser.add_argument("--repetitions", type=int, default=7, metavar="N")
+    parser.add_argument("--mappings", default=",".join(_MAPPINGS), metavar="NAMES")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.one:
+        mapping, items, kind = options.one
+        sys.stdout.write(json.dumps(_one(mapping, int(items), kind)) + "\n")
+        return 0
+    rows = []
+    for mapping in options.mappings.split(","):
+        items = options.items if mapping in ("simple", "multi") else options.items // 5
+        seconds: dict[str, list[float]] = {kind: [] for kind in _KINDS}
+        for number in range(options.repetitions):
+            turn = number % len(_KINDS)
+            for kind in (*_KINDS[turn:], *_KINDS[:turn]):
+                seconds[kind].append(_measured(mapping, items, kind))
+        without, *costs = (statistics.median(seconds[kind]) for kind in _KINDS)
+        ratios = [
+            statistics.median(a / b for a, b in zip(seconds[kind], seconds[""], strict=True))
+            for kind in _KINDS[1:]
+        ]
+        shown = [f"{value:.2f}" for value in (without, *costs)]
+        rows.append([mapping, *shown, *(f"{ratio - 1:+.1%}" for ratio in ratios)])
+    sys.stdout.write(rendered(rows, HEADINGS) + "\n")
+    return 0
+
+
+def _measured(mapping: str, items: int, kind: str) -> float:
+    """The processor time, in seconds, of a run in a process of its own, with a terminal."""
+    command = [sys.executable, sys.argv[0], "--one", mapping, str(items), kind]
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+        os.close(theirs)
+        reader = threading.Thread(target=_read_all, args=(ours,))
+        reader.start()
+        told, _ = process.communicate()
+        reader.join()
+    if process.returncode:
+        raise SystemExit(f"{mapping}: the run failed")
+    return float(json.loads(told))
+
+
+def _read_all(fd: int) -> None:
+    """Read what goes to a terminal, until nobody writes there any more."""
+    with contextlib.suppress(OSError):
+        while os.read(fd, 1 << 16):
+            pass
+    os.close(fd)
+
+
+def _one(mapping: str, items: int, kind: str) -> float:
+    import d4pcwl
+    from d4pcwl.runtime.job import Job
+    from d4pcwl.runtime.mappings.registry import find_mapping, run_job
+    from d4pcwl.runtime.progress import LiveTable
+    from d4pcwl.runtime.results import Results
+    from d4pcwl.trace.format import TraceWriter
+    from d4pcwl.trace.observer import Observer
+    from d4pcwl.workflow.flat import flatten
+    from d4pcwl.workflow.inputs import root_inputs
+
+    class Source(d4pcwl.ProducerPE):
+        def _process(self, inputs: object) -> None:
+            for number in range(items):
+                self.write("output", number)
+
+    class Pass(d4pcwl.IterativePE):
+        def _process(self, data: int) -> int:
+            return data
+
+    class Total(d4pcwl.ConsumerPE):
+        total = 0
+
+        def _process(self, data: int) -> None:
+            self.total += data
+
+    graph = d4pcwl.WorkflowGraph()
+    pes = [Source(), Pass(), Pass(), Total()]
+    for source, target in itertools.pairwise(pes):
+        graph.connect(source, "output", target, "input")
+    flat = flatten(graph)
+    with tempfile.TemporaryDirectory() as folder:
+        observer = None
+        if kind == "trace":
+            observer = Observer([TraceWriter(Path(folder, "trace.jsonl")).write], thorough=True)
+        elif kind == "progress":
+            observer = Observer([LiveTable(sys.stderr.write).take])
+        job = Job(flat, root_inputs(flat), Results(), processes=4, observer=observer)
+        before = _spent()
+        run_job(find_mapping(mapping), job)
+        return _spent() - before
+
+
+def _spent() -> float:
+    """The processor time of this process and of those that it has started."""
+    import resource
+
+    uses = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(use.ru_utime + use.ru_stime for use in uses)

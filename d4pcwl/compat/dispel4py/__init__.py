@@ -1,1 +1,0 @@
-"""dispel4py's import names, given by d4pcwl."""
