@@ -1,4 +1,4 @@
-"""Runs by way of a Redis server keep what the scheduler promises (``simulation_redis.py``)."""
+"""Runs through a Redis server keep what the scheduler promises (``simulation_redis.py``)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_every_promise_is_kept(first: int, address: Address) -> None:
 
 
 def late_commits_count(patch: pytest.MonkeyPatch) -> None:
-    """Whoever was held to be dead says more than those know who go on without it."""
+    """What a worker wrote counts again, also if others have done its task meanwhile."""
     hear = RedisTransport._hear
 
     def heard(transport: Any, broker: Any, worker: Any, kind: str, content: Any) -> None:

@@ -138,7 +138,8 @@ class Line(Protocol):
 
 
 class Exchange:
-    """How a worker is joined to the others: by a line to the parent, who shares out the work.
+    """The interface between a worker and the others: a line to the parent, which distributes the
+    work.
 
     :param pinned: the number of its pinned process; None for a worker of the pool only
     :param memory: shared with the parent and the other workers
@@ -154,14 +155,15 @@ class Exchange:
 
     def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
         """The next thing to do: a :class:`Task` of the pool (with a key) or for a pinned instance
-        (without one), what such an instance is :class:`Told`, the index of an instance that has
-        ended, or None where nothing is there.
+        (without one), a :class:`Told` for such an instance, the index of an instance that has
+        ended, or None if there is nothing.
 
         :param settled: there is nothing left to work on or to send here
         :raises Stopped: the run is over
         """
         if wait and self._tells_idle and not self.line.has_message():
-            # The parent cannot see it otherwise; a task is not to wait behind a slow pinned PE.
+            # The parent cannot know it in another way; a task must not wait behind a slow pinned
+            # PE.
             self.line.send("idle", (self._received, settled))
         while wait or self.line.has_message():
             kind, content = self.line.receive()

@@ -1,9 +1,9 @@
-"""Dynamic runs, the parent's side.
+"""Dynamic runs, the parent.
 
-What is to be done says a :class:`~d4pcwl.runtime.pool.scheduler.Scheduler`. The parent starts the
-workers, moves messages between them and the scheduler, and takes the results; it never looks into a
-batch. How messages travel is the affair of its :class:`Transport`: by pipes
-(``runtime/pool/pipes.py``), or by a Redis server (``runtime/redis/transport.py``).
+A :class:`~d4pcwl.runtime.pool.scheduler.Scheduler` decides what is done. The parent starts the
+workers, moves messages between them and the scheduler, and takes the results. It never looks into a
+batch. A :class:`Transport` moves the bytes: through pipes (``runtime/pool/pipes.py``), or through a
+Redis server (``runtime/redis/transport.py``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LEAST_WAIT_SECONDS = 0.1
 
 
 class WorkerProcesses:
-    """The worker processes that the parent has forked, and what it shares with them.
+    """The worker processes that the parent forks, and what it shares with them.
 
     :ivar memory: for large buffers
     """
@@ -46,7 +46,7 @@ class WorkerProcesses:
     def fork(self, number: int, pinned: int | None, open_line: Callable[[], Line]) -> None:
         """Start a worker.
 
-        :param open_line: called there
+        :param open_line: makes its line; called in its process
         """
         arena = lowest_free(arena for _, arena in self._at_work.values())
         with signals_held_back():
@@ -56,11 +56,11 @@ class WorkerProcesses:
             self._at_work[number] = process, arena
 
     def dead(self) -> list[int]:
-        """Those that have ended."""
+        """The numbers of the workers that have ended."""
         return [n for n, (process, _) in self._at_work.items() if not process.is_alive()]
 
     def note_end(self, number: int) -> str:
-        """Wait for the end of a worker that is about to end, and say how it did."""
+        """Wait for the end of a worker that has ended or is about to; how it ended, for messages."""
         process, _ = self._at_work.pop(number)
         process.join(GRACE_SECONDS)
         code = process.exitcode
@@ -75,9 +75,9 @@ class WorkerProcesses:
 
 
 class Transport(Protocol):
-    """How messages travel between the parent and the workers.
+    """What moves messages between the parent and the workers.
 
-    :ivar processes: those that it forks
+    :ivar processes: the workers that it forks
     """
 
     processes: WorkerProcesses
@@ -85,15 +85,15 @@ class Transport(Protocol):
     def start(self, number: int, pinned: int | None) -> None:
         """Start a worker.
 
-        :param pinned: the number of the process of the plan that is pinned to it, if one is
+        :param pinned: the number of its pinned process in the plan, if it has one
         """
 
     def send(self, number: int, kind: str, content: Any) -> None:
-        """Send a message of the scheduler's to a worker; it goes at the latest with the next
+        """Send a message of the scheduler to a worker, at the latest with the next
         :meth:`receive`."""
 
     def receive(self, broker: Broker, seconds: float) -> None:
-        """Pass on what workers say, and tell the scheduler which have ended.
+        """Pass on the messages of workers, and tell the scheduler which workers have ended.
 
         :param seconds: how long to wait for a message
         """

@@ -1,4 +1,4 @@
-"""Dynamic runs by pipes: each worker has one from the parent, and one to it."""
+"""Dynamic runs with pipes: each worker has one from the parent, and one to it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Pipes:
 
 
 class PipeTransport:
-    """The parent's side: a :class:`~d4pcwl.runtime.pool.parent.Transport`."""
+    """The parent's ends: a :class:`~d4pcwl.runtime.pool.parent.Transport`."""
 
     def __init__(self, processes: WorkerProcesses) -> None:
         self.processes = processes
@@ -55,7 +55,7 @@ class PipeTransport:
         self._poll.register(pipes.read_fd, select.POLLIN)
 
     def send(self, number: int, kind: str, content: Any) -> None:
-        """What a pipe does not take now is sent when it does."""
+        """If a pipe is full, the rest is sent when it has room again."""
         pipes = self._to[number]
         pipes.outgoing.extend(memoryview(part) for part in frames.encode((kind, content)))
         self._push(pipes)
@@ -73,7 +73,7 @@ class PipeTransport:
             self._poll.register(pipes.write_fd, select.POLLOUT)
             return
         except BrokenPipeError:
-            pipes.outgoing.clear()  # its other pipe tells that it has died
+            pipes.outgoing.clear()  # its other pipe shows that it has died
         with contextlib.suppress(KeyError):
             self._poll.unregister(pipes.write_fd)
 
@@ -108,7 +108,7 @@ class PipeTransport:
 
 
 class PipeLine:
-    """A worker's side: a :class:`~d4pcwl.runtime.pool.exchange.Line`.
+    """A worker's ends: a :class:`~d4pcwl.runtime.pool.exchange.Line`.
 
     :param unused: descriptors of the parent's that this process has inherited
     """
@@ -140,7 +140,7 @@ class PipeLine:
 
 
 def run_by_pipes(job: Job, scale: Callable[[int], Scale]) -> None:
-    """Run a job dynamically by way of this process.
+    """Run a job dynamically, with pipes between this process and the workers.
 
     :param scale: from the number of processes asked for to how many run at a time
     :raises RunError: a PE failed, or a worker died that held the state of PEs

@@ -150,7 +150,7 @@ class Scheduler:
                 self.counts[index] = self.counts.get(index, 0) + items
 
     def join(self) -> int:
-        """A worker has come by itself; its number. When it dies, no other comes in its place."""
+        """Take a worker that joins by itself; returns its number. If it dies, it is not replaced."""
         self._guests += 1
         return self._add(None, guest=True).number
 

@@ -264,7 +264,9 @@ def work(
     memory: Memory,
     arena: int,
 ) -> None:
-    """A worker process that the parent has forked, to its end.
+    """A worker process, from its fork to its end.
+
+    :param open_line: makes the line to the parent
 
     :param memory: shared with the parent and the other workers
     :param arena: the number of the part of it that is its own

@@ -1,4 +1,4 @@
-"""Runs by way of a Redis server: which server, and the run on it."""
+"""Runs through a Redis server, from its start to its end."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from d4pcwl.runtime.redis.transport import RedisTransport
 def run_by_redis(
     job: Job, options: ServerOptions, *, pooled: bool, scale: Callable[[int], Scale]
 ) -> None:
-    """Run a job by way of a Redis server.
+    """Run a job through a Redis server.
 
     :param options: which server
-    :param pooled: PEs that keep no state are run wherever there is time
+    :param pooled: any free worker runs PEs that keep no state
     :param scale: from the number of processes asked for to how many run at a time
     :raises RunError: a PE failed, a worker died that held the state of PEs, or the server is lost
     :raises UsageError: no server is named, and none can be started

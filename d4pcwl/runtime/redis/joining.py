@@ -1,4 +1,4 @@
-"""Workers that join a run on a Redis server from elsewhere: ``dispel4py worker``."""
+"""Workers that join a run through a Redis server, from this host or another one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from d4pcwl.workflow.flat import FlatGraph
 
 
 def describe_run(client: Client, run: str) -> dict[str, Any]:
-    """What a worker that joins has to know: ``script``, ``attr``, ``parameters``, ``digest``,
+    """What a worker that joins must know: ``script``, ``attr``, ``parameters``, ``digest``,
     ``plan``.
 
     :raises RunError: the server has no such run
@@ -49,7 +49,7 @@ def join(
     workers: int,
     say: Callable[[str], None],
 ) -> None:
-    """Take part in a run with so many worker processes until it is over.
+    """Take part in a run with a number of worker processes until it is over.
 
     :raises GraphError: the script is not the one that runs
     :raises RunError: a worker failed, or the server was lost
@@ -97,7 +97,7 @@ def _work(graph: FlatGraph, plan: Plan, open_line: Callable[[], RedisLine], lock
 
 
 class _GuestDuty(DynamicDuty):
-    """What a worker does that the coordinator cannot see: it sends a heartbeat as well."""
+    """The work of a worker that has joined: it sends a heartbeat, too."""
 
     def __init__(self, graph: FlatGraph, plan: Plan, line: RedisLine) -> None:
         exchange = Exchange(line, plan, None, Memory(0))
@@ -112,7 +112,7 @@ class _GuestDuty(DynamicDuty):
 
 
 def _sign_off(address: Address, run: str, name: str) -> None:
-    """Let the coordinator see at once that a worker is no more."""
+    """Let the coordinator know at once that a worker has ended."""
     with contextlib.suppress(ServerLost, ServerError):
         client = Client(address)
         client.call("DEL", Keys(run).alive(name))

@@ -1,18 +1,18 @@
-"""The keys of a run on a Redis server: made, kept alive, and taken away.
+"""The keys of a run on a Redis server.
 
-All begin with ``d4p:RUN:`` (below: without it).
+All begin with ``d4p:RUN:`` (left out below).
 
 ==============  ================================================================================
-``meta``        hash: what a worker from elsewhere has to know
+``meta``        hash: what a worker that joins must know
 ``up``          stream: messages to the coordinator
 ``to:W``        stream: messages to a worker
-``blobs``       hash: batches too large to pass through the coordinator
-``alive:W``     the heartbeat of a worker from elsewhere
+``blobs``       hash: batches that are too large for messages
+``alive:W``     the heartbeat of a worker that has joined
 ==============  ================================================================================
 
-The streams are made by the coordinator, and nobody writes to one that is missing: where ``up`` is,
-the run is over. All keys expire after a minute, so that a coordinator that is killed leaves nothing
-for long; one that works puts that off again and again.
+The coordinator makes the streams. Nobody writes to a stream that does not exist, so nothing is
+written after the end of the run. All keys expire after a minute, so that a coordinator that is
+killed leaves none for long. While it works, it renews them.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from typing import Any
 from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost
 
 TTL_SECONDS = 60
-"""After the coordinator was killed, the keys live on for so long."""
+"""The keys exist for this long after the coordinator was killed."""
 
 ALIVE_SECONDS = 6.0
-"""A worker from elsewhere that is silent for so long is held to be dead."""
+"""A worker that has joined and sends no heartbeat for this long is considered dead."""
 
 Command = tuple[Any, ...]
 
 
 class Keys:
-    """The names of the keys of a run, and commands on them.
+    """The names of the keys of a run.
 
     :param run: its id
     """
@@ -48,29 +48,29 @@ class Keys:
         return f"{self.prefix}to:{worker}"
 
     def alive(self, worker: str) -> str:
-        """The heartbeat of a worker from elsewhere."""
+        """The heartbeat of a worker that has joined."""
         return f"{self.prefix}alive:{worker}"
 
     def store(self, name: str, data: bytes) -> list[Command]:
-        """Keep a batch."""
+        """Commands that store a batch."""
         return [("HSET", self.blobs, name, data), _expire(self.blobs)]
 
 
 def add(stream: str, data: bytes) -> Command:
-    """Append to a stream, if it is there."""
+    """The command that appends to a stream, if it exists."""
     return ("XADD", stream, "NOMKSTREAM", "*", "m", data)
 
 
 def beat(key: str, only: str) -> Command:
-    """Write a heartbeat.
+    """The command that writes a heartbeat.
 
-    :param only: ``NX`` if there is none yet, ``XX`` if there is one
+    :param only: ``NX``: only if there is none yet; ``XX``: only if there is one
     """
     return ("SET", key, 1, only, "PX", int(1000 * ALIVE_SECONDS))
 
 
 def _made(stream: str) -> list[Command]:
-    """Make an empty stream."""
+    """Commands that make an empty stream."""
     return [("XGROUP", "CREATE", stream, "-", "0", "MKSTREAM"), _expire(stream)]
 
 
@@ -79,7 +79,7 @@ def _expire(key: str) -> Command:
 
 
 class KeptKeys(Keys):
-    """The keys as the coordinator has them: it makes them, keeps them, and takes them away."""
+    """The keys for the coordinator, which makes them, renews them, and removes them."""
 
     def __init__(self, address: Address, run: str) -> None:
         super().__init__(run)
@@ -89,31 +89,35 @@ class KeptKeys(Keys):
         self._keeper = threading.Thread(target=self._keep, name="d4pcwl-keeper")
 
     def prepare(self, client: Client, meta: Mapping[str, Any]) -> None:
-        """Make those that all workers need, and keep them from now on until :meth:`let_go`.
+        """Make the keys that all workers need, and renew all keys from now on, until
+        :meth:`let_go`.
 
-        :raises ServerError: the server takes none of it
+        :raises ServerError: the server refuses them
         """
         try:
             client.call(*add(self.up, b""))
         except ServerError as error:
             raise ServerError(f"{error}; Redis 6.2 or later is needed, or Valkey") from None
         told = [part for pair in meta.items() for part in pair]
-        # What says that there is a run comes last.
+        # A worker can join as soon as it finds this hash.
         client.calls([*_made(self.up), ("HSET", self.meta, *told), _expire(self.meta)])
         self._keeper.start()
 
     def let_in(self, client: Client, worker: str, *more: Command) -> None:
-        """Make what a worker needs."""
+        """Make the keys of a worker.
+
+        :param more: commands that follow
+        """
         self._workers[worker] = None
         client.calls([*_made(self.to(worker)), *more])
 
     def let_out(self, client: Client, worker: str) -> None:
-        """A worker has gone."""
+        """Remove the keys of a worker."""
         client.call("DEL", self.to(worker), self.alive(worker))
         del self._workers[worker]
 
     def let_go(self) -> None:
-        """Keep them no longer."""
+        """Stop renewing the keys."""
         self._ended.set()
         if self._keeper.ident is not None:
             self._keeper.join()
@@ -130,8 +134,8 @@ class KeptKeys(Keys):
                 client.close()
 
     def clear_up(self) -> None:
-        """Take all keys away, by a connection of our own: what interrupted us may have left the
-        other one within an answer."""
+        """Remove all keys, with a new connection: after an interrupt, the other one may be in the
+        middle of an answer."""
         with contextlib.suppress(ServerLost, ServerError):
             client = Client(self.address)
             try:

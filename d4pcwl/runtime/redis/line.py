@@ -1,9 +1,9 @@
-"""Runs by way of a Redis server, a worker's side: :class:`RedisLine`.
+"""Runs through a Redis server, the worker: :class:`RedisLine`.
 
-The server has a stream of messages to each worker and one to the coordinator
-(``runtime/redis/keys.py``). An entry is a pickle: from a worker its number, and a message; to a
-worker a list of messages. Large batches do not travel with them: they are stored on the server, and
-fetched by whoever works on them.
+The server has a stream of messages to each worker, and one to the coordinator
+(``runtime/redis/keys.py``). An entry is a pickle: from a worker, its number and a message; to a
+worker, a list of messages. Large batches are not part of the messages. They are stored on the
+server, and the worker that needs them fetches them.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from d4pcwl.runtime.transport.channel import Disconnected
 from d4pcwl.runtime.transport.outbox import Run
 
 LARGE = 1 << 14
-"""Bytes from which on a batch is stored on the server."""
+"""Batches of this size are stored on the server."""
 
 MOST_BYTES = 256 << 20
-"""Batches of more are split; a server takes values of up to 512 MiB."""
+"""Larger batches are split; a server takes values of up to 512 MiB."""
 
 _MOST_ITEM_BYTES = 500 << 20
 
 _LOOK_SECONDS = 0.002
-"""How often a worker that has work of its own looks for more."""
+"""How often a worker that has work checks for messages."""
 
 _WAIT_SECONDS = 2.0
-"""How long a worker waits for a message before it looks whether there is still a run."""
+"""How long a worker waits for a message before it checks whether the run still exists."""
 
 
 class Stored(Packed):
     """A batch that is on the server.
 
-    :param name: where it is
-    :param size: its bytes there
+    :param name: its name there
+    :param size: its size there, in bytes
     """
 
     __slots__ = ("name", "size")
@@ -61,16 +61,17 @@ class Stored(Packed):
 
 
 def read(stream: str, last: bytes, seconds: float) -> list[Command]:
-    """Drop what came before an entry of a stream, and read what comes after it.
+    """Commands that remove the entries of a stream before one, and read those after it.
 
-    :param seconds: to wait for something
+    :param last: the id of this entry
+    :param seconds: how long to wait for an entry
     """
     wait = ("BLOCK", max(1, int(1000 * seconds))) if seconds else ()
     return [("XTRIM", stream, "MINID", last), ("XREAD", *wait, "STREAMS", stream, last)]
 
 
 def found(answers: list[Any]) -> list[tuple[bytes, bytes]]:
-    """The entries that were read: their ids, and what they hold."""
+    """The ids and contents of the entries that were read."""
     return [(id_, fields[1]) for id_, fields in answers[-1][0][1]] if answers[-1] else []
 
 
@@ -78,8 +79,8 @@ class RedisLine:
     """A worker's side: a :class:`~d4pcwl.runtime.pool.exchange.Line`.
 
     :param name: of the worker, unique in the run
-    :param number: of the worker; None for one from elsewhere, which the coordinator gives one
-    :param looks: it has work of its own, and looks for messages meanwhile
+    :param number: of the worker; None for one that joins: it gets its number from the coordinator
+    :param looks: the worker has work of its own, and checks for messages in between
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class RedisLine:
         return self._inbox.popleft()
 
     def _read(self, seconds: float) -> None:
-        """Send what waits, and see what has come."""
+        """Send what waits, and take the messages that have come."""
         answers = self._post(self._receiver, *read(self._keys.to(self.name), self._last, seconds))
         for id_, data in found(answers):
             self._last = id_
@@ -147,13 +148,13 @@ class RedisLine:
         self._inbox.append((kind, content))
 
     def _fetched(self, stored: Stored, kind: str) -> Packed | None:
-        """What was stored; None where others have done it, as this worker was held to be dead."""
+        """A stored batch; None if others have done it, because this worker was considered dead."""
         commands: list[Command] = [("HGET", self._keys.blobs, stored.name)]
         if kind == "private":
             commands.append(("HDEL", self._keys.blobs, stored.name))
         data = self._ask(self._receiver, *commands)[0]
         if data is None and not self._is_guest:
-            raise Disconnected("items have gone from the Redis server")
+            raise Disconnected("items have disappeared from the Redis server")
         return None if data is None else Packed(data, stored.shared)
 
     # --- sending --------------------------------------------------------------------------------
@@ -165,7 +166,7 @@ class RedisLine:
                 content = (first, self._without_large(parcel), *rest)
             message = frames.dumps((self.number, kind, content))
             self._outgoing.append(add(self._keys.up, message))
-            # Others wait until the thread that works looks for messages, which it does at once.
+            # These wait for the next read, which comes at once: one round trip for both.
             if kind not in ("commit", "taken", "idle"):
                 self._post(self._sender)
 
@@ -174,7 +175,7 @@ class RedisLine:
         with self._sending:
             commands, self._outgoing = self._outgoing, []
         answers = self._ask(client, *commands, *more)
-        if None in answers[: len(commands)]:  # the run is over, and nothing is to be left behind
+        if None in answers[: len(commands)]:  # the run is over: leave nothing
             self._ask(client, ("DEL", self._keys.blobs))
         return answers
 
@@ -225,8 +226,8 @@ class RedisLine:
             )
             raise Halt(
                 PEError(
-                    f"{port}: an item of {size >> 20} MiB cannot be sent by way of a Redis server, "
-                    f"which takes up to {_MOST_ITEM_BYTES >> 20} MiB; write a file and send its "
+                    f"{port}: an item of {size >> 20} MiB cannot be sent through a Redis server, "
+                    f"which takes at most {_MOST_ITEM_BYTES >> 20} MiB; write a file and send its "
                     "name, or use the mapping multi"
                 )
             )
@@ -234,7 +235,7 @@ class RedisLine:
     # --- of a worker from elsewhere -------------------------------------------------------------
 
     def beat(self) -> None:
-        """Send a heartbeat; one that was held to be dead asks to be let in again."""
+        """Send a heartbeat. A worker that was considered dead asks to join again."""
         with self._sending:
             if self._ask(self._sender, beat(self._keys.alive(self.name), "XX"))[0] is None:
                 self._ask_in()
@@ -243,10 +244,8 @@ class RedisLine:
         message = frames.dumps((None, "join", self.name))
         self._ask(self._sender, add(self._keys.up, message))
 
-    # --------------------------------------------------------------------------------------------
-
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         self._sender.close()
         self._receiver.close()
 

@@ -1,10 +1,10 @@
-"""Runs by way of a Redis server, the parent's side: :class:`RedisTransport`.
+"""Runs through a Redis server, the parent: :class:`RedisTransport`.
 
-Here the parent is called the coordinator, as workers may be on other hosts: those come by
-themselves, and have to send a heartbeat. One that is silent is held to be dead, and its tasks go to
-others. It may live all the same, and say what nobody waits for any more: a message counts only
-where it comes from a worker that is known by that number, and a commit only where that one has the
-task.
+The parent is called the coordinator here, because workers may run on other hosts. Those join by
+themselves, and send a heartbeat. A worker that sends none is considered dead, and its tasks go to
+others. It may still be alive, and report these tasks later. So a message counts only if the
+coordinator knows its sender by this number, and a commit counts only if the sender has the task
+now.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.outbox import places, with_buffers
 
 _LOOK_SECONDS = 0.1
-"""How often it looks for worker processes that have died."""
+"""How often it checks whether worker processes have died."""
 
 _LOOK_FAR_SECONDS = 1.0
-"""How often it looks for heartbeats, and for its own keys."""
+"""How often it checks the heartbeats, and its own keys."""
 
 
 @dataclass
 class _Lent:
-    """What the items of a task take up outside of its message.
+    """What a task needs besides its message, until it is done.
 
-    :param stored: the batch on the server
-    :param copy: one that was made for a worker that does not share the memory
-    :param shared: places and sizes of buffers in that memory
+    :param stored: the name of its batch on the server, if it is there
+    :param copy: the same of a copy, made for a worker that does not share the memory
+    :param shared: places and sizes of its buffers in this memory, if such a worker has the task
     """
 
     stored: str = ""
@@ -51,12 +51,12 @@ class _Lent:
 
 @dataclass
 class _Worker:
-    """A worker.
+    """What the coordinator knows about a worker.
 
-    :param name: of its stream
-    :param is_guest: it has come by itself
-    :param outgoing: messages that wait to be sent
-    :param tasks: in its hands, by number
+    :param name: part of the name of its stream
+    :param is_guest: it has joined by itself
+    :param outgoing: messages that are sent next
+    :param tasks: the tasks that it has, by number
     """
 
     number: int
@@ -69,7 +69,7 @@ class _Worker:
 class RedisTransport:
     """See the module; a :class:`~d4pcwl.runtime.pool.parent.Transport`.
 
-    :param owned: the server ends with the run, and everything on it
+    :param owned: the server ends with the run
     """
 
     def __init__(self, processes: WorkerProcesses, client: Client, *, owned: bool) -> None:
@@ -79,7 +79,7 @@ class RedisTransport:
         self.keys = KeptKeys(self.address, self.run_id)
         self.workers: dict[int, _Worker] = {}
         self._last = b"0-0"
-        self._commands: list[Command] = []  # that wait to be sent
+        self._commands: list[Command] = []  # sent next
         self._next_look = self._next_far_look = 0.0
         self._missed: set[int] = set()
         self._numbers = count()
@@ -87,7 +87,7 @@ class RedisTransport:
     def prepare(self) -> None:
         """Make the keys.
 
-        :raises ServerError: the server takes none of it
+        :raises ServerError: the server refuses them
         """
         job = self.processes.job
         origin = job.origin or Origin("")
@@ -116,7 +116,7 @@ class RedisTransport:
         self.keys.let_in(self.client, name, *more)
 
     def _join(self, name: str, broker: Broker) -> None:
-        """A worker from elsewhere asks to be let in."""
+        """Let a worker join that asks for it."""
         if any(worker.name == name for worker in self.workers.values()):
             return
         number = broker.scheduler.join()
@@ -131,13 +131,13 @@ class RedisTransport:
         self.keys.let_out(self.client, worker.name)
 
     def _look_around(self, broker: Broker) -> None:
-        """See who has died, and whether the run is still there."""
+        """Check which workers have died, and whether the keys still exist."""
         now = time.monotonic()
         if now < self._next_look:
             return
         self._next_look = now + _LOOK_SECONDS
         for number in set(self.processes.dead()) - self._missed:
-            # What it had to say comes before this.
+            # Through the stream, so that earlier messages of this worker are taken first.
             self._missed.add(number)
             self.client.call(*add(self.keys.up, frames.dumps((number, "closed", None))))
         if now < self._next_far_look:
@@ -148,7 +148,7 @@ class RedisTransport:
         is_there, *beats = self.client.calls([("EXISTS", key) for key in keys])
         if not is_there:
             raise ServerLost(
-                f"the keys of the run have gone from the Redis server at {self.address}"
+                f"the keys of the run have disappeared from the Redis server at {self.address}"
             )
         for worker, beats_on in zip(guests, beats, strict=True):
             if not beats_on:
@@ -179,7 +179,7 @@ class RedisTransport:
         worker.outgoing.append((kind, content))
 
     def _without_shared(self, data: Packed, lent: _Lent) -> Packed:
-        """Items for a worker that does not share the memory that they are in."""
+        """A task's items, for a worker that does not share the memory with their buffers."""
         run = frames.loads(self._fetch(data) if isinstance(data, Stored) else data.data)
         copy = frames.dumps(with_buffers(run, self.processes.memory.copy))
         lent.shared, lent.copy = list(places(run.entries)), f"copy-{next(self._numbers)}"
@@ -187,11 +187,13 @@ class RedisTransport:
         return Stored(lent.copy, len(copy), 0)
 
     def _fetch(self, stored: Stored) -> bytes:
-        data: bytes = self.client.call("HGET", self.keys.blobs, stored.name)
+        data: bytes | None = self.client.call("HGET", self.keys.blobs, stored.name)
+        if data is None:
+            raise ServerLost(f"items have disappeared from the Redis server at {self.address}")
         return data
 
     def _drop(self, *names: str) -> None:
-        """Stored batches are needed no longer."""
+        """Remove batches from the server."""
         if any(names):
             self._commands.append(("HDEL", self.keys.blobs, *names))
 
@@ -217,7 +219,7 @@ class RedisTransport:
         self._look_around(broker)
 
     def _counts(self, sender: int | None, kind: str, content: Any) -> bool:
-        """Whether a message does not come too late."""
+        """Whether a message counts; see the module."""
         worker = self.workers.get(-1 if sender is None else sender)
         return worker is not None and (kind != "commit" or content[0] in worker.tasks)
 
@@ -237,7 +239,7 @@ class RedisTransport:
             broker.scheduler.lost(worker.number, how)
 
     def _brought(self, lot: Lot) -> Lot:
-        """Results as the coordinator takes them."""
+        """Results, with their items if they were on the server."""
         if not isinstance(lot.data, Stored):
             return lot
         self._drop(lot.data.name)
