@@ -1,8 +1,8 @@
-"""Schedules of runs by way of a Redis server: those of the scheduler (``simulation_kit.py``), but
-for the links, which are real: the coordinator's transport, a server, and the lines of workers.
+"""Schedules of runs through a Redis server: those of the scheduler (``simulation_kit.py``), with a
+real transport: that of the coordinator, a server, and the lines of workers.
 
-Workers are simulated. Some come from elsewhere, and one of these may be held to be dead while it
-goes on. Batches of all sizes are stored on the server.
+Workers are simulated. Some join by themselves. Such a worker may be considered dead while it goes
+on. In some schedules, all batches are stored on the server.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from d4pcwl.runtime.transport.channel import Disconnected
 from d4pcwl.runtime.transport.outbox import Run
 
 GUEST = 1000
-"""The numbers of workers from elsewhere begin here, as the schedule has them."""
+"""The numbers of workers that join begin here, in the schedule."""
 
 
 class _Processes(WorkerProcesses):

@@ -48,8 +48,8 @@ def test_every_promise_is_kept(first: int, address: Address) -> None:
 # --- that it finds what is wrong ------------------------------------------------------------------
 
 
-def late_commits_count(patch: pytest.MonkeyPatch) -> None:
-    """What a worker wrote counts again, also if others have done its task meanwhile."""
+def commits_count_twice(patch: pytest.MonkeyPatch) -> None:
+    """What a task wrote is delivered twice."""
     hear = RedisTransport._hear
 
     def heard(transport: Any, broker: Any, worker: Any, kind: str, content: Any) -> None:
@@ -61,12 +61,12 @@ def late_commits_count(patch: pytest.MonkeyPatch) -> None:
 
 
 def deaths_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
-    """One that is silent is never held to be dead."""
+    """Nobody checks processes and heartbeats."""
     patch.setattr(RedisTransport, "_look_around", lambda transport, broker: None)
 
 
 def batches_are_dropped(patch: pytest.MonkeyPatch) -> None:
-    """What is stored is dropped when it is given out."""
+    """A stored batch is removed when it is given out, not when it is done."""
     send = RedisTransport.send
 
     def sent(transport: Any, number: int, kind: str, content: Any) -> None:
@@ -91,7 +91,7 @@ def messages_come_twice(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        late_commits_count,
+        commits_count_twice,
         deaths_are_not_noticed,
         batches_are_dropped,
         messages_come_twice,

@@ -60,7 +60,7 @@ class WorkerProcesses:
         return [n for n, (process, _) in self._at_work.items() if not process.is_alive()]
 
     def note_end(self, number: int) -> str:
-        """Wait for the end of a worker that has ended or is about to; how it ended, for messages."""
+        """Wait for a worker that has ended or is about to; how it ended, for messages."""
         process, _ = self._at_work.pop(number)
         process.join(GRACE_SECONDS)
         code = process.exitcode

@@ -150,7 +150,10 @@ class Scheduler:
                 self.counts[index] = self.counts.get(index, 0) + items
 
     def join(self) -> int:
-        """Take a worker that joins by itself; returns its number. If it dies, it is not replaced."""
+        """Take a worker that joins by itself, and that nothing replaces if it dies.
+
+        :returns: its number
+        """
         self._guests += 1
         return self._add(None, guest=True).number
 
