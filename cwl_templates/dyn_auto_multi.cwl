@@ -3,20 +3,20 @@ cwlVersion: v1.2
 class: CommandLineTool
 label: Run a dispel4py graph in as many processes as there is work for
 doc: |
-  A starting point: copy it and change what is marked CHANGE. As it stands it counts the words of a
-  text with examples/word_count/word_count.py.
+  A starting point: copy it and change what is marked CHANGE. Without changes, it counts the words of
+  a text with examples/word_count/word_count.py.
 
-# Prefixes of formats, so that a step can only be joined to one that speaks the same.
+# Prefixes of formats, so that a step can only be connected to one with the same format.
 
 requirements:
-  # The script lies in the working folder, so that it finds what lies beside it under the names that
+  # The script is in the working folder, so that it finds the files beside it under the names that
   # it uses. CHANGE: one more entry, and one more input, for each module that the script imports from
   # its own folder and for each file that it opens by name.
   InitialWorkDirRequirement:
     listing:
       - entryname: word_count.py
         entry: $(inputs.script)
-  # The engine is told how many cores the step needs, and tells the step how many it has got.
+  # The step asks the engine for this many cores; the engine then says how many it has.
   ResourceRequirement:
     coresMin: $(inputs.processes)
 
@@ -24,13 +24,13 @@ inputs:
   script:
     type: File
     label: The dispel4py script
-  # CHANGE: what the roots of the graph are given.
+  # CHANGE: the inputs of the roots of the graph.
   text:
     type: File
     label: The text whose words are counted
   processes:
     type: int
-    label: The most processes it may use
+    label: The largest number of processes it may use
     doc: It starts fewer while there is little work. The results do not depend on it, but their order may.
     default: 2
 
@@ -40,17 +40,17 @@ arguments:
   - prefix: -n
     valueFrom: $(runtime.cores)
   # CHANGE: for each root of the graph, its name and a list of input objects. A graph whose roots take
-  # nothing needs no -d; `prefix: -i` says how often they run.
+  # nothing needs no -d; `prefix: -i` gives the number of iterations.
   - prefix: -d
     valueFrom: '{"read": [{"input": "$(inputs.text.path)"}]}'
-  # Results go to a file of their own, because PEs print to standard output too.
+  # Results go to a separate file, because PEs print to standard output, too.
   - prefix: --results
     valueFrom: results.jsonl
 
 stdout: printed.txt
 
 outputs:
-  # The items of unconnected outputs. Leave it and --results out where the graph has none.
+  # The items of unconnected outputs. Leave it and --results out if the graph has none.
   results:
     type: File
     format: https://w3id.org/d4pcwl#json-lines

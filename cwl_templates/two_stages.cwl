@@ -1,11 +1,11 @@
 #!/usr/bin/env cwl-runner
 cwlVersion: v1.2
 class: Workflow
-label: Two stages of one dispel4py graph, joined by a stream file
+label: Two stages of one dispel4py graph, connected by a stream file
 doc: |
-  A starting point: copy it and change what is marked CHANGE. As it stands the first step runs the PEs
-  read and split of examples/word_count/word_count.py, and the second the PE count. What split writes
-  rests in a stream file between them, and the engine carries that from one machine to the other.
+  A starting point: copy it and change what is marked CHANGE. Without changes, the first step runs the
+  PEs read and split of examples/word_count/word_count.py, and the second step runs the PE count. The
+  items that split writes are in a stream file, which the engine copies from step to step.
   `d4p2cwl SCRIPT --cut PE.port` writes such a document by itself.
 
 inputs:
@@ -41,14 +41,14 @@ steps:
       baseCommand: [dispel4py, simple]
       arguments:
         - word_count.py
-        # CHANGE: the ids of the PEs of this stage; `dispel4py simple SCRIPT -v` shows them.
+        # CHANGE: the names of the PEs of this stage; `dispel4py simple SCRIPT -v` shows them.
         - prefix: --stage
-          valueFrom: read0,split1
+          valueFrom: read,split
         - prefix: -d
           valueFrom: '{"read": [{"input": "$(inputs.text.path)"}]}'
         # CHANGE: one --to for each output whose items another stage takes.
         - prefix: --to
-          valueFrom: split1.output=words.d4ps
+          valueFrom: split.output=words.d4ps
       outputs:
         words:
           type: File
@@ -85,11 +85,11 @@ steps:
         - prefix: -n
           valueFrom: $(runtime.cores)
         - prefix: --stage
-          valueFrom: count2
-        # CHANGE: one --from for each output of another stage whose items this one takes. It is named
-        # by where the items come from, not by where they go.
+          valueFrom: count
+        # CHANGE: one --from for each output of another stage whose items this one takes. It has the
+        # name of the output from which the items come.
         - prefix: --from
-          valueFrom: split1.output=$(inputs.words.path)
+          valueFrom: split.output=$(inputs.words.path)
         - prefix: --results
           valueFrom: results.jsonl
       outputs:

@@ -42,6 +42,7 @@ python_maximum_signature_line_length = 80
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
+html_static_path, html_css_files = ["static"], ["site.css"]
 
 _LINK = re.compile(r"^- \[(.+?)\]\((.+?)\)", re.MULTILINE)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from functools import partial
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -286,10 +287,32 @@ def test_a_document_without_its_script_says_how_to_make_a_bundle(
     bundle(project, "--table", "../elsewhere/table.txt", *cut, "-o", "flow.cwl")
     (tmp_path / "moved").mkdir()
     (project / "flow.cwl").rename(tmp_path / "moved" / "flow.cwl")
-    done = kit.command("d4pcwl-runner", "flow.cwl", cwd=tmp_path / "moved", code=1)
-    (line,) = done.stderr.splitlines()
+    run = partial(kit.command, "d4pcwl-runner", "flow.cwl", cwd=tmp_path / "moved", code=1)
+    (line,) = run().stderr.splitlines()
+    assert run("--iterations", "2").stderr == f"{line}\n"  # options leave defaults as they are
     assert "flow.cwl refers to files that do not exist: " in line
     for name in ("moved/flow.py", "moved/helpers.py", "moved/settings/factor.json"):
         assert str(tmp_path / name) in line
     assert "table.txt" not in line
     assert "d4p2cwl SCRIPT --bundle FOLDER" in line
+
+
+def test_files_of_a_job_order_that_do_not_exist_are_told_before_the_run(
+    project: Path, tmp_path: Path
+) -> None:
+    bundle(project, "--table", "../elsewhere/table.txt", "-o", "flow.cwl")
+    (project / "job.yml").write_text("table: {class: File, path: none.txt}\n")
+    for given in (["job.yml"], ["--table", "none.txt"]):
+        said = kit.command("d4pcwl-runner", "flow.cwl", *given, cwd=project, code=1).stderr
+        assert said == f"d4pcwl-runner: error: input 'table': there is no {project / 'none.txt'}\n"
+
+
+def test_file_names_that_cwltool_refuses(project: Path) -> None:
+    (project / "flow.py").rename(project / "été 1.py")
+    document = "flow é.cwl"
+    options = ("--table", "../elsewhere/table.txt", "-o", document)
+    note = kit.command("d4p2cwl", "été 1.py", *options, cwd=project).stderr
+    assert "note: cwltool refuses the file name 'été 1.py', unless --relax-path-checks" in note
+    said = kit.command("d4pcwl-runner", document, cwd=project, code=1).stderr
+    assert "give the file another name, or use --relax-path-checks" in said
+    kit.command("d4pcwl-runner", "--relax-path-checks", document, cwd=project)

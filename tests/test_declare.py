@@ -424,7 +424,7 @@ def test_all_faults_are_told_at_once_with_the_nearest_names(tmp_path: Path) -> N
     [
         ({"reads": {"a": {"type": "File", "path": "/etc/x"}}}, "leaves the working folder"),
         ({"writes": {"a": {"type": "File", "path": "../x"}}}, "leaves the working folder"),
-        ({"reads": {"a": {"type": "File[]", "path": "in"}}}, "no path"),
+        ({"reads": {"a": {"type": "File[]", "path": "in"}}}, "leave the path out"),
         ({"reads": {"a": {"type": "File", "defualt": "x"}}}, "did you mean default"),
         ({"reads": {"a": {"type": "File", "default": 3}}}, "expected a path"),
         ({"reads": ["a"]}, "expected a dictionary"),

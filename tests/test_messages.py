@@ -109,18 +109,18 @@ MISTAKES = {
     "a composite without the port": (
         ONE.format("data") + "inner = WorkflowGraph()\ninner.add(A())\ninner.inputmappings = {}\n"
         'graph.connect(Src(), "output", inner, "input")  # here\n',
-        "flow.py:LINE: .*maps no input 'input'",
+        "flow.py:LINE: .*composite inner has no input 'input'",
     ),
     "no PEs": ("", r"the graph has no PEs: .*graph.add\(pe\)"),
     "no roots": (
         ONE.format("data") + 'a, b = A(), A()\ngraph.connect(a, "output", b, "input")\n'
         'graph.connect(b, "output", a, "input")  # here\n',
-        r"flow.py:LINE: no PE of the graph can begin.*: A0 → A1 → A0; connect a source.* "
-        r"-d '\{\"A0\": ",
+        r"flow.py:LINE: no PE of the graph can begin.*: A_1 → A_2 → A_1; connect a source.* "
+        r"-d '\{\"A_1\": ",
     ),
     "two PEs of one name": (
         ONE.format("data") + "graph.add(A())\ngraph.add(A())\n",
-        r"PE A0 works on .* -d '\{\"A0\": .*\n.*PE A1 works on .* -d '\{\"A1\": ",
+        r"PE A_1 works on .* -d '\{\"A_1\": .*\n.*PE A_2 works on .* -d '\{\"A_2\": ",
     ),
     "an item in the middle": (
         ONE.format("1 / (data - 3)  # here") + JOIN,
@@ -166,6 +166,53 @@ def test_results_have_names_that_stay_when_a_pe_is_added(tmp_path: Path) -> None
         (tmp_path / "flow.py").write_text(text + ONE.format("data") + JOIN)
         done = kit.command("dispel4py", "simple", "flow.py", cwd=tmp_path)
         assert done.stdout.count('{"pe": "A", "port": "output"') == 5
+    several = "".join(f"{name} = A(); graph.add({name})\n" for name in "abc")
+    given = ["-d", '{"A_2": [{"input": 1}]}']
+    for more in ("", "class B(A): pass\ngraph.add(B())\n", several.replace("A()", "Src()")):
+        text = HEAD + ONE.format("data") + more + several
+        (tmp_path / "flow.py").write_text(text)
+        done = kit.command("dispel4py", "simple", "flow.py", *given, cwd=tmp_path)
+        assert done.stdout == '{"pe": "A_2", "port": "output", "data": 1}\n'
+
+
+WORK = {  # what a PE does, and whether it is told of where it feeds another, and where it does not
+    "2 * data": (True, True),
+    "doubled = self.double(data)": (True, True),
+    "print(data)": (True, False),
+    "self.last = data": (True, False),
+    "assert data + 1": (True, False),
+    "pass": (True, False),
+    "return self.double(data)": (False, False),
+    "self.write('output', data)": (False, False),
+    "self.send(data)": (False, False),
+    "yield data": (False, False),
+    "if data > 3: return data": (False, False),
+    "raise StopIteration": (False, False),
+}
+
+
+@pytest.mark.parametrize("work", WORK)
+def test_a_return_that_was_forgotten(work: str, tmp_path: Path) -> None:
+    methods = "    def double(self, data):\n        return 2 * data\n"
+    if "send" in work:
+        methods += "    def send(self, data):\n        self.write('output', data)\n"
+    text = HEAD + ONE.replace("return {}", work) + methods
+    for feeds, told in zip((True, False), WORK[work], strict=True):
+        more = "\ngraph.add(A())\n"
+        if feeds:
+            more = '\ngraph.connect(A(), "output", SimpleFunctionPE(abs), "input")\n'
+        (tmp_path / "flow.py").write_text(text + more)
+        given = ["-d", '{"A": []}']
+        said = kit.command("dispel4py", "simple", "flow.py", *given, cwd=tmp_path).stderr
+        note = "flow.py:10: A returns no item and writes none, so nothing comes from its output"
+        assert (f"note: {note}" in said) == told, said
+
+
+def test_a_function_without_return(tmp_path: Path) -> None:
+    text = 'def f(x):\n    x * 2\ngraph.connect(Src(), "output", SimpleFunctionPE(f), "input")\n'
+    (tmp_path / "flow.py").write_text(HEAD + text)
+    said = kit.command("dispel4py", "simple", "flow.py", cwd=tmp_path).stderr
+    assert "PE_f returns no item" in said
 
 
 MISSPELT = {
@@ -175,6 +222,11 @@ MISSPELT = {
     "d4pcwl strem": "stream",
     "dispel4py worker": "required",
 }
+
+
+def test_a_script_without_a_mapping_is_told_what_to_type() -> None:
+    said = kit.command("dispel4py", "flow.py", code=2).stderr
+    assert said == "dispel4py: error: name the mapping first: dispel4py simple flow.py\n"
 
 
 @pytest.mark.parametrize("command", MISSPELT)

@@ -209,7 +209,7 @@ def test_flatten_finds_all_faults() -> None:
     faults = str(caught.value).splitlines()[::2]  # each with its line of code
     assert len(faults) == 3
     assert "Plus has no input 'no such port'" in faults[0]
-    assert "CompositePE maps no input 'inn'; did you mean in?" in faults[1]
+    assert "composite CompositePE has no input 'inn'; did you mean in?" in faults[1]
     assert re.search(r": Plus_3\.input: the grouping 1.5 is not known", faults[2])
 
 

@@ -81,7 +81,7 @@ def test_a_graph_is_a_picture_an_error_a_block_and_a_run_is_seen(tmp_path: Path)
     progress, value = (each["text/plain"] for each in done)
     assert value == "[0, 9, 18]"
     lines = progress.splitlines()
-    assert "results of Times_2.output: 3" in lines
+    assert "Times_2: worked on 3 items, wrote 3" in lines
     assert sum("worked on 3 items" in line for line in lines) == 2
 
 

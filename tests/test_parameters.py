@@ -107,7 +107,7 @@ def test_parameters_are_options(folder: Path) -> None:
     done = simple(folder, *given.split(), "--params", "data=z", "--stations=stations.txt")
     values = ["-3.0", "'max'", "<Colour.BLUE: 'b'>", "['x', 'y']", "False", "4", "'z'"]
     assert data(done.stdout) == [["one", *values], ["two", *values]]
-    assert '"pe": "Pass2"' in done.stdout
+    assert '"pe": "Pass_2"' in done.stdout
 
 
 def test_all_faults_are_told_at_once(folder: Path) -> None:

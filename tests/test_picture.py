@@ -25,13 +25,13 @@ def test_composites_are_boxes(tmp_path: Path) -> None:
         '  subgraph box0_pe1["outer"]',
         '    pe3["thousand"]',
         '    subgraph box1_pe1["Inner"]',
-        '      pe1["one1"]',
-        '      pe2["ten2"]',
+        '      pe1["one_1"]',
+        '      pe2["ten_1"]',
         "    end",
         "  end",
         '  subgraph box0_pe4["other"]',
-        '    pe4["one4"]',
-        '    pe5["ten5"]',
+        '    pe4["one_2"]',
+        '    pe5["ten_2"]',
     ]
     assert '  pe0 -->|"output → input"| pe1' in lines
 

@@ -14,6 +14,7 @@ from mapping_kit import CountKeys, Plus, Ports, Source, Tag, Total, chain, join,
 
 from d4pcwl import IterativePE, SimpleFunctionPE, WorkflowGraph
 from d4pcwl.runtime.engine.plan import Plan, make_plan, usable_cores
+from d4pcwl.workflow.assignment import of_stages
 from d4pcwl.workflow.cut import cut
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE
@@ -119,7 +120,7 @@ def test_processes(processes: int, expected: Any) -> None:
 
 def test_stages_are_processes() -> None:
     graph = flatten(chain(named(Source([]), "a"), named(asks(2), "b"), named(Plus(), "c")))
-    plan = make_plan(graph, 9, stages=cut(graph, "b.output"))
+    plan = make_plan(graph, 9, assignment=of_stages(cut(graph, "b.output")))
     assert plan.processes == ((0, 1, 2), (3,))
 
 

@@ -161,13 +161,13 @@ def test_what_pes_cannot_be_is_refused() -> None:
     [
         ({"partitions": 5}, "partitions of WorkflowGraph have to be a list of lists of PEs, not 5"),
         ({"partitions": [5]}, "have to be a list of lists of PEs, not \\[5\\]"),
-        ({"inputmappings": 5}, "maps no input 'input'"),
-        ({"inputmappings": [1]}, "maps no input 'input'"),
-        ({"inputmappings": None}, "maps no input 'input'"),
-        ({"inputmappings": {5: None}}, "maps no input 'input'; known: 5"),
+        ({"inputmappings": 5}, "has no input 'input'"),
+        ({"inputmappings": [1]}, "has no input 'input'"),
+        ({"inputmappings": None}, "has no input 'input'"),
+        ({"inputmappings": {5: None}}, "has no input 'input'; known: 5"),
         ({"inputmappings": {"input": 5}}, "its input 'input' to a pair of a PE .* not to 5"),
         ({"inputmappings": {"input": ("a",)}}, "not to \\('a',\\)"),
-        ({"inputmappings": {"input": ("a", "b")}}, "maps no input 'b'"),
+        ({"inputmappings": {"input": ("a", "b")}}, "has no input 'b'"),
         ({"inputmappings": {"input": (Source([]), "input")}}, "Source has no inputs"),
         (
             {"inputmappings": {"input": (SimpleFunctionPE(abs), "input")}},

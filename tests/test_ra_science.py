@@ -31,6 +31,7 @@ ra_folders = pytest.importorskip("ra_folders")
 ra_geometry = pytest.importorskip("ra_geometry")
 ra_layout = pytest.importorskip("ra_layout")
 ra_model = pytest.importorskip("ra_model")
+ground_motion = pytest.importorskip("d4pcwl.seismology.motion")
 ra_motion = pytest.importorskip("ra_motion")
 ra_processed = pytest.importorskip("ra_processed")
 ra_results = pytest.importorskip("ra_results")
@@ -225,7 +226,7 @@ def test_oscillator_at_resonance_far_above_and_far_below(frequency: float) -> No
         ground = sinusoid(of_ground, rate, seconds=400.0)
         # At rest long before the end, so that the oscillator is too.
         ground[len(ground) * 3 // 4 :] = 0.0
-        response = ra_motion.oscillator_response(ground, 1 / rate, frequency)
+        response = ground_motion.oscillator_response(ground, 1 / rate, frequency)
         return float(np.max(np.abs(response[len(ground) // 4 : len(ground) // 2])))
 
     # Steady state: 1 / (2 h) at resonance, the ground itself for a stiff oscillator, none for a
@@ -238,16 +239,16 @@ def test_oscillator_at_resonance_far_above_and_far_below(frequency: float) -> No
 def test_norms_of_known_peaks_and_their_order() -> None:
     random = np.random.default_rng(2)
     one, two = random.normal(size=(2, 1000))
-    mean, largest, geometric = (ra_motion.norm(one, two, kind) for kind in ra_motion.NORMS)
+    mean, largest, geometric = (ground_motion.norm(one, two, kind) for kind in ra_motion.NORMS)
     assert geometric <= largest <= mean <= np.sqrt(2) * largest
-    assert ra_motion.norm(one, np.zeros(1000), "geometric") == 0.0
-    assert ra_motion.norm(one, np.zeros(1000), "mean") == np.max(np.abs(one))
+    assert ground_motion.norm(one, np.zeros(1000), "geometric") == 0.0
+    assert ground_motion.norm(one, np.zeros(1000), "mean") == np.max(np.abs(one))
     apart = np.array([3.0, 0.0]), np.array([0.0, -4.0])
-    assert [ra_motion.norm(*apart, kind) for kind in ra_motion.NORMS] == [4.0, 4.0, np.sqrt(12)]
+    assert [ground_motion.norm(*apart, kind) for kind in ra_motion.NORMS] == [4.0, 4.0, np.sqrt(12)]
     together = np.array([3.0, 0.0]), np.array([-4.0, 0.0])
-    assert ra_motion.norm(*together, "mean") == 5.0
+    assert ground_motion.norm(*together, "mean") == 5.0
     with pytest.raises(ValueError, match="unknown norm"):
-        ra_motion.norm(one, two, "median")
+        ground_motion.norm(one, two, "median")
 
 
 def test_differences_are_observed_minus_synthetic() -> None:

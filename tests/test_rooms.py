@@ -18,6 +18,8 @@ ROOMS = """
     workflow.reading
     workflow
     streams trace
+    library
+    seismology
     runtime.engine
     runtime.transport
     runtime.results

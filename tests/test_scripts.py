@@ -393,7 +393,7 @@ def test_a_root_that_opens_its_input_takes_a_file(tmp_path: Path, options: list[
     script = kit.write_script(tmp_path / "home", OPENS, data__json='{"a": 1, "b": 2}')
     compiled = to_cwl(script)
     assert kit.by_id(compiled.document["inputs"])["Read"]["type"] == "File"
-    assert [n for n in compiled.notes if "Read0 opens the items" in n and "flow.py:20:" in n]
+    assert [n for n in compiled.notes if "Read opens the items" in n and "flow.py:20:" in n]
     data = {"class": "File", "location": str(script.parent / "data.json")}
     outputs = run(script, tmp_path / "out", {"Read": data}, *options)
     given = json.dumps({"Read": [{"input": "data.json"}]})

@@ -222,7 +222,7 @@ def test_marks_are_shown_beside_the_items(tmp_path: Path) -> None:
     shown = kit.command("d4pcwl", "stream", "cat", tmp_path / "1.0.0.0.d4ps").stdout
     lines = [json.loads(line) for line in shown.splitlines()]
     assert [line["mark"] for line in lines] == [[0], [2], [4]]
-    assert lines[0] == {"pe": "Pair1", "port": "output", "data": [1, 1], "mark": [0]}
+    assert lines[0] == {"pe": "Pair", "port": "output", "data": [1, 1], "mark": [0]}
     with StreamReader(tmp_path / "1.0.0.0.d4ps") as reader:
         assert [item for _, item in reader] == [(1, 1), (3, 3), (5, 1)]
 
@@ -252,9 +252,7 @@ def test_a_file_of_a_shard_that_is_missing_is_told_of(tmp_path: Path) -> None:
     graph = graph_of([Scatter, Scatter, Difference])
     list(run_stages(shard(graph, 3, "pe"), tmp_path))
     files = [SourceFile(tmp_path / f"2.{number}.0.0.d4ps") for number in (0, 2)]
-    with pytest.raises(
-        StreamFileError, match=r"3 shards have written Scatter_2.output, and a file"
-    ):
+    with pytest.raises(StreamFileError, match=r"3 shards have written Scatter_2.output, and"):
         stages.stage_graph(graph, graph.pes[-1:], files)
 
 

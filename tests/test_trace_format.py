@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from d4pcwl.errors import OutputError, TraceError, UsageError
@@ -21,6 +21,7 @@ from d4pcwl.trace.format import (
     End,
     Event,
     Instance,
+    Keys,
     Process,
     Record,
     Run,
@@ -44,6 +45,7 @@ RECORDS: list[Record] = [
     Instance(instance=0, pe="count1", copy=0, process=0, at=0.01),
     Sample(instance=0, start=0.0, end=0.5, taken=7, written=0, busy=0.25, queue=3),
     Usage(process=0, start=0.0, end=0.5, cpu=0.4, memory=1 << 20, idle=0.1),
+    Keys(edge=0, items=7, most=4),
     Traffic(edge=0, process=0, start=0.0, end=0.5, items=7, bytes=70),
     Span(instance=0, start=0.1, end=0.3, item=2),
     Event(at=0.4, what="retry", why="ValueError: Ä\n2", instance=0, number=1),
@@ -65,6 +67,7 @@ def test_a_trace_is_read_as_it_was_written(tmp_path: Path, name: str) -> None:
     assert {type(record) for record in RECORDS} == set(KINDS.values())
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.builds(
         Sample,
@@ -95,7 +98,7 @@ def test_a_trace_is_read_while_it_is_written(tmp_path: Path, name: str) -> None:
     writer.close()
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_file_that_was_cut_off_has_its_whole_lines(

@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import pty
+import resource
 import statistics
 import struct
 import subprocess
@@ -24,11 +25,42 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import d4pcwl
 from bench.table import rendered
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.mappings.registry import find_mapping, run_job
+from d4pcwl.runtime.progress import LiveTable
+from d4pcwl.runtime.results import Results
+from d4pcwl.trace.format import TraceWriter
+from d4pcwl.trace.observer import Observer
+from d4pcwl.workflow.flat import flatten
+from d4pcwl.workflow.inputs import root_inputs
 
 HEADINGS = ["mapping", "CPU s without", "with progress", "with a trace", "progress", "trace"]
 _MAPPINGS = ("simple", "multi", "dyn_multi", "dyn_redis")
 _KINDS = ("", "progress", "trace")
+
+
+class _Source(d4pcwl.ProducerPE):
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def _process(self, inputs: object) -> None:
+        for number in range(self.count):
+            self.write("output", number)
+
+
+class _Pass(d4pcwl.IterativePE):
+    def _process(self, data: int) -> int:
+        return data
+
+
+class _Total(d4pcwl.ConsumerPE):
+    total = 0
+
+    def _process(self, data: int) -> None:
+        self.total += data
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,51 +119,34 @@ def _read_all(fd: int) -> None:
 
 
 def _one(mapping: str, items: int, kind: str) -> float:
-    import d4pcwl
-    from d4pcwl.runtime.job import Job
-    from d4pcwl.runtime.mappings.registry import find_mapping, run_job
-    from d4pcwl.runtime.progress import LiveTable
-    from d4pcwl.runtime.results import Results
-    from d4pcwl.trace.format import TraceWriter
-    from d4pcwl.trace.observer import Observer
-    from d4pcwl.workflow.flat import flatten
-    from d4pcwl.workflow.inputs import root_inputs
+    """The processor time of a run, after a short one that loads and reads what is needed."""
+    _run(mapping, 1000, kind)
+    before = _spent()
+    _run(mapping, items, kind)
+    return _spent() - before
 
-    class Source(d4pcwl.ProducerPE):
-        def _process(self, inputs: object) -> None:
-            for number in range(items):
-                self.write("output", number)
 
-    class Pass(d4pcwl.IterativePE):
-        def _process(self, data: int) -> int:
-            return data
-
-    class Total(d4pcwl.ConsumerPE):
-        total = 0
-
-        def _process(self, data: int) -> None:
-            self.total += data
-
+def _run(mapping: str, items: int, kind: str) -> None:
     graph = d4pcwl.WorkflowGraph()
-    pes = [Source(), Pass(), Pass(), Total()]
+    pes = [_Source(items), _Pass(), _Pass(), _Total()]
     for source, target in itertools.pairwise(pes):
         graph.connect(source, "output", target, "input")
     flat = flatten(graph)
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
         observer = None
         if kind == "trace":
-            observer = Observer([TraceWriter(Path(folder, "trace.jsonl")).write], thorough=True)
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            writer = stack.enter_context(TraceWriter(Path(folder, "trace.jsonl")))
+            observer = Observer([writer.write], thorough=True)
         elif kind == "progress":
-            observer = Observer([LiveTable(sys.stderr.write).take])
+            live = LiveTable(sys.stderr.write)
+            stack.callback(live.stop)
+            observer = Observer([live.take])
         job = Job(flat, root_inputs(flat), Results(), processes=4, observer=observer)
-        before = _spent()
         run_job(find_mapping(mapping), job)
-        return _spent() - before
 
 
 def _spent() -> float:
     """The processor time of this process and of those that it has started."""
-    import resource
-
     uses = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(use.ru_utime + use.ru_stime for use in uses)

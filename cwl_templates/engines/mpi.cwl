@@ -3,8 +3,8 @@ cwlVersion: v1.2
 class: CommandLineTool
 label: Run a dispel4py graph with MPI
 doc: |
-  A starting point: copy it and change what is marked CHANGE. As it stands it counts the words of a
-  text with examples/word_count/word_count.py. cwltool puts the launcher of mpi-config.yml before the
+  A starting point: copy it and change what is marked CHANGE. Without changes, it counts the words of
+  a text with examples/word_count/word_count.py. cwltool puts the launcher of mpi-config.yml before the
   command; another engine knows nothing of cwltool:MPIRequirement and refuses the document. There leave
   the requirement out and add `-n` and the number of processes: dispel4py then calls mpiexec itself.
 
@@ -27,7 +27,7 @@ inputs:
   script:
     type: File
     label: The dispel4py script
-  # CHANGE: what the roots of the graph are given.
+  # CHANGE: the inputs of the roots of the graph.
   text:
     type: File
     label: The text whose words are counted

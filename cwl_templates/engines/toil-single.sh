@@ -3,18 +3,18 @@
 #
 #     toil-single.sh DOCUMENT JOB [OUTDIR]
 #
-# Toil calls its own `_toil_worker`, so its commands have to be on the PATH, and `dispel4py` too.
+# Toil calls its own `_toil_worker`, so its commands must be on the PATH, and `dispel4py`, too.
 set -euo pipefail
 document="$1" job="$2" outdir="${3:-results}"
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
 options=(
-    # CHANGE: what Toil may use of this machine. A step that asks for more cores than there are fails.
+    # CHANGE: the cores that Toil may use. A step that asks for more cores than these fails.
     --maxCores "$(nproc)"
-    # CHANGE: leave it out where docker is there.
+    # CHANGE: leave it out if docker is installed.
     --no-container
-    # The state of the run. CHANGE: a folder that stays, and --restart, to take up a run that failed.
+    # The state of the run. CHANGE: a permanent folder, and --restart, to continue a run that failed.
     --jobStore "$scratch/jobs"
     --workDir "$scratch"
     --coordinationDir "$scratch"

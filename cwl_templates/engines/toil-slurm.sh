@@ -3,8 +3,8 @@
 #
 #     toil-slurm.sh DOCUMENT JOB [OUTDIR]
 #
-# Jobs have the environment in which Toil was started: its commands and `dispel4py` have to be on the
-# PATH, on every node under the same path.
+# Jobs have the environment in which Toil was started: its commands and `dispel4py` must be on the
+# PATH, with the same path on every node.
 set -euo pipefail
 document="$1" job="$2" outdir="${3:-results}"
 
@@ -14,15 +14,15 @@ trap 'rm -rf "$shared"' EXIT
 
 options=(
     --batchSystem slurm
-    # CHANGE: the queue, the most time that a job may take, and what else sbatch is to be told.
+    # CHANGE: the queue, the longest time of a job, and other options of sbatch.
     --slurmPartition main
     --slurmTime 00:10:00
     --slurmArgs=--nodes=1
-    # What a job gets that does not say what it needs.
+    # The resources of a job that does not ask for any.
     --defaultMemory 500MiB
-    # CHANGE: leave it out where the nodes have containers.
+    # CHANGE: leave it out if the nodes have containers.
     --no-container
-    # How often it asks for its jobs, in seconds.
+    # How often it checks its jobs, in seconds.
     --statePollingWait 2
     --jobStore "$shared/jobs"
     --workDir "$shared"

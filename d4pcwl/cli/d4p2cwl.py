@@ -53,7 +53,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--cut",
         metavar="HOW",
         help="whole: one tool (the default); composite, partition, pe or PE.port,PE.port,…: a "
-        "Workflow with one step for each stage of this cut",
+        "Workflow with one step for each stage of this cut; naive, staging or best: of the stages "
+        "that this algorithm chooses (give --from)",
+    )
+    parser.add_argument(
+        "--from",
+        dest="learn_from",
+        type=Path,
+        metavar="TRACE",
+        help="the trace of a run, for --cut naive, staging or best",
     )
     parser.add_argument(
         "--shards",
@@ -149,6 +157,7 @@ def _run(options: argparse.Namespace) -> int:
         mapping=options.mapping,
         processes=options.num,
         cut=options.cut,
+        learn_from=options.learn_from,
         shards=options.shards,
         docker=options.docker,
         mpi_requirement=options.mpi_requirement,

@@ -92,6 +92,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         raise UsageError("name the mapping first: dispel4py MAPPING SCRIPT [options]")
     from d4pcwl.cli import completion, parameters
 
+    if arguments[0].endswith(".py"):
+        raise UsageError(f"name the mapping first: dispel4py simple {arguments[0]}")
     mapping = find_mapping(arguments[0])
     completion.skip_word()
     script = _add_options(parser)
@@ -111,7 +113,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
     """Add the options of all mappings; return the argument for the script."""
     from pathlib import Path
 
-    from d4pcwl.cli import parameters, stage, watching
+    from d4pcwl.cli import optimise, parameters, stage, watching
 
     script = parser.add_argument(
         "script",
@@ -189,6 +191,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
         help="write a description of the items that are left out to FILE, as JSON lines, not to "
         "standard error",
     )
+    optimise.add_option(parser.add_argument_group("a plan that learns"))
     talk = output.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
     talk.add_argument(
@@ -226,6 +229,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     from d4pcwl.runtime.results import WithErrors
     from d4pcwl.workflow.inputs import idle_roots, root_inputs
     from d4pcwl.workflow.load import load
+    from d4pcwl.workflow.silent import forgotten_returns
     from d4pcwl.workflow.undeclared import UNDECLARED
 
     if options.num is not None and options.num < 1:
@@ -253,8 +257,8 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
         if options.stage:
             given = with_paths(given)
             graph, inputs, sink, ports = stage.read(options, graph, given, files.results)
-        elif options.sources or options.targets or options.splits or options.expect:
-            raise UsageError("--from, --to, --split and --expect need --stage")
+        elif options.targets or options.splits or options.expect:
+            raise UsageError("--to, --split and --expect need --stage")
         else:
             inputs = with_files(graph, root_inputs(graph, given, options.iter), options.file)
             sink = files.results([(pe.id, output) for pe, output in graph.unconnected])
@@ -270,6 +274,8 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
                         f"note: {names[pe.id]} is a consumer, but writes to '{output}': its "
                         "items are results"
                     )
+            for text in forgotten_returns(graph):
+                say(f"note: {text}")
         job = Job(
             graph,
             inputs,
@@ -281,10 +287,15 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             policy=parse_policy(options.on_error, options.time_out),
             seed=options.seed,
         )
+        prediction: Sequence[str] = ()
+        if options.optimise or options.sources:
+            from d4pcwl.cli.optimise import learn
+
+            job, prediction = learn(options, script, job)
         if options.dry_run:
             from d4pcwl.cli.dry_run import dry_run
 
-            sys.stdout.write(dry_run(options, script, job))
+            sys.stdout.write(dry_run(options, script, job, prediction))
         else:
             with watching(options, options.script, options.arguments) as observer:
                 job = replace(job, observer=observer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,12 @@ _SHOWN = 10
 _WIDTH = 200
 
 
-def dry_run(options: argparse.Namespace, script: Script, job: Job) -> str:
+def dry_run(
+    options: argparse.Namespace, script: Script, job: Job, prediction: Iterable[str] = ()
+) -> str:
     """What a run would do, line by line.
 
+    :param prediction: how long it would take, line by line
     :raises UsageError: result files cannot be written
     :raises ImportError: what the mapping needs is not installed
     """
@@ -36,9 +39,10 @@ def dry_run(options: argparse.Namespace, script: Script, job: Job) -> str:
     count = len(plan.processes) if plan.pool is None else job.processes or usable_cores()
     processes = "1 process" if count == 1 else f"{count} processes"
     lines += [f"mapping: {options.mapping.name}, {processes}", *_indented(str(plan).splitlines())]
+    lines += prediction
     lines += ["inputs:", *_indented(_inputs(job))]
-    for title, files in _files(script, Path(options.folder, script.path), job).items():
-        lines += [f"{title}:", *_indented(sorted(files))] if files else []
+    for title, found in files(script, Path(options.folder, script.path), job).items():
+        lines += [f"{title}:", *_indented(sorted(found))] if found else []
     lines += _results(options, job)
     lines.append(f"seed: {job.seed}")
     return "\n".join(lines) + "\n"
@@ -76,7 +80,7 @@ def _inputs(job: Job) -> Iterator[str]:
             yield "  ..."
 
 
-def _files(script: Script, path: Path, job: Job) -> dict[str, list[str]]:
+def files(script: Script, path: Path, job: Job) -> dict[str, list[str]]:
     """The files that the script clearly reads and writes, and what it declares.
 
     :param path: the script

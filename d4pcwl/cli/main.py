@@ -1,4 +1,4 @@
-"""``d4pcwl run|compile|import|cwl|stream|graph``: every command under one name."""
+"""``d4pcwl run|compile|import|cwl|stream|graph|library|…``: every command under one name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _other(arguments: list[str]) -> int:
-    from d4pcwl.cli import completion, graph, stream
+    from d4pcwl.cli import completion, graph, library, predict, stream, top, trace
     from d4pcwl.cli.parser import Parser
 
     parser = Parser(prog="d4pcwl", description="The bridge between dispel4py and CWL.")
@@ -49,6 +49,10 @@ def _other(arguments: list[str]) -> int:
     )
     stream.add_parser(commands)
     graph.add_parser(commands)
+    library.add_parser(commands)
+    trace.add_parser(commands)
+    top.add_parser(commands)
+    predict.add_parser(commands)
     completion.add_parser(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)

@@ -27,7 +27,8 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         default=[],
         type=_source,
         metavar="[PE.PORT=]FILE",
-        help="a stream file with items from another stage",
+        help="a stream file with items from another stage; without --stage, the trace of a run to "
+        "learn from",
     )
     group.add_argument(
         "--to",
@@ -62,13 +63,22 @@ def read(
     :param make_sink: makes the sink for the results of the given outputs
     :raises D4pcwlError: there is no such stage, or its files are not valid
     """
+    from dataclasses import replace
+
     from d4pcwl.runtime.stage import chosen_pes, stage_graph, stage_sink
     from d4pcwl.runtime.stage_streams import READERS
     from d4pcwl.workflow.inputs import root_inputs
 
     pes = chosen_pes(whole, _stage_names(whole, options.stage), options.expect)
     pickles = options.allow_pickle
-    graph = stage_graph(whole, pes, options.sources, allow_pickle=pickles)
+
+    def named(port: str) -> str:
+        pe, _, output = port.rpartition(".")
+        found = whole.find(pe)
+        return f"{whole.names[found[0].id]}.{output}" if len(found) == 1 else port
+
+    sources = [replace(source, port=named(source.port)) for source in options.sources]
+    graph = stage_graph(whole, pes, sources, allow_pickle=pickles)
     if given is None:
         inputs = root_inputs(graph, None, options.iter)
     else:
@@ -76,7 +86,10 @@ def read(
         inputs = {pe: v for pe, v in root_inputs(whole, given).items() if pe in inside}
     inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, READERS)})
     ends = [(pe.id, output) for pe, output in whole.unconnected if pe in pes]
-    targets = [*options.targets, *map(_split, options.splits)]
+    targets = [
+        replace(target, port=named(target.port), input=named(target.input))
+        for target in (*options.targets, *map(_split, options.splits))
+    ]
     # A compiled step has no way to get --allow-pickle.
     asked = None if options.expect and not pickles else pickles
     sink, ports = stage_sink(whole, pes, targets, make_sink(ends), stage=graph, allow_pickle=asked)

@@ -57,7 +57,7 @@ def folders_of_upstream() -> list[str]:
 
 
 def _mapping_spec(fullname: str) -> importlib.machinery.ModuleSpec | None:
-    """How to make a module that upstream has for a mapping, unless it is a file of ours."""
+    """How to make a module that upstream has for a mapping, unless we have a file for it."""
     import importlib.util
 
     from d4pcwl.runtime.mappings.registry import upstream_modules
@@ -71,7 +71,7 @@ def _mapping_spec(fullname: str) -> importlib.machinery.ModuleSpec | None:
 
 
 class _MappingLoader:
-    """Makes a module with what scripts take from upstream's for a mapping."""
+    """Makes a module with the names that scripts import from upstream's module of a mapping."""
 
     def __init__(self, mapping: str) -> None:
         self._mapping = mapping

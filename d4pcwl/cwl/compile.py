@@ -30,6 +30,8 @@ from d4pcwl.cwl.gathering import Gathering
 from d4pcwl.cwl.lock import distributions_of
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
 from d4pcwl.runtime.mappings.registry import BUILT_IN, BuiltIn, Mapping, find_mapping
+from d4pcwl.trace.assign import ALGORITHMS, assign
+from d4pcwl.trace.model import read_model
 from d4pcwl.workflow.cells import script_of_cells
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph
@@ -95,6 +97,7 @@ def to_cwl(
     mapping: BuiltIn | str = "simple",
     processes: int | None = None,
     cut: str | None = None,
+    learn_from: str | os.PathLike[str] | None = None,
     shards: int | None = None,
     docker: str | None = None,
     mpi_requirement: bool = False,
@@ -115,6 +118,8 @@ def to_cwl(
     :param cut: ``whole``, ``composite``, ``partition``, ``pe``, or ``PE.port,…``; see
         :mod:`d4pcwl.workflow.cut`. The default is ``whole``; with ``shards``, the graph is cut
         where shards begin and end
+    :param learn_from: the trace of a run of this graph, for the cuts ``naive``, ``staging`` and
+        ``best``; see :mod:`d4pcwl.trace.assign`
     :param shards: the number of shards. Stages are scattered over them, where that does not change
         the results; see :mod:`d4pcwl.workflow.shards`
     :param docker: the image for a DockerRequirement hint
@@ -155,7 +160,13 @@ def to_cwl(
     declarations = read_declarations(graph, script.path, script.module)
     found = found_inputs(graph, declarations)
     declarations = with_found_inputs(declarations, found)
-    stages = _stages(graph, cut, shards, declarations, reading)
+    processes = processes or _default_processes(declarations.of(graph.pes), chosen)
+    if cut in ALGORITHMS:
+        stages = _learnt_stages(graph, cut, shards, learn_from, processes)
+    elif learn_from is not None:
+        raise UsageError(f"a trace is for the cuts {', '.join(ALGORITHMS)}; choose one of them")
+    else:
+        stages = _stages(graph, cut, shards, declarations, reading)
     facts = Facts(
         graph=graph,
         script=script.path,
@@ -165,7 +176,7 @@ def to_cwl(
         locate=_locator(folder) if bundle is None else bundle.locator(script.path, script.values),
         mapping=chosen,
         mappings=(chosen.name,) if mpi_requirement else _choice(chosen),
-        processes=processes or _default_processes(declarations.of(graph.pes), chosen),
+        processes=processes,
         image=docker,
         packages=_packages(reading, chosen, graph, bundle),
         mpi=mpi_requirement,
@@ -188,6 +199,27 @@ def to_cwl(
     packed = _packed(workflow_of_stages)
     files = _unpacked(workflow_of_stages, _main_name(script))
     return Compiled(packed, files, job, missing, report)
+
+
+def _learnt_stages(
+    graph: FlatGraph,
+    how: str,
+    shards: int | None,
+    trace: str | os.PathLike[str] | None,
+    processes: int,
+) -> Sharding:
+    """The stages that an algorithm chooses by a trace.
+
+    :raises UsageError: there is none, or shards are asked for
+    """
+    if trace is None:
+        raise UsageError(
+            f"the cut '{how}' is made by what a run has cost: give the trace of one (--from TRACE)"
+        )
+    if shards is not None:
+        raise UsageError(f"the cut '{how}' has no shards: give no --shards, or another cut")
+    stages = assign(how, graph, read_model(trace, graph), processes).stages
+    return Sharding(stages, 1, frozenset())
 
 
 def _stages(

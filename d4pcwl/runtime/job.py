@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from d4pcwl.runtime.results import Sink
     from d4pcwl.trace.observer import Lap, Observer
-    from d4pcwl.workflow.cut import Cut
+    from d4pcwl.workflow.assignment import Assignment
     from d4pcwl.workflow.flat import FlatGraph
     from d4pcwl.workflow.inputs import RootInputs
 
@@ -49,10 +49,12 @@ class Job:
     :param sink: takes the results; its owner closes it
     :param results: the outputs whose items are results; None: the unconnected outputs
     :param processes: how many processes the mapping may use; None: the usable cores
-    :param stages: stages that each run in one process, if the user asks for that
+    :param assignment: the processes that each PE runs in, if they are chosen already
     :param own_pes: whether the graph's PEs themselves may run, instead of copies
     :param say: takes progress messages
     :param origin: where the graph came from, if other hosts can load it from there
+    :param paces: by PE id, seconds for one item, if a run is known
+    :param workers: how many workers a dynamic mapping that adapts their number starts with
     :param policy: what happens when a PE fails on an item
     :param seed: the seed of the random numbers that PEs draw
     :param check: is called from time to time; raises an error if nobody needs the results any more
@@ -64,14 +66,20 @@ class Job:
     sink: Sink
     results: list[tuple[Any, str]] | None = None
     processes: int | None = None
-    stages: Cut | None = None
+    assignment: Assignment | None = None
     own_pes: bool = True
     say: Callable[[str], None] = field(default=_silent)
     origin: Origin | None = None
     check: Callable[[], None] = field(default=_go_on)
+    paces: Mapping[str, float] = field(default_factory=dict)
+    workers: int = 0
     observer: Observer | None = None
     policy: Policy = FAIL
     seed: int = 0
+
+    def placed(self, assignment: Assignment | None) -> Job:
+        """The job with its PEs in these processes; as it is, where that is None."""
+        return self if assignment is None else replace(self, assignment=assignment)
 
     def plan(
         self,
@@ -91,7 +99,7 @@ class Job:
             self.graph,
             number,
             results=self.results,
-            stages=self.stages,
+            assignment=self.assignment,
             pooled=pooled and number > 1,  # a single worker needs no pool
             given=self.inputs,
             policy=self.policy,

@@ -24,7 +24,7 @@ from d4pcwl.errors import UsageError, brief, nearest, raise_faults
 if TYPE_CHECKING:
     import argparse
 
-    from d4pcwl.workflow.cut import Cut
+    from d4pcwl.workflow.assignment import Assignment
     from d4pcwl.workflow.flat import FlatGraph
 
 AnyOptions = TypeVar("AnyOptions", bound="Options")
@@ -188,11 +188,12 @@ class StaticOptions(Options):
         "into one and all other PEs into a second one",
     )
 
-    def stages(self, graph: FlatGraph) -> Cut | None:
-        """The stages that each run in one process, if the user asks for that."""
+    def assignment(self, graph: FlatGraph) -> Assignment | None:
+        """The PEs that share a process, if the user asks for that."""
+        from d4pcwl.workflow.assignment import of_stages
         from d4pcwl.workflow.cut import fuse
 
-        return fuse(graph) if self.simple else None
+        return of_stages(fuse(graph)) if self.simple else None
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from d4pcwl.runtime.local.console import ERASE, Lines, LineWriter
+from d4pcwl.runtime.local.console import Lines, LineWriter
 from d4pcwl.trace.format import Record
 from d4pcwl.trace.totals import Totals, last_line, progress_line
 from d4pcwl.workflow.cells import running_shell
 
 _EVERY = 0.25
-"""Seconds after which a picture is put where it can be seen again."""
+"""Seconds after which a picture is put there again: programs may have written over it."""
 
 _EVERY_RENDERED = 0.5
 """Seconds between two pictures of the table, as they take some work."""
@@ -84,8 +84,7 @@ class PlainLines(Progress):
 class LiveTable(Progress):
     """A table below all that is printed to a terminal; it is there until :meth:`stop`.
 
-    Standard error is a :class:`LineWriter` the while: what anybody writes there goes above it. The
-    table is put there again and again by a thread, since nobody tells it when others print.
+    Standard error is a :class:`LineWriter` the while: what anybody writes there goes above it.
 
     :param say: takes the last line
     """
@@ -97,10 +96,10 @@ class LiveTable(Progress):
         sys.stderr.flush()
         sys.stderr = self._errors = LineWriter(2)
         self._lines: Lines = self._errors.lines
-        self._errors.lines.erase = ERASE
+        self._lines.is_below = True
         if isinstance(sys.stdout, LineWriter) and sys.stdout.isatty():
             self._lines = sys.stdout.lines
-            self._lines.erase = ERASE
+            self._lines.is_below = True
         self._is_new = True
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._show, name="d4pcwl-progress", daemon=True)
@@ -122,8 +121,9 @@ class LiveTable(Progress):
         from d4pcwl.trace.table import table
 
         size = os.get_terminal_size(2)
+        columns, height = size.columns or 80, size.lines or 24
         with self._lock:
-            rows = table(self.totals, max(20, size.columns), max(3, size.lines - 1))
+            rows = table(self.totals, max(20, columns), max(3, height - 1))
         lines = "".join(f"\r{row}\x1b[K\n" for row in rows)
         return f"{lines}\x1b[{len(rows)}A".encode("utf-8", "replace")
 
@@ -139,7 +139,7 @@ class LiveTable(Progress):
             self._thread.join()
             self._errors.finish()
             self._lines.draw(b"")
-            self._lines.erase = b""
+            self._lines.is_below = False
             sys.stderr = self._before
 
 

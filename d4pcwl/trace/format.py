@@ -197,6 +197,20 @@ class Traffic(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Keys(Record):
+    """How unevenly the keys were used of an edge that is grouped by key.
+
+    :ivar items: that were looked at
+    :ivar most: those of them that had the commonest key
+    """
+
+    kind = "keys"
+    edge: int
+    items: int
+    most: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Span(Record):
     """One call of an instance, which sampling happened to see.
 
@@ -245,7 +259,7 @@ class End(Record):
 
 KINDS: Mapping[str, type[Record]] = {
     kind.kind: kind
-    for kind in (Run, PE, Edge, Instance, Process, Sample, Usage, Traffic, Span, Event, End)
+    for kind in (Run, PE, Edge, Instance, Process, Sample, Usage, Traffic, Keys, Span, Event, End)
 }
 
 

@@ -133,6 +133,14 @@ def cut_between(graph: FlatGraph, may_share_stage: Callable[[Edge], bool]) -> Cu
     return _ordered(graph, _named_by_pes(graph, groups.members()))
 
 
+def cut_into(graph: FlatGraph, groups: Iterable[Sequence[Any]]) -> Cut:
+    """The cut with these stages, which are called as the PEs in them.
+
+    :raises GraphError: stages would depend on each other in a circle
+    """
+    return _ordered(graph, _named_by_pes(graph, groups))
+
+
 def part(whole: Cut, is_apart: Callable[[Stage, Any], bool]) -> Cut:
     """A cut in which the given PEs have separate stages."""
     groups: list[_Group] = []

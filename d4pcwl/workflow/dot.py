@@ -224,4 +224,4 @@ def _label(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(f"\\{c}" if c in '"\\' else c for c in text)
+    return "".join(f"\\{c}" if c in '"\\' else c for c in presentable(text))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dis
 import functools
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from types import CodeType
 from typing import Any, cast
 
 from d4pcwl.workflow.pe import NAME
-from d4pcwl.workflow.reading.bytecode import NOISE
+from d4pcwl.workflow.reading.bytecode import NOISE, with_inner
 from d4pcwl.workflow.reading.roots import is_framework, plain_function
 
 OUTPUT = "output"
@@ -46,17 +46,10 @@ def _writes(code: CodeType) -> bool:
     """Whether the bytecode of a method uses ``self.write`` and ``"output"``."""
     if not code.co_argcount:
         return False
-    me, whole = code.co_varnames[0], list(_with_inner(code))
+    me, whole = code.co_varnames[0], list(with_inner(code))
     return any(OUTPUT in part.co_consts for part in whole) and any(
         _takes_write(part, me) for part in whole
     )
-
-
-def _with_inner(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _with_inner(constant)
 
 
 def _takes_write(code: CodeType, me: str) -> bool:

@@ -99,4 +99,4 @@ hints:
   - class: SoftwareRequirement
     packages:
       - package: d4pcwl
-d4p:digest: 9a3130df724423f1
+d4p:digest: 1378c0f26ab19d07

@@ -4,8 +4,9 @@
 
 FOLDER (default: example_data) gets the layout of a source directory: the event, the processing
 chains, raw counts of six stations of the fictitious network XX, their instrument responses, and
-synthetics. XX.FELT lacks its north component on purpose: an incomplete station must cost one
-message and not the run. Equal versions of ObsPy and NumPy write equal waveforms.
+synthetics. XX.FELT lacks its north component on purpose: the pipeline must leave out an
+incomplete station with a message, and go on. Equal versions of ObsPy and NumPy write equal
+waveforms.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@ cwlVersion: v1.2
 class: CommandLineTool
 label: Preprocess observed and synthetic waveforms
 doc: |-
-  Reads the folder misfit_data/ and brings, station by station, observed and synthetic waveforms to
-  the same sampling rate and time window, runs the processing chains of processing.json (response
-  removal, tapers, filters) and rotates the horizontal components to radial and transverse. The result
-  goes to misfit_data/processed/. A station that lacks a component, its StationXML or its synthetics
-  costs one message and not the run.
+  Reads the folder misfit_data/. For each station, it brings observed and synthetic waveforms to the
+  same sampling rate and time window, runs the processing chains of processing.json (response
+  removal, tapers, filters), and rotates the horizontal components to radial and transverse. The
+  result goes to misfit_data/processed/. If a station lacks a component, its StationXML or its
+  synthetics, it is left out with a message, and the run goes on.
 
       dispel4py simple preprocess.py -i 1
 $namespaces:
@@ -164,4 +164,4 @@ hints:
       - package: scipy
         version:
           - '1.17'
-d4p:digest: df57360f6cde07c8
+d4p:digest: 0d2f0abab87ba8a6

@@ -1,10 +1,10 @@
 """Preprocess observed and synthetic waveforms
 
-Reads the folder misfit_data/ and brings, station by station, observed and synthetic waveforms to
-the same sampling rate and time window, runs the processing chains of processing.json (response
-removal, tapers, filters) and rotates the horizontal components to radial and transverse. The result
-goes to misfit_data/processed/. A station that lacks a component, its StationXML or its synthetics
-costs one message and not the run.
+Reads the folder misfit_data/. For each station, it brings observed and synthetic waveforms to the
+same sampling rate and time window, runs the processing chains of processing.json (response
+removal, tapers, filters), and rotates the horizontal components to radial and transverse. The
+result goes to misfit_data/processed/. If a station lacks a component, its StationXML or its
+synthetics, it is left out with a message, and the run goes on.
 
     dispel4py simple preprocess.py -i 1
 """

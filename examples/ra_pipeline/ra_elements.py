@@ -1,7 +1,7 @@
 """The processing elements that more than one of the scripts here use.
 
-Each is a thin shell around one function of the ra_ modules. A station that cannot be used costs one
-message and goes no further.
+Each calls one function of the ra_ modules. A station that cannot be used is left out with a
+message.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from ra_layout import StationError
 from ra_motion import differences, ground_motion
 from ra_results import write_results
 from ra_stations import align, filter_and_correct, horizontals, to_ray
+
+from d4pcwl.library import Match
 
 Item = dict[str, Any]
 
@@ -91,38 +93,28 @@ class GroundMotion(IterativePE):
             self.write("output", {**shared, "norm": norm, "values": values})
 
 
-class Match(GenericPE):
-    """Joins observed and synthetic peaks of the same station and norm, and takes the difference.
+class Compare(IterativePE):
+    """Takes the difference of a pair of peaks, or says that one of them is missing.
 
-    The two arrive in any order; the first waits for the second. Both inputs are grouped by station
-    and norm, so that both halves of a pair reach the same instance.
+    A pair is what `Match` gives: {"observed": item, "synthetic": item}.
     """
 
-    def __init__(self) -> None:
-        GenericPE.__init__(self)
-        self._add_input("observed", grouping=["station", "norm"])
-        self._add_input("synthetic", grouping=["station", "norm"])
-        self._add_output("output")
-        self.waiting: dict[tuple[str, str], tuple[str, Item]] = {}
-
-    def process(self, inputs: dict[str, Item]) -> None:
-        for port, item in inputs.items():
-            key = (item["station"], item["norm"])
-            if key not in self.waiting:
-                self.waiting[key] = (port, item)
-                continue
-            other_port, other = self.waiting.pop(key)
-            pair = {port: item["values"], other_port: other["values"]}
-            data, synt = pair["observed"], pair["synthetic"]
-            row = {name: item[name] for name in ("station", "norm", "event", "place")}
-            self.write(
-                "output",
-                {**row, "data": data, "synt": synt, "differences": differences(data, synt)},
+    def _process(self, pair: dict[str, Item]) -> Item | None:
+        item = next(iter(pair.values()))
+        if len(pair) < 2:
+            (port,) = pair
+            self.log(
+                f"{item['station']} has only {port} motion (norm {item['norm']}); it is left out"
             )
+            return None
+        data, synt = pair["observed"]["values"], pair["synthetic"]["values"]
+        row = {name: item[name] for name in ("station", "norm", "event", "place")}
+        return {**row, "data": data, "synt": synt, "differences": differences(data, synt)}
 
-    def _postprocess(self) -> None:
-        for (station, norm), (port, _) in sorted(self.waiting.items()):
-            self.log(f"{station} has only {port} motion (norm {norm}); it is left out")
+
+def match_by_station() -> Match:
+    """Joins observed and synthetic peaks of the same station and norm."""
+    return Match(by=["station", "norm"], inputs=["observed", "synthetic"], alone="emit")
 
 
 class Report(ConsumerPE):

@@ -1,4 +1,4 @@
-"""The folder of an assessment: what is where.
+"""The folder of an assessment: its files.
 
     misfit_data/
         events_info.xml     the event, QuakeML
@@ -23,7 +23,7 @@ BANDS = ("BH", "HH", "EH")
 
 
 class StationError(Exception):
-    """One station cannot be used. It costs a message, never the run."""
+    """One station cannot be used. It is left out with a message, and the run goes on."""
 
 
 class SettingsError(Exception):

@@ -17,13 +17,14 @@ from dispel4py.base import CompositePE, IterativePE
 from dispel4py.workflow_graph import WorkflowGraph
 from ra_elements import (
     Align,
+    Compare,
     FilterAndCorrect,
     GroundMotion,
-    Match,
     ReadStation,
     Report,
     Rotate,
     Split,
+    match_by_station,
 )
 from ra_folders import station_items
 
@@ -85,15 +86,18 @@ class RapidAssessment(CompositePE):
         observed.name = "observed_motion"
         synthetic = GroundMotion()
         synthetic.name = "synthetic_motion"
-        match = Match()
+        match = match_by_station()
         match.name = "match"
+        compare = Compare()
+        compare.name = "compare"
         report = Report()
         report.name = "report"
         self.connect(split, "observed", observed, "input")
         self.connect(split, "synthetic", synthetic, "input")
         self.connect(observed, "output", match, "observed")
         self.connect(synthetic, "output", match, "synthetic")
-        self.connect(match, "output", report, "input")
+        self.connect(match, "output", compare, "input")
+        self.connect(compare, "output", report, "input")
         self._map_input("input", split, "input")
 
 

@@ -167,4 +167,4 @@ hints:
       - package: scipy
         version:
           - '1.17'
-d4p:digest: 64fd8045e4cae1a3
+d4p:digest: 15e117d539d79892

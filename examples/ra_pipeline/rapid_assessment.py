@@ -15,7 +15,7 @@ from typing import Any
 
 from dispel4py.base import IterativePE, ProducerPE
 from dispel4py.workflow_graph import WorkflowGraph
-from ra_elements import GroundMotion, Match, Report, Split
+from ra_elements import Compare, GroundMotion, Report, Split, match_by_station
 from ra_folders import read_event
 from ra_processed import list_processed, read_processed
 
@@ -57,8 +57,10 @@ observed = GroundMotion()
 observed.name = "observed_motion"
 synthetic = GroundMotion()
 synthetic.name = "synthetic_motion"
-match = Match()
+match = match_by_station()
 match.name = "match"
+compare = Compare()
+compare.name = "compare"
 report = Report()
 report.name = "report"
 
@@ -69,4 +71,5 @@ graph.connect(split, "observed", observed, "input")
 graph.connect(split, "synthetic", synthetic, "input")
 graph.connect(observed, "output", match, "observed")
 graph.connect(synthetic, "output", match, "synthetic")
-graph.connect(match, "output", report, "input")
+graph.connect(match, "output", compare, "input")
+graph.connect(compare, "output", report, "input")

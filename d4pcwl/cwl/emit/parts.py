@@ -36,10 +36,10 @@ class Facts:
     :param locate: from a file to the location that the document gives it
     :param mappings: the mappings to choose from when the tool runs
     :param packages: the distributions that the script imports from, each with its versions
-    :param mpi: whether the engine is to start the processes, by ``cwltool:MPIRequirement``
-    :param builder: the function that makes the graph, where it is a workflow with parameters
-    :param values: what was given for its parameters
-    :param trace: whether each tool leaves a trace of its run
+    :param mpi: whether the engine starts the processes (``cwltool:MPIRequirement``)
+    :param builder: the function that makes the graph, if the workflow has parameters
+    :param values: the values of its parameters
+    :param trace: whether each tool writes a trace of its run
     """
 
     graph: FlatGraph

@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import Any, cast
 
 from d4pcwl.cwl.declare.found_inputs import FoundInput
@@ -22,6 +24,9 @@ from d4pcwl.workflow.reading.script import NamedPath
 from d4pcwl.workflow.shards import Passage, Sharding, kept_whole
 from d4pcwl.workflow.state import keeps_state
 from d4pcwl.workflow.telling import Telling
+
+_ACCEPTED = re.compile(r"[\w.+,:@\]^\u2600-\u26ff\U0001f600-\U0001f64f-]+")
+"""The file names that cwltool accepts (``PathCheckingMode.STRICT`` in its source)."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ def entries(facts: Facts, stages: Sharding, opened: Sequence[FoundInput] = ()) -
     return (
         *_found(facts),
         *(_opened(found, facts.graph.names[found.pe.id]) for found in opened),
+        *_of_names(facts),
         *_of_steps(facts, stages),
         *_of_graph(facts, stages),
         *(entry for pe in facts.graph.pes for entry in _kept_whole(facts, stages, pe)),
@@ -149,6 +155,17 @@ def _of_graph(facts: Facts, stages: Sharding) -> Iterator[Entry]:
             "in the script: they are used by the option -s of mappings, and by --cut partition",
             script,
         )
+
+
+def _of_names(facts: Facts) -> Iterator[Entry]:
+    """Files whose names cwltool refuses as unsafe."""
+    for name in (
+        facts.script.name,
+        *(PurePath(file.path).name for file in facts.reading.data_files),
+    ):
+        if not _ACCEPTED.fullmatch(name):
+            message = f"cwltool refuses the file name {name!r}, unless --relax-path-checks is given"
+            yield Entry("file-name", message, "", str(facts.script), note=True)
 
 
 def _of_steps(facts: Facts, stages: Sharding) -> Iterator[Entry]:

@@ -368,7 +368,7 @@ def wanted_levels(plan: Plan, process: int) -> dict[int, list[tuple[int, int]]]:
     for index in plan.processes[process]:
         instance = plan.instances[index]
         levels = dict.fromkeys((index, origin) for origin in plan.origins_of(index))
-        for receiver, _ in plan.marked_after.get(instance.pe, ()):
+        for receiver, _ in plan.marked_after.get(index, ()):
             wanted.setdefault(plan.instances[receiver].process, {}).update(levels)
         if any(pe == instance.pe for pe, _ in plan.order.results):
             wanted.setdefault(RESULTS, {}).update(levels)

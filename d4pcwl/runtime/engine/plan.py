@@ -5,7 +5,7 @@ made in three steps.
 
 1. *How many instances?* One for each PE, or as many as ``numprocesses`` says (``simple`` always has
    one of each). If processes are left over, PEs that may be replicated without changing the results
-   get more (:func:`_replicable`).
+   get more (:mod:`d4pcwl.workflow.copies`).
 2. *Which process?* One process for each instance, if there are enough. With fewer processes,
    neighbours share one, sources first; the PEs of a cycle always share a process. So processes
    depend on each other in one direction only, and no two can wait for each other.
@@ -16,21 +16,21 @@ made in three steps.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from d4pcwl.runtime.engine.order import Order, find_order
 from d4pcwl.runtime.engine.policy import ERRORS, FAIL, Policy, policy_of
+from d4pcwl.workflow.assignment import Assignment, aligned, check
+from d4pcwl.workflow.copies import asked_copies, may_have_copies
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.grouping import ALL, GLOBAL, SHUFFLE, GroupBy, Grouping
+from d4pcwl.workflow.grouping import GLOBAL, SHUFFLE, Grouping
 from d4pcwl.workflow.lazy import cached_property
 from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.pe import has_postprocess
 from d4pcwl.workflow.place import place_of_work
-
-if TYPE_CHECKING:
-    from d4pcwl.workflow.cut import Cut
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,18 @@ class Route:
     :param input: the input that receives them
     :param grouping: how a target is chosen for an item
     :param targets: indices of the target instances
+    :param aligned: the instance of each number sends to the target of that number, which is in its
+        process
     """
 
     input: str
     grouping: Grouping
     targets: tuple[int, ...]
+    aligned: bool = False
+
+    def of(self, number: int) -> tuple[int, ...]:
+        """The targets of the instance of that number."""
+        return self.targets[number : number + 1] if self.aligned else self.targets
 
 
 @dataclass(frozen=True)
@@ -146,29 +153,38 @@ class Plan:
         place = f"{self.places[pe]}: " if pe in self.places else ""
         return f"{place}{self.names.get(pe, pe)}.{port}"
 
-    def senders(self, pe: str, name: str) -> tuple[str, ...]:
-        """The PEs that send to an input."""
-        return tuple(self._senders.get((pe, name), ()))
+    def senders(self, index: int, name: str) -> tuple[int, ...]:
+        """The instances that send to an input of an instance."""
+        return tuple(self._senders.get((index, name), ()))
+
+    def edges_to(self, pe: str, name: str) -> int:
+        """The number of edges to an input."""
+        return self._edges_to[pe, name]
 
     @cached_property
-    def _senders(self) -> dict[tuple[str, str], dict[str, None]]:
-        found: dict[tuple[str, str], dict[str, None]] = {}
+    def _edges_to(self) -> Counter[tuple[str, str]]:
+        routes = (route for routes in self.routes.values() for route in routes)
+        return Counter((self.instances[route.targets[0]].pe, route.input) for route in routes)
+
+    @cached_property
+    def _senders(self) -> dict[tuple[int, str], dict[int, None]]:
+        found: dict[tuple[int, str], dict[int, None]] = {}
         for (source, _), routes in self.routes.items():
             for route in routes:
-                target = self.instances[route.targets[0]].pe
-                found.setdefault((target, route.input), {})[source] = None
+                for sender in self.of(source):
+                    for target in route.of(sender.number):
+                        found.setdefault((target, route.input), {})[sender.index] = None
         return found
 
     @cached_property
-    def marked_after(self) -> dict[str, tuple[tuple[int, str], ...]]:
-        """By PE id, the instances and inputs that take marked items from it."""
-        found: dict[str, dict[tuple[int, str], None]] = {}
-        for (source, _), routes in self.routes.items():
-            for route in routes:
-                for target in route.targets:
-                    if (self.instances[target].pe, route.input) in self.order.marked:
-                        found.setdefault(source, {})[target, route.input] = None
-        return {source: tuple(targets) for source, targets in found.items()}
+    def marked_after(self) -> dict[int, tuple[tuple[int, str], ...]]:
+        """By instance, the instances and inputs that take marked items from it."""
+        found: dict[int, dict[tuple[int, str], None]] = {}
+        for (target, name), senders in self._senders.items():
+            if (self.instances[target].pe, name) in self.order.marked:
+                for sender in senders:
+                    found.setdefault(sender, {})[target, name] = None
+        return {sender: tuple(targets) for sender, targets in found.items()}
 
     def origins_of(self, index: int) -> tuple[int, ...]:
         """The origins of the marks on what one instance writes."""
@@ -184,7 +200,8 @@ class Plan:
         for (pe, output), routes in self.routes.items():
             for route in routes:
                 target = f"{self.name(route.targets[0])}.{route.input}"
-                lines.append(f"{self.names.get(pe, pe)}.{output} → {target} ({route.grouping})")
+                how = "within the process" if route.aligned else route.grouping
+                lines.append(f"{self.names.get(pe, pe)}.{output} → {target} ({how})")
         return "\n".join(lines)
 
 
@@ -200,7 +217,7 @@ def make_plan(
     processes: int = 1,
     *,
     results: Iterable[tuple[Any, str]] | None = None,
-    stages: Cut | None = None,
+    assignment: Assignment | None = None,
     pooled: bool = False,
     given: Collection[str] = (),
     policy: Policy = FAIL,
@@ -212,7 +229,7 @@ def make_plan(
     :param processes: at least 1; fewer than instances is no error
     :param results: the outputs, as PE and name, whose items are results (default: the unconnected
         ones)
-    :param stages: every stage is one process; then ``processes`` has no effect
+    :param assignment: the processes of each PE's instances; then ``processes`` has no effect
     :param pooled: PEs that may run anywhere are put into a pool; the others, which hold state, are
         pinned to processes of which there are at most half as many
     :param given: ids of PEs that get inputs of their own; they are pinned, too
@@ -222,11 +239,15 @@ def make_plan(
     :param seed: of the random numbers that PEs draw
     """
     components = graph.cycles
-    counts = (
-        _count_instances(graph, processes if stages is None else 0)
-        if copies
-        else {id(pe): 1 for pe in graph.pes}
-    )
+    if not copies:
+        assignment = None
+    if assignment is not None:
+        check(graph, assignment)
+        counts = {id(pe): len(assignment.of(pe)) for pe in graph.pes}
+    elif copies:
+        counts = _count_instances(graph, processes)
+    else:
+        counts = {id(pe): 1 for pe in graph.pes}
     pool = {
         id(pe) for pe in graph.pes if pooled and pe.id not in given and _may_run_anywhere(graph, pe)
     }
@@ -237,14 +258,10 @@ def make_plan(
         heavy = any(getattr(pe, "heavy", False) for pe in graph.pes if id(pe) in pool)
         process_of = _place(graph, pinned, 1 if heavy else max(1, processes // 2))
         process_of.update({key: [processes] for key in pool})
-    elif stages is None:
+    elif assignment is None:
         process_of = _place(graph, counts, processes)
     else:
-        process_of = {
-            id(pe): [number] * counts[id(pe)]
-            for number, stage in enumerate(stages.stages)
-            for pe in stage.pes
-        }
+        process_of = {id(pe): list(assignment.of(pe)) for pe in graph.pes}
 
     instances: list[Instance] = []
     indices: dict[int, list[int]] = {}
@@ -260,10 +277,14 @@ def make_plan(
     for edge in graph.edges:
         grouping = graph.grouping(edge)
         targets = indices[id(edge.target)]
-        route = Route(edge.input, grouping, tuple(targets[:1] if grouping == GLOBAL else targets))
+        beside = assignment is not None and aligned(graph, edge, assignment.of)
+        route = Route(
+            edge.input, grouping, tuple(targets[:1] if grouping == GLOBAL else targets), beside
+        )
         routes.setdefault((edge.source.id, edge.output), []).append(route)
-        for target in targets:
-            upstream[target].update(set(indices[id(edge.source)]) - {target})
+        for number, target in enumerate(targets):
+            senders = indices[id(edge.source)]
+            upstream[target].update(set(senders[number:][:1] if beside else senders) - {target})
 
     used = sorted({instance.process for instance in instances})
     number_of = {process: number for number, process in enumerate(used)}
@@ -299,32 +320,16 @@ def make_plan(
 
 def _count_instances(graph: FlatGraph, processes: int) -> dict[int, int]:
     """How many instances each PE has."""
-    counts: dict[int, int] = {}
-    for pe in graph.pes:
-        asked = int(getattr(pe, "numprocesses", 1) or 1)
-        pinned = getattr(pe, "single", False) or not graph.into(pe)
-        counts[id(pe)] = 1 if pinned else max(1, asked)
+    counts = {id(pe): asked_copies(graph, pe) for pe in graph.pes}
     if processes <= sum(counts.values()):
         return counts
-    replicable = [pe for pe in graph.pes if id(pe) not in graph.cyclic and _replicable(graph, pe)]
+    replicable = [pe for pe in graph.pes if may_have_copies(graph, pe)]
     weight = dict(counts)
     for _ in range(processes - sum(counts.values()) if replicable else 0):
         # The one with the fewest instances for its weight; the first of equals.
         neediest = min(replicable, key=lambda pe: counts[id(pe)] / weight[id(pe)])
         counts[id(neediest)] += 1
     return counts
-
-
-def _replicable(graph: FlatGraph, pe: Any) -> bool:
-    """Whether the results stay the same with more instances of ``pe``."""
-    from d4pcwl.workflow.state import keeps_state, writes_at_once
-
-    if getattr(pe, "single", False) or not graph.into(pe):
-        return False
-    groupings = [graph.grouping(edge) for edge in graph.into(pe)]
-    if ALL in groupings or GLOBAL in groupings or writes_at_once(pe) is not None:
-        return False
-    return all(isinstance(g, GroupBy) for g in groupings) or keeps_state(pe) is None
 
 
 def _may_run_anywhere(graph: FlatGraph, pe: Any) -> bool:

@@ -170,7 +170,8 @@ class Worker:
     def _taker(self, index: int, output: str, route: Route) -> Receive:
         """The function that takes the items of one edge from one instance (marked items, if it has
         them)."""
-        targets = [self._outlet(index, output, target, route.input) for target in route.targets]
+        number = self.plan.instances[index].number
+        targets = [self._outlet(index, output, t, route.input) for t in route.of(number)]
         if len(targets) == 1:
             return targets[0]
         if route.grouping == ALL:
@@ -181,7 +182,7 @@ class Worker:
             marked = self._has_marks(route.targets[0], route.input)
             return by_key(targets, route.grouping, where, refuse, marked=marked)
         # Senders begin at different targets, so that short streams are spread too.
-        first = self.plan.instances[index].number % len(targets)
+        first = number % len(targets)
         return in_turn([*targets[first:], *targets[:first]])
 
     def _outlet(self, index: int, output: str, target: int, input: str) -> Receive:
@@ -226,9 +227,9 @@ class Worker:
 
     def _known_count(self, index: int, output: str) -> Callable[[], int] | None:
         """What counts the items that an instance writes to an output, by what takes them."""
-        pe = self.plan.instances[index].pe
+        pe, number = self.plan.instances[index].pe, self.plan.instances[index].number
         for route in self.plan.routes.get((pe, output), ()):
-            targets = route.targets[:1] if route.grouping == ALL else route.targets
+            targets = route.targets[:1] if route.grouping == ALL else route.of(number)
             counts = [self._taken_from(index, output, t, route.input) for t in targets]
             if None not in counts:
                 return partial(_sum_of, [count for count in counts if count is not None])
@@ -240,15 +241,9 @@ class Worker:
         """What counts the items that come to an input from one output of one instance; None where
         others are among them."""
         pe, receiver = self.plan.instances[index].pe, self.plan.instances[target].pe
-        ways = sum(
-            route.input == input and self.plan.instances[route.targets[0]].pe == receiver
-            for (sender, _), routes in self.plan.routes.items()
-            if sender in self.plan.senders(receiver, input)
-            for route in routes
-        )
         copies = self.plan.of(pe)
         if target in self.running and self._direct:
-            alone = ways == 1 and len(copies) == 1
+            alone = self.plan.edges_to(receiver, input) == 1 and len(copies) == 1
             return partial(self.running[target].count_of, input) if alone else None
         if sum(copy.index in self.running for copy in copies) > 1:
             return None
@@ -268,8 +263,7 @@ class Worker:
             pe = self.plan.instances[index].pe
             for input in self.running[index].pe.inputconnections:
                 if (pe, input) in order.marked:
-                    names = self.plan.senders(pe, input)
-                    self._follow(index, input, [i.index for n in names for i in self.plan.of(n)])
+                    self._follow(index, input, self.plan.senders(index, input))
 
     def _follow(self, index: int, input: str, senders: Sequence[int]) -> None:
         """Follow the levels of the senders of an input, and hold back items that come too early."""

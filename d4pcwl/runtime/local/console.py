@@ -26,32 +26,44 @@ _PROMPT_SECONDS = 0.1
 """How long a line waits for other lines while its writer is busy."""
 
 
-ERASE = b"\x1b[J"
+_ERASE = b"\x1b[J"
 """Tells a terminal to clear all from the cursor on."""
+
+_MOST_BELOW = 1 << 16
 
 
 class LineLock:
-    """A lock between processes that the system releases when its holder dies.
+    """A lock between processes. The system releases it when its holder dies. Until it is closed,
+    standard output and standard error of this process use it, too, if they are of the class
+    :class:`LineWriter`. Its file has what is shown below all lines.
 
-    Until it is closed, standard output of this process takes it, too, if it is a
-    :class:`LineWriter`. ``erase`` is what that one has for it.
+    :ivar is_below: whether something is
     """
 
     def __init__(self) -> None:
         import tempfile
 
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        self._own = sys.stdout.lines if isinstance(sys.stdout, LineWriter) else None
-        self.erase = b""
-        if self._own is not None:
-            self._own.lock = self
-            self.erase = self._own.erase
+        streams = (sys.stdout, sys.stderr)
+        self._own = [stream.lines for stream in streams if isinstance(stream, LineWriter)]
+        self.is_below = any(lines.is_below for lines in self._own)
+        for lines in self._own:
+            lines.lock = self
 
     def close(self) -> None:
         """Close it: no process uses it any more."""
-        if self._own is not None:
-            self._own.lock = None
+        for lines in self._own:
+            lines.lock = None
         self._file.close()
+
+    def show(self, picture: bytes) -> None:
+        """Keep what is shown below all lines."""
+        os.ftruncate(self._file.fileno(), 0)
+        os.pwrite(self._file.fileno(), picture, 0)
+
+    def shown(self) -> bytes:
+        """What is shown below all lines."""
+        return os.pread(self._file.fileno(), _MOST_BELOW, 0)
 
     def __enter__(self) -> None:
         import fcntl
@@ -65,15 +77,16 @@ class LineLock:
 
 
 class Lines(io.BufferedIOBase):
-    """What is below a :class:`LineWriter`; lines that wait go out by a thread of its own.
+    """The lower part of a :class:`LineWriter`; its own thread writes lines that wait.
 
-    ``erase`` goes before the lines, where something is shown below them (:meth:`draw`).
+    :ivar is_below: whether something is shown below the lines (:meth:`draw`)
     """
 
     def __init__(self, fd: int, lock: LineLock | None, put: Put | None) -> None:
         self._fd, self.lock, self._at_once = fd, lock, os.isatty(fd)
         self._put, self._ticks = put or self._write_out, put is None
-        self.erase = lock.erase if lock is not None else b""
+        self.is_below: bool = lock is not None and lock.is_below and os.isatty(fd)
+        self._below = b""
         self._renew()
         renew = weakref.WeakMethod(self._renew)
         os.register_at_fork(after_in_child=lambda: (method := renew()) and method())
@@ -180,21 +193,31 @@ class Lines(io.BufferedIOBase):
             self._put(b"".join(waiting))
 
     def draw(self, picture: bytes) -> None:
-        """Show something below all lines, on standard error, until more lines come.
+        """Show something below all lines: whoever writes lines puts it there again.
 
-        :param picture: leaves the cursor where it was
+        :param picture: for a terminal; it leaves the cursor where it was
         """
         with self._guard, contextlib.suppress(OutputError):
+            self._below, self.is_below = picture, True
+            if self.lock is not None:
+                with self.lock:
+                    self.lock.show(picture)
             self._put_waiting()
             if not self._torn:
-                self._write_out(picture, 2)
+                self._write_out(b"")
 
-    def _write_out(self, text: bytes, fd: int | None = None) -> None:
-        data = memoryview(self.erase + text)
+    def _with_below(self, text: bytes) -> bytes:
+        """Text, and what is shown below it, in place of what was there."""
+        if self._torn:
+            return _ERASE + text
+        return _ERASE + text + (self.lock.shown() if self.lock is not None else self._below)
+
+    def _write_out(self, text: bytes) -> None:
         try:
             with self.lock or contextlib.nullcontext():
+                data = memoryview(self._with_below(text) if self.is_below else text)
                 while data:
-                    data = data[os.write(self._fd if fd is None else fd, data) :]
+                    data = data[os.write(self._fd, data) :]
         except BrokenPipeError:
             raise ReaderGone("standard output: the program that reads it has ended") from None
         except OSError as error:

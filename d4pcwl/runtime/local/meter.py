@@ -10,7 +10,8 @@ doi:10.1145/800230.806987.)
 Such a look comes at a bad moment more often than it should: another thread gets its turn where the
 one that works waits for the system. But the system knows how long that one was on a processor. So
 a look at a thread that waits stands only for the time in which it was not, if items have moved on
-meanwhile; the rest is shared out among what other looks have seen at work.
+meanwhile; the rest is shared out among what other looks have seen at work. Time in which other
+programs had the processors counts for nothing.
 
 What was found is told in *laps*, short ones first.
 """
@@ -22,10 +23,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from types import CodeType, FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d4pcwl.runtime.engine.chain import Step
 from d4pcwl.runtime.engine.instance import RunningPE
@@ -33,6 +33,9 @@ from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.outbox import Outbox
 from d4pcwl.trace.observer import Did, Lap, Way, resident_bytes
+
+if TYPE_CHECKING:
+    from d4pcwl.runtime.local.measured import Sent
 
 FIRST_LAP, USUAL_LAP, LONGEST_LAP = 0.05, 1.0, 60.0
 _LAPS = 600
@@ -46,6 +49,12 @@ _GIVEN_SECONDS, _GIVEN_OF_CPU, _GIVEN_OF_TIME = 0.004, 0.01, 0.001
 """The processor time that the looks may take: at first, and for each second of the worker's
 processor time, and of the run."""
 
+_LAPS_SHARE = 0.02
+"""The most time that telling of laps may take: of many instances they are longer."""
+
+_MANY = 100
+"""From so many instances in a process on, those that did nothing are not told of."""
+
 _TURN = 5e-4
 """Seconds after which a thread that works lets another have a look."""
 
@@ -54,40 +63,9 @@ _MOST_SPANS = 12
 
 _PE, _CHAIN, _WAITING, _BLOCKED, _ENCODING, _DECODING = range(6)
 
-Sent = Callable[[], Mapping[Way, tuple[int, int]]]
-"""Gives, by edge, how many items and bytes have left the process."""
-
-
-@contextlib.contextmanager
-def measured(
-    workers: Sequence[Worker],
-    tell: Callable[[Lap], None],
-    *,
-    sent: Sent = dict,
-    waits: Iterable[Callable[..., Any]] = (),
-    sends: Iterable[Callable[..., Any]] = (),
-) -> Iterator[None]:
-    """Measure what workers do in the block, if their plan says so.
-
-    :param workers: those of this thread
-    :param tell: takes the laps, in another thread, and the last one in this; if it raises, no more
-        are told: what is wrong will end the work itself
-    :param waits: the functions in which a worker waits for something to do
-    :param sends: those in which it waits until what it wrote is taken
-    """
-    if not any(worker.plan.measured for worker in workers):
-        yield
-        return
-    meter = Meter(workers, tell, sent, waits, sends)
-    meter.start()
-    try:
-        yield
-    finally:
-        meter.stop()
-
 
 class Meter:
-    """Measures the thread that makes it; see :func:`measured`."""
+    """Measures the thread that makes it; see :func:`d4pcwl.runtime.local.measured.measured`."""
 
     def __init__(
         self,
@@ -116,10 +94,12 @@ class Meter:
         self._known: set[int] = set()
         self._began = self._looked = self._lap_began = time.monotonic()
         self._cpu = time.process_time()
-        self._clock = _cpu_clock(self._worker)
-        self._on_cpu = self._cpu_at_first = self._clock()
+        self._clock = _ThreadClock()
+        self._on_cpu, self._off_cpu = self._clock.read()
+        self._cpu_at_first = self._on_cpu
         self._items = 0
         self._turn = sys.getswitchinterval()
+        self._cost = 0.0  # of the last lap, in seconds of this thread
         self._call: tuple[int, int, int] | None = None
         self._call_began = 0.0
         self._call_looks = 0
@@ -152,6 +132,7 @@ class Meter:
         self._end_call(time.monotonic())
         with contextlib.suppress(BaseException):  # the end of the work is told otherwise
             self._end_lap(time.monotonic())
+        self._clock.close()
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -162,8 +143,10 @@ class Meter:
             self._look(now)
             pause = self._next_pause(now, pause)
             if now - self._lap_began >= self._lap_seconds(now):
+                began = time.thread_time()
                 try:
                     self._end_lap(now)
+                    self._cost = time.thread_time() - began
                 except BaseException:  # noqa: BLE001 - nobody listens any more
                     return
 
@@ -176,14 +159,15 @@ class Meter:
 
     def _lap_seconds(self, now: float) -> float:
         ran = now - self._began
-        return max(min(FIRST_LAP + ran / 2, USUAL_LAP), min(ran / _LAPS, LONGEST_LAP))
+        usual = max(min(FIRST_LAP + ran / 2, USUAL_LAP), min(ran / _LAPS, LONGEST_LAP))
+        return max(usual, self._cost / _LAPS_SHARE)
 
     def _look(self, now: float) -> None:
         """See what the worker does, and count the time since the last look for that."""
-        seconds, before = now - self._looked, self._looked
-        on_cpu = self._clock()
+        before, (on_cpu, off_cpu) = self._looked, self._clock.read()
+        seconds = max(0.0, now - before - (off_cpu - self._off_cpu))
         worked = min(seconds, on_cpu - self._on_cpu)
-        self._looked, self._on_cpu = now, on_cpu
+        self._looked, self._on_cpu, self._off_cpu = now, on_cpu, off_cpu
         kind, index = self._doing()
         if kind in (_WAITING, _BLOCKED):
             items = sum(running.count for running in self._running.values())
@@ -289,7 +273,7 @@ class Meter:
             for what, number in (("retry", counts[2] - told[2]), ("skip", counts[3] - told[3])):
                 if number:
                     lap.events.append((index, what, running.attempts.why, number))
-            if amounts.copy is not None or amounts or index in self._known:
+            if self._is_told_of(index, amounts):
                 self._known.add(index)
                 amounts.waiting, amounts.blocked = idle, amounts.blocked + stuck
                 lap.did[index] = amounts
@@ -301,6 +285,12 @@ class Meter:
             if now_sent != before:
                 lap.sent[way] = now_sent[0] - before[0], now_sent[1] - before[1]
         self._tell(lap)
+
+    def _is_told_of(self, index: int, did: Did) -> bool:
+        """Whether a lap has an instance that did this: one of a pool may never do anything here."""
+        if did or len(self._running) >= _MANY:
+            return bool(did)
+        return did.copy is not None or index in self._known
 
 
 def _share_out(seconds: float, all_did: Collection[Did]) -> None:
@@ -316,11 +306,28 @@ def _share_out(seconds: float, all_did: Collection[Did]) -> None:
         did.busy += seconds * did.taken / max(1, items)
 
 
-def _cpu_clock(thread: int) -> Callable[[], float]:
-    """How long a thread has been on a processor; always 0, where the system does not tell."""
-    if not hasattr(time, "pthread_getcpuclockid"):
-        return lambda: 0.0
-    return partial(time.clock_gettime, time.pthread_getcpuclockid(thread))
+class _ThreadClock:
+    """For the thread that makes it, to be read by others."""
+
+    def __init__(self) -> None:
+        self._file = -1
+        with contextlib.suppress(OSError):
+            path = f"/proc/self/task/{threading.get_native_id()}/schedstat"
+            self._file = os.open(path, os.O_RDONLY)
+
+    def read(self) -> tuple[float, float]:
+        """The seconds in which it was on a processor, and those in which it had to wait for one;
+        always 0 if the system does not tell."""
+        if self._file < 0:
+            return 0.0, 0.0
+        on, off, _ = os.pread(self._file, 100, 0).split()
+        return int(on) / 1e9, int(off) / 1e9
+
+    def close(self) -> None:
+        """Close it."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 def _kinds(

@@ -57,7 +57,7 @@ def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
     try:
         hear_signals(_interrupt)
         sys.stdout = out = LineWriter(1, lock)
-        if lock.erase:
+        if lock.is_below:
             sys.stderr = LineWriter(2, lock)
         duty = enter()
 

@@ -32,7 +32,10 @@ def run(job: Job, options: DynAutoMultiOptions) -> None:
     """
     from d4pcwl.runtime.pool.pipes import run_by_pipes
 
-    run_by_pipes(job, lambda processes: Scale(min(2, processes), processes, options.threshold))
+    def scale(processes: int) -> Scale:
+        return Scale(min(2, processes), processes, options.threshold, at_first=job.workers)
+
+    run_by_pipes(job, scale)
 
 
 MAPPING = Mapping(

@@ -32,12 +32,12 @@ def run(job: Job, options: DynAutoRedisOptions) -> None:
     from d4pcwl.runtime.redis.coordinator import run_by_redis
 
     idle_seconds = options.idle_time / 1000
-    run_by_redis(
-        job,
-        options,
-        pooled=True,
-        scale=lambda processes: Scale(min(2, processes), processes, idle_seconds=idle_seconds),
-    )
+
+    def scale(processes: int) -> Scale:
+        least = min(2, processes)
+        return Scale(least, processes, idle_seconds=idle_seconds, at_first=job.workers)
+
+    run_by_redis(job, options, pooled=True, scale=scale)
 
 
 MAPPING = Mapping(

@@ -6,7 +6,7 @@ Every rank loads the script and makes the same plan; rank 0 takes the results an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import Command, Mapping, Work
@@ -26,7 +26,7 @@ def run(job: Job, options: MpiOptions) -> None:
     """
     from d4pcwl.runtime.mpi.session import Session
 
-    Session().run(replace(job, stages=options.stages(job.graph)))
+    Session().run(job.placed(options.assignment(job.graph)))
 
 
 def around(command: Command, work: Work[MpiOptions]) -> int:
@@ -42,7 +42,7 @@ def around(command: Command, work: Work[MpiOptions]) -> int:
     session = CommandSession()
 
     def run_in_session(job: Job, options: MpiOptions) -> None:
-        session.run(replace(job, stages=options.stages(job.graph)))
+        session.run(job.placed(options.assignment(job.graph)))
 
     if session.first and command.processes not in (None, session.size):
         command.say(f"dispel4py: note: -n {command.processes}, but there are {session.size} ranks")

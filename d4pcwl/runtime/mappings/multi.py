@@ -4,7 +4,7 @@ buffers, such as the memory of arrays, are put into shared memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import Mapping
@@ -36,7 +36,7 @@ def run(job: Job, options: MultiOptions) -> None:
     from d4pcwl.runtime.transport.pipes import Pipes
 
     shared = options.shared_memory << 20
-    job = replace(job, stages=options.stages(job.graph))
+    job = job.placed(options.assignment(job.graph))
     run_forked(job, lambda pairs: Pipes(pairs, shared))
 
 

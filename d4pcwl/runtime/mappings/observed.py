@@ -11,7 +11,6 @@ from d4pcwl.runtime.job import Job
 
 if TYPE_CHECKING:
     from d4pcwl.trace.format import PE, Edge
-    from d4pcwl.trace.observer import Observer
     from d4pcwl.workflow.flat import FlatGraph
 
 
@@ -28,8 +27,8 @@ def observed(mapping: str, job: Job) -> Iterator[None]:
     observer.begin(
         mapping,
         job.processes or usable_cores(),
-        _pes(job.graph, observer),
-        _edges(job.graph),
+        pe_records(job.graph, thorough=observer.thorough),
+        edge_records(job.graph),
         None if None in inputs else sum(filter(None, inputs)),
     )
     try:
@@ -45,7 +44,11 @@ def _length(given: Any) -> int | None:
     return len(given) if isinstance(given, Sized) else None
 
 
-def _pes(graph: FlatGraph, observer: Observer) -> list[PE]:
+def pe_records(graph: FlatGraph, *, thorough: bool = True) -> list[PE]:
+    """What a trace tells of the PEs.
+
+    :param thorough: also whether they keep state
+    """
     from d4pcwl.trace.format import PE
     from d4pcwl.workflow.state import keeps_state
 
@@ -54,7 +57,7 @@ def _pes(graph: FlatGraph, observer: Observer) -> list[PE]:
             pe=pe.id,
             name=graph.names.get(pe.id),
             class_=getattr(pe, "process_class", type(pe).__name__),
-            state=observer.thorough and keeps_state(pe) is not None,
+            state=thorough and keeps_state(pe) is not None,
             source=not graph.into(pe),
             heavy=bool(getattr(pe, "heavy", False)),
             step=getattr(pe, "step", None),
@@ -63,7 +66,8 @@ def _pes(graph: FlatGraph, observer: Observer) -> list[PE]:
     ]
 
 
-def _edges(graph: FlatGraph) -> list[Edge]:
+def edge_records(graph: FlatGraph) -> list[Edge]:
+    """What a trace tells of the edges."""
     from d4pcwl.trace.format import Edge
 
     return [

@@ -240,11 +240,11 @@ def planned(mapping: Mapping[Any], job: Job, options: Options) -> Plan:
     for module in mapping.modules:
         importlib.import_module(module)
     if isinstance(options, StaticOptions):
-        job = replace(job, stages=options.stages(job.graph))
+        job = job.placed(options.assignment(job.graph))
     processes = job.processes if mapping.parallel else 1
     if mapping.ranks and processes is None:
         processes = 1  # mpiexec may start more
     plan = job.plan(processes, pooled=mapping.pooled, copies=mapping.parallel)
     if mapping.ranks and len(plan.processes) > (processes or 1):  # more stages than ranks
-        plan = replace(job, stages=None).plan(processes)
+        plan = replace(job, assignment=None).plan(processes)
     return plan

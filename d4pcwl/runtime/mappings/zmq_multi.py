@@ -7,7 +7,7 @@ through 3 PEs 0.2 of it. ZeroMQ copies arrays several times on the way, and shar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from d4pcwl.errors import UsageError
 from d4pcwl.runtime.job import Job
@@ -40,7 +40,7 @@ def run(job: Job, options: ZmqMultiOptions) -> None:
     from d4pcwl.runtime.static.watch import run_forked
     from d4pcwl.runtime.static.zmq_sockets import Sockets
 
-    job = replace(job, stages=options.stages(job.graph))
+    job = job.placed(options.assignment(job.graph))
     run_forked(job, lambda pairs: Sockets(pairs, options.tcp))
 
 

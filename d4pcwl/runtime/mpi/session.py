@@ -57,7 +57,7 @@ class Session:
         processes = min(job.processes or self.size, self.size)
         plan = job.plan(processes)
         if len(plan.processes) > self.size:  # more stages than ranks
-            plan = replace(job, stages=None).plan(processes)
+            plan = replace(job, assignment=None).plan(processes)
         self.agreed = True
         try:
             agree(self._comm, str(plan), None)
@@ -126,6 +126,11 @@ def is_rank() -> bool:
 def is_first() -> bool:
     """Whether this is rank 0."""
     return bool(_mpi4py().COMM_WORLD.Get_rank() == 0)
+
+
+def rank_count() -> int:
+    """How many ranks there are."""
+    return int(_mpi4py().COMM_WORLD.Get_size())
 
 
 def made_by_first(make: Callable[[], Any]) -> Any:

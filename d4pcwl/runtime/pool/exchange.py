@@ -223,8 +223,8 @@ class Exchange:
         return self._sizes.get(queue, 0) if queue[0] in self._pool else BATCH
 
     def report(self, kind: str, content: Any) -> None:
-        """Tell the parent what was done (``lap``), and how it ended: ``done`` and the counts, or
-        ``failed`` and the error. May be called from a thread."""
+        """Report to the parent what was done (``lap``), or the end: ``done`` and the counts, or
+        ``failed`` and the error. It may be called from a thread."""
         self.line.send(kind, content)
 
 

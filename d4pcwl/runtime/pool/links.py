@@ -11,6 +11,7 @@ from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.marks import NO_MORE, Level, Mark
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.policy import ERRORS
+from d4pcwl.runtime.engine.routing import counting
 from d4pcwl.runtime.pool.exchange import Exchange, Lot, Parcel, Queue, packed
 from d4pcwl.runtime.transport.outbox import Outbox, Run, places
 from d4pcwl.trace.observer import Way
@@ -33,6 +34,7 @@ class Writer:
         self.outbox = Outbox(PARCEL_BYTES, exchange.memory)
         self.outbox.measured = plan.measured
         self._ways = _only_ways(plan)
+        self._counts: dict[Queue, dict[Way, list[Callable[[], int]]]] = {}
         self.lock = threading.RLock()
 
     def outlet(self, source: tuple[str, str], queue: Queue, full: Callable[[], None]) -> Receive:
@@ -40,7 +42,16 @@ class Writer:
 
         :param full: called when there is enough for a batch
         """
-        return self._outlet(source, queue, full)
+        take = self._outlet(source, queue, full)
+        if not self._plan.measured or queue in self._ways:
+            return take
+        take, count = counting(take)
+        counts = self._counts.setdefault(queue, {})
+        counts.setdefault(self._way(source, queue), []).append(count)
+        return take
+
+    def _way(self, source: tuple[str, str], queue: Queue) -> Way:
+        return (*source, self._plan.instances[queue[0]].pe, queue[1])
 
     def result(self, pe: str, output: str, full: Callable[[], None]) -> Receive:
         """The function that takes the results of an output."""
@@ -52,15 +63,23 @@ class Writer:
         name = self._plan.port(*source)
         return self.outbox.outlet(key, name, full, marked=key in self._marked)
 
-    def sent(self, target: int, input: str) -> Callable[[], int] | None:
-        """What counts the items for a queue that one output alone writes to."""
-        queue = (target, input)
-        return partial(self.outbox.count, queue) if queue in self._ways else None
+    def sent(self, source: tuple[str, str], queue: Queue) -> Callable[[], int]:
+        """The function that counts the items of an output for a queue."""
+        if queue in self._ways:
+            return partial(self.outbox.count, queue)
+        counts = self._counts[queue][self._way(source, queue)]
+        return lambda: sum(count() for count in counts)
 
     def traffic(self) -> dict[Way, tuple[int, int]]:
-        """By edge, the items and bytes that have been handed over; of edges that share no queue."""
+        """By edge, the items that were written and their bytes. If edges share a queue, each has
+        the part of the bytes that it has of the items."""
         sent = self.outbox.sent()
-        return {way: sent[queue] for queue, way in self._ways.items() if queue in sent}
+        found = {way: sent[queue] for queue, way in self._ways.items() if queue in sent}
+        for queue, ways in self._counts.items():
+            items = {way: sum(count() for count in counts) for way, counts in ways.items()}
+            size, whole = sent[queue][1], max(1, sum(items.values()))
+            found.update((way, (number, size * number // whole)) for way, number in items.items())
+        return found
 
     def parcel(self) -> Parcel:
         """Everything gathered so far.
@@ -153,8 +172,8 @@ class PoolLink:
     def end(self, instance: int) -> None:
         """The exchange ends pooled PEs."""
 
-    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int] | None:
-        return self.writer.sent(target, input)
+    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int]:
+        return self.writer.sent(source, (target, input))
 
 
 def _not_yet() -> None:
@@ -195,8 +214,8 @@ class PinnedLink:
 
         return flush
 
-    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int] | None:
-        return self.writer.sent(target, input)
+    def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int]:
+        return self.writer.sent(source, (target, input))
 
     def flush(self) -> None:
         """Send what was written, if there is room.

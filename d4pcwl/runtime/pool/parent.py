@@ -106,7 +106,7 @@ class Broker:
         self.job, self.plan, self.transport = job, plan, transport
         takers = [job.sink.take(pe, output) for pe, output in plan.results]
         self.results = SortedResults(plan, takers)
-        self.scheduler = Scheduler(plan, scale)
+        self.scheduler = Scheduler(plan, scale, paces=job.paces)
         if job.observer is not None:
             job.observer.queues = self.scheduler.queues.waiting
         self._wait_seconds = max(_LEAST_WAIT_SECONDS, min(IDLE_SECONDS, scale.idle_seconds))

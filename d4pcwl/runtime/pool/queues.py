@@ -72,15 +72,20 @@ class _Lane:
 
 
 class Queues:
-    """All queues of a plan."""
+    """All queues of a plan.
 
-    def __init__(self, plan: Plan, limits: Limits | None = None) -> None:
+    :param paces: by PE id, seconds for an item, where they are known before
+    """
+
+    def __init__(
+        self, plan: Plan, limits: Limits | None = None, paces: Mapping[str, float] | None = None
+    ) -> None:
         self._limits = limits or Limits.of(plan)
         self.pool = plan.pooled
         self._heavy = plan.heavy
         self.at_work = Counter[int]()  # batches in workers' hands, by pooled instance
         self._lanes: dict[Queue, _Lane] = {
-            (target, route.input): _Lane()
+            (target, route.input): _Lane(pace=(paces or {}).get(plan.instances[target].pe, 0.0))
             for routes in plan.routes.values()
             for route in routes
             for target in route.targets

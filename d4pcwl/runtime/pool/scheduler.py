@@ -16,7 +16,7 @@ are fast: a slow task would wait behind another one, while another worker may ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, NamedTuple
@@ -34,12 +34,11 @@ PARENT = -1
 
 
 class Message(NamedTuple):
-    """What is to be done.
-
-    To a worker: ``task`` (number, queue, sizes, data), ``private`` (queue, data), ``told`` (queue,
-    levels), ``ended`` (instance), ``go`` (writer, parcels, sizes) and ``stop``. To the
-    :data:`PARENT`: ``start`` (worker, process that is pinned to it or None), ``results`` (data),
-    ``levels`` of what results come from, behind those, and ``event`` (what, text, number).
+    """A message: what must be done. To a worker: ``task`` (number, queue, sizes, data), ``private``
+    (queue, data), ``told`` (queue, levels), ``ended`` (instance), ``go`` (writer, parcels, sizes)
+    and ``stop``. To the :data:`PARENT`: ``start`` (worker, process that is pinned to it or None),
+    ``results`` (data), ``levels`` of what results come from, behind those, and ``event`` (what,
+    text, number).
     """
 
     to: int
@@ -83,16 +82,23 @@ class Scheduler:
 
     :param scale: how many workers there are
     :param limits: the most that queues, and receivers that put items in order, may hold
+    :param paces: by PE id, seconds for one item, if a run is known
 
     ``failure`` is the reason why the run cannot go on; ``counts`` has the number of items of each
     instance.
     """
 
-    def __init__(self, plan: Plan, scale: Scale, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        scale: Scale,
+        limits: Limits | None = None,
+        paces: Mapping[str, float] | None = None,
+    ) -> None:
         self.plan, self.scale = plan, scale
         limits = limits or Limits.of(plan)
         self.order = PoolOrder(plan, limits.ahead)
-        self.queues = Queues(plan, limits)
+        self.queues = Queues(plan, limits, paces)
         self.pool = self.queues.pool
         self.workers: dict[int, _Worker] = {}
         self.ended: set[int] = set()
@@ -112,7 +118,7 @@ class Scheduler:
         pinned = [number for number in range(len(plan.processes)) if number != plan.pool]
         for number in pinned:
             self._start(number)
-        for _ in range(max(0, scale.least - len(pinned)) if self.pool else 0):
+        for _ in range(max(0, scale.first - len(pinned)) if self.pool else 0):
             self._start(None)
 
     # --- events ---------------------------------------------------------------------------------
@@ -250,7 +256,7 @@ class Scheduler:
         for level in levels:
             by_instance.setdefault(level[0], []).append(level)
         for index, told in by_instance.items():
-            for queue in self.plan.marked_after.get(self.plan.instances[index].pe, ()):
+            for queue in self.plan.marked_after.get(index, ()):
                 if queue[0] not in self.pool:
                     self.queues.tell(queue, told)
         self._send(PARENT, "levels", levels)

@@ -54,7 +54,7 @@ def find_ways(plan: Plan) -> dict[Receiver, Way]:
     pool = plan.pooled
     senders: dict[Receiver, dict[int, None]] = {}
     for sender in sorted(pool):
-        for receiver in plan.marked_after.get(plan.instances[sender].pe, ()):
+        for receiver in plan.marked_after.get(sender, ()):
             if receiver[0] not in pool:
                 senders.setdefault(receiver, {})[sender] = None
     for pe, _ in plan.order.results:

@@ -27,7 +27,7 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock
-from d4pcwl.runtime.local.meter import measured
+from d4pcwl.runtime.local.measured import measured
 from d4pcwl.runtime.local.worker import Duty, live
 from d4pcwl.runtime.pool.exchange import (
     TASK_SECONDS,

@@ -22,7 +22,7 @@ from typing import Any
 from d4pcwl.runtime.job import Origin
 from d4pcwl.runtime.pool.exchange import Lot, Packed, Parcel
 from d4pcwl.runtime.pool.parent import Broker, WorkerProcesses
-from d4pcwl.runtime.redis.client import Client, ServerLost
+from d4pcwl.runtime.redis.client import Client, ServerError, ServerLost
 from d4pcwl.runtime.redis.keys import Command, KeptKeys, add, beat
 from d4pcwl.runtime.redis.line import RedisLine, Stored, found, read
 from d4pcwl.runtime.transport import frames
@@ -157,7 +157,7 @@ class RedisTransport:
 
     def close(self) -> None:
         self.keys.let_go()
-        with contextlib.suppress(ServerLost):
+        with contextlib.suppress(ServerLost, ServerError):
             guests = [worker for worker in self.workers.values() if worker.is_guest]
             stop = frames.dumps([("stop", None)])
             self.client.calls([add(self.keys.to(worker.name), stop) for worker in guests])

@@ -22,7 +22,7 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock
-from d4pcwl.runtime.local.meter import measured
+from d4pcwl.runtime.local.measured import measured
 from d4pcwl.runtime.local.processes import GRACE_SECONDS, end, signals_held_back, start
 from d4pcwl.runtime.local.reports import cause_of_death
 from d4pcwl.runtime.local.worker import Duty, live

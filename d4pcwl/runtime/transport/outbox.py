@@ -116,10 +116,8 @@ def _run(key: Any, entries: list[Any], marks: tuple[int, Sequence[Any]] | None) 
 
 
 class _Lane:
-    """What waits for one key.
-
-    ``listed`` says that who empties the outbox will look here. ``items`` and ``bytes`` are those
-    that were taken out.
+    """The entries for one key. ``listed`` says whether emptying the outbox finds them. ``items``
+    and ``bytes`` are those that were taken out.
     """
 
     __slots__ = ("bytes", "entries", "items", "listed", "marks")

@@ -1,2 +1,3 @@
-"""Reading a script without running it: what its PEs keep, open, write, import and ask the
-environment for. Only ``workflow`` and ``cwl`` import from here."""
+"""Reading a script without running it: which state its PEs keep, which files they open and write,
+and which modules and environment variables they use. Only ``workflow`` and ``cwl`` import from
+here."""

@@ -1,5 +1,5 @@
-"""Where a script reads the arguments of its command line: where it is run by dispel4py, they are
-those of dispel4py."""
+"""The places where a script reads the arguments of its command line. Under dispel4py, these are the
+arguments of dispel4py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ADVICE = (
 
 
 def notes_on_arguments(source: SourceFile) -> Iterator[Note]:
-    """A note for each line that reads ``sys.argv``, itself or by a parser of arguments."""
+    """A note for each line that reads ``sys.argv``, directly or with a parser of arguments."""
     names = {
         alias.asname or alias.name
         for node in ast.walk(source.tree)
@@ -38,7 +38,7 @@ def notes_on_arguments(source: SourceFile) -> Iterator[Note]:
 
 
 def _without_main(tree: ast.Module) -> Iterator[ast.AST]:
-    """All nodes but those under ``if __name__ == "__main__"``, which does not run here."""
+    """All nodes, except those under ``if __name__ == "__main__"``, which does not run here."""
     for statement in tree.body:
         if isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test):
             continue

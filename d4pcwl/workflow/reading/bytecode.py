@@ -1,4 +1,4 @@
-"""What a function changes, where its source cannot be read: a careful guess from its bytecode."""
+"""What a function changes, if its source cannot be read: a safe guess from its bytecode."""
 
 from __future__ import annotations
 
@@ -20,11 +20,19 @@ STORES = {
 NOISE = words("NOP CACHE EXTENDED_ARG RESUME COPY_FREE_VARS PUSH_NULL")
 
 
+def with_inner(code: CodeType) -> Iterator[CodeType]:
+    """The code of a function, and of those that it defines."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from with_inner(constant)
+
+
 def bytecode_changes(function: FunctionType) -> Iterator[tuple[str, int]]:
     """What ``function`` seems to change, as ``(text, line)``.
 
-    Stores into anything but local names count, and mutating methods of what is not a plain local
-    name. It errs on the side of a change: a local dict that is filled counts as one.
+    Assignments to anything except local names count, and so do mutating methods of objects that are
+    not plain local names. In doubt, it reports a change: filling a local dict counts as one.
     """
     yield from _changes(function.__code__, function, frozenset(function.__code__.co_freevars))
 
@@ -60,7 +68,8 @@ def _changes(
 
 
 def _single(name: str, value: object) -> list[tuple[str, object]]:
-    """Joined instructions (``LOAD_FAST_LOAD_FAST``, from Python 3.13 on) taken apart."""
+    """Combined instructions (``LOAD_FAST_LOAD_FAST``, from Python 3.13 on), split into single
+    ones."""
     if isinstance(value, tuple) and name.count("_FAST") == 2:
         first, second = name.split("_FAST_", 1)
         return [(f"{first}_FAST", value[0]), (second, value[1])]

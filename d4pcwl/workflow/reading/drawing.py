@@ -1,4 +1,5 @@
-"""Whether a PE draws random numbers by ``self.rng``, found by reading what it may run."""
+"""Whether a PE draws random numbers from ``self.rng``, found by reading the code that it may
+run."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from d4pcwl.workflow.reading.roots import RNG, is_framework, named_by, plain_fun
 
 
 def draws_numbers(pe: Any) -> bool:
-    """Whether ``pe`` uses the generator that the runtime gives it, and not one of its own."""
+    """Whether ``pe`` uses the generator of the runtime, and not its own."""
     given = inspect.getattr_static(pe, RNG, None)
     if not is_framework(type(given).__module__) or RNG in vars(pe):
         return False
@@ -33,7 +34,7 @@ def _class_draws(key: Hashable) -> bool:
 
 
 def _reached(functions: list[FunctionType]) -> Iterator[FunctionType]:
-    """Functions, and those of the user's that they name, one leading to the next."""
+    """Functions, and the user's functions that they use, directly or not."""
     waiting, seen = list(functions), set[int]()
     while waiting:
         function = waiting.pop()

@@ -1,7 +1,7 @@
 """What a function changes beyond its own call, found by reading its source.
 
-The reading follows names, not values: a local name bound to ``self.counts`` stands for it, so
-``counts[word] += 1`` changes ``self.counts``. Nothing of the user's code is run.
+The reading follows names, not values. A local name that is bound to ``self.counts`` is the same
+object, so ``counts[word] += 1`` changes ``self.counts``. None of the user's code runs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a function written in Python, with what its parameters stand for."""
+    """A call of a function written in Python, with the objects of its parameters."""
 
     function: FunctionType
     roots: tuple[tuple[str, Root], ...]
@@ -55,18 +55,20 @@ class Call:
 
 @dataclass
 class Effects:
-    """What one function does: changes as ``(text, line)``, and what is decided by others."""
+    """The effects of one function: changes as ``(text, line)``, and uses and calls that are decided
+    later."""
 
     changes: dict[tuple[str, int], None] = field(default_factory=dict)
     uses: dict[Use, None] = field(default_factory=dict)
     calls: dict[Call, None] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)  # attributes of self that it reads or calls
     parents: set[str] = field(default_factory=set)  # methods called through super() or a class
-    returns: bool = False  # whether it returns or yields anything but None
+    returns: bool = False  # whether it returns or yields a value other than None
 
 
 def effects_of(node: FunctionNode, function: FunctionType, roots: Mapping[str, Root]) -> Effects:
-    """What ``function``, whose source is ``node``, changes, given what its parameters stand for."""
+    """What ``function``, with the source ``node``, changes, for the given objects of its
+    parameters."""
     reader = _Reader(function)
     reader.scope(node, roots)
     return reader.found
@@ -106,7 +108,8 @@ class _Reader(Names):
         self.found.returns = returns
 
     def blocks(self, *blocks: Iterable[ast.AST]) -> None:
-        """Read alternative or repeated blocks; afterwards a name may stand for what any left it."""
+        """Read alternative or repeated blocks. Afterwards a name may be the object that any of them
+        assigned."""
         merged = dict(self.env)
         for block in blocks:
             self.env = dict(merged)
@@ -292,7 +295,7 @@ class _Reader(Names):
                 self.found.calls[Call(passed.value, ())] = None
 
     def bound_method(self, node: ast.Attribute) -> None:
-        """A mutating method that is kept or handed on will be called."""
+        """A mutating method that is stored or passed on counts as called."""
         base = self.root(node.value)
         if base is not None and (base.depth or is_container(base.value)):
             self.change(f"calls {base.text}.{node.attr}", node)

@@ -26,7 +26,8 @@ class Environment:
         _EnvironmentReader(self, source).read(source.tree)
 
     def add(self, found: EnvVar) -> None:
-        """Join ``found`` with what is known: required anywhere is required."""
+        """Combine ``found`` with earlier findings: a variable that is required anywhere is
+        required."""
         known = self.variables.get(found.name)
         if known is not None:
             default = known.default if known.default is not None else found.default
@@ -34,7 +35,8 @@ class Environment:
         self.variables[found.name] = found
 
     def use(self, found: VariablePath) -> None:
-        """Remember that a variable names what the script reads, unless it also writes there."""
+        """Note that a variable names a file or folder that the script reads, unless it also writes
+        there."""
         known = self.variables.get(found.name)
         if known is None or known.use == "written":
             return
@@ -54,7 +56,7 @@ class _EnvironmentReader:
                 self.environs.add(name)
         self.guarded: frozenset[str] = frozenset()
         self.all_guarded = False
-        self.given: set[str] = set()  # what the script sets before it reads
+        self.given: set[str] = set()  # variables that the script sets before it reads them
 
     def is_environ(self, node: ast.expr) -> bool:
         match node:
@@ -103,7 +105,7 @@ class _EnvironmentReader:
         self.guarded = before
 
     def tested(self, test: ast.expr) -> list[str]:
-        """The variables whose presence ``test`` asks for."""
+        """The variables whose presence ``test`` checks."""
         found: list[str | None] = []
         for node in ast.walk(test):
             match node:
@@ -165,7 +167,7 @@ class _EnvironmentReader:
 
 
 def _aliases(tree: ast.Module) -> tuple[set[str], set[str], set[str]]:
-    """The names that stand for ``os``, for ``os.environ`` and for ``os.getenv``."""
+    """The names of ``os``, of ``os.environ`` and of ``os.getenv``."""
     modules, environs, getters = set[str](), set[str](), set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

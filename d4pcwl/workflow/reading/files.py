@@ -1,4 +1,4 @@
-"""The files that a script names: data that it reads, and what it visibly writes."""
+"""The files that a script names: data that it reads, and files that it clearly writes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from d4pcwl.workflow.reading.roots import last_name, words
 
 LARGE: Final = 100 * 1024 * 1024
 MANY: Final = 10
-"""So many files of a pattern are named one by one; of more, the folder around them."""
+"""Up to this many files of a pattern are named one by one; for more, the folder that contains
+them."""
 OPENERS: Final = words("open Dataset File ZipFile TarFile memmap ASDFDataSet GzipFile")
 LOADERS: Final = OPENERS | words(
     "load loadtxt genfromtxt fromfile read read_csv read_events read_inventory read_text read_bytes"
@@ -55,12 +56,12 @@ SYSTEM: Final = ("/dev/", "/proc/", "/sys/", "/usr/", "/bin/")
 class Files:
     """Collects over several sources into ``files``, ``folders``, ``writes`` and ``notes``.
 
-    ``read`` are those that it certainly reads, not only names; ``made`` the folders that it makes,
-    as glob patterns; ``variables`` what is found of environment variables that name files or
-    folders.
+    ``read`` are those that it certainly reads, not only names; ``made`` are the folders that it
+    makes, as glob patterns; ``variables`` are findings about environment variables that name files
+    or folders.
 
-    :param attributes: what is known of the attributes of instances
-    :param builder: the function whose defaults are those of parameters, and not of paths
+    :param attributes: the known attributes of instances
+    :param builder: the function whose defaults are values of parameters, and not paths
     """
 
     def __init__(
@@ -88,8 +89,8 @@ class Files:
         _FileReader(self, source).read(source.tree)
 
     def settled_writes(self) -> set[NamedPath]:
-        """What is written. A name that begins with a hole is no pattern if the script makes folders
-        with such names, too: it may lie in one of them."""
+        """The written files. A name that begins with a hole is not a pattern if the script also
+        makes folders with such names, because the file may be in one of them."""
         return {
             replace(found, path="", pattern=False, folder=True)
             if self.makes_any and found.pattern and found.path.startswith("*")
@@ -100,7 +101,8 @@ class Files:
     def needed(
         self, found: Mapping[str, LocalFile], writes: Iterable[NamedPath]
     ) -> Iterator[LocalFile]:
-        """Those of ``found`` that are needed where the script runs: not what it only writes."""
+        """Those of ``found`` that are needed when the script runs: not files that it only
+        writes."""
         paths = [written.path for written in writes if written.path]
         for path, file in found.items():
             if path in self.read or not any(overlap(path, other) for other in paths):
@@ -115,7 +117,7 @@ class _FileReader:
         self.loaded = {name.id for name in names if isinstance(name.ctx, ast.Load)}
         functions = (ast.FunctionDef, ast.AsyncFunctionDef)
         self.defined = {n.name for n in ast.walk(source.tree) if isinstance(n, functions)}
-        # What a function has written anew is no file that it finds when it reads it again.
+        # A file that a function has newly written is not an input when it reads it again.
         self.anew: frozenset[str] = frozenset()
 
     def read(self, node: ast.AST, known: bool = False, use: str = "") -> None:
@@ -154,7 +156,7 @@ class _FileReader:
             self.read(child)
 
     def constant(self, target: ast.expr, value: ast.expr) -> bool:
-        """Whether a path is given a name, which tells more where it is used."""
+        """Whether a path is assigned to a name; the use of the name tells more."""
         if not isinstance(target, ast.Name) or target.id not in self.paths.constants:
             return False
         parts = self.paths.parts(value)
@@ -170,7 +172,7 @@ class _FileReader:
     # -- calls --------------------------------------------------------------------------------
 
     def call(self, node: ast.Call) -> bool:
-        """Read a call for what it writes or reads; whether nothing is left to do."""
+        """Find what a call writes or reads; return whether nothing is left to do."""
         func = node.func
         name = last_name(func)
         owner = func.value if isinstance(func, ast.Attribute) else None
@@ -294,7 +296,7 @@ class _FileReader:
         return bool(_some_files(place, "", 0).path)
 
     def inside(self, parts: Parts, node: ast.expr) -> Parts | None:
-        """A path relative to the script's folder, or None where it is known to lead out of it."""
+        """A path relative to the script's folder, or None if it is outside of it."""
         first = parts[0]
         if isinstance(first, Hole):
             return parts
@@ -314,7 +316,7 @@ class _FileReader:
     # -- names --------------------------------------------------------------------------------
 
     def path(self, parts: Parts, node: ast.expr, known: bool, use: str) -> None:
-        """Report a path that is read; of one with holes, what is certain."""
+        """Report a path that is read; if it has holes, only its certain part."""
         first, text = parts[0], whole(parts)
         if text is not None:
             self.name(text, node, known, use)
@@ -327,7 +329,8 @@ class _FileReader:
             self.name(_pattern(parts), node, known=True, use=use)
 
     def variable(self, name: str, rest: Parts, node: ast.expr, use: str) -> None:
-        """An environment variable begins a path: it names a folder, or, alone, perhaps a file."""
+        """Note an environment variable at the beginning of a path: it names a folder, or, alone,
+        perhaps a file."""
         slash = bool(rest) and str(rest[0]).startswith("/")
         if slash or (rest and use):
             use = "Directory"
@@ -336,7 +339,7 @@ class _FileReader:
             self.found.variables.add(found)
 
     def name(self, value: str, node: ast.expr, known: bool, use: str = "") -> None:
-        """Report ``value`` where it looks like a path and is one."""
+        """Report ``value`` if it looks like a path and exists."""
         if not value or len(value) > 1000 or "\n" in value or "\0" in value or "://" in value:
             return
         if not known and "/" not in value and not PurePosixPath(value).suffix:
@@ -368,7 +371,7 @@ class _FileReader:
             self.take(normal, normal.relative_to(self.found.root).as_posix(), node, use)
 
     def matches(self, pattern: str, node: ast.expr, use: str) -> None:
-        """Report the files of a pattern, or where they are many the folder around them."""
+        """Report the files of a pattern, or, if there are many, the folder that contains them."""
         found = sorted(self._glob(pattern))
         fixed = PurePosixPath(*_before(PurePosixPath(pattern).parts, "*"))
         if len(found) > MANY and fixed.parts and str(fixed) != pattern:
@@ -403,17 +406,17 @@ class _FileReader:
 
 
 def overlap(path: str, written: str) -> bool:
-    """Whether a file or folder is what a path or glob pattern names, or one is within the other."""
+    """Whether a file or folder matches a path or glob pattern, or one is inside the other."""
     return within(path, written) or within(written, path)
 
 
 def changes(written: str, path: str) -> bool:
-    """Whether what is written is certainly the file or folder ``path``, or in it."""
+    """Whether the written file is certainly the file or folder ``path``, or inside it."""
     return within(written, path) or ("*" not in written and within(path, written))
 
 
 def within(path: str, pattern: str) -> bool:
-    """Whether ``path``, or a folder around it, is what a path or glob pattern names."""
+    """Whether ``path``, or a folder that contains it, matches a path or glob pattern."""
     place = PurePosixPath(path)
     around = [str(place), *map(str, place.parents)]
     return any(fnmatchcase(each, str(PurePosixPath(pattern))) for each in around)
@@ -430,7 +433,8 @@ def _with_suffix(parts: Parts, node: ast.Call) -> Parts:
 
 
 def _some_files(place: Parts, file: str, line: int) -> NamedPath:
-    """Files whose names have holes: as a pattern, as the folder around them, or as anything."""
+    """Files whose names have holes: as a pattern, as the folder that contains them, or as any
+    file."""
     segments = _pattern(place).split("/")
     if whole(place) is not None:
         return NamedPath(whole(place) or "", file, line)
@@ -454,7 +458,7 @@ def _pattern(parts: Parts) -> str:
 
 
 def _begins(parts: Parts) -> str:
-    """The text that a path begins with, or :data:`VALUE` where a variable's does."""
+    """The text at the beginning of a path, or :data:`VALUE` for a variable."""
     first = parts[0]
     return first if isinstance(first, str) else VALUE if first.variable else ""
 

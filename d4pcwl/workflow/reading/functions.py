@@ -1,4 +1,4 @@
-"""Functions with all that they call: where their source is, and what they change in the end."""
+"""Functions with all functions that they call: their sources, and all their changes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from d4pcwl.workflow.reading.roots import FunctionNode, Root, is_container, is_f
 
 @dataclass(frozen=True)
 class StateReason:
-    """Why a PE is taken to keep state.
+    """Why a PE counts as one that keeps state.
 
     :param message: a clause such as ``assigns self.count in _process``
-    :param file: the file of that line, where known
+    :param file: the file of that line, if known
     :param line: the line, from 1
     """
 
@@ -54,7 +54,7 @@ class Traced:
 
 
 def trace(function: FunctionType, roots: tuple[tuple[str, Root], ...] | None = None) -> Traced:
-    """Read ``function`` and what it calls; its first parameter stands for self unless told."""
+    """Read ``function`` and what it calls. By default, its first parameter is self."""
     traced, seen = Traced(), set[Call]()
     waiting = [Call(function, method_roots(function) if roots is None else roots)]
     while waiting and len(seen) < 200:
@@ -125,7 +125,7 @@ def _library_folders() -> tuple[str, ...]:
 
 
 def source_node(function: FunctionType) -> FunctionNode | None:
-    """The syntax tree of ``function``, or None where its source is not at hand or not certain."""
+    """The syntax tree of ``function``, or None if its source is missing or uncertain."""
     code = function.__code__
     lines = linecache.getlines(code.co_filename, function.__globals__)
     found = _nodes("".join(lines)).get((code.co_name, code.co_firstlineno), ()) if lines else ()

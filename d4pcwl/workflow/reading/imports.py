@@ -1,4 +1,4 @@
-"""The modules beside a script that it imports, one leading to the next; nothing is imported."""
+"""The modules beside a script that it imports, directly or not; nothing is imported here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Imports:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.folders = [""]  # where modules are looked for, relative to root
+        self.folders = [""]  # the folders of modules, relative to root
         self.sources: dict[str, SourceFile] = {}
         self.modules: dict[str, LocalFile] = {}
         self.packages: set[str] = set()
@@ -48,7 +48,7 @@ class Imports:
         self._waiting: list[SourceFile] = []
 
     def follow(self, script: SourceFile) -> None:
-        """Read ``script`` and all local modules that it leads to."""
+        """Read ``script`` and all local modules that it imports, directly or not."""
         self.sources[script.path] = script
         self._waiting = [script]
         while self._waiting:
@@ -120,7 +120,8 @@ class Imports:
         return tuple(listed)
 
     def _folder(self, top: str, known: bool) -> str | None:
-        """The search folder with module ``top``; a bare folder yields to what is installed."""
+        """The search folder with module ``top``; an installed module is used instead of a folder
+        without code."""
         for folder in self.folders:
             kind = self._kind(f"{folder}/{top}" if folder else top)
             if kind in ("module", "package", "compiled"):
@@ -140,7 +141,7 @@ class Imports:
         return "namespace" if place.is_dir() else None
 
     def _add(self, at: str, found: Import, source: SourceFile) -> bool:
-        """Take the module at ``at``; whether there is one."""
+        """Take the module at ``at``; return whether there is one."""
         kind = self._kind(at)
         if kind == "compiled":
             file = _compiled(self.root / at)
@@ -246,7 +247,7 @@ def _imports(tree: ast.Module) -> Iterator[Import]:
 
 
 def _guarded_nodes(tree: ast.Module) -> Iterator[ast.AST]:
-    """What runs under ``except ImportError`` (its fallback too), or for type checkers only."""
+    """Code under ``except ImportError`` (also its fallback), or only for type checkers."""
     for node in ast.walk(tree):
         inside: list[ast.stmt] = []
         if isinstance(node, ast.Try) and any(_catches(h.type) for h in node.handlers):

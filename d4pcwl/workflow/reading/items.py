@@ -26,7 +26,7 @@ _NOT_PATHS: Final = words(
     "json simplejson orjson ujson yaml pickle cPickle marshal tomllib toml urllib dateutil datetime"
     " ast argparse csv email html ruamel dill cloudpickle"
 )
-"""Modules whose ``load``, ``read`` and ``parse`` take something else than a path."""
+"""Modules whose ``load``, ``read`` and ``parse`` do not take a path."""
 _METHODS: Final = words("open read_text read_bytes glob rglob iterdir")
 _STRIPPERS: Final = words("strip rstrip lstrip")
 _DEPTH: Final = 6
@@ -36,8 +36,8 @@ _DEPTH: Final = 6
 class Opened:
     """An input whose items are opened.
 
-    :param use: ``File`` or ``Directory``; empty where the item is only a part of the path, or may
-        be something else, as the PE asks for its type
+    :param use: ``File`` or ``Directory``; empty if the item is only a part of the path, or may be
+        something else, because the PE checks its type
     """
 
     port: str
@@ -48,7 +48,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class _Item:
-    """What an expression has of the items: one, a part of one, or the dictionary of all."""
+    """The part of the items in an expression: one item, a part of one, or the dictionary of all."""
 
     port: str
     part: bool = False
@@ -58,9 +58,9 @@ _ALL: Final = _Item("")
 
 
 def opened_inputs(pe: Any, *, bare: bool) -> list[Opened]:
-    """The inputs of ``pe`` whose items it opens as files, each once, by the line that does.
+    """The inputs of ``pe`` whose items it opens as files, each once, with the line.
 
-    :param bare: whether its ``_process`` is given an item, rather than a dictionary of items
+    :param bare: whether its ``_process`` gets an item, and not a dictionary of items
     """
     ports = tuple(pe.inputconnections)
     found: dict[str, Opened] = {}
@@ -103,13 +103,13 @@ class _Reader:
         self.ports = ports
         self.cls = cls
         self.own: dict[str, _Item] = {}  # attributes of self
-        self.asked: set[str] = set()  # the inputs whose items are asked for their type
+        self.asked: set[str] = set()  # the inputs whose items are checked for their type
         self.done: set[tuple[FunctionType, tuple[tuple[str, _Item], ...]]] = set()
 
     def read(
         self, function: FunctionType, roots: Mapping[str, _Item], depth: int
     ) -> Iterator[Opened]:
-        """What ``function`` opens, given which of its names stand for items."""
+        """What ``function`` opens, with the names that are items."""
         key = (function, tuple(sorted(roots.items(), key=lambda entry: entry[0])))
         node = source_node(function)
         if node is None or key in self.done or depth > _DEPTH:
@@ -125,7 +125,7 @@ class _Reader:
 
 
 class _Scope:
-    """The names of one function that stand for items, as far as it is read."""
+    """The names of one function that are items, up to the present point of reading."""
 
     def __init__(self, reader: _Reader, function: FunctionType, names: dict[str, _Item]) -> None:
         self.reader, self.function, self.names = reader, function, names
@@ -156,7 +156,7 @@ class _Scope:
             self.reader.own[last_name(target)] = item
 
     def item(self, node: ast.expr) -> _Item | None:
-        """What of the items an expression is."""
+        """The part of the items that an expression is."""
         match node:
             case ast.Name(id=name):
                 return self.names.get(name)
@@ -271,7 +271,8 @@ class _Scope:
 
 
 def _in_order(node: ast.AST) -> Iterator[ast.AST]:
-    """Nodes as they are evaluated, roughly: what is in a statement before what it binds."""
+    """Nodes in the approximate order of evaluation: the parts of a statement before the names that
+    it binds."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
         return
     for child in ast.iter_child_nodes(node):

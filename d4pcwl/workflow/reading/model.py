@@ -1,4 +1,4 @@
-"""What reading a script yields: plain records that say what was found, and in which line."""
+"""The results of reading a script: plain records of findings, with their lines."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class LocalFile:
     """A file or folder beside the script.
 
     :param path: relative to the script's folder, with slashes
-    :param absolute: where it is now
+    :param absolute: its present path
     :param file: the file that names or imports it, relative to the script's folder
-    :param line: the line where it does, from 1
+    :param line: the line of that, from 1
     """
 
     path: str
@@ -28,17 +28,17 @@ class LocalFile:
 
 
 VALUE: Final = "\0"
-"""Stands in the path of a :class:`NamedPath` for the value of its variable."""
+"""In the path of a :class:`NamedPath`, replaces the value of its variable."""
 
 
 @dataclass(frozen=True, order=True)
 class NamedPath:
-    """A file that the script visibly writes, by the relative name that it gives it.
+    """A file that the script clearly writes, with its relative name.
 
     :param path: relative to the folder where it runs
-    :param pattern: whether the path is a glob pattern, since the run makes up the name
-    :param folder: whether it is the folder around files of unknown names; without a path, the one
-        where it runs
+    :param pattern: whether the path is a glob pattern, because the run makes the name
+    :param folder: whether it is the folder of files with unknown names; without a path, the working
+        folder
     :param variable: the environment variable whose value is in the path, as :data:`VALUE`
     """
 
@@ -55,7 +55,7 @@ class VariablePath:
     """What a script does with the file or folder that an environment variable names.
 
     :param use: ``File`` or ``Directory``, that it reads; or ``written``
-    :param slash: whether it puts a slash behind the value itself, where it goes on
+    :param slash: whether it adds a slash after the value itself, if more follows
     """
 
     name: str
@@ -70,11 +70,11 @@ class EnvVar:
     """An environment variable that the script reads.
 
     :param name: its name
-    :param default: what the script takes instead, where that is a literal
+    :param default: the default in the script, if that is a literal
     :param required: whether the script fails without it
     :param standard: whether CWL engines give it to every tool (HOME, PATH, TMPDIR)
     :param use: ``File`` or ``Directory`` where it names what the script reads
-    :param slash: whether the script puts a slash behind it where it goes on
+    :param slash: whether the script adds a slash after it if more follows
     """
 
     name: str
@@ -89,7 +89,7 @@ class EnvVar:
 
 @dataclass(frozen=True, order=True)
 class Note:
-    """Something found of which it is not sure what to do."""
+    """A finding whose meaning is not certain."""
 
     message: str
     file: str

@@ -1,5 +1,5 @@
-"""Which lines of a script a PE may run: its classes, the functions that it holds, and what they
-call. So it is known which PE it is that opens a file in a line."""
+"""The lines of a script that a PE may run: its classes, the functions that it holds, and what they
+call. They show which PE opens a file in a line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _of_class(key: Hashable) -> frozenset[Lines]:
 
 
 def _of_functions(functions: Iterable[FunctionType]) -> set[Lines]:
-    """The lines of functions and of what they name, one leading to the next."""
+    """The lines of functions and of what they use, directly or not."""
     waiting: list[object] = list(functions)
     seen: set[int] = set()
     found: set[Lines] = set()
@@ -91,8 +91,8 @@ def _around(things: Iterable[type | FunctionType]) -> set[Lines]:
 
 
 def known_attributes(pes: Iterable[Any], module: object) -> Attributes:
-    """What paths may be made of: texts that instances of the user's classes hold, all the same
-    one, and those that the script's own names stand for."""
+    """Known parts of paths: texts that are equal in all instances of a user's class, and the values
+    of the script's own names."""
     known: dict[tuple[str, str], dict[str, set[str]]] = {}
     for pe in pes:
         texts = _texts(vars(pe))

@@ -1,4 +1,4 @@
-"""What path an expression names, worked out without running it, as far as that goes."""
+"""The path that an expression names, as far as it is known without running it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SAME_METHODS: Final = words("resolve absolute as_posix expanduser")
 _DIRECTIVE: Final = re.compile(r"%(?:\((?P<key>\w*)\))?(?P<spec>[-#0 +\d.*]*[hlL]?)(?P<kind>.)")
 
 Attributes = Mapping[tuple[str, str], Mapping[str, str]]
-"""From the file and the name of a class to what attributes of its instances are when they start."""
+"""From the file and the name of a class to the first values of its instances' attributes."""
 
 
 @dataclass(frozen=True)
 class Hole:
-    """A part of a path that only the run knows.
+    """A part of a path that is only known in the run.
 
-    :param variable: the environment variable whose value it is, if it is one's
+    :param variable: the environment variable whose value it is, if there is one
     """
 
     variable: str = ""
@@ -38,18 +38,17 @@ UNKNOWN: Final[Parts] = (Hole(),)
 
 
 def whole(parts: Parts) -> str | None:
-    """The text of ``parts``, or None where it has holes."""
+    """The text of ``parts``, or None if it has holes."""
     known = [part for part in parts if isinstance(part, str)]
     return "".join(known) if len(known) == len(parts) else None
 
 
 class Paths:
-    """Works out path expressions of one file.
+    """Evaluates path expressions of one file.
 
     ``Path(__file__).parent / "data" / "x.json"``, ``os.path.join(HERE, "x.json")``, f-strings,
-    ``"x_%s" % name``, ``"{}.txt".format(name)``, and names that the file binds once. Paths made
-    from ``__file__`` are absolute; literals are what the script says. What is in between and not
-    known is a :class:`Hole`.
+    ``"x_%s" % name``, ``"{}.txt".format(name)``, and names that the file binds once. Paths from
+    ``__file__`` are absolute; literals are unchanged. An unknown part is a :class:`Hole`.
 
     :param attributes: what is known of the attributes of instances
     """
@@ -66,7 +65,7 @@ class Paths:
 
     @contextmanager
     def inside(self, node: ast.ClassDef | FunctionNode) -> Iterator[None]:
-        """While a class or function is read, its own names go before those of the file."""
+        """While a class or function is read, its own names override those of the file."""
         constants, own, local, body = self.constants, self._own, self.local, self._body
         if isinstance(node, ast.ClassDef):
             self._own = _OwnAttributes(node, self.attributes.get((self.file, node.name), {}))
@@ -80,11 +79,11 @@ class Paths:
             self.constants, self._own, self.local, self._body = constants, own, local, body
 
     def value(self, node: ast.expr) -> str | None:
-        """The path or text that ``node`` stands for, or None where that is not known."""
+        """The path or text of ``node``, or None if it is not known."""
         return whole(self.parts(node))
 
     def parts(self, node: ast.expr) -> Parts:
-        """The path that ``node`` stands for, with holes where it is not known."""
+        """The path of ``node``, with holes for unknown parts."""
         match node:
             case ast.Constant(value=str() as text):
                 return (text,)
@@ -131,7 +130,8 @@ class Paths:
         return UNKNOWN
 
     def alternatives(self, node: ast.expr) -> list[Parts]:
-        """What ``node`` may stand for: of a name that its function binds several times, each."""
+        """The possible values of ``node``: for a name that its function binds several times, all of
+        them."""
         parts = self.parts(node)
         if parts != UNKNOWN or not isinstance(node, ast.Name) or node.id in self._busy:
             return [parts]
@@ -220,7 +220,7 @@ class Paths:
     # -- texts that are put together ------------------------------------------------------------
 
     def _formatted(self, node: ast.expr) -> Parts:
-        """What a value becomes in a text."""
+        """The form of a value in a text."""
         if isinstance(node, ast.FormattedValue):
             plain = node.conversion in (-1, ord("s")) and node.format_spec is None
             return self._formatted(node.value) if plain else UNKNOWN
@@ -306,7 +306,7 @@ class Paths:
 
 
 def _joined(pieces: list[Parts]) -> Parts:
-    """Paths one below the other, as ``os.path.join`` puts them together."""
+    """Paths that are joined as by ``os.path.join``."""
     parts: list[str | Hole] = []
     for piece in pieces:
         first = piece[0]
@@ -344,7 +344,7 @@ def _last(node: ast.expr) -> str:
 
 
 class _OwnAttributes:
-    """What the methods of a class say of the attributes of ``self``.
+    """The attributes of ``self`` that the methods of a class set.
 
     :param given: what is known of its instances
     """

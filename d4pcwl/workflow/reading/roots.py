@@ -1,4 +1,4 @@
-"""What a name or an expression stands for when a function is read."""
+"""The object of a name or an expression when a function is read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MUTATORS: Final = words(
     " __setattr__ __delattr__ __iadd__ __ior__ seed shuffle"
 )
 RNG: Final = "rng"
-"""The attribute of a PE that is a generator of random numbers, of the runtime's or its own."""
+"""The attribute of a PE with a generator of random numbers: the runtime's, or its own."""
 
 WRITERS: Final = words("write writelines writerow writerows readline readlines")
 FIRST_ARGUMENT: Final = words(
@@ -47,9 +47,9 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 @dataclass(frozen=True)
 class Root:
-    """What an expression stands for: ``self`` (depth 0), something below it, or something outer.
+    """The object of an expression: ``self`` (depth 0), something inside it, or something outside.
 
-    :param text: how people would write it, such as ``self.counts[word]``
+    :param text: its usual form in code, such as ``self.counts[word]``
     :param attribute: the attribute of ``self`` it is reached by; None for ``self`` and outer things
     :param depth: steps below ``self`` or below the outer name
     :param outer: whether it is a global, a class, a default value or a variable of a closure
@@ -63,7 +63,7 @@ class Root:
     value: object = field(default=MISSING, compare=False, hash=False)
 
     def below(self, text: str, attribute: str | None = None, value: object = MISSING) -> Root:
-        """What is one attribute or one index below."""
+        """The object one attribute or one index deeper."""
         first = self.attribute if self.depth or self.outer else attribute
         return Root(self.text + text, first, self.depth + 1, self.outer, value)
 
@@ -93,7 +93,7 @@ def plain_function(value: object) -> FunctionType | None:
 
 
 def named_by(function: FunctionType) -> Iterator[object]:
-    """What of the user's a function names: functions and classes, and those of modules."""
+    """The user's functions and classes that a function names, also those of modules."""
     names = set(_names(function.__code__))
     scope = function.__globals__
     for value in [scope[name] for name in names if name in scope]:
@@ -126,7 +126,7 @@ def parameters(node: FunctionNode) -> list[str]:
 
 
 def draws(value: object) -> bool:
-    """Whether ``value`` is a random generator: each call moves it on."""
+    """Whether ``value`` is a random generator, which each call changes."""
     return any(
         c.__module__ in ("random", "_random") or c.__module__.startswith("numpy.random")
         for c in type(value).__mro__
@@ -207,7 +207,7 @@ def _own_nodes(body: Iterable[ast.AST]) -> Iterable[ast.AST]:
 
 
 class Names:
-    """The names of a function, and what each stands for at the point that is being read."""
+    """The names of a function, and their objects at the present point of reading."""
 
     def __init__(self, function: FunctionType) -> None:
         self.env: dict[str, Root | None] = {}

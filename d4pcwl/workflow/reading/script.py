@@ -1,7 +1,7 @@
 """What a script needs beside itself, found by reading it: nothing is imported or run.
 
 Local modules, data files that it names, files that it writes, environment variables, packages. The
-compiler stages the files, and feeds the variables, since CWL tools start in an empty folder with an
+compiler stages the files and sets the variables, because CWL tools start in an empty folder with an
 empty environment.
 """
 
@@ -30,16 +30,16 @@ class ScriptReading:
     :param path: the script
     :param title: the first line of its docstring, or empty
     :param doc: the rest of its docstring
-    :param modules: local modules that it imports, one leading to the next
+    :param modules: local modules that it imports, directly or not
     :param packages: top-level names of installed packages that it imports
     :param data_files: existing files beside the script that it names
     :param data_dirs: existing folders beside the script that it names
-    :param writes: files that it visibly writes, by relative name; one file in several lines is
-        there several times
+    :param writes: files that it clearly writes, by relative name; a file in several lines occurs
+        several times
     :param folders_made: glob patterns of the folders that it makes itself
     :param environment: environment variables that it reads
-    :param notes: what was found but is left to people
-    :param faults: what will fail where only these files are at hand
+    :param notes: findings that users should check
+    :param faults: what will fail if only these files are there
     """
 
     path: Path
@@ -62,9 +62,9 @@ def read_script(
     """Read the script at ``path`` and the local modules that it imports.
 
     :param path: a Python file; its folder is where modules and data are looked for
-    :param attributes: what is known of the attributes of instances, where the script was loaded
-    :param builder: the name of the function that makes the graph, where one does: the files that
-        its defaults name are parameters of the workflow
+    :param attributes: the known attributes of instances, if the script was loaded
+    :param builder: the name of the function that makes the graph, if there is one: files in its
+        defaults are parameters of the workflow
     :returns: what was found; a file that cannot be read or parsed is in ``faults``
     """
     absolute = Path(path).resolve()

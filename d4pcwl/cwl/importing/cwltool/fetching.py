@@ -97,11 +97,14 @@ def name_of(url: str) -> str:
 
 
 _GENERATED = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|_[0-9a-f]{40}\b")
+_ENCODED = re.compile(r"\S*%\S*(?=:\d+:\d+: )")
 
 
 def without_ids(error: object) -> str:
-    """The text of an error of cwltool's library, without the ids that it makes for types."""
-    return _GENERATED.sub("", str(error))
+    """The text of an error of cwltool's library, without the ids that it makes for types, and with
+    the names of files as people write them."""
+    text = _GENERATED.sub("", str(error))
+    return _ENCODED.sub(lambda place: unquote(place[0]), text)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from d4pcwl.cwl.importing.cwltool.document import (
     short_name,
 )
 from d4pcwl.cwl.importing.cwltool.fetching import checked_fetcher, told, without_ids
-from d4pcwl.errors import InputError, UnreadableText, nearest, shown
+from d4pcwl.errors import InputError, UnreadableText, nearest, raise_faults, shown
 from d4pcwl.workflow.texts import check_yaml, parse_json, read_text
 
 if TYPE_CHECKING:
@@ -139,6 +139,9 @@ def from_arguments(
         loader.fetcher.urljoin,
         _uri(os.getcwd()) + "/",
     )
+    # Where a file is given as well, options that are not given leave it as it is; and defaults are
+    # filled in later.
+    parser.set_defaults(**dict.fromkeys(names))
     given: dict[str, Any] = vars(parser.parse_args(arguments))
     for record in records:
         parts = {key: value for key, value in given.items() if key.startswith(record)}
@@ -147,9 +150,7 @@ def from_arguments(
             given[record] = {key[len(record) + 1 :]: value for key, value in parts.items()}
     path = given.pop("job_order", None)
     job = read_job_order(path, name) if path else JobOrder()
-    # If there is also a file, only given options change its values.
-    named = {names[key]: value for key, value in given.items()}
-    job.values |= {k: v for k, v in named.items() if v is not None or k not in job.values}
+    job.values |= {names[key]: value for key, value in given.items() if value is not None}
     return job
 
 
@@ -199,8 +200,7 @@ def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
 
     try:
         visit_files_directories(values, _path_to_location)
-        if is_ours(process.metadata):
-            _check_defaults(process, {k: v for k, v in values.items() if k not in job.values})
+        _check_files(process, values, job.values)
         visit_files(values, partial(add_sizes, StdFsAccess(job.basedir)))
         visit_files(values, expand_format)
         adjustDirObjs(values, trim_listing)
@@ -212,28 +212,46 @@ def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
     return inputs
 
 
-def _check_defaults(process: Process, values: dict[str, Any]) -> None:
-    """Check that the files that a document of ``d4p2cwl`` refers to exist.
+def _check_files(process: Process, values: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Check that the files of a job order exist, and those that a document of ``d4p2cwl`` names.
 
-    :raises InputError: they do not
+    :param values: of all inputs
+    :param given: those of the job order
+    :raises InputError: some do not
     """
+    absent = {name: found for name, value in values.items() if (found := _absent(value))}
+    raise_faults(
+        InputError,
+        [
+            f"input '{name}': there is no {place}"
+            for name, places in absent.items()
+            if name in given
+            for place in places
+        ],
+    )
+    if absent and is_ours(process.metadata):
+        places = dict.fromkeys(place for places in absent.values() for place in places)
+        document = shown(local_path({"location": process.tool["id"].partition("#")[0]}))
+        raise InputError(
+            f"{document} refers to files that do not exist: {', '.join(places)}; copy them "
+            "together with the document, or make a bundle, which contains them: d4p2cwl SCRIPT "
+            "--bundle FOLDER"
+        )
+
+
+def _absent(value: Any) -> list[str]:
+    """The files and folders in a value that do not exist here."""
     from cwltool.utils import visit_files_directories
 
-    absent: dict[str, None] = {}
+    absent: list[str] = []
 
     def note(item: Any) -> None:
         path = local_path(item) if "location" in item else ""
         if path.startswith("/") and not os.path.exists(path):
-            absent[path] = None
+            absent.append(path)
 
-    visit_files_directories(values, note)
-    if absent:
-        document = shown(local_path({"location": process.tool["id"].partition("#")[0]}))
-        raise InputError(
-            f"{document} refers to files that do not exist: {', '.join(absent)}; copy them "
-            "together with the document, or make a bundle, which contains them: d4p2cwl SCRIPT "
-            "--bundle FOLDER"
-        )
+    visit_files_directories(value, note)
+    return absent
 
 
 def _path_to_location(item: Any) -> None:

@@ -183,7 +183,10 @@ def explanation(error: Exception) -> str:
     from schema_salad.exceptions import SchemaSaladException
 
     if isinstance(error, WorkflowException | SchemaSaladException | OSError):
-        return without_ids(error)
+        text = without_ids(error)
+        if text.endswith("contains illegal characters"):
+            text += "; give the file another name, or use --relax-path-checks"
+        return text
     return f"{type(error).__name__}: {error}"
 
 

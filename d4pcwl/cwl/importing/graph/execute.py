@@ -52,8 +52,8 @@ class Run:
     :param finished: called with each job's end, in the order of the jobs
     :param failed: called with the message of each failure
     :param observer: takes what the processes measure, if anybody needs it
-    :param empty_printed: hand out what tools of ``d4p2cwl`` printed, too, where that is nothing
-    :param apart: each job's files go to a folder of their own, named by its number from 1
+    :param empty_printed: also return the printed text of ``d4p2cwl``'s tools if it is empty
+    :param apart: each job's files go to a separate folder with its number, from 1, as the name
     """
 
     document: Document

@@ -1,0 +1,51 @@
+"""PEs for every field: joins, aggregates, windows, files. They import the PE model and streams.
+
+Each says in its docstring what it takes, gives and keeps; docs/library.md shows them at work.
+"""
+
+from __future__ import annotations
+
+from d4pcwl.library.aggregates import Aggregate
+from d4pcwl.library.fetching import Fetch
+from d4pcwl.library.files import (
+    Checksum,
+    ReadCSV,
+    ReadJSON,
+    ReadLines,
+    ReadParquet,
+    ReadZarr,
+    WriteCSV,
+    WriteJSON,
+    WriteLines,
+    WriteParquet,
+    WriteZarr,
+)
+from d4pcwl.library.functions import Filter, FlatMap, Map, Tee
+from d4pcwl.library.joining import Match
+from d4pcwl.library.shaping import Batch, Deduplicate, Sort, TimeWindow, Window
+
+__all__ = [
+    "Aggregate",
+    "Batch",
+    "Checksum",
+    "Deduplicate",
+    "Fetch",
+    "Filter",
+    "FlatMap",
+    "Map",
+    "Match",
+    "ReadCSV",
+    "ReadJSON",
+    "ReadLines",
+    "ReadParquet",
+    "ReadZarr",
+    "Sort",
+    "Tee",
+    "TimeWindow",
+    "Window",
+    "WriteCSV",
+    "WriteJSON",
+    "WriteLines",
+    "WriteParquet",
+    "WriteZarr",
+]

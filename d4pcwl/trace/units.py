@@ -1,0 +1,80 @@
+"""Figures as people read them: three digits and a unit."""
+
+from __future__ import annotations
+
+_SMALL = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+_LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def seconds(value: float) -> str:
+    """A time.
+
+    >>> [seconds(value) for value in (0, 3.2e-7, 0.0123, 59.96, 83, 7265)]
+    ['0 s', '0.32 µs', '12.3 ms', '60 s', '1 min 23 s', '2 h 1 min']
+    """
+    if value >= 3600:
+        minutes = round(value / 60)
+        return f"{minutes // 60} h {minutes % 60} min"
+    if value >= 60:
+        return f"{round(value) // 60} min {round(value) % 60} s"
+    for size, unit in _SMALL:
+        if value >= size or size == _SMALL[-1][0]:
+            return f"{_digits(value / size)} {unit if value else 's'}"
+    raise AssertionError
+
+
+def count(value: float) -> str:
+    """A number of things.
+
+    >>> [count(value) for value in (0, 0.04, 999, 1234, 56_789, 1_234_567)]
+    ['0', '0.04', '999', '1.23 k', '56.8 k', '1.23 M']
+    """
+    for size, unit in _LARGE:
+        if value >= size * 0.9995:
+            return f"{_digits(value / size)} {unit}"
+    return _digits(value)
+
+
+def number(count: int, what: str) -> str:
+    """How many there are of something.
+
+    >>> [number(1, "process"), number(2, "process"), number(3, "instance")]
+    ['1 process', '2 processes', '3 instances']
+    """
+    return f"{count} {what}{'' if count == 1 else 'es' if what.endswith('s') else 's'}"
+
+
+def size(value: float) -> str:
+    """A number of bytes.
+
+    >>> [size(value) for value in (12, 1234, 5e9)]
+    ['12 B', '1.23 kB', '5 GB']
+    """
+    text = count(value)
+    return f"{text}B" if " " in text else f"{text} B"
+
+
+def percent(share: float) -> str:
+    """A share.
+
+    >>> [percent(value) for value in (0, 0.004, 0.0349, 0.97, 1)]
+    ['0 %', '0.4 %', '3 %', '97 %', '100 %']
+    """
+    digits = 1 if 0 < share < 0.01 else 0
+    return f"{100 * share:.{digits}f} %"
+
+
+def times(ratio: float) -> str:
+    """How many times one thing is another.
+
+    >>> [times(value) for value in (0.5, 1.333, 12.3)]
+    ['0.5 times', '1.33 times', '12.3 times']
+    """
+    return f"{_digits(ratio)} times"
+
+
+def _digits(value: float) -> str:
+    """At most three digits that matter."""
+    places = 0 if value >= 99.95 else 1 if value >= 9.995 else 2
+    text = f"{value:.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
