@@ -7,8 +7,9 @@ another worker gets it. (``GenericPE.hand_on`` is the only exception.) All other
 that keep state, cycles) are *pinned* to one process and have private queues; their items are sent
 as they come.
 
-An :class:`~d4pcwl.runtime.pool.exchange.Exchange` moves queues and commits: through the parent
-process (``runtime/pool/parent.py``), or through a Redis server (``runtime/redis/exchange.py``).
+A worker exchanges messages with the parent process only, through an
+:class:`~d4pcwl.runtime.pool.exchange.Exchange`. Its line moves them: by pipes
+(``runtime/pool/pipes.py``), or through a Redis server (``runtime/redis/line.py``).
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.local.console import LineLock
 from d4pcwl.runtime.local.measured import measured
-from d4pcwl.runtime.local.worker import Duty
+from d4pcwl.runtime.local.worker import Duty, live
 from d4pcwl.runtime.pool.exchange import (
     TASK_SECONDS,
     Exchange,
+    Line,
     Lot,
     Parcel,
     Stopped,
@@ -39,6 +43,7 @@ from d4pcwl.runtime.pool.exchange import (
 )
 from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.outbox import Run, places
 from d4pcwl.trace.observer import Way
 from d4pcwl.workflow.flat import FlatGraph
@@ -252,3 +257,30 @@ class DynamicDuty(Duty):
             with contextlib.suppress(Halt):
                 self.exchange.stream(Parcel(results=self.worker.results_so_far()))
         self.exchange.report("failed", error)
+
+
+def work(
+    job: Job,
+    plan: Plan,
+    pinned: int | None,
+    open_line: Callable[[], Line],
+    lock: LineLock,
+    memory: Memory,
+    arena: int,
+) -> None:
+    """A worker process, from its fork to its end.
+
+    :param open_line: makes the line to the parent
+
+    :param memory: shared with the parent and the other workers
+    :param arena: the number of the part of it that is its own
+    """
+
+    def enter() -> Duty:
+        memory.enter(arena)
+        exchange = Exchange(open_line(), plan, pinned, memory)
+        return DynamicDuty(
+            exchange, partial(DynamicWorker, job.graph, plan, pinned, job.inputs, exchange)
+        )
+
+    live(enter, lock)
