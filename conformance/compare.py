@@ -63,7 +63,7 @@ def differences(
     :param ordered: the outputs (``PE.port``) whose items must be in order
     :param unlike: patterns of ``OUTPUT/FILE`` whose content may differ
     """
-    lines: list[str] = []
+    lines = [f"{port}: no such output" for port in ordered if port not in expected.results]
     for port in _both(expected.results, found.results):
         before, after = expected.results.get(port, []), found.results.get(port, [])
         lines += _of_items(port, before, after, port in ordered)

@@ -143,16 +143,15 @@ class Flow:
 
 
 @lru_cache(maxsize=2)
-def flow_of(number: int, large: bool = False, loops: bool = True) -> Flow:
+def flow_of(number: int, large: bool = False) -> Flow:
     """A random graph.
 
     :param large: with many items, for many workers
-    :param loops: PEs of cycles may be in the pool
     """
     random = Random(number)
     graph, iterations = _random_graph(random, large)
     processes = 1000 if large else random.choice((2, 2, 3, 4, 6, 8))
-    return make_flow(graph, iterations, processes, loops=loops)
+    return make_flow(graph, iterations, processes)
 
 
 def line(iterations: int, processes: int) -> Flow:
@@ -164,11 +163,11 @@ def line(iterations: int, processes: int) -> Flow:
     return make_flow(graph, iterations, processes)
 
 
-def make_flow(graph: WorkflowGraph, iterations: int, processes: int, *, loops: bool = True) -> Flow:
+def make_flow(graph: WorkflowGraph, iterations: int, processes: int) -> Flow:
     """Plan the run of a graph by that many processes, and see what ``simple`` makes of it."""
     flat = flatten(graph)
     inputs = root_inputs(flat, {pe.id: iterations for pe in flat.roots})
-    plan = make_plan(flat, processes, pooled=True, loops=loops, given=inputs)
+    plan = make_plan(flat, processes, pooled=True, given=inputs)
     seen, results = _by_simple(flat, inputs)
     items = sum(map(len, seen.values())) + sum(map(len, results))
     rings = {pe.id for pe in flat.in_order() if id(pe) in flat.cyclic}

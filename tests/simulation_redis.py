@@ -1,14 +1,15 @@
-"""Schedules of the scripts on a Redis server: the same graphs, workers and promises as those of
-the scheduler (``simulation_kit.py``), on a real server, but without processes.
+"""Schedules of runs through a Redis server: those of the scheduler (``simulation_kit.py``), with a
+real transport: that of the coordinator, a server, and the lines of workers.
 
-Workers are simulated, their exchanges and the scripts are the real ones. One that waits moves again
-when it is woken, not by the time: a wake-up that is lost is found.
+Workers are simulated. Some join by themselves. Such a worker may be considered dead while it goes
+on. In some schedules, all batches are stored on the server.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any
 from unittest.mock import patch
 
@@ -22,9 +23,9 @@ from simulation_kit import (
     replay,
 )
 
-from d4pcwl.errors import WorkerDied
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.pool.exchange import (
+    Exchange,
     Lot,
     Packed,
     Parcel,
@@ -34,31 +35,56 @@ from d4pcwl.runtime.pool.exchange import (
     Told,
     packed,
 )
+from d4pcwl.runtime.pool.parent import Broker, WorkerProcesses
 from d4pcwl.runtime.pool.scale import Scale
-from d4pcwl.runtime.redis import exchange, scripts
-from d4pcwl.runtime.redis.client import Address
-from d4pcwl.runtime.redis.coordinator import Coordinator
-from d4pcwl.runtime.redis.exchange import RedisExchange
+from d4pcwl.runtime.pool.scheduler import Scheduler
+from d4pcwl.runtime.redis import line
+from d4pcwl.runtime.redis.client import Address, Client
+from d4pcwl.runtime.redis.line import RedisLine
 from d4pcwl.runtime.redis.server import OwnServer
+from d4pcwl.runtime.redis.transport import RedisTransport
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.arena import Memory
+from d4pcwl.runtime.transport.channel import Disconnected
 from d4pcwl.runtime.transport.outbox import Run
 
+GUEST = 1000
+"""The numbers of workers that join begin here, in the schedule."""
 
-class _Exchange(RedisExchange):
-    """An exchange that notes that it waits, and waits for nobody."""
 
-    waits = False
+class _Processes(WorkerProcesses):
+    """None: workers are simulated, and ``killed`` has the numbers of those that have died."""
 
-    def _wait(self) -> None:
-        self.waits = True
+    def __init__(self, job: Job, run: RedisSchedule) -> None:
+        super().__init__(job, run.flow.plan, run.scale)
+        self.killed: set[int] = set()
 
-    def is_woken(self) -> bool:
-        """Whether something has woken it."""
-        key = self._key + "wake:" + self.name
-        answer = self.client.call("XREAD", "STREAMS", key, self._woken)
-        if answer:
-            self._woken = answer[0][1][-1][0].decode()
-        return bool(answer)
+    def dead(self) -> list[int]:
+        return list(self.killed)
+
+    def note_end(self, number: int) -> str:
+        self.killed.discard(number)
+        return "was killed"
+
+
+class _Transport(RedisTransport):
+    def __init__(self, processes: _Processes, client: Client, run: RedisSchedule) -> None:
+        super().__init__(processes, client, owned=False)
+        self.run = run
+
+    def start(self, number: int, pinned: int | None) -> None:
+        self._let_in(number, str(number))
+        self.run.enable(_Worker(self.run, number, pinned))
+
+    def send(self, number: int, kind: str, content: Any) -> None:
+        self.run.note("→", number, kind, content)
+        super().send(number, kind, content)
+
+    def _look_around(self, broker: Broker) -> None:
+        self._next_look = self._next_far_look = 0.0
+        for name in self.run.dead_guests:  # their time is over
+            self.client.call("DEL", self.keys.alive(name))
+        super()._look_around(broker)
 
 
 class _Worker(SimulatedWorker):
@@ -66,17 +92,21 @@ class _Worker(SimulatedWorker):
 
     def __init__(self, run: RedisSchedule, number: int, pinned: int | None) -> None:
         super().__init__(run, number, pinned)
-        made = run.coordinator
-        self.name = f"p{pinned}" if pinned is not None else f"w{number}"
-        run.client.call("SADD", made.key + "workers", self.name)
-        self.exchange = _Exchange(made.address, made.run_id, made.plan, self.name, pinned)
+        made, self.is_guest = run.transport, number >= GUEST
+        self.name = f"guest{number}" if self.is_guest else str(number)
+        known = None if self.is_guest else number
+        self.line = RedisLine(
+            made.address, made.run_id, run.flow.plan, self.name, known, looks=True
+        )
+        self.exchange = Exchange(self.line, run.flow.plan, pinned, Memory(0))
+        run.lines.append(self.line)
 
     def _receive(self, wait: bool = False) -> tuple[str, Any] | None:
         if not wait and self.run.random.random() < 0.2:
             return None
-        self.exchange._looked = 0.0
+        self.line._looked = 0.0
         try:
-            found = self.exchange.receive(wait)
+            found = self.exchange.receive(wait=False)
         except Stopped:
             raise WorkerStopped from None
         if found is None or isinstance(found, int):
@@ -90,18 +120,20 @@ class _Worker(SimulatedWorker):
 
     def _await(self) -> Generator[None, None, tuple[str, Any] | None]:
         yield
-        found = self._receive(wait=True)
-        while self.exchange.waits:
+        if self.exchange._tells_idle and not self._has_message():
+            self.line.send("idle", (self.exchange._received, not self.out.items))
+        while not self._has_message():
+            self.waits = True
             yield
-        return found
+        self.waits = False
+        return self._receive(wait=True)
+
+    def _has_message(self) -> bool:
+        self.line._looked = 0.0
+        return self.line.has_message()
 
     def may_stream(self, writer: int | None = None) -> bool:
         return self.exchange.may_stream(writer)
-
-    def _flush(self) -> None:
-        if not self.may_stream():
-            self.exchange.look()
-        super()._flush()
 
     def _size(self, queue: Queue) -> int:
         heavy = queue[0] in self.run.flow.plan.heavy
@@ -119,6 +151,8 @@ class _Worker(SimulatedWorker):
             self.exchange.taken(Task(None, (content, ""), Packed(b"")))
         elif kind == "end":
             self.exchange.end(content)
+        else:
+            self.exchange.report(kind, content)
 
     def _packed(self, parcel: Parcel) -> Parcel:
         """What is handed on, as exchanges have it."""
@@ -149,102 +183,95 @@ class _Sink:
 
 
 class RedisSchedule(Schedule):
-    """One schedule, with a plan that puts no PE of a cycle into the pool."""
+    """One schedule, on a server."""
 
     command = "simulation_redis.py"
 
-    def __init__(self, seed: int, address: Address) -> None:
-        super().__init__(seed, flow_of(seed // SCHEDULES_OF_A_FLOW, loops=False))
-        self.address = address
-        self.failure: Exception | None = None
-        self.numbers = 0
+    def __init__(
+        self, seed: int, address: Address, scheduler: Callable[..., Scheduler] = Scheduler
+    ) -> None:
+        super().__init__(seed, flow_of(seed // SCHEDULES_OF_A_FLOW))
+        self.address, self.lines = address, list[RedisLine]()
+        self.scale = Scale(self.flow.processes, self.flow.processes)
+        self.scheduler = scheduler(self.flow.plan, self.scale, self.limits)
         self.marked = Outgoing(self.flow.plan).marked
+        self.large = self.random.choice((1, 100, line.LARGE))
+        self.dead_guests = list[str]()
+        self.guests = self.random.choice((0, 1, 2)) if self.flow.plan.pool is not None else 0
+
+    @property
+    def failure(self) -> Exception | None:  # type: ignore[override]
+        """Why it has failed, if it has."""
+        return self.scheduler.failure
 
     def _run(self) -> None:
         job = Job(self.flow.graph, self.flow.inputs, _Sink(self.flow, self.results))
-        with (
-            patch.object(exchange, "QUEUE_BATCHES", self.limits.batches),
-            patch.object(exchange, "queue_bytes", lambda lanes: 10 * self.limits.bytes),
-            patch.object(scripts, "MOST_AHEAD_BYTES", self.limits.ahead),
-        ):
-            number = self.flow.processes
-            self.coordinator = made = Coordinator(
-                job, self.flow.plan, Scale(number, number), self.address
-            )
-            self.client = made.client
-            made.keys.prepare(self.client, job)
+        self.processes = _Processes(job, self)
+        client = Client(self.address)
+        self.transport = _Transport(self.processes, client, self)
+        with patch.object(line, "LARGE", self.large), closing(self.transport):
+            self.transport.prepare()
+            self.broker = Broker(job, self.flow.plan, self.scale, self.transport)
+            self.broker.scheduler = self.scheduler
             try:
-                self._start_all(number)
                 self._go_round()
+            except Disconnected as error:
+                raise self._broken(str(error)) from error
             finally:
-                for worker in self.moving:
-                    worker.exchange.close()
-                made.keys.clear_up()
-                made.results.give_up()
-                made.client.close()
-                made.lock.close()
-
-    def _start_all(self, number: int) -> None:
-        plan = self.flow.plan
-        pinned = [n for n in range(len(plan.processes)) if n != plan.pool]
-        for _ in range(max(0, number - len(pinned)) if plan.pool is not None else 0):
-            self._start(None)
-        for process in pinned:
-            self._start(process)
-
-    def _start(self, pinned: int | None) -> None:
-        self.enable(_Worker(self, self.numbers, pinned))
-        self.numbers += 1
+                self.broker.results.give_up()
+                for opened in self.lines:
+                    opened.close()
 
     def _go_round(self) -> None:
-        """Move workers until all have been let go."""
-        chance, most = self.random.random, 20000 + 2000 * self.flow.items
-        while self.moving and self.failure is None:
+        self.broker._act()
+        for number in range(self.guests):
+            self.enable(_Worker(self, GUEST + number, None))
+        chance, most, idle = self.random.random, 20000 + 2000 * self.flow.items, 0
+        while not self.scheduler.is_over:
             self.steps += 1
             if self.steps > most:
                 raise self._broken("it does not end")
-            worker = self.random.choice(self.moving)
-            if self.may_die and worker.pinned is None and chance() < 0.02:
-                self.may_die -= 1
-                self._lose(worker)
-            elif worker.exchange.waits:
-                self._wake()
-            elif next(worker.moves, worker) is worker:
-                self._disable(worker)
-                worker.exchange.close()
-            if chance() < 0.2:
-                self.coordinator._take(0)
-        while self.coordinator._take(0):
-            pass
-        if self.failure is None and not self.coordinator.over:
-            raise self._broken("all workers have ended before the run")
+            before = self.transport._last
+            if chance() < 0.3 or idle:
+                self.transport.receive(self.broker, 0)
+                self.broker._act()
+                idle = idle + 1 if self.transport._last == before and self._all_wait() else 0
+                if idle > 3:
+                    raise self._broken("nobody moves any more, and it has not ended")
+            elif self.moving:
+                self._step(self.random.choice(self.moving))
+            else:
+                idle = 1
 
-    def _wake(self) -> None:
-        """Let those move on that have been woken."""
-        waiting = [worker for worker in self.moving if worker.exchange.waits]
-        woken = [worker for worker in waiting if worker.exchange.is_woken()]
-        waits = len(waiting) == len(self.moving)
-        if waits and not woken and not self.coordinator._take(0):
-            raise self._broken("all wait, nobody is woken, and it has not ended")
-        for worker in woken:
-            worker.exchange.waits = False
+    def _all_wait(self) -> bool:
+        return all(
+            worker.waits and not worker._has_message() and not worker.line._outgoing
+            for worker in self.moving
+        )
+
+    def _step(self, worker: _Worker) -> None:
+        chance = self.random.random
+        if self.may_die and worker.pinned is None and chance() < 0.02:
+            self.may_die -= 1
+            self._lose(worker)
+        elif worker.is_guest and chance() < 0.05:
+            worker.line.beat()
+        elif next(worker.moves, worker) is worker:
+            self._disable(worker)
+            self.processes.killed.discard(worker.number)
 
     def _lose(self, worker: _Worker) -> None:
         """A worker dies; or it is only held to be dead, and goes on."""
         self.note("worker", worker.number, "is lost")
         self.deaths["free"] += 1
-        try:
-            self.coordinator.workers.reassign(worker.name, "it was killed")
-        except WorkerDied as error:
-            self.failure = error
-            return
-        if self.random.random() < 0.5:
-            self._disable(worker)
-            worker.exchange.close()
-            self._start(None)
+        if worker.is_guest:
+            if self.random.random() < 0.5:
+                self.transport.client.call("DEL", self.transport.keys.alive(worker.name))
+                return
+            self.dead_guests.append(worker.name)
         else:
-            self.client.call("SADD", self.coordinator.key + "workers", worker.name)
-            worker.exchange.waits = False  # after a while it looks by itself
+            self.processes.killed.add(worker.number)
+        self._disable(worker)
 
 
 def main() -> int:

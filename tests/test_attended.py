@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 from mapping_kit import wait_until
@@ -70,6 +72,29 @@ def test_work_that_cannot_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> Non
 
     error = Attended().run(work, fail, told.append)
     assert told == [error]
+
+
+def test_the_work_is_interrupted_between_frames_only() -> None:
+    frame, waits = threading.RLock(), threading.Event()
+    sent = list[str]()
+
+    @contextlib.contextmanager
+    def between() -> Iterator[None]:
+        waits.set()
+        with frame:
+            yield
+
+    def work() -> None:
+        with frame:
+            sent.append("head")
+            waits.wait(60)
+            sent.append("body")
+        threading.Event().wait(60)
+        sent.append("what was to be interrupted")
+
+    error = Attended().run(work, fail, between=between)
+    assert isinstance(error, ValueError)
+    assert sent == ["head", "body"]
 
 
 def test_work_in_another_thread_goes_on_until_it_asks() -> None:

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from d4pcwl.errors import ItemError, StreamFileError
 from d4pcwl.streams import batch
 from d4pcwl.streams.live import awaited
-from d4pcwl.streams.writer import StreamReader, StreamWriter, scan
+from d4pcwl.streams.reader import StreamReader, scan
+from d4pcwl.streams.writer import StreamWriter
 
 PORTS = [("read", "output"), ("plot", "image")]
 DATA = Path(__file__).parent / "data"

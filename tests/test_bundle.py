@@ -304,7 +304,7 @@ def test_files_of_a_job_order_that_do_not_exist_are_told_before_the_run(
     (project / "job.yml").write_text("table: {class: File, path: none.txt}\n")
     for given in (["job.yml"], ["--table", "none.txt"]):
         said = kit.command("d4pcwl-runner", "flow.cwl", *given, cwd=project, code=1).stderr
-        assert said == f"d4pcwl-runner: error: input 'table': there is no {project / 'none.txt'}\n"
+        assert said == "d4pcwl-runner: error: input 'table': there is no none.txt\n"
 
 
 def test_file_names_that_cwltool_refuses(project: Path) -> None:

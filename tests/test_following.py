@@ -21,7 +21,8 @@ from runner_kit import run, start
 from d4pcwl import to_cwl
 from d4pcwl.errors import StreamFileError
 from d4pcwl.streams.live import awaited
-from d4pcwl.streams.writer import StreamReader, StreamWriter
+from d4pcwl.streams.reader import StreamReader
+from d4pcwl.streams.writer import StreamWriter
 
 PORTS = [("pe", "output")]
 

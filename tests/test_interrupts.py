@@ -100,7 +100,7 @@ sys.meta_path.insert(0, AtImport())
         ("d4pcwl-runner --outdir out echo.cwl", "argparse"),
         ("d4pcwl-runner --outdir out echo.cwl", "cwltool.load_tool"),
         ("d4pcwl graph flow.py", "d4pcwl.workflow.draw"),
-        ("d4pcwl stream info flow.py", "d4pcwl.streams.writer"),
+        ("d4pcwl stream info flow.py", "d4pcwl.streams.reader"),
     ],
 )
 @pytest.mark.parametrize(("number", "code", "word"), SIGNALS)

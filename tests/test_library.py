@@ -482,6 +482,13 @@ def test_quantiles_are_those_of_numpy() -> None:
         assert tally.quantile(fraction) == pytest.approx(np.quantile(drawn, fraction), rel=1e-14)
     with pytest.raises(ValueError, match="nan is not finite"):
         tally.add(math.nan)
+    wide = Tally(keep=True)
+    for number in (-1.7e308, 1.7e308, 1.7e308):
+        wide.add(number)
+    assert (wide.measure("sum"), wide.measure("mean")) == (1.7e308, 1.7e308 / 3)
+    assert (wide.quantile(0.0), wide.quantile(0.25)) == (-1.7e308, 0.0)
+    wide.add(1.7e308)
+    assert (wide.measure("sum"), wide.measure("std")) == (math.inf, 1.7e308)
 
 
 @given(st.floats(0, 1e6), st.floats(0.1, 100), st.floats(0.1, 100))

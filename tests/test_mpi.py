@@ -264,7 +264,7 @@ def test_n_beside_mpiexec(path: Path) -> None:
 
 def test_streams_of_a_stage_are_written_once(path: Path, tmp_path: Path) -> None:
     script = Script(path, "graph = chain(Source(range(50)), Plus())\n")
-    from d4pcwl.streams.writer import scan
+    from d4pcwl.streams.reader import scan
 
     split = ("--split", "Source.output", "Plus.input")
     for target in (("--to", "Source.output={}"), split):

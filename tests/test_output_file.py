@@ -14,7 +14,8 @@ from mapping_kit import Mapping, wait_until
 
 from d4pcwl.runtime.results import ErrorLines, JsonLinesFile, cut_torn_line
 from d4pcwl.streams.output_file import OutputFile
-from d4pcwl.streams.writer import StreamReader, StreamWriter
+from d4pcwl.streams.reader import StreamReader
+from d4pcwl.streams.writer import StreamWriter
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,16 @@ from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.dyn_auto_redis import MAPPING, DynAutoRedisOptions
 from d4pcwl.runtime.mappings.registry import run_job
 from d4pcwl.runtime.options import ServerOptions
-from d4pcwl.runtime.pool.exchange import Lot, Parcel, packed
+from d4pcwl.runtime.pool.exchange import Exchange, Lot, Parcel, Task, packed
 from d4pcwl.runtime.pool.links import Writer
+from d4pcwl.runtime.pool.parent import Broker, WorkerProcesses
 from d4pcwl.runtime.pool.scale import Scale
 from d4pcwl.runtime.redis.client import Address, Client, ServerLost, parse_url
-from d4pcwl.runtime.redis.coordinator import Coordinator
-from d4pcwl.runtime.redis.exchange import RedisExchange, Work
+from d4pcwl.runtime.redis.line import RedisLine
 from d4pcwl.runtime.redis.server import OwnServer, named_server
+from d4pcwl.runtime.redis.transport import RedisTransport
 from d4pcwl.runtime.results import Results
+from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.outbox import LARGE, Run
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
@@ -213,13 +215,13 @@ def test_batches_that_are_too_large_are_split_or_refused(
     server: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    from d4pcwl.runtime.redis import exchange
+    from d4pcwl.runtime.redis import line
 
-    monkeypatch.setattr(exchange, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(line, "MOST_BYTES", 10_000)
     items = [bytes([n]) * 3000 for n in range(20)]
     mapping = Mapping("dyn_redis", 2)
     assert sorted(mapping.items(chain(Source(items), Identity()))) == items
-    monkeypatch.setattr(exchange, "_MOST_ITEM_BYTES", 20_000)
+    monkeypatch.setattr(line, "_MOST_ITEM_BYTES", 20_000)
     graph = chain(Source([b"x" * 30_000]), named(Identity(), "next"))
     with pytest.raises(PEError, match=r"next1\.input: an item of 0 MiB cannot be sent"):
         mapping.run(graph)
@@ -255,90 +257,154 @@ def test_a_dead_worker_that_held_state_ends_the_run(server: Client, name: str) -
     assert keys(server) == []
 
 
+class PlayedTransport(RedisTransport):
+    """Its worker processes are played by the test."""
+
+    def start(self, number: int, pinned: int | None) -> None:
+        self._let_in(number, str(number))
+
+
+class Played:
+    """A run of Source → Plus → results. The source has a worker; others come from elsewhere."""
+
+    def __init__(self, address: Address) -> None:
+        flat = flatten(chain(Source([]), Plus()))
+        self.results = Results({pe.id: pe.name for pe in flat.pes})
+        job = Job(flat, root_inputs(flat), self.results)
+        self.plan = make_plan(flat, 2, pooled=True, given=job.inputs)
+        processes = WorkerProcesses(job, self.plan, Scale(1, 1))
+        self.memory = processes.memory
+        self.transport = PlayedTransport(processes, Client(address), owned=False)
+        self.keys, self.run_id = self.transport.keys, self.transport.run_id
+        self.transport.prepare()
+        self.broker = Broker(job, self.plan, Scale(1, 1), self.transport)
+        self.lines: list[RedisLine] = []
+        self.source = self._exchange("0", 0)
+
+    def guest(self, name: str) -> Exchange:
+        """A worker from elsewhere."""
+        exchange = self._exchange(name, None)
+        self.go_on_until(lambda: name in self.names())
+        return exchange
+
+    def _exchange(self, name: str, number: int | None) -> Exchange:
+        address = self.transport.address
+        line = RedisLine(address, self.run_id, self.plan, name, number, looks=True)
+        self.lines.append(line)
+        return Exchange(line, self.plan, number, self.memory if number == 0 else Memory(0))
+
+    def names(self) -> set[str]:
+        """Of the workers that are known."""
+        return {worker.name for worker in self.transport.workers.values()}
+
+    def go_on(self) -> None:
+        """The coordinator does what is to be done."""
+        self.broker._act()
+        self.transport.receive(self.broker, 0.01)
+
+    def go_on_until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            self.go_on()
+
+    def receive(self, exchange: Exchange) -> Task:
+        """The next task of a worker; what it had to say goes first."""
+        found: list[Any] = []
+        waits = threading.Thread(target=lambda: found.append(exchange.receive(wait=True)))
+        waits.start()
+        self.go_on_until(lambda: not waits.is_alive())
+        (task,) = found
+        assert isinstance(task, Task)
+        return task
+
+    def hold_to_be_dead(self, client: Client, name: str) -> None:
+        client.call("DEL", self.keys.alive(name))
+        self.go_on_until(lambda: name not in self.names())
+
+    def results_at_the_end(self) -> list[Any]:
+        """The results, when the source has ended and all has been done."""
+        scheduler = self.broker.scheduler
+        self.source.end(0)
+        self.go_on_until(lambda: scheduler.ended == {0, 1})
+        return [item for _, outputs in self.results.items() for item in outputs["output"]]
+
+    def close(self) -> None:
+        for line in self.lines:
+            line.close()
+        self.transport.close()
+
+
 @pytest.fixture
-def coordinator(server: Client) -> Iterator[Coordinator]:
-    """A run of Source → Plus → results that is prepared, and has no workers yet."""
-    flat = flatten(chain(Source([]), Plus()))
-    results = Results({pe.id: pe.name for pe in flat.pes})
-    job = Job(flat, root_inputs(flat), results)
-    plan = make_plan(flat, 2, pooled=True, given=job.inputs)
-    made = Coordinator(job, plan, Scale(2, 2), server.address)
-    made.keys.prepare(made.client, job)
-    yield made
-    made.client.close()
-    made.keys.clear_up()
-    made.lock.close()
+def played(server: Client) -> Iterator[Played]:
+    run = Played(server.address)
+    yield run
+    run.close()
 
 
-def batches_of_results(server: Client, coordinator: Coordinator) -> int:
-    """How many there are, levels left out."""
-    entries = server.call("XRANGE", coordinator.key + "lane:2", "-", "+")
-    return sum(fields[0] == b"q" for _, fields in entries)
+def _batch(first: int, *items: Any) -> Lot:
+    """Items for the PE of the pool, of which this is the first's number."""
+    run = Run((1, "input"), list(items), [(0, first + place) for place in range(len(items))])
+    return Lot(run.key, len(items), packed(run, [run]), {0: first})
 
 
-def _batch(*items: int) -> Lot:
-    """Items for the PE of the pool."""
-    run = Run((1, "input"), list(items), None)
-    return Lot(run.key, len(items), packed(run, [run]), {})
+def _results(first: int, *items: Any) -> Lot:
+    """The same as results of the first output."""
+    run = Run(0, list(items), [(0, first + place) for place in range(len(items))])
+    return Lot(0, len(items), packed([run], [run]), {0: first})
 
 
-def _results(*items: Any) -> Lot:
-    """Items as results of the first output."""
-    run = Run(0, list(items), None)
-    return Lot(0, len(items), packed([run], [run]), {})
+def _items(task: Task) -> list[Any]:
+    run: Run = pickle.loads(task.items.data)
+    return [item for _, item in run.items()]
 
 
-def test_a_late_commit_of_a_task_that_others_have_done_is_ignored(
-    server: Client, coordinator: Coordinator
+TEXT = "x" * 100_000
+
+
+def test_a_late_commit_of_a_task_that_others_have_is_ignored(
+    server: Client, played: Played
 ) -> None:
-    plan, run, address = coordinator.plan, coordinator.run_id, coordinator.address
-    source = RedisExchange(address, run, plan, "p0", 0)
-    slow, other = (RedisExchange(address, run, plan, name, None) for name in ("slow", "other"))
-    source.stream(Parcel([_batch(1, 2)]))
-
-    task = slow.receive(wait=True)
-    assert isinstance(task, Work)
-    assert list(pickle.loads(task.items.data).items()) == [1, 2]
-    coordinator.workers.reassign("slow", "it is slow")
-    again = other.receive(wait=True)
-    assert isinstance(again, Work)
-    assert (again.items.data, again.key) == (task.items.data, task.key)
-    other.commit(again, Parcel(results=[_results(1, 2)]), 2, 0.1)
-    slow.commit(task, Parcel(results=[_results("x" * 100_000)]), 2, 0.1)
-    assert batches_of_results(server, coordinator) == 1
-    assert server.call("HLEN", coordinator.key + "blobs") == 1  # the one that keeps the key
-    source.end(0)
-    assert server.call("GET", coordinator.key + "state") == b"stop"
-    for exchange in (source, slow, other):
-        exchange.close()
+    slow = played.guest("slow")
+    played.source.stream(Parcel([_batch(0, 1, TEXT)]))
+    task = played.receive(slow)
+    assert _items(task) == [1, TEXT]
+    played.hold_to_be_dead(server, "slow")
+    other = played.guest("other")
+    again = played.receive(other)
+    assert _items(again) == [1, TEXT]
+    slow.commit(task, Parcel(results=[_results(0, "late" + TEXT, "late")]), 2, 0.1)
+    slow.receive(wait=False)
+    other.commit(again, Parcel(results=[_results(0, "in time" + TEXT, "in time")]), 2, 0.1)
+    other.receive(wait=False)
+    assert played.results_at_the_end() == ["in time" + TEXT, "in time"]
+    played.go_on()
+    assert server.call("HLEN", played.keys.blobs) == 0
 
 
-def test_a_commit_while_the_task_waits_for_another_worker(
-    server: Client, coordinator: Coordinator
-) -> None:
-    """The slow worker comes first, after all."""
-    plan, run, address = coordinator.plan, coordinator.run_id, coordinator.address
-    source = RedisExchange(address, run, plan, "p0", 0)
-    slow, other = (RedisExchange(address, run, plan, name, None) for name in ("slow", "other"))
-    source.stream(Parcel([_batch(1)]))
-    task = slow.receive(wait=True)
-    assert isinstance(task, Work)
-    coordinator.workers.reassign("slow", "it is slow")
-    slow.commit(task, Parcel(results=[_results(1)]), 1, 0.1)
-    assert other.receive(wait=False) is None
-    source.end(0)
-    assert batches_of_results(server, coordinator) == 1
-    assert server.call("GET", coordinator.key + "state") == b"stop"
-    for exchange in (source, slow, other):
-        exchange.close()
+def test_a_worker_that_was_held_to_be_dead_goes_on(server: Client, played: Played) -> None:
+    """It is let in again, and what it had in hand counts once."""
+    slow = played.guest("slow")
+    assert isinstance(slow.line, RedisLine)
+    played.source.stream(Parcel([_batch(0, 1)]))
+    task = played.receive(slow)
+    played.hold_to_be_dead(server, "slow")
+    slow.line.beat()
+    played.go_on_until(lambda: "slow" in played.names())
+    slow.commit(task, Parcel(results=[_results(0, "late")]), 1, 0.1)
+    again = played.receive(slow)
+    assert again.key != task.key
+    slow.commit(task, Parcel(results=[_results(0, "late")]), 1, 0.1)
+    slow.commit(again, Parcel(results=[_results(0, "in time")]), 1, 0.1)
+    slow.receive(wait=False)
+    assert played.results_at_the_end() == ["in time"]
 
 
-def test_nothing_is_written_after_the_end(server: Client, coordinator: Coordinator) -> None:
-    late = RedisExchange(coordinator.address, coordinator.run_id, coordinator.plan, "late", None)
-    coordinator.keys.clear_up()
-    late.stream(Parcel(results=[_results("x" * 100_000)]))
+def test_nothing_is_written_after_the_end(server: Client, played: Played) -> None:
+    late = played.guest("late")
+    assert isinstance(late.line, RedisLine)
+    played.transport.close()
+    late.stream(Parcel(results=[_results(0, TEXT)]))
     late.report("done", {})
-    late.close()
+    late.line.beat()
     assert keys(server) == []
 
 
@@ -441,29 +507,22 @@ def build(folder: Path, times: int = 1) -> WorkflowGraph:
 
 
 def test_a_worker_from_elsewhere_gets_by_the_server_what_is_in_shared_memory(
-    server: Client, coordinator: Coordinator
+    server: Client, played: Played
 ) -> None:
-    plan, run, address = coordinator.plan, coordinator.run_id, coordinator.address
-    memory, found = coordinator.memory, list[Any]()
+    memory, source = played.memory, played.source
     memory.enter(0)
-    source = RedisExchange(address, run, plan, "p0", 0, memory)
-    far = RedisExchange(address, run, plan, "far", None)
-    writer, array = Writer(plan, source), np.arange(LARGE)
+    far = played.guest("far")
+    writer, array = Writer(played.plan, source), np.arange(LARGE)
     writer.outlet(("a", "output"), (1, "input"), lambda: None)(((0, 0), array))
     source.stream(writer.parcel())
-    asking = threading.Thread(target=lambda: found.append(far.receive(wait=True)))
-    asking.start()
-    while asking.is_alive():
-        coordinator._take(0.05)
-    (task,) = found
-    ((_, item),) = pickle.loads(task.items.data).items()
+    task = played.receive(far)
+    (item,) = _items(task)
     assert np.array_equal(item, array)
     assert memory.put(memoryview(array)) != 1  # what another worker may yet need is still there
     far.commit(task, Parcel(), 1, 0.1)
-    coordinator._take(0.05)
+    far.receive(wait=False)
+    assert played.results_at_the_end() == []
     assert memory.put(memoryview(array)) == 1
-    for exchange in (source, far):
-        exchange.close()
 
 
 def test_a_worker_from_elsewhere_is_killed(server: Client, tmp_path: Path) -> None:
@@ -472,12 +531,12 @@ def test_a_worker_from_elsewhere_is_killed(server: Client, tmp_path: Path) -> No
     results = tmp_path / "results.jsonl"
     with joined_run(server, path, results) as (parent, joined, run):
         wait_until((tmp_path / "joined").exists)
-        (name,) = server.call("SMEMBERS", f"d4p:{run}:remote")
+        (beats,) = server.call("KEYS", f"d4p:{run}:alive:*")
         family = [joined.pid, *children(joined.pid)]
         for pid in family:
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not any(map(is_alive, family[1:])))
-        server.call("DEL", f"d4p:{run}:alive:{name.decode()}")  # its time is over
+        server.call("DEL", beats)  # its time is over
         (tmp_path / "killed").touch()
         assert parent.stderr is not None
         rest = parent.stderr.read()
@@ -497,11 +556,11 @@ def test_faults_in_joining(server: Client, tmp_path: Path) -> None:
 
 
 def test_the_script_has_to_be_the_same(
-    server: Client, coordinator: Coordinator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Client, played: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from d4pcwl.cli.worker import main
 
-    join = ["--redis-url", str(server.address), "--run", coordinator.run_id]
+    join = ["--redis-url", str(server.address), "--run", played.run_id]
     assert main(join) == 2
     assert "does not say which script" in capsys.readouterr().err
     assert main([*join, str(script(tmp_path, SHARED, count=1, place="", awaited=[]))]) == 2

@@ -21,7 +21,8 @@ from d4pcwl.errors import StreamFileError
 from d4pcwl.runtime import stage as stages
 from d4pcwl.runtime.stage_streams import SourceFile, StreamFiles
 from d4pcwl.streams.live import awaited
-from d4pcwl.streams.writer import StreamReader, StreamWriter
+from d4pcwl.streams.reader import StreamReader
+from d4pcwl.streams.writer import StreamWriter
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.shards import shard
 

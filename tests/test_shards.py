@@ -448,7 +448,7 @@ graph.connect(plot, "output", listing, "input")
 def test_a_file_of_the_whole_graph_must_say_who_writes_it(tmp_path: Path) -> None:
     text = kit.WORDS.replace("graph =", 'cwl = {"writes": {"log": "File"}}\ngraph =')
     script = kit.write_script(tmp_path, text)
-    with pytest.raises(TranslationError, match=r"writes: log: .* in the PE that writes it"):
+    with pytest.raises(TranslationError, match=r"writes: log: .*in the PE that writes it"):
         to_cwl(script, shards=2)
 
 

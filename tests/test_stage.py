@@ -25,7 +25,7 @@ from d4pcwl.runtime.stage import (
     stage_sink,
 )
 from d4pcwl.runtime.stage_streams import READERS, SourceFile
-from d4pcwl.streams.writer import StreamReader
+from d4pcwl.streams.reader import StreamReader
 from d4pcwl.workflow.flat import FlatGraph, flatten
 from d4pcwl.workflow.inputs import root_inputs
 

@@ -20,7 +20,8 @@ from fuzz_streams import TIMES, fuzz, most_memory
 from d4pcwl.cli.main import main
 from d4pcwl.errors import ItemError, StreamFileError
 from d4pcwl.streams.codec import decode, encode, to_json_line
-from d4pcwl.streams.writer import StreamReader, StreamWriter, scan
+from d4pcwl.streams.reader import StreamReader, scan
+from d4pcwl.streams.writer import StreamWriter
 
 MEGABYTE = b"\x00" * 1_000_000
 

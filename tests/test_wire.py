@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from d4pcwl import IterativePE, ProducerPE, SimpleFunctionPE
 from d4pcwl.errors import ItemError
-from d4pcwl.runtime.engine.instance import Halt
+from d4pcwl.runtime.engine.instance import Halt, RunningPE
 from d4pcwl.runtime.local.attended import Attended
 from d4pcwl.runtime.transport import frames
-from d4pcwl.runtime.transport.channel import BATCH_BYTES, Channel, Disconnected
+from d4pcwl.runtime.transport.channel import BATCH_BYTES, Channel, Disconnected, between_frames
 from d4pcwl.runtime.transport.outbox import BATCH, LARGE, Outbox, deliver
 from d4pcwl.runtime.transport.pipes import Pipe
 
@@ -216,6 +217,11 @@ ITEMS = st.recursive(
 )
 
 
+def each_of(take: Callable[[Iterable[Any]], None]) -> Callable[[Any], None]:
+    """What takes one item, for what takes some."""
+    return lambda item: take((item,))
+
+
 def described(item: Any) -> Any:
     """An item with the types of all that is in it."""
     if isinstance(item, dict):
@@ -250,6 +256,53 @@ class Memory:
     def fetch(self, place: int, size: int) -> bytearray:
         assert (place, size, self.held is None) == (7, LARGE, False)
         return bytearray(self.held or b"")
+
+
+@given(st.lists(ITEMS, max_size=8), st.integers(0, 2), st.booleans())
+def test_chains_that_end_in_an_outbox(items: list[Any], length: int, written: bool) -> None:
+    """However an item comes into the lane: returned, written, or yielded where it is a list."""
+    outbox, got, full = Outbox(1 << 30), list[Any](), list[int]()
+    take = outbox.outlet("key", "a.out", lambda: full.append(1))
+
+    class Last(IterativePE):
+        def _process(self, item: Any) -> Any:
+            return (part for part in item) if type(item) is list else item
+
+    class First(ProducerPE):
+        pass
+
+    pes = [*(SimpleFunctionPE(lambda item: item) for _ in range(length)), Last()]
+    following, emit = None, take
+    for rank, pe in reversed([*enumerate(pes)]):
+        running = RunningPE(pe, f"pe{rank}", rank, in_cycle=False)
+        running.bind("output", emit, following)
+        receiver = running.receiver("input")
+        emit, following = each_of(receiver), running.step("input")
+    source = First()
+    running = RunningPE(source, "source", 9, in_cycle=False)
+    running.bind("output", emit, following)
+    for item in items:
+        if written:
+            source.write("output", item)
+        else:
+            receiver((item,))
+    for run in outbox.drain():
+        got.extend(run.items())
+    expected = [p for i in items for p in (i if type(i) is list else [i]) if p is not None]
+    assert list(map(described, got)) == list(map(described, expected))
+
+
+@pytest.mark.parametrize("item", [1, "a", (1, "a"), [1]])
+def test_a_source_fills_batches(pipe: Pipe, item: Any) -> None:
+    full = list[int]()
+    outbox = Outbox(1 << 30)
+    take = outbox.outlet("key", "a.out", lambda: full.append(len(outbox.drain()[0].entries)))
+    source = ProducerPE()
+    RunningPE(source, "source", 0, in_cycle=False).bind("output", take)
+    for _ in range(2 * BATCH + 1):
+        source.write("output", item)
+    assert full == [BATCH, BATCH]
+    assert len(outbox.drain()[0].entries) == 1
 
 
 def test_large_buffers_go_to_shared_memory_while_there_is_room() -> None:
@@ -295,6 +348,22 @@ def test_two_threads_lose_nothing(pipe: Pipe) -> None:
         deliver([got.extend], frame[1])
     filler.join()
     assert got == [item if item % 3 else [item] for item in range(number)]
+
+
+def test_no_other_thread_sends_between_frames(pipe: Pipe) -> None:
+    """A worker may be interrupted there: no frame is left half sent."""
+    channels, free = [channel(pipe), channel(pipe)], list[bool]()
+
+    def look() -> None:
+        free.extend(channel.sending.acquire(blocking=False) for channel in channels)
+
+    with between_frames(channels):
+        looker = threading.Thread(target=look)
+        looker.start()
+        looker.join()
+        channels[0].send("end", 0)  # this thread may: that of a report
+    assert free == [False, False]
+    assert frames.read_frame(pipe.read_fd) == ("end", 0)
 
 
 def test_threads_of_a_pe_lose_nothing() -> None:

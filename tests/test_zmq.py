@@ -32,6 +32,9 @@ import d4pcwl
 from d4pcwl import IterativePE, ProducerPE
 from d4pcwl.cli.dispel4py import main
 from d4pcwl.errors import D4pcwlError, WorkerDied
+from d4pcwl.runtime.engine.marks import RESULTS
+from d4pcwl.runtime.local.processes import release, start
+from d4pcwl.runtime.transport import frames
 
 pytest.importorskip("zmq", reason="pyzmq is missing: pip install 'd4pcwl[zmq]'")
 
@@ -80,6 +83,36 @@ def test_frames_of_others_are_not_read() -> None:
             plain.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert [message for _ in range(6) for message in inbox.receive(0.05)] == []
     sockets.close()
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_worker_stays_until_what_it_sent_is_received(over: bool) -> None:
+    """Where the run is over, what the parent gets is enough."""
+    from d4pcwl.runtime.static.zmq_sockets import Sockets
+
+    with nothing_left():
+        sockets = Sockets([(0, 1), (0, RESULTS)], tcp=False)
+        begin, began = os.pipe()
+
+        def send() -> None:
+            signal.alarm(60)  # it ends, whatever goes wrong
+            senders, _ = sockets.enter(0)
+            for receiver in (1, RESULTS) if over else (RESULTS,):
+                senders[receiver].send(*frames.pickled(("items", receiver)))
+            os.write(began, b".")
+            sockets.close(over=over)
+
+        worker = start(send)
+        os.read(begin, 1)
+        assert worker.is_alive()
+        _, inbox = sockets.enter(RESULTS)
+        assert list(inbox.receive(60)) == [(0, ("items", RESULTS))]
+        worker.join(60)
+        assert worker.exitcode == 0  # though the parent has not closed, and nobody is number 1
+        sockets.close()
+        for fd in (begin, began):
+            os.close(fd)
+        release(worker)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

@@ -114,7 +114,7 @@ def _write(path: Path, items: Iterator[Any]) -> None:
 
 
 def _read(path: Path) -> None:
-    from d4pcwl.streams.writer import StreamReader
+    from d4pcwl.streams.reader import StreamReader
 
     with StreamReader(path) as reader:
         for _ in reader:

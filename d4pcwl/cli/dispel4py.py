@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
-from d4pcwl.cli.common import current_folder, end_if_asked, given, guarded, say, tell, version
+from d4pcwl.cli.common import (
+    current_folder,
+    end_if_asked,
+    given,
+    guarded,
+    say,
+    tell,
+    uncollected,
+    version,
+)
 from d4pcwl.cli.standard import require_output
 
 TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
@@ -59,13 +68,34 @@ def _main(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
+    with uncollected():
+        parser, script, mapping = _parser(arguments)
+        from d4pcwl.cli import parameters
+        from d4pcwl.runtime.options import parsed_options
+    parsed = parameters.parse(parser, script, arguments[1:], roots=True)
+    if parsed.script.partition("#")[0].endswith(".cwl"):
+        from d4pcwl.errors import UsageError
+
+        raise UsageError(
+            f"{parsed.script} is a CWL document, not a script; run it with d4pcwl-runner "
+            f"{parsed.script} (or d4pcwl cwl), or make a script from it with cwl2d4p"
+        )
+    parsed.arguments = arguments
+    parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, _OWN)
+    return parsed
+
+
+def _parser(
+    arguments: list[str],
+) -> tuple[argparse.ArgumentParser, argparse.Action, Mapping[Any]]:
+    """The options of the command, the one that is the script, and the mapping, whose options are
+    among them."""
     import argparse
     from functools import partial
 
     from d4pcwl.cli.parser import Parser
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.mappings.registry import find_mapping, mapping_names, titles
-    from d4pcwl.runtime.options import parsed_options
 
     # The mapping comes first, because it has its own options.
     named = bool(arguments) and not arguments[0].startswith("-")
@@ -90,7 +120,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.add_argument("script", metavar="SCRIPT")
         parser.parse_args(arguments)  # --help, --version, or an error
         raise UsageError("name the mapping first: dispel4py MAPPING SCRIPT [options]")
-    from d4pcwl.cli import completion, parameters
+    from d4pcwl.cli import completion
 
     if arguments[0].endswith(".py"):
         raise UsageError(f"name the mapping first: dispel4py simple {arguments[0]}")
@@ -98,15 +128,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     completion.skip_word()
     script = _add_options(parser)
     mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"), _OWN)
-    parsed = parameters.parse(parser, script, arguments[1:], roots=True)
-    if parsed.script.partition("#")[0].endswith(".cwl"):
-        raise UsageError(
-            f"{parsed.script} is a CWL document, not a script; run it with d4pcwl-runner "
-            f"{parsed.script} (or d4pcwl cwl), or make a script from it with cwl2d4p"
-        )
-    parsed.arguments = arguments
-    parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, _OWN)
-    return parsed
+    return parser, script, mapping
 
 
 def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:

@@ -17,7 +17,7 @@ _LONGEST_SHOWN = 1_000_000
 """The largest size in bytes of an item that ``head`` shows completely."""
 
 if TYPE_CHECKING:
-    from d4pcwl.streams.writer import StreamReader, Summary
+    from d4pcwl.streams.reader import StreamReader, Summary
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -74,7 +74,7 @@ def _count(text: str) -> int:
 
 
 def _print_items(args: argparse.Namespace) -> int:
-    from d4pcwl.streams.writer import StreamReader
+    from d4pcwl.streams.reader import StreamReader
 
     with StreamReader(args.file, partial=args.partial) as reader:
         head = args.verb == "head"
@@ -109,7 +109,7 @@ def _lines(reader: StreamReader, longest: int | None) -> Iterator[str]:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from d4pcwl.streams.writer import scan
+    from d4pcwl.streams.reader import scan
 
     summary = scan(args.file)
     if args.json:

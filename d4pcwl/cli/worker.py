@@ -66,8 +66,8 @@ def _run(options: argparse.Namespace) -> int:
     from d4pcwl.runtime.engine.plan import usable_cores
     from d4pcwl.runtime.options import ServerOptions, parsed_options
     from d4pcwl.runtime.redis.client import Client
+    from d4pcwl.runtime.redis.joining import describe_run, join
     from d4pcwl.runtime.redis.server import named_server
-    from d4pcwl.runtime.redis.worker import describe_run, join
     from d4pcwl.workflow.load import load
 
     number = options.num if options.num is not None else usable_cores()

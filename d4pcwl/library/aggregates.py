@@ -113,7 +113,8 @@ class Tally:
         below = int(place)
         above = min(below + 1, len(self.values) - 1)
         low, high = self.values[below], self.values[above]
-        return low if low == high else low + (place - below) * (high - low)
+        share = place - below
+        return low if low == high else (1 - share) * low + share * high
 
 
 def _rounded(value: Fraction) -> float:
@@ -121,7 +122,7 @@ def _rounded(value: Fraction) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _root(value: Fraction) -> float:

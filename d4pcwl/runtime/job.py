@@ -86,14 +86,12 @@ class Job:
         processes: int | None = None,
         *,
         pooled: bool = False,
-        loops: bool = False,
         copies: bool = True,
     ) -> Plan:
         """The plan of this run.
 
         :param processes: the number of processes (default: that of the job, or the usable cores)
         :param pooled: for a dynamic mapping: PEs that may run anywhere are put into a pool
-        :param loops: heavy PEs of cycles are put into the pool, too
         :param copies: whether PEs may have several instances
         """
         number = processes or self.processes or usable_cores()
@@ -103,7 +101,6 @@ class Job:
             results=self.results,
             assignment=self.assignment,
             pooled=pooled and number > 1,  # a single worker needs no pool
-            loops=loops,
             given=self.inputs,
             policy=self.policy,
             copies=copies,

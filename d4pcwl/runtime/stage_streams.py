@@ -18,7 +18,7 @@ from d4pcwl.runtime.engine.order import Entrance, EntrancePE
 from d4pcwl.workflow.pe import GenericPE
 
 if TYPE_CHECKING:
-    from d4pcwl.streams.writer import StreamReader
+    from d4pcwl.streams.reader import StreamReader
 
 SPLIT = "split"
 """The entry of a stream file's metadata that says which part of an output it holds."""
@@ -174,7 +174,7 @@ class StreamFiles:
             yield from heapq.merge(*streams, key=itemgetter(0))
 
     def _open(self, path: Path) -> StreamReader:
-        from d4pcwl.streams.writer import StreamReader
+        from d4pcwl.streams.reader import StreamReader
 
         return StreamReader(path, allow_pickle=self.allow_pickle)
 
@@ -206,7 +206,7 @@ def streams_by_name(sources: Iterable[SourceFile], allow_pickle: bool) -> dict[s
 
 
 def _head(path: Path, allow_pickle: bool) -> _Head:
-    from d4pcwl.streams.writer import StreamReader
+    from d4pcwl.streams.reader import StreamReader
 
     with StreamReader(path, allow_pickle=allow_pickle) as reader:
         metadata = reader.header["metadata"]

@@ -36,10 +36,7 @@ from d4pcwl.streams.format import (
     reason,
 )
 from d4pcwl.streams.output_file import OutputFile
-from d4pcwl.streams.reader import Record, StreamReader, Summary, scan
 from d4pcwl.streams.tagged import Buffer
-
-__all__ = ["Port", "Record", "StreamReader", "StreamWriter", "Summary", "scan"]
 
 
 class StreamWriter:

@@ -40,6 +40,9 @@ Take = Callable[[Record], None]
 Way = tuple[str, str, str, str]
 """An edge: PE, output, PE, input."""
 
+Sent = Callable[[], Mapping[Way, tuple[int, int]]]
+"""Gives, by edge, how many items and bytes have left the process."""
+
 
 @dataclass
 class Did:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from d4pcwl.trace import units
 from d4pcwl.trace.format import PE, Edge, End, Event, Instance, Record, Run, Sample
 
 _RECENT_SECONDS = 5.0
@@ -163,27 +164,13 @@ class Totals:
         return max(worked, key=lambda total: total.share, default=None)
 
 
-def duration(seconds: float) -> str:
-    """A time for people: ``0.42 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    if seconds < 10:
-        return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-
-
 def progress_line(totals: Totals) -> str:
     """How far a run is, in one line."""
-    parts = [duration(totals.at)]
+    parts = [units.seconds(totals.at, 2)]
     if totals.done is not None:
         parts.append(f"{totals.done:.0%} of the {totals.inputs}")
         if totals.left is not None and totals.end is None:
-            parts.append(f"about {duration(totals.left)} left")
+            parts.append(f"about {units.seconds(totals.left, 2)} left")
     pes = [
         f"{total.name} {total.moved:,}" + (f" ({total.errors:,} errors)" if total.errors else "")
         for total in totals.shown
@@ -198,7 +185,7 @@ def last_line(totals: Totals) -> str:
         return f"stopped after {progress_line(totals)}"
     rate = totals.items / totals.at if totals.at else 0.0
     what = "runs of tools" if totals.steps else "items"
-    line = f"{totals.items:,} {what} in {duration(totals.at)} ({rate:,.0f}/s)"
+    line = f"{totals.items:,} {what} in {units.seconds(totals.at, 2)} ({rate:,.0f}/s)"
     slowest = totals.slowest
     if slowest is not None and len(totals.shown) > 1:
         line += f"; the slowest is {slowest.name}, at work {slowest.share:.0%} of the time"

@@ -1,4 +1,4 @@
-"""Figures as people read them: three digits and a unit."""
+"""Figures as people read them: few digits, and a unit."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ _SMALL = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-def seconds(value: float) -> str:
+def seconds(value: float, digits: int = 3) -> str:
     """A time.
 
+    :param digits: how many are shown, below a minute
+
     >>> [seconds(value) for value in (0, 3.2e-7, 0.0123, 59.96, 83, 7265)]
-    ['0 s', '0.32 µs', '12.3 ms', '60 s', '1 min 23 s', '2 h 1 min']
+    ['0 s', '0.32 µs', '12.3 ms', '1 min', '1 min 23 s', '2 h 1 min']
+    >>> [seconds(value, 2) for value in (0.421, 9.94, 12.4, 180, 3599.9)]
+    ['420 ms', '9.9 s', '12 s', '3 min', '1 h']
     """
-    if value >= 3600:
-        minutes = round(value / 60)
-        return f"{minutes // 60} h {minutes % 60} min"
-    if value >= 60:
-        return f"{round(value) // 60} min {round(value) % 60} s"
+    whole = round(value)
+    if whole >= 60:
+        large, small = ("h", "min") if whole >= 3600 else ("min", "s")
+        first, rest = divmod(round(value / 60) if large == "h" else whole, 60)
+        return f"{first} {large} {rest} {small}" if rest else f"{first} {large}"
     for size, unit in _SMALL:
         if value >= size or size == _SMALL[-1][0]:
-            return f"{_digits(value / size)} {unit if value else 's'}"
+            return f"{_digits(value / size, digits)} {unit if value else 's'}"
     raise AssertionError
 
 
@@ -73,8 +77,7 @@ def times(ratio: float) -> str:
     return f"{_digits(ratio)} times"
 
 
-def _digits(value: float) -> str:
-    """At most three digits that matter."""
-    places = 0 if value >= 99.95 else 1 if value >= 9.995 else 2
-    text = f"{value:.{places}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+def _digits(value: float, digits: int = 3) -> str:
+    """At most so many digits that matter."""
+    text = f"{float(f'{value:.{digits}g}'):.6f}"
+    return text.rstrip("0").rstrip(".")

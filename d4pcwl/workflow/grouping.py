@@ -13,7 +13,9 @@ nothing, ``'shuffle'``    any one instance (:data:`SHUFFLE`)
 
 from __future__ import annotations
 
-import math
+import contextlib
+import datetime
+import pathlib
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -89,6 +91,9 @@ def of_numbered(grouping: Grouping) -> Grouping:
     return grouping
 
 
+_MOST_WHOLE = 1 << 4096
+"""Whole numbers from which on digits are too many to be written out."""
+
 _PLAIN = frozenset({bool, bytes, float, int, str})
 SHUFFLE = Grouping("shuffle")
 ALL = Grouping("all")
@@ -128,15 +133,18 @@ def freeze(value: Any) -> Hashable:
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     if hasattr(value, "tolist"):  # numpy's scalars and arrays
-        return freeze(value.tolist())
+        plain = value.tolist()
+        return plain if type(plain) is type(value) else freeze(plain)  # longdouble has no plain one
     return value  # type: ignore[no-any-return]
 
 
 def stable_hash(key: Hashable) -> int:
     """A 64-bit hash that is equal for equal keys in every process, run and machine.
 
-    Python's own ``hash`` is salted per process. Keys that are equal in Python (``1``, ``1.0`` and
-    ``True``) hash alike. Hash function: BLAKE2b (RFC 7693) over an unambiguous encoding.
+    Python's own ``hash`` is salted per process. Keys that are equal in Python hash alike: ``1``,
+    ``True`` and ``Decimal(1)``, or one instant in two time zones. Of types that are not known here,
+    equal keys must have an equal ``repr``. Hash function: BLAKE2b (RFC 7693) over an unambiguous
+    encoding.
 
     :raises TypeError: keys of this type cannot be hashed in the same way everywhere
     """
@@ -149,27 +157,56 @@ def stable_hash(key: Hashable) -> int:
 def _canonical(key: Any) -> bytes:
     if isinstance(key, str):
         return b"s" + _sized(key.encode("utf-8", "surrogatepass"))
-    if isinstance(key, (bool, int)):
-        return b"i%d;" % key
-    if isinstance(key, float):
-        return b"i%d;" % key if math.isfinite(key) and key == int(key) else b"f%a;" % key
+    if isinstance(key, (int, float, complex)) or _is_number(key):
+        return _canonical_number(key)
     if key is None:
         return b"n"
     if isinstance(key, bytes):
         return b"b" + _sized(key)
-    if isinstance(key, complex):
-        return _canonical(key.real) if key.imag == 0 else b"c%a;" % key
     if isinstance(key, tuple):
         return b"t%d;" % len(key) + b"".join(map(_canonical, key))
     if isinstance(key, frozenset):
         return b"z%d;" % len(key) + b"".join(sorted(map(_canonical, key)))
+    if isinstance(key, (datetime.datetime, datetime.time)) and key.utcoffset() is not None:
+        return _canonical_instant(key)
+    if isinstance(key, pathlib.PurePath):  # equal paths may be of different classes
+        return b"p" + _sized(str(key).encode("utf-8", "surrogateescape"))
     if type(key).__repr__ is object.__repr__:  # type: ignore[comparison-overlap]
         raise TypeError(
             f"a key of type {type(key).__qualname__} cannot be hashed in the same way "
             "everywhere; group by a string, a number or a tuple of them"
         )
-    # Dates, times, UUIDs, decimals, enums, named types: their repr shows their value.
+    # Dates, UUIDs, enums, named types: their repr shows their value.
     return b"r" + _sized(f"{type(key).__qualname__}:{key!r}".encode())
+
+
+def _is_number(key: Any) -> bool:
+    from numbers import Number  # most runs need it for nothing
+
+    return isinstance(key, Number)
+
+
+def _canonical_number(key: Any) -> bytes:
+    if key != key:
+        return b"fnan;"
+    if getattr(key, "imag", 0) != 0:
+        return b"c%a;" % complex(key)
+    key = getattr(key, "real", key)
+    if abs(key) < _MOST_WHOLE and key == int(key):
+        return b"i%d;" % int(key)
+    with contextlib.suppress(OverflowError):
+        if float(key) == key:
+            return b"f%a;" % float(key)
+    return b"h%d;" % hash(key)  # which is not salted, and alike for equal numbers of all types
+
+
+def _canonical_instant(key: Any) -> bytes:
+    offset = key.utcoffset()
+    days = key.toordinal() if isinstance(key, datetime.datetime) else 0
+    clock = datetime.timedelta(
+        days, key.second, key.microsecond, minutes=key.minute, hours=key.hour
+    )
+    return b"d" + _sized(repr(clock - offset).encode())
 
 
 def _sized(encoded: bytes) -> bytes:

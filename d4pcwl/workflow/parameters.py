@@ -29,7 +29,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from d4pcwl.errors import Fault, InputError, ScriptError, brief, nearest, raise_faults, shown
 from d4pcwl.workflow.composite import CompositePE
-from d4pcwl.workflow.docstring import described
 from d4pcwl.workflow.graph import WorkflowGraph
 from d4pcwl.workflow.pe import is_of
 
@@ -272,6 +271,8 @@ def read_builder(function: FunctionType) -> Builder:
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         text = f"the annotations of {name}() cannot be read: {error}"
         raise ScriptError(str(Fault(text, file, line))) from None
+    from d4pcwl.workflow.docstring import described
+
     title, doc, texts = described(inspect.getdoc(function) or "")
     found: dict[str, Parameter] = {}
     faults: list[Fault] = []

@@ -58,6 +58,8 @@ class Prepare(IterativePE):
             data = noise.prepared(
                 record["data"], record["rate"], self.rate, self.normalise, self.whiten
             )
+            if len(data) < record["samples"]:
+                raise ValueError(f"{len(data)} samples, and {record['samples']} are needed")
         except ValueError as error:
             raise ValueError(f"record {record['id']}: {error}") from error
         return {"id": record["id"], "data": data[: record["samples"]]}
@@ -96,14 +98,13 @@ class Collect(IterativePE):
         self.found.append(record)
 
     def _postprocess(self) -> None:
-        lengths = {record["samples"] for record in self.found}
-        if len(lengths) > 1:
-            raise ValueError(f"records have several lengths: {sorted(lengths)} samples")
+        if len(self.found) < 2:
+            raise ValueError("a pair needs two records, and fewer could be used")
         blocks = store.create(
             HERE,
             [record["id"] for record in self.found],
             [record["spectrum"] for record in self.found],
-            samples=lengths.pop(),
+            samples=self.found[0]["samples"],
             rate=self.rate,
             lags=self.lags,
         )

@@ -3,6 +3,9 @@
 Most PEs have one input and one output, and most items are numbers and texts, which need no copy.
 One loop passes such an item along a chain, instead of a call from each PE to the next. Any other
 object that a PE returns is sent like one that it writes.
+
+Where a chain ends at the border of the process, numbers are put into the *lane* of the outbox
+without a call, too.
 """
 
 from __future__ import annotations
@@ -10,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import NoneType
-from typing import Any
+from typing import Any, Protocol, cast
 
-from d4pcwl.runtime.engine.values import IMMUTABLE, is_plain_tuple
+from d4pcwl.runtime.engine.values import BIG_INT, IMMUTABLE, SMALL, is_plain_tuple
 from d4pcwl.workflow.load import is_an_order
 
 Receive = Callable[[Any], None]
@@ -25,6 +28,39 @@ Work = Callable[[Any], Any]
 
 PLAIN = IMMUTABLE - {NoneType}
 """Types of items that need no copy, and nothing else."""
+
+
+class Lane(Protocol):
+    """Where items wait for another process.
+
+    What is of a type in :data:`NUMBERS`, and no integer beyond ``BIG_INT``, may be put into
+    ``entries`` as it is. Who does so calls ``settle`` where the lane is not ``listed``, or has as
+    many entries as ``most``.
+    """
+
+    entries: list[Any]
+    listed: bool
+    most: int
+    settle: Callable[[], None]
+
+
+class Outlet(Protocol):
+    """A :data:`Receive` that puts items into a lane."""
+
+    lane: Lane
+
+    def __call__(self, item: Any, /) -> None: ...
+
+
+NUMBERS = SMALL - {NoneType}
+
+_ENCODED = frozenset({str, bytes, tuple, list, dict})
+"""Other types whose items an outlet is given as they are."""
+
+
+def outlet_of(emit: Receive | None) -> Outlet | None:
+    """What takes items, if that puts them into a lane."""
+    return cast(Outlet, emit) if hasattr(emit, "lane") else None
 
 
 def each(receive: Receive) -> Take:
@@ -75,7 +111,10 @@ class Step:
             self._works.append(partial(step._work) if known else step._work)
             step._in_chains.append(partial(self._works.insert, place, step._stay_halted))
         self._step_of = dict(zip(map(id, self._works), self._chain, strict=True))
-        self._end = self._chain[-1]._emit or self._works.pop()
+        last = self._chain[-1]
+        self._outlet = outlet_of(last._emit)
+        end = None if self._outlet else last._emit
+        self._end = end or self._works.pop()
         self._step_of.setdefault(id(self._end), self._chain[-1])
         self.take = self._make_taker()
 
@@ -88,6 +127,7 @@ class Step:
     def _make_taker(self) -> Take:
         works, end, step_of, through = self._works, self._end, self._step_of, 0
         self._taken.append(lambda: through)
+        lane, append, send, numbers, encoded = self._way_out()
 
         def run_along(items: Iterable[Any]) -> None:
             nonlocal through
@@ -102,7 +142,15 @@ class Step:
                         work = end
                         item = end(item)
                         if item is not None:
-                            step_of[id(end)]._hand_on(item)
+                            kind = type(item)
+                            if kind in numbers and (kind is not int or -BIG_INT < item < BIG_INT):
+                                append(item)
+                                if not lane.listed or len(lane.entries) >= lane.most:
+                                    lane.settle()
+                            elif kind in encoded:
+                                send(item)
+                            else:
+                                step_of[id(end)]._hand_on(item)
                 except BaseException as error:
                     if is_an_order(error):
                         raise
@@ -119,6 +167,7 @@ class Step:
         """
         works, end, step_of, through = self._works, self._end, self._step_of, 0
         self._taken.append(lambda: through)
+        lane, append, send, numbers, encoded = self._way_out()
 
         def write(name: str, data: Any, **kwargs: Any) -> None:
             nonlocal through
@@ -135,7 +184,15 @@ class Step:
                     work = end
                     data = end(data)
                     if data is not None:
-                        step_of[id(end)]._hand_on(data)
+                        kind = type(data)
+                        if kind in numbers and (kind is not int or -BIG_INT < data < BIG_INT):
+                            append(data)
+                            if not lane.listed or len(lane.entries) >= lane.most:
+                                lane.settle()
+                        elif kind in encoded:
+                            send(data)
+                        else:
+                            step_of[id(end)]._hand_on(data)
             except BaseException as error:
                 if is_an_order(error):
                     raise
@@ -143,6 +200,15 @@ class Step:
             through += 1
 
         return write
+
+    def _way_out(
+        self,
+    ) -> tuple[Lane, Receive, Receive, frozenset[type], frozenset[type]]:
+        """How the chain puts items into a lane; the types are none where it does not."""
+        outlet = self._outlet
+        if outlet is None:
+            return cast(Lane, None), _nowhere, _nowhere, frozenset(), frozenset()
+        return outlet.lane, outlet.lane.entries.append, outlet, NUMBERS, _ENCODED
 
     def _leave(self, result: Any) -> None:
         self._hand_on(result)
@@ -152,3 +218,30 @@ class Step:
         for halt in self._in_chains:
             halt()
         self._fail(error, item)
+
+
+def _nowhere(item: Any) -> None:
+    """For chains that end in this process."""
+
+
+def lane_writer(output: str, outlet: Outlet, otherwise: Callable[..., None]) -> Callable[..., None]:
+    """``write`` for a PE whose output goes to another process.
+
+    :param otherwise: writes to other outputs, and what is no plain value
+    """
+    lane, append = outlet.lane, outlet.lane.entries.append
+
+    def write(name: str, data: Any, **kwargs: Any) -> None:
+        kind = type(data)
+        if name != output:
+            otherwise(name, data)
+        elif kind in NUMBERS and (kind is not int or -BIG_INT < data < BIG_INT):
+            append(data)
+            if not lane.listed or len(lane.entries) >= lane.most:
+                lane.settle()
+        elif kind in _ENCODED:
+            outlet(data)
+        else:
+            otherwise(name, data)
+
+    return write

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from d4pcwl.errors import ITEM_LETTERS, D4pcwlError, OutputError, PEError, brief
 from d4pcwl.runtime.engine.attempts import Attempts, left_out
 from d4pcwl.runtime.engine.chain import Receive as Receive
-from d4pcwl.runtime.engine.chain import Step, Take
+from d4pcwl.runtime.engine.chain import Step, Take, lane_writer, outlet_of
 from d4pcwl.runtime.engine.drawing import Draws
 from d4pcwl.runtime.engine.mistakes import argument, hint_for, wrong_return
 from d4pcwl.runtime.engine.policy import FAIL, Policy
@@ -122,6 +122,8 @@ class RunningPE:
             self._following[output] = following
             if self._usual_write:
                 self.pe.write = following.writer(output, self._write)
+        elif self._usual_write and (outlet := outlet_of(emit)) is not None:
+            self.pe.write = lane_writer(output, outlet, self._write)
         self._emitters[output] = emit
         self.pe.outputconnections[output][WRITER] = _Port(_expanding(emit))
 

@@ -219,7 +219,6 @@ def make_plan(
     results: Iterable[tuple[Any, str]] | None = None,
     assignment: Assignment | None = None,
     pooled: bool = False,
-    loops: bool = False,
     given: Collection[str] = (),
     policy: Policy = FAIL,
     copies: bool = True,
@@ -233,7 +232,6 @@ def make_plan(
     :param assignment: the processes of each PE's instances; then ``processes`` has no effect
     :param pooled: PEs that may run anywhere are put into a pool; the others, which hold state, are
         pinned to processes of which there are at most half as many
-    :param loops: heavy PEs of cycles may be pooled as well
     :param given: ids of PEs that get inputs of their own; they are pinned, too
     :param policy: what happens when a PE without a policy of its own fails on an item
     :param copies: whether a PE may have several instances; if not, it has one, also if it asks for
@@ -251,9 +249,7 @@ def make_plan(
     else:
         counts = {id(pe): 1 for pe in graph.pes}
     pool = {
-        id(pe)
-        for pe in graph.pes
-        if pooled and pe.id not in given and _may_run_anywhere(graph, pe, loops)
+        id(pe) for pe in graph.pes if pooled and pe.id not in given and _may_run_anywhere(graph, pe)
     }
     if pool:
         counts.update(dict.fromkeys(pool, 1))
@@ -336,16 +332,13 @@ def _count_instances(graph: FlatGraph, processes: int) -> dict[int, int]:
     return counts
 
 
-def _may_run_anywhere(graph: FlatGraph, pe: Any, loops: bool) -> bool:
-    """Whether any worker's copy of ``pe`` can take any of its items.
-
-    :param loops: also in a cycle, if it is heavy
-    """
+def _may_run_anywhere(graph: FlatGraph, pe: Any) -> bool:
+    """Whether any worker's copy of ``pe`` can take any of its items; in a cycle, if it is heavy."""
     from d4pcwl.workflow.state import keeps_state
 
     groupings = [graph.grouping(edge) for edge in graph.into(pe)]
     in_cycle = id(pe) in graph.cyclic
-    held = in_cycle and not (loops and getattr(pe, "heavy", False))
+    held = in_cycle and not getattr(pe, "heavy", False)
     if not groupings or held or getattr(pe, "single", False) or has_postprocess(pe):
         return False
     return all(grouping == SHUFFLE for grouping in groupings) and keeps_state(pe) is None

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from d4pcwl.runtime.transport.channel import PROMPT_SECONDS
@@ -38,16 +39,18 @@ class Attended:
         work: Callable[[], None],
         tick: Callable[[], None],
         stuck: Callable[[BaseException], None] = lambda error: None,
+        between: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> BaseException | None:
         """Do the work, and return the error that ended it, if there was one. Then the other thread
         may still be inside its last tick: see :meth:`stop`.
 
         :param tick: is called every few milliseconds. An error that it raises ends the work: with a
             signal of this process to itself (SIGTERM), if this thread is the main one
+        :param between: a block in which the work may be interrupted, such as between two frames
         :param stuck: called with the error of ``tick``, in its thread, if the work does not end
         """
         self._thread = threading.Thread(
-            target=self._attend, args=(tick, stuck), name="d4pcwl-ticker", daemon=True
+            target=self._attend, args=(tick, stuck, between), name="d4pcwl-ticker", daemon=True
         )
         error: BaseException | None = None
         with self._hear_own_signal():
@@ -73,12 +76,17 @@ class Attended:
         if self._thread.is_alive():  # it may not even have been started
             self._thread.join()
 
-    def _attend(self, tick: Callable[[], None], stuck: Callable[[BaseException], None]) -> None:
+    def _attend(
+        self,
+        tick: Callable[[], None],
+        stuck: Callable[[BaseException], None],
+        between: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
         while not self._ended.wait(PROMPT_SECONDS):
             try:
                 tick()
             except BaseException as error:  # noqa: BLE001 - the worker is told
-                with self._switch:
+                with between(), self._switch:
                     self.error = self.error or error
                     if self._at_work and self._worker == threading.main_thread().ident:
                         signal.pthread_kill(self._worker, signal.SIGTERM)

@@ -23,7 +23,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -32,7 +32,7 @@ from d4pcwl.runtime.engine.instance import RunningPE
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.outbox import Outbox
-from d4pcwl.trace.observer import Did, Lap, Way, resident_bytes
+from d4pcwl.trace.observer import Did, Lap, Sent, Way, resident_bytes
 
 FIRST_LAP, USUAL_LAP, LONGEST_LAP = 0.05, 1.0, 60.0
 _LAPS = 600
@@ -60,40 +60,9 @@ _MOST_SPANS = 12
 
 _PE, _CHAIN, _WAITING, _BLOCKED, _ENCODING, _DECODING = range(6)
 
-Sent = Callable[[], Mapping[Way, tuple[int, int]]]
-"""Gives, by edge, how many items and bytes have left the process."""
-
-
-@contextlib.contextmanager
-def measured(
-    workers: Sequence[Worker],
-    tell: Callable[[Lap], None],
-    *,
-    sent: Sent = dict,
-    waits: Iterable[Callable[..., Any]] = (),
-    sends: Iterable[Callable[..., Any]] = (),
-) -> Iterator[None]:
-    """Measure workers in the block, if their plan is measured.
-
-    :param workers: the workers of this thread
-    :param tell: takes the laps, in another thread, and the last one in this thread. If it raises
-        an error, no more laps are sent: the same error will end the work
-    :param waits: the functions in which a worker waits for items
-    :param sends: the functions in which it waits until its output is taken
-    """
-    if not any(worker.plan.measured for worker in workers):
-        yield
-        return
-    meter = Meter(workers, tell, sent, waits, sends)
-    meter.start()
-    try:
-        yield
-    finally:
-        meter.stop()
-
 
 class Meter:
-    """Measures the thread that makes it; see :func:`measured`."""
+    """Measures the thread that makes it; see :func:`d4pcwl.runtime.local.measured.measured`."""
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 from d4pcwl.errors import D4pcwlError, OutputError
@@ -43,8 +44,15 @@ class Duty:
     def lost(self) -> None:
         """Report that another process has ended: that is the cause, not this process."""
 
-    def close(self) -> None:
-        """Make sure that the report arrives."""
+    def between_frames(self) -> AbstractContextManager[Any]:
+        """A block in which no other thread sends; it waits for one that is sending."""
+        raise NotImplementedError
+
+    def close(self, *, interrupted: bool) -> None:
+        """Make sure that the report arrives.
+
+        :param interrupted: the parent ended the work; it waits for results only
+        """
 
 
 def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
@@ -71,16 +79,17 @@ def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
             duty.tick()
 
         def stuck(error: BaseException) -> None:
-            _report(duty, error)
-            duty.close()
-            os._exit(1)
+            with duty.between_frames():
+                _report(duty, error)
+                duty.close(interrupted=False)
+                os._exit(1)
 
-        error = Attended().run(work, tick, stuck)
+        error = Attended().run(work, tick, stuck, duty.between_frames)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         with contextlib.suppress(OutputError):
             out.finish()
         code = _report(duty, error)
-        duty.close()
+        duty.close(interrupted=code < 0)
     except (Disconnected, Interrupted):
         pass
     except BaseException:  # noqa: BLE001 - no error may reach the code of the parent

@@ -16,10 +16,10 @@ def run(job: Job, options: Options) -> None:
 
     :raises RunError: a PE failed, or a worker died that held the state of PEs
     """
-    from d4pcwl.runtime.pool.parent import run_by_broker
+    from d4pcwl.runtime.pool.pipes import run_by_pipes
     from d4pcwl.runtime.pool.scale import fixed
 
-    run_by_broker(job, fixed)
+    run_by_pipes(job, fixed)
 
 
 MAPPING = Mapping(

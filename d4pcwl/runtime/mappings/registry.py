@@ -244,9 +244,7 @@ def planned(mapping: Mapping[Any], job: Job, options: Options) -> Plan:
     processes = job.processes if mapping.parallel else 1
     if mapping.ranks and processes is None:
         processes = 1  # mpiexec may start more
-    plan = job.plan(
-        processes, pooled=mapping.pooled, loops=not mapping.server, copies=mapping.parallel
-    )
+    plan = job.plan(processes, pooled=mapping.pooled, copies=mapping.parallel)
     if mapping.ranks and len(plan.processes) > (processes or 1):  # more stages than ranks
         plan = replace(job, assignment=None).plan(processes)
     return plan

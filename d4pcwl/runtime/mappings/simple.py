@@ -44,7 +44,7 @@ def run(job: Job, options: Options) -> None:
     """
     from d4pcwl.runtime.engine.instance import Halt
     from d4pcwl.runtime.engine.worker import Worker
-    from d4pcwl.runtime.local.meter import measured
+    from d4pcwl.runtime.local.measured import measured
 
     plan = job.plan(processes=1, copies=False)
     job.say(str(plan))

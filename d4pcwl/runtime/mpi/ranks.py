@@ -35,7 +35,7 @@ from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.attended import Attended
 from d4pcwl.runtime.local.console import Lines, LineWriter
-from d4pcwl.runtime.local.meter import measured
+from d4pcwl.runtime.local.measured import measured
 from d4pcwl.runtime.local.reports import explained
 from d4pcwl.runtime.mpi.console import console
 from d4pcwl.runtime.mpi.frames import (

@@ -1,13 +1,15 @@
-"""Dynamic runs: tasks, their outputs, and the interface of workers, for all kinds of dynamic
-runs."""
+"""Dynamic runs: tasks, their outputs, and the interface between a worker and the parent."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from d4pcwl.runtime.engine.marks import Level
+from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.outbox import BATCH, Run, places
@@ -119,21 +121,76 @@ class Told:
     levels: list[Level]
 
 
-class Exchange(Protocol):
-    """The interface between a worker and the others.
+class Line(Protocol):
+    """The worker's end of the connection to the parent (``runtime/pool/parent.py``).
 
-    :meth:`receive` gives a :class:`Task` of the pool (with a key) or for a pinned instance (without
-    one), a :class:`Told` for such an instance, the index of an instance that has ended, or None if
-    there is nothing. It raises :class:`Stopped` at the end of the run.
+    It carries the messages of the :class:`~d4pcwl.runtime.pool.scheduler.Scheduler`. Its methods
+    raise :class:`~d4pcwl.runtime.transport.channel.Disconnected` if the other end has gone.
     """
 
-    memory: Memory
+    def has_message(self) -> bool:
+        """Whether :meth:`receive` would not wait."""
+
+    def receive(self) -> tuple[str, Any]:
+        """The next message."""
+
+    def send(self, kind: str, content: Any) -> None:
+        """Send a message; may be called from any thread."""
+
+
+class Exchange:
+    """The interface between a worker and the others: a line to the parent, which distributes the
+    work.
+
+    :param pinned: the number of its pinned process; None for a worker of the pool only
+    :param memory: shared with the parent and the other workers
+    """
+
+    def __init__(self, line: Line, plan: Plan, pinned: int | None, memory: Memory) -> None:
+        self.line, self.memory = line, memory
+        self._pool = plan.pooled
+        self._tells_idle = pinned is not None and bool(self._pool)
+        self._received = 0
+        self._credits: defaultdict[int | None, int] = defaultdict(lambda: WINDOW)
+        self._sizes: dict[Queue, int] = {}
+
+    @property
+    def sending(self) -> AbstractContextManager[Any]:
+        """Held while a message is sent."""
 
     def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
-        """The next thing to do.
+        """The next thing to do: a :class:`Task` of the pool (with a key) or for a pinned instance
+        (without one), a :class:`Told` for such an instance, the index of an instance that has
+        ended, or None if there is nothing.
 
         :param settled: there is nothing left to work on or to send here
+        :raises Stopped: the run is over
         """
+        if wait and self._tells_idle and not self.line.has_message():
+            # The parent cannot know it in another way; a task must not wait behind a slow pinned
+            # PE.
+            self.line.send("idle", (self._received, settled))
+        while wait or self.line.has_message():
+            kind, content = self.line.receive()
+            self._received += 1
+            if kind == "task":
+                number, queue, sizes, data = content
+                self._sizes.update(sizes)
+                return Task(number, queue, data)
+            if kind == "private":
+                return Task(None, *content)
+            if kind == "told":
+                return Told(*content)
+            if kind == "ended":
+                index: int = content
+                return index
+            if kind == "stop":
+                raise Stopped
+            writer, owed, sizes = content
+            self._sizes.update(sizes)
+            self._credits[writer] += owed
+            return None
+        return None
 
     def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
         """Report that a task of the pool is done, with its outputs.
@@ -141,31 +198,39 @@ class Exchange(Protocol):
         :param items: the number of items that were worked on, in so many seconds; the parcel has
             the rest
         """
+        self.line.send("commit", (task.key, parcel, items, seconds))
 
     def taken(self, task: Task) -> None:
         """Report that a pinned instance has worked on a batch to its end."""
+        self.line.send("taken", task.queue[0])
 
     def stream(self, parcel: Parcel, writer: int | None = None) -> None:
         """Send what pinned instances wrote, or what a task wrote before it is done.
 
         :param writer: the instance that waits until this is sent, if one does
         """
+        self._credits[writer] -= 1
+        self.line.send("stream", (writer, parcel))
 
     def may_stream(self, writer: int | None = None) -> bool:
         """Whether there is room in all queues that the pinned ``writer`` writes to; without a
         writer, in all queues that any instance here writes to. An instance that waits for room must
         not wait for the queues of another one, because that one may wait for it.
         """
+        return self._credits[writer] > 0
 
     def end(self, instance: int) -> None:
         """Report that a pinned instance has ended."""
+        self.line.send("end", instance)
 
     def batch_size(self, queue: Queue) -> int:
         """How many items of a queue make a task of about :data:`TASK_SECONDS`; 0: not known yet."""
+        return self._sizes.get(queue, 0) if queue[0] in self._pool else BATCH
 
     def report(self, kind: str, content: Any) -> None:
         """Report to the parent what was done (``lap``), or the end: ``done`` and the counts, or
         ``failed`` and the error. It may be called from a thread."""
+        self.line.send(kind, content)
 
 
 class Stopped(BaseException):

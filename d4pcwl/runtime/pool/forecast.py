@@ -68,7 +68,7 @@ def forecast(
 
     :param workers: how many there are
     """
-    plan = make_plan(graph, workers, pooled=workers > 1, loops=True)
+    plan = make_plan(graph, workers, pooled=workers > 1)
     return _Play(graph, replace(plan, order=Order()), model, workers, machine or Machine()).run()
 
 

@@ -2,9 +2,9 @@
 
 A :class:`Scheduler` knows no process, no pipe and no clock, and never looks into a batch. It knows
 only the queue of a batch, its number of items and its size. The code that runs it passes on
-messages of workers (:meth:`Scheduler.hear`), reports that a worker has died
-(:meth:`Scheduler.lost`), asks what is done next (:meth:`Scheduler.decide`), and moves the bytes. So
-the rules can be tested without any of these.
+messages of workers (:meth:`Scheduler.hear`), reports that a worker has joined by itself
+(:meth:`Scheduler.join`) or has died (:meth:`Scheduler.lost`), asks what is done next
+(:meth:`Scheduler.decide`), and moves the bytes. So the rules can be tested without any of these.
 
 It remembers each task until its commit comes. When a worker dies, its tasks go back to the head of
 their queues, and another worker is started. The run ends only if instances were pinned to that
@@ -50,6 +50,7 @@ class Message(NamedTuple):
 class _Worker:
     """What the scheduler knows about a worker.
 
+    :param guest: it has joined by itself, and does not count among the workers of the scale
     :param in_hand: by instance, the number of private batches that it has not finished
     :param owed: by the instance that writes, the queues that parcels of it went to, parcel by
         parcel, for which there was to be room again
@@ -59,6 +60,7 @@ class _Worker:
 
     number: int
     pinned: int | None
+    guest: bool = False
     tasks: dict[int, Batch] = field(default_factory=dict)
     in_hand: dict[int, int] = field(default_factory=dict)
     owed: dict[int | None, list[set[Queue]]] = field(default_factory=dict)
@@ -104,6 +106,7 @@ class Scheduler:
         self.counts: dict[int, int] = {}
         self._host: dict[int, _Worker] = {}
         self._pinned: dict[int, _Worker] = {}  # workers to which something is pinned
+        self._guests = 0
         # The others that stay, by how many tasks they have.
         self._free: tuple[dict[int, _Worker], ...] = tuple({} for _ in range(WINDOW + 1))
         self._owing: dict[int, _Worker] = {}
@@ -152,6 +155,14 @@ class Scheduler:
             for index, items in content.items():
                 self.counts[index] = self.counts.get(index, 0) + items
 
+    def join(self) -> int:
+        """Take a worker that joins by itself, and that nothing replaces if it dies.
+
+        :returns: its number
+        """
+        self._guests += 1
+        return self._add(None, guest=True).number
+
     def lost(self, number: int, how: str) -> None:
         """Note that a worker has ended, properly or not.
 
@@ -161,6 +172,7 @@ class Scheduler:
         self._leave_place(worker)
         self._owing.pop(number, None)
         self._pinned.pop(number, None)
+        self._guests -= worker.guest
         if worker.leaving or self._all_ended:
             return
         held = [i for i, host in self._host.items() if host is worker and i not in self.ended]
@@ -181,7 +193,8 @@ class Scheduler:
                 return
             self.queues.put_back(replace(batch, attempts=batch.attempts + 1))
         self._say("death", f"a worker {how}; its {len(worker.tasks)} tasks go to others")
-        self._start(None)
+        if not worker.guest:
+            self._start(None)
 
     def decide(self, now: float) -> list[Message]:
         """Decide what is done now.
@@ -372,21 +385,22 @@ class Scheduler:
     # --- workers --------------------------------------------------------------------------------
 
     def _start(self, pinned: int | None) -> None:
-        worker = _Worker(next(self._names), pinned)
-        self.workers[worker.number] = worker
+        worker = self._add(pinned)
         if pinned is not None:
             self._pinned[worker.number] = worker
-        self._take_place(worker)
-        self._host.update(dict.fromkeys(self._pinned_to(pinned), worker))
+            self._host.update(dict.fromkeys(self.plan.processes[pinned], worker))
         self._send(PARENT, "start", (worker.number, pinned))
 
-    def _pinned_to(self, process: int | None) -> Sequence[int]:
-        return self.plan.processes[process] if process is not None else ()
+    def _add(self, pinned: int | None, guest: bool = False) -> _Worker:
+        worker = _Worker(next(self._names), pinned, guest)
+        self.workers[worker.number] = worker
+        self._take_place(worker)
+        return worker
 
     def _scale_up(self) -> None:
         """Start a worker if more batches wait than the present workers can take soon."""
         waiting = self.queues.pooled_batches()
-        if not waiting or len(self.workers) >= self.scale.most:
+        if not waiting or len(self.workers) - self._guests >= self.scale.most:
             return
         staying = self._staying
         if self.queues.heavy_waits() or waiting >= self.scale.threshold * staying:
@@ -400,7 +414,7 @@ class Scheduler:
             return
         staying = self._staying
         for worker in self.workers.values():
-            if worker.tasks or worker.pinned is not None or worker.leaving:
+            if worker.tasks or worker.pinned is not None or worker.leaving or worker.guest:
                 worker.idle_since = None
             elif worker.idle_since is None:
                 worker.idle_since = now
@@ -416,7 +430,7 @@ class Scheduler:
 
     @property
     def _staying(self) -> int:
-        return len(self._pinned) + sum(map(len, self._free))
+        return len(self._pinned) + sum(map(len, self._free)) - self._guests
 
     def _let_go(self, worker: _Worker) -> None:
         if not worker.leaving:

@@ -13,7 +13,6 @@ ahead, the writers to the pool wait. So the items that a receiver holds back are
 from __future__ import annotations
 
 import heapq
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -223,48 +222,3 @@ class PoolOrder:
         for sender in way.senders:
             if origin in way.origins[sender]:
                 yield sender, origin, level
-
-
-def described(plan: Plan, inputs: Mapping[int, list[str]]) -> dict[str, dict[str, str]]:
-    """The ways as texts, for the Redis server that distributes tasks.
-
-    :param inputs: by instance, the inputs in the order by whose numbers they are known
-    :returns: ``ways``: each as JSON, by number; ``through``: by instance, the numbers of the ways
-        that lead through it; ``to``: by ``LANE:INPUT``, the number of the way there
-    """
-    ways: dict[str, str] = {}
-    through: dict[str, list[str]] = {}
-    to: dict[str, str] = {}
-    sink = len(plan.instances)
-    for number, ((index, name), way) in enumerate(find_ways(plan).items(), 1):
-        lane, input_ = (index, inputs[index].index(name)) if name else (sink, 0)
-        if name:
-            to[f"{lane}:{input_}"] = str(number)
-        else:
-            pe = plan.instances[index].pe
-            slots = (slot for slot, port in enumerate(plan.results) if port[0] == pe)
-            to.update({f"{lane}:{slot}": str(number) for slot in slots})
-        origins = frozenset[int]().union(*(way.origins[sender] for sender in way.senders))
-        ways[str(number)] = json.dumps(
-            {
-                "lane": str(lane),
-                "input": input_,
-                "entries": [str(entry) for entry in way.entries],
-                "last": {str(entry): _last(plan, entry) for entry in way.entries},
-                "first": min(way.pooled),
-                "origins": {
-                    str(origin): {
-                        "entries": [str(e) for e in way.entries if origin in way.origins[e]],
-                        "senders": [s for s in way.senders if origin in way.origins[s]],
-                    }
-                    for origin in sorted(origins)
-                },
-            }
-        )
-        for index in sorted({*way.pooled, *way.entries}):
-            through.setdefault(str(index), []).append(str(number))
-    return {
-        "ways": ways,
-        "through": {index: " ".join(numbers) for index, numbers in through.items()},
-        "to": to,
-    }

@@ -7,8 +7,9 @@ another worker gets it. (``GenericPE.hand_on`` is the only exception.) All other
 that keep state, cycles) are *pinned* to one process and have private queues; their items are sent
 as they come.
 
-An :class:`~d4pcwl.runtime.pool.exchange.Exchange` moves queues and commits: through the parent
-process (``runtime/pool/parent.py``), or through a Redis server (``runtime/redis/exchange.py``).
+A worker exchanges messages with the parent process only, through an
+:class:`~d4pcwl.runtime.pool.exchange.Exchange`. Its line moves them: by pipes
+(``runtime/pool/pipes.py``), or through a Redis server (``runtime/redis/line.py``).
 """
 
 from __future__ import annotations
@@ -17,18 +18,23 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
+from typing import Any
 
 from d4pcwl.errors import D4pcwlError
 from d4pcwl.runtime.engine.instance import Halt
-from d4pcwl.runtime.engine.marks import NewLevels, wanted_levels
+from d4pcwl.runtime.engine.marks import wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
-from d4pcwl.runtime.local.meter import measured
-from d4pcwl.runtime.local.worker import Duty
+from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.local.console import LineLock
+from d4pcwl.runtime.local.measured import measured
+from d4pcwl.runtime.local.worker import Duty, live
 from d4pcwl.runtime.pool.exchange import (
     TASK_SECONDS,
     Exchange,
+    Line,
     Lot,
     Parcel,
     Stopped,
@@ -37,6 +43,7 @@ from d4pcwl.runtime.pool.exchange import (
 )
 from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.outbox import Run, places
 from d4pcwl.trace.observer import Way
 from d4pcwl.workflow.flat import FlatGraph
@@ -64,7 +71,7 @@ class DynamicWorker:
         self.plan, self.exchange, self.idle = plan, exchange, idle
         self._deferred: deque[Task | Told | int] = deque()
         self._pool_writer = Writer(plan, exchange)
-        self._link = PinnedLink(Writer(plan, exchange), plan, process, exchange, self._help)
+        self._link = PinnedLink(plan, process, exchange, self._help)
         pinned = plan if process is not None else _without_processes(plan)
         self.pinned = Worker(graph, pinned, process or 0, inputs, self._link)
         if process is not None and plan.order:
@@ -72,10 +79,10 @@ class DynamicWorker:
             wanted = {
                 level: None for to, levels in others.items() if to != process for level in levels
             }
-            self._link.writer.new_levels = NewLevels(wanted, self.pinned.level)
+            self._link.writer.tell_levels(wanted, self.pinned.level)
         self.pool: Worker | None = None
         if plan.pool is not None:
-            link = PoolLink(self._pool_writer)
+            link = PoolLink(self._pool_writer, plan)
             self.pool = Worker(graph, plan, plan.pool, {}, link, direct=False)
             for running in self.pool.running.values():
                 running.let_hand_on(self._hand_on)
@@ -120,8 +127,7 @@ class DynamicWorker:
 
     def _hand_on(self) -> None:
         """Send what a task has written before it is done."""
-        parcel = self._pool_writer.parcel()
-        if parcel:
+        if parcel := self._pool_writer.parcel():
             self.exchange.stream(parcel)
 
     def results_so_far(self) -> list[Lot]:
@@ -144,7 +150,7 @@ class DynamicWorker:
                 return
             self._link.flush()
             self.idle()
-            message = self.exchange.receive(wait=True, settled=not self._link.writer.outbox)
+            message = self.exchange.receive(wait=True, settled=not self._link.writer.waiting)
         if message is not None:
             self._handle(message)
 
@@ -243,8 +249,38 @@ class DynamicDuty(Duty):
         assert self.worker is not None
         self.exchange.report("done", self.worker.counts)
 
+    def between_frames(self) -> AbstractContextManager[Any]:
+        return self.exchange.sending
+
     def failed(self, error: D4pcwlError) -> None:
         if self.worker is not None:
             with contextlib.suppress(Halt):
                 self.exchange.stream(Parcel(results=self.worker.results_so_far()))
         self.exchange.report("failed", error)
+
+
+def work(
+    job: Job,
+    plan: Plan,
+    pinned: int | None,
+    open_line: Callable[[], Line],
+    lock: LineLock,
+    memory: Memory,
+    arena: int,
+) -> None:
+    """A worker process, from its fork to its end.
+
+    :param open_line: makes the line to the parent
+
+    :param memory: shared with the parent and the other workers
+    :param arena: the number of the part of it that is its own
+    """
+
+    def enter() -> Duty:
+        memory.enter(arena)
+        exchange = Exchange(open_line(), plan, pinned, memory)
+        return DynamicDuty(
+            exchange, partial(DynamicWorker, job.graph, plan, pinned, job.inputs, exchange)
+        )
+
+    live(enter, lock)

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock
-from d4pcwl.runtime.local.meter import measured
+from d4pcwl.runtime.local.measured import measured
 from d4pcwl.runtime.local.processes import GRACE_SECONDS, end, signals_held_back, start
 from d4pcwl.runtime.local.reports import cause_of_death
 from d4pcwl.runtime.local.worker import Duty, live
@@ -34,7 +35,7 @@ from d4pcwl.runtime.static.loop import (
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import Sender
+from d4pcwl.runtime.transport.channel import Sender, between_frames
 from d4pcwl.runtime.transport.outbox import deliver
 
 WATCH = RESULTS
@@ -53,9 +54,12 @@ class Transport(Protocol):
     def enter(self, number: int) -> tuple[Mapping[int, Sender], Inbox]:
         """In the process with this number: the senders, by receiver, and the inbox."""
 
-    def close(self) -> None:
+    def close(self, *, over: bool = False) -> None:
         """Close it in this process. In a worker, wait until everything that it has sent will
-        arrive."""
+        arrive.
+
+        :param over: the run is over; only what was sent to the parent has to arrive
+        """
 
 
 def run_forked(job: Job, connect: Callable[[list[tuple[int, int]]], Transport]) -> None:
@@ -266,8 +270,11 @@ class _Duty(Duty):
         self.results.send_last(why, content)
         self.link.give_up()  # earlier items go on to the processes that still work
 
-    def close(self) -> None:
-        self.transport.close()
+    def between_frames(self) -> AbstractContextManager[Any]:
+        return between_frames([*self.link.channels.values(), self.results])
+
+    def close(self, *, interrupted: bool) -> None:
+        self.transport.close(over=interrupted)
 
 
 def _work(job: Job, plan: Plan, number: int, transport: Transport, lock: LineLock) -> None:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import mmap
 import os
 import secrets
+import select
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from d4pcwl.runtime.engine.marks import RESULTS
 from d4pcwl.runtime.local.private_folder import PrivateFolder
 from d4pcwl.runtime.local.processes import is_orphan
 from d4pcwl.runtime.transport import frames
@@ -45,6 +47,7 @@ class Sockets:
         self._over = os.pipe()  # at its end when the parent has closed it
         self._to_close = ExitStack()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._senders: dict[int, _ZmqSender] = {}
         self._listening: dict[int, socket.socket] = {}
         self._addresses: dict[int, str] = {}
         folder = "" if tcp else self._folder()
@@ -76,21 +79,23 @@ class Sockets:
                 pull.bind(self._addresses[number])
             else:
                 listening.close()
-        senders = {}
         for receiver in (receiver for sender, receiver in self._pairs if sender == number):
             push = self._context.socket(zmq.PUSH)
             push.set_hwm(_QUEUED_FRAMES)
             push.connect(self._addresses[receiver])
             prefix = self._secret + number.to_bytes(4, "little")
-            senders[receiver] = _ZmqSender(push, prefix, self._counts[number, receiver])
+            self._senders[receiver] = _ZmqSender(push, prefix, self._counts[number, receiver])
         counts = {sender: self._counts[sender, to] for sender, to in self._pairs if to == number}
-        return senders, _ZmqInbox(pull, self._secret, counts)
+        return self._senders, _ZmqInbox(pull, self._secret, counts)
 
-    def close(self) -> None:
-        """A worker waits until the parent has everything: data on their way are lost when it
-        ends."""
+    def close(self, *, over: bool = False) -> None:
+        """See :class:`~d4pcwl.runtime.static.watch.Transport`.
+
+        Data on their way are lost when a worker ends. So it waits until all is received, or the
+        parent has closed.
+        """
         if os.getpid() != self._owner:
-            os.read(self._over[0], 1)
+            self._wait_until_received({RESULTS} if over else self._senders.keys())
             return
         if self._context is not None:
             self._context.destroy(linger=0)
@@ -99,6 +104,14 @@ class Sockets:
         for fd in self._over:
             os.close(fd)
         self._to_close.close()
+
+    def _wait_until_received(self, receivers: Iterable[int]) -> None:
+        senders = [self._senders[receiver] for receiver in receivers]
+        sleep, longest = _SLEEPS
+        while any(sender.under_way for sender in senders):
+            if select.select([self._over[0]], [], [], sleep)[0]:
+                return
+            sleep = min(2 * sleep, longest)
 
 
 class _Count:
@@ -125,6 +138,11 @@ class _ZmqSender:
     def __init__(self, push: zmq.Socket[bytes], prefix: bytes, count: _Count) -> None:
         self._push, self._prefix, self._count, self._sent = push, prefix, count, 0
 
+    @property
+    def under_way(self) -> int:
+        """Bytes that were sent and have not been received."""
+        return self._sent - self._count.taken
+
     def send(self, data: bytes, buffers: Sequence[memoryview]) -> None:
         import zmq
 
@@ -143,7 +161,7 @@ class _ZmqSender:
 
     def _wait_for_room(self) -> None:
         sleep, longest = _SLEEPS
-        while self._sent - self._count.taken >= _QUEUED_BYTES:
+        while self.under_way >= _QUEUED_BYTES:
             if is_orphan():
                 raise BrokenPipeError("the parent process has ended")
             time.sleep(sleep)

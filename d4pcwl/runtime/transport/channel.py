@@ -14,7 +14,8 @@ is a message of the mapping, a tuple that begins with its kind. ``levels`` are t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from d4pcwl.runtime.engine.instance import Receive
@@ -51,14 +52,15 @@ class Channel:
     :param sender: sends the frames
     :param names: for each slot, the output that its items come from, for messages
 
-    ``new_levels`` returns the levels that the receiver does not know yet.
+    ``new_levels`` returns the levels that the receiver does not know yet. ``sending`` is held while
+    a frame is sent.
     """
 
     def __init__(self, sender: Sender, names: Sequence[str]) -> None:
         self._sender = sender
         self._names = names
         self._outbox = Outbox(BATCH_BYTES)
-        self._sending = threading.RLock()
+        self.sending = threading.RLock()
         self.new_levels: Callable[[], list[Level]] = list
 
     def outlet(self, slot: int, *, marked: bool = False) -> Receive:
@@ -79,7 +81,7 @@ class Channel:
         :raises Halt: an item was refused before
         :raises Disconnected: the receiver is gone
         """
-        with self._sending:
+        with self.sending:
             levels = self.new_levels()  # their items wait by now, or have been sent
             runs = self._outbox.drain()
             if runs or levels:
@@ -93,13 +95,22 @@ class Channel:
 
     def send(self, *message: Any) -> None:
         """Send a message, after all items written before it."""
-        with self._sending:
+        with self.sending:
             self.flush()
             self._write(message)
 
     def send_last(self, *message: Any) -> None:
         """Send a message, after all items written before it, also if one of them was refused."""
-        with self._sending:
+        with self.sending:
             if runs := self._outbox.drain_rest():
                 self._write(("items", runs, []))
             self._write(message)
+
+
+@contextmanager
+def between_frames(channels: Iterable[Channel]) -> Iterator[None]:
+    """Wait until none of them is sending in another thread; none begins to within the block."""
+    with ExitStack() as held:
+        for channel in channels:
+            held.enter_context(channel.sending)
+        yield

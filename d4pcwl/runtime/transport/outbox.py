@@ -42,6 +42,9 @@ LARGE = frames.LARGE
 _SHARED_IN_PLACE_OF_ONE = 4
 """A batch may be this many times larger if its buffers are in shared memory and stay there."""
 
+_LIGHT = 64
+"""Bytes of an entry that weighs no more than a number does: how many there are is bound enough."""
+
 _LEAVES = frozenset({bool, bytes, complex, float, int, str, type(None)})
 _MARSHAL = 2
 """The version of its format, which all Pythons know. Later ones refer to a value that comes again:
@@ -116,25 +119,34 @@ def _run(key: Any, entries: list[Any], marks: tuple[int, Sequence[Any]] | None) 
 
 
 class _Lane:
-    """The entries for one key. ``listed`` says whether emptying the outbox finds them. ``items``
-    and ``bytes`` are those that were taken out.
+    """The entries for one key: a :class:`~d4pcwl.runtime.engine.chain.Lane`.
+
+    ``listed`` says whether emptying the outbox finds them. ``items`` and ``bytes`` are those that
+    were taken out.
     """
 
-    __slots__ = ("bytes", "entries", "items", "listed", "marks")
+    __slots__ = ("bytes", "entries", "items", "listed", "marks", "most", "settle")
 
     def __init__(self, marked: bool) -> None:
-        self.listed = False
+        self.listed, self.most = False, BATCH
+        self.settle: Callable[[], None]
         self.items = self.bytes = 0
-        self.entries: deque[Any] = deque()
-        self.marks: deque[Mark] | None = deque() if marked else None
+        self.entries: list[Any] = []
+        self.marks: list[Mark] | None = [] if marked else None
 
     def drain(self) -> tuple[list[Any], list[Mark] | None]:
         """Take out all entries. Another thread that writes meanwhile lists the lane again."""
-        self.listed = False
-        entries = [self.entries.popleft() for _ in range(len(self.entries))]
-        marks = None if self.marks is None else [self.marks.popleft() for _ in entries]
-        self.items += len(entries)
-        return entries, marks
+        self.listed, count = False, len(self.entries)
+        marks = None if self.marks is None else _cut(self.marks, count)
+        self.items += count
+        return _cut(self.entries, count), marks
+
+
+def _cut(values: list[Any], count: int) -> list[Any]:
+    """Take the first values out of a list. Another thread may append to it meanwhile."""
+    first = values[:count]
+    del values[:count]
+    return first
 
 
 class _Bytes:
@@ -163,14 +175,17 @@ class Outbox:
 
     :param most: bytes with which it is full
     :param shared: where large buffers are put; without it, they stay where they are
+    :param note: called when something has come into an empty lane, or an item was refused
 
     ``bytes`` is the size of all items since it was last emptied.
     """
 
-    def __init__(self, most: int, shared: Shared | None = None) -> None:
+    def __init__(
+        self, most: int, shared: Shared | None = None, note: Callable[[], object] = lambda: None
+    ) -> None:
         self.bytes = 0
         self.measured = False
-        self._most, self._shared = most, shared
+        self._most, self._shared, self._note = most, shared, note
         self._lanes: dict[Any, _Lane] = {}
         self._ready: deque[Any] = deque()  # the keys of lanes that have something
         self._refused: Halt | None = None
@@ -189,33 +204,49 @@ class Outbox:
         """
         lane = self._lanes.setdefault(key, _Lane(marked))
         entries, append, ready = lane.entries, lane.entries.append, self._ready.append
-        pack, most, are_leaves, dumps = self._pack, self._most, _LEAVES.issuperset, marshal.dumps
+        pack, most, dumps = self._pack, self._most, marshal.dumps
+        leaves, are_leaves = _LEAVES, _LEAVES.issuperset
 
         def settle() -> None:
             if not lane.listed:
                 lane.listed = True
                 ready(key)
+                self._note()
             if len(entries) >= BATCH or self.bytes >= most:
                 full()
+
+        lane.settle = settle
 
         def take(item: Any) -> None:
             kind = type(item)
             if kind in SMALL and (kind is not int or -BIG_INT < item < BIG_INT):
                 append(item)
-            elif (
-                (kind is tuple or (kind is dict and are_leaves(map(type, item.values()))))
-                and len(item) <= _MOST_LEAVES
-                and are_leaves(map(type, item))
-            ):
+                if not lane.listed or len(entries) >= BATCH:
+                    settle()
+                return
+            if kind is tuple and len(item) == 2:  # most have a key and a value
+                first, second = item
+                flat = type(first) in leaves and type(second) in leaves
+            elif kind is dict:
+                flat = len(item) <= _MOST_LEAVES
+                for key, value in item.items():
+                    if type(value) not in leaves or type(key) not in leaves:
+                        flat = False
+                        break
+            else:
+                flat = kind is tuple and len(item) <= _MOST_LEAVES and are_leaves(map(type, item))
+            if flat:
                 data = dumps(item, _MARSHAL)
-                self.bytes += len(data)
                 append(data)
+                if len(data) > _LIGHT:
+                    self.bytes += len(data)
             else:
                 append(pack(item, name))
             if not lane.listed or len(entries) >= BATCH or self.bytes >= most:
                 settle()
 
         if not marked:
+            take.lane = lane  # type: ignore[attr-defined]
             return take
         assert lane.marks is not None
         append_mark = lane.marks.append
@@ -283,6 +314,7 @@ class Outbox:
             "dictionaries, arrays, or objects of classes that are at the top level of a module"
         )
         self._refused = Halt(PEError(message))
+        self._note()
         raise self._refused from error
 
     def sent(self) -> dict[Any, tuple[int, int]]:

@@ -70,8 +70,8 @@ class Pipes:
             {sender: pipe for (sender, to), pipe in self._pipes.items() if to == number}
         )
 
-    def close(self) -> None:
-        """Close the ends that are open in this process."""
+    def close(self, *, over: bool = False) -> None:
+        """Close the ends that are open in this process; what is in the pipes stays there."""
         for pipe in self._pipes.values():
             pipe.close()
 

@@ -219,11 +219,11 @@ def _check_files(process: Process, values: dict[str, Any], given: Mapping[str, A
     :param given: those of the job order
     :raises InputError: some do not
     """
-    absent = {name: found for name, value in values.items() if (found := _absent(value))}
+    absent = {name: found for name, value in values.items() if (found := absent_files(value))}
     raise_faults(
         InputError,
         [
-            f"input '{name}': there is no {place}"
+            f"input '{name}': there is no {shown(place)}"
             for name, places in absent.items()
             if name in given
             for place in places
@@ -239,8 +239,8 @@ def _check_files(process: Process, values: dict[str, Any], given: Mapping[str, A
         )
 
 
-def _absent(value: Any) -> list[str]:
-    """The files and folders in a value that do not exist here."""
+def absent_files(value: Any) -> list[str]:
+    """The files and folders of this machine in a value that do not exist."""
     from cwltool.utils import visit_files_directories
 
     absent: list[str] = []

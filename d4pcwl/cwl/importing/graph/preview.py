@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from d4pcwl.cwl.files import local_path, with_paths
+from d4pcwl.cwl.importing.cwltool.joborder import absent_files
 from d4pcwl.cwl.importing.cwltool.outdir import check_outdir
 from d4pcwl.cwl.importing.graph.execute import Run
 from d4pcwl.cwl.importing.graph.links import Link
@@ -25,7 +26,7 @@ def preview(run: Run) -> str:
     """
     graph, _, mapping, _ = run.settled()
     document = run.document
-    raise_faults(InputError, (f"there is no {path}" for path in _absent(run.jobs)))
+    raise_faults(InputError, (f"there is no {shown(path)}" for path in absent_files(run.jobs)))
     count = (run.processes or usable_cores()) if mapping.parallel else 1
     at_most = "one tool" if count == 1 else f"at most {count} tools"
     lines = [f"document: {document.location}, a {document.process.tool['class']}"]
@@ -86,18 +87,6 @@ def _link(link: Link) -> str:
     """An input of a step, or an output, and where it comes from."""
     sources = (source.replace("//", "/").lstrip("/") for source in link.sources)
     return f"{link.name} ← {', '.join(sources)}"
-
-
-def _absent(value: Any) -> Iterator[str]:
-    """The files and folders of this machine in a value that do not exist."""
-    if isinstance(value, Mapping):
-        if value.get("class") in ("File", "Directory") and "location" in value:
-            path = local_path(dict(value))
-            if os.path.isabs(path) and not os.path.exists(path):
-                yield shown(path)
-        value = list(value.values())
-    for entry in value if isinstance(value, list) else ():
-        yield from _absent(entry)
 
 
 def _value(value: Any) -> str:

@@ -1,0 +1,119 @@
+"""Workers that join a run through a Redis server, from this host or another one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from d4pcwl.errors import GraphError, RunError
+from d4pcwl.runtime.engine.plan import Plan
+from d4pcwl.runtime.local.console import LineLock
+from d4pcwl.runtime.local.processes import end, signals_held_back, start
+from d4pcwl.runtime.local.worker import Duty, live
+from d4pcwl.runtime.pool.exchange import Exchange
+from d4pcwl.runtime.pool.worker import DynamicDuty, DynamicWorker
+from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost
+from d4pcwl.runtime.redis.keys import ALIVE_SECONDS, Keys
+from d4pcwl.runtime.redis.line import RedisLine
+from d4pcwl.runtime.transport.arena import Memory
+from d4pcwl.workflow.flat import FlatGraph
+
+
+def describe_run(client: Client, run: str) -> dict[str, Any]:
+    """What a worker that joins must know: ``script``, ``attr``, ``parameters``, ``digest``,
+    ``plan``.
+
+    :raises RunError: the server has no such run
+    """
+    found = client.call("HGETALL", Keys(run).meta)
+    if not found:
+        raise RunError(f"the server at {client.address} has no run '{run}'; it may be over")
+    return {
+        key.decode(): pickle.loads(value) if key == b"plan" else value.decode()
+        for key, value in zip(found[::2], found[1::2], strict=True)
+    }
+
+
+def join(
+    address: Address,
+    run: str,
+    graph: FlatGraph,
+    told: dict[str, Any],
+    workers: int,
+    say: Callable[[str], None],
+) -> None:
+    """Take part in a run with a number of worker processes until it is over.
+
+    :raises GraphError: the script is not the one that runs
+    :raises RunError: a worker failed, or the server was lost
+    """
+    if graph.digest() != told["digest"]:
+        raise GraphError(
+            f"the script is not the one that run '{run}' was started with: its PEs, their ports "
+            "or their edges differ"
+        )
+    plan: Plan = told["plan"]
+    if plan.pool is None:
+        raise RunError(f"run '{run}' has no work to share: every PE is pinned to a process")
+    host = socket.gethostname()
+    lock = LineLock()
+    processes = []
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        for number in range(workers):
+            name = f"{host}-{os.getpid()}-{number}"
+            open_line = partial(RedisLine, address, run, plan, name)
+            with signals_held_back():
+                processes.append(start(_work, graph, plan, open_line, lock, name=name))
+            say(f"worker {name} joined run {run}")
+        for process in processes:
+            process.join()
+        codes = [process.exitcode for process in processes]
+    finally:
+        killed = [process.name for process in processes if process.is_alive()]
+        end(processes)
+        for name in killed:
+            _sign_off(address, run, name)
+        lock.close()
+    if any(codes):
+        raise RunError(f"a worker process ended with code {next(filter(None, codes))}")
+
+
+def _work(graph: FlatGraph, plan: Plan, open_line: Callable[[], RedisLine], lock: LineLock) -> None:
+    """A worker process, from its fork to its end."""
+
+    def enter() -> Duty:
+        return _GuestDuty(graph, plan, open_line())
+
+    live(enter, lock)
+
+
+class _GuestDuty(DynamicDuty):
+    """The work of a worker that has joined: it sends a heartbeat, too."""
+
+    def __init__(self, graph: FlatGraph, plan: Plan, line: RedisLine) -> None:
+        exchange = Exchange(line, plan, None, Memory(0))
+        super().__init__(exchange, partial(DynamicWorker, graph, plan, None, {}, exchange))
+        self._line, self._next_beat = line, time.monotonic() + ALIVE_SECONDS / 4
+
+    def tick(self) -> None:
+        if time.monotonic() > self._next_beat:
+            self._line.beat()
+            self._next_beat = time.monotonic() + ALIVE_SECONDS / 4
+        super().tick()
+
+
+def _sign_off(address: Address, run: str, name: str) -> None:
+    """Let the coordinator know at once that a worker has ended."""
+    with contextlib.suppress(ServerLost, ServerError):
+        client = Client(address)
+        client.call("DEL", Keys(run).alive(name))
+        client.close()
