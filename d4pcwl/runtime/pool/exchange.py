@@ -128,6 +128,10 @@ class Line(Protocol):
     raise :class:`~d4pcwl.runtime.transport.channel.Disconnected` if the other end has gone.
     """
 
+    @property
+    def sending(self) -> AbstractContextManager[Any]:
+        """Held while a message is sent."""
+
     def has_message(self) -> bool:
         """Whether :meth:`receive` would not wait."""
 
@@ -153,10 +157,6 @@ class Exchange:
         self._received = 0
         self._credits: defaultdict[int | None, int] = defaultdict(lambda: WINDOW)
         self._sizes: dict[Queue, int] = {}
-
-    @property
-    def sending(self) -> AbstractContextManager[Any]:
-        """Held while a message is sent."""
 
     def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
         """The next thing to do: a :class:`Task` of the pool (with a key) or for a pinned instance

@@ -117,7 +117,7 @@ class PipeLine:
         for fd in unused:
             os.close(fd)
         self._read_fd, self._write_fd = read_fd, write_fd
-        self._sending = threading.RLock()
+        self.sending = threading.RLock()
         self._poll = select.poll()
         self._poll.register(read_fd, select.POLLIN)
 
@@ -132,7 +132,7 @@ class PipeLine:
         return kind, content
 
     def send(self, kind: str, content: Any) -> None:
-        with self._sending:
+        with self.sending:
             try:
                 frames.write_frame(self._write_fd, frames.encode((kind, content)))
             except OSError as error:

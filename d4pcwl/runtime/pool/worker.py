@@ -250,7 +250,7 @@ class DynamicDuty(Duty):
         self.exchange.report("done", self.worker.counts)
 
     def between_frames(self) -> AbstractContextManager[Any]:
-        return self.exchange.sending
+        return self.exchange.line.sending
 
     def failed(self, error: D4pcwlError) -> None:
         if self.worker is not None:

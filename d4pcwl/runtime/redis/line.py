@@ -100,7 +100,7 @@ class RedisLine:
             self._sender, self._receiver = Client(address), Client(address)
         except ServerLost as error:
             raise Disconnected(str(error)) from error
-        self._sending = threading.RLock()
+        self.sending = threading.RLock()
         self._outgoing: list[Command] = []
         self._inbox = deque[tuple[str, Any]]()
         self._last = b"0-0"
@@ -160,7 +160,7 @@ class RedisLine:
     # --- sending --------------------------------------------------------------------------------
 
     def send(self, kind: str, content: Any) -> None:
-        with self._sending:
+        with self.sending:
             if kind in ("commit", "stream"):
                 first, parcel, *rest = content
                 content = (first, self._without_large(parcel), *rest)
@@ -172,7 +172,7 @@ class RedisLine:
 
     def _post(self, client: Client, *more: Command) -> list[Any]:
         """Send what waits, and more commands."""
-        with self._sending:
+        with self.sending:
             commands, self._outgoing = self._outgoing, []
         answers = self._ask(client, *commands, *more)
         if None in answers[: len(commands)]:  # the run is over: leave nothing
@@ -236,7 +236,7 @@ class RedisLine:
 
     def beat(self) -> None:
         """Send a heartbeat. A worker that was considered dead asks to join again."""
-        with self._sending:
+        with self.sending:
             if self._ask(self._sender, beat(self._keys.alive(self.name), "XX"))[0] is None:
                 self._ask_in()
 
