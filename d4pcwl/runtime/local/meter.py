@@ -52,7 +52,7 @@ _LAPS_SHARE = 0.02
 _MANY = 100
 """With so many instances in a process, laps leave out those that did nothing."""
 
-_TURN = 5e-4
+_TURN = 2e-3
 """Seconds after which the working thread gives another thread its turn."""
 
 _MOST_SPANS = 12
