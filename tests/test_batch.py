@@ -261,7 +261,7 @@ def test_what_no_writer_writes_is_refused(name: str) -> None:
 def test_a_batch_that_is_none_is_said_by_its_place(tmp_path: Path) -> None:
     with StreamWriter(tmp_path / "a", PORTS) as writer:
         writer.write_encoded(0, b"B", [b"\x01"])
-    with pytest.raises(StreamFileError, match=r"record 0, at byte \d+, is no batch"):
+    with pytest.raises(StreamFileError, match=r"record 0, at byte \d+, is not a valid batch"):
         read(tmp_path / "a")
     with StreamWriter(tmp_path / "b", PORTS) as writer:
         writer.write_encoded(0, b"B", [b"\xc0" * 200_000])

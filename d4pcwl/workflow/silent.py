@@ -69,7 +69,8 @@ def _returns(code: CodeType) -> bool:
         if step.opname == "RETURN_CONST":  # from Python 3.12 on
             returned.append(step.argval is not None)
         elif step.opname == "RETURN_VALUE":
-            returned.append(before != ("LOAD_CONST", None))
+            # Where a jump ends here, it comes with another value: "return item if ok else None".
+            returned.append(step.is_jump_target or before != ("LOAD_CONST", None))
         if step.opname not in NOISE:
             before = (step.opname, step.argval)
     return any(returned) or not returned
