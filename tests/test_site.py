@@ -63,7 +63,8 @@ def documented(site: Path) -> list[Any]:
 
     with open(site / "objects.inv", "rb") as inventory:
         kinds = InventoryFile.load(inventory, "", lambda base, uri: uri)
-    names = [name for kind, found in kinds.items() if kind.startswith("py:") for name in found]
+    kinds = {kind: found for kind, found in kinds.items() if kind.startswith("py:")}
+    names = [name for kind, found in kinds.items() if kind != "py:module" for name in found]
     found = []
     for name in names:
         module, _, attribute = name.rpartition(".")
