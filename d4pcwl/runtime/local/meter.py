@@ -42,7 +42,7 @@ _FIRST_PAUSE, _USUAL_PAUSE, _LONGEST_PAUSE = 0.002, 0.01, 0.1
 """Seconds between two samples: short at first, for short runs, and longer if sampling takes too
 much time."""
 
-_GIVEN_SECONDS, _GIVEN_OF_CPU, _GIVEN_OF_TIME = 0.004, 0.01, 0.0005
+_GIVEN_SECONDS, _GIVEN_OF_CPU, _GIVEN_OF_TIME = 0.002, 0.01, 0.0005
 """The processor time for sampling: at first, for each second of the worker's processor time, and
 for each second of the run."""
 
