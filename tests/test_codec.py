@@ -417,7 +417,7 @@ def test_cycles_are_errors() -> None:
 
 BAD = [
     (b"J", b"[1,", "cannot be decoded"),
-    (b"J", b"NaN", "no JSON"),
+    (b"J", b"NaN", "not valid JSON"),
     (b"J", b"\xff", "UnicodeDecodeError"),
     (b"J", b'{"$new":1}', "'\\$new', which this version"),
     (b"J", b'{"$tuple":[],"a":1}', "other keys"),

@@ -187,6 +187,7 @@ WORK = {  # what a PE does, and whether it is told of where it feeds another, an
     "self.send(data)": (False, False),
     "yield data": (False, False),
     "if data > 3: return data": (False, False),
+    "return data if data > 3 else None": (False, False),
     "raise StopIteration": (False, False),
 }
 

@@ -24,6 +24,7 @@ ROOMS = """
     runtime.transport
     runtime.results
     runtime.job runtime.options runtime.local runtime.stage_streams
+    runtime.observed
     runtime.static runtime.pool
     runtime.redis runtime.mpi
     runtime.mappings

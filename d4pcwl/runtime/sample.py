@@ -30,7 +30,7 @@ from d4pcwl.runtime.engine.values import snapshot
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.processes import end, hear_signals, start
-from d4pcwl.runtime.mappings.observed import edge_records, pe_records
+from d4pcwl.runtime.observed import edge_records, pe_records
 from d4pcwl.trace.format import (
     End,
     Instance,
