@@ -92,7 +92,11 @@ def test_the_work_is_interrupted_between_frames_only() -> None:
         threading.Event().wait(60)
         sent.append("what was to be interrupted")
 
-    error = Attended().run(work, fail, between=between)
+    def tick() -> None:
+        if sent:
+            fail()
+
+    error = Attended().run(work, tick, between=between)
     assert isinstance(error, ValueError)
     assert sent == ["head", "body"]
 

@@ -97,7 +97,7 @@ def test_a_terminal(way: str, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["missing.jsonl"], "missing.jsonl: cannot be read: No such file or directory"),
-        (["no.jsonl"], "no.jsonl:1: no trace"),
+        (["no.jsonl"], "no.jsonl:1: not a trace"),
         (["no.jsonl", "--every", "0"], "argument --every: invalid"),
     ],
 )

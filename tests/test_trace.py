@@ -704,4 +704,4 @@ def test_a_trace_of_a_step_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "count_trace.jsonl").write_text("nothing\n")
     observer.join(tmp_path / "count_trace.jsonl")
     assert isinstance(records[-1], Event)
-    assert (records[-1].what, "no trace" in records[-1].why) == ("trace", True)
+    assert (records[-1].what, "not a trace" in records[-1].why) == ("trace", True)

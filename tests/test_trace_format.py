@@ -129,11 +129,11 @@ def test_kinds_and_keys_of_later_versions_are_passed_over(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "trace.jsonl: no trace: it is empty"),
-        ("nothing\n", "trace.jsonl:1: no trace: it is no JSON"),
-        ("[1]\n", "trace.jsonl:1: no trace: it is no JSON object with a 'kind'"),
-        (to_line(RECORDS[1]) + "\n", "trace.jsonl:1: no trace: its first record is no 'run'"),
-        (to_line(RUN) + "\n{\n", "trace.jsonl:2: damaged: it is no JSON"),
+        ("", "trace.jsonl: not a trace: it is empty"),
+        ("nothing\n", "trace.jsonl:1: not a trace: it is not valid JSON"),
+        ("[1]\n", "trace.jsonl:1: not a trace: it is not a JSON object with a 'kind'"),
+        (to_line(RECORDS[1]) + "\n", "trace.jsonl:1: not a trace: its first record is not a 'run'"),
+        (to_line(RUN) + "\n{\n", "trace.jsonl:2: damaged: it is not valid JSON"),
         (
             to_line(RUN) + '\n{"kind":"end","complete":true}\n',
             "trace.jsonl:2: damaged: a record of the kind end has no 'at'",
@@ -142,7 +142,10 @@ def test_kinds_and_keys_of_later_versions_are_passed_over(tmp_path: Path) -> Non
             to_line(RUN) + '\n{"kind":"end","complete":true,"at":"x"}\n',
             "trace.jsonl:2: damaged: 'at' of a record of the kind end is 'x'",
         ),
-        (to_line(RUN).replace('"format":1', '"format":9') + "\n", "a trace of format 9; .* later"),
+        (
+            to_line(RUN).replace('"format":1', '"format":9') + "\n",
+            "a trace of format 9; .* upgrade",
+        ),
     ],
 )
 def test_what_is_no_trace_is_told(tmp_path: Path, text: str, message: str) -> None:

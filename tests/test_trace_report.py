@@ -446,8 +446,8 @@ def test_commands(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["summary", "missing.jsonl"], 2, "missing.jsonl: cannot be read: No such file"),
-        (["report", "no.jsonl"], 2, "no.jsonl:1: no trace"),
-        (["compare", "a.jsonl", "empty.jsonl"], 2, "empty.jsonl: no trace: it is empty"),
+        (["report", "no.jsonl"], 2, "no.jsonl:1: not a trace"),
+        (["compare", "a.jsonl", "empty.jsonl"], 2, "empty.jsonl: not a trace: it is empty"),
         (["export", "a.jsonl"], 2, "one of the arguments --chrome --otlp is required"),
         (["report", "a.jsonl", "-o", "a.jsonl/x.html"], 2, "a.jsonl/x.html: cannot be written"),
         (["tell", "a.jsonl"], 2, "invalid choice: 'tell'"),

@@ -303,7 +303,7 @@ def from_line(line: str | bytes) -> Record | None:
     """
     values = json.loads(line)
     if not isinstance(values, dict) or not isinstance(values.get("kind"), str):
-        raise ValueError("it is no JSON object with a 'kind'")
+        raise ValueError("it is not a JSON object with a 'kind'")
     kind = KINDS.get(values["kind"])
     if kind is None:
         return None
@@ -444,15 +444,15 @@ class TraceReader:
         try:
             record = from_line(line)
         except ValueError as error:
-            why = "it is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
-            what = "no trace" if self._lines == 1 else "damaged"
+            why = "it is not valid JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+            what = "not a trace" if self._lines == 1 else "damaged"
             raise TraceError(f"{shown(self.path)}:{self._lines}: {what}: {why}") from None
         if self._lines == 1 and not isinstance(record, Run):
-            raise TraceError(f"{shown(self.path)}:1: no trace: its first record is no 'run'")
+            raise TraceError(f"{shown(self.path)}:1: not a trace: its first record is not a 'run'")
         if isinstance(record, Run) and record.format > VERSION:
             raise TraceError(
                 f"{shown(self.path)}: a trace of format {record.format}; this d4pcwl knows formats "
-                f"up to {VERSION}: take a later one"
+                f"up to {VERSION}: upgrade it"
             )
         return record
 
@@ -468,4 +468,4 @@ def read_trace(path: str | os.PathLike[str]) -> Iterator[Record]:
             empty = False
             yield record
         if empty:
-            raise TraceError(f"{shown(path)}: no trace: it is empty")
+            raise TraceError(f"{shown(path)}: not a trace: it is empty")
