@@ -144,7 +144,7 @@ def test_kinds_and_keys_of_later_versions_are_passed_over(tmp_path: Path) -> Non
         ),
         (
             to_line(RUN).replace('"format":1', '"format":9') + "\n",
-            "a trace of format 9; .* upgrade",
+            "of format 9; .* upgrade",
         ),
     ],
 )
