@@ -154,6 +154,12 @@ class Checksum(IterativePE):
 # --- writing --------------------------------------------------------------------------------------
 
 
+def _declare_output(pe: Any, kind: str) -> None:
+    """Say what a PE writes: not all objects of its class write the same, so each says it."""
+    if not os.path.isabs(pe.path):
+        vars(pe)["cwl"] = {"writes": {Path(pe.path).stem: {"type": kind, "path": pe.path}}}
+
+
 class WriteFile(IterativePE):
     """The base of PEs that write all their items to one file.
 
@@ -169,10 +175,7 @@ class WriteFile(IterativePE):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self.path = os.fspath(path)
-        if not os.path.isabs(self.path):
-            name = Path(self.path).stem
-            # Not all objects of the class write the same file, so it is said of each.
-            vars(self)["cwl"] = {"writes": {name: {"type": "File", "path": self.path}}}
+        _declare_output(self, "File")
         self.items = 0
 
     def _preprocess(self) -> None:
@@ -338,9 +341,7 @@ class WriteZarr(IterativePE):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self.path = os.fspath(path)
-        if not os.path.isabs(self.path):
-            name = Path(self.path).stem
-            vars(self)["cwl"] = {"writes": {name: {"type": "Directory", "path": self.path}}}
+        _declare_output(self, "Directory")
         self.array: Any = None
 
     def _preprocess(self) -> None:

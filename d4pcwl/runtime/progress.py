@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +37,7 @@ def notebook() -> Any:
     return shell if hasattr(shell, "kernel") else None
 
 
-class Progress:
+class Progress(ABC):
     """Takes records, and shows now and then what they come to."""
 
     def __init__(self) -> None:
@@ -52,12 +53,13 @@ class Progress:
         else:
             self.look()
 
+    @abstractmethod
     def look(self) -> None:
         """Something is new."""
 
+    @abstractmethod
     def finish(self) -> None:
         """The run is over."""
-        raise NotImplementedError
 
 
 class PlainLines(Progress):
