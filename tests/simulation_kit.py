@@ -18,7 +18,7 @@ import argparse
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from random import Random
 from typing import Any
 
@@ -59,18 +59,15 @@ class _Data(list[Any]):
 
 
 class Outgoing:
-    """The ways out of a worker: what its PEs write waits here, for each that is waited for.
+    """The ways out of a worker: what its PEs write waits here."""
 
-    :param pinned: the instances that are; without any, nobody is
-    """
-
-    def __init__(self, plan: Plan, pinned: Sequence[int] = ()) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
         self.marked.update(*plan.marked_after.values())
-        self._here = {plan.instances[index].pe: index for index in pinned}
-        self._items: dict[int, dict[Queue | int, list[Any]]] = {}
-        self.written = Counter[int]()
+        self.items: dict[Queue | int, list[Any]] = {}
+        self.count = self.written = 0
+        self.writer = 0
         self.ends: list[int] = []
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Callable[[Any], None]:
@@ -80,29 +77,23 @@ class Outgoing:
         return self._adder(self.plan.slots[pe, output], pe)
 
     def _adder(self, key: Queue | int, pe: str) -> Callable[[Any], None]:
-        writer = self._here.get(pe, -1)
+        instances = self.plan.of(pe)
 
         def add(item: Any) -> None:
-            self._items.setdefault(writer, {}).setdefault(key, []).append(item)
-            self.written[writer] += 1
+            self.items.setdefault(key, []).append(item)
+            self.count += 1
+            self.written += 1
+            self.writer = instances[0].index
 
         return add
 
     def end(self, instance: int) -> None:
         self.ends.append(instance)
 
-    def count(self, writer: int | None = None) -> int:
-        """How many items wait: of one, or of all."""
-        of = self._items if writer is None else {writer}
-        return sum(len(items) for w in of for items in self._items.get(w, {}).values())
-
-    def parcel(self, size_of: Callable[[Queue], int], writer: int | None = None) -> Parcel:
-        """What waits: of one, or of all."""
+    def parcel(self, size_of: Callable[[Queue], int]) -> Parcel:
+        """What waits."""
         parcel = Parcel()
-        gathered: dict[Queue | int, list[Any]] = {}
-        for w in list(self._items) if writer is None else [writer]:
-            for key, items in self._items.pop(w, {}).items():
-                gathered.setdefault(key, []).extend(items)
+        gathered, self.items, self.count = self.items, {}, 0
         for key, items in gathered.items():
             if isinstance(key, int):
                 data = _Data([(key, items)])
@@ -151,17 +142,14 @@ class SimulatedWorker:
         self.tasks: set[int] = set()
         self.engine: Worker | None = None
         if pinned is not None:
-            self.out = Outgoing(plan, plan.processes[pinned])
+            self.out = Outgoing(plan)
             self.engine = Worker(run.flow.graph, plan, pinned, run.flow.inputs, self.out, own=False)
             run.engines.append(self.engine)
             others = wanted_levels(plan, pinned)
             wanted = {
                 level: None for to, levels in others.items() if to != pinned for level in levels
             }
-            self.new_levels = {
-                index: NewLevels([w for w in wanted if w[0] == index], self.engine.level)
-                for index in (plan.processes[pinned] if plan.order else ())
-            }
+            self.new_levels = NewLevels(wanted, self.engine.level) if plan.order else list
         self.moves = self._work()
 
     @property
@@ -189,7 +177,7 @@ class SimulatedWorker:
         if message is None:
             if self.engine is not None:
                 if self.engine.hungry:
-                    before = self.out.written.copy()
+                    before = self.out.written
                     self.engine.feed()
                     yield
                     yield from self._hand_on(before)
@@ -217,7 +205,7 @@ class SimulatedWorker:
     def _await(self) -> Generator[None, None, tuple[str, Any] | None]:
         """Wait for what comes next."""
         if self.pinned is not None and (not self.inbox or self.run.random.random() < 0.1):
-            self.send("idle", (self.received, not self.out.count()))
+            self.send("idle", (self.received, not self.out.items))
         self.waits = True
         yield
         while not self.inbox:
@@ -250,7 +238,7 @@ class SimulatedWorker:
             yield from self._run_task(*content)
             return
         assert self.engine is not None
-        before = self.out.written.copy()
+        before = self.out.written
         if kind == "ended":
             self.engine.upstream_ended(content)
         elif kind == "told":
@@ -286,23 +274,21 @@ class SimulatedWorker:
 
     # --- as its link ---
 
-    def _hand_on(self, before: Counter[int]) -> Iterator[None]:
+    def _hand_on(self, before: int) -> Iterator[None]:
         """Hand on what has been written, if it is enough, and who has ended.
 
-        :param before: how much each had written by then
+        :param before: how much had been written by then
         """
-        written = (self.out.written - before).keys()
-        for writer in [w for w in written if self.out.count(w) >= self.capacity]:
-            yield from self._flush_as(writer)
-        if self.run.random.random() < 0.2:
+        if self.out.count >= self.capacity and self.out.written > before:
+            yield from self._flush_as(self.out.writer)
+        elif self.run.random.random() < 0.2:
             self._flush()  # by the thread that watches the time
         yield from self._hand_on_ends()
 
     def _hand_on_ends(self) -> Iterator[None]:
         while self.out.ends:
             index = self.out.ends.pop(0)
-            self._flush()
-            while self.out.count(index):
+            while self.out.items:
                 yield from self._flush_as(index)
             self.send("end", index)
 
@@ -316,21 +302,15 @@ class SimulatedWorker:
     def _flush(self) -> None:
         if self.may_stream():
             self._stream(None)
-            return
-        assert self.pinned is not None
-        for index in self.run.flow.plan.processes[self.pinned]:
-            if self.may_stream(index):
-                self._stream(index)
 
     def may_stream(self, writer: int | None = None) -> bool:
         """Whether there is room for what an instance writes."""
         return self.credits[writer] > 0
 
     def _stream(self, writer: int | None) -> None:
-        told = self.new_levels if writer is None else self.new_levels.keys() & {writer}
-        levels = [level for index in told for level in self.new_levels[index]()]
-        if self.out.count(writer) or levels:
-            parcel = self.out.parcel(self._size, writer)
+        levels = self.new_levels()
+        if self.out.items or levels:
+            parcel = self.out.parcel(self._size)
             parcel.levels = levels
             self.credits[writer] -= 1
             self.send("stream", (writer, parcel))

@@ -121,7 +121,7 @@ class _Worker(SimulatedWorker):
     def _await(self) -> Generator[None, None, tuple[str, Any] | None]:
         yield
         if self.exchange._tells_idle and not self._has_message():
-            self.line.send("idle", (self.exchange._received, not self.out.count()))
+            self.line.send("idle", (self.exchange._received, not self.out.items))
         while not self._has_message():
             self.waits = True
             yield

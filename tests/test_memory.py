@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from mapping_kit import Flight, FlightConsumer, FlightSource, Identity, Mapping, Plus, Source, chain
+from mapping_kit import Flight, FlightConsumer, FlightSource, Identity, Mapping, Source, chain
 
 import d4pcwl
-from d4pcwl import WorkflowGraph
 from d4pcwl.runtime.engine.plan import make_plan
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import find_mapping, run_job
-from d4pcwl.runtime.pool.exchange import Parcel, queue_bytes
-from d4pcwl.runtime.pool.links import PinnedLink, Writer
+from d4pcwl.runtime.pool.exchange import queue_bytes
+from d4pcwl.runtime.pool.links import Writer
 from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.channel import Channel
-from d4pcwl.runtime.transport.outbox import BATCH
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 
@@ -118,59 +115,6 @@ def test_what_waits_for_company_is_bounded_in_bytes(kind: str) -> None:
         written += 1
         take(((0, number), make(number)))
     assert 3 <= min(full) <= 5
-
-
-class _Room:
-    """An exchange that has room for what one instance writes, and counts what it is sent."""
-
-    def __init__(self, only: int) -> None:
-        self.memory, self.only, self.sent = Memory(0), only, Counter[Any]()
-
-    def may_stream(self, writer: int | None = None) -> bool:
-        return writer == self.only
-
-    def stream(self, parcel: Parcel, writer: int | None = None) -> None:
-        self.sent.update({lot.to: lot.items for lot in parcel.batches})
-
-    def batch_size(self, queue: Any) -> int:
-        return BATCH
-
-
-def test_a_full_queue_gets_nothing_with_what_others_write() -> None:
-    """Two sources share a process; for what the second writes there is no room."""
-    graph = WorkflowGraph()
-    for _ in range(2):
-        graph.connect(Source([]), "output", Plus(), "input")
-    flat = flatten(graph)
-    plan = make_plan(flat, 2, pooled=True, given=root_inputs(flat))
-    (quick, slow), taken = plan.processes[0], Counter[int]()
-    exchange = _Room(quick)
-
-    class Full(Exception):
-        """The second source has to wait."""
-
-    def help_out(instance: int) -> None:
-        assert instance == slow
-        raise Full
-
-    link = PinnedLink(plan, 0, exchange, help_out)  # type: ignore[arg-type]
-    pes = {index: plan.instances[index].pe for index in (quick, slow)}
-    queues = {index: (plan.downstream[index][0], "input") for index in (quick, slow)}
-    takes = {index: link.outlet((pes[index], "output"), *queues[index]) for index in pes}
-
-    def write_all() -> None:
-        for number in range(10 * BATCH):
-            for index in (quick, slow):
-                taken[index] += 1
-                takes[index](((index, number), number))
-            if number % 10 == 0:
-                link.flush()
-
-    with pytest.raises(Full):
-        write_all()
-    assert taken[slow] == BATCH
-    assert exchange.sent[queues[slow]] == 0
-    assert exchange.sent[queues[quick]] >= BATCH - 10
 
 
 def test_all_queues_together_hold_a_bounded_number_of_bytes() -> None:

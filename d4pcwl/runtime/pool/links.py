@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from d4pcwl.runtime.engine.instance import Receive
-from d4pcwl.runtime.engine.marks import NO_MORE, LevelOf, Mark, NewLevels
+from d4pcwl.runtime.engine.marks import NO_MORE, Level, Mark
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.policy import ERRORS
 from d4pcwl.runtime.engine.routing import counting
@@ -24,143 +23,77 @@ _SINGLES = 64
 
 
 class Writer:
-    """Gathers the items that PEs write, as values, until they are made a parcel.
+    """Gathers the items that PEs write, as values, until they are made a parcel."""
 
-    :param pinned: instances that are waited for one by one: what each writes is gathered apart, so
-        that a parcel of one has nothing for the full queues of another
-    """
-
-    def __init__(self, plan: Plan, exchange: Exchange, pinned: Iterable[int] = ()) -> None:
+    def __init__(self, plan: Plan, exchange: Exchange) -> None:
         self.exchange, self.heavy = exchange, plan.heavy
         self._plan = plan
         self._marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
         self._marked.update(*plan.marked_after.values())
-        self._waiting: dict[int | None, None] = {}  # in whose outboxes is something
-        self._outboxes: dict[int | None, Outbox] = {
-            index: Outbox(
-                PARCEL_BYTES, exchange.memory, partial(self._waiting.__setitem__, index, None)
-            )
-            for index in (None, *pinned)
-        }
-        self.outbox = self._outboxes[None]
-        for outbox in self._outboxes.values():
-            outbox.measured = plan.measured
+        self.new_levels: Callable[[], list[Level]] = list
+        self.outbox = Outbox(PARCEL_BYTES, exchange.memory)
+        self.outbox.measured = plan.measured
         self._ways = _only_ways(plan)
         self._counts: dict[Queue, dict[Way, list[Callable[[], int]]]] = {}
-        self._new_levels: dict[int | None, NewLevels] = {}
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
-    def outlet(
-        self,
-        source: tuple[str, str],
-        key: Queue | int,
-        full: Callable[[], None],
-        writer: int | None = None,
-    ) -> Receive:
-        """What takes the items of an output.
+    def outlet(self, source: tuple[str, str], queue: Queue, full: Callable[[], None]) -> Receive:
+        """The function that takes the items of an output for a queue.
 
-        :param key: the queue that they are for, or the number of the result
         :param full: called when there is enough for a batch
-        :param writer: the pinned instance, where it is waited for
         """
-        name = self._plan.port(*source)
-        outbox = self._outboxes[writer]
-        take = outbox.outlet(key, name, full, marked=key in self._marked)
-        if not self._plan.measured or isinstance(key, int) or key in self._ways:
+        take = self._outlet(source, queue, full)
+        if not self._plan.measured or queue in self._ways:
             return take
         take, count = counting(take)
-        counts = self._counts.setdefault(key, {})
-        counts.setdefault(self._way(source, key), []).append(count)
+        counts = self._counts.setdefault(queue, {})
+        counts.setdefault(self._way(source, queue), []).append(count)
         return take
 
     def _way(self, source: tuple[str, str], queue: Queue) -> Way:
         return (*source, self._plan.instances[queue[0]].pe, queue[1])
 
-    def sent(
-        self, source: tuple[str, str], queue: Queue, writer: int | None = None
-    ) -> Callable[[], int]:
+    def result(self, pe: str, output: str, full: Callable[[], None]) -> Receive:
+        """The function that takes the results of an output."""
+        return self._outlet((pe, output), self._plan.slots[pe, output], full)
+
+    def _outlet(
+        self, source: tuple[str, str], key: Queue | int, full: Callable[[], None]
+    ) -> Receive:
+        name = self._plan.port(*source)
+        return self.outbox.outlet(key, name, full, marked=key in self._marked)
+
+    def sent(self, source: tuple[str, str], queue: Queue) -> Callable[[], int]:
         """The function that counts the items of an output for a queue."""
         if queue in self._ways:
-            return partial(self._outboxes[writer].count, queue)
+            return partial(self.outbox.count, queue)
         counts = self._counts[queue][self._way(source, queue)]
         return lambda: sum(count() for count in counts)
 
     def traffic(self) -> dict[Way, tuple[int, int]]:
         """By edge, the items that were written and their bytes. If edges share a queue, each has
         the part of the bytes that it has of the items."""
-        sent: dict[Any, tuple[int, int]] = {}
-        for outbox in self._outboxes.values():
-            for key, (items, size) in outbox.sent().items():
-                before = sent.get(key, (0, 0))
-                sent[key] = before[0] + items, before[1] + size
+        sent = self.outbox.sent()
         found = {way: sent[queue] for queue, way in self._ways.items() if queue in sent}
         for queue, ways in self._counts.items():
-            numbers = {way: sum(count() for count in counts) for way, counts in ways.items()}
-            size, whole = sent[queue][1], max(1, sum(numbers.values()))
-            found.update((way, (n, size * n // whole)) for way, n in numbers.items())
+            items = {way: sum(count() for count in counts) for way, counts in ways.items()}
+            size, whole = sent[queue][1], max(1, sum(items.values()))
+            found.update((way, (number, size * number // whole)) for way, number in items.items())
         return found
 
-    def tell_levels(self, wanted: Iterable[tuple[int, int]], level: LevelOf) -> None:
-        """Have parcels say how far pinned instances are, too.
-
-        :param wanted: instance and origin of each level
-        """
-        of_writer: dict[int | None, list[tuple[int, int]]] = {}
-        for index, origin in wanted:
-            of_writer.setdefault(index, []).append((index, origin))
-        self._new_levels = {index: NewLevels(w, level) for index, w in of_writer.items()}
-
-    @property
-    def waiting(self) -> tuple[int | None, ...]:
-        """Those of whom something has been gathered."""
-        return tuple(self._waiting)
-
-    def hand_on(self, *writers: int | None, charged: int | None = None) -> None:
-        """Hand on what has been gathered, of these or, without any, all; if there is room.
-
-        :param charged: the pinned instance whose queues have to have room; all those here, where
-            it is None
-        :raises Halt: an item was refused before
-        """
-        with self._lock:
-            self._check(writers or self.waiting)
-            if self.exchange.may_stream(charged) and (parcel := self.parcel(*writers)):
-                self.exchange.stream(parcel, charged)
-
-    def end(self, instance: int) -> None:
-        """Hand on that a pinned instance has ended, behind what it has written."""
-        with self._lock:  # what another thread is just handing on goes first
-            self.exchange.end(instance)
-
-    def parcel(self, *writers: int | None) -> Parcel:
-        """What has been gathered so far, of these or, without any, all.
+    def parcel(self) -> Parcel:
+        """Everything gathered so far.
 
         :raises Halt: an item was refused before
         """
-        with self._lock:
-            telling = writers or tuple(self._new_levels)
-            told = [self._new_levels[writer]() for writer in telling if writer in self._new_levels]
-            # What the levels speak of has been written by now.
-            of = writers or self.waiting
-            self._check(of)
-            parcel = self._pack(self._drained(of))
-            parcel.levels = list(chain.from_iterable(told))
-            return parcel
-
-    def _check(self, writers: Iterable[int | None]) -> None:
-        for writer in writers:
-            self._outboxes[writer].check()
-
-    def _drained(self, writers: Iterable[int | None]) -> Iterator[Run]:
-        for writer in writers:
-            self._waiting.pop(writer, None)
-            yield from self._outboxes[writer].drain_rest()
+        with self.lock:
+            return self._pack(self.outbox.drain())
 
     def results_so_far(self) -> list[Lot]:
         """The results among it; the rest is dropped."""
-        with self._lock:
-            runs = list(self._drained(self.waiting))
-        return self._pack(run for run in runs if isinstance(run.key, int)).results
+        with self.lock:
+            runs = self.outbox.drain_rest()
+        return self._pack([run for run in runs if isinstance(run.key, int)]).results
 
     def _pack(self, runs: Iterable[Run]) -> Parcel:
         parcel, results = Parcel(), list[Run]()
@@ -227,14 +160,14 @@ def _only_ways(plan: Plan) -> dict[Queue, Way]:
 class PoolLink:
     """The link of pooled PEs: everything waits for the commit."""
 
-    def __init__(self, writer: Writer, plan: Plan) -> None:
-        self.writer, self.plan = writer, plan
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
         return self.writer.outlet(source, (target, input), _not_yet)
 
     def result(self, pe: str, output: str) -> Receive:
-        return self.writer.outlet((pe, output), self.plan.slots[pe, output], _not_yet)
+        return self.writer.result(pe, output, _not_yet)
 
     def end(self, instance: int) -> None:
         """The exchange ends pooled PEs."""
@@ -253,51 +186,59 @@ class PinnedLink:
 
     def __init__(
         self,
+        writer: Writer,
         plan: Plan,
         process: int | None,
         exchange: Exchange,
         help_out: Callable[[int], None],
     ) -> None:
-        self.plan, self.exchange, self.help_out = plan, exchange, help_out
+        self.writer, self.plan, self.exchange, self.help_out = writer, plan, exchange, help_out
         mine = plan.processes[process] if process is not None else ()
         self._here = {plan.instances[index].pe: index for index in mine}
-        self.writer = Writer(plan, exchange, self._here.values())
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
-        return self._outlet(source, (target, input))
+        return self.writer.outlet(source, (target, input), self._flush_of(source[0]))
 
     def result(self, pe: str, output: str) -> Receive:
-        return self._outlet((pe, output), self.plan.slots[pe, output])
+        # Descriptions of items that are left out belong to no instance, and do not wait.
+        flush = self.flush if (pe, output) == ERRORS else self._flush_of(pe)
+        return self.writer.result(pe, output, flush)
 
-    def _outlet(self, source: tuple[str, str], key: Queue | int) -> Receive:
-        # Descriptions of items that are left out belong to no instance, and wait for none.
-        full = self.flush if source == ERRORS else partial(self._flush_of, source[0])
-        return self.writer.outlet(source, key, full, self._here.get(source[0]))
-
-    def _flush_of(self, pe: str) -> None:
-        """Hand on what an instance has written, when there is room for it."""
+    def _flush_of(self, pe: str) -> Callable[[], None]:
         last, here = self.plan.of(pe)[-1].index, self._here[pe]
-        while not self.exchange.may_stream(here):
-            self.help_out(last)
-        self.writer.hand_on(here, charged=here)
+
+        def flush() -> None:
+            while not self.exchange.may_stream(here):
+                self.help_out(last)
+            self._hand_on(here)
+
+        return flush
 
     def sent(self, source: tuple[str, str], target: int, input: str) -> Callable[[], int]:
-        return self.writer.sent(source, (target, input), self._here.get(source[0]))
+        return self.writer.sent(source, (target, input))
 
     def flush(self) -> None:
-        """Hand on what was written, if there is room: all in one where all have it.
+        """Send what was written, if there is room.
 
         :raises Halt: an item was refused before
         """
-        if self.exchange.may_stream():
-            self.writer.hand_on()
-        else:
-            for writer in self.writer.waiting:
-                self.writer.hand_on(writer, charged=writer)
+        self._hand_on(None)
+
+    def _hand_on(self, writer: int | None) -> None:
+        with self.writer.lock:
+            self.writer.outbox.check()
+            if not self.exchange.may_stream(writer):
+                return
+            levels = self.writer.new_levels()  # the items that they refer to have been written
+            if self.writer.outbox or levels:
+                parcel = self.writer.parcel()
+                parcel.levels = levels
+                self.exchange.stream(parcel, writer)
 
     def end(self, instance: int) -> None:
-        self.flush()
-        pe = self.plan.instances[instance].pe
-        while self._here[pe] in self.writer.waiting:
-            self._flush_of(pe)
-        self.writer.end(instance)
+        flush = self._flush_of(self.plan.instances[instance].pe)
+        self.writer.outbox.check()
+        while self.writer.outbox:
+            flush()
+        with self.writer.lock:  # what another thread is sending now comes first
+            self.exchange.end(instance)

@@ -24,7 +24,7 @@ from typing import Any
 
 from d4pcwl.errors import D4pcwlError
 from d4pcwl.runtime.engine.instance import Halt
-from d4pcwl.runtime.engine.marks import wanted_levels
+from d4pcwl.runtime.engine.marks import NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
@@ -71,7 +71,7 @@ class DynamicWorker:
         self.plan, self.exchange, self.idle = plan, exchange, idle
         self._deferred: deque[Task | Told | int] = deque()
         self._pool_writer = Writer(plan, exchange)
-        self._link = PinnedLink(plan, process, exchange, self._help)
+        self._link = PinnedLink(Writer(plan, exchange), plan, process, exchange, self._help)
         pinned = plan if process is not None else _without_processes(plan)
         self.pinned = Worker(graph, pinned, process or 0, inputs, self._link)
         if process is not None and plan.order:
@@ -79,10 +79,10 @@ class DynamicWorker:
             wanted = {
                 level: None for to, levels in others.items() if to != process for level in levels
             }
-            self._link.writer.tell_levels(wanted, self.pinned.level)
+            self._link.writer.new_levels = NewLevels(wanted, self.pinned.level)
         self.pool: Worker | None = None
         if plan.pool is not None:
-            link = PoolLink(self._pool_writer, plan)
+            link = PoolLink(self._pool_writer)
             self.pool = Worker(graph, plan, plan.pool, {}, link, direct=False)
             for running in self.pool.running.values():
                 running.let_hand_on(self._hand_on)
@@ -150,7 +150,7 @@ class DynamicWorker:
                 return
             self._link.flush()
             self.idle()
-            message = self.exchange.receive(wait=True, settled=not self._link.writer.waiting)
+            message = self.exchange.receive(wait=True, settled=not self._link.writer.outbox)
         if message is not None:
             self._handle(message)
 

@@ -175,17 +175,14 @@ class Outbox:
 
     :param most: bytes with which it is full
     :param shared: where large buffers are put; without it, they stay where they are
-    :param note: called when something has come into an empty lane, or an item was refused
 
     ``bytes`` is the size of all items since it was last emptied.
     """
 
-    def __init__(
-        self, most: int, shared: Shared | None = None, note: Callable[[], object] = lambda: None
-    ) -> None:
+    def __init__(self, most: int, shared: Shared | None = None) -> None:
         self.bytes = 0
         self.measured = False
-        self._most, self._shared, self._note = most, shared, note
+        self._most, self._shared = most, shared
         self._lanes: dict[Any, _Lane] = {}
         self._ready: deque[Any] = deque()  # the keys of lanes that have something
         self._refused: Halt | None = None
@@ -211,7 +208,6 @@ class Outbox:
             if not lane.listed:
                 lane.listed = True
                 ready(key)
-                self._note()
             if len(entries) >= BATCH or self.bytes >= most:
                 full()
 
@@ -314,7 +310,6 @@ class Outbox:
             "dictionaries, arrays, or objects of classes that are at the top level of a module"
         )
         self._refused = Halt(PEError(message))
-        self._note()
         raise self._refused from error
 
     def sent(self) -> dict[Any, tuple[int, int]]:
