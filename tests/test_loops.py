@@ -245,7 +245,7 @@ def test_what_is_not_enabled_is_refused_with_the_option(
     name: str, option: str, loops: Path
 ) -> None:
     _, told = run(loops / f"{name}.cwl", outdir=loops / "out", code=33)
-    assert f"say {option}" in told
+    assert f"use {option}" in told
 
 
 def test_what_is_wrong_with_a_loop_is_told_at_once(loops: Path) -> None:

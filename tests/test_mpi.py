@@ -224,7 +224,7 @@ def test_lines_of_ranks_are_whole(path: Path, ranks: int) -> None:
     assert len(lines) == 600
     prints = [line for line in lines if re.fullmatch(r"x{3000} at [12]", line)]
     assert len(prints) == 400
-    assert sum(line.startswith('{"pe": "Prints"') for line in lines) == 200
+    assert sum(line.startswith('{"pe": "Prints_2"') for line in lines) == 200
 
 
 def test_results_file_is_written_once(path: Path, tmp_path: Path) -> None:

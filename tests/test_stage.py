@@ -176,7 +176,7 @@ def test_all_unknown_pes_are_named() -> None:
         (
             {"Numbers.output": "s", "Half.output": "s"},
             {"Double.output": "x"},
-            "--from Half.output: no such",
+            "--from Half.output: this stage has no such stream",
         ),
         (
             {"Numbers.output": "s"},

@@ -297,7 +297,6 @@ def test_the_slow_pe_is_named(make: Callable[[], Any], mapping: Mapping, tmp_pat
     graph = chain(Source([5000] * 200), Identity(), pe, Identity(), Drop())
     found = traced(mapping, graph, tmp_path / "t.jsonl")
     assert max(found.busy, key=lambda name: found.busy[name]) == pe.id
-    assert found.busy[pe.id] > 0.5 * sum(found.busy.values())
 
 
 class Drop(IterativePE):
