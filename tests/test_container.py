@@ -27,7 +27,7 @@ from d4pcwl import to_cwl
 ROOT = Path(__file__).parent.parent
 WORDS = ROOT / "examples" / "word_count"
 RA = ROOT / "examples" / "ra_pipeline"
-TAG = "localhost/d4pcwl-test"
+TAG = f"localhost/d4pcwl-test-{os.getpid()}"  # tests run in several processes
 
 pytest.importorskip("cwltool")
 
