@@ -18,13 +18,14 @@ ROOMS = """
     workflow.reading
     workflow
     streams trace
-    library
+    library lineage
     seismology
     runtime.engine
     runtime.transport
     runtime.results
     runtime.job runtime.options runtime.local runtime.stage_streams
     runtime.observed
+    runtime.recorded
     runtime.static runtime.pool
     runtime.redis runtime.mpi
     runtime.mappings
