@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,13 +163,12 @@ class Lineage:
         extract = getattr(pe, "extractItemMetadata", None)
         self._extract: Callable[[Any, str], Any] | None = extract if callable(extract) else None
         self._salts: dict[str, bytes] = {}
-        self._reached: dict[Any, bytearray] = {}  # by key, what came since the last write
+        self._reached: dict[Any, list[Trace]] = {}  # by key, what came since the last write
         self._read: dict[Any, list[str]] = {}  # by key, the files that were read
         self._held: dict[str, bytearray] = {}  # files that stay open, and what came since
         self._said: Mapping[str, Any] = _NOTHING
-        self._open = False
-        self._trace: Trace = b""
-        self._begin("", b"", None, b"")
+        self._states = False  # whether the PE says what the item that it writes derives from
+        self._clear("", b"", None, b"", "")
         self._open = False
         if not self.passes:
             pe.write = self._saying(pe.write)
@@ -233,28 +232,32 @@ class Lineage:
 
     def item_id(self) -> bytes | None:
         """See :meth:`~d4pcwl.workflow.pe.GenericPE.item_id`."""
-        return self._used if self._open and not self._alone else None
+        return self._trace if self._open and not self._alone else None
 
     def _follow(self, name: str, trace: Trace, key: Any, used: bytes) -> None:
         self._trace = trace
 
     def _begin(self, name: str, trace: Trace, key: Any, used: bytes, alone: str = "") -> None:
         """An invocation begins."""
-        self._open, self._input, self._alone = True, name, alone
-        self._key, self._used, self._trace = key, used, trace
+        self._clear(name, trace, key, used, alone)
         if alone:
             self._at = identity(self._salt(alone), self._number.to_bytes(4, "big"))
         else:
             self._at = identity(self._salt("on", name), trace[:SIZE])
+            if self._stateful:
+                self._reached.setdefault(key, []).append(trace)
+        for came in self._held.values():
+            came += used
+
+    def _clear(self, name: str, trace: Trace, key: Any, used: bytes, alone: str) -> None:
+        self._open, self._input, self._alone = True, name, alone
+        self._key, self._used, self._trace = key, used, trace
+        self._at = b""
         self._count = 0
         self._counts: dict[bytes, int] = {}
         self._writes: list[Any] = []
         self._files: dict[str, str] = {}
         self._began = time.time()
-        if self._stateful and used:
-            self._reached.setdefault(key, bytearray()).extend(used)
-        for came in self._held.values():
-            came += used
 
     def _end(self) -> None:
         """The invocation has ended."""
@@ -263,7 +266,7 @@ class Lineage:
         self._open = False
         now = time.time()
         if self._count and self._stateful and not self._alone:
-            self._reached[self._key] = bytearray()
+            self._reached[self._key] = []
         if self._files:
             self._keep_files()
         if self._chosen and (
@@ -311,9 +314,14 @@ class Lineage:
 
         def write(item: Any) -> None:
             said = self._said
-            stated = self._stated(said)
-            own = self._own(mark, item, stated)
-            derived = self._derived(item) if stated is None else stated
+            if self._stateful or said:
+                origins = self._origins(item, said)
+                derived = joined(map(sources, origins))
+                own = self._own_of(mark, item, origins)
+            else:
+                derived = self._used
+                own = identity(self._at, mark, self._count.to_bytes(8, "big"))
+                self._count += 1
             metadata = self._metadata(item, output, said)
             if self._keeps(own, derived, metadata, item):
                 digest, shown = described(item)
@@ -349,44 +357,45 @@ class Lineage:
 
         return said
 
-    def _own(self, mark: bytes, item: Any, stated: bytes | None) -> bytes:
-        """The identity of an item that is written."""
-        at, count = self._at, self._count
-        self._count = count + 1
-        if self._alone and self._stateful:
-            # How many instances there are, and so who writes how much, must not matter.
-            key = self._key_of(item)
-            if key is not None:
-                at = identity(self._salt(self._alone, "key"), digest_of(key) or repr(key).encode())
-            elif stated:
-                at = identity(self._salt(self._alone, "of"), stated)
-            if at is not self._at:
-                count = self._counts.get(at, 0)
-                self._counts[at] = count + 1
+    def _own_of(self, mark: bytes, item: Any, origins: Sequence[Trace]) -> bytes:
+        """The identity of an item that a PE with state writes, or one that says what it comes from.
+
+        It is made of what the item derives from, where that tells it from all others. So it does
+        not matter which input was quicker, or how many instances there are.
+        """
+        at = self._at
+        owns = sorted(trace[:SIZE] for trace in origins)
+        if not self._alone:
+            # The last of them to come is the one that the PE works on.
+            if self._trace[:SIZE] in owns:
+                at = identity(self._salt("of"), *owns)
+        elif self._stateful and (key := self._key_of(item)) is not None:
+            at = identity(self._salt(self._alone, "key"), digest_of(key) or repr(key).encode())
+        elif self._states:
+            at = identity(self._salt(self._alone, "of"), *owns)
+        count = self._counts.get(at, 0)
+        self._counts[at] = count + 1
+        self._count += 1
         return identity(at, mark, count.to_bytes(8, "big"))
 
-    def _stated(self, said: Mapping[str, Any]) -> bytes | None:
-        """What the PE says that the item derives from, if it does."""
-        handles = said.get("derived_from")
-        if handles is None:
-            return b"" if said.get("ignore_inputs") else None
-        found = list(handles)
-        if not all(handle is None or isinstance(handle, bytes) for handle in found):
-            raise PEError("derived_from takes what self.item_id() has given, for each of the items")
-        return joined(filter(None, found))
-
-    def _derived(self, item: Any) -> bytes:
-        """What an item derives from, as far as can be known from outside of the PE."""
+    def _origins(self, item: Any, said: Mapping[str, Any]) -> Sequence[Trace]:
+        """The traces of what an item derives from: what the PE says, or else what can be known
+        from outside of it."""
+        handles = [] if said.get("ignore_inputs") else said.get("derived_from")
+        self._states = handles is not None
+        if handles is not None:
+            found = list(handles)
+            if not all(handle is None or isinstance(handle, bytes) for handle in found):
+                raise PEError("derived_from takes what self.item_id() gave for each of the items")
+            return list(dict.fromkeys(filter(None, found)))
         if not self._stateful:
-            return self._used
-        if not self._alone:
-            common = self._reached.get(None, b"") if self._key is not None else b""
-            reached = self._reached.get(self._key, b"")
-            return unique(bytes(reached) + bytes(common))
-        key = self._key_of(item)
-        if key is None:
-            return joined(map(bytes, self._reached.values()))
-        return unique(bytes(self._reached[key]) + bytes(self._reached.get(None, b"")))
+            return [] if self._alone else [self._trace]
+        key = self._key_of(item) if self._alone else self._key
+        if key is not None:
+            return [*self._reached[key], *self._reached.get(None, ())]
+        if self._alone:
+            return [trace for reached in self._reached.values() for trace in reached]
+        return self._reached.get(None, [])
 
     def _key_of(self, item: Any) -> Any:
         """The key that an item has in the same place as the items of an input, if such came."""
@@ -455,7 +464,3 @@ class Lineage:
                 if path not in read:
                     read.append(path)
 
-
-def identities(trace_or_many: bytes) -> list[bytes]:
-    """The identities in some bytes, as a list."""
-    return list(each(trace_or_many))

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -38,16 +38,22 @@ _MOST_IN_PROV = 100_000
 _BLOCK = 1 << 20
 
 
+def _silent(message: str) -> None:
+    """Show no messages."""
+
+
 class RunRecord:
     """The record of one run, as a context: at its end, all parts become one file, and PROV is
     written.
 
     :param folder: for the record; it must have none yet
-    :param config: which items are recorded; see :mod:`d4pcwl.lineage.selection`
+    :param config: which items are recorded; see :mod:`d4pcwl.lineage.selection`. A text is JSON,
+        or the path of a file
     :param script: the file with the graph, if there is one
     :param arguments: of the command, or the parameters of the workflow
     :param results: the file with the results, if there is one
     :param files: others that the run reads, such as that of its inputs
+    :param say: takes messages
     :raises UsageError: the folder has a record, or cannot be made; the configuration is not valid;
         or the package prov is missing
     """
@@ -55,21 +61,23 @@ class RunRecord:
     def __init__(
         self,
         folder: str | os.PathLike[str],
-        config: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
         *,
         script: str | None = None,
         arguments: Iterable[str] = (),
         parameters: Mapping[str, Any] | None = None,
         results: str | os.PathLike[str] | None = None,
         files: Iterable[str | os.PathLike[str]] = (),
+        say: Callable[[str], None] = _silent,
     ) -> None:
         self.folder = Path(os.path.abspath(folder))
-        self.selection: Selection = parse_selection({} if config is None else config)
+        self.selection: Selection = parse_selection(_read(config))
         self._script = script
         self._arguments = [presentable(argument) for argument in arguments]
         self._parameters = dict(parameters or {})
         self._results = None if results is None else os.path.abspath(results)
         self._inputs = [os.path.abspath(path) for path in files]
+        self._say = say
         self._head: IO[bytes] | None = None
         self._parts: IO[bytes] | None = None
         self.run = str(self.selection.about.get("s-prov:run-id") or uuid.uuid4())
@@ -78,6 +86,7 @@ class RunRecord:
             raise UsageError(
                 f"--provenance {folder}: the record of another run is there; name a new folder"
             )
+        self._made = not self.folder.exists()
         try:
             (self.folder / PARTS).mkdir(parents=True)
         except OSError as error:
@@ -154,6 +163,8 @@ class RunRecord:
     ) -> None:
         if self._head is None or self._parts is None:  # nothing has run
             (self.folder / PARTS).rmdir()
+            if self._made:
+                self.folder.rmdir()
             return
         try:
             self._finish(error)
@@ -184,7 +195,11 @@ class RunRecord:
         self._head.close()
         from d4pcwl.lineage.prov import write_prov
 
-        write_prov(Record(self.folder), most=_MOST_IN_PROV)
+        if not write_prov(Record(self.folder), most=_MOST_IN_PROV):
+            self._say(
+                f"more than {_MOST_IN_PROV} items and invocations were recorded, so PROV is not "
+                f"written now; d4pcwl lineage {self.folder} --prov writes it"
+            )
 
     def _files(self) -> dict[str, dict[str, Any]]:
         """By path, what is known of the files that the run read or wrote."""
@@ -222,6 +237,17 @@ def sha256_of(path: str | os.PathLike[str]) -> str | None:
     except OSError:
         return None
     return found.hexdigest()
+
+
+def _read(config: Mapping[str, Any] | str | os.PathLike[str] | None) -> Any:
+    """The data of a configuration."""
+    from d4pcwl.workflow.texts import parse_json, read_file
+
+    if isinstance(config, str) and config.lstrip().startswith("{"):
+        return parse_json(config, "--provenance-config")
+    if isinstance(config, (str, os.PathLike)):
+        return read_file(os.fspath(config))
+    return {} if config is None else config
 
 
 def _needs_prov() -> None:

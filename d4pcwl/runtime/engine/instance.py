@@ -126,14 +126,14 @@ class RunningPE:
         """
         if self._policy != FAIL:
             emit = self.attempts.holding(emit, partial(self.refuse_item, output))
-        elif following is not None:
+        if self._lineage is not None:
+            emit = self._lineage.writing(output, emit)
+        elif following is not None and self._policy == FAIL:
             self._following[output] = following
             if self._usual_write:
                 self.pe.write = following.writer(output, self._write)
         elif self._usual_write and (outlet := outlet_of(emit)) is not None:
             self.pe.write = lane_writer(output, outlet, self._write)
-        if self._lineage is not None:
-            emit = self._lineage.writing(output, emit)
         self._emitters[output] = emit
         self.pe.outputconnections[output][WRITER] = _Port(_expanding(emit))
 
