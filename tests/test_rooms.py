@@ -18,7 +18,8 @@ ROOMS = """
     workflow.reading
     workflow
     streams trace
-    library lineage
+    library
+    lineage
     seismology
     runtime.engine
     runtime.transport

@@ -243,13 +243,13 @@ class _Pieces:
             document.wasAssociatedWith(activity, agent, plan)
         for source in each(used):
             document.used(activity, _item(source))
-        read = [path for path, how in files if how == READ]
+        read = [path for path, how, _ in files if how == READ]
         for path in read:
             document.used(activity, self._file(path))
-        for path, how in files:
+        for path, how, came in files:
             if how != READ:
                 document.wasGeneratedBy(self._file(path), activity)
-                for source in each(used):
+                for source in each(came):
                     document.wasDerivedFrom(self._file(path), _item(source))
         for written in writes:
             self._written(written, pe, activity, agent, used, read)

@@ -8,8 +8,8 @@ entry of an array is its kind:
 :data:`WORKER`       run, host, process, number: the records up to the next of these are from there
 :data:`INVOCATION`   PE, instance, input (or ``preprocess``, ``postprocess``), identity, identities
                      of the items that it used, beginning (seconds since 1970), duration (s), writes,
-                     files as [path, ``r`` or ``w``], whether it had no item, whether it came to its
-                     end. A write is [identity, output, digest or nil, text that shows it,
+                     files as [path, ``r`` or ``w``, identities that a written one derives from],
+                     whether it had no item, whether it came to its end. A write is [identity, output, digest or nil, text that shows it,
                      identities that it derives from, or nil: the used ones, extra]; extra is a map,
                      or is not there
 :data:`GIVEN`        identity, PE, place, digest, text: an input of a root

@@ -265,16 +265,15 @@ class Lineage:
             return
         self._open = False
         now = time.time()
+        files = self._settled_files() if self._files else []
         if self._count and self._stateful and not self._alone:
             self._reached[self._key] = []
-        if self._files:
-            self._keep_files()
         if self._chosen and (
-            self._writes or self._files or (self._used or self._one_in == 1) and not self._rules
+            self._writes or files or (self._used or self._one_in == 1) and not self._rules
         ):
-            self._recorder.put_at(self._packed(now, True), now)
+            self._recorder.put_at(self._packed(now, files, True), now)
 
-    def _packed(self, now: float, ended: bool) -> bytes:
+    def _packed(self, now: float, files: list[Any], ended: bool) -> bytes:
         return packed(
             [
                 INVOCATION,
@@ -286,7 +285,7 @@ class Lineage:
                 self._began,
                 now - self._began,
                 self._writes,
-                list(self._files.items()),
+                files,
                 bool(self._alone),
                 ended,
             ]
@@ -296,9 +295,7 @@ class Lineage:
         """Record what has not ended."""
         if self._open and not self.passes and self._chosen:
             self._open = False
-            if self._files:
-                self._keep_files()
-            self._recorder.put(self._packed(time.time(), False))
+            self._recorder.put(self._packed(time.time(), self._settled_files(), False))
         for path, came in self._held.items():
             held = [HELD, self._pe.id, self._number, path, unique(bytes(came))]
             self._recorder.put(packed(held))
@@ -453,14 +450,20 @@ class Lineage:
             if self._files.pop(path, None) or self._alone:
                 self._files[new] = opened.WRITTEN
 
-    def _keep_files(self) -> None:
-        """Note which of the files of this invocation matter later, too."""
+    def _settled_files(self) -> list[Any]:
+        """The files of this invocation, for the record; those that matter later are noted."""
+        found: list[Any] = []
         for path, how in self._files.items():
             if how == opened.WRITTEN:
+                came = joined(map(sources, self._origins(None, _NOTHING)))
+                found.append([path, how, came])
                 if path not in self._held and opened.is_open(path):
-                    self._held[path] = bytearray(self._used)
-            elif self._stateful or self._alone:
+                    self._held[path] = bytearray()
+                continue
+            found.append([path, how, b""])
+            if self._stateful or self._alone:
                 read = self._read.setdefault(self._key, [])
                 if path not in read:
                     read.append(path)
+        return found
 

@@ -213,7 +213,7 @@ class RunRecord:
                 if not isinstance(value, list):
                     continue
                 if value[0] == INVOCATION:
-                    for path, how in value[9]:
+                    for path, how, _ in value[9]:
                         if roles.get(path) in (None, "read"):
                             roles[path] = "read" if how == READ else "written"
                 elif value[0] == HELD:
@@ -282,10 +282,11 @@ def _installed(paths: Iterable[str]) -> set[str]:
 
 
 def _packages() -> dict[str, str]:
-    """The versions of the packages that are imported."""
-    from importlib.metadata import distribution, packages_distributions
-
-    owners = packages_distributions()
-    imported = {name.partition(".")[0] for name in sys.modules}
-    names = {owner for module in imported for owner in owners.get(module, ())}
-    return {name: distribution(name).version for name in sorted(names, key=str.lower)}
+    """The versions of the packages that are installed, by the names of their folders (PyPA, "Recording
+    installed projects"): to read what is in all of them takes half a second."""
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        for path in Path(folder or ".").glob("*.dist-info"):
+            name, _, version = path.name.removesuffix(".dist-info").rpartition("-")
+            found.setdefault(name, version)
+    return dict(sorted(found.items(), key=lambda pair: pair[0].lower()))
