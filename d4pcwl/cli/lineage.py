@@ -27,8 +27,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "what",
         metavar="WHAT",
-        help="a file that the run read or wrote, FILE:LINE, FILE#KEY=VALUE, the identity of an item "
-        "(or its first digits); the folder of a record: what is in it",
+        help="a file that the run read or wrote, FILE:LINE, FILE#KEY=VALUE, or the identity of an "
+        "item (its first digits are enough); for the folder of a record, what is in it",
     )
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument(
@@ -106,8 +106,7 @@ def _summary(index: Index) -> str:
     head = index.record.head
     lines = [
         f"run {head['run']}: {head['script'] or 'a graph'} under {head['mapping']}",
-        f"{index.count(ITEM)} items, {index.count(INPUT)} inputs, "
-        f"{index.count_results()} results",
+        f"{index.count(ITEM)} items, {index.count(INPUT)} inputs, {index.count_results()} results",
     ]
     if not index.complete:
         lines.append(f"the run did not come to its end: {index.failed or 'it was killed'}")

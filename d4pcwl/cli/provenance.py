@@ -56,7 +56,7 @@ def recording(
     return RunRecord(
         options.provenance,
         options.provenance_config,
-        script=script.path,
+        script=str(script.path),
         arguments=options.arguments,
         parameters=plain_values(script.builder, script.values),
         results=options.results,

@@ -18,7 +18,7 @@ from d4pcwl.workflow.nodes import SINK, SOURCE, Arrow
 from d4pcwl.workflow.nodes import Node as Drawn
 
 _LEAST_DIGITS = 6
-_HEX = re.compile(r"[0-9a-f]{%d,32}" % _LEAST_DIGITS)
+_HEX = re.compile(rf"[0-9a-f]{{{_LEAST_DIGITS},32}}")
 _LETTERS = 60
 
 
@@ -201,8 +201,8 @@ def _shows(node: Node, key: str, value: str) -> bool:
 
 
 def _entries(file: Node) -> Iterator[tuple[int, Any]]:
-    """What is in a file: JSON lines, a stream file, a list or features in JSON, or a table; each with
-    its line or number.
+    """The entries of a file, each with its line or number: of JSON lines, a stream file, a table,
+    a list in JSON, or the features in GeoJSON.
 
     :raises LineageError: it cannot be read
     """
@@ -210,7 +210,9 @@ def _entries(file: Node) -> Iterator[tuple[int, Any]]:
     try:
         if path.suffix in (".jsonl", ".ndjson"):
             with path.open(encoding="utf-8") as lines:
-                yield from ((at, json.loads(line)) for at, line in enumerate(lines, 1) if line.strip())
+                yield from (
+                    (at, json.loads(line)) for at, line in enumerate(lines, 1) if line.strip()
+                )
         elif path.suffix == ".csv":
             from d4pcwl.library.files import number_or_text
 
@@ -253,7 +255,7 @@ def title(node: Node, names: dict[str, str]) -> str:
 
 
 def text_of(answer: Answer, names: dict[str, str]) -> str:
-    """An answer as an indented text: what is below something is what it comes from, or went into."""
+    """An answer as text: below each thing, and further in, is what it comes from, or went into."""
     beside: dict[int, list[int]] = {}
     for target, source in answer.edges:
         here, there = (source, target) if answer.down else (target, source)
@@ -264,7 +266,9 @@ def text_of(answer: Answer, names: dict[str, str]) -> str:
     while waiting:
         number, depth = waiting.pop()
         again = number in told and number in beside
-        lines.append("  " * depth + title(answer.nodes[number], names) + (" (above)" if again else ""))
+        lines.append(
+            "  " * depth + title(answer.nodes[number], names) + (" (above)" if again else "")
+        )
         if number not in told:
             told.add(number)
             waiting += [(there, depth + 1) for there in reversed(beside.get(number, ()))]
@@ -294,7 +298,10 @@ def json_of(answer: Answer, names: dict[str, str]) -> str:
         for target, source in answer.edges
     ]
     asked = [key(node) for node in answer.starts]
-    return json.dumps({"asked": asked, "nodes": nodes, "edges": edges}, ensure_ascii=False, indent=1) + "\n"
+    return (
+        json.dumps({"asked": asked, "nodes": nodes, "edges": edges}, ensure_ascii=False, indent=1)
+        + "\n"
+    )
 
 
 def dot_of(answer: Answer, names: dict[str, str]) -> str:

@@ -169,7 +169,10 @@ class Index:
     def _select(self, where: str, values: Sequence[Any]) -> list[Node]:
         names = "id, kind, own, pe, port, shown, digest, extra"
         rows = self._base.execute(f"SELECT {names} FROM nodes WHERE {where}", values)
-        return [Node(*row[:7], json.loads(row[7] or "{}")) for row in rows]
+        return [
+            Node(number, kind, own, pe, port, shown, digest, json.loads(extra or "{}"))
+            for number, kind, own, pe, port, shown, digest, extra in rows
+        ]
 
 
 class _Builder:
@@ -282,7 +285,9 @@ def folder_of(what: str) -> Path:
         if is_record(folder):
             return folder
     for folder in near:
-        found = [f for f in folder.iterdir() if f.is_dir() and is_record(f)] if folder.is_dir() else []
+        found = (
+            [f for f in folder.iterdir() if f.is_dir() and is_record(f)] if folder.is_dir() else []
+        )
         if len(found) == 1:
             return found[0]
         if found:

@@ -28,7 +28,7 @@ from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, RESULT, WORKER, Recor
 from d4pcwl.lineage.selection import SUMMED
 
 if TYPE_CHECKING:
-    from prov.model import ProvDocument
+    from prov.model import ProvDocument  # type: ignore[import-untyped]
 
 JSON_NAME, N_NAME = "prov.json", "prov.provn"
 
@@ -73,7 +73,9 @@ class _Writer:
         self._unnamed = 0
 
     def write(self, stack: ExitStack) -> None:
-        from prov.serializers.provjson import encode_json_container
+        from prov.serializers.provjson import (  # type: ignore[import-untyped]
+            encode_json_container,
+        )
 
         head: list[str] = []
         prefixes: dict[str, str] = {}
@@ -102,7 +104,8 @@ class _Writer:
         file = self._sections.get(section)
         between = ","
         if file is None:
-            file = stack.enter_context(TemporaryFile("w+", encoding="utf-8", dir=self._record.folder))
+            made = TemporaryFile("w+", encoding="utf-8", dir=self._record.folder)  # noqa: SIM115
+            file = stack.enter_context(made)
             self._sections[section], between = file, ""
         for name, entry in entries.items():
             if name.startswith("_:"):  # each piece counts from one

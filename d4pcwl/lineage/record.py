@@ -4,19 +4,21 @@ It is a sequence of MessagePack values. The first is the head, a map that says w
 last is the tail, a map with the files, and how the run ended. Between them are arrays. The first
 entry of an array is its kind:
 
-===================  ===============================================================================
-:data:`WORKER`       run, host, process, number: the records up to the next of these are from there
+===================  ==========================================================================
+:data:`WORKER`       run, host, process, number: whose the records are, up to the next of these
 :data:`INVOCATION`   PE, instance, input (or ``preprocess``, ``postprocess``), identity, identities
-                     of the items that it used, beginning (seconds since 1970), duration (s), writes,
-                     files as [path, ``r`` or ``w``, identities that a written one derives from],
-                     whether it had no item, whether it came to its end. A write is [identity, output, digest or nil, text that shows it,
-                     identities that it derives from, or nil: the used ones, extra]; extra is a map,
-                     or is not there
+                     of the items that it used, beginning (seconds since 1970), duration (s),
+                     writes, files, whether it had no item, whether it came to its end. A write is
+                     [identity, output, digest or nil, text that shows the value, identities that it
+                     derives from (nil: those that were used), extra]. Extra is a map with
+                     ``metadata``, ``location``, ``format``, and ``files`` that were read earlier;
+                     it may be absent. A file is [path, ``r`` or ``w``, identities that a written one
+                     derives from]
 :data:`GIVEN`        identity, PE, place, digest, text: an input of a root
 :data:`HELD`         PE, instance, path, identities: a file that stayed open, and what came to the
                      instance meanwhile
 :data:`RESULT`       PE, output, trace: the next result, in the order of the results
-===================  ===============================================================================
+===================  ==========================================================================
 
 Identities are 16 bytes; several follow each other in one binary value. While the run lasts, the
 head is in ``DIR/parts/head``, and each worker appends to a file of its own beside it. A record
@@ -32,7 +34,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from d4pcwl.errors import LineageError
 

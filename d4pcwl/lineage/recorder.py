@@ -26,7 +26,6 @@ from d4pcwl.lineage.identity import (
     Trace,
     described,
     digest_of,
-    each,
     identity,
     joined,
     salt,
@@ -34,7 +33,7 @@ from d4pcwl.lineage.identity import (
     unique,
     unrecorded,
 )
-from d4pcwl.lineage.record import PARTS, GIVEN, HELD, INVOCATION, WORKER, packed
+from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, PARTS, WORKER, packed
 from d4pcwl.lineage.selection import Selection, fulfils
 from d4pcwl.workflow.grouping import GroupBy, freeze, parse_grouping
 from d4pcwl.workflow.numbering import Numbering
@@ -154,6 +153,7 @@ class Lineage:
         self._chosen = selection.pes is None or pe.id in selection.pes
         self._one_in = selection.one_in
         self._rules = selection.rules.get(pe.id, ())
+        self._takes_all = self._chosen and self._one_in == 1 and not self._rules
         self._stateful = pe.id in recording.stateful
         self._keys = {
             name: grouping.reader()
@@ -269,7 +269,7 @@ class Lineage:
         if self._count and self._stateful and not self._alone:
             self._reached[self._key] = []
         if self._chosen and (
-            self._writes or files or (self._used or self._one_in == 1) and not self._rules
+            self._writes or files or (not self._rules and (self._used or self._one_in == 1))
         ):
             self._recorder.put_at(self._packed(now, files, True), now)
 
@@ -303,41 +303,63 @@ class Lineage:
 
     # --- what goes out --------------------------------------------------------------------------
 
-    def writing(self, output: str, send: Send) -> Send:
-        """The function that takes the items of an output, from one that takes them with traces."""
+    def writing(self, output: str, send: Send, refuse: Callable[[Exception, Any], None]) -> Send:
+        """The function that takes the items of an output, from one that takes them with traces.
+
+        :param refuse: ends the run, with the error and such a pair, if an item cannot be recorded
+        """
         if self.passes:
             return lambda item: send((self._trace, item))
         mark = salt(output)
+        # Where that is so, there is nothing to decide.
+        plain = self._takes_all and not self._stateful and self._extract is None
 
         def write(item: Any) -> None:
             said = self._said
-            if self._stateful or said:
-                origins = self._origins(item, said)
-                derived = joined(map(sources, origins))
-                own = self._own_of(mark, item, origins)
-            else:
-                derived = self._used
-                own = identity(self._at, mark, self._count.to_bytes(8, "big"))
-                self._count += 1
-            metadata = self._metadata(item, output, said)
-            if self._keeps(own, derived, metadata, item):
-                digest, shown = described(item)
-                files = self._read.get(self._key, []) + (self._read.get(None, []) if self._key else [])
-                entry = [own, output, digest, shown, None if derived == self._used else derived]
-                if metadata or said or files:
-                    extra = {name: str(said[name]) for name in _KEPT if said.get(name)}
-                    if metadata:
-                        extra["metadata"] = metadata
-                    if files:
-                        extra["files"] = files
-                    if extra:
-                        entry.append(extra)
+            if plain and not said:
+                count = self._count
+                self._count = count + 1
+                trace = identity(self._at, mark, count.to_bytes(8, "big"))
+                entry = [trace, output, *described(item), None]
+                if self._read:
+                    entry.append({"files": self._files_before()})
                 self._writes.append(entry)
-                send((own, item))
             else:
-                send((unrecorded(own, derived), item))
+                try:
+                    trace = self._decide(output, mark, item, said)
+                except Exception as error:  # noqa: BLE001 - users' code
+                    refuse(error, (b"", item))
+                    return
+            send((trace, item))
 
         return write
+
+    def _decide(self, output: str, mark: bytes, item: Any, said: Mapping[str, Any]) -> Trace:
+        """Record an item, if it is to be. Returns its trace."""
+        origins = self._origins(item, said)
+        derived = joined(map(sources, origins))
+        own = self._own_of(mark, item, origins)
+        metadata = self._metadata(item, output, said)
+        if not self._keeps(own, derived, metadata, item):
+            return unrecorded(own, derived)
+        entry = [own, output, *described(item), None if derived == self._used else derived]
+        files = self._files_before()
+        extra: dict[str, Any] = {name: str(said[name]) for name in _KEPT if said.get(name)}
+        if metadata:
+            extra["metadata"] = metadata
+        if files:
+            extra["files"] = files
+        if extra:
+            entry.append(extra)
+        self._writes.append(entry)
+        return own
+
+    def _files_before(self) -> list[str]:
+        """The files that were read before, for what an item is made of now."""
+        if not self._read:
+            return []
+        common = self._read.get(None, []) if self._key is not None else []
+        return self._read.get(self._key, []) + common
 
     def _saying(self, write: Callable[..., None]) -> Callable[..., None]:
         """``write`` of the PE, whose further arguments are kept for the items that it writes."""
@@ -416,9 +438,7 @@ class Lineage:
             found.update(part or {})
         return found
 
-    def _keeps(
-        self, own: bytes, derived: bytes, metadata: Mapping[str, Any], item: Any
-    ) -> bool:
+    def _keeps(self, own: bytes, derived: bytes, metadata: Mapping[str, Any], item: Any) -> bool:
         """Whether an item is recorded."""
         if not self._chosen:
             return False
@@ -466,4 +486,3 @@ class Lineage:
                 if path not in read:
                     read.append(path)
         return found
-

@@ -90,9 +90,7 @@ class RunRecord:
         try:
             (self.folder / PARTS).mkdir(parents=True)
         except OSError as error:
-            raise UsageError(
-                f"--provenance {folder}: cannot be made: {error.strerror}"
-            ) from None
+            raise UsageError(f"--provenance {folder}: cannot be made: {error.strerror}") from None
 
     def begin(
         self, names: Mapping[str, str], stateful: Collection[str], told: Mapping[str, Any]
@@ -228,8 +226,10 @@ class RunRecord:
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str | None:
-    """The SHA-256 of a file; None if it is not there any more, or cannot be read."""
+    """The SHA-256 of a file; None if it cannot be read, or is a pipe or a device."""
     found = hashlib.sha256()
+    if not os.path.isfile(path):
+        return None
     try:
         with open(path, "rb") as file:
             while block := file.read(_BLOCK):
@@ -252,7 +252,7 @@ def _read(config: Mapping[str, Any] | str | os.PathLike[str] | None) -> Any:
 
 def _needs_prov() -> None:
     try:
-        import prov  # noqa: F401
+        import prov  # type: ignore[import-untyped]  # noqa: F401
     except ImportError:
         raise UsageError(
             "--provenance needs the package prov: pip install 'd4pcwl[provenance]'"
@@ -282,8 +282,8 @@ def _installed(paths: Iterable[str]) -> set[str]:
 
 
 def _packages() -> dict[str, str]:
-    """The versions of the packages that are installed, by the names of their folders (PyPA, "Recording
-    installed projects"): to read what is in all of them takes half a second."""
+    """The versions of the packages that are installed, from the names of their folders (PyPA,
+    "Recording installed projects"); to read what is in these would take half a second."""
     found: dict[str, str] = {}
     for folder in sys.path:
         for path in Path(folder or ".").glob("*.dist-info"):

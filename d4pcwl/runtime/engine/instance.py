@@ -127,7 +127,7 @@ class RunningPE:
         if self._policy != FAIL:
             emit = self.attempts.holding(emit, partial(self.refuse_item, output))
         if self._lineage is not None:
-            emit = self._lineage.writing(output, emit)
+            emit = self._lineage.writing(output, emit, partial(self.refuse_item, output))
         elif following is not None and self._policy == FAIL:
             self._following[output] = following
             if self._usual_write:

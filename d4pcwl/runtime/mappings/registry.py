@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 from d4pcwl.errors import UsageError, nearest
 from d4pcwl.runtime.local.allocator import keep_freed_memory
 from d4pcwl.runtime.observed import observed
-from d4pcwl.runtime.recorded import recorded
 from d4pcwl.runtime.options import Options, StaticOptions, add_options
+from d4pcwl.runtime.recorded import recorded
 from d4pcwl.workflow.pe import PreparingPE
 
 if TYPE_CHECKING:
