@@ -173,14 +173,14 @@ def _parts(entry: Any) -> Iterator[Any]:
     yield entry
     if isinstance(entry, dict):
         for key in ("data", "properties"):
-            if isinstance(entry.get(key), dict):
+            if isinstance(entry.get(key), (dict, list)):
                 yield entry[key]
 
 
 def _has(entry: Any, key: str, value: str) -> bool:
-    if not isinstance(entry, dict) or key not in entry:
-        return False
-    return _equal(entry[key], value)
+    if isinstance(entry, list):
+        return key.isdigit() and int(key) < len(entry) and _equal(entry[int(key)], value)
+    return isinstance(entry, dict) and key in entry and _equal(entry[key], value)
 
 
 def _equal(found: Any, value: str) -> bool:

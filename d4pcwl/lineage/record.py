@@ -12,8 +12,8 @@ entry of an array is its kind:
                      [identity, output, digest or nil, text that shows the value, identities that it
                      derives from (nil: those that were used), extra]. Extra is a map with
                      ``metadata``, ``location``, ``format``, and ``files`` that were read earlier;
-                     it may be absent. A file is [path, ``r`` or ``w``, identities that a written one
-                     derives from]
+                     it may be absent. A file is [path, ``r`` or ``w``, identities that a written
+                     one derives from]
 :data:`GIVEN`        identity, PE, place, digest, text: an input of a root
 :data:`HELD`         PE, instance, path, identities: a file that stayed open, and what came to the
                      instance meanwhile

@@ -320,7 +320,7 @@ class Lineage:
                 count = self._count
                 self._count = count + 1
                 trace = identity(self._at, mark, count.to_bytes(8, "big"))
-                entry = [trace, output, *described(item), None]
+                entry: list[Any] = [trace, output, *described(item), None]
                 if self._read:
                     entry.append({"files": self._files_before()})
                 self._writes.append(entry)
@@ -342,7 +342,8 @@ class Lineage:
         metadata = self._metadata(item, output, said)
         if not self._keeps(own, derived, metadata, item):
             return unrecorded(own, derived)
-        entry = [own, output, *described(item), None if derived == self._used else derived]
+        of_these = None if derived == self._used else derived
+        entry: list[Any] = [own, output, *described(item), of_these]
         files = self._files_before()
         extra: dict[str, Any] = {name: str(said[name]) for name in _KEPT if said.get(name)}
         if metadata:
