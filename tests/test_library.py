@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mapping_kit import Mapping, Source, chain, named
 
@@ -493,6 +493,7 @@ def test_quantiles_are_those_of_numpy() -> None:
 
 
 @given(st.floats(0, 1e6), st.floats(0.1, 100), st.floats(0.1, 100))
+@example(1.0, 1.0, 0.1)
 def test_each_time_is_in_its_windows(time: float, length: float, step: float) -> None:
     found = list(windows_of(time, length, step))
     for number in range(int(time // step) - int(length // step) - 3, int(time // step) + 3):
