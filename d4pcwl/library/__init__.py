@@ -9,6 +9,7 @@ from d4pcwl.library.aggregates import Aggregate
 from d4pcwl.library.fetching import Fetch
 from d4pcwl.library.files import (
     Checksum,
+    ListFiles,
     ReadCSV,
     ReadJSON,
     ReadLines,
@@ -32,6 +33,7 @@ __all__ = [
     "Fetch",
     "Filter",
     "FlatMap",
+    "ListFiles",
     "Map",
     "Match",
     "ReadCSV",

@@ -16,12 +16,35 @@ from typing import IO, Any
 
 from d4pcwl.errors import PEError
 from d4pcwl.streams.output_file import OutputFile
-from d4pcwl.workflow.pe import IterativePE
+from d4pcwl.workflow.pe import IterativePE, ProducerPE
 
 _FILE = {"inputs": {"input": {"type": "File"}}}
 _BLOCK = 1 << 20
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+class ListFiles(ProducerPE):
+    """Lists the files of a folder.
+
+    :param folder: where they are
+    :param pattern: of their names, as in a shell; ``**/*.nc`` are also those of folders in it
+    :raises ValueError: while it runs, there is no such file
+
+    Output: their paths, relative to the folder, in alphabetical order. It is a source, and has no
+    input: another step of CWL may have the folder in another place, so who reads the files is given
+    the folder, too.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], pattern: str = "*") -> None:
+        super().__init__()
+        self.folder, self.pattern = os.fspath(folder), pattern
+
+    def _process(self, inputs: Any) -> Iterator[str]:
+        found = sorted(path for path in Path(self.folder).glob(self.pattern) if path.is_file())
+        if not found:
+            raise ValueError(f"{self.folder} has no file {self.pattern}")
+        return (path.relative_to(self.folder).as_posix() for path in found)
 
 
 class ReadLines(IterativePE):
@@ -154,10 +177,11 @@ class Checksum(IterativePE):
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _declare_output(pe: Any, kind: str) -> None:
+def declare_output(pe: Any, path: str, kind: str, name: str | None = None) -> None:
     """Say what a PE writes: not all objects of its class write the same, so each says it."""
-    if not os.path.isabs(pe.path):
-        vars(pe)["cwl"] = {"writes": {Path(pe.path).stem: {"type": kind, "path": pe.path}}}
+    if not os.path.isabs(path):
+        named = name or Path(path).stem
+        vars(pe)["cwl"] = {"writes": {named: {"type": kind, "path": path}}}
 
 
 class WriteFile(IterativePE):
@@ -175,7 +199,7 @@ class WriteFile(IterativePE):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self.path = os.fspath(path)
-        _declare_output(self, "File")
+        declare_output(self, self.path, "File")
         self.items = 0
 
     def _preprocess(self) -> None:
@@ -341,7 +365,7 @@ class WriteZarr(IterativePE):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self.path = os.fspath(path)
-        _declare_output(self, "Directory")
+        declare_output(self, self.path, "Directory")
         self.array: Any = None
 
     def _preprocess(self) -> None:
