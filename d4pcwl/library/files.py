@@ -128,7 +128,7 @@ class ReadParquet(IterativePE):
         self.columns = None if columns is None else list(columns)
 
     def _process(self, path: str) -> Iterator[dict[str, Any]]:
-        parquet = _needed("pyarrow.parquet", "parquet")
+        parquet = needed("pyarrow.parquet", "parquet")
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(columns=self.columns):
                 yield from batch.to_pylist()
@@ -149,7 +149,7 @@ class ReadZarr(IterativePE):
         self.rows = rows
 
     def _process(self, path: str) -> Iterator[Any]:
-        array = _needed("zarr", "zarr").open_array(path, mode="r")
+        array = needed("zarr", "zarr").open_array(path, mode="r")
         for row in range(0, array.shape[0], self.rows):
             yield array[row : row + self.rows]
 
@@ -326,8 +326,8 @@ class WriteParquet(WriteFile):
     def begin(self, file: IO[bytes]) -> None:
         self.file = file
         self.table: Any = None
-        self.arrow = _needed("pyarrow", "parquet")
-        self.parquet = _needed("pyarrow.parquet", "parquet")
+        self.arrow = needed("pyarrow", "parquet")
+        self.parquet = needed("pyarrow.parquet", "parquet")
 
     def put(self, item: dict[str, Any]) -> None:
         self.waiting.append(item)
@@ -371,7 +371,7 @@ class WriteZarr(IterativePE):
     def _preprocess(self) -> None:
         if os.path.lexists(self.path):
             raise FileExistsError(f"{self.path} is there already")
-        self.zarr = _needed("zarr", "zarr")
+        self.zarr = needed("zarr", "zarr")
 
     def _process(self, data: Any) -> None:
         if self.array is None:
@@ -415,7 +415,7 @@ def number_or_text(text: str) -> int | float | str:
     return text
 
 
-def _needed(module: str, extra: str) -> ModuleType:
+def needed(module: str, extra: str) -> ModuleType:
     """A module that an extra brings.
 
     :raises PEError: it is not installed

@@ -1,7 +1,7 @@
 """Compare prepared records with what plain calls of ObsPy make of the raw ones:
 `python check.py RAW STATIONS PREPARED`
 
-The parameters are the defaults of the workflow.
+The workflow ran with `--normalise`; its other parameters are the defaults.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ def prepared(trace: Trace, stations: Path) -> np.ndarray:
         taper=False,
     )
     trace.filter("bandpass", freqmin=LOWEST, freqmax=HIGHEST, zerophase=True)
+    width = 1 + int(RATE / LOWEST / 2)
+    padded = np.pad(np.abs(trace.data), width // 2, mode="symmetric")
+    trace.data /= np.convolve(padded, np.full(width, 1 / width), mode="valid")
     length = fft.next_fast_len(len(trace.data), real=True)
     phase = np.exp(1j * np.angle(fft.rfft(trace.data, length)))
     frequency = fft.rfftfreq(length, 1 / RATE)

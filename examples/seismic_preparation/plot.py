@@ -19,7 +19,7 @@ def draw(raw: Path, prepared: Path, picture: Path) -> None:
             samples = trace.data - trace.data.mean()
             axes.plot(trace.times(), samples / abs(samples).max() / 2 - row, "k", linewidth=0.4)
             axes.text(0, 0.3 - row, trace.id, fontsize="small")
-        axes.set(title=folder.name, xlabel="time (s)", yticks=[])
+        axes.set(title=folder.name, xlabel="time (s)", yticks=[], ylim=(-row - 0.6, 0.7))
     figure.savefig(picture, dpi=110)
 
 
