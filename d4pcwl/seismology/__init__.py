@@ -9,5 +9,29 @@ from d4pcwl.seismology.elements import (
     ReadStream,
     SpectralAcceleration,
 )
+from d4pcwl.seismology.processing import (
+    Bandpass,
+    Detrend,
+    Normalise,
+    RemoveResponse,
+    Resample,
+    Taper,
+    Whiten,
+    WriteStream,
+)
 
-__all__ = ["GeoJSON", "Norm", "PeakGroundMotion", "ReadStream", "SpectralAcceleration"]
+__all__ = [
+    "Bandpass",
+    "Detrend",
+    "GeoJSON",
+    "Norm",
+    "Normalise",
+    "PeakGroundMotion",
+    "ReadStream",
+    "RemoveResponse",
+    "Resample",
+    "SpectralAcceleration",
+    "Taper",
+    "Whiten",
+    "WriteStream",
+]
