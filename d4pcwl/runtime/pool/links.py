@@ -200,7 +200,7 @@ class PinnedLink:
         def flush() -> None:
             while not self.exchange.may_stream(here):
                 self.help_out(last)
-            self._hand_on(here)
+            self.hand_on(here)
 
         return flush
 
@@ -212,9 +212,10 @@ class PinnedLink:
 
         :raises Halt: an item was refused before
         """
-        self._hand_on(None)
+        self.hand_on(None)
 
-    def _hand_on(self, writer: int | None) -> None:
+    def hand_on(self, writer: int | None) -> None:
+        """Send what was written, if there is room, in the name of an instance."""
         with self.writer.lock:
             self.writer.outbox.check()
             if not self.exchange.may_stream(writer):
