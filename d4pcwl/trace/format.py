@@ -169,6 +169,7 @@ class Usage(Record):
     :ivar cpu: seconds of processor time
     :ivar memory: bytes that are resident, at ``end``
     :ivar idle: seconds in which it waited for something to do
+    :ivar ready: seconds in which it had something to do, and waited for a processor
     """
 
     kind = "usage"
@@ -178,6 +179,7 @@ class Usage(Record):
     cpu: float = 0.0
     memory: int | None = None
     idle: float = 0.0
+    ready: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,6 +81,7 @@ class Lap:
     cpu: float = 0.0
     memory: int | None = None
     idle: float = 0.0
+    ready: float = 0.0
     did: dict[int, Did] = field(default_factory=dict)
     sent: dict[Way, tuple[int, int]] = field(default_factory=dict)
     spans: list[tuple[int, float, float, int]] = field(default_factory=list)
@@ -179,6 +180,7 @@ class Observer:
                     cpu=lap.cpu,
                     memory=lap.memory,
                     idle=lap.idle,
+                    ready=lap.ready,
                 )
             )
             records += [

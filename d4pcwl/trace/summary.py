@@ -81,9 +81,7 @@ class OfInstance:
         """What it did in a time: samples are spread evenly over theirs."""
         found = Seconds()
         for sample in self.samples:
-            common = min(end, sample.end) - max(start, sample.start)
-            if common > 0:
-                found.add(sample, common / (sample.end - sample.start))
+            found.add(sample, _part(sample, start, end))
         return found
 
 
@@ -161,6 +159,16 @@ class OfProcess:
     def cpu(self) -> float:
         """Seconds of processor time."""
         return sum(usage.cpu for usage in self.usages)
+
+    def ready(self, start: float, end: float) -> float:
+        """Seconds of a time in which it had something to do, and waited for a processor."""
+        return sum(usage.ready * _part(usage, start, end) for usage in self.usages)
+
+
+def _part(record: Sample | Usage, start: float, end: float) -> float:
+    """The part of the time of a record that is in another time."""
+    common = min(end, record.end) - max(start, record.start)
+    return common / (record.end - record.start) if common > 0 else 0.0
 
 
 @dataclass

@@ -109,7 +109,7 @@ class Meter:
             for worker in self._workers
             for index in worker.running
         }
-        self._idle = self._stuck = self._unseen = 0.0
+        self._idle = self._stuck = self._unseen = self._ready = 0.0
         self._spans: list[tuple[int, float, float, int]] = []
 
     def _copy(self, worker: Worker, index: int) -> int | None:
@@ -162,7 +162,8 @@ class Meter:
     def _look(self, now: float) -> None:
         """See what the worker does, and count the time since the last look for that."""
         before, (on_cpu, off_cpu) = self._looked, self._clock.read()
-        seconds = max(0.0, now - before - (off_cpu - self._off_cpu))
+        ready = off_cpu - self._off_cpu
+        seconds = max(0.0, now - before - ready)
         worked = min(seconds, on_cpu - self._on_cpu)
         self._looked, self._on_cpu, self._off_cpu = now, on_cpu, off_cpu
         kind, index = self._doing()
@@ -172,6 +173,8 @@ class Meter:
                 self._unseen += worked
                 seconds -= worked
             self._items = items
+        else:
+            self._ready += ready
         if index is None:
             if kind == _WAITING:
                 self._idle += seconds
@@ -243,7 +246,7 @@ class Meter:
         start, self._lap_began = self._lap_began, now
         cpu, self._cpu = self._cpu, time.process_time()
         did, spans, idle, stuck = self._did, self._spans, self._idle, self._stuck
-        unseen = self._unseen
+        unseen, ready = self._unseen, self._ready
         self._fresh()
         lap = Lap(
             self._host,
@@ -253,6 +256,7 @@ class Meter:
             self._cpu - cpu,
             resident_bytes(),
             idle,
+            ready,
             spans=spans,
         )
         for index, amounts in did.items():

@@ -167,7 +167,7 @@ class Ranks:
                     job.hear if results is None else partial(results.send, "lap"),
                     sent=link.traffic,
                     waits=[RankInbox.receive],
-                    sends=[RankSender.send],
+                    sends=[Channel.flush, RankSender.send],
                 ):
                     work_off(worker, link, RankInbox(self.frames, fed), idle)
                 self.counts.update(worker.counts)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from d4pcwl.runtime.engine.instance import Receive
-from d4pcwl.runtime.engine.marks import NO_MORE, Level, Mark
+from d4pcwl.runtime.engine.marks import Level, lowest_numbers
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.policy import ERRORS
 from d4pcwl.runtime.engine.routing import counting
@@ -120,18 +120,8 @@ class Writer:
     def _lot(self, to: Queue | int, runs: Sequence[Run], content: Any) -> Lot:
         for run in runs:
             self.exchange.memory.hand_over(places(run.entries))
-        lows = _lows(mark for run in runs for mark in run.marks or ())
+        lows = lowest_numbers(mark for run in runs for mark in run.marks or ())
         return Lot(to, sum(len(run.entries) for run in runs), packed(content, runs), lows)
-
-
-def _lows(marks: Iterable[Mark]) -> dict[int, int]:
-    """By origin, the lowest number of marked items."""
-    lows: dict[int, int] = {}
-    for mark in marks:
-        origin, number = mark[0], mark[1]
-        if number < lows.get(origin, NO_MORE):
-            lows[origin] = number
-    return lows
 
 
 def _portions(count: int, size: int) -> list[tuple[int, int]]:
@@ -210,7 +200,7 @@ class PinnedLink:
         def flush() -> None:
             while not self.exchange.may_stream(here):
                 self.help_out(last)
-            self._hand_on(here)
+            self.hand_on(here)
 
         return flush
 
@@ -222,9 +212,10 @@ class PinnedLink:
 
         :raises Halt: an item was refused before
         """
-        self._hand_on(None)
+        self.hand_on(None)
 
-    def _hand_on(self, writer: int | None) -> None:
+    def hand_on(self, writer: int | None) -> None:
+        """Send what was written, if there is room, in the name of an instance."""
         with self.writer.lock:
             self.writer.outbox.check()
             if not self.exchange.may_stream(writer):

@@ -100,7 +100,7 @@ class DynamicWorker:
             partial(self.exchange.report, "lap"),
             sent=self._traffic,
             waits=[exchange.receive],
-            sends=[exchange.stream, exchange.commit, exchange.end],
+            sends=[PinnedLink.hand_on, exchange.stream, exchange.commit, exchange.end],
         ):
             for running in pooled:
                 running.start()
