@@ -24,8 +24,9 @@ from d4pcwl.runtime.pool.exchange import Lot, Packed, Parcel
 from d4pcwl.runtime.pool.parent import Broker, WorkerProcesses
 from d4pcwl.runtime.redis.client import Client, ServerError, ServerLost
 from d4pcwl.runtime.redis.keys import Command, KeptKeys, add, beat
-from d4pcwl.runtime.redis.line import RedisLine, Stored, found, read
+from d4pcwl.runtime.redis.line import RedisLine, Stored, found, plain, read
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.compression import NEVER
 from d4pcwl.runtime.transport.outbox import places, with_buffers
 
 _LOOK_SECONDS = 0.1
@@ -70,10 +71,14 @@ class RedisTransport:
     """See the module; a :class:`~d4pcwl.runtime.pool.parent.Transport`.
 
     :param owned: the server ends with the run
+    :param compress: see :func:`~d4pcwl.runtime.transport.compression.compressor`
     """
 
-    def __init__(self, processes: WorkerProcesses, client: Client, *, owned: bool) -> None:
+    def __init__(
+        self, processes: WorkerProcesses, client: Client, *, owned: bool, compress: str = NEVER
+    ) -> None:
         self.processes, self.client, self.owned = processes, client, owned
+        self.compress = compress
         self.address = client.address
         self.run_id = secrets.token_hex(6)
         self.keys = KeptKeys(self.address, self.run_id)
@@ -97,6 +102,7 @@ class RedisTransport:
             "parameters": json.dumps(origin.parameters),
             "digest": job.graph.digest(),
             "plan": pickle.dumps(self.processes.plan),
+            "compress": self.compress,
         }
         self.keys.prepare(self.client, meta)
         job.say(f"run {self.run_id} on {self.address}")
@@ -108,8 +114,8 @@ class RedisTransport:
         self._let_in(number, name)
         looks = pinned is not None
         plan = self.processes.plan
-        line = partial(RedisLine, self.address, self.run_id, plan, name, number, looks=looks)
-        self.processes.fork(number, pinned, line)
+        line = partial(RedisLine, self.address, self.run_id, plan, name, number)
+        self.processes.fork(number, pinned, partial(line, looks=looks, compress=self.compress))
 
     def _let_in(self, number: int, name: str, *more: Command, is_guest: bool = False) -> None:
         self.workers[number] = _Worker(number, name, is_guest)
@@ -180,17 +186,20 @@ class RedisTransport:
 
     def _without_shared(self, data: Packed, lent: _Lent) -> Packed:
         """A task's items, for a worker that does not share the memory with their buffers."""
-        run = frames.loads(self._fetch(data) if isinstance(data, Stored) else data.data)
+        run = frames.loads(self._here(data).data)
         copy = frames.dumps(with_buffers(run, self.processes.memory.copy))
         lent.shared, lent.copy = list(places(run.entries)), f"copy-{next(self._numbers)}"
         self.client.calls(self.keys.store(lent.copy, copy))
         return Stored(lent.copy, len(copy), 0)
 
-    def _fetch(self, stored: Stored) -> bytes:
-        data: bytes | None = self.client.call("HGET", self.keys.blobs, stored.name)
+    def _here(self, batch: Packed) -> Packed:
+        """A batch as its writer packed it, wherever it is."""
+        if not isinstance(batch, Stored):
+            return plain(batch)
+        data: bytes | None = self.client.call("HGET", self.keys.blobs, batch.name)
         if data is None:
             raise ServerLost(f"items have disappeared from the Redis server at {self.address}")
-        return data
+        return plain(Packed(data, batch.shared))
 
     def _drop(self, *names: str) -> None:
         """Remove batches from the server."""
@@ -240,7 +249,6 @@ class RedisTransport:
 
     def _brought(self, lot: Lot) -> Lot:
         """Results, with their items if they were on the server."""
-        if not isinstance(lot.data, Stored):
-            return lot
-        self._drop(lot.data.name)
-        return lot._replace(data=Packed(self._fetch(lot.data), lot.data.shared))
+        if isinstance(lot.data, Stored):
+            self._drop(lot.data.name)
+        return lot._replace(data=self._here(lot.data))

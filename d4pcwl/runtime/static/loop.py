@@ -18,7 +18,7 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender
 from d4pcwl.runtime.transport.outbox import deliver
-from d4pcwl.trace.observer import Way
+from d4pcwl.trace.observer import Carried, Way, with_sent
 
 
 class Inbox(Protocol):
@@ -90,16 +90,18 @@ class Channels:
         channel = self.channels[self.plan.instances[target].process]
         return partial(channel.outbox.count, self.slots[(*source, target, input)])
 
-    def traffic(self) -> dict[Way, tuple[int, int]]:
-        """By edge, the items and bytes that have been sent."""
+    def traffic(self) -> dict[Way, Carried]:
+        """By edge, what has been sent."""
         ways = {slot: way for way, slot in self.slots.items()}
-        found: dict[Way, tuple[int, int]] = {}
+        found: dict[Way, Carried] = {}
         for channel in self.channels.values():
+            here: dict[Way, Carried] = {}
             for slot, (items, size) in channel.outbox.sent().items():
                 pe, output, target, input = ways[slot]
                 way = (pe, output, self.plan.instances[target].pe, input)
-                before = found.get(way, (0, 0))
-                found[way] = before[0] + items, before[1] + size
+                here[way] = here.get(way, Carried()).plus(Carried(items, size))
+            for way, carried in with_sent(here, channel.sent).items():
+                found[way] = found.get(way, Carried()).plus(carried)
         return found
 
     def flush(self) -> None:

@@ -1,0 +1,298 @@
+"""Compression of the batches that leave a machine, where this takes less time than the bytes that
+it saves.
+
+Inside a machine, nothing is compressed. On a link between machines, a :class:`Compressor` measures,
+and a :class:`Choice` decides for each edge. The idea to choose by edge, at run time, is that of
+L. Liang, R. Filgueira, Y. Yan, "Adaptive optimizations for stream-based workflows", WORKS 2020,
+doi:10.1109/WORKS51914.2020.00010; how it is chosen is our own.
+
+A compressed batch is a frame of Zstandard (RFC 8878). It says so itself by its first four bytes,
+with which no other batch begins. It has the size of the batch and a checksum.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+from d4pcwl.errors import ItemError, UsageError
+from d4pcwl.runtime.transport.frames import Part
+
+AUTO, ALWAYS, NEVER = "auto", "always", "never"
+"""What users choose: to measure, to compress all that is sent by messages, or nothing
+(``CompressOptions`` in ``runtime/options.py``)."""
+
+_IN_PYTHON = sys.version_info >= (3, 14)
+_PACKAGE = "compression.zstd" if _IN_PYTHON else "backports.zstd"
+_EXTENSION = "_zstd" if _IN_PYTHON else _PACKAGE
+
+_MAGIC = b"\x28\xb5\x2f\xfd"
+_LEVEL = 1
+
+LEAST_BYTES = 512
+"""Smaller batches are never compressed."""
+
+WINDOW = 8
+"""So many batches are measured together."""
+
+FIRST_STAY, LONGEST_STAY = 4, 64
+"""Windows until the other way is tried."""
+
+WORTH = 0.9
+"""What is compressed must cost at most this part of what it costs otherwise."""
+
+FASTEST = 2.5e-10
+"""Seconds a byte: a link that is as fast as memory, where nothing is tried."""
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def is_compressed(data: Part | bytearray) -> bool:
+    """Whether a batch says that it is compressed."""
+    return data[:4] == _MAGIC
+
+
+def compressed(data: Part) -> bytes:
+    """The Zstandard frame of a batch."""
+    zstd = _zstd()
+    names = zstd.CompressionParameter
+    options = {names.compression_level: _LEVEL, names.checksum_flag: 1}
+    frame: bytes = zstd.compress(data, options=options)
+    return frame
+
+
+def decompressed(data: Part | bytearray, most: int) -> Part | bytearray:
+    """A batch as it was before, whether it was compressed or not.
+
+    :param most: the most bytes that it may have
+    :raises ItemError: it is damaged, or larger than that
+    :raises UsageError: no package for Zstandard is installed
+    """
+    if not is_compressed(data):
+        return data
+    require()
+    zstd = _zstd()
+    try:
+        size = zstd.get_frame_info(data).decompressed_size
+        if size is None or size > most:
+            told = "an unknown number of" if size is None else f"{size:,}"
+            raise ItemError(
+                f"a compressed batch of items has {told} bytes; at most {most:,} are allowed"
+            )
+        reader = zstd.ZstdDecompressor()
+        batch: bytes = reader.decompress(data, max_length=size)
+    except zstd.ZstdError as error:
+        raise ItemError(f"a compressed batch of items is damaged: {error}") from None
+    if len(batch) != size or not reader.eof or reader.unused_data:
+        raise ItemError("a compressed batch of items is damaged: its length is wrong")
+    return batch
+
+
+def available() -> bool:
+    """Whether this Python can compress; nothing is imported."""
+    with contextlib.suppress(ModuleNotFoundError):
+        return importlib.util.find_spec(_EXTENSION) is not None
+    return False
+
+
+def require() -> None:
+    """Make sure that this Python can compress.
+
+    :raises UsageError: it cannot
+    """
+    if not available():
+        raise UsageError(
+            "compression needs Zstandard, which Python has from 3.14 on: pip install "
+            "'d4pcwl[compression]', or run with --compress never"
+        )
+
+
+def usable(mode: str) -> str:
+    """What users choose, or ``never`` where this Python cannot compress.
+
+    :raises UsageError: it is ``always``, and this Python cannot compress
+    """
+    if mode == ALWAYS:
+        require()
+    return mode if mode != AUTO or available() else NEVER
+
+
+def _zstd() -> Any:
+    return importlib.import_module(_PACKAGE)
+
+
+def is_far(host: str) -> bool:
+    """Whether a host is not, by its name, this machine itself."""
+    return host not in ("localhost", "::1") and not host.startswith("127.")
+
+
+# --- what is decided ------------------------------------------------------------------------------
+
+
+class Choice:
+    """Whether the batches of an edge are compressed; no clock is in it.
+
+    What a batch costs is the time in which its sender is blocked, and the time to compress and
+    decompress it. The cost of a byte is measured over windows of :data:`WINDOW` batches. Now and
+    then one batch is compressed as a sample. If this promises to pay, a window is compressed, and
+    its cost is compared with that of the last window that was not. If it did not pay, the next try
+    comes twice as late. If it paid, more are compressed. Later there is one window without, because
+    the link may have changed.
+
+    :param lag: so many batches after a change, what is measured is still due to earlier ones
+    :ivar compresses: the next batch is compressed
+    """
+
+    def __init__(self, lag: int = 0) -> None:
+        self.compresses = False
+        self._lag = self._ignored = lag
+        self._batches = self._bytes = 0
+        self._seconds = 0.0
+        self._plain = 0.0  # seconds a byte
+        self._receiving = 0.0  # the same of the receiver, to decompress
+        self._stays = {False: FIRST_STAY, True: FIRST_STAY}
+        self._left = 1  # windows until the other way is tried
+
+    @property
+    def wants_sample(self) -> bool:
+        """Whether the next batch is compressed to find out what this would save."""
+        return not self.compresses and self._left <= 0 and self._plain > FASTEST
+
+    def sampled(self, size: int, shrunk: int, packing: float, unpacking: float) -> None:
+        """Take what a sample showed.
+
+        :param size: of the batch, in bytes
+        :param shrunk: the same after compression
+        :param packing: seconds to compress it
+        :param unpacking: seconds to decompress it
+        """
+        self._receiving = unpacking / size
+        promised = (packing + unpacking + self._plain * shrunk) / size
+        if promised < WORTH * self._plain:
+            self._turn(True)
+        else:
+            self._fail()
+
+    def note(self, size: int, seconds: float) -> None:
+        """Take what a batch has cost its sender.
+
+        :param size: of the batch before compression, in bytes
+        """
+        if self._ignored:
+            self._ignored -= 1
+            return
+        self._batches += 1
+        self._bytes += size
+        self._seconds += seconds
+        if self._batches == WINDOW:
+            cost = self._seconds / self._bytes
+            self._restart(0)
+            self._end_window(cost)
+
+    def _end_window(self, cost: float) -> None:
+        self._left -= 1
+        if not self.compresses:
+            self._plain = cost
+        elif cost + self._receiving > WORTH * self._plain:
+            self._fail()
+        else:
+            self._stays[False] = FIRST_STAY
+            if not self._left:
+                self._lengthen(True)
+                self._turn(False)
+                self._left = 1
+
+    def _fail(self) -> None:
+        self._stays[True] = FIRST_STAY
+        self._turn(False)
+        self._lengthen(False)
+
+    def _turn(self, compresses: bool) -> None:
+        if compresses != self.compresses:
+            self._restart(self._lag)
+        self.compresses = compresses
+        self._left = self._stays[compresses]
+
+    def _lengthen(self, which: bool) -> None:
+        self._stays[which] = min(2 * self._stays[which], LONGEST_STAY)
+
+    def _restart(self, ignored: int) -> None:
+        self._batches = self._bytes = 0
+        self._seconds, self._ignored = 0.0, ignored
+
+
+class Measured(NamedTuple):
+    """A batch of an edge: its bytes, those that are sent, and the seconds to compress it."""
+
+    choice: Choice
+    size: int
+    sent: int
+    packing: float
+
+
+class Compressor:
+    """Compresses what a process sends by a link.
+
+    :param always: everything, without measuring
+    :param lag: see :class:`Choice`
+    :ivar sent: by edge, the bytes that were sent
+    """
+
+    def __init__(self, *, always: bool = False, lag: int = 0) -> None:
+        self.sent = Counter[Hashable]()
+        self._always = always
+        self._choices = defaultdict[Hashable, Choice](lambda: Choice(lag))
+        self._batches: list[Measured] = []
+
+    def batch(self, edge: Hashable, data: Part) -> Part:
+        """A batch in the form in which it is sent."""
+        if len(data) >= LEAST_BYTES:
+            if self._always:
+                data = min(data, compressed(data), key=len)
+            else:
+                data = self._measured(self._choices[edge], data)
+        self.sent[edge] += len(data)
+        return data
+
+    def _measured(self, choice: Choice, data: Part) -> Part:
+        size, seconds, began = len(data), 0.0, time.perf_counter()
+        if choice.compresses or choice.wants_sample:
+            frame = compressed(data)
+            packed = time.perf_counter()
+            if choice.wants_sample:
+                decompressed(frame, size)
+                choice.sampled(size, len(frame), packed - began, time.perf_counter() - packed)
+            if choice.compresses:
+                data, seconds = min(data, frame, key=len), packed - began
+        self._batches.append(Measured(choice, size, len(data), seconds))
+        return data
+
+    def taken(self) -> list[Measured]:
+        """The measured batches since the last call: they are sent now."""
+        batches, self._batches = self._batches, []
+        return batches
+
+    def blocked(self, batches: list[Measured], seconds: float) -> None:
+        """Note how long their sender was blocked by batches."""
+        whole = sum(batch.sent for batch in batches)
+        for choice, size, sent, packing in batches:
+            choice.note(size, packing + seconds * sent / whole)
+
+
+def compressor(mode: str, far: bool, lag: int = 0) -> Compressor | None:
+    """What compresses the batches of a link; None where nothing does.
+
+    :param mode: what users choose, if it is :func:`usable`
+    :param far: whether the link leaves the machine
+    :param lag: see :class:`Choice`
+    """
+    if mode == ALWAYS:
+        return Compressor(always=True)
+    return Compressor(lag=lag) if mode == AUTO and far else None
