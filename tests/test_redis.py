@@ -267,7 +267,8 @@ class PlayedTransport(RedisTransport):
 class Played:
     """A run of Source → Plus → results. The source has a worker; others come from elsewhere."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, compress: str) -> None:
+        self.compress = compress
         flat = flatten(chain(Source([]), Plus()))
         self.results = Results({pe.id: pe.name for pe in flat.pes})
         job = Job(flat, root_inputs(flat), self.results)
@@ -289,7 +290,8 @@ class Played:
 
     def _exchange(self, name: str, number: int | None) -> Exchange:
         address = self.transport.address
-        line = RedisLine(address, self.run_id, self.plan, name, number, looks=True)
+        more = {"looks": True, "compress": self.compress}
+        line = RedisLine(address, self.run_id, self.plan, name, number, **more)
         self.lines.append(line)
         return Exchange(line, self.plan, number, self.memory if number == 0 else Memory(0))
 
@@ -333,9 +335,9 @@ class Played:
         self.transport.close()
 
 
-@pytest.fixture
-def played(server: Client) -> Iterator[Played]:
-    run = Played(server.address)
+@pytest.fixture(params=["never", "always"])
+def played(server: Client, request: pytest.FixtureRequest) -> Iterator[Played]:
+    run = Played(server.address, request.param)
     yield run
     run.close()
 

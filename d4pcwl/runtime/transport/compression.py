@@ -41,11 +41,14 @@ LEAST_BYTES = 512
 WINDOW = 8
 """So many batches are measured together."""
 
-FIRST_STAY, LONGEST_STAY = 4, 64
-"""Windows until the other way is tried."""
+LEAST_WINDOWS, MOST_WINDOWS = 4, 512
+"""How many windows there are at least and at most until the other way is tried."""
 
-WORTH = 0.9
-"""What is compressed must cost at most this part of what it costs otherwise."""
+TRIES = 0.02
+"""The part of the time that is spent on finding out."""
+
+WORTH = 0.8
+"""A sample must promise that batches cost at most this part of what they cost otherwise."""
 
 FASTEST = 2.5e-10
 """Seconds a byte: a link that is as fast as memory, where nothing is tried."""
@@ -140,11 +143,12 @@ class Choice:
     """Whether the batches of an edge are compressed; no clock is in it.
 
     What a batch costs is the time in which its sender is blocked, and the time to compress and
-    decompress it. The cost of a byte is measured over windows of :data:`WINDOW` batches. Now and
-    then one batch is compressed as a sample. If this promises to pay, a window is compressed, and
-    its cost is compared with that of the last window that was not. If it did not pay, the next try
-    comes twice as late. If it paid, more are compressed. Later there is one window without, because
-    the link may have changed.
+    decompress it. The cost of a byte is measured over windows of :data:`WINDOW` batches; of several
+    windows, later ones weigh more. Now and then one batch is compressed as a sample. If this
+    promises to pay, a window is compressed as a trial, and its cost is compared with that of those
+    that were not. While it pays, more are compressed. Now and then there is a window without,
+    because the link may have changed. Samples, trials and such windows come so seldom that they
+    take about :data:`TRIES` of the time.
 
     :param lag: so many batches after a change, what is measured is still due to earlier ones
     :ivar compresses: the next batch is compressed
@@ -155,10 +159,11 @@ class Choice:
         self._lag = self._ignored = lag
         self._batches = self._bytes = 0
         self._seconds = 0.0
-        self._plain = 0.0  # seconds a byte
-        self._receiving = 0.0  # the same of the receiver, to decompress
-        self._stays = {False: FIRST_STAY, True: FIRST_STAY}
+        self._plain = 0.0  # seconds a byte, without compression
+        self._packed = 0.0  # the same with it, since it is used
+        self._receiving = 0.0  # the receiver's part of that
         self._left = 1  # windows until the other way is tried
+        self._pause = LEAST_WINDOWS  # after a trial that does not pay
 
     @property
     def wants_sample(self) -> bool:
@@ -174,11 +179,11 @@ class Choice:
         :param unpacking: seconds to decompress it
         """
         self._receiving = unpacking / size
-        promised = (packing + unpacking + self._plain * shrunk) / size
-        if promised < WORTH * self._plain:
-            self._turn(True)
+        spent = (packing + unpacking) / size
+        if spent + self._plain * shrunk / size < WORTH * self._plain:
+            self._turn(True, LEAST_WINDOWS)
         else:
-            self._fail()
+            self._turn(False, self._windows(spent, 1, self._plain))
 
     def note(self, size: int, seconds: float) -> None:
         """Take what a batch has cost its sender.
@@ -193,39 +198,44 @@ class Choice:
         self._seconds += seconds
         if self._batches == WINDOW:
             cost = self._seconds / self._bytes
-            self._restart(0)
-            self._end_window(cost)
+            self._batches = self._bytes = 0
+            self._seconds = 0.0
+            self._left -= 1
+            if self.compresses:
+                self._check(cost + self._receiving)
+            else:
+                self._plain = (self._plain + cost) / 2 if self._plain else cost
 
-    def _end_window(self, cost: float) -> None:
-        self._left -= 1
-        if not self.compresses:
-            self._plain = cost
-        elif cost + self._receiving > WORTH * self._plain:
-            self._fail()
-        else:
-            self._stays[False] = FIRST_STAY
-            if not self._left:
-                self._lengthen(True)
-                self._turn(False)
-                self._left = 1
+    def _check(self, cost: float) -> None:
+        """Decide how to go on after a window that was compressed."""
+        is_trial, is_faster = not self._packed, cost < self._packed / 2
+        self._packed = cost if is_trial else (self._packed + cost) / 2
+        gain, batches = self._plain - self._packed, WINDOW + self._lag
+        if gain < 0:
+            self._pause = min(2 * self._pause, MOST_WINDOWS)
+            self._turn(False, max(self._pause, self._windows(-gain, batches, self._plain)))
+        elif is_trial:
+            self._pause = LEAST_WINDOWS
+            self._left = self._windows(gain, batches, self._packed)
+        elif is_faster or self._left <= 0:
+            self._plain = 0.0  # to be found out anew
+            self._turn(False, 1)
 
-    def _fail(self) -> None:
-        self._stays[True] = FIRST_STAY
-        self._turn(False)
-        self._lengthen(False)
-
-    def _turn(self, compresses: bool) -> None:
+    def _turn(self, compresses: bool, windows: int) -> None:
         if compresses != self.compresses:
-            self._restart(self._lag)
-        self.compresses = compresses
-        self._left = self._stays[compresses]
+            self._ignored, self._packed = self._lag, 0.0
+            self._batches = self._bytes = 0
+            self._seconds = 0.0
+        self.compresses, self._left = compresses, windows
 
-    def _lengthen(self, which: bool) -> None:
-        self._stays[which] = min(2 * self._stays[which], LONGEST_STAY)
+    def _windows(self, lost: float, batches: int, cost: float) -> int:
+        """How many windows it takes that what is lost is no more than a part of the time.
 
-    def _restart(self, ignored: int) -> None:
-        self._batches = self._bytes = 0
-        self._seconds, self._ignored = 0.0, ignored
+        :param lost: seconds a byte, in so many batches
+        :param cost: seconds a byte, in the windows
+        """
+        enough = lost * batches / (TRIES * cost * WINDOW)
+        return int(max(LEAST_WINDOWS, min(MOST_WINDOWS, enough)))
 
 
 class Measured(NamedTuple):
@@ -262,8 +272,10 @@ class Compressor:
         return data
 
     def _measured(self, choice: Choice, data: Part) -> Part:
-        size, seconds, began = len(data), 0.0, time.perf_counter()
+        size, seconds = len(data), 0.0
         if choice.compresses or choice.wants_sample:
+            _zstd()  # its import is no part of the time
+            began = time.perf_counter()
             frame = compressed(data)
             packed = time.perf_counter()
             if choice.wants_sample:
