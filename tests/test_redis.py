@@ -58,6 +58,7 @@ from d4pcwl.runtime.redis.server import OwnServer, named_server
 from d4pcwl.runtime.redis.transport import RedisTransport
 from d4pcwl.runtime.results import Results
 from d4pcwl.runtime.transport.arena import Memory
+from d4pcwl.runtime.transport.compression import is_compressed
 from d4pcwl.runtime.transport.outbox import LARGE, Run
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
@@ -275,7 +276,7 @@ class Played:
         self.plan = make_plan(flat, 2, pooled=True, given=job.inputs)
         processes = WorkerProcesses(job, self.plan, Scale(1, 1))
         self.memory = processes.memory
-        self.transport = PlayedTransport(processes, Client(address), owned=False)
+        self.transport = PlayedTransport(processes, Client(address), owned=False, compress=compress)
         self.keys, self.run_id = self.transport.keys, self.transport.run_id
         self.transport.prepare()
         self.broker = Broker(job, self.plan, Scale(1, 1), self.transport)
@@ -408,6 +409,28 @@ def test_nothing_is_written_after_the_end(server: Client, played: Played) -> Non
     late.report("done", {})
     late.line.beat()
     assert keys(server) == []
+
+
+def test_what_a_far_worker_has_to_fetch_is_compressed(server: Client) -> None:
+    """Its link is slow, but that of the writer is not."""
+    with contextlib.closing(Played(server.address, "auto")) as played:
+        far = played.guest("far").line
+        assert isinstance(far, RedisLine)
+        assert isinstance(played.source.line, RedisLine)
+        assert played.source.line.sent() == {}
+        far._reading = 1e-6
+        far.beat()
+        played.transport._next_look = played.transport._next_far_look = 0.0
+        played.go_on()
+        for number in range(20):
+            played.source.line._looked = 0.0
+            played.source.receive(wait=False)
+            played.source.stream(Parcel([_batch(number, TEXT)]))
+            played.go_on()
+        (sent,) = played.source.line.sent().values()
+        assert 0 < sent < 15 * len(TEXT)
+        tasks = [played.receive(played.guest(name)) for name in "ab"]
+        assert {is_compressed(task.items.data) for task in tasks} == {False}
 
 
 # --- workers from elsewhere -----------------------------------------------------------------------

@@ -21,7 +21,7 @@ from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.pool.exchange import Lot, Packed, Parcel, Queue, packed
 from d4pcwl.runtime.redis.client import Address, Client, ServerLost
-from d4pcwl.runtime.redis.keys import Command, Keys, add, beat
+from d4pcwl.runtime.redis.keys import PICO, Command, Keys, add, beat
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.channel import Disconnected
 from d4pcwl.runtime.transport.compression import (
@@ -120,8 +120,10 @@ class RedisLine:
         except ServerLost as error:
             raise Disconnected(str(error)) from error
         self.sending = threading.RLock()
+        self._compress = compress
         self._compressor = compressor(compress, self._sender.is_far)
         self._quickest = math.inf  # seconds: the way to the server and back, without bytes
+        self._reading = 0.0  # seconds to fetch a byte from another host, of the last batches
         self._outgoing: list[Command] = []
         self._inbox = deque[tuple[str, Any]]()
         self._last = b"0-0"
@@ -161,6 +163,11 @@ class RedisLine:
         if kind == "welcome":
             self.number = content
             return
+        if kind == "reading":
+            self._compressor = self._compressor or compressor(self._compress, far=True)
+            if self._compressor:
+                self._compressor.reading = content / PICO
+            return
         if kind in ("task", "private"):
             data = content[-1]
             if isinstance(data, Stored):
@@ -175,7 +182,11 @@ class RedisLine:
         commands: list[Command] = [("HGET", self._keys.blobs, stored.name)]
         if kind == "private":
             commands.append(("HDEL", self._keys.blobs, stored.name))
-        data = self._ask(self._receiver, *commands)[0]
+        data = self._ask(self._receiver, *commands, first=1)[0]
+        if data is not None and self._sender.is_far:
+            seconds = self._receiver.seconds
+            self._quickest = min(self._quickest, seconds)
+            self._reading += ((seconds - self._quickest) / len(data) - self._reading) / 4
         if data is None and not self._is_guest:
             raise Disconnected("items have disappeared from the Redis server")
         return None if data is None else Packed(data, stored.shared)
@@ -274,7 +285,8 @@ class RedisLine:
     def beat(self) -> None:
         """Send a heartbeat. A worker that was considered dead asks to join again."""
         with self.sending:
-            if self._ask(self._sender, beat(self._keys.alive(self.name), "XX"))[0] is None:
+            reading = int(PICO * self._reading)
+            if self._ask(self._sender, beat(self._keys.alive(self.name), "XX", reading))[0] is None:
                 self._ask_in()
 
     def _ask_in(self) -> None:

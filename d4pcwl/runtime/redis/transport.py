@@ -87,6 +87,7 @@ class RedisTransport:
         self._commands: list[Command] = []  # sent next
         self._next_look = self._next_far_look = 0.0
         self._missed: set[int] = set()
+        self._reading = 0
         self._numbers = count()
 
     def prepare(self) -> None:
@@ -116,6 +117,8 @@ class RedisTransport:
         plan = self.processes.plan
         line = partial(RedisLine, self.address, self.run_id, plan, name, number)
         self.processes.fork(number, pinned, partial(line, looks=looks, compress=self.compress))
+        if self._reading:
+            self.workers[number].outgoing.append(("reading", self._reading))
 
     def _let_in(self, number: int, name: str, *more: Command, is_guest: bool = False) -> None:
         self.workers[number] = _Worker(number, name, is_guest)
@@ -150,16 +153,24 @@ class RedisTransport:
             return
         self._next_far_look = now + _LOOK_FAR_SECONDS
         guests = [worker for worker in self.workers.values() if worker.is_guest]
-        keys = [self.keys.meta, *(self.keys.alive(worker.name) for worker in guests)]
-        is_there, *beats = self.client.calls([("EXISTS", key) for key in keys])
+        beats_of = [("GET", self.keys.alive(worker.name)) for worker in guests]
+        is_there, *beats = self.client.calls([("EXISTS", self.keys.meta), *beats_of])
         if not is_there:
             raise ServerLost(
                 f"the keys of the run have disappeared from the Redis server at {self.address}"
             )
-        for worker, beats_on in zip(guests, beats, strict=True):
-            if not beats_on:
+        for worker, reading in zip(guests, beats, strict=True):
+            if reading is None:
                 self._forget(worker.number)
                 broker.scheduler.lost(worker.number, "sent no heartbeat")
+        self._tell_reading(max((int(reading) for reading in beats if reading), default=0))
+
+    def _tell_reading(self, reading: int) -> None:
+        """Tell the workers how long those of other hosts take to fetch a byte that they write."""
+        if abs(reading - self._reading) > 0.2 * max(reading, self._reading):
+            self._reading = reading
+            for worker in self.workers.values():
+                worker.outgoing.append(("reading", reading))
 
     def close(self) -> None:
         self.keys.let_go()

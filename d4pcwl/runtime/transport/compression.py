@@ -239,7 +239,8 @@ class Choice:
 
 
 class Measured(NamedTuple):
-    """A batch of an edge: its bytes, those that are sent, and the seconds to compress it."""
+    """A batch of an edge: its bytes, those that are sent, and the processor's seconds to compress
+    it."""
 
     choice: Choice
     size: int
@@ -253,10 +254,12 @@ class Compressor:
     :param always: everything, without measuring
     :param lag: see :class:`Choice`
     :ivar sent: by edge, the bytes that were sent
+    :ivar reading: seconds in which a receiver is blocked by a byte, where that is told
     """
 
     def __init__(self, *, always: bool = False, lag: int = 0) -> None:
         self.sent = Counter[Hashable]()
+        self.reading = 0.0
         self._always = always
         self._choices = defaultdict[Hashable, Choice](lambda: Choice(lag))
         self._batches: list[Measured] = []
@@ -275,12 +278,12 @@ class Compressor:
         size, seconds = len(data), 0.0
         if choice.compresses or choice.wants_sample:
             _zstd()  # its import is no part of the time
-            began = time.perf_counter()
+            began = time.thread_time()
             frame = compressed(data)
-            packed = time.perf_counter()
+            packed = time.thread_time()
             if choice.wants_sample:
                 decompressed(frame, size)
-                choice.sampled(size, len(frame), packed - began, time.perf_counter() - packed)
+                choice.sampled(size, len(frame), packed - began, time.thread_time() - packed)
             if choice.compresses:
                 data, seconds = min(data, frame, key=len), packed - began
         self._batches.append(Measured(choice, size, len(data), seconds))
@@ -295,7 +298,7 @@ class Compressor:
         """Note how long their sender was blocked by batches."""
         whole = sum(batch.sent for batch in batches)
         for choice, size, sent, packing in batches:
-            choice.note(size, packing + seconds * sent / whole)
+            choice.note(size, packing + seconds * sent / whole + self.reading * sent)
 
 
 def compressor(mode: str, far: bool, lag: int = 0) -> Compressor | None:
