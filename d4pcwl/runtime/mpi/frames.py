@@ -87,6 +87,11 @@ class Frames:
         self._senders.append(sender)
         return sender
 
+    def sent(self) -> dict[int, int]:
+        """By receiver of items, the bytes of frames and buffers after compression."""
+        senders = [sender for sender in self._senders if sender.tag == ITEMS]
+        return {s.receiver: s.compressor.sent.total() for s in senders if s.compressor}
+
     def all_sent(self) -> bool:
         """Whether all frames have been received."""
         return not any(sender.under_way() for sender in self._senders)
@@ -158,15 +163,15 @@ class RankSender:
     def __init__(
         self, frames: Frames, receiver: int, tag: int, compressor: Compressor | None
     ) -> None:
-        self._way, self._receiver, self._tag = frames, receiver, tag
-        self._compressor = compressor
+        self.receiver, self.tag, self.compressor = receiver, tag, compressor
+        self._way = frames
         self._arena = frames.shared_out.get(receiver) if tag == ITEMS else None
         self._frames: deque[tuple[list[MPI.Request], Any]] = deque()  # with what they send
         self._bytes = 0  # of these frames
 
     def send(self, data: bytes, buffers: Sequence[memoryview]) -> None:
         """Send a frame; see :class:`~d4pcwl.runtime.transport.channel.Sender`."""
-        way, byte, compressor = self._way, self._way.mpi.BYTE, self._compressor
+        way, byte, compressor = self._way, self._way.mpi.BYTE, self.compressor
         blocked = 0.0
         if not self._has_room():
             blocked = self._wait(self._has_room)
@@ -177,9 +182,9 @@ class RankSender:
             frame = compressor.batch("frames", frame)
             apart = [compressor.batch("buffers", buffer) for buffer in apart]
         with way.call:
-            requests = [way.comm.Issend([frame, byte], self._receiver, self._tag)]
+            requests = [way.comm.Issend([frame, byte], self.receiver, self.tag)]
             requests += [
-                way.comm.Issend([buffer, byte], self._receiver, self._tag + _BUFFERS)
+                way.comm.Issend([buffer, byte], self.receiver, self.tag + _BUFFERS)
                 for buffer in apart
             ]
             self._frames.append((requests, (frame, apart)))
@@ -195,17 +200,13 @@ class RankSender:
         self._way.waits.wait(done)
         return time.perf_counter() - began
 
-    @property
-    def sent(self) -> int:
-        return self._compressor.sent.total() if self._compressor else 0
-
     def _place(self, buffer: memoryview) -> int:
         """Where a buffer goes: 0 into the frame, 1 into a message, else into shared memory."""
         if buffer.nbytes < frames.LARGE:
             return 0
         place = self._arena.put(buffer) if self._arena else 0
-        if place and self._compressor:
-            self._compressor.sent["arena"] += buffer.nbytes
+        if place and self.compressor:
+            self.compressor.sent["arena"] += buffer.nbytes
         return 1 + place
 
     def _has_room(self) -> bool:

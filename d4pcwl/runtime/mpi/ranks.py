@@ -166,7 +166,7 @@ class Ranks:
                 with measured(
                     [worker],
                     job.hear if results is None else partial(results.send, "lap"),
-                    sent=link.traffic,
+                    sent=lambda: link.traffic(self.frames.sent()),
                     waits=[RankInbox.receive],
                     sends=[RankSender.send],
                 ):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from d4pcwl.runtime.engine.instance import Receive
@@ -90,17 +91,20 @@ class Channels:
         channel = self.channels[self.plan.instances[target].process]
         return partial(channel.outbox.count, self.slots[(*source, target, input)])
 
-    def traffic(self) -> dict[Way, Carried]:
-        """By edge, what has been sent."""
+    def traffic(self, sent: Mapping[int, int] = MappingProxyType({})) -> dict[Way, Carried]:
+        """By edge, what has been sent.
+
+        :param sent: by receiver, the bytes after compression, where there is any
+        """
         ways = {slot: way for way, slot in self.slots.items()}
         found: dict[Way, Carried] = {}
-        for channel in self.channels.values():
+        for receiver, channel in self.channels.items():
             here: dict[Way, Carried] = {}
             for slot, (items, size) in channel.outbox.sent().items():
                 pe, output, target, input = ways[slot]
                 way = (pe, output, self.plan.instances[target].pe, input)
                 here[way] = here.get(way, Carried()).plus(Carried(items, size))
-            for way, carried in with_sent(here, channel.sent).items():
+            for way, carried in with_sent(here, sent.get(receiver, 0)).items():
                 found[way] = found.get(way, Carried()).plus(carried)
         return found
 

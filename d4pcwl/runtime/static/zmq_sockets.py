@@ -135,8 +135,6 @@ class _Count:
 class _ZmqSender:
     """A way out."""
 
-    sent = 0
-
     def __init__(self, push: zmq.Socket[bytes], prefix: bytes, count: _Count) -> None:
         self._push, self._prefix, self._count, self._sent = push, prefix, count, 0
 

@@ -33,10 +33,6 @@ PROMPT_SECONDS = 0.005
 class Sender(Protocol):
     """The mapping's part of a channel: sending to another process."""
 
-    @property
-    def sent(self) -> int:
-        """The bytes that were sent after compression; 0 where nothing may be compressed."""
-
     def send(self, data: bytes, buffers: Sequence[memoryview]) -> None:
         """Send a pickle and its buffers, waiting where there is no room.
 
@@ -73,11 +69,6 @@ class Channel:
         :param marked: they come with their marks, as pairs
         """
         return self._outbox.outlet(slot, self._names[slot], self.flush, marked=marked)
-
-    @property
-    def sent(self) -> int:
-        """See :class:`Sender`."""
-        return self._sender.sent
 
     @property
     def outbox(self) -> Outbox:

@@ -20,8 +20,6 @@ class Pipe:
     :param shared: bytes of shared memory for large buffers
     """
 
-    sent = 0
-
     def __init__(self, shared: int = 0) -> None:
         self.arena = Arena(shared)
         self.read_fd, self.write_fd = os.pipe()
