@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -180,15 +181,29 @@ def _time(element: etree._Element, where: str, otherwise: float) -> float:
 
 
 def _text(chosen: list[Channel], level: str) -> bytes:
-    columns = _COLUMNS[level]
     above = {"channel": 0, "station": 1, "network": 2}[level]
-    lines = {"#" + "|".join(columns): None}
+    groups: dict[tuple[str, ...], list[Channel]] = defaultdict(list)
     for channel in chosen:
-        element = channel.element
+        start = _value(channel.element, "../" * above + "@startDate")
+        groups[*channel.codes[: (4, 2, 1)[above]], start].append(channel)
+    columns = _COLUMNS[level]
+    lines = ["#" + "|".join(columns)]
+    for found in groups.values():
+        element = found[0].element
         for _ in range(above):
             element = element.getparent()
-        values = (_value(element, where) for where in columns.values())
-        lines["|".join(" ".join(value.replace("|", " ").split()) for value in values)] = None
+        values = {name: _value(element, where) for name, where in columns.items()}
+        # StationXML may leave these out, and the text may not.
+        values["StartTime"] = values["StartTime"] or min(
+            _value(c.element, "@startDate") for c in found
+        )
+        if level == "network":
+            values["TotalStations"] = values["TotalStations"] or str(
+                len({c.codes[1] for c in found})
+            )
+        lines.append(
+            "|".join(" ".join(value.replace("|", " ").split()) for value in values.values())
+        )
     return "".join(f"{line}\n" for line in lines).encode()
 
 

@@ -52,7 +52,7 @@ class _Download:
     def __init__(self, request: Request, folder: Path, tell: Tell, warn: Tell) -> None:
         self.request, self.folder, self.tell, self._warn = request, folder, tell, warn
         self.origins = _read_origins(folder)
-        self.asked: dict[StationId, list[Path]] = defaultdict(list)
+        self.asked: dict[StationId, set[Path]] = defaultdict(set)
         self.told: set[StationId] = set()
         self.warned: set[str] = set()
 
@@ -111,7 +111,7 @@ class _Download:
         """Where the waveforms of a channel go; what is there, and not whole, is removed."""
         name = f"{network}.{station}.{location}.{channel}.mseed"
         path = self.folder / "observed" / name
-        self.asked[network, station].append(path)
+        self.asked[network, station].add(path)
         if path.exists() and not self._whole(path):
             self.tell(f"{path.name} is not whole: it is fetched again")
             path.unlink()
@@ -187,7 +187,8 @@ class _TellingClient(Client):
                 for channel in station.channels
                 if low <= round(channel.sample_rate or 0, 6) <= high
             ]
-        self.run.tell(f"{self.base_url} has {sum(bool(s.channels) for s in stations)} stations")
+        found = sum(bool(station.channels) for station in stations)
+        self.run.tell(f"{self.base_url}: stations found: {found}")
         return inventory
 
     def get_waveforms_bulk(self, bulk: Any, *args: Any, filename: str, **query: Any) -> None:
