@@ -202,6 +202,8 @@ def main() -> int:
             print(server.url, flush=True)
             signal.sigwait(_ENDS)
         return 0
+    except KeyboardInterrupt:
+        return 130
     except (ArchiveError, OSError, OverflowError) as error:
         parser.exit(2, "".join(f"{parser.prog}: error: {li}\n" for li in str(error).splitlines()))
 

@@ -17,6 +17,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -60,7 +61,11 @@ class _Download:
         if unused := " and ".join(self.request.unused):
             self.warn(f"no use is made of {unused}: files go where the next steps look for them")
         self.folder.mkdir(parents=True, exist_ok=True)
-        clients = [client for url in self.request.providers if (client := self._client(url))]
+        # In threads that do not outlive the run: ObsPy waits for each answer in one of its own.
+        with ThreadPool(len(self.request.providers)) as pool:
+            clients = [
+                client for client in pool.map(self._client, self.request.providers) if client
+            ]
         if not clients:
             raise SettingsError("nothing is downloaded: no provider answers")
         helpers = MassDownloader(clients, configure_logging=False).download(
