@@ -37,7 +37,10 @@ def records(path: Path) -> Iterator[Record]:
             if file.read(7)[6:] not in (b"D", b"R", b"Q", b"M"):
                 raise ValueError(f"{path}: no miniSEED record at byte {offset}")
             file.seek(offset)
-            info = get_record_information(file)
+            try:
+                info = get_record_information(file)
+            except Exception as error:  # noqa: BLE001 - ObsPy raises whatever it likes
+                raise ValueError(f"{path}: the record at byte {offset}: {error}") from error
             length = info["record_length"]
             if offset + length > size:
                 raise ValueError(f"{path}: the record at byte {offset} is not whole")
