@@ -39,7 +39,7 @@ def records(path: Path) -> Iterator[Record]:
             file.seek(offset)
             try:
                 info = get_record_information(file)
-            except Exception as error:  # noqa: BLE001 - ObsPy raises whatever it likes
+            except Exception as error:
                 raise ValueError(f"{path}: the record at byte {offset}: {error}") from error
             length = info["record_length"]
             if offset + length > size:
