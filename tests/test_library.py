@@ -593,7 +593,7 @@ MADE: dict[str, Callable[[], Any]] = {
     "WriteZarr": lambda: library.WriteZarr("file"),
 }
 KEEP = {
-    *("Batch", "Deduplicate", "Match", "Sort", "TimeWindow", "Window", "GeoJSON"),
+    *("Batch", "Deduplicate", "Match", "Sort", "TimeWindow", "Window", "GeoJSON", "ShakeMap"),
     *("WriteCSV", "WriteJSON", "WriteLines", "WriteParquet", "WriteZarr"),
 }
 EVERY = [(package, name) for package in (library, seismology) for name in package.__all__]

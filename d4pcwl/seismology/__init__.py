@@ -7,7 +7,15 @@ from d4pcwl.seismology.elements import (
     Norm,
     PeakGroundMotion,
     ReadStream,
+    ShakeMap,
     SpectralAcceleration,
 )
 
-__all__ = ["GeoJSON", "Norm", "PeakGroundMotion", "ReadStream", "SpectralAcceleration"]
+__all__ = [
+    "GeoJSON",
+    "Norm",
+    "PeakGroundMotion",
+    "ReadStream",
+    "ShakeMap",
+    "SpectralAcceleration",
+]

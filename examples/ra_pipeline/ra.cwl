@@ -3,8 +3,8 @@ cwlVersion: v1.2
 class: Workflow
 label: Rapid assessment of an earthquake
 doc: |
-  From an event, its waveforms and the synthetics of a simulation to ground motion parameters and a
-  map. create_env.cwl is written by hand; the tools of the other three steps are made from the
+  From an event, its waveforms and the synthetics of a simulation to ground motion parameters, maps and
+  a report. create_env.cwl is written by hand; the tools of the other three steps are made from the
   dispel4py scripts of the same names.
 
 inputs:
@@ -16,7 +16,11 @@ inputs:
     label: The processing chains of data and synthetics, JSON
   mesh:
     type: File?
-    label: The mesh of the simulation
+    label: The mesh of the simulation, JSON; a simulation needs it
+  simulate:
+    type: boolean
+    label: Whether to run SPECFEM3D; else the source has synthetics, too
+    default: false
   source:
     type: Directory
     label: Where the waveforms come from, with observed/, stations/ and synth/ in it
@@ -37,10 +41,21 @@ steps:
       misfit_data: create_env/misfit_data
     out: [misfit_data_out]
 
+  simulate:
+    run: simulate.cwl
+    when: $(inputs.wanted)
+    in:
+      wanted: simulate
+      misfit_data: download_data/misfit_data_out
+      mesh: mesh
+    out: [misfit_data]
+
   preprocess_data:
     run: preprocess.cwl
     in:
-      misfit_data: download_data/misfit_data_out
+      misfit_data:
+        source: [simulate/misfit_data, download_data/misfit_data_out]
+        pickValue: first_non_null
     out: [misfit_data_out]
 
   rapid_assessment:
@@ -56,5 +71,5 @@ outputs:
     outputSource: preprocess_data/misfit_data_out
   pgm_data:
     type: Directory
-    label: pgm.json, pgm.geojson and map.png
+    label: pgm.json, pgm.geojson, maps and report.html
     outputSource: rapid_assessment/pgm_data
