@@ -82,7 +82,9 @@ def stepwise(example_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return folder / "pgm_data", said
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "step", [*STEPS, "prepare_simulation", "collect_synthetics", "point_source"]
+)
 def test_the_checked_in_tools_are_what_the_scripts_compile_to(step: str) -> None:
     compiled = to_cwl(EXAMPLE / f"{step}.py", folder=EXAMPLE)
     assert (EXAMPLE / f"{step}.cwl").read_text() == document_text(compiled.document)

@@ -30,7 +30,6 @@ ra_chains = pytest.importorskip("ra_chains")
 ra_folders = pytest.importorskip("ra_folders")
 ra_geometry = pytest.importorskip("ra_geometry")
 ra_layout = pytest.importorskip("ra_layout")
-ra_model = pytest.importorskip("ra_model")
 ground_motion = pytest.importorskip("d4pcwl.seismology.motion")
 ra_motion = pytest.importorskip("ra_motion")
 ra_processed = pytest.importorskip("ra_processed")
@@ -258,17 +257,6 @@ def test_differences_are_observed_minus_synthetic() -> None:
 
 
 # The made-up earthquake
-
-
-def test_model_pulses_carry_their_moment_and_come_in_time() -> None:
-    rate = 200.0
-    times = np.arange(int(40 * rate)) / rate
-    pulse = ra_model.velocity_pulse(times, arrival=10.0, corner=2.0, t_star=0.0)
-    displacement = np.cumsum(pulse) / rate
-    assert displacement.sum() / rate == pytest.approx(1.0, rel=1e-3)
-    assert np.max(np.abs(pulse[times < 9.5])) < 1e-2 * np.max(np.abs(pulse))
-    # (2 pi f)^2 t exp(-2 pi f t) is the displacement; it is largest at 1 / (2 pi f).
-    assert times[np.argmax(displacement)] == pytest.approx(10 + 1 / (4 * np.pi), abs=0.02)
 
 
 def test_example_stations_are_usable_but_the_incomplete_one(example_folder: Path) -> None:

@@ -17,9 +17,13 @@ inputs:
   mesh:
     type: File?
     label: The mesh of the simulation, JSON; a simulation needs it
-  simulate:
+  with_specfem3d:
     type: boolean
-    label: Whether to run SPECFEM3D; else the source has synthetics, too
+    label: Whether SPECFEM3D makes the synthetics, which the source has otherwise
+    default: false
+  with_point_source:
+    type: boolean
+    label: Whether the synthetics are those of a point source in homogeneous ground
     default: false
   source:
     type: Directory
@@ -45,16 +49,27 @@ steps:
     run: simulate.cwl
     when: $(inputs.wanted)
     in:
-      wanted: simulate
+      wanted: with_specfem3d
       misfit_data: download_data/misfit_data_out
       mesh: mesh
-    out: [misfit_data]
+    out: [misfit_data_out]
+
+  approximate:
+    run: point_source.cwl
+    when: $(inputs.wanted)
+    in:
+      wanted: with_point_source
+      misfit_data: download_data/misfit_data_out
+    out: [misfit_data_out]
 
   preprocess_data:
     run: preprocess.cwl
     in:
       misfit_data:
-        source: [simulate/misfit_data, download_data/misfit_data_out]
+        source:
+          - simulate/misfit_data_out
+          - approximate/misfit_data_out
+          - download_data/misfit_data_out
         pickValue: first_non_null
     out: [misfit_data_out]
 
