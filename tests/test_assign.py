@@ -268,7 +268,7 @@ def test_processes_that_gain_nothing_are_not_used() -> None:
     assert found.assignment.count == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_every_choice_keeps_the_promises(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 12))

@@ -82,7 +82,7 @@ ITEMS = st.recursive(
 
 
 @given(st.lists(ITEMS, min_size=8, max_size=30))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_items_come_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, items: list[Any]
 ) -> None:

@@ -324,7 +324,7 @@ def pipelines(draw: st.DrawFn) -> tuple[str, list[Stage]]:
     return kind, stages
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pipelines(), st.integers(0, 1000))
 def test_the_slowest_part_of_any_pipeline_is_named(
     pipeline: tuple[str, list[Stage]], seed: int

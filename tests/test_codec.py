@@ -137,7 +137,7 @@ items = st.recursive(
 
 
 @given(items)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_goes_in_comes_out(item: Any) -> None:
     tag, payload = packed(item)
     assert tag in (b"J", b"A", b"M")
@@ -149,7 +149,6 @@ def test_what_goes_in_comes_out(item: Any) -> None:
 
 
 @given(st.lists(hashables, max_size=8), st.randoms())
-@settings(deadline=None)
 def test_equal_sets_give_equal_bytes(members: list[Any], random: Any) -> None:
     unique = list({packed(m): m for m in members}.values())
     one = packed(set(unique))
@@ -159,7 +158,6 @@ def test_equal_sets_give_equal_bytes(members: list[Any], random: Any) -> None:
 
 
 @given(items)
-@settings(deadline=None)
 def test_every_item_has_a_json_line(item: Any) -> None:
     line = to_json_line("pe", "output", item)
     assert len(line.splitlines()) == 1
@@ -175,7 +173,6 @@ def test_bytes_from_strangers_give_item_errors(tag: bytes, payload: bytes) -> No
 
 
 @given(items, st.data())
-@settings(deadline=None)
 def test_damaged_bytes_give_item_errors(item: Any, data: st.DataObject) -> None:
     tag, payload = packed(item)
     where = data.draw(st.integers(0, len(payload) - 1))

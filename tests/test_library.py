@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mapping_kit import Mapping, Source, chain, named
 
@@ -359,8 +359,9 @@ def test_a_kept_file_that_is_another_is_fetched_anew(server: str, tmp_path: Path
     url, content = f"{server}/a.txt", b"the content of /a.txt"
     kept = tmp_path / file_name(url)
     kept.write_bytes(b"something else")
-    item = {"url": url, "sha256": hashlib.sha256(content).hexdigest()}
-    d4pcwl.run(chain(Source([item]), library.Fetch(tmp_path)))
+    item = {"url": url, "sha256": hashlib.sha256(content).hexdigest(), "name": "a"}
+    found = d4pcwl.run(chain(Source([item]), library.Fetch(tmp_path)))
+    assert found["Fetch"]["output"] == [{**item, "path": str(kept)}]
     assert kept.read_bytes() == content
     with pytest.raises(D4pcwlError, match="no URL of HTTP"):
         d4pcwl.run(chain(Source(["file:///etc/passwd"]), library.Fetch(tmp_path)))
@@ -492,6 +493,7 @@ def test_quantiles_are_those_of_numpy() -> None:
 
 
 @given(st.floats(0, 1e6), st.floats(0.1, 100), st.floats(0.1, 100))
+@example(1.0, 1.0, 0.1)
 def test_each_time_is_in_its_windows(time: float, length: float, step: float) -> None:
     found = list(windows_of(time, length, step))
     for number in range(int(time // step) - int(length // step) - 3, int(time // step) + 3):

@@ -127,7 +127,7 @@ def scripts(draw: st.DrawFn) -> str:
     return PES + "\n".join(lines) + "\n"
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(text=scripts(), form=st.sampled_from(["whole", "composite", "pe", "sharded"]))
 def test_import_undoes_compile_for_any_graph(text: str, form: str) -> None:
     options = {"cut": form} if form in ("composite", "pe") else {}

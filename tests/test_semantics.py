@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapping_kit import (
     MOST_UNDER_WAY,
@@ -933,11 +933,7 @@ def graphs(draw: st.DrawFn) -> WorkflowGraph:
     return graph
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@settings(max_examples=25)
 @given(graph=graphs(), processes=st.integers(1, 6))
 @pytest.mark.processes(1)
 def test_random_graphs_give_equal_results(

@@ -10,7 +10,7 @@ from typing import Any
 
 import cwl_kit as kit
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapping_kit import Identity, Plus, chain, join, named
 from shard_kit import run_stages
@@ -264,7 +264,7 @@ def graphs(draw: st.DrawFn) -> FlatGraph:
     return flatten(join(*edges))
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(graph=graphs(), count=st.sampled_from([2, 3, 5]), how=st.sampled_from([None, "pe"]))
 def test_shards_give_the_results_of_the_whole(
     graph: FlatGraph, count: int, how: str | None, tmp_path_factory: Any

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from d4pcwl.cli import stream as cli
@@ -97,7 +97,6 @@ def test_iteration_can_be_taken_up_again(file: Path) -> None:
     st.lists(st.tuples(st.integers(0, 1), st.integers() | st.text() | st.binary(max_size=400))),
     st.dictionaries(st.text(), st.integers()),
 )
-@settings(deadline=None)
 def test_equal_streams_give_equal_bytes(
     tmp_path_factory: pytest.TempPathFactory, items: list[tuple[int, Any]], metadata: dict[str, int]
 ) -> None:

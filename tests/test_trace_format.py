@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d4pcwl.errors import OutputError, TraceError, UsageError
@@ -67,7 +67,6 @@ def test_a_trace_is_read_as_it_was_written(tmp_path: Path, name: str) -> None:
     assert {type(record) for record in RECORDS} == set(KINDS.values())
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.builds(
         Sample,
@@ -98,7 +97,7 @@ def test_a_trace_is_read_while_it_is_written(tmp_path: Path, name: str) -> None:
     writer.close()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(st.data())
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_file_that_was_cut_off_has_its_whole_lines(

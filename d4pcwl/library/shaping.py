@@ -138,13 +138,13 @@ class TimeWindow(IterativePE):
 
 def windows_of(time: float, length: float, step: float) -> Iterator[int]:
     """The numbers n of the windows that a time is in: n step <= time < n step + length."""
-    number = int(time // step)
-    first = number
+    last = int(time // step) + 1  # one more, since quotients and products are rounded
+    first = last
     while (first - 1) * step + length > time:
         first -= 1
-    for each in range(first, number + 1):
-        if each * step <= time < each * step + length:
-            yield each
+    for number in range(first, last + 1):
+        if number * step <= time < number * step + length:
+            yield number
 
 
 class Sort(IterativePE):
