@@ -121,7 +121,7 @@ def test_the_rapid_assessment(image: Image, tmp_path: Path) -> None:
     for name in ("pgm.json", "pgm.geojson"):
         figures, expected = (Path(o["pgm_data"]["path"], name) for o in (found, plain))
         assert figures.read_bytes() == expected.read_bytes()
-    assert Path(found["pgm_data"]["path"], "map.png").read_bytes().startswith(b"\x89PNG")
+    assert Path(found["pgm_data"]["path"], "map_PGA.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_it_runs_as_any_user_and_writes_nowhere(image: Image, tmp_path: Path) -> None:

@@ -602,7 +602,7 @@ MADE: dict[str, Callable[[], Any]] = {
     "WriteStream": lambda: seismology.WriteStream("folder"),
 }
 KEEP = {
-    *("Batch", "Deduplicate", "Match", "Sort", "TimeWindow", "Window", "GeoJSON"),
+    *("Batch", "Deduplicate", "Match", "Sort", "TimeWindow", "Window", "GeoJSON", "ShakeMap"),
     *("WriteCSV", "WriteJSON", "WriteLines", "WriteParquet", "WriteZarr"),
 }
 EVERY = [(package, name) for package in (library, seismology) for name in package.__all__]

@@ -7,6 +7,7 @@ from d4pcwl.seismology.elements import (
     Norm,
     PeakGroundMotion,
     ReadStream,
+    ShakeMap,
     SpectralAcceleration,
 )
 from d4pcwl.seismology.processing import (
@@ -30,6 +31,7 @@ __all__ = [
     "ReadStream",
     "RemoveResponse",
     "Resample",
+    "ShakeMap",
     "SpectralAcceleration",
     "Taper",
     "Whiten",

@@ -19,17 +19,29 @@ from typing import Any
 
 import numpy as np
 from obspy import Inventory, Trace, UTCDateTime
-from obspy.core.event import Catalog, Event, Magnitude, Origin, ResourceIdentifier
+from obspy.core.event import (
+    Catalog,
+    Event,
+    FocalMechanism,
+    Magnitude,
+    NodalPlane,
+    NodalPlanes,
+    Origin,
+    ResourceIdentifier,
+)
 from obspy.core.inventory import Channel, Network, Response, Site, Station
 from obspy.geodetics import gps2dist_azimuth
-from obspy.io.sac import SACTrace
 from ra_layout import CONTENT, EVENT_FILE, REQUEST_FILE, SETTINGS_FILE
 from ra_model import Medium, Source, seismogram
+from ra_source import double_couple
+from ra_synthetics import write_synthetic
 
 NETWORK = "XX"
 ORIGIN = UTCDateTime("2024-03-01T12:00:00.5")
 EPICENTRE = (42.0, 13.5)
-SOURCE = Source()
+MAGNITUDE = 4.8
+PLANE = {"strike": 140.0, "dip": 50.0, "rake": -90.0}
+SOURCE = Source(10_000.0, double_couple(MAGNITUDE, **PLANE))
 #: code, latitude, longitude, band, sampling rate (Hz), amplification of the ground
 STATIONS = (
     ("ACRE", 42.21, 13.42, "BH", 20.0, 1.3),
@@ -99,10 +111,20 @@ def event() -> Catalog:
         longitude=EPICENTRE[1],
         depth=SOURCE.depth,
     )
-    magnitude = Magnitude(resource_id=name("magnitude"), mag=SOURCE.magnitude, magnitude_type="Mw")
-    quake = Event(resource_id=name("event"), origins=[origin], magnitudes=[magnitude])
+    magnitude = Magnitude(resource_id=name("magnitude"), mag=MAGNITUDE, magnitude_type="Mw")
+    plane = NodalPlane(**PLANE)
+    mechanism = FocalMechanism(
+        resource_id=name("mechanism"), nodal_planes=NodalPlanes(nodal_plane_1=plane)
+    )
+    quake = Event(
+        resource_id=name("event"),
+        origins=[origin],
+        magnitudes=[magnitude],
+        focal_mechanisms=[mechanism],
+    )
     quake.preferred_origin_id = origin.resource_id
     quake.preferred_magnitude_id = magnitude.resource_id
+    quake.preferred_focal_mechanism_id = mechanism.resource_id
     return Catalog([quake], resource_id=name("catalog"))
 
 
@@ -194,18 +216,13 @@ def write_station(folder: Path, station: tuple[Any, ...], random: np.random.Gene
 
     times = SYNTH_BEGIN + np.arange(SYNTH_NPTS) / SYNTH_RATE
     for component, motion in seismogram(SOURCE, Medium(), distance, azimuth, times).items():
-        # As a simulation writes them: begin time relative to the origin, no station in the header.
-        SACTrace(
-            data=motion.astype(np.float32),
-            delta=1.0 / SYNTH_RATE,
-            b=SYNTH_BEGIN,
-            nzyear=1970,
-            nzjday=1,
-            nzhour=0,
-            nzmin=0,
-            nzsec=0,
-            nzmsec=0,
-        ).write(str(folder / "synth" / f"{NETWORK}.{code}.HX{component}.semv.sac"))
+        write_synthetic(
+            folder / "synth",
+            f"{NETWORK}.{code}.HX{component}",
+            SYNTH_BEGIN,
+            1.0 / SYNTH_RATE,
+            motion,
+        )
 
 
 def write_example(folder: Path) -> None:
