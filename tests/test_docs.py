@@ -31,7 +31,7 @@ PAGES = sorted(
         *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "cwl_templates").glob("*.md"),
-        ROOT / "examples" / "README.md",
+        *(ROOT / "examples").rglob("README.md"),
     ]
 )
 MODULES = sorted(

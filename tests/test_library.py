@@ -359,8 +359,9 @@ def test_a_kept_file_that_is_another_is_fetched_anew(server: str, tmp_path: Path
     url, content = f"{server}/a.txt", b"the content of /a.txt"
     kept = tmp_path / file_name(url)
     kept.write_bytes(b"something else")
-    item = {"url": url, "sha256": hashlib.sha256(content).hexdigest()}
-    d4pcwl.run(chain(Source([item]), library.Fetch(tmp_path)))
+    item = {"url": url, "sha256": hashlib.sha256(content).hexdigest(), "name": "a"}
+    found = d4pcwl.run(chain(Source([item]), library.Fetch(tmp_path)))
+    assert found["Fetch"]["output"] == [{**item, "path": str(kept)}]
     assert kept.read_bytes() == content
     with pytest.raises(D4pcwlError, match="no URL of HTTP"):
         d4pcwl.run(chain(Source(["file:///etc/passwd"]), library.Fetch(tmp_path)))
@@ -592,9 +593,16 @@ MADE: dict[str, Callable[[], Any]] = {
     },
     "WriteParquet": lambda: library.WriteParquet("file"),
     "WriteZarr": lambda: library.WriteZarr("file"),
+    "Bandpass": lambda: seismology.Bandpass(1.0, 2.0),
+    "ClimateIndex": lambda: library.ClimateIndex("SU"),
+    "ListFiles": lambda: library.ListFiles("folder"),
+    "RemoveResponse": lambda: seismology.RemoveResponse("folder"),
+    "Resample": lambda: seismology.Resample(1.0),
+    "Whiten": lambda: seismology.Whiten(1.0, 2.0),
+    "WriteStream": lambda: seismology.WriteStream("folder"),
 }
 KEEP = {
-    *("Batch", "Deduplicate", "Match", "Sort", "TimeWindow", "Window", "GeoJSON"),
+    *("Batch", "Deduplicate", "Match", "Sort", "TimeWindow", "Window", "GeoJSON", "ShakeMap"),
     *("WriteCSV", "WriteJSON", "WriteLines", "WriteParquet", "WriteZarr"),
 }
 EVERY = [(package, name) for package in (library, seismology) for name in package.__all__]

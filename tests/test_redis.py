@@ -59,6 +59,7 @@ from d4pcwl.runtime.redis.server import OwnServer, named_server
 from d4pcwl.runtime.redis.transport import RedisTransport
 from d4pcwl.runtime.results import Results
 from d4pcwl.runtime.transport.arena import Memory
+from d4pcwl.runtime.transport.compression import is_compressed
 from d4pcwl.runtime.transport.outbox import LARGE, Run
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
@@ -268,14 +269,15 @@ class PlayedTransport(RedisTransport):
 class Played:
     """A run of Source → Plus → results. The source has a worker; others come from elsewhere."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, compress: str) -> None:
+        self.compress = compress
         flat = flatten(chain(Source([]), Plus()))
         self.results = Results({pe.id: pe.name for pe in flat.pes})
         job = Job(flat, root_inputs(flat), self.results)
         self.plan = make_plan(flat, 2, pooled=True, given=job.inputs)
         processes = WorkerProcesses(job, self.plan, Scale(1, 1))
         self.memory = processes.memory
-        self.transport = PlayedTransport(processes, Client(address), owned=False)
+        self.transport = PlayedTransport(processes, Client(address), owned=False, compress=compress)
         self.keys, self.run_id = self.transport.keys, self.transport.run_id
         self.transport.prepare()
         self.broker = Broker(job, self.plan, Scale(1, 1), self.transport)
@@ -290,7 +292,8 @@ class Played:
 
     def _exchange(self, name: str, number: int | None) -> Exchange:
         address = self.transport.address
-        line = RedisLine(address, self.run_id, self.plan, name, number, looks=True)
+        more = {"looks": True, "compress": self.compress}
+        line = RedisLine(address, self.run_id, self.plan, name, number, **more)
         self.lines.append(line)
         return Exchange(line, self.plan, number, self.memory if number == 0 else Memory(0))
 
@@ -334,9 +337,9 @@ class Played:
         self.transport.close()
 
 
-@pytest.fixture
-def played(server: Client) -> Iterator[Played]:
-    run = Played(server.address)
+@pytest.fixture(params=["never", "always"])
+def played(server: Client, request: pytest.FixtureRequest) -> Iterator[Played]:
+    run = Played(server.address, request.param)
     yield run
     run.close()
 
@@ -407,6 +410,28 @@ def test_nothing_is_written_after_the_end(server: Client, played: Played) -> Non
     late.report("done", {})
     late.line.beat()
     assert keys(server) == []
+
+
+def test_what_a_far_worker_has_to_fetch_is_compressed(server: Client) -> None:
+    """Its link is slow, but that of the writer is not."""
+    with contextlib.closing(Played(server.address, "auto")) as played:
+        far = played.guest("far").line
+        assert isinstance(far, RedisLine)
+        assert isinstance(played.source.line, RedisLine)
+        assert played.source.line.sent() == {}
+        far._reading = 1e-6
+        far.beat()
+        played.transport._next_look = played.transport._next_far_look = 0.0
+        played.go_on()
+        for number in range(20):
+            played.source.line._looked = 0.0
+            played.source.receive(wait=False)
+            played.source.stream(Parcel([_batch(number, TEXT)]))
+            played.go_on()
+        (sent,) = played.source.line.sent().values()
+        assert 0 < sent < 15 * len(TEXT)
+        tasks = [played.receive(played.guest(name)) for name in "ab"]
+        assert {is_compressed(task.items.data) for task in tasks} == {False}
 
 
 # --- workers from elsewhere -----------------------------------------------------------------------

@@ -15,6 +15,7 @@ PACKAGE = Path(d4pcwl.__file__).parent
 
 ROOMS = """
     errors
+    pages
     workflow.reading
     workflow
     streams trace

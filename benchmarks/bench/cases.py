@@ -52,7 +52,9 @@ def _ratios(**values: float) -> dict[str, tuple[Target, ...]]:
 
 
 _KINDS = (*DYNAMIC, *REDIS)
-_REDIS_ARRAYS = {mapping: (Target("rate", 200),) for mapping in REDIS}
+_ARRAYS = {mapping: (Target("rate", 2000),) for mapping in DYNAMIC} | {
+    mapping: (Target("rate", 1000),) for mapping in REDIS
+}
 
 CASES = (
     Case(
@@ -70,9 +72,13 @@ CASES = (
             "dyn_auto_multi": (1_000_000, 500),
             "dyn_auto_redis": (500_000, 500),
         },
-        _ratios(simple=4, multi=15, mpi=15, dyn_multi=30, redis=30, dyn_redis=30, hybrid_redis=30)
-        | _ratios(dyn_auto_multi=300, dyn_auto_redis=300),
-        {"simple": "calls", "mpi": "mpi"}
+        _ratios(mpi=15, dyn_multi=30, redis=30, dyn_redis=30, hybrid_redis=30)
+        | _ratios(dyn_auto_multi=300, dyn_auto_redis=300)
+        | {
+            "simple": (Target("ratio", 4), Target("share", 0.87)),
+            "multi": (Target("ratio", 15), Target("rate", 3_000_000)),
+        },
+        {"simple": "bytewax, batch 500", "mpi": "mpi"}
         | dict.fromkeys(("multi", *DYNAMIC), "pipes")
         | dict.fromkeys(REDIS, "redis"),
     ),
@@ -84,11 +90,12 @@ CASES = (
         | dict.fromkeys(DYNAMIC, (800, 200))
         | dict.fromkeys(REDIS, (300, 20)),
         {
+            "simple": (Target("share", 0.4),),
             "multi": (Target("ratio", 6), Target("share", 0.4)),
             "mpi": (Target("ratio", 6),),
         }
-        | _REDIS_ARRAYS,
-        {"simple": "shared", "multi": "shared", "mpi": "mpi_arrays"}
+        | _ARRAYS,
+        {"simple": "memcpy", "multi": "shared", "mpi": "mpi_arrays"}
         | dict.fromkeys(DYNAMIC, "shared")
         | dict.fromkeys(REDIS, "redis_arrays"),
         amount=1.0,
@@ -98,14 +105,14 @@ CASES = (
         "words",
         "words/s",
         dict.fromkeys(STATIC, (1_000_000, 1_000_000)),
-        _ratios(multi=5),
+        _ratios(simple=3, multi=8),
     ),
     Case(
         "start-up, one item",
         "ints",
         "s",
         dict.fromkeys(MAPPINGS, (1, 1)),
-        _ratios(simple=2) | {mapping: (Target("ratio", 5),) for mapping in _KINDS},
+        _ratios(simple=2.8) | {mapping: (Target("ratio", 5),) for mapping in _KINDS},
     ),
     Case(
         "peak memory, 100 k ints",

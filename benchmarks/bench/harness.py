@@ -209,7 +209,7 @@ class Bench:
 
     def report(self) -> str:
         """The tables."""
-        parts = [table.rendered(table.lines(self.rows, self.limits))]
+        parts = [table.rendered(table.lines(self.rows, self.limits | self.peers))]
         others = [
             [name, *(_row_of(side, LIMITS[name][0], LIMITS[name][1]))]
             for name, side in self.limits.items()

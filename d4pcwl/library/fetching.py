@@ -43,8 +43,9 @@ class Fetch(IterativePE):
     :raises ValueError: while it runs, a file has another checksum than the one that is given
     :raises OSError: while it runs, a file cannot be had
 
-    Input: URLs, or dictionaries with ``url`` and ``sha256``. Output: dictionaries with ``url`` and
-    ``path``. A file has its last name in the URL, behind a digest of the URL.
+    Input: URLs, or dictionaries with ``url``, and with ``sha256`` where it is known; what else they
+    have is passed on. Output: dictionaries with ``url`` and ``path``. A file has its last name in
+    the URL, behind a digest of the URL.
     """
 
     heavy = True
@@ -64,13 +65,13 @@ class Fetch(IterativePE):
         self.folder = os.fspath(folder)
         self.retries, self.wait, self.timeout = retries, wait, timeout
 
-    def _process(self, data: Any) -> dict[str, str]:
-        url = data["url"] if isinstance(data, dict) else data
-        expected = data.get("sha256") if isinstance(data, dict) else None
+    def _process(self, data: Any) -> dict[str, Any]:
+        asked = data if isinstance(data, dict) else {"url": data}
+        url, expected = asked["url"], asked.get("sha256")
         path = Path(self.folder) / file_name(url)
         if not path.exists() or (expected is not None and checksum(path) != expected):
             self._fetch(url, path, expected)
-        return {"url": url, "path": str(path)}
+        return {**asked, "path": str(path)}
 
     def _fetch(self, url: str, path: Path, expected: str | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -362,20 +362,20 @@ class Lineage:
         common = self._read.get(None, []) if self._key is not None else []
         return self._read.get(self._key, []) + common
 
-    def _saying(self, write: Callable[..., None]) -> Callable[..., None]:
+    def _saying(self, inner: Callable[..., None]) -> Callable[..., None]:
         """``write`` of the PE, whose further arguments are kept for the items that it writes."""
 
-        def said(name: str, data: Any, **kwargs: Any) -> None:
+        def write(name: str, data: Any, **kwargs: Any) -> None:
             if not kwargs:
-                write(name, data)
+                inner(name, data)
                 return
             before, self._said = self._said, kwargs
             try:
-                write(name, data, **kwargs)
+                inner(name, data, **kwargs)
             finally:
                 self._said = before
 
-        return said
+        return write
 
     def _own_of(self, mark: bytes, item: Any, origins: Sequence[Trace]) -> bytes:
         """The identity of an item that a PE with state writes, or one that says what it comes from.

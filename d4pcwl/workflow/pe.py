@@ -70,7 +70,8 @@ class GenericPE:
     - ``single = True``: the PE has one instance.
     - ``stateful = True`` or ``False``: the PE keeps state, or not. Without it, d4pcwl reads the
       source of the class to find out.
-    - ``heavy = True``: the work on one item is long, so items are handed out one by one.
+    - ``heavy = True``: the work on one item is long, so items are handed out one by one. The
+      dynamic mappings keep one process for the PEs that are in no pool, which takes no such items.
     - ``ordered = False``: the order of its items, and of its results, does not matter.
     - ``on_error`` and ``time_out``: what happens when the PE fails on an item.
     - ``cwl``: what the PE declares for CWL.

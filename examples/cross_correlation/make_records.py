@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from obspy import Trace, UTCDateTime
@@ -27,17 +28,24 @@ COUNTS = 1000
 """Standard deviation of the samples, in counts."""
 
 
+def place(number: int) -> np.ndarray[Any, Any]:
+    """Where a station is: east and north, in km."""
+    return np.random.default_rng((2, number)).uniform(0, EXTENT, 2)
+
+
+def delays(number: int) -> np.ndarray[Any, Any]:
+    """When each wave comes to a station, in s after it has come to the corner of the array."""
+    azimuths = np.random.default_rng(0).uniform(0, 2 * np.pi, WAVES)
+    return np.stack([np.sin(azimuths), np.cos(azimuths)], axis=1) @ place(number) / SPEED
+
+
 def record(number: int) -> Trace:
     """The record of one station; the same for the same number, whatever others there are."""
-    common = np.random.default_rng(0)
-    azimuths = common.uniform(0, 2 * np.pi, WAVES)
-    waves = fft.rfft(common.standard_normal((WAVES, SAMPLES)))
-    own = np.random.default_rng(number + 1)
-    place = own.uniform(0, EXTENT, 2)
-    delays = (np.sin(azimuths) * place[0] + np.cos(azimuths) * place[1]) / SPEED
+    waves = fft.rfft(np.random.default_rng(1).standard_normal((WAVES, SAMPLES)))
     frequencies = fft.rfftfreq(SAMPLES, 1 / RATE)
-    shifted = waves * np.exp(-2j * np.pi * frequencies * delays[:, np.newaxis])
-    samples = fft.irfft(shifted.sum(axis=0), SAMPLES) + own.standard_normal(SAMPLES)
+    shifted = waves * np.exp(-2j * np.pi * frequencies * delays(number)[:, np.newaxis])
+    own = np.random.default_rng((3, number)).standard_normal(SAMPLES)
+    samples = fft.irfft(shifted.sum(axis=0), SAMPLES) + own
     header = {
         "network": "XX",
         "station": f"S{number:04d}",

@@ -326,11 +326,6 @@ class Worker:
             if index >= first:
                 gather.advance()
 
-    @property
-    def holds(self) -> bool:
-        """Whether items are held back."""
-        return any(gather.waiting for gather in self._gathers.values())
-
     # --- running --------------------------------------------------------------------------------
 
     def settle(self) -> None:
