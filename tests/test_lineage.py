@@ -144,6 +144,23 @@ def windows() -> Any:
     return chain(Source([1, 2, 1, 2, 5]), Window(size=3), Identity())
 
 
+class Noisy(CountKeys):
+    """Draws numbers, so its items are numbered on their way to it."""
+
+    def _process(self, data: Any) -> None:
+        super()._process(data)
+        self.drawn = self.rng.random()
+
+
+class Later(IterativePE):
+    def _process(self, data: Any) -> Any:
+        return (data[0], data[1] + 1)
+
+
+def numbered() -> Any:
+    return chain(Pairs(), Later(), named(Noisy(), "noisy"))
+
+
 def matched() -> Any:
     match = Match(by="k", alone="emit")
     return join(
@@ -153,7 +170,7 @@ def matched() -> Any:
 
 
 GRAPHS: dict[str, Callable[[], Any]] = {
-    made.__name__: made for made in (stateless, joined, keyed, stateful, windows, matched)
+    made.__name__: made for made in (stateless, joined, keyed, stateful, windows, matched, numbered)
 }
 
 
@@ -189,6 +206,9 @@ def test_derivations_are_exact_and_nothing_more(under_simple: dict[str, Any]) ->
     counts = [made for pe, _, made in under_simple["keyed"].values() if pe.startswith("count")]
     assert [len(made) for made in counts] == [4, 4, 4]
     assert len(frozenset.union(*counts)) == 12
+    noisy = [made for pe, _, made in under_simple["numbered"].values() if pe.startswith("noisy")]
+    assert [len(made) for made in noisy] == [4, 4, 4]
+    assert len(under_simple["numbered"]) == 27
     windows = [made for pe, _, made in under_simple["windows"].values() if pe == "Window1.output"]
     assert [len(made) for made in windows] == [3, 3, 3]
     assert len(frozenset.union(*windows)) == 5

@@ -6,8 +6,9 @@ It is the first 16 bytes of a SHA-256 digest. A *digest* is of the item's value:
 plain form, as in a stream file (docs/stream-files.md).
 
 An item travels as a pair ``(trace, item)``. The *trace* of an item that is recorded is its
-identity. If the item is not recorded, a zero byte follows, and then the identities of the recorded
-items that it derives from. So derivations lead on past items that are not recorded.
+identity. If the item is not recorded, a byte follows (:data:`PASSED_OVER`), and then the identities
+of the recorded items that it derives from. So derivations lead on past items that are not recorded.
+An iteration of a root has a trace, too (:data:`ITERATION`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ SIZE = 16
 """The bytes of an identity."""
 
 Trace = bytes
+
+PASSED_OVER, ITERATION = b"\0", b"\1"
 
 _SHOWN = 100
 """The bytes of an item's plain form that are kept to be shown."""
@@ -45,7 +48,7 @@ def sources(trace: Trace) -> bytes:
 
 def unrecorded(own: bytes, derived: bytes = b"") -> Trace:
     """The trace of an item that is not recorded."""
-    return own + b"\0" + derived
+    return own + PASSED_OVER + derived
 
 
 def each(identities: bytes) -> Iterator[bytes]:

@@ -209,11 +209,11 @@ class _Builder:
             digest = told.get("sha256")
             extra = json.dumps({key: told[key] for key in ("role", "bytes") if key in told})
             known = None if digest is None else bytes.fromhex(digest)
-            self._node(path, (FILE, b"", "", "", path, known, extra))
+            self._node(path, (FILE, b"", "", "", _storable(path), known, extra))
         for name, number in self._numbers.items():
             if number not in self._known:  # whoever wrote it was killed before it could tell
                 file = isinstance(name, str)
-                shown, own = (name, b"") if isinstance(name, str) else ("", name)
+                shown, own = (_storable(name), b"") if isinstance(name, str) else ("", name)
                 self._nodes.append((number, FILE if file else ITEM, own, "", "", shown, None, None))
         self._base.executemany("INSERT INTO results VALUES (?, ?)", self._results)
         self._flush()
@@ -256,6 +256,11 @@ class _Builder:
         self._base.executemany("INSERT INTO edges VALUES (?, ?)", self._edges)
         self._nodes.clear()
         self._edges.clear()
+
+
+def _storable(path: str) -> str:
+    """A path as text in UTF-8, whatever bytes it has."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _portions(ids: Iterable[int]) -> Iterator[tuple[int, ...]]:

@@ -42,26 +42,20 @@ _PIECE = 1000
 """Records in a piece of a document."""
 
 
-def write_prov(record: Record, *, most: int | None = None) -> bool:
+def write_prov(record: Record) -> None:
     """Write ``prov.json`` and ``prov.provn`` into the folder of a record.
 
-    :param most: if there are more items and invocations, nothing is written
-    :returns: whether they were written
     :raises OSError: they cannot be written
     """
-    if most is not None:
-        count = 0
-        for value in record:
-            count += 1 + len(value[8]) if value[0] == INVOCATION else 0
-            if count > most:
-                return False
     places = [record.folder / f"{name}.partial" for name in (JSON_NAME, N_NAME)]
     with ExitStack() as stack:
-        files = [stack.enter_context(place.open("w", encoding="utf-8")) for place in places]
+        files = [
+            stack.enter_context(place.open("w", encoding="utf-8", errors="backslashreplace"))
+            for place in places
+        ]
         _Writer(record, *files).write(stack)
     for place in places:
         os.replace(place, place.with_suffix(""))
-    return True
 
 
 class _Writer:
@@ -80,7 +74,7 @@ class _Writer:
         head: list[str] = []
         prefixes: dict[str, str] = {}
         for document in documents(self._record):
-            lines = document.get_provn().splitlines()
+            lines = document.get_provn().split("\n")
             if not head:
                 head = lines[: next(i for i, line in enumerate(lines) if not line.strip()) + 1]
                 self._n.write("\n".join(head) + "\n")
@@ -104,7 +98,9 @@ class _Writer:
         file = self._sections.get(section)
         between = ","
         if file is None:
-            made = TemporaryFile("w+", encoding="utf-8", dir=self._record.folder)  # noqa: SIM115
+            made = TemporaryFile(  # noqa: SIM115
+                "w+", encoding="utf-8", errors="backslashreplace", dir=self._record.folder
+            )
             file = stack.enter_context(made)
             self._sections[section], between = file, ""
         for name, entry in entries.items():

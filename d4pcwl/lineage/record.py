@@ -27,9 +27,10 @@ without a tail is of a run that was killed.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 
 from d4pcwl.errors import LineageError
+from d4pcwl.lineage.opened import READ
 
 WORKER, INVOCATION, GIVEN, HELD, RESULT = range(5)
 
@@ -91,10 +93,12 @@ def values_in(path: Path, *, may_be_torn: bool = False) -> Iterator[tuple[Any, b
         raise LineageError(f"{path} is damaged: {error}") from None
 
 
-def merge(folder: Path, tail: Mapping[str, Any] | None) -> None:
+def merge(folder: Path, end: Callable[[Mapping[str, str]], Mapping[str, Any]] | None) -> int:
     """Make one file of the parts. An invocation that was done again is there once.
 
-    :param tail: how the run ended; None: nobody knows
+    :param end: makes the tail, from the files that PEs have opened, each ``read`` or ``written``;
+        None: nobody knows how the run ended
+    :returns: how many items and invocations there are
     :raises LineageError: the parts are damaged
     :raises OSError: the file cannot be written
     """
@@ -103,6 +107,8 @@ def merge(folder: Path, tail: Mapping[str, Any] | None) -> None:
     # What was done again was done later; so the first to be taken is the one that counts.
     others.sort(key=lambda path: (-path.stat().st_mtime_ns, path.name))
     seen: set[bytes] = set()
+    roles: dict[str, str] = {}
+    count = 0
     place = folder / f"{NAME}.partial"
     with place.open("wb") as file:
         file.write((parts / HEAD).read_bytes())
@@ -113,11 +119,19 @@ def merge(folder: Path, tail: Mapping[str, Any] | None) -> None:
                     if own in seen:
                         continue
                     seen.add(own)
+                if value[0] == INVOCATION:
+                    count += 1 + len(value[8])
+                    for name, how, _ in value[9]:
+                        if roles.get(name) != "written":
+                            roles[name] = "read" if how == READ else "written"
+                elif value[0] == HELD:
+                    roles[value[3]] = "written"
                 file.write(data)
-        if tail is not None:
-            file.write(packed(dict(tail)))
+        if end is not None:
+            file.write(packed(dict(end(roles))))
     os.replace(place, folder / NAME)
     shutil.rmtree(parts)
+    return count
 
 
 class Record:
@@ -134,7 +148,11 @@ class Record:
         self.path = self.folder / NAME
         if not self.path.exists() and (self.folder / PARTS / HEAD).exists():
             try:
-                merge(self.folder, None)
+                with (self.folder / PARTS / HEAD).open("rb") as head:
+                    fcntl.flock(head, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    merge(self.folder, None)
+            except BlockingIOError:
+                raise LineageError(f"{folder}: the run that it is of still lasts") from None
             except OSError as error:
                 raise LineageError(f"{self.path}: cannot be written: {error.strerror}") from None
         if not self.path.exists():

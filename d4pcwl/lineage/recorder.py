@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from d4pcwl.errors import OutputError, PEError
 from d4pcwl.lineage import opened
 from d4pcwl.lineage.identity import (
+    ITERATION,
     SIZE,
     Trace,
     described,
@@ -69,42 +70,44 @@ class Recording:
 
 
 class Recorder:
-    """The record of one worker: a file that only grows.
-
-    :raises OutputError: the folder of the record is not there
-    """
+    """The record of one worker: a file that only grows."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self.host, self.pid = socket.gethostname(), os.getpid()
-        folder = os.path.join(recording.folder, PARTS)
-        number = 0
+        self._file: IO[bytes] | None = None
+        self._settled = time.time()
+        self._lineages: list[Lineage] = []
+        opened.listen()
+
+    def _begun(self) -> IO[bytes]:
+        """The file; it begins with the first record."""
+        host, pid, number = socket.gethostname(), os.getpid(), 0
+        folder = os.path.join(self.recording.folder, PARTS)
         while True:
-            path = os.path.join(folder, f"{self.host}-{self.pid}-{number}")
+            path = os.path.join(folder, f"{host}-{pid}-{number}")
             try:
-                self._file = open(path, "xb", buffering=_BUFFER)  # noqa: SIM115 - closed by Worker
+                self._file = open(path, "xb", buffering=_BUFFER)  # noqa: SIM115 - see close
                 break
             except FileExistsError:
                 number += 1
             except OSError as error:
                 raise OutputError(
-                    f"{folder}: the record cannot be written on {self.host}: {error.strerror}; "
-                    "all hosts of a run must share the folder of --provenance"
+                    f"{folder}: the record cannot be written on {host}: {error.strerror}; all "
+                    "hosts of a run must share the folder of --provenance"
                 ) from None
-        self._settled = time.time()
-        self._lineages: list[Lineage] = []
-        opened.listen()
-        self.put(packed([WORKER, recording.run, self.host, self.pid, number]))
+        self._file.write(packed([WORKER, self.recording.run, host, pid, number]))
+        return self._file
 
     def put(self, record: bytes) -> None:
         """Append a record.
 
         :raises OutputError: it cannot be written
         """
+        file = self._file or self._begun()
         try:
-            self._file.write(record)
+            file.write(record)
         except OSError as error:
-            raise OutputError(f"{self._file.name}: cannot be written: {error.strerror}") from None
+            raise OutputError(f"{file.name}: cannot be written: {error.strerror}") from None
 
     def put_at(self, record: bytes, now: float) -> None:
         """Append a record, and let the file have what waits if that is some time ago."""
@@ -118,6 +121,8 @@ class Recorder:
 
         :raises OutputError: it cannot be written
         """
+        if self._file is None:
+            return
         try:
             self._file.flush()
         except OSError as error:
@@ -137,7 +142,9 @@ class Recorder:
         for lineage in self._lineages:
             lineage.close()
         self.settle()
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 class Lineage:
@@ -155,11 +162,15 @@ class Lineage:
         self._rules = selection.rules.get(pe.id, ())
         self._takes_all = self._chosen and self._one_in == 1 and not self._rules
         self._stateful = pe.id in recording.stateful
-        self._keys = {
-            name: grouping.reader()
+        groupings = {
+            name: grouping
             for name, port in pe.inputconnections.items()
             if isinstance(grouping := parse_grouping(port.get(GROUPING), name), GroupBy)
         }
+        self._keys = [grouping.reader() for grouping in groupings.values()]
+        self._keys_in = {name: grouping.reader() for name, grouping in groupings.items()}
+        if getattr(pe, "numbered", ""):  # its items come with their numbers
+            self._keys_in = {name: _of_second(read) for name, read in self._keys_in.items()}
         extract = getattr(pe, "extractItemMetadata", None)
         self._extract: Callable[[Any, str], Any] | None = extract if callable(extract) else None
         self._salts: dict[str, bytes] = {}
@@ -181,7 +192,7 @@ class Lineage:
         an input."""
         begin = self._follow if self.passes else self._begin
         end = self._end
-        key_of = self._keys.get(name) if self._stateful else None
+        key_of = self._keys_in.get(name) if self._stateful else None
 
         def items(pairs: Iterable[tuple[Trace, Any]]) -> Iterator[Any]:
             for trace, item in pairs:
@@ -201,8 +212,8 @@ class Lineage:
         :param place: its place among all of them
         """
         own = identity(self._salt("given"), place.to_bytes(8, "big"))
-        if not inputs:  # an iteration
-            return unrecorded(own)
+        if not inputs:
+            return own + ITERATION
         if not self._picks(own):
             return unrecorded(own)
         digest, shown = described(inputs)
@@ -212,6 +223,7 @@ class Lineage:
     def again(self) -> None:
         """The PE works on the item again, or leaves it out: what it wrote does not count."""
         self._count = 0
+        self._counts.clear()
         self._writes.clear()
         self._files.clear()
 
@@ -419,7 +431,7 @@ class Lineage:
 
     def _key_of(self, item: Any) -> Any:
         """The key that an item has in the same place as the items of an input, if such came."""
-        for read in self._keys.values():
+        for read in self._keys:
             try:
                 key = freeze(read(item))
                 if key in self._reached:
@@ -444,7 +456,7 @@ class Lineage:
         if not self._chosen:
             return False
         if self._one_in > 1 and not derived:
-            is_source = not self._used and (self._alone or not self._pe.inputconnections)
+            is_source = self._alone or self._trace[SIZE:] == ITERATION
             if not (is_source and self._picks(own)):
                 return False
         return not self._rules or fulfils(self._rules, metadata, item)
@@ -487,3 +499,7 @@ class Lineage:
                 if path not in read:
                     read.append(path)
         return found
+
+
+def _of_second(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda pair: read(pair[1])

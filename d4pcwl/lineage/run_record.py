@@ -17,12 +17,9 @@ from types import TracebackType
 from typing import IO, Any
 
 from d4pcwl.errors import LineageError, OutputError, UsageError, presentable
-from d4pcwl.lineage.opened import READ
 from d4pcwl.lineage.record import (
     FORMAT,
     HEAD,
-    HELD,
-    INVOCATION,
     NAME,
     PARTS,
     RESULT,
@@ -34,7 +31,7 @@ from d4pcwl.lineage.record import (
 from d4pcwl.lineage.recorder import Recording
 from d4pcwl.lineage.selection import Selection, parse_selection
 
-_MOST_IN_PROV = 100_000
+_MOST_IN_PROV = 50_000
 _BLOCK = 1 << 20
 
 
@@ -183,41 +180,37 @@ class RunRecord:
         if error is not None:
             ordinary = isinstance(error, Exception)
             failed = presentable(str(error)) if ordinary else "interrupted"
-        tail = {
-            "ended": time.time(),
-            "complete": error is None,
-            "failed": failed,
-            "files": self._files(),
-        }
-        merge(self.folder, tail)
+
+        def end(roles: Mapping[str, str]) -> dict[str, Any]:
+            return {
+                "ended": time.time(),
+                "complete": error is None,
+                "failed": failed,
+                "files": self._files(roles),
+            }
+
+        count = merge(self.folder, end)
         self._head.close()
-        from d4pcwl.lineage.prov import write_prov
+        if count <= _MOST_IN_PROV:
+            from d4pcwl.lineage.prov import write_prov
 
-        if not write_prov(Record(self.folder), most=_MOST_IN_PROV):
-            self._say(
-                f"more than {_MOST_IN_PROV} items and invocations were recorded, so PROV is not "
-                f"written now; d4pcwl lineage {self.folder} --prov writes it"
-            )
+            write_prov(Record(self.folder))
+            return
+        self._say(
+            f"{count} items and invocations were recorded, so PROV is not written now; "
+            f"d4pcwl lineage {self.folder} --prov writes it"
+        )
 
-    def _files(self) -> dict[str, dict[str, Any]]:
-        """By path, what is known of the files that the run read or wrote."""
-        roles: dict[str, str] = dict.fromkeys(self._inputs, "input")
+    def _files(self, roles: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """By path, what is known of the files of the run.
+
+        :param roles: of those that PEs have opened
+        """
+        more = dict.fromkeys(self._inputs, "input")
         if self._results is not None:
-            roles[self._results] = "results"
-        from d4pcwl.lineage.record import values_in
-
-        for part in (self.folder / PARTS).iterdir():
-            for value, _ in values_in(part, may_be_torn=True):
-                if not isinstance(value, list):
-                    continue
-                if value[0] == INVOCATION:
-                    for path, how, _ in value[9]:
-                        if roles.get(path) in (None, "read"):
-                            roles[path] = "read" if how == READ else "written"
-                elif value[0] == HELD:
-                    roles[value[3]] = "written"
+            more[self._results] = "results"
         found = {}
-        for path, role in sorted(roles.items()):
+        for path, role in sorted({**roles, **more}.items()):
             told: dict[str, Any] = {"role": role, "sha256": sha256_of(path)}
             if told["sha256"] is not None:
                 told["bytes"] = os.path.getsize(path)
