@@ -1,4 +1,4 @@
-"""`benchmarks/observing`: what progress and a trace cost, for four PEs that pass on ints.
+"""`benchmarks/observing`: what progress, a trace and a record cost, for four PEs that pass on ints.
 
 Each run is a process of its own, and runs with and without take turns. Compared is the processor
 time of the run and its workers, the least of all repetitions: other programs can only add to it.
@@ -21,10 +21,12 @@ import tempfile
 import termios
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import d4pcwl
 from bench.table import rendered
+from d4pcwl.lineage.run_record import RunRecord
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.progress import LiveTable
@@ -34,9 +36,10 @@ from d4pcwl.trace.observer import Observer
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 
-HEADINGS = ["mapping", "CPU s without", "with progress", "with a trace", "progress", "trace"]
 _MAPPINGS = ("simple", "multi", "dyn_multi", "dyn_redis")
-_KINDS = ("", "progress", "trace")
+_KINDS = ("progress", "trace", "sampled", "recorded")
+_ONE_IN = 100
+"""So many items of the source are there for each that is recorded, if it is sampled."""
 
 
 class _Source(d4pcwl.ProducerPE):
@@ -67,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--items", type=int, default=4_000_000, metavar="N", help="under simple")
     parser.add_argument("--repetitions", type=int, default=15, metavar="N")
     parser.add_argument("--mappings", default=",".join(_MAPPINGS), metavar="NAMES")
+    parser.add_argument("--kinds", default="progress,trace", metavar=",".join(_KINDS))
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.one:
@@ -74,18 +78,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(json.dumps(_one(mapping, int(items), kind)) + "\n")
         return 0
     rows = []
+    kinds = ["", *options.kinds.split(",")]
     for mapping in options.mappings.split(","):
         items = options.items if mapping in ("simple", "multi") else options.items // 5
-        seconds: dict[str, list[float]] = {kind: [] for kind in _KINDS}
+        seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
         for number in range(options.repetitions):
-            turn = number % len(_KINDS)
-            for kind in (*_KINDS[turn:], *_KINDS[:turn]):
+            turn = number % len(kinds)
+            for kind in (*kinds[turn:], *kinds[:turn]):
                 seconds[kind].append(_measured(mapping, items, kind))
         # Other programs can only make a run longer.
-        without, *costs = (min(seconds[kind]) for kind in _KINDS)
+        without, *costs = (min(seconds[kind]) for kind in kinds)
         shown = [f"{value:.2f}" for value in (without, *costs)]
         rows.append([mapping, *shown, *(f"{cost / without - 1:+.1%}" for cost in costs)])
-    sys.stdout.write(rendered(rows, HEADINGS) + "\n")
+    headings = ["mapping", "CPU s without", *(f"with {kind}" for kind in kinds[1:]), *kinds[1:]]
+    sys.stdout.write(rendered(rows, headings) + "\n")
     return 0
 
 
@@ -131,8 +137,12 @@ def _run(mapping: str, items: int, kind: str) -> None:
         graph.connect(source, "output", target, "input")
     flat = flatten(graph)
     with contextlib.ExitStack() as stack:
-        observer = None
-        if kind == "trace":
+        observer = record = None
+        if kind in ("sampled", "recorded"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            config = {"d4p:one-in": _ONE_IN} if kind == "sampled" else {}
+            record = stack.enter_context(RunRecord(Path(folder, "record"), config))
+        elif kind == "trace":
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             writer = stack.enter_context(TraceWriter(Path(folder, "trace.jsonl")))
             observer = Observer([writer.write], thorough=True)
@@ -140,7 +150,8 @@ def _run(mapping: str, items: int, kind: str) -> None:
             live = LiveTable(sys.stderr.write)
             stack.callback(live.stop)
             observer = Observer([live.take])
-        job = Job(flat, root_inputs(flat), Results(), processes=4, observer=observer)
+        job = Job(flat, root_inputs(flat), Results(), processes=4)
+        job = replace(job, observer=observer, record=record)
         run_job(find_mapping(mapping), job)
 
 

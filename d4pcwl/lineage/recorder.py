@@ -179,6 +179,9 @@ class Lineage:
         self._held: dict[str, bytearray] = {}  # files that stay open, and what came since
         self._said: Mapping[str, Any] = _NOTHING
         self._states = False  # whether the PE says what the item that it writes derives from
+        self._counts: dict[bytes, int] = {}
+        self._writes: list[Any] = []
+        self._files: dict[str, str] = {}
         self._clear("", b"", None, b"", "")
         self._open = False
         if not self.passes:
@@ -266,10 +269,13 @@ class Lineage:
         self._key, self._used, self._trace = key, used, trace
         self._at = b""
         self._count = 0
-        self._counts: dict[bytes, int] = {}
-        self._writes: list[Any] = []
-        self._files: dict[str, str] = {}
         self._began = time.time()
+        if self._counts:
+            self._counts = {}
+        if self._writes:
+            self._writes = []
+        if self._files:
+            self._files = {}
 
     def _end(self) -> None:
         """The invocation has ended."""
@@ -323,8 +329,8 @@ class Lineage:
         if self.passes:
             return lambda item: send((self._trace, item))
         mark = salt(output)
-        # Where that is so, there is nothing to decide.
-        plain = self._takes_all and not self._stateful and self._extract is None
+        plain = not self._stateful and self._extract is None
+        takes_all, keeps = self._takes_all, self._keeps
 
         def write(item: Any) -> None:
             said = self._said
@@ -332,10 +338,13 @@ class Lineage:
                 count = self._count
                 self._count = count + 1
                 trace = identity(self._at, mark, count.to_bytes(8, "big"))
-                entry: list[Any] = [trace, output, *described(item), None]
-                if self._read:
-                    entry.append({"files": self._files_before()})
-                self._writes.append(entry)
+                if takes_all or keeps(trace, self._used, _NOTHING, item):
+                    entry: list[Any] = [trace, output, *described(item), None]
+                    if self._read:
+                        entry.append({"files": self._files_before()})
+                    self._writes.append(entry)
+                else:
+                    trace = unrecorded(trace, self._used)
             else:
                 try:
                     trace = self._decide(output, mark, item, said)
