@@ -195,6 +195,32 @@ def test_every_mapping_records_the_same(
     assert record.tail["complete"]
 
 
+class Collects(IterativePE):
+    """Keeps everything, and has a grouping that not every item fits."""
+
+    stateful = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._add_input("input", grouping=["key"])
+        self.kept: list[Any] = []
+
+    def _process(self, data: Any) -> None:
+        self.kept.append(data)
+
+    def _postprocess(self) -> None:
+        self.write("output", self.kept)
+
+
+def test_an_item_without_its_key_is_recorded_too(tmp_path: Path) -> None:
+    items = [1, {"key": "a"}, {"key": ["b"]}, None, "text"]
+    graph = chain(Source(items), Collects())
+    results, record = recorded(Mapping("simple", 1), graph, tmp_path / "record")
+    assert results["Collects"]["output"] == [items]
+    (made,) = (made for pe, _, made in items_of(record).values() if pe.startswith("Collects"))
+    assert len(made) == 5
+
+
 def test_derivations_are_exact_and_nothing_more(under_simple: dict[str, Any]) -> None:
     made_by = under_simple["stateful"].values()
     sums = {shown: len(made) for pe, shown, made in made_by if pe.startswith(("Each", "Total"))}

@@ -139,6 +139,7 @@ class Recorder:
 
     def close(self) -> None:
         """The worker is done, or has failed: invocations that have not ended are recorded, too."""
+        opened.AT_WORK.set(None)  # where an instance has failed, it was not set back
         for lineage in self._lineages:
             lineage.close()
         self.settle()
@@ -199,7 +200,7 @@ class Lineage:
 
         def items(pairs: Iterable[tuple[Trace, Any]]) -> Iterator[Any]:
             for trace, item in pairs:
-                key = None if key_of is None else freeze(key_of(item))
+                key = None if key_of is None else _key(key_of, item)
                 begin(name, trace, key, sources(trace))
                 before = opened.AT_WORK.get()
                 opened.AT_WORK.set(self._note_file)
@@ -441,12 +442,9 @@ class Lineage:
     def _key_of(self, item: Any) -> Any:
         """The key that an item has in the same place as the items of an input, if such came."""
         for read in self._keys:
-            try:
-                key = freeze(read(item))
-                if key in self._reached:
-                    return key
-            except (LookupError, TypeError):
-                continue
+            key = _key(read, item)
+            if key is not None and key in self._reached:
+                return key
         return None
 
     def _metadata(self, item: Any, output: str, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -508,6 +506,17 @@ class Lineage:
                 if path not in read:
                     read.append(path)
         return found
+
+
+def _key(read: Callable[[Any], Any], item: Any) -> Any:
+    """The key of an item; None if it has none. Where one instance takes all items, that is no
+    fault."""
+    try:
+        key = freeze(read(item))
+        hash(key)
+    except Exception:  # noqa: BLE001 - users' objects
+        return None
+    return key
 
 
 def _of_second(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
