@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
@@ -168,17 +169,21 @@ class _Pieces:
         about = {term: _text(value) for term, value in head["about"].items()}
         user = about.get("provone:User") or head["user"]
         if user is not None:
-            document.agent("run:user", {"prov:type": "prov:Person", "prov:label": user})
+            document.agent("run:user", {"prov:type": _type("prov:Person"), "prov:label": user})
         for pe in head["pes"]:
             told = {
-                "prov:type": "prov:Plan",
+                "prov:type": _type("prov:Plan"),
                 "prov:label": self._names[pe["pe"]],
                 "d4p:class": pe["class_"],
                 "d4p:state": pe["state"],
                 "s-prov:prov-cluster": head["clusters"].get(pe["pe"]),
             }
             document.entity(self._pe(pe["pe"]), _known(told))
-        told = {"prov:type": "prov:Plan", "prov:label": "graph", "d4p:edges": _text(head["edges"])}
+        told = {
+            "prov:type": _type("prov:Plan"),
+            "prov:label": "graph",
+            "d4p:edges": _text(head["edges"]),
+        }
         document.entity("run:graph", told)
         for path, digest in head["code"].items():
             document.entity(self._file(path), _file(path, {"role": "code", "sha256": digest}))
@@ -187,7 +192,7 @@ class _Pieces:
         """The run itself: how it ended is known last."""
         head, tail, document = self._head, self._record.tail, self._document
         told = {
-            "prov:type": "s-prov:WFExecution",
+            "prov:type": _type("s-prov:WFExecution"),
             "d4p:complete": bool(tail.get("complete")),
             "d4p:failed": tail.get("failed"),
             "d4p:arguments": _text(head["arguments"]) if head["arguments"] else None,
@@ -215,7 +220,9 @@ class _Pieces:
             elif told["role"] == "results":
                 document.wasGeneratedBy(self._file(path), "run:run")
                 document.wasDerivedFrom(self._file(path), "run:results")
-        document.entity("run:results", {"prov:type": "prov:Collection", "prov:label": "results"})
+        document.entity(
+            "run:results", {"prov:type": _type("prov:Collection"), "prov:label": "results"}
+        )
 
     # --- what happened --------------------------------------------------------------------------
 
@@ -232,7 +239,7 @@ class _Pieces:
         else:
             activity = f"run:invocation_{own.hex()}"
             told = {
-                "prov:type": "s-prov:Invocation",
+                "prov:type": _type("s-prov:Invocation"),
                 "d4p:pe": pe,
                 "d4p:input": None if alone or not name else name,
                 "d4p:method": name if alone else None,
@@ -259,7 +266,7 @@ class _Pieces:
         own, output, digest, shown, derived = written[:5]
         extra = written[5] if len(written) > 5 else {}
         told = [
-            ("prov:type", "s-prov:Data"),
+            ("prov:type", _type("s-prov:Data")),
             ("prov:value", shown),
             ("d4p:pe", pe),
             ("d4p:output", output),
@@ -281,7 +288,7 @@ class _Pieces:
     def _input(self, value: list[Any]) -> None:
         _, own, pe, place, digest, shown = value
         told = {
-            "prov:type": "d4p:Input",
+            "prov:type": _type("d4p:Input"),
             "prov:value": shown,
             "d4p:pe": pe,
             "d4p:place": place,
@@ -303,7 +310,7 @@ class _Pieces:
     def _sum_up(self) -> None:
         for pe, (count, began, ended, seconds) in self._sums.items():
             told = {
-                "prov:type": "s-prov:Component",
+                "prov:type": _type("s-prov:Component"),
                 "d4p:pe": pe,
                 "d4p:invocations": int(count),
                 "d4p:seconds": seconds,
@@ -319,7 +326,7 @@ class _Pieces:
         if name not in self._agents:
             self._agents.add(name)
             told = {
-                "prov:type": "s-prov:ComponentInstance",
+                "prov:type": _type("s-prov:ComponentInstance"),
                 "prov:label": f"{self._names.get(pe, pe)} {number}",
                 "d4p:process": self._worker,
             }
@@ -335,6 +342,16 @@ class _Pieces:
         return self._files.setdefault(path, f"run:file_{len(self._files) + 1}")
 
 
+@cache
+def _type(name: str) -> Any:
+    """A type, as a qualified name."""
+    from prov.constants import PROV  # type: ignore[import-untyped]
+    from prov.identifier import Namespace  # type: ignore[import-untyped]
+
+    prefix, _, local = name.partition(":")
+    return PROV[local] if prefix == "prov" else Namespace(prefix, _TERMS[prefix])[local]
+
+
 def _item(own: bytes) -> str:
     return f"run:item_{own.hex()}"
 
@@ -342,7 +359,7 @@ def _item(own: bytes) -> str:
 def _file(path: str, told: dict[str, Any]) -> dict[str, Any]:
     return _known(
         {
-            "prov:type": "d4p:File",
+            "prov:type": _type("d4p:File"),
             "prov:label": Path(path).name,
             "prov:location": path,
             "d4p:role": told["role"],
