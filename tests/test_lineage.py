@@ -556,6 +556,8 @@ def test_the_command_records_and_answers(mapping_arguments: Iterable[str], tmp_p
         assert len(told) == 2
         assert told[0].endswith('{"twice":8}')
         assert told[1].endswith('{"n":4}')
+    drawn = command(tmp_path, "lineage", f"r.jsonl:{line}", "--format", "dot").stdout
+    assert drawn.index("Numbers.output") < drawn.index("Double.output")
     done = command(tmp_path, "lineage", "r.jsonl:7")
     assert (done.returncode, done.stdout) == (2, "")
     assert "has 6 results; there is none in line 7" in done.stderr

@@ -13,8 +13,8 @@ from typing import Any
 
 from d4pcwl.errors import LineageError, nearest
 from d4pcwl.lineage.identity import digest_of
-from d4pcwl.lineage.index import FILE, INPUT, ITEM, Index, Node
-from d4pcwl.workflow.nodes import SINK, SOURCE, Arrow
+from d4pcwl.lineage.index import FILE, INPUT, Index, Node
+from d4pcwl.workflow.nodes import Arrow
 from d4pcwl.workflow.nodes import Node as Drawn
 
 _LEAST_DIGITS = 6
@@ -30,12 +30,14 @@ class Answer:
     :param nodes: all that it comes from, or went into, and itself, by number
     :param edges: between them, each as what derives and its source
     :param down: whether it was asked what it went into
+    :param order: the numbers of the nodes, the nearest first
     """
 
     starts: Sequence[Node]
     nodes: dict[int, Node]
     edges: list[tuple[int, int]]
     down: bool
+    order: Sequence[int]
 
 
 def ask(index: Index, what: str, *, down: bool = False, depth: int | None = None) -> Answer:
@@ -61,7 +63,7 @@ def ask(index: Index, what: str, *, down: bool = False, depth: int | None = None
                 seen[there] = None
                 border.append(there)
         step += 1
-    return Answer(starts, index.nodes(seen), edges, down)
+    return Answer(starts, index.nodes(seen), edges, down, list(seen))
 
 
 # --- finding --------------------------------------------------------------------------------------
@@ -308,11 +310,12 @@ def dot_of(answer: Answer, names: dict[str, str]) -> str:
     """An answer as a picture in Graphviz' language."""
     from d4pcwl.workflow.dot import dot_text
 
-    kinds = {INPUT: (SOURCE,), FILE: (SINK,), ITEM: ()}
     drawn = []
-    for node in answer.nodes.values():
+    # What was found first is the nearest; a picture begins with what comes first in the run.
+    found = [answer.nodes[number] for number in answer.order]
+    for node in found if answer.down else reversed(found):
         text = title(node, names)
         text = text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "…"
-        drawn.append(Drawn(f"n{node.id}", text, kinds=kinds[node.kind]))
+        drawn.append(Drawn(f"n{node.id}", text))
     arrows = [Arrow(f"n{source}", "", f"n{target}", "") for target, source in answer.edges]
     return dot_text(drawn, arrows)
