@@ -251,7 +251,8 @@ def test_a_trace_has_the_bytes_before_and_after(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "t.jsonl"
-    graph = chain(Source([f"{number:09} is a number" for number in range(5000)]), Identity())
+    texts = [f"{number:09} is a number, " * 30 for number in range(500)]  # each may be a batch
+    graph = chain(Source(texts), Identity())
     for compress in ("always", "never"):
         options = {"compress": compress}
         d4pcwl.run(graph, mapping="dyn_redis", processes=2, options=options, trace=path)
