@@ -61,16 +61,20 @@ def test_a_tick_that_fails_as_the_work_ends_is_not_forgotten() -> None:
 
 def test_work_that_cannot_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attended, "_STUCK_SECONDS", 0.01)
-    told = list[BaseException]()
+    begun, told = threading.Event(), list[BaseException]()
+
+    def tick() -> None:
+        begun.wait(60)
+        fail()
 
     def work() -> None:
-        while not told:
-            try:
-                wait_until(lambda: told)
-            except Interrupted:
-                continue
+        try:
+            begun.set()
+            wait_until(lambda: told)
+        except Interrupted:
+            wait_until(lambda: told)
 
-    error = Attended().run(work, fail, told.append)
+    error = Attended().run(work, tick, told.append)
     assert told == [error]
 
 

@@ -21,8 +21,8 @@ from d4pcwl.workflow.cells import running_shell
 _EVERY = 0.25
 """Seconds after which a picture is put there again: programs may have written over it."""
 
-_EVERY_RENDERED = 0.5
-"""Seconds between two pictures of the table, as they take some work."""
+_EVERY_RENDERED = 1.0
+"""Seconds between two pictures of the table. Processes report no more often."""
 
 _AT_FIRST = 1.0
 """Seconds before the first picture: a quick run shows none."""
