@@ -43,6 +43,7 @@ from mapping_kit import (
 
 from d4pcwl import IterativePE, ProducerPE
 from d4pcwl.errors import PEError, RunError, UsageError, WorkerDied
+from d4pcwl.lineage.record import INVOCATION, Record
 from d4pcwl.runtime.engine.plan import make_plan
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.dyn_auto_redis import MAPPING, DynAutoRedisOptions
@@ -457,11 +458,11 @@ graph = chain(Source(range({count})), Meets())
 
 @contextmanager
 def joined_run(
-    server: Client, path: Path, results: Path
+    server: Client, path: Path, results: Path, *options: str
 ) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str], str]]:
     """A run, a command that has joined it, and the run's id."""
     command = [*COMMAND, "dyn_redis", str(path), "-n", "2", "-v", "--results", str(results)]
-    with started(command, stderr=subprocess.PIPE) as parent:
+    with started([*command, *options], stderr=subprocess.PIPE) as parent:
         assert parent.stderr is not None
         found = None
         while not found:
@@ -483,8 +484,9 @@ def numbers_by_family(results: Path) -> dict[str, list[int]]:
 def test_a_worker_from_elsewhere_takes_part(server: Client, tmp_path: Path) -> None:
     names = ["joined", "local", "told"]
     path = script(tmp_path, SHARED, count=40, place=str(tmp_path), awaited=names)
-    results = tmp_path / "results.jsonl"
-    with joined_run(server, path, results) as (parent, joined, _):
+    results, record = tmp_path / "results.jsonl", tmp_path / "record"
+    recorded = ("--provenance", str(record))
+    with joined_run(server, path, results, *recorded) as (parent, joined, _):
         assert parent.stderr is not None
         while "has joined" not in parent.stderr.readline():
             assert parent.poll() is None
@@ -497,6 +499,9 @@ def test_a_worker_from_elsewhere_takes_part(server: Client, tmp_path: Path) -> N
     assert all(numbers.values())
     assert sorted(numbers["joined"] + numbers["local"]) == list(range(40))
     assert keys(server) == []
+    written = [write for value in Record(record) if value[0] == INVOCATION for write in value[8]]
+    assert len({own for own, *_ in written}) == len(written) == 80
+    assert sum("joined" in shown for _, _, _, shown, *_ in written) == len(numbers["joined"])
 
 
 def test_a_worker_from_elsewhere_makes_the_graph_of_the_run(server: Client, tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ class Session:
         except D4pcwlError:
             self.clean = True
             raise
-        plan = replace(plan, measured=self._comm.bcast(plan.measured))
+        measured, recording = self._comm.bcast((plan.measured, plan.recording))
+        plan = replace(plan, measured=measured, recording=recording)
         job.say(str(plan))
         self._mpi._set_abort_status(1)
         own = self._comm.Dup()

@@ -33,6 +33,7 @@ class Writer:
         self.new_levels: Callable[[], list[Level]] = list
         self.outbox = Outbox(PARCEL_BYTES, exchange.memory)
         self.outbox.measured = plan.measured
+        self.outbox.traced = plan.recording is not None
         self._ways = _only_ways(plan)
         self._counts: dict[Queue, dict[Way, list[Callable[[], int]]]] = {}
         self.lock = threading.RLock()

@@ -132,6 +132,8 @@ class DynamicWorker:
     def _hand_on(self) -> None:
         """Send what a task has written before it is done."""
         if parcel := self._pool_writer.parcel():
+            if self.pool is not None:
+                self.pool.settle()
             self.exchange.stream(parcel)
 
     def results_so_far(self) -> list[Lot]:
@@ -218,6 +220,7 @@ class DynamicWorker:
         parcel = self._pool_writer.parcel()
         # The pace of the rest is not known: the mean of fast items and a slow one has no meaning.
         parcel.batches += self._pool_writer.lots(run.part(done), 0)
+        self.pool.settle()  # nobody may have an item whose record died with its worker
         self.exchange.commit(task, parcel, done, seconds)
         memory.free(places(run.entries[:done]))
 

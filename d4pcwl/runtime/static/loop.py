@@ -80,6 +80,7 @@ class Channels:
         self.channels = {receiver: Channel(sender, names) for receiver, sender in senders.items()}
         for channel in self.channels.values():
             channel.outbox.measured = plan.measured
+            channel.outbox.traced = plan.recording is not None
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
         instance = self.plan.instances[target]
@@ -130,6 +131,7 @@ class ResultChannel(Channel):
 
     def __init__(self, sender: Sender, plan: Plan) -> None:
         super().__init__(sender, [plan.port(*port) for port in plan.results])
+        self.outbox.traced = plan.recording is not None
         self._numbers = plan.slots
         self._order = plan.order
 
