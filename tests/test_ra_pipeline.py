@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from html.parser import HTMLParser
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +82,9 @@ def stepwise(example_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return folder / "pgm_data", said
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "step", [*STEPS, "prepare_simulation", "collect_synthetics", "point_source"]
+)
 def test_the_checked_in_tools_are_what_the_scripts_compile_to(step: str) -> None:
     compiled = to_cwl(EXAMPLE / f"{step}.py", folder=EXAMPLE)
     assert (EXAMPLE / f"{step}.cwl").read_text() == document_text(compiled.document)
@@ -102,8 +108,73 @@ def test_a_station_without_a_component_costs_one_message(stepwise: tuple[Path, s
     ]
 
 
-def test_the_map_is_a_picture(stepwise: tuple[Path, str]) -> None:
-    assert (stepwise[0] / "map.png").read_bytes().startswith(b"\x89PNG")
+class Page(HTMLParser):
+    """What a page refers to, its pictures, its cells, and the lines of its drawings."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.pictures: list[bytes] = []
+        self.lines: list[tuple[str, str]] = []
+        self.cells: list[str] = []
+        self.tag = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tag = tag
+        named = {name: value or "" for name, value in attrs}
+        for name in {"src", "href", "srcset", "data", "action", "poster", "xlink:href"} & set(
+            named
+        ):
+            kind, _, content = named[name].partition(",")
+            if kind == "data:image/png;base64":
+                self.pictures.append(base64.b64decode(content, validate=True))
+            else:
+                self.references.append(named[name])
+        if tag == "path":
+            self.lines.append((named["class"], named["d"]))
+
+    def handle_data(self, data: str) -> None:
+        if self.tag == "td" and data.strip():
+            self.cells.append(data)
+
+
+def test_the_report_is_one_file_with_all_that_people_look_at(stepwise: tuple[Path, str]) -> None:
+    folder = stepwise[0]
+    text = (folder / "report.html").read_text()
+    page = Page(text)
+    assert page.references == []
+    assert not re.search(r"@import|url\(|https?:|<script", text)
+    quantities = ("PGA", "PGV", "PSA_0.3Hz", "PSA_1.0Hz", "PSA_3.0Hz")
+    assert page.pictures == [(folder / f"map_{name}.png").read_bytes() for name in quantities]
+    assert all(picture.startswith(b"\x89PNG") for picture in page.pictures)
+
+    table = json.loads((folder / "pgm.json").read_text())
+    nearest = sorted(table["places"], key=lambda name: table["places"][name]["distance"])
+    width = 2 + 3 * len(quantities)
+    assert page.cells[::width] == nearest
+    first = table["stations"][nearest[0]]
+    cells = [float(cell.rstrip(" %")) for cell in page.cells[2:width]]
+    for number, name in enumerate(quantities):
+        observed, synthetic = (100 * first[part]["max"][name] for part in ("data", "synt"))
+        assert cells[3 * number : 3 * number + 2] == pytest.approx([observed, synthetic], rel=5e-3)
+        relative = 100 * (observed - synthetic) / observed
+        assert cells[3 * number + 2] == pytest.approx(relative, abs=0.51)
+
+    assert re.findall(r"<figcaption><b>(.*?)</b>", text) == nearest
+    # Four lines for each station, and the largest of them as high as the drawing.
+    lines = [(kind, heights(d)) for kind, d in page.lines if kind != "zero"]
+    assert [kind for kind, _ in lines] == ["observed", "synthetic"] * 2 * len(nearest)
+    for first in range(0, len(lines), 4):
+        highest = [max(abs(y - 120) for y in drawn) for _, drawn in lines[first : first + 4]]
+        assert max(highest) == 115
+        assert min(highest) > 2
+
+
+def heights(path: str) -> list[int]:
+    """The heights of a line: M, its first point, l, and then how far the next points are."""
+    begin, _, steps = path.partition("l")
+    return [*accumulate(map(int, steps.split()[1::2]), initial=int(begin.split()[1]))]
 
 
 def test_the_geojson_has_a_point_for_each_station(stepwise: tuple[Path, str]) -> None:

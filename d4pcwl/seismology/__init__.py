@@ -7,7 +7,33 @@ from d4pcwl.seismology.elements import (
     Norm,
     PeakGroundMotion,
     ReadStream,
+    ShakeMap,
     SpectralAcceleration,
 )
+from d4pcwl.seismology.processing import (
+    Bandpass,
+    Detrend,
+    Normalise,
+    RemoveResponse,
+    Resample,
+    Taper,
+    Whiten,
+    WriteStream,
+)
 
-__all__ = ["GeoJSON", "Norm", "PeakGroundMotion", "ReadStream", "SpectralAcceleration"]
+__all__ = [
+    "Bandpass",
+    "Detrend",
+    "GeoJSON",
+    "Norm",
+    "Normalise",
+    "PeakGroundMotion",
+    "ReadStream",
+    "RemoveResponse",
+    "Resample",
+    "ShakeMap",
+    "SpectralAcceleration",
+    "Taper",
+    "Whiten",
+    "WriteStream",
+]

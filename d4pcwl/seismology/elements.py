@@ -22,22 +22,25 @@ class ReadStream(IterativePE):
     """Reads the waveforms of a file, in any format that ObsPy knows.
 
     :param format: the name of the format, where ObsPy is not to find it out
+    :param folder: where relative paths begin; the working folder where it is None
 
     Input: paths. Output: ObsPy's ``Stream`` objects, one for each file.
     """
 
     cwl = {"inputs": {"input": {"type": "File"}}}
 
-    def __init__(self, format: str | None = None) -> None:
+    def __init__(
+        self, format: str | None = None, folder: str | os.PathLike[str] | None = None
+    ) -> None:
         super().__init__()
-        self.format = format
+        self.format, self.folder = format, os.fspath(folder or "")
 
     def _process(self, path: str) -> Stream:
         try:
             from obspy import read
         except ImportError:
             raise PEError("ObsPy is not installed: pip install 'd4pcwl[seismology]'") from None
-        return read(path, format=self.format)
+        return read(os.path.join(self.folder, path), format=self.format)
 
 
 class _Horizontals(IterativePE):
@@ -148,6 +151,61 @@ class GeoJSON(WriteFile):
 
     def end(self) -> None:
         self.file.write(b"\n]}\n")
+
+
+class ShakeMap(WriteFile):
+    """Writes a map of ground motion: stations, what lies between them, and coasts.
+
+    :param path: the PNG file
+    :param quantity: what is shown, as items call it, such as ``PGA``
+    :param unit: its unit, for people
+    :param epicentre: longitude and latitude in degrees, where a star shall stand
+
+    Between stations, the logarithm is interpolated linearly in Delaunay triangles; nothing is
+    painted outside of them.
+
+    Input: dictionaries with ``station``, ``longitude`` and ``latitude`` in degrees, and the
+    quantity, which is not below 0. Output: a dictionary with ``path``, ``items``, ``bytes`` and
+    ``sha256``.
+
+    State: a few numbers for each station.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = "shakemap.png",
+        quantity: str = "PGA",
+        unit: str = "m/s²",
+        epicentre: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__(path)
+        self.quantity, self.unit, self.epicentre = quantity, unit, epicentre
+
+    def begin(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.names: list[str] = []
+        self.places: list[Sequence[float]] = []
+        self.values: list[float] = []
+
+    def put(self, item: Mapping[str, Any]) -> None:
+        self.places.append(feature(item)["geometry"]["coordinates"])
+        name, value = str(item["station"]), float(item[self.quantity])
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{name}: {self.quantity} is {value}, and not a number from 0 on")
+        self.names.append(name)
+        self.values.append(value)
+
+    def end(self) -> None:
+        if not self.names:
+            raise ValueError("no station came: there is no map to draw")
+        try:
+            from d4pcwl.seismology.shakemap import Sites, one_map
+        except ImportError:
+            raise PEError("numpy is not installed: pip install 'd4pcwl[seismology]'") from None
+        longitudes, latitudes = zip(*self.places, strict=True)
+        sites = Sites(self.names, longitudes, latitudes)
+        label = f"{self.quantity} in {self.unit}"
+        self.file.write(one_map(sites, self.values, label, self.epicentre))
 
 
 def feature(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,11 @@ steps: one value for each part.
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from d4pcwl.errors import presentable
+from d4pcwl.pages.ground import escaped
 from d4pcwl.trace import units
 
 PARTS = 160
@@ -45,11 +44,6 @@ class Row:
     figure: str = ""
     hot: bool = False
     tall: bool = False
-
-
-def escaped(text: object) -> str:
-    """Any text in HTML."""
-    return html.escape(presentable(str(text)))
 
 
 def drawn(row: Row) -> Iterator[str]:

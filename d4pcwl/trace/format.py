@@ -187,6 +187,7 @@ class Traffic(Record):
     """What left a process along an edge from ``start`` until before ``end``.
 
     :ivar bytes: as encoded, where that is known
+    :ivar sent: the bytes after compression, where batches may be compressed
     """
 
     kind = "traffic"
@@ -196,6 +197,7 @@ class Traffic(Record):
     end: float = _named("to")
     items: int
     bytes: int | None = None
+    sent: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +232,7 @@ class Span(Record):
 class Event(Record):
     """Something that happened once.
 
-    :ivar what: ``scale``, ``retry``, ``skip``, ``death``, ``compress``, …
+    :ivar what: ``scale``, ``retry``, ``skip``, ``death``, …
     :ivar why: for people
     :ivar number: after ``scale`` how many workers there are; of others the times that it happened
     """

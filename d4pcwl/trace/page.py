@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib import resources
 
+from d4pcwl.pages.ground import TABLE_END, document, escaped, legend, table_begin, tiles
 from d4pcwl.trace import picture, units
 from d4pcwl.trace.bottleneck import findings
 from d4pcwl.trace.changes import Change, changes, verdict
-from d4pcwl.trace.charts import PARTS, Row, axis, drawn, escaped
+from d4pcwl.trace.charts import PARTS, Row, axis, drawn
 from d4pcwl.trace.suggestion import Suggestion
 from d4pcwl.trace.summary import STATES, OfInstance, OfPE, Summary, levels, spread
 
@@ -36,19 +37,11 @@ def page(runs: Sequence[tuple[str, Summary]], suggestions: Sequence[Suggestion] 
     """
     until = max(summary.seconds for _, summary in runs) or 1.0
     parts = [_Run(name, summary, until, suggestions) for name, summary in runs]
-    return "\n".join(["<!doctype html>", *_head(parts), *_body(parts), "</html>", ""])
-
-
-def _head(parts: Sequence[_Run]) -> Iterator[str]:
     title = " and ".join(part.title for part in parts)
-    yield '<html lang="en"><head><meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>{escaped(title)}</title>"
-    yield f"<style>{_beside('page.css')}</style></head>"
+    return document(title, _body(parts), _beside("page.css"), _beside("page.js"))
 
 
 def _body(parts: Sequence[_Run]) -> Iterator[str]:
-    yield "<body>"
     if len(parts) == 2:
         before, after = parts
         yield f"<h1>{escaped(before.name)} and {escaped(after.name)}</h1>"
@@ -59,7 +52,6 @@ def _body(parts: Sequence[_Run]) -> Iterator[str]:
     if len(parts) == 2:
         yield "</div>"
     yield from _footer()
-    yield f"<script>{_beside('page.js')}</script></body>"
 
 
 def _beside(name: str) -> str:
@@ -119,10 +111,8 @@ class _Run:
         yield f'<p class="faint">{escaped(" · ".join(filter(None, facts)))}</p>'
         if run.arguments:
             yield f'<p class="faint"><code>{escaped(" ".join(run.arguments))}</code></p>'
-        yield '<div class="tiles">'
-        for value, what in self._tiles():
-            yield f"<div><b>{escaped(value)}</b><small>{escaped(what)}</small></div>"
-        yield "</div></header>"
+        yield from tiles(self._tiles())
+        yield "</header>"
 
     def _tiles(self) -> Iterator[tuple[str, str]]:
         summary = self.summary
@@ -162,12 +152,12 @@ class _Run:
             options = f"--optimise {quickest.how} --from {self.name}"
             yield f"<p>The plan {quickest.how} is predicted to be {gain} as fast as the default: "
             yield f"<code>multi -n {len(quickest.processes)} {escaped(options)}</code></p>"
-        yield from _table_begin(["plan", "processes", "predicted"], text=2)
+        yield from table_begin(["plan", "processes", "predicted"], text=2)
         for plan in self.suggestions:
             yield '<tr class="hot">' if plan is quickest is not first else "<tr>"
             yield f'<td class="text">{escaped(plan.how)}</td><td class="text">{escaped(plan)}</td>'
             yield f"<td>{escaped(units.seconds(plan.seconds))}</td></tr>"
-        yield "</tbody></table></div></section>"
+        yield f"{TABLE_END}</section>"
 
     # --- over time -------------------------------------------------------------------------------
 
@@ -175,7 +165,7 @@ class _Run:
         if not self.summary.instances:
             return
         yield "<section><h2>Timeline</h2>"
-        yield from _legend({state: state for state in STATES})
+        yield from legend({state: state for state in STATES})
         yield from self._charts(self._instances())
         colours = self._colours()
         if any(len(self.summary.in_process(place)) > 1 for place in self.summary.processes):
@@ -183,7 +173,7 @@ class _Run:
             names: dict[str, list[str]] = {}
             for pe in self.summary.shown:
                 names.setdefault(colours[pe.record.pe], []).append(pe.name)
-            yield from _legend(
+            yield from legend(
                 {c: found[0] if len(found) == 1 else "others" for c, found in names.items()}
             )
             rows = [self._process(place, colours) for place in self.summary.processes]
@@ -340,7 +330,7 @@ class _Run:
             return
         yield "<section><h2>PEs</h2>"
         heads = ["PE", "", "busy", "instances", "items in", "out", "mean", "median", "90 %", "99 %"]
-        yield from _table_begin(heads, text=1)
+        yield from table_begin(heads, text=1)
         for pe in self.summary.shown:
             yield '<tr class="hot">' if pe.record.pe == self.hot else "<tr>"
             yield f'<td class="text">{escaped(pe.name)} <small>{escaped(_kind(pe))}</small></td>'
@@ -359,7 +349,7 @@ class _Run:
                 *("" if time is None else units.seconds(time) for time in times),
             ]
             yield "".join(f"<td>{escaped(cell)}</td>" for cell in cells) + "</tr>"
-        yield "</tbody></table></div></section>"
+        yield f"{TABLE_END}</section>"
 
     def _graph(self) -> Iterator[str]:
         drawing = picture.svg(self.summary, self.hot)
@@ -372,9 +362,12 @@ class _Run:
         edges = [edge for edge in every if edge.items and edge.record.source in shown]
         if not edges:
             return
+        compressed = any(edge.sent is not None for edge in edges)
         yield "<section><h2>What went between processes</h2>"
-        yield from _table_begin(
-            ["from", "to", "grouping", "items", "bytes", "bytes an item", "bytes a second"], text=3
+        yield from table_begin(
+            ["from", "to", "grouping", "items", "bytes", "bytes an item", "bytes a second"]
+            + (["sent"] if compressed else []),
+            text=3,
         )
         for edge in sorted(edges, key=lambda edge: (-(edge.bytes or 0), -edge.items)):
             record, sent = edge.record, edge.bytes
@@ -387,9 +380,11 @@ class _Run:
             if sent is not None:
                 each, rate = sent / edge.items, sent / self.summary.seconds
                 figures[1:] = [units.size(sent), units.size(each), f"{units.size(rate)}/s"]
+            if compressed:
+                figures.append("" if edge.sent is None else units.size(edge.sent))
             yield "<tr>" + "".join(f'<td class="text">{escaped(text)}</td>' for text in texts)
             yield "".join(f"<td>{escaped(figure)}</td>" for figure in figures) + "</tr>"
-        yield "</tbody></table></div></section>"
+        yield f"{TABLE_END}</section>"
 
     def _events(self) -> Iterator[str]:
         events = self.summary.events
@@ -421,12 +416,12 @@ def _changes(before: _Run, after: _Run) -> Iterator[str]:
             else f"<p>{escaped(sentence)}</p>"
         )
     yield "</section><section><h2>What changed</h2>"
-    yield from _table_begin(["", before.name, after.name, "change"], text=1)
+    yield from table_begin(["", before.name, after.name, "change"], text=1)
     for change in changes(before.summary, after.summary):
         yield f'<tr><td class="text">{escaped(change.what)}</td>'
         yield f"<td>{escaped(change.before)}</td><td>{escaped(change.after)}</td>"
         yield f'<td class="{_judged(change)}">{escaped(change.told)}</td></tr>'
-    yield "</tbody></table></div></section>"
+    yield f"{TABLE_END}</section>"
 
 
 def _judged(change: Change) -> str:
@@ -461,22 +456,6 @@ def _folded(rows: Sequence[Row], shown: int = _FOLDED) -> Iterator[str]:
         for row in rows[shown:]:
             yield from drawn(row)
         yield "</details>"
-
-
-def _legend(names: Mapping[str, str]) -> Iterator[str]:
-    """What colours mean, by their classes."""
-    yield '<div class="legend">'
-    yield from (f'<span><i class="{c}"></i>{escaped(name)}</span>' for c, name in names.items())
-    yield "</div>"
-
-
-def _table_begin(heads: Sequence[str], text: int) -> Iterator[str]:
-    """A table, of which the first columns hold texts."""
-    yield '<div class="wide"><table><thead><tr>'
-    for number, head in enumerate(heads):
-        kind = ' class="text"' if number < text else ""
-        yield f"<th{kind}>{escaped(head)}</th>"
-    yield "</tr></thead><tbody>"
 
 
 def _kind(pe: OfPE) -> str:

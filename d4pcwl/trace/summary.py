@@ -189,6 +189,12 @@ class OfEdge:
         sizes = [traffic.bytes for traffic in self.traffic if traffic.bytes is not None]
         return sum(sizes) if sizes else None
 
+    @property
+    def sent(self) -> int | None:
+        """The same after compression; None where nothing was compressed."""
+        sizes = [traffic.sent for traffic in self.traffic if traffic.sent is not None]
+        return sum(sizes) if sizes else None
+
 
 class Summary:
     """The figures of a run. It takes record after record, so it may follow a run that goes on.

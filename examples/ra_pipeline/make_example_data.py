@@ -4,9 +4,9 @@
 
 FOLDER (default: example_data) gets the layout of a source directory: the event, the processing
 chains, raw counts of six stations of the fictitious network XX, their instrument responses, and
-synthetics. XX.FELT lacks its north component on purpose: the pipeline must leave out an
-incomplete station with a message, and go on. Equal versions of ObsPy and NumPy write equal
-waveforms.
+synthetics; and download.json, a request for these counts and responses. XX.FELT lacks its north
+component on purpose: the pipeline must leave out an incomplete station with a message, and go on.
+Equal versions of ObsPy and NumPy write equal waveforms.
 """
 
 from __future__ import annotations
@@ -19,17 +19,29 @@ from typing import Any
 
 import numpy as np
 from obspy import Inventory, Trace, UTCDateTime
-from obspy.core.event import Catalog, Event, Magnitude, Origin, ResourceIdentifier
+from obspy.core.event import (
+    Catalog,
+    Event,
+    FocalMechanism,
+    Magnitude,
+    NodalPlane,
+    NodalPlanes,
+    Origin,
+    ResourceIdentifier,
+)
 from obspy.core.inventory import Channel, Network, Response, Site, Station
 from obspy.geodetics import gps2dist_azimuth
-from obspy.io.sac import SACTrace
-from ra_layout import CONTENT, EVENT_FILE, SETTINGS_FILE
+from ra_layout import CONTENT, EVENT_FILE, REQUEST_FILE, SETTINGS_FILE
 from ra_model import Medium, Source, seismogram
+from ra_source import double_couple
+from ra_synthetics import write_synthetic
 
 NETWORK = "XX"
 ORIGIN = UTCDateTime("2024-03-01T12:00:00.5")
 EPICENTRE = (42.0, 13.5)
-SOURCE = Source()
+MAGNITUDE = 4.8
+PLANE = {"strike": 140.0, "dip": 50.0, "rake": -90.0}
+SOURCE = Source(10_000.0, double_couple(MAGNITUDE, **PLANE))
 #: code, latitude, longitude, band, sampling rate (Hz), amplification of the ground
 STATIONS = (
     ("ACRE", 42.21, 13.42, "BH", 20.0, 1.3),
@@ -71,6 +83,21 @@ def settings() -> dict[str, Any]:
     }
 
 
+def request() -> dict[str, Any]:
+    """download.json: the stations again, from a server on this machine."""
+    return {
+        "providers": ["http://127.0.0.1:8080"],
+        "starttime": str(ORIGIN - BEFORE),
+        "endtime": str(ORIGIN + AFTER - 0.1),
+        "minlatitude": 41.0,
+        "maxlatitude": 43.0,
+        "minlongitude": 12.0,
+        "maxlongitude": 15.0,
+        "channel_priorities": ["BH[ENZ]", "HH[ENZ]", "EH[ENZ]"],
+        "minimum_length": 0.99,
+    }
+
+
 def event() -> Catalog:
     """The earthquake; its identifiers are fixed so that the file is the same each time."""
 
@@ -84,10 +111,20 @@ def event() -> Catalog:
         longitude=EPICENTRE[1],
         depth=SOURCE.depth,
     )
-    magnitude = Magnitude(resource_id=name("magnitude"), mag=SOURCE.magnitude, magnitude_type="Mw")
-    quake = Event(resource_id=name("event"), origins=[origin], magnitudes=[magnitude])
+    magnitude = Magnitude(resource_id=name("magnitude"), mag=MAGNITUDE, magnitude_type="Mw")
+    plane = NodalPlane(**PLANE)
+    mechanism = FocalMechanism(
+        resource_id=name("mechanism"), nodal_planes=NodalPlanes(nodal_plane_1=plane)
+    )
+    quake = Event(
+        resource_id=name("event"),
+        origins=[origin],
+        magnitudes=[magnitude],
+        focal_mechanisms=[mechanism],
+    )
     quake.preferred_origin_id = origin.resource_id
     quake.preferred_magnitude_id = magnitude.resource_id
+    quake.preferred_focal_mechanism_id = mechanism.resource_id
     return Catalog([quake], resource_id=name("catalog"))
 
 
@@ -179,18 +216,13 @@ def write_station(folder: Path, station: tuple[Any, ...], random: np.random.Gene
 
     times = SYNTH_BEGIN + np.arange(SYNTH_NPTS) / SYNTH_RATE
     for component, motion in seismogram(SOURCE, Medium(), distance, azimuth, times).items():
-        # As a simulation writes them: begin time relative to the origin, no station in the header.
-        SACTrace(
-            data=motion.astype(np.float32),
-            delta=1.0 / SYNTH_RATE,
-            b=SYNTH_BEGIN,
-            nzyear=1970,
-            nzjday=1,
-            nzhour=0,
-            nzmin=0,
-            nzsec=0,
-            nzmsec=0,
-        ).write(str(folder / "synth" / f"{NETWORK}.{code}.HX{component}.semv.sac"))
+        write_synthetic(
+            folder / "synth",
+            f"{NETWORK}.{code}.HX{component}",
+            SYNTH_BEGIN,
+            1.0 / SYNTH_RATE,
+            motion,
+        )
 
 
 def write_example(folder: Path) -> None:
@@ -198,7 +230,8 @@ def write_example(folder: Path) -> None:
     for part in CONTENT:
         (folder / part).mkdir(parents=True, exist_ok=True)
     event().write(str(folder / EVENT_FILE), format="QUAKEML")
-    (folder / SETTINGS_FILE).write_text(json.dumps(settings(), indent=2) + "\n")
+    for name, content in ((SETTINGS_FILE, settings()), (REQUEST_FILE, request())):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
     random = np.random.default_rng(20240301)
     for station in STATIONS:
         write_station(folder, station, random)

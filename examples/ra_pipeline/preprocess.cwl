@@ -34,14 +34,18 @@ requirements:
         entry: $(inputs.modules[6])
       - entryname: ra_processed.py
         entry: $(inputs.modules[7])
-      - entryname: ra_results.py
+      - entryname: ra_report.py
         entry: $(inputs.modules[8])
-      - entryname: ra_sampling.py
+      - entryname: ra_results.py
         entry: $(inputs.modules[9])
-      - entryname: ra_stations.py
+      - entryname: ra_sampling.py
         entry: $(inputs.modules[10])
-      - entryname: ra_traces.py
+      - entryname: ra_stations.py
         entry: $(inputs.modules[11])
+      - entryname: ra_traces.py
+        entry: $(inputs.modules[12])
+      - entryname: ra_waveforms.py
+        entry: $(inputs.modules[13])
       - entryname: misfit_data
         writable: true
         entry: $(inputs.misfit_data)
@@ -57,7 +61,7 @@ inputs:
       location: preprocess.py
   - id: modules
     label: The modules beside the script that it imports
-    doc: 'In this order: ra_chains.py, ra_elements.py, ra_figures.py, ra_folders.py, ra_geometry.py, ra_layout.py, ra_motion.py, ra_processed.py, ra_results.py, ra_sampling.py, ra_stations.py, ra_traces.py'
+    doc: 'In this order: ra_chains.py, ra_elements.py, ra_figures.py, ra_folders.py, ra_geometry.py, ra_layout.py, ra_motion.py, ra_processed.py, ra_report.py, ra_results.py, ra_sampling.py, ra_stations.py, ra_traces.py, ra_waveforms.py'
     type: File[]
     default:
       - class: File
@@ -77,6 +81,8 @@ inputs:
       - class: File
         location: ra_processed.py
       - class: File
+        location: ra_report.py
+      - class: File
         location: ra_results.py
       - class: File
         location: ra_sampling.py
@@ -84,6 +90,8 @@ inputs:
         location: ra_stations.py
       - class: File
         location: ra_traces.py
+      - class: File
+        location: ra_waveforms.py
   - id: misfit_data
     type: Directory
   - id: input_file
@@ -154,7 +162,6 @@ hints:
   - class: SoftwareRequirement
     packages:
       - package: d4pcwl
-      - package: matplotlib
       - package: numpy
         version:
           - '2.4'

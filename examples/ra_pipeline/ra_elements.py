@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dispel4py.base import ConsumerPE, IterativePE
+from dispel4py.base import IterativePE
 from dispel4py.core import GenericPE
 from ra_folders import read_station
 from ra_layout import StationError
 from ra_motion import differences, ground_motion
 from ra_results import write_results
 from ra_stations import align, filter_and_correct, horizontals, to_ray
+from ra_waveforms import draw_waveforms
 
 from d4pcwl.library import Match
 
@@ -117,28 +118,42 @@ def match_by_station() -> Match:
     return Match(by=["station", "norm"], inputs=["observed", "synthetic"], alone="emit")
 
 
-class Report(ConsumerPE):
-    """Collects all rows and writes the tables and the map into pgm_data/."""
+class DrawWaveforms(IterativePE):
+    """Draws the waveforms of a processed station, for the report."""
+
+    def _process(self, data: Item) -> Item:
+        return {"station": data["station"], "figure": draw_waveforms(data)}
+
+
+class Report(GenericPE):
+    """Collects all rows and drawn waveforms, and writes tables, maps and report into pgm_data/."""
 
     cwl = {
         "writes": {
             "pgm_data": {
                 "type": "Directory",
-                "doc": "pgm.json, pgm.geojson and map.png: ground motion of all stations",
+                "doc": "ground motion of all stations: pgm.json, pgm.geojson, maps, report.html",
             }
         }
     }
 
     def __init__(self) -> None:
-        ConsumerPE.__init__(self)
-        self.inputconnections["input"]["grouping"] = "global"
+        GenericPE.__init__(self)
+        self._add_input("input", grouping="global")
+        self._add_input("waveforms", grouping="global")
         self.single = True
         self.rows: list[Item] = []
+        self.waveforms: dict[str, str] = {}
 
-    def _process(self, data: Item) -> None:
-        self.rows.append(data)
+    def process(self, inputs: dict[str, Item]) -> None:
+        if "input" in inputs:
+            self.rows.append(inputs["input"])
+        if "waveforms" in inputs:
+            drawn = inputs["waveforms"]
+            self.waveforms[drawn["station"]] = drawn["figure"]
 
     def _postprocess(self) -> None:
-        files = write_results(Path("pgm_data"), self.rows)
+        folder = Path("pgm_data")
+        files = write_results(folder, self.rows, self.waveforms)
         stations = len({row["station"] for row in self.rows})
-        self.log(f"{stations} stations in {', '.join(str(path) for path in files)}")
+        self.log(f"{stations} stations in {folder}: {', '.join(path.name for path in files)}")

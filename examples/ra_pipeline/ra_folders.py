@@ -111,6 +111,24 @@ def read_station(folder: Path, station: str, event: dict[str, Any]) -> dict[str,
     return {**found, "place": where, "stationxml": text}
 
 
+def read_places(
+    folder: Path, event: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, float] | StationError]]:
+    """Name and place of each station that has StationXML; what is wrong with it, where it has none.
+
+    Raises SettingsError without any StationXML.
+    """
+    files = sorted((folder / "stations").glob(CONTENT["stations"]))
+    if not files:
+        raise SettingsError(f"{folder / 'stations'}: no {CONTENT['stations']} file")
+    for path in files:
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            yield path.stem, place(read_stationxml(text, path.stem), path.stem, event)
+        except StationError as error:
+            yield path.stem, error
+
+
 def read_observed(folder: Path, station: str, event: dict[str, Any]) -> dict[str, PlainTrace]:
     """The three components of the best instrument of a station."""
     instruments: dict[str, dict[str, Path]] = {}

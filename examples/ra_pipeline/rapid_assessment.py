@@ -2,8 +2,8 @@
 
 Reads misfit_data/processed/ and computes peak ground acceleration, velocity, displacement and
 spectral acceleration at 0.3, 1 and 3 Hz (10 % damping) of observed and synthetic waveforms in three
-norms, matches the two by station and norm, and writes the figures, their differences and a map into
-pgm_data/.
+norms, matches the two by station and norm, and writes the figures, their differences, maps and a
+report with the waveforms into pgm_data/.
 
     dispel4py simple rapid_assessment.py -i 1
 """
@@ -15,13 +15,19 @@ from typing import Any
 
 from dispel4py.base import IterativePE, ProducerPE
 from dispel4py.workflow_graph import WorkflowGraph
-from ra_elements import Compare, GroundMotion, Report, Split, match_by_station
+from ra_elements import Compare, DrawWaveforms, GroundMotion, Report, Split, match_by_station
 from ra_folders import read_event
 from ra_processed import list_processed, read_processed
 
 cwl = {
     "label": "Assess the ground motion of an earthquake",
-    "software": {"obspy": ["1.5.1"], "scipy": ["1.17"], "numpy": ["2.4"], "matplotlib": ["3.10"]},
+    "software": {
+        "obspy": ["1.5.1"],
+        "scipy": ["1.17"],
+        "numpy": ["2.4"],
+        "matplotlib": ["3.10"],
+        "basemap-data": ["2.0"],
+    },
 }
 
 MISFIT_DATA = Path("misfit_data")
@@ -61,6 +67,8 @@ match = match_by_station()
 match.name = "match"
 compare = Compare()
 compare.name = "compare"
+waveforms = DrawWaveforms()
+waveforms.name = "waveforms"
 report = Report()
 report.name = "report"
 
@@ -73,3 +81,5 @@ graph.connect(observed, "output", match, "observed")
 graph.connect(synthetic, "output", match, "synthetic")
 graph.connect(match, "output", compare, "input")
 graph.connect(compare, "output", report, "input")
+graph.connect(read, "output", waveforms, "input")
+graph.connect(waveforms, "output", report, "waveforms")

@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from d4pcwl.runtime.engine.chain import Take
@@ -20,7 +21,7 @@ from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender
 from d4pcwl.runtime.transport.outbox import BATCH, Run, deliver
-from d4pcwl.trace.observer import Way
+from d4pcwl.trace.observer import Carried, Way, with_sent
 
 _TELL_SECONDS = 0.05
 """While a worker works on one frame, how often it tells others what they may work on."""
@@ -79,6 +80,7 @@ class Channels:
         self.channels = {receiver: Channel(sender, names) for receiver, sender in senders.items()}
         for channel in self.channels.values():
             channel.outbox.measured = plan.measured
+            channel.outbox.traced = plan.recording is not None
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
         instance = self.plan.instances[target]
@@ -95,16 +97,21 @@ class Channels:
         channel = self.channels[self.plan.instances[target].process]
         return partial(channel.outbox.count, self.slots[(*source, target, input)])
 
-    def traffic(self) -> dict[Way, tuple[int, int]]:
-        """By edge, the items and bytes that have been sent."""
+    def traffic(self, sent: Mapping[int, int] = MappingProxyType({})) -> dict[Way, Carried]:
+        """By edge, what has been sent.
+
+        :param sent: by receiver, the bytes after compression, where there is any
+        """
         ways = {slot: way for way, slot in self.slots.items()}
-        found: dict[Way, tuple[int, int]] = {}
-        for channel in self.channels.values():
+        found: dict[Way, Carried] = {}
+        for receiver, channel in self.channels.items():
+            here: dict[Way, Carried] = {}
             for slot, (items, size) in channel.outbox.sent().items():
                 pe, output, target, input = ways[slot]
                 way = (pe, output, self.plan.instances[target].pe, input)
-                before = found.get(way, (0, 0))
-                found[way] = before[0] + items, before[1] + size
+                here[way] = here.get(way, Carried()).plus(Carried(items, size))
+            for way, carried in with_sent(here, sent.get(receiver, 0)).items():
+                found[way] = found.get(way, Carried()).plus(carried)
         return found
 
     def flush(self) -> None:
@@ -124,6 +131,7 @@ class ResultChannel(Channel):
 
     def __init__(self, sender: Sender, plan: Plan) -> None:
         super().__init__(sender, [plan.port(*port) for port in plan.results])
+        self.outbox.traced = plan.recording is not None
         self._numbers = plan.slots
         self._order = plan.order
 

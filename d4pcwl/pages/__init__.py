@@ -1,0 +1,1 @@
+"""Pages for browsers that need no other file: what all of them have, light and dark."""
