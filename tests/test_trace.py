@@ -55,7 +55,7 @@ from d4pcwl.trace.format import (
     Usage,
     read_trace,
 )
-from d4pcwl.trace.observer import Did, Lap, Observer
+from d4pcwl.trace.observer import Carried, Did, Lap, Observer
 from d4pcwl.trace.table import table
 from d4pcwl.trace.totals import Totals, last_line, progress_line
 
@@ -573,7 +573,7 @@ def test_processes_and_instances_are_numbered() -> None:
 def test_how_many_items_wait() -> None:
     observer, records = watched()
     way = ("a0", "output", "b1", "input")
-    observer.hear(lap(5, {0: Did("a0", 0, taken=1, written=50)}, sent={way: (50, 400)}))
+    observer.hear(lap(5, {0: Did("a0", 0, taken=1, written=50)}, sent={way: Carried(50, 400)}))
     observer.hear(lap(6, {1: Did("b1", 0, taken=20)}))
     observer.hear(lap(7, {2: Did("b1", 1, taken=5)}))
     observer.queues = lambda: {1: 7, 2: 2}  # the mapping knows; but what was sent is known, too

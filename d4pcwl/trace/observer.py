@@ -252,9 +252,9 @@ class Observer:
             self._pe_of[index] = did.pe
             self._places.setdefault(did.pe, set()).add(process)
             self._taken[did.pe] += did.taken
-        for way, (items, _) in lap.sent.items():
+        for way, carried in lap.sent.items():
             if way in self._edges:
-                self._sent[way[2]] += items
+                self._sent[way[2]] += carried.items
 
     def _waiting(self) -> Mapping[str, int]:
         """By PE, the items that wait for it: all of them came from other processes, so that they
