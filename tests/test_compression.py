@@ -149,9 +149,9 @@ def test_a_choice_costs_little_and_gains_what_there_is(
 ) -> None:
     link = Link(packing, ratio, lag=lag, noise=noise)
     link.send(3000, rate)
-    assert link.cost < 1.05 * link.without
+    assert link.cost < 1.04 * link.without
     if link.always < 0.7 * link.without:
-        assert link.cost < 1.2 * link.always
+        assert link.cost < 1.05 * link.always
 
 
 def test_a_link_that_changes_is_followed() -> None:
@@ -251,7 +251,8 @@ def test_a_trace_has_the_bytes_before_and_after(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "t.jsonl"
-    graph = chain(Source([f"{number:09} is a number" for number in range(5000)]), Identity())
+    texts = [f"{number:09} is a number, " * 30 for number in range(500)]  # each may be a batch
+    graph = chain(Source(texts), Identity())
     for compress in ("always", "never"):
         options = {"compress": compress}
         d4pcwl.run(graph, mapping="dyn_redis", processes=2, options=options, trace=path)

@@ -94,7 +94,7 @@ def test_without_graphviz_a_graph_is_text(tmp_path: Path) -> None:
 def test_the_cells_that_made_a_graph_are_compiled_and_run(tmp_path: Path) -> None:
     """Cells that were run again, cells that failed, and what only uses the graph."""
     cells = [
-        IMPORTS,
+        IMPORTS.replace("import IterativePE", "import *"),
         TIMES.replace("3", "1000"),
         "graph = WorkflowGraph()\ngraph.add(Times())",
         TIMES,

@@ -176,7 +176,7 @@ def test_extinction_by_hand() -> None:
 
 
 def test_types_of_galaxies() -> None:
-    known = {"E": -5, "S0-a": 0, "SBa": 1, "SABbc": 4, "Sd": 8, "IB": 10, "I": 10}
+    known = {"E": -5, "S0-a": 0, "SBa": 1, "SABbc": 4, "Sd": 8, "IB": 10, "Irr": 10}
     assert {kind: galaxies.stage(kind) for kind in known} == known
     assert [galaxies.stage(kind) for kind in ("S?", "E?", "", "SB")] == [None] * 4
 

@@ -55,7 +55,7 @@ from d4pcwl.trace.format import (
     Usage,
     read_trace,
 )
-from d4pcwl.trace.observer import Did, Lap, Observer
+from d4pcwl.trace.observer import Carried, Did, Lap, Observer
 from d4pcwl.trace.table import table
 from d4pcwl.trace.totals import Totals, last_line, progress_line
 
@@ -568,6 +568,28 @@ def test_processes_and_instances_are_numbered() -> None:
         totals.take(record)
     assert (totals.pes["b1"].taken, totals.pes["b1"].errors) == (6, 2)
     assert totals.items == 4
+
+
+def test_how_many_items_wait() -> None:
+    observer, records = watched()
+    way = ("a0", "output", "b1", "input")
+    observer.hear(lap(5, {0: Did("a0", 0, taken=1, written=50)}, sent={way: Carried(50, 400)}))
+    observer.hear(lap(6, {1: Did("b1", 0, taken=20)}))
+    observer.hear(lap(7, {2: Did("b1", 1, taken=5)}))
+    observer.queues = lambda: {1: 7, 2: 2}  # the mapping knows; but what was sent is known, too
+    observer.hear(lap(6, {1: Did("b1", 0, taken=10)}))
+    assert waiting(records, "b1") == [30, 25, 15]
+    observer.hear(lap(5, {1: Did("b1", 2, taken=1)}))  # here items need not be sent
+    assert waiting(records, "b1")[3:] == [9]
+    observer.queues = dict
+    observer.hear(lap(6, {1: Did("b1", 0, taken=1)}))
+    assert waiting(records, "b1")[4:] == [None]
+    assert waiting(records, "a0") == [None]
+
+
+def waiting(records: list[Record], pe: str) -> list[int | None]:
+    instances = {r.instance for r in records if isinstance(r, Instance) and r.pe == pe}
+    return [r.queue for r in records if isinstance(r, Sample) and r.instance in instances]
 
 
 def test_how_much_is_left() -> None:

@@ -1,8 +1,11 @@
 """`benchmarks/compressing`: where compression pays, and what it costs where it does not.
 
-Items go through 3 PEs in 3 processes under `redis`. All of them reach the server by one link of a
-chosen rate (`throttled.py`). Each run is a process of its own. Runs with `--compress never`, `auto`
-and `always` take turns.
+First, batches are compressed by themselves: how much smaller they get, how fast, and up to which
+rate of a link that saves time. This is processor time, which other programs change little.
+
+Then items go through 3 PEs in 3 processes under `redis`. All of them reach the server by one link
+of a chosen rate (`throttled.py`). Each run is a process of its own. Runs with `--compress never`,
+`auto` and `always` take turns.
 """
 
 from __future__ import annotations
@@ -24,8 +27,13 @@ import numpy as np
 import d4pcwl
 from bench.table import rendered
 from bench.throttled import Link
+from d4pcwl.runtime.pool.exchange import packed
+from d4pcwl.runtime.pool.links import PARCEL_BYTES
 from d4pcwl.runtime.redis.server import OwnServer
+from d4pcwl.runtime.transport.compression import compressed, decompressed
+from d4pcwl.runtime.transport.outbox import Outbox
 
+SPEEDS = ["items", "bytes left", "compressed, MB/s", "decompressed, MB/s", "pays below, MB/s"]
 HEADINGS = ["items", "MB/s", "never, s", "auto, s", "always, s", "auto / never", "CPU", "always"]
 MODES = ("never", "auto", "always")
 RATES = (10, 100, 1000, 0)
@@ -37,7 +45,8 @@ _SAMPLES = 4000
 _SECONDS = 1.5
 """About how long a run takes that is bound by the link alone."""
 
-_MOST_MB = 60
+_MOST_MB = 30
+_ROUNDS = 10
 
 
 def lines() -> Iterator[str]:
@@ -82,9 +91,8 @@ def smooth() -> Iterator[np.ndarray]:
 def noise() -> Iterator[np.ndarray]:
     """float64 arrays of normal noise."""
     draw = np.random.default_rng(1)
-    pool = [draw.normal(size=_SAMPLES) for _ in range(16)]
-    for number in range(sys.maxsize):
-        yield pool[number % 16]
+    while True:
+        yield draw.normal(size=_SAMPLES)
 
 
 KINDS = {
@@ -131,11 +139,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--repetitions", type=int, default=3, metavar="N")
     parser.add_argument("--kinds", default=",".join(KINDS), metavar="NAMES")
     parser.add_argument("--rates", default=",".join(map(str, RATES)), metavar="MB/S,…")
+    parser.add_argument("--speeds", action="store_true", help="only the first table")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.one:
         kind, items, mode, url = options.one
         sys.stdout.write(json.dumps(_one(kind, int(items), mode, url)) + "\n")
+        return 0
+    speeds = [_speeds(kind) for kind in options.kinds.split(",")]
+    sys.stdout.write(rendered(speeds, SPEEDS) + "\n")
+    if options.speeds:
         return 0
     rows = []
     server = OwnServer()
@@ -150,6 +163,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         server.stop()
     sys.stdout.write(rendered(rows, HEADINGS) + "\n")
     return 0
+
+
+def _speeds(kind: str) -> list[str]:
+    """What compression does with batches as workers send them."""
+    made, full = list[bytes](), []
+    outbox = Outbox(PARCEL_BYTES)
+    take = outbox.outlet((0, "input"), kind, lambda: full.append(True))
+    for item in KINDS[kind][0]():
+        take(item)
+        if full:
+            made += [packed(run, [run]).data for run in outbox.drain()]
+            full.clear()
+            if len(made) == 8:
+                break
+    for batch in made:  # what is done once is no part of it
+        decompressed(compressed(batch), len(batch))
+    began = time.process_time()
+    frames = [compressed(batch) for _ in range(_ROUNDS) for batch in made]
+    between = time.process_time()
+    for frame, batch in zip(frames, _ROUNDS * made, strict=True):
+        decompressed(frame, len(batch))
+    packing, unpacking = between - began, time.process_time() - between
+    size, left = _ROUNDS * sum(map(len, made)), sum(map(len, frames))
+    pays = max(0.0, size - left) / (packing + unpacking)
+    rates = [f"{figure / 1e6:,.0f}" for figure in (size / packing, size / unpacking, pays)]
+    return [kind, f"{left / size:.0%}", *rates]
 
 
 def _row(kind: str, rate: float, link: Link, repetitions: int) -> list[str]:

@@ -146,7 +146,7 @@ class Sample(Record):
     :ivar waiting: seconds in which its process waited for something to do
     :ivar blocked: seconds in which what it wrote could not be taken
     :ivar encoding: seconds in which what it wrote was made bytes
-    :ivar queue: items that wait for it, at ``end``
+    :ivar queue: items that wait for its PE, for all instances of that, at ``end``
     """
 
     kind = "sample"

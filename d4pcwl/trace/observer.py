@@ -140,6 +140,10 @@ class Observer:
         self._processes: dict[tuple[str, int], int] = {}
         self._instances: dict[tuple[int, int], int] = {}
         self._copies = Counter[str]()
+        self._pe_of: dict[int, str] = {}
+        self._places: dict[str, set[int]] = {}
+        self._sources: dict[str, list[str]] = {}
+        self._sent, self._taken = Counter[str](), Counter[str]()
         self._over = False
 
     def begin(
@@ -153,6 +157,8 @@ class Observer:
         """The run begins."""
         self._began = time.time()
         self._edges = {(e.source, e.output, e.dest, e.input): e.edge for e in edges}
+        for edge in edges:
+            self._sources.setdefault(edge.dest, []).append(edge.source)
         import uuid
 
         began = datetime.fromtimestamp(self._began, UTC)
@@ -179,7 +185,8 @@ class Observer:
             records: list[Record] = []
             start, end = self._since(lap.start), self._since(lap.end)
             process = self._number_of(lap, start, records)
-            waiting = self.queues()
+            self._count(lap, process)
+            waiting = self._waiting()
             for index, did in lap.did.items():
                 number = self._instance_of(index, did, process, start, records)
                 records.append(
@@ -193,7 +200,7 @@ class Observer:
                         waiting=did.waiting,
                         blocked=did.blocked,
                         encoding=did.encoding,
-                        queue=waiting.get(index),
+                        queue=waiting.get(did.pe),
                     )
                 )
             records.append(
@@ -238,6 +245,29 @@ class Observer:
                     )
                 )
             self._put(*records)
+
+    def _count(self, lap: Lap, process: int) -> None:
+        """Count what was sent to each PE, and what it has taken."""
+        for index, did in lap.did.items():
+            self._pe_of[index] = did.pe
+            self._places.setdefault(did.pe, set()).add(process)
+            self._taken[did.pe] += did.taken
+        for way, carried in lap.sent.items():
+            if way in self._edges:
+                self._sent[way[2]] += carried.items
+
+    def _waiting(self) -> Mapping[str, int]:
+        """By PE, the items that wait for it: all of them came from other processes, so that they
+        were counted when they were sent; or else the mapping knows."""
+        found = Counter[str]()
+        for index, number in self.queues().items():
+            if index in self._pe_of:
+                found[self._pe_of[index]] += number
+        for pe, sent in self._sent.items():
+            here = self._places.get(pe, set())
+            if all(here.isdisjoint(self._places.get(source, ())) for source in self._sources[pe]):
+                found[pe] = max(0, sent - self._taken[pe])
+        return found
 
     def note(self, what: str, why: str, number: int | None = None, pid: int | None = None) -> None:
         """Something has happened; see :class:`~d4pcwl.trace.format.Event`.

@@ -286,16 +286,12 @@ class _Run:
         """What waits for each PE, where the trace says it."""
         rows = []
         for pe in self.summary.shown:
-            of_each = [
-                levels(
-                    [(s.end, s.queue) for s in i.samples if s.queue is not None],
-                    self.until,
-                    PARTS,
-                )
-                for i in pe.instances
-            ]
-            total = [sum(filter(None, part)) for part in zip(*of_each, strict=True)]
-            if any(total):
+            samples = sorted((s for i in pe.instances for s in i.samples), key=lambda s: s.end)
+            waiting = levels(
+                [(s.end, s.queue) for s in samples if s.queue is not None], self.until, PARTS
+            )
+            if any(waiting):
+                total = [number or 0 for number in waiting]
                 rows.append(_curve(pe.name, self._until_end(total), units.count))
         return rows
 

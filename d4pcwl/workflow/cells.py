@@ -133,6 +133,9 @@ def _bound(node: ast.AST) -> Iterator[str]:
         return
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         yield from (a.asname or a.name.partition(".")[0] for a in node.names)
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+            module = sys.modules.get(node.module or "")
+            yield from getattr(module, "__all__", dir(module))
     if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
         yield node.id
     if not isinstance(node, ast.Lambda):

@@ -20,7 +20,7 @@ HYPERLEDA = "https://vizier.cds.unistra.fr/viz-bin/conesearch/VII/237/pgc?"
 """The catalogue of galaxies of HyperLEDA (Paturel et al. 2003, A&A 412, 45), at the CDS."""
 
 STAGES = {"E": -5, "E-S0": -3, "S0": -2, "S0-a": 0, "Sa": 1, "Sab": 2, "Sb": 3, "Sbc": 4}
-STAGES |= {"Sc": 6, "Scd": 7, "Sd": 8, "Sm": 9, "I": 10}
+STAGES |= {"S0a": 0, "Sc": 6, "Scd": 7, "Sd": 8, "Sm": 9, "I": 10, "Irr": 10}
 """The numbers T of de Vaucouleurs' types, as HyperLEDA has them."""
 
 MAIN = {"POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN", "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"}
