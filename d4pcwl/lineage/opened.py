@@ -33,7 +33,10 @@ def listen() -> None:
     def told(path: Any) -> str | None:
         if isinstance(path, int):
             return None
-        name = os.path.abspath(os.fsdecode(path))
+        try:
+            name = os.path.abspath(os.fsdecode(path))
+        except (OSError, TypeError, ValueError):  # whoever opens it gets to know
+            return None
         return None if name.startswith(outside) or name.endswith(_CODE) else name
 
     def hear(event: str, args: tuple[Any, ...]) -> None:
@@ -46,7 +49,7 @@ def listen() -> None:
         if path is None:
             return
         if event == "os.rename":
-            tell(RENAMED, path, os.path.abspath(os.fsdecode(args[1])))
+            tell(RENAMED, path, told(args[1]) or path)
         elif isinstance(mode := args[1], str):
             tell(WRITTEN if set("wax+").intersection(mode) else READ, path, "")
         elif isinstance(flags := args[2], int) and not os.path.isdir(path):
