@@ -495,9 +495,11 @@ class Lineage:
         found: list[Any] = []
         for path, how in self._files.items():
             if how == opened.WRITTEN:
-                came = joined(map(sources, self._origins(None, _NOTHING)))
-                found.append([path, how, came])
-                if path not in self._held and opened.is_open(path):
+                if path in self._held:  # what came to it is told in the end
+                    found.append([path, how, b""])
+                    continue
+                found.append([path, how, joined(map(sources, self._origins(None, _NOTHING)))])
+                if opened.is_open(path):
                     self._held[path] = bytearray()
                 continue
             found.append([path, how, b""])
