@@ -7,6 +7,9 @@ doc: |
   a report. create_env.cwl is written by hand; the tools of the other three steps are made from the
   dispel4py scripts of the same names.
 
+requirements:
+  SubworkflowFeatureRequirement: {}
+
 inputs:
   event:
     type: File
