@@ -9,6 +9,7 @@ doc: |
 
 requirements:
   SubworkflowFeatureRequirement: {}
+  MultipleInputFeatureRequirement: {}
 
 inputs:
   event:
