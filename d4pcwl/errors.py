@@ -11,6 +11,7 @@
     ├── DeclarationError        2   a declaration in a script or its sidecar file is not valid
     ├── TranslationError        2   the graph cannot be represented in CWL
     ├── TraceError              2   a file is not a trace of a run, or is damaged
+    ├── LineageError            2   a folder has no record of a run, or it cannot answer
     ├── RunError                1   the workflow failed while it ran
     │   ├── OutputError         1   an output of the run cannot be written
     │   │   └── ReaderGone    141   nobody reads standard output any more, as after `| head`
@@ -88,6 +89,12 @@ class TranslationError(D4pcwlError):
 
 class TraceError(D4pcwlError):
     """A file is no trace of a run, is damaged, or is of a later format."""
+
+    exit_code = 2
+
+
+class LineageError(D4pcwlError):
+    """There is no record of a run, it is damaged, or it does not have what is asked for."""
 
     exit_code = 2
 

@@ -72,6 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "processes(*numbers): the numbers of processes that mappings of several are tested with",
     )
+    config.addinivalue_line("markers", "compressed: tested with compression, too")
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +98,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if HAS_REDIS or not find_mapping(name).server
         for number in (marker.args if marker and usual != (1,) else usual)
     ]
-    metafunc.parametrize("mapping", cases, ids=[f"{c.name}-{c.processes}" for c in cases])
+    ids = [f"{c.name}-{c.processes}" for c in cases]
+    if HAS_REDIS and metafunc.definition.get_closest_marker("compressed"):
+        cases += [Mapping(name, 3, {"compress": "always"}) for name in ("redis", "dyn_redis")]
+        ids += ["redis-compressed", "dyn_redis-compressed"]
+    metafunc.parametrize("mapping", cases, ids=ids)
 
 
 @pytest.fixture(scope="session", autouse=True)

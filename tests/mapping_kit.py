@@ -37,10 +37,14 @@ from d4pcwl.workflow.inputs import root_inputs
 
 @dataclass(frozen=True)
 class Mapping:
-    """One mapping with one number of processes, as the fixture ``mapping`` gives it to tests."""
+    """One mapping with one number of processes, as the fixture ``mapping`` gives it to tests.
+
+    :param options: of the mapping
+    """
 
     name: str
     processes: int
+    options: dict[str, Any] | None = None
 
     @property
     def pools(self) -> bool:
@@ -48,16 +52,15 @@ class Mapping:
         return find_mapping(self.name).pooled and self.processes > 1
 
     def run(self, graph: Any, inputs: Any = None, iterations: int = 1) -> Results:
-        return d4pcwl.run(
-            graph, inputs, mapping=self.name, processes=self.processes, iterations=iterations
-        )
+        return d4pcwl.run(graph, inputs, iterations=iterations, **self._how())
 
     def stream(
         self, graph: Any, inputs: Any = None, iterations: int = 1
     ) -> Iterator[d4pcwl.Result]:
-        return d4pcwl.stream(
-            graph, inputs, mapping=self.name, processes=self.processes, iterations=iterations
-        )
+        return d4pcwl.stream(graph, inputs, iterations=iterations, **self._how())
+
+    def _how(self) -> dict[str, Any]:
+        return {"mapping": self.name, "processes": self.processes, "options": self.options}
 
     def run_partly(self, graph: Any, inputs: Any = None) -> tuple[Results, D4pcwlError | None]:
         """What there is of results, and the error that ended the run, if one did."""

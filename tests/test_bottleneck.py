@@ -231,6 +231,25 @@ def test_work_that_waits_for_something_outside() -> None:
     assert "it waits for files" in found.advice
 
 
+def test_processes_that_wait_for_a_processor() -> None:
+    """The machine leaves them a quarter of the time, so no process works for most of it."""
+    records = [
+        replace(record, start=4 * record.start, end=4 * record.end)
+        if isinstance(record, Sample)
+        else record
+        for record in simulated([Stage({"read0": 0.001}), Stage({"fetch1": 0.01})], 300)
+    ]
+    unknown = bottleneck(summed([*records[:-1], End(at=12.0, complete=True)]))
+    assert unknown is not None
+    assert unknown.kind == "waiting"
+    usage = Usage(process=1, start=0.0, end=12.0, cpu=3.0, ready=9.0)
+    found = bottleneck(summed([*records[:-1], usage, End(at=12.0, complete=True)]))
+    assert found is not None
+    assert (found.kind, found.pe) == ("cores", "fetch1")
+    assert "could work for 100 % of the time, but for 75 % it had to wait" in found.says
+    assert "More processes do not help" in found.advice
+
+
 def test_nothing_was_worked_on() -> None:
     assert bottleneck(summed([begun(), End(at=1.0, complete=True)])) is None
     assert findings(summed([begun(), End(at=1.0, complete=True)])) == []

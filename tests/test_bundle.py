@@ -18,6 +18,7 @@ import cwl_kit as kit
 import pytest
 from packaging.requirements import Requirement
 
+from d4pcwl.cwl.bundle import image_name
 from d4pcwl.cwl.lock import _closure, lock_text
 
 pytest.importorskip("cwltool")
@@ -191,6 +192,7 @@ def test_the_lock_has_what_the_modules_import(project: Path, tmp_path: Path) -> 
     dockerfile = (tmp_path / "made" / "Dockerfile").read_text()
     version = ".".join(map(str, sys.version_info[:2]))
     assert f"BASE=python:{version}-slim\n" in dockerfile
+    assert image_name("The Bundle (2)") == "the-bundle-2"
     readme = (tmp_path / "made" / "README.md").read_text()
     assert "docker build -t an/image:1 ." in readme
     assert "a value for `table`" in readme
@@ -309,10 +311,12 @@ def test_files_of_a_job_order_that_do_not_exist_are_told_before_the_run(
 
 def test_file_names_that_cwltool_refuses(project: Path) -> None:
     (project / "flow.py").rename(project / "été 1.py")
+    table = (project / "../elsewhere/table.txt").rename(project / "my table.txt")
     document = "flow é.cwl"
-    options = ("--table", "../elsewhere/table.txt", "-o", document)
+    options = ("--table", table.name, "-o", document)
     note = kit.command("d4p2cwl", "été 1.py", *options, cwd=project).stderr
-    assert "note: cwltool refuses the file name 'été 1.py', unless --relax-path-checks" in note
+    for name in ("été 1.py", "my table.txt"):
+        assert f"note: cwltool refuses the file name '{name}', unless --relax-path-check" in note
     said = kit.command("d4pcwl-runner", document, cwd=project, code=1).stderr
     assert "give the file another name, or use --relax-path-checks" in said
     kit.command("d4pcwl-runner", "--relax-path-checks", document, cwd=project)

@@ -382,6 +382,12 @@ def test_a_wrong_sidecar_is_told(tmp_path: Path, sidecar: str, message: str) -> 
     assert "flow.d4p.yml" in str(caught.value)
 
 
+def test_inputs_that_a_class_declares_are_for_roots(tmp_path: Path) -> None:
+    text = kit.CHAIN + "\nDouble.cwl = {'inputs': {'input': {'type': 'File'}}}\n"
+    (main, *_) = declared(tmp_path, text=text, cut="pe").document["$graph"]
+    assert "File" not in [entry["type"] for entry in main["inputs"] if entry["id"] != "script"]
+
+
 def test_an_empty_sidecar_says_nothing(tmp_path: Path) -> None:
     assert declared(tmp_path, sidecar="# later\n").document["label"] == "flow"
 

@@ -593,6 +593,13 @@ MADE: dict[str, Callable[[], Any]] = {
     },
     "WriteParquet": lambda: library.WriteParquet("file"),
     "WriteZarr": lambda: library.WriteZarr("file"),
+    "Bandpass": lambda: seismology.Bandpass(1.0, 2.0),
+    "ClimateIndex": lambda: library.ClimateIndex("SU"),
+    "ListFiles": lambda: library.ListFiles("folder"),
+    "RemoveResponse": lambda: seismology.RemoveResponse("folder"),
+    "Resample": lambda: seismology.Resample(1.0),
+    "Whiten": lambda: seismology.Whiten(1.0, 2.0),
+    "WriteStream": lambda: seismology.WriteStream("folder"),
 }
 KEEP = {
     *("Batch", "Deduplicate", "Match", "Sort", "TimeWindow", "Window", "GeoJSON", "ShakeMap"),

@@ -130,6 +130,10 @@ MISTAKES = {
         ONE.replace("return", "yield").format("1 / (data - 3)  # here") + JOIN,
         r"PE A failed on item 4 of 'input': 3\nflow.py:LINE: ZeroDivisionError",
     ),
+    "an item without an output": (
+        ONE.format("self.write(data)  # here") + JOIN,
+        r"flow.py:LINE: TypeError: .*: self.write\('output', item\)\n",
+    ),
     "a long item": (
         ONE.format("data.nothing  # here")
         + "s = SimpleFunctionPE(lambda data: list(range(9999)))\n"

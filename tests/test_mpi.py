@@ -192,9 +192,12 @@ if MPI.COMM_WORLD.rank == 0:
 """
 
 
-@pytest.mark.parametrize("ranks", [None, 2, 5])
-def test_results_are_those_of_simple(path: Path, ranks: int | None) -> None:
-    path.write_text(_BEGIN + _NOTE + "import d4pcwl.errors\n" + MANY)
+@pytest.mark.parametrize(
+    ("ranks", "compress"), [(None, "auto"), (2, "auto"), (5, "auto"), (3, "always")]
+)
+def test_results_are_those_of_simple(path: Path, ranks: int | None, compress: str) -> None:
+    many = MANY.replace('"mpi"', f'"mpi", options={{"compress": "{compress}"}}')
+    path.write_text(_BEGIN + _NOTE + "import d4pcwl.errors\n" + many)
     done = python("-m", "mpi4py", str(path), ranks=ranks)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

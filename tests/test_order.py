@@ -7,10 +7,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from mapping_kit import Flight, FlightSource, Mapping, Source, chain, join, named
+from mapping_kit import Flight, FlightSource, Gate, Mapping, Source, chain, join, named
 
 from d4pcwl import GenericPE, IterativePE, WorkflowGraph
 from d4pcwl.runtime.engine.marks import Mark, packed, unpacked
+from d4pcwl.runtime.static import loop
 
 # --- PEs ------------------------------------------------------------------------------------------
 
@@ -117,6 +118,31 @@ def test_who_does_not_care_need_not_wait(mapping: Mapping) -> None:
 
     found = mapping.items(chain(Source(range(300)), Slow(), Unordered()))
     assert sorted(found) == list(range(300))
+
+
+@pytest.mark.parametrize("name", ["multi", "zmq_multi"])
+def test_who_puts_items_in_order_need_not_wait_for_all_that_were_sent_together(
+    name: str, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Waits(IterativePE):
+        stateful = False
+
+        def _process(self, item: int) -> int:
+            if item == 20:
+                gate.wait()
+            return item
+
+    class Opens(IterativePE):
+        stateful = True
+
+        def _process(self, item: int) -> int:
+            if item == 0:
+                gate.open()
+            return item
+
+    monkeypatch.setattr(loop, "_TELL_SECONDS", 0)
+    found = Mapping(name, 4).items(chain(Source(range(40)), Waits(), Opens()))
+    assert found == list(range(40))
 
 
 @pytest.mark.processes(4)

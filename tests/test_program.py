@@ -92,6 +92,9 @@ def test_a_graph_that_is_not_run_is_told(tmp_path: Path) -> None:
         kit.write_script(tmp_path, DOUBLE, "other.py")
         done = python(kit.write_script(tmp_path, f"{DOUBLE}\n{use}\n"))
         assert (done.stderr, done.returncode) == ("", 0)
+    text = DOUBLE.partition("double, graph")[0] + "def build() -> WorkflowGraph: ...\n"
+    done = python(kit.write_script(tmp_path, text, "made.py"))
+    assert done.stderr.endswith("type: dispel4py simple made.py\n")
     failed = python(kit.write_script(tmp_path, f"{DOUBLE}\n1 / 0\n"))
     assert "does not run it" not in failed.stderr
 

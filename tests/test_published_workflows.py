@@ -6,8 +6,7 @@ Their commands, and their CWL, are run by tests/test_docs.py, as their READMEs s
 from __future__ import annotations
 
 import csv
-import math
-import os
+import json
 import re
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from runner_kit import run
 from d4pcwl.errors import D4pcwlError
 from d4pcwl.runtime.mappings.registry import find_mapping
 
-np = pytest.importorskip("numpy")
+pytest.importorskip("numpy")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 for name in ("internal_extinction", "is_prime", "sensor_alerts", "sentiment"):
@@ -50,9 +49,9 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
 
 
-def script(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a script of an example."""
-    command = [sys.executable, str(path), *arguments]
+def script(name: str, *arguments: Path | str) -> subprocess.CompletedProcess[str]:
+    """Run a script of an example; check.py fails where results are not those that are known."""
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
 
 
@@ -84,31 +83,17 @@ def test_primes_among_random_numbers(how: Mapping) -> None:
 
 
 def test_alerts_are_the_faults_that_were_made(how: Mapping) -> None:
-    made = script(EXAMPLES / "sensor_alerts" / "make_readings.py", "--readings", "100")
+    made = script("sensor_alerts/make_readings.py", "--readings", "100", "--faults", "4")
     Path("readings.csv").write_text(made.stdout)
     faults = re.findall(r"fault: (\w+) at (\d+) s", made.stderr)
-    values: dict[str, list[float]] = {}
-    expected = []
-    for row in rows("readings.csv"):
-        value, before = float(row["value"]), values.setdefault(row["sensor"], [])
-        last = np.array(before[-20:])
-        if len(last) == 20 and abs(value - last.mean()) > 6 * last.std(ddof=1):
-            expected.append((row["sensor"], row["time"]))
-        before.append(value)
-    assert sorted(expected) == sorted(faults)
     found = how.run(sensor_alerts.build(), {"readings": [{"input": "readings.csv"}]})
-    told = [(alert["sensor"], str(alert["time"])) for alert in found["alert"]["output"]]
-    assert told == expected
-    for row in rows("sensors.csv"):
-        of_sensor = np.array(values[row["sensor"]])
-        assert int(row["count"]) == len(of_sensor) == 100
-        for name, value in (
-            ("mean", of_sensor.mean()),
-            ("std", of_sensor.std(ddof=1)),
-            ("min", of_sensor.min()),
-            ("max", of_sensor.max()),
-        ):
-            assert float(row[name]) == pytest.approx(value, rel=1e-12)
+    alerts = found["alert"]["output"]
+    assert [alert["time"] for alert in alerts] == sorted(int(time) for _, time in faults)
+    assert sorted((alert["sensor"], str(alert["time"])) for alert in alerts) == faults
+    lines = [json.dumps({"pe": "alert", "data": alert}) for alert in alerts]
+    Path("alerts.jsonl").write_text("\n".join(lines))
+    checked = script("sensor_alerts/check.py", "readings.csv", "sensors.csv", "alerts.jsonl")
+    assert checked.stdout.startswith("4 alerts, and the statistics of 12 sensors")
 
 
 def test_a_sensor_that_never_changes_alerts_at_the_first_change() -> None:
@@ -178,24 +163,16 @@ def table(*lines: tuple[float, float, str, str]) -> str:
     )
 
 
-def extinction(t: float, logr25: float) -> float:
-    """The formula as HyperLEDA's page on the parameter ``ai`` writes it."""
-    k, big_k, c = min(0.754 * 10 ** (-0.2 * t), 1), 0.12 - 0.007 * t if t < 0 else 0.094, 0.04
-    r = 10**logr25
-    return -2.5 * math.log10(k + (1 - k) * r ** (2 * c * (1 + 0.2 / big_k) - 1))
-
-
 def work_out(how: Mapping, service: str, place: Path) -> list[dict[str, str]]:
     how.run(galaxies.build(service), {"galaxies": [{"input": str(place)}]})
     return rows("extinction.csv")
 
 
-def test_extinction_by_the_published_formula() -> None:
-    assert galaxies.absorbed(3, 0.41) == pytest.approx(0.575, abs=5e-4)  # by hand: README
+def test_extinction_by_hand() -> None:
+    assert galaxies.absorbed(3, 0.41) == pytest.approx(0.575, abs=5e-4)  # NGC 224: README
+    assert galaxies.absorbed(0, 0.354) == pytest.approx(0.1296, abs=5e-5)  # UGC 12591
     assert [galaxies.absorbed(t, 0.0) for t in range(-5, 11)] == [0.0] * 16  # face-on
-    assert [galaxies.absorbed(t, 0.9) for t in range(-5, -1)] == [0.0] * 4  # all bulge
-    for t in (-1, 0, 1, 6, 10):
-        assert galaxies.absorbed(t, 0.6) == pytest.approx(extinction(t, 0.6), rel=1e-12)
+    assert [galaxies.absorbed(t, 0.9) for t in range(-5, 0)] == [0.0] * 5  # all bulge
 
 
 def test_types_of_galaxies() -> None:
@@ -206,21 +183,14 @@ def test_types_of_galaxies() -> None:
 
 def test_galaxies_of_a_cone_search(how: Mapping) -> None:
     pytest.importorskip("astropy")
-    catalogue = {row["name"]: row for row in rows(HERE / "catalogue.csv")}
     with cone_search.serving(HERE / "catalogue.csv") as url:
         found = work_out(how, url, HERE / "galaxies.csv")
-    os.rename("extinction.csv", "first.csv")
     again = work_out(how, url, HERE / "galaxies.csv")  # the service has ended
     assert again == found
     assert [row["name"] for row in found] == [row["name"] for row in rows(HERE / "galaxies.csv")]
-    for row in found:
-        known = catalogue.get(row["name"], {"MType": "", "logR25": ""})
-        assert row["type"] == known["MType"]
-        if row["name"] in ("NGC 3034", "empty sky"):
-            assert (row["t"], row["ai"]) == ("", "")
-        else:
-            expected = extinction(float(row["t"]), float(known["logR25"]))
-            assert float(row["ai"]) == pytest.approx(expected, abs=5.001e-4)
+    unknown = {row["name"]: (row["type"], row["logr25"]) for row in found if not row["ai"]}
+    assert unknown == {"NGC 3034": ("S?", "0.33"), "empty sky": ("", "")}
+    script("internal_extinction/check.py", HERE / "catalogue.csv", "extinction.csv")
 
 
 @pytest.fixture
@@ -313,20 +283,8 @@ def test_the_service_ends_with_its_command() -> None:
 def test_cells_are_where_they_were_made(name: str, tmp_path: Path) -> None:
     for needed in ("cwltool", "scipy", "PIL"):
         pytest.importorskip(needed)
-    script(EXAMPLES / "imaging" / "make_images.py", "images", "--images", "1", "--seed", "5")
-    document = EXAMPLES / "imaging" / "imaging.cwl"
-    made, _ = run(
-        document, "--mapping", name, tmp_path / "images/job.json", outdir=tmp_path / "out"
-    )
-    found, truth = rows(made["cells"]["path"]), rows("images/truth.csv")
-    assert len(found) == len(truth) >= 10
-    for cell in truth:
-        row, column, area = (float(cell[key]) for key in ("row", "column", "area"))
-        (there,) = [
-            one
-            for one in found
-            if math.dist((row, column), (float(one["row"]), float(one["column"]))) < 1
-        ]
-        assert float(there["area"]) == pytest.approx(area, rel=0.15)
-        assert there["image"] == cell["image"] == "cells_000"
+    script("imaging/make_images.py", "images", "--images", "1", "--seed", "5")
+    document, job = EXAMPLES / "imaging" / "imaging.cwl", tmp_path / "images" / "job.json"
+    made, _ = run(document, "--mapping", name, job, outdir=tmp_path / "out")
     assert len(made["segmented"]) == 1
+    script("imaging/check.py", "images/truth.csv", made["cells"]["path"])

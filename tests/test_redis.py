@@ -43,6 +43,7 @@ from mapping_kit import (
 
 from d4pcwl import IterativePE, ProducerPE
 from d4pcwl.errors import PEError, RunError, UsageError, WorkerDied
+from d4pcwl.lineage.record import INVOCATION, Record
 from d4pcwl.runtime.engine.plan import make_plan
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.dyn_auto_redis import MAPPING, DynAutoRedisOptions
@@ -58,6 +59,7 @@ from d4pcwl.runtime.redis.server import OwnServer, named_server
 from d4pcwl.runtime.redis.transport import RedisTransport
 from d4pcwl.runtime.results import Results
 from d4pcwl.runtime.transport.arena import Memory
+from d4pcwl.runtime.transport.compression import is_compressed
 from d4pcwl.runtime.transport.outbox import LARGE, Run
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
@@ -267,14 +269,15 @@ class PlayedTransport(RedisTransport):
 class Played:
     """A run of Source → Plus → results. The source has a worker; others come from elsewhere."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, compress: str) -> None:
+        self.compress = compress
         flat = flatten(chain(Source([]), Plus()))
         self.results = Results({pe.id: pe.name for pe in flat.pes})
         job = Job(flat, root_inputs(flat), self.results)
         self.plan = make_plan(flat, 2, pooled=True, given=job.inputs)
         processes = WorkerProcesses(job, self.plan, Scale(1, 1))
         self.memory = processes.memory
-        self.transport = PlayedTransport(processes, Client(address), owned=False)
+        self.transport = PlayedTransport(processes, Client(address), owned=False, compress=compress)
         self.keys, self.run_id = self.transport.keys, self.transport.run_id
         self.transport.prepare()
         self.broker = Broker(job, self.plan, Scale(1, 1), self.transport)
@@ -289,7 +292,8 @@ class Played:
 
     def _exchange(self, name: str, number: int | None) -> Exchange:
         address = self.transport.address
-        line = RedisLine(address, self.run_id, self.plan, name, number, looks=True)
+        more = {"looks": True, "compress": self.compress}
+        line = RedisLine(address, self.run_id, self.plan, name, number, **more)
         self.lines.append(line)
         return Exchange(line, self.plan, number, self.memory if number == 0 else Memory(0))
 
@@ -333,9 +337,9 @@ class Played:
         self.transport.close()
 
 
-@pytest.fixture
-def played(server: Client) -> Iterator[Played]:
-    run = Played(server.address)
+@pytest.fixture(params=["never", "always"])
+def played(server: Client, request: pytest.FixtureRequest) -> Iterator[Played]:
+    run = Played(server.address, request.param)
     yield run
     run.close()
 
@@ -408,6 +412,28 @@ def test_nothing_is_written_after_the_end(server: Client, played: Played) -> Non
     assert keys(server) == []
 
 
+def test_what_a_far_worker_has_to_fetch_is_compressed(server: Client) -> None:
+    """Its link is slow, but that of the writer is not."""
+    with contextlib.closing(Played(server.address, "auto")) as played:
+        far = played.guest("far").line
+        assert isinstance(far, RedisLine)
+        assert isinstance(played.source.line, RedisLine)
+        assert played.source.line.sent() == {}
+        far._reading = 1e-6
+        far.beat()
+        played.transport._next_look = played.transport._next_far_look = 0.0
+        played.go_on()
+        for number in range(20):
+            played.source.line._looked = 0.0
+            played.source.receive(wait=False)
+            played.source.stream(Parcel([_batch(number, TEXT)]))
+            played.go_on()
+        (sent,) = played.source.line.sent().values()
+        assert 0 < sent < 15 * len(TEXT)
+        tasks = [played.receive(played.guest(name)) for name in "ab"]
+        assert {is_compressed(task.items.data) for task in tasks} == {False}
+
+
 # --- workers from elsewhere -----------------------------------------------------------------------
 
 SHARED = """
@@ -432,11 +458,11 @@ graph = chain(Source(range({count})), Meets())
 
 @contextmanager
 def joined_run(
-    server: Client, path: Path, results: Path
+    server: Client, path: Path, results: Path, *options: str
 ) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str], str]]:
     """A run, a command that has joined it, and the run's id."""
     command = [*COMMAND, "dyn_redis", str(path), "-n", "2", "-v", "--results", str(results)]
-    with started(command, stderr=subprocess.PIPE) as parent:
+    with started([*command, *options], stderr=subprocess.PIPE) as parent:
         assert parent.stderr is not None
         found = None
         while not found:
@@ -458,8 +484,9 @@ def numbers_by_family(results: Path) -> dict[str, list[int]]:
 def test_a_worker_from_elsewhere_takes_part(server: Client, tmp_path: Path) -> None:
     names = ["joined", "local", "told"]
     path = script(tmp_path, SHARED, count=40, place=str(tmp_path), awaited=names)
-    results = tmp_path / "results.jsonl"
-    with joined_run(server, path, results) as (parent, joined, _):
+    results, record = tmp_path / "results.jsonl", tmp_path / "record"
+    recorded = ("--provenance", str(record))
+    with joined_run(server, path, results, *recorded) as (parent, joined, _):
         assert parent.stderr is not None
         while "has joined" not in parent.stderr.readline():
             assert parent.poll() is None
@@ -472,6 +499,9 @@ def test_a_worker_from_elsewhere_takes_part(server: Client, tmp_path: Path) -> N
     assert all(numbers.values())
     assert sorted(numbers["joined"] + numbers["local"]) == list(range(40))
     assert keys(server) == []
+    written = [write for value in Record(record) if value[0] == INVOCATION for write in value[8]]
+    assert len({own for own, *_ in written}) == len(written) == 80
+    assert sum("joined" in shown for _, _, _, shown, *_ in written) == len(numbers["joined"])
 
 
 def test_a_worker_from_elsewhere_makes_the_graph_of_the_run(server: Client, tmp_path: Path) -> None:

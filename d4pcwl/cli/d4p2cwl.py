@@ -132,7 +132,7 @@ def _run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from d4pcwl.cli import parameters
-    from d4pcwl.cwl.bundle import check_target, with_inputs, write_bundle
+    from d4pcwl.cwl.bundle import check_target, image_name, with_inputs, write_bundle
     from d4pcwl.cwl.compile import to_cwl
     from d4pcwl.cwl.emit.text import document_text
     from d4pcwl.cwl.gathering import Gathering
@@ -194,7 +194,7 @@ def _run(options: argparse.Namespace) -> int:
     if bundle is not None:
         if options.inputs:
             compiled = with_inputs(compiled, options.inputs, bundle)
-        image = options.docker or Path(os.path.realpath(options.bundle)).stem.lower()
+        image = options.docker or image_name(Path(os.path.realpath(options.bundle)).stem)
         write_bundle(options.bundle, compiled, bundle, image=image if options.dockerfile else None)
     write_files(written, documents)
     if not options.output and bundle is None:

@@ -59,6 +59,7 @@ def _main(arguments: list[str]) -> int:
         with ExitStack() as stack:
             if not first:
                 options.trace, options.progress = None, watching.NONE
+                options.provenance = options.provenance_config = None
                 _be_silent(options, lambda: stack.enter_context(TemporaryDirectory()))
             return _run(options, run)
 
@@ -135,7 +136,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
     """Add the options of all mappings; return the argument for the script."""
     from pathlib import Path
 
-    from d4pcwl.cli import optimise, parameters, stage, watching
+    from d4pcwl.cli import optimise, parameters, provenance, stage, watching
 
     script = parser.add_argument(
         "script",
@@ -192,6 +193,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
         "runs code",
     )
     watching.add_options(output)
+    provenance.add_options(output)
     failure = parser.add_argument_group("failure")
     failure.add_argument(
         "--on-error",
@@ -241,6 +243,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     from functools import partial
 
     from d4pcwl.cli import parameters, stage
+    from d4pcwl.cli.provenance import recording
     from d4pcwl.cli.watching import watching
     from d4pcwl.cwl.emit.handover import leave_out_unset
     from d4pcwl.cwl.files import with_files, with_paths
@@ -275,7 +278,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             "that have the names of the inputs"
         )
     given = named if given is None else given
-    with _Files(options, names) as files:
+    with recording(options, script) as record, _Files(options, names) as files:
         if options.stage:
             given = with_paths(given)
             graph, inputs, sink, ports = stage.read(options, graph, given, files.results)
@@ -308,6 +311,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             origin=None if options.stage else _origin(options, folder, script),
             policy=parse_policy(options.on_error, options.time_out),
             seed=options.seed,
+            record=record,
         )
         prediction: Sequence[str] = ()
         if options.optimise or options.sources:
@@ -330,7 +334,7 @@ def _stay(options: argparse.Namespace, folder: str) -> None:
     from dataclasses import replace
     from pathlib import Path
 
-    for name in ("file", "results", "errors", "trace"):
+    for name in ("file", "results", "errors", "trace", "provenance"):
         path = getattr(options, name)
         if path is not None:
             setattr(options, name, type(path)(os.path.join(folder, path)))

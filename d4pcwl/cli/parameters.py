@@ -199,7 +199,7 @@ def _add_parameters(
             "metavar": _METAVARS.get(each.kind.base, f"{{{names}}}" if names else "BOOL"),
         }
         if each.kind.many:
-            told |= {"nargs": "+", "action": "extend"}
+            told |= {"nargs": "*", "action": "extend"}
         elif each.kind.base == "bool":
             told |= {"nargs": "?", "const": ["true"], "type": lambda text: [text]}
             no = _free(f"no_{each.name}", taken)
@@ -228,7 +228,7 @@ def _described(each: Parameter) -> str:
     parts = [each.doc or str(each.kind)]
     if each.default is REQUIRED:
         parts.append("(required)")
-    elif each.default is not None:
+    elif each.default not in (None, [], ()):
         parts.append(f"(default: {_shown(each)})")
     return " ".join(parts).replace("%", "%%")
 

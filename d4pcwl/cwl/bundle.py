@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import tempfile
@@ -159,6 +160,11 @@ def _make_executable(file: Path) -> None:
 def _main(compiled: Compiled) -> dict[str, Any]:
     """The outermost process."""
     return next(iter(compiled.files.values()))
+
+
+def image_name(text: str) -> str:
+    """A name for a container image that is as like a text as such names may be."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-") or "workflow"
 
 
 def _readme(name: str, compiled: Compiled, gathering: Gathering, image: str | None) -> str:

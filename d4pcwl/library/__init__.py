@@ -6,9 +6,11 @@ Each says in its docstring what it takes, gives and keeps; docs/library.md shows
 from __future__ import annotations
 
 from d4pcwl.library.aggregates import Aggregate
+from d4pcwl.library.climate import ClimateIndex
 from d4pcwl.library.fetching import Fetch
 from d4pcwl.library.files import (
     Checksum,
+    ListFiles,
     ReadCSV,
     ReadJSON,
     ReadLines,
@@ -28,10 +30,12 @@ __all__ = [
     "Aggregate",
     "Batch",
     "Checksum",
+    "ClimateIndex",
     "Deduplicate",
     "Fetch",
     "Filter",
     "FlatMap",
+    "ListFiles",
     "Map",
     "Match",
     "ReadCSV",

@@ -183,6 +183,7 @@ class _Parts(IterativePE):
         self.name = "Aggregate"
         self.value, self.by, self.keep = value, by, keep
         self.tallies: dict[Hashable, Tally] = {}
+        self.known: dict[Hashable, list[bytes]] = {}
 
     def _preprocess(self) -> None:
         self.key: Callable[[Any], Hashable] = (
@@ -195,10 +196,11 @@ class _Parts(IterativePE):
         if tally is None:
             tally = self.tallies[key] = Tally(self.keep)
         tally.add(data if self.value is None else data[self.value])
+        _note(self, key)
 
     def _postprocess(self) -> None:
         for key, tally in self.tallies.items():
-            self.write("output", (key, tally.state()))
+            self.write("output", (key, tally.state()), derived_from=self.known.get(key, []))
 
 
 class _Whole(IterativePE):
@@ -215,9 +217,11 @@ class _Whole(IterativePE):
         self.inputconnections["input"]["grouping"] = "global"
         self.measures, self.names, self.quantiles = measures, names, quantiles
         self.tallies: dict[Hashable, Tally] = {}
+        self.known: dict[Hashable, list[bytes]] = {}
 
     def _process(self, data: Any) -> None:
         key, state = data
+        _note(self, key)
         part = Tally.from_state(state)
         if key in self.tallies:
             self.tallies[key].merge(part)
@@ -234,7 +238,15 @@ class _Whole(IterativePE):
             measured: dict[str, Any] = {name: tally.measure(name) for name in self.measures}
             if self.quantiles:
                 measured["quantiles"] = [tally.quantile(fraction) for fraction in self.quantiles]
-            self.write("output", {**named, **measured})
+            made = {**named, **measured}
+            self.write("output", made, derived_from=self.known.get(key, []))
+
+
+def _note(pe: _Parts | _Whole, key: Hashable) -> None:
+    """Note that the present item is a part of what there is for a key, if that is recorded."""
+    known = pe.item_id()
+    if known is not None:
+        pe.known.setdefault(key, []).append(known)
 
 
 def _in_order(keys: Any) -> list[Hashable]:

@@ -16,12 +16,35 @@ from typing import IO, Any
 
 from d4pcwl.errors import PEError
 from d4pcwl.streams.output_file import OutputFile
-from d4pcwl.workflow.pe import IterativePE
+from d4pcwl.workflow.pe import IterativePE, ProducerPE
 
 _FILE = {"inputs": {"input": {"type": "File"}}}
 _BLOCK = 1 << 20
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+class ListFiles(ProducerPE):
+    """Lists the files of a folder.
+
+    :param folder: where they are
+    :param pattern: of their names, as in a shell; ``**/*.nc`` are also those of folders in it
+    :raises ValueError: while it runs, there is no such file
+
+    Output: their paths, relative to the folder, in alphabetical order. It is a source, and has no
+    input: another step of CWL may have the folder in another place, so who reads the files is given
+    the folder, too.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], pattern: str = "*") -> None:
+        super().__init__()
+        self.folder, self.pattern = os.fspath(folder), pattern
+
+    def _process(self, inputs: Any) -> Iterator[str]:
+        found = sorted(path for path in Path(self.folder).glob(self.pattern) if path.is_file())
+        if not found:
+            raise ValueError(f"{self.folder} has no file {self.pattern}")
+        return (path.relative_to(self.folder).as_posix() for path in found)
 
 
 class ReadLines(IterativePE):
@@ -105,7 +128,7 @@ class ReadParquet(IterativePE):
         self.columns = None if columns is None else list(columns)
 
     def _process(self, path: str) -> Iterator[dict[str, Any]]:
-        parquet = _needed("pyarrow.parquet", "parquet")
+        parquet = needed("pyarrow.parquet", "parquet")
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(columns=self.columns):
                 yield from batch.to_pylist()
@@ -126,7 +149,7 @@ class ReadZarr(IterativePE):
         self.rows = rows
 
     def _process(self, path: str) -> Iterator[Any]:
-        array = _needed("zarr", "zarr").open_array(path, mode="r")
+        array = needed("zarr", "zarr").open_array(path, mode="r")
         for row in range(0, array.shape[0], self.rows):
             yield array[row : row + self.rows]
 
@@ -154,10 +177,11 @@ class Checksum(IterativePE):
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _declare_output(pe: Any, kind: str) -> None:
+def declare_output(pe: Any, path: str, kind: str, name: str | None = None) -> None:
     """Say what a PE writes: not all objects of its class write the same, so each says it."""
-    if not os.path.isabs(pe.path):
-        vars(pe)["cwl"] = {"writes": {Path(pe.path).stem: {"type": kind, "path": pe.path}}}
+    if not os.path.isabs(path):
+        named = name or Path(path).stem
+        vars(pe)["cwl"] = {"writes": {named: {"type": kind, "path": path}}}
 
 
 class WriteFile(IterativePE):
@@ -175,7 +199,7 @@ class WriteFile(IterativePE):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self.path = os.fspath(path)
-        _declare_output(self, "File")
+        declare_output(self, self.path, "File")
         self.items = 0
 
     def _preprocess(self) -> None:
@@ -302,8 +326,8 @@ class WriteParquet(WriteFile):
     def begin(self, file: IO[bytes]) -> None:
         self.file = file
         self.table: Any = None
-        self.arrow = _needed("pyarrow", "parquet")
-        self.parquet = _needed("pyarrow.parquet", "parquet")
+        self.arrow = needed("pyarrow", "parquet")
+        self.parquet = needed("pyarrow.parquet", "parquet")
 
     def put(self, item: dict[str, Any]) -> None:
         self.waiting.append(item)
@@ -341,13 +365,13 @@ class WriteZarr(IterativePE):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self.path = os.fspath(path)
-        _declare_output(self, "Directory")
+        declare_output(self, self.path, "Directory")
         self.array: Any = None
 
     def _preprocess(self) -> None:
         if os.path.lexists(self.path):
             raise FileExistsError(f"{self.path} is there already")
-        self.zarr = _needed("zarr", "zarr")
+        self.zarr = needed("zarr", "zarr")
 
     def _process(self, data: Any) -> None:
         if self.array is None:
@@ -391,7 +415,7 @@ def number_or_text(text: str) -> int | float | str:
     return text
 
 
-def _needed(module: str, extra: str) -> ModuleType:
+def needed(module: str, extra: str) -> ModuleType:
     """A module that an extra brings.
 
     :raises PEError: it is not installed

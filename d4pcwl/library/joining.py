@@ -57,7 +57,7 @@ class Match(GenericPE):
         if alone == "port":
             self._add_output("alone")
         self.by, self.alone, self.window, self.time, self.most = by, alone, window, time, most
-        self.waiting: dict[Hashable, dict[str, deque[Any]]] = {}
+        self.waiting: dict[Hashable, dict[str, deque[tuple[Any, bytes | None]]]] = {}
         self.latest: dict[tuple[Hashable, str], float] = {}
         self.count = 0
 
@@ -70,7 +70,7 @@ class Match(GenericPE):
             if self.window is not None:
                 self._check_time(key, port, item)
             queues = self.waiting.setdefault(key, {name: deque() for name in self.inputconnections})
-            queues[port].append(item)
+            queues[port].append((item, self.item_id()))
             self.count += 1
             while all(queues.values()):
                 self._settle(queues)
@@ -91,7 +91,7 @@ class Match(GenericPE):
         """Take the first items of all inputs, or the earliest of them if they are too far apart."""
         heads = {name: queue[0] for name, queue in queues.items()}
         if self.window is not None:
-            times = {name: item[self.time] for name, item in heads.items()}
+            times = {name: item[self.time] for name, (item, _) in heads.items()}
             earliest = min(times, key=times.__getitem__)
             if max(times.values()) - times[earliest] > self.window:
                 self.count -= 1
@@ -100,7 +100,7 @@ class Match(GenericPE):
         for queue in queues.values():
             queue.popleft()
         self.count -= len(heads)
-        self.write("output", heads)
+        self._give("output", heads)
 
     def _postprocess(self) -> None:
         left = self.waiting
@@ -112,12 +112,16 @@ class Match(GenericPE):
                     there = there[:1]
                 self._leave({name: queues[name].popleft() for name in there})
 
-    def _leave(self, found: dict[str, Any]) -> None:
+    def _leave(self, found: dict[str, tuple[Any, bytes | None]]) -> None:
         if self.alone == "error":
-            item, *_ = found.values()
+            (item, _), *_ = found.values()
             missing = sorted(self.inputconnections.keys() - found.keys()) or ["others in time"]
             raise ValueError(
                 f"key {self.key(item)!r} has come to {' and '.join(found)}, "
                 f"and not to {' and '.join(missing)}"
             )
-        self.write("output" if self.alone == "emit" else "alone", found)
+        self._give("output" if self.alone == "emit" else "alone", found)
+
+    def _give(self, output: str, found: dict[str, tuple[Any, bytes | None]]) -> None:
+        items = {name: item for name, (item, _) in found.items()}
+        self.write(output, items, derived_from=[known for _, known in found.values()])

@@ -60,7 +60,7 @@ class Window(IterativePE):
         self.size, self.step = size, step
         group_input(self, "input", by)
         self.key = None if by is None else by
-        self.last: dict[Hashable, list[Any]] = {}
+        self.last: dict[Hashable, list[tuple[Any, bytes | None]]] = {}
         self.skipped: dict[Hashable, int] = {}
 
     def _preprocess(self) -> None:
@@ -72,9 +72,10 @@ class Window(IterativePE):
             self.skipped[key] -= 1
             return
         items = self.last.setdefault(key, [])
-        items.append(data)
+        items.append((data, self.item_id()))
         if len(items) == self.size:
-            self.write("output", items[:])
+            found, known = zip(*items, strict=True)
+            self.write("output", list(found), derived_from=known)
             del items[: self.step]
             self.skipped[key] = max(0, self.step - self.size)
 
@@ -109,7 +110,7 @@ class TimeWindow(IterativePE):
             raise GraphError(f"TimeWindow: length and step are above 0, not {length} and {step}")
         group_input(self, "input", by)
         self.time, self.by = time, by
-        self.open: dict[Hashable, dict[int, list[Any]]] = {}
+        self.open: dict[Hashable, dict[int, list[tuple[Any, bytes | None]]]] = {}
         self.latest: dict[Hashable, float] = {}
 
     def _preprocess(self) -> None:
@@ -124,16 +125,17 @@ class TimeWindow(IterativePE):
         for number in [n for n in open_ if n * self.step + self.length <= time]:
             self._give(number, open_.pop(number))
         for number in windows_of(time, self.length, self.step):
-            open_.setdefault(number, []).append(data)
+            open_.setdefault(number, []).append((data, self.item_id()))
 
     def _postprocess(self) -> None:
         for open_ in self.open.values():
             for number, items in open_.items():
                 self._give(number, items)
 
-    def _give(self, number: int, items: list[Any]) -> None:
-        start = number * self.step
-        self.write("output", {"start": start, "end": start + self.length, "items": items})
+    def _give(self, number: int, found: list[tuple[Any, bytes | None]]) -> None:
+        start, items = number * self.step, [item for item, _ in found]
+        window = {"start": start, "end": start + self.length, "items": items}
+        self.write("output", window, derived_from=[known for _, known in found])
 
 
 def windows_of(time: float, length: float, step: float) -> Iterator[int]:
@@ -165,16 +167,19 @@ class Sort(IterativePE):
         if by is not None:
             key_reader(by, self.name)
         self.by, self.reverse = by, reverse
-        self.items: list[Any] = []
+        self.items: list[tuple[Any, bytes | None]] = []
 
     def _process(self, data: Any) -> None:
-        self.items.append(data)
+        self.items.append((data, self.item_id()))
 
     def _postprocess(self) -> None:
         key = None if self.by is None else key_reader(self.by, self.name)
-        ordered = sorted(self.items, key=key, reverse=self.reverse)  # type: ignore[arg-type]
-        for item in ordered:
-            self.write("output", item)
+
+        def place(found: tuple[Any, bytes | None]) -> Any:
+            return found[0] if key is None else key(found[0])
+
+        for item, known in sorted(self.items, key=place, reverse=self.reverse):
+            self.write("output", item, derived_from=[known])
 
 
 class Deduplicate(IterativePE):
@@ -206,7 +211,7 @@ class Deduplicate(IterativePE):
         if self.memory is not None and len(self.seen) > self.memory:
             self.seen.popitem(last=False)
         if not known:
-            self.write("output", data)
+            self.write("output", data, derived_from=[self.item_id()])
 
 
 def _single(item: Any) -> Hashable:

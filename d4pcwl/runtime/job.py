@@ -11,6 +11,8 @@ from d4pcwl.runtime.engine.policy import FAIL, Policy
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from d4pcwl.lineage.recorder import Recording
+    from d4pcwl.lineage.run_record import RunRecord
     from d4pcwl.runtime.results import Sink
     from d4pcwl.trace.observer import Lap, Observer
     from d4pcwl.workflow.assignment import Assignment
@@ -59,6 +61,8 @@ class Job:
     :param seed: the seed of the random numbers that PEs draw
     :param check: is called from time to time; raises an error if nobody needs the results any more
     :param observer: takes what the processes measure, if anybody needs it
+    :param record: takes the lineage of items, if it is recorded
+    :param recording: what the workers must know for that
     """
 
     graph: FlatGraph
@@ -76,6 +80,8 @@ class Job:
     observer: Observer | None = None
     policy: Policy = FAIL
     seed: int = 0
+    record: RunRecord | None = None
+    recording: Recording | None = None
 
     def placed(self, assignment: Assignment | None) -> Job:
         """The job with its PEs in these processes; as it is, where that is None."""
@@ -106,7 +112,7 @@ class Job:
             copies=copies,
             seed=self.seed,
         )
-        return replace(plan, measured=self.observer is not None)
+        return replace(plan, measured=self.observer is not None, recording=self.recording)
 
     def hear(self, lap: Lap) -> None:
         """Take what a process tells of itself."""

@@ -14,7 +14,7 @@ the latter three ``| None``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -43,6 +43,7 @@ def option(
     default: Any = None,
     metavar: str | None = None,
     least: float | None = None,
+    choices: Sequence[str] = (),
 ) -> Any:
     """A field of :class:`Options`.
 
@@ -50,8 +51,10 @@ def option(
     :param help: one line; ``%(default)s`` stands for the default
     :param metavar: what the help shows for its value
     :param least: the least value that it may have
+    :param choices: the texts that it may be
     """
-    metadata = {"flags": flags, "help": help, "metavar": metavar, "least": least}
+    shown = metavar or "|".join(choices) or None
+    metadata = {"flags": flags, "help": help, "metavar": shown, "least": least, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -59,7 +62,7 @@ def option(
 class Options:
     """The options of a mapping. A mapping without options of its own uses this class itself.
 
-    :raises UsageError: values are not of the right type, or too small
+    :raises UsageError: values are not of the right type, too small, or not among the choices
     """
 
     def __post_init__(self) -> None:
@@ -68,12 +71,16 @@ class Options:
             value = getattr(self, name)
             if value is None and may_miss:
                 continue
-            least = _field(type(self), name).metadata["least"]
+            told = _field(type(self), name).metadata
+            least, choices = told["least"], told["choices"]
             right = isinstance(value, (int, float) if kind is float else kind)
             if not right or (isinstance(value, bool) and kind is not bool):
                 faults.append(f"{_called(self, name)}: expected {_KINDS[kind]}, not {brief(value)}")
             elif least is not None and not value >= least:
                 faults.append(f"{_called(self, name)}: at least {least} is needed, not {value}")
+            elif choices and value not in choices:
+                known = " or ".join(choices)
+                faults.append(f"{_called(self, name)}: expected {known}, not {brief(value)}")
         raise_faults(UsageError, faults)
 
     @classmethod
@@ -152,7 +159,7 @@ def add_options(
 def parsed_options(namespace: object, cls: type[AnyOptions], prefix: str = "") -> AnyOptions:
     """The options that a command was given, by :func:`add_options`.
 
-    :raises UsageError: a value is too small
+    :raises UsageError: a value is too small, or not among the choices
     """
     return cls(**{name: getattr(namespace, prefix + name) for name in kinds(cls)})
 
@@ -216,3 +223,21 @@ class ServerOptions(Options):
         help="redis://HOST:PORT/DATABASE, rediss://…, or unix:///PATH; name and password may come "
         "from REDIS_USERNAME and REDIS_PASSWORD, where other users cannot read them",
     )
+
+
+@dataclass(frozen=True)
+class CompressOptions(Options):
+    """The options of mappings whose items may go from host to host."""
+
+    compress: str = option(
+        "--compress",
+        default="auto",
+        choices=("auto", "always", "never"),
+        help="compress what is sent to other hosts: where measurements show that it saves time "
+        "(auto, the default), always, or never; needs Python 3.14, or d4pcwl[compression]",
+    )
+
+
+@dataclass(frozen=True)
+class RedisOptions(CompressOptions, ServerOptions):
+    """The options of the Redis mappings."""

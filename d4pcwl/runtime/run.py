@@ -7,10 +7,10 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import ScriptError, UsageError, nearest
 from d4pcwl.runtime.engine.instance import Halt, Receive
@@ -29,6 +29,9 @@ from d4pcwl.workflow.inputs import root_inputs
 from d4pcwl.workflow.load import Script, build, load
 from d4pcwl.workflow.numbering import to_run
 from d4pcwl.workflow.parameters import read_builder
+
+if TYPE_CHECKING:
+    from d4pcwl.lineage.run_record import RunRecord
 
 _AHEAD = 1000
 """How many results :func:`stream` runs ahead of its reader."""
@@ -57,6 +60,8 @@ def run(
     time_out: float | None = None,
     seed: int = 0,
     trace: str | os.PathLike[str] | None = None,
+    provenance: str | os.PathLike[str] | None = None,
+    provenance_config: dict[str, Any] | str | os.PathLike[str] | None = None,
     **parameters: Any,
 ) -> Results:
     """Run a graph and return the items of its unconnected outputs.
@@ -79,6 +84,9 @@ def run(
     :param seed: the seed of the random numbers that PEs draw with ``self.rng``. Equal seeds give
         equal numbers under every mapping, with any number of processes
     :param trace: a file for the trace of the run, see docs/watching-a-run.md
+    :param provenance: a new folder for the record of which items each item comes from, see
+        docs/provenance.md
+    :param provenance_config: which items are recorded; or a file, or JSON, that says so
     :param parameters: arguments of the function that makes the graph
     :returns: PE → output → list of items
     :raises UsageError: there is no such mapping or option, or a value is not valid
@@ -110,16 +118,40 @@ shared_memory?
     chosen = find_mapping(mapping)
     own = chosen.options.of(options, chosen.name)
     job = _job(flat, inputs, iterations, processes, results, policy, seed)
+    record = _record(provenance, provenance_config, chosen, workflow, parameters)
     takers: list[Take] = [] if notebook() is None else [NotebookBlock().take]
-    with TraceWriter(trace) if trace is not None else nullcontext() as writer:
+    with TraceWriter(trace) if trace is not None else nullcontext() as writer, record as told:
         if writer is not None:
             takers.append(writer.write)
         if takers:
             name = os.fspath(workflow) if isinstance(workflow, (str, os.PathLike)) else None
             observer = Observer(takers, script=name, thorough=writer is not None)
             job = replace(job, observer=observer)
-        run_job(chosen, job, own)
+        run_job(chosen, replace(job, record=told), own)
     return results
+
+
+def _record(
+    folder: str | os.PathLike[str] | None,
+    config: dict[str, Any] | str | os.PathLike[str] | None,
+    mapping: Mapping[Any],
+    workflow: Any,
+    parameters: dict[str, Any],
+) -> AbstractContextManager[RunRecord | None]:
+    """The record of a run, if it is asked for."""
+    if folder is None:
+        if config is not None:
+            raise UsageError("provenance_config: name the folder of the record: provenance=…")
+        return nullcontext()
+    if mapping.ranks:
+        from d4pcwl.runtime.mpi.session import is_first
+
+        if not is_first():
+            return nullcontext()
+    from d4pcwl.lineage.run_record import RunRecord
+
+    script = os.fspath(workflow) if isinstance(workflow, (str, os.PathLike)) else None
+    return RunRecord(folder, config, script=script, parameters=parameters)
 
 
 def stream(

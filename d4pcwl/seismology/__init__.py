@@ -10,12 +10,30 @@ from d4pcwl.seismology.elements import (
     ShakeMap,
     SpectralAcceleration,
 )
+from d4pcwl.seismology.processing import (
+    Bandpass,
+    Detrend,
+    Normalise,
+    RemoveResponse,
+    Resample,
+    Taper,
+    Whiten,
+    WriteStream,
+)
 
 __all__ = [
+    "Bandpass",
+    "Detrend",
     "GeoJSON",
     "Norm",
+    "Normalise",
     "PeakGroundMotion",
     "ReadStream",
+    "RemoveResponse",
+    "Resample",
     "ShakeMap",
     "SpectralAcceleration",
+    "Taper",
+    "Whiten",
+    "WriteStream",
 ]

@@ -22,22 +22,25 @@ class ReadStream(IterativePE):
     """Reads the waveforms of a file, in any format that ObsPy knows.
 
     :param format: the name of the format, where ObsPy is not to find it out
+    :param folder: where relative paths begin; the working folder where it is None
 
     Input: paths. Output: ObsPy's ``Stream`` objects, one for each file.
     """
 
     cwl = {"inputs": {"input": {"type": "File"}}}
 
-    def __init__(self, format: str | None = None) -> None:
+    def __init__(
+        self, format: str | None = None, folder: str | os.PathLike[str] | None = None
+    ) -> None:
         super().__init__()
-        self.format = format
+        self.format, self.folder = format, os.fspath(folder or "")
 
     def _process(self, path: str) -> Stream:
         try:
             from obspy import read
         except ImportError:
             raise PEError("ObsPy is not installed: pip install 'd4pcwl[seismology]'") from None
-        return read(path, format=self.format)
+        return read(os.path.join(self.folder, path), format=self.format)
 
 
 class _Horizontals(IterativePE):

@@ -33,6 +33,9 @@ _BLOCKED = 0.4
 _OUTSIDE = 0.4
 """A process that uses a processor for less of its work than this waits for something outside."""
 
+_READY = 0.3
+"""A process that waits for a processor for this part of the time has too few of them."""
+
 _PARTS = 40
 """Into how many parts a run is cut where one PE after the other holds it up."""
 
@@ -52,8 +55,8 @@ class Finding:
     """Something about a run that people should know.
 
     :ivar kind: ``source``, ``state``, ``keys``, ``skew``, ``copies``, ``few``, ``shared``,
-        ``encoding``, ``reader``, ``waiting``, ``start``; or ``cut``, ``failed``, ``death``,
-        ``skip``, ``retry``, ``memory``
+        ``encoding``, ``cores``, ``reader``, ``waiting``, ``start``; or ``cut``, ``failed``,
+        ``death``, ``skip``, ``retry``, ``memory``
     :ivar says: what is so: a sentence
     :ivar advice: what to do: sentences; may be empty
     :ivar pe: the id of the PE that it is about
@@ -86,6 +89,8 @@ def bottleneck(summary: Summary) -> Finding | None:
         return late
     whole = _Period(summary, start, end)
     if whole.top < _BUSY:
+        if lacking := _lack_of_cores(whole):
+            return lacking
         whole = _busiest_period(summary, start, end) or whole
     if whole.top >= _BUSY:
         return _held_up_by_work(whole)
@@ -396,6 +401,35 @@ def _keyed(summary: Summary, pe: OfPE) -> bool:
         if edge.record.dest == pe.record.pe
     ]
     return bool(groupings) and all(grouping.startswith("group-by") for grouping in groupings)
+
+
+# --- the machine is busy --------------------------------------------------------------------------
+
+
+def _lack_of_cores(period: _Period) -> Finding | None:
+    """A process has enough to do, and others have the processors."""
+    summary, seconds = period.summary, period.end - period.start
+    ready = {
+        number: place.ready(period.start, period.end) / seconds
+        for number, place in summary.processes.items()
+    }
+    most = max(period.load, key=lambda number: period.load[number] + ready.get(number, 0.0))
+    part = ready.get(most, 0.0)
+    if part < _READY or period.load[most] + part < _BUSY:
+        return None
+    busiest = max(summary.in_process(most), key=lambda i: period.of(i).work)
+    name = summary.name(busiest.record.pe)
+    work = sum(period.of(instance).work for instance in summary.working)
+    of_pe = sum(period.of(i).work for i in summary.pes[busiest.record.pe].instances)
+    return Finding(
+        "cores",
+        f"The process of {name} could work for {units.percent(period.load[most] + part)} "
+        f"{period.when()}, but for {units.percent(part)} it had to wait for a processor: other "
+        f"processes had them. {name} takes {units.percent(of_pe / work)} of all work.",
+        f"More processes do not help as long as no processor is free. Make {name} quicker, or take "
+        "a machine that has more processors, or less else to do.",
+        busiest.record.pe,
+    )
 
 
 # --- nobody works --------------------------------------------------------------------------------

@@ -169,6 +169,7 @@ class Usage(Record):
     :ivar cpu: seconds of processor time
     :ivar memory: bytes that are resident, at ``end``
     :ivar idle: seconds in which it waited for something to do
+    :ivar ready: seconds in which it had something to do, and waited for a processor
     """
 
     kind = "usage"
@@ -178,6 +179,7 @@ class Usage(Record):
     cpu: float = 0.0
     memory: int | None = None
     idle: float = 0.0
+    ready: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +187,7 @@ class Traffic(Record):
     """What left a process along an edge from ``start`` until before ``end``.
 
     :ivar bytes: as encoded, where that is known
+    :ivar sent: the bytes after compression, where batches may be compressed
     """
 
     kind = "traffic"
@@ -194,6 +197,7 @@ class Traffic(Record):
     end: float = _named("to")
     items: int
     bytes: int | None = None
+    sent: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +232,7 @@ class Span(Record):
 class Event(Record):
     """Something that happened once.
 
-    :ivar what: ``scale``, ``retry``, ``skip``, ``death``, ``compress``, …
+    :ivar what: ``scale``, ``retry``, ``skip``, ``death``, …
     :ivar why: for people
     :ivar number: after ``scale`` how many workers there are; of others the times that it happened
     """

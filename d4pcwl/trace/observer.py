@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from d4pcwl.errors import TraceError
 from d4pcwl.trace.format import (
@@ -40,8 +40,32 @@ Take = Callable[[Record], None]
 Way = tuple[str, str, str, str]
 """An edge: PE, output, PE, input."""
 
-Sent = Callable[[], Mapping[Way, tuple[int, int]]]
-"""Gives, by edge, how many items and bytes have left the process."""
+
+class Carried(NamedTuple):
+    """What has left a process along an edge.
+
+    :param bytes: as encoded
+    :param sent: the same after compression; 0 where nothing is compressed
+    """
+
+    items: int = 0
+    bytes: int = 0
+    sent: int = 0
+
+    def plus(self, other: Carried) -> Carried:
+        """Both together."""
+        return Carried(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+Sent = Callable[[], Mapping[Way, Carried]]
+"""Gives, by edge, what has left the process."""
+
+
+def with_sent(ways: Mapping[Way, Carried], sent: int) -> dict[Way, Carried]:
+    """What has left by edges whose batches are compressed together: each has the part of the bytes
+    sent that it has of the bytes."""
+    whole = max(1, sum(carried.bytes for carried in ways.values()))
+    return {way: c._replace(sent=sent * c.bytes // whole) for way, c in ways.items()}
 
 
 @dataclass
@@ -69,7 +93,7 @@ class Lap:
     """What one process did in a time; all times are of its wall clock.
 
     :param did: by the instance's index in the plan
-    :param sent: by edge, items and bytes that have left the process
+    :param sent: by edge, what has left the process
     :param spans: instance, beginning, end, and the number of the item
     :param events: instance, what, why, how many times
     """
@@ -81,8 +105,9 @@ class Lap:
     cpu: float = 0.0
     memory: int | None = None
     idle: float = 0.0
+    ready: float = 0.0
     did: dict[int, Did] = field(default_factory=dict)
-    sent: dict[Way, tuple[int, int]] = field(default_factory=dict)
+    sent: dict[Way, Carried] = field(default_factory=dict)
     spans: list[tuple[int, float, float, int]] = field(default_factory=list)
     events: list[tuple[int, str, str, int]] = field(default_factory=list)
 
@@ -179,6 +204,7 @@ class Observer:
                     cpu=lap.cpu,
                     memory=lap.memory,
                     idle=lap.idle,
+                    ready=lap.ready,
                 )
             )
             records += [
@@ -187,10 +213,11 @@ class Observer:
                     process=process,
                     start=start,
                     end=end,
-                    items=items,
-                    bytes=size,
+                    items=carried.items,
+                    bytes=carried.bytes,
+                    sent=carried.sent or None,
                 )
-                for way, (items, size) in lap.sent.items()
+                for way, carried in lap.sent.items()
                 if way in self._edges
             ]
             for index, begin, until, item in lap.spans:

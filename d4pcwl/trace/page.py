@@ -366,9 +366,12 @@ class _Run:
         edges = [edge for edge in every if edge.items and edge.record.source in shown]
         if not edges:
             return
+        compressed = any(edge.sent is not None for edge in edges)
         yield "<section><h2>What went between processes</h2>"
         yield from table_begin(
-            ["from", "to", "grouping", "items", "bytes", "bytes an item", "bytes a second"], text=3
+            ["from", "to", "grouping", "items", "bytes", "bytes an item", "bytes a second"]
+            + (["sent"] if compressed else []),
+            text=3,
         )
         for edge in sorted(edges, key=lambda edge: (-(edge.bytes or 0), -edge.items)):
             record, sent = edge.record, edge.bytes
@@ -381,6 +384,8 @@ class _Run:
             if sent is not None:
                 each, rate = sent / edge.items, sent / self.summary.seconds
                 figures[1:] = [units.size(sent), units.size(each), f"{units.size(rate)}/s"]
+            if compressed:
+                figures.append("" if edge.sent is None else units.size(edge.sent))
             yield "<tr>" + "".join(f'<td class="text">{escaped(text)}</td>' for text in texts)
             yield "".join(f"<td>{escaped(figure)}</td>" for figure in figures) + "</tr>"
         yield f"{TABLE_END}</section>"

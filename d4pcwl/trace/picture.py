@@ -84,10 +84,12 @@ def _told(summary: Summary, pe: OfPE) -> str:
 
 
 def _carried(edge: OfEdge) -> str:
-    """What went along an edge: items, and bytes where these are known."""
+    """What went along an edge: items, bytes where these are known, and those after compression."""
     parts = [f"{units.count(edge.items)} items"] if edge.items else []
     if edge.bytes:
         parts.append(units.size(edge.bytes))
+    if edge.sent:
+        parts.append(f"sent as {units.size(edge.sent)}")
     return " ".join(part.replace(" ", "\u00a0") for part in parts)
 
 

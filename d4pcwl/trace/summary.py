@@ -81,9 +81,7 @@ class OfInstance:
         """What it did in a time: samples are spread evenly over theirs."""
         found = Seconds()
         for sample in self.samples:
-            common = min(end, sample.end) - max(start, sample.start)
-            if common > 0:
-                found.add(sample, common / (sample.end - sample.start))
+            found.add(sample, _part(sample, start, end))
         return found
 
 
@@ -162,6 +160,16 @@ class OfProcess:
         """Seconds of processor time."""
         return sum(usage.cpu for usage in self.usages)
 
+    def ready(self, start: float, end: float) -> float:
+        """Seconds of a time in which it had something to do, and waited for a processor."""
+        return sum(usage.ready * _part(usage, start, end) for usage in self.usages)
+
+
+def _part(record: Sample | Usage, start: float, end: float) -> float:
+    """The part of the time of a record that is in another time."""
+    common = min(end, record.end) - max(start, record.start)
+    return common / (record.end - record.start) if common > 0 else 0.0
+
 
 @dataclass
 class OfEdge:
@@ -179,6 +187,12 @@ class OfEdge:
     def bytes(self) -> int | None:
         """Their size as encoded; None where it is not known."""
         sizes = [traffic.bytes for traffic in self.traffic if traffic.bytes is not None]
+        return sum(sizes) if sizes else None
+
+    @property
+    def sent(self) -> int | None:
+        """The same after compression; None where nothing was compressed."""
+        sizes = [traffic.sent for traffic in self.traffic if traffic.sent is not None]
         return sum(sizes) if sizes else None
 
 

@@ -9,6 +9,9 @@ from d4pcwl.trace.totals import PETotal, Totals, last_line
 
 _NARROW, _NARROWER = 70, 50
 _BAR = 10
+_GAP = 2
+_NAME = 6
+"""The fewest columns of the terminal that a name has."""
 
 
 def table(totals: Totals, width: int, height: int) -> list[str]:
@@ -20,18 +23,24 @@ def table(totals: Totals, width: int, height: int) -> list[str]:
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    shown.add_column(
-        "Step" if totals.steps else "PE", no_wrap=True, overflow="ellipsis", min_width=6
-    )
-    columns = _columns(totals, width)
-    for column in columns:
-        shown.add_column(column, justify="right", no_wrap=True)
     pes = totals.shown
     fitting = pes if len(pes) + 2 <= height else pes[: max(0, height - 3)]
-    for total in fitting:
-        cells = _cells(totals, total)
-        shown.add_row(total.name, *(cells[column] for column in columns))
+    columns = _columns(totals, width)
+    rows = [[_cells(totals, total)[column] for column in columns] for total in fitting]
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    # Names are cut, and figures are not.
+    figures = sum(_GAP + max(map(len, cells)) for cells in zip(columns, *rows, strict=True))
+    shown.add_column(
+        "Step" if totals.steps else "PE",
+        no_wrap=True,
+        overflow="ellipsis",
+        min_width=_NAME,
+        max_width=max(_NAME, width - 1 - figures),
+    )
+    for column in columns:
+        shown.add_column(column, justify="right", no_wrap=True)
+    for total, cells in zip(fitting, rows, strict=True):
+        shown.add_row(total.name, *cells)
     console = Console(
         file=io.StringIO(), width=width - 1, force_terminal=True, highlight=False, markup=False
     )

@@ -48,12 +48,14 @@ def summary_text(summary: Summary, suggestions: Sequence[Suggestion] = ()) -> st
         )
     lines += ["", *columns(rows, texts=1)]
     edges = sorted(summary.edges.values(), key=lambda edge: -(edge.bytes or 0))
-    sent = [["edge", "items", "bytes"]] + [
+    compressed = any(edge.sent is not None for edge in edges)
+    sent = [["edge", "items", "bytes", *(["sent"] if compressed else [])]] + [
         [
             f"{summary.name(edge.record.source)}.{edge.record.output} → "
             f"{summary.name(edge.record.dest)}.{edge.record.input}",
             units.count(edge.items),
             "" if edge.bytes is None else units.size(edge.bytes),
+            *(["" if edge.sent is None else units.size(edge.sent)] if compressed else []),
         ]
         for edge in edges[:_FIRST]
         if edge.items

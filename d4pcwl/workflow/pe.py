@@ -170,7 +170,10 @@ class GenericPE:
     def write(self, name: str, data: Any, **kwargs: Any) -> None:
         """Send ``data`` to output ``name``.
 
-        :param kwargs: ``metadata`` and ``location``, which provenance recorders read
+        :param kwargs: for the record of the run, if there is one (docs/provenance.md):
+            ``derived_from``, a list of what :meth:`item_id` gave for the items that ``data``
+            comes from; ``metadata``, a dictionary; ``location`` and ``format`` of a file that
+            ``data`` stands for
         :raises PEError: the PE has no such output, or is not running
         """
         self._write(name, data)
@@ -183,6 +186,11 @@ class GenericPE:
             raise PEError(f"{self.id} writes to '{name}', but no workflow is running")
         connection[WRITER].write(data)
 
+    def item_id(self) -> bytes | None:
+        """The identity of the item that the PE works on, for ``derived_from`` of :meth:`write`;
+        None if the run is not recorded, or if there is no item, as in ``_postprocess``."""
+        return None
+
     def log(self, message: object) -> None:
         """Print one line that says which PE it is from."""
         log_line(self, message)
@@ -194,7 +202,7 @@ class GenericPE:
             name: {key: value for key, value in port.items() if key != WRITER}
             for name, port in self.outputconnections.items()
         }
-        for bound in ("write", "hand_on", DRAWN):
+        for bound in ("write", "item_id", "hand_on", DRAWN):
             state.pop(bound, None)
         return state
 

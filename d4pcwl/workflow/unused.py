@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 from collections.abc import Callable
+from types import FunctionType
 
 from d4pcwl.errors import shown
 
@@ -31,8 +32,17 @@ def _tell(script: str, is_workflow: Callable[[object], bool]) -> None:
     if _used or hasattr(sys, "last_value") or sys.stderr is None:
         return
     names = vars(sys.modules["__main__"])
-    if any(is_workflow(value) for value in names.values() if not isinstance(value, type)):
+    values = [value for value in names.values() if not isinstance(value, type)]
+    if any(is_workflow(value) or _makes_workflow(value) for value in values):
         sys.stderr.write(
             f"{shown(script)} builds a workflow and does not run it; type: "
             f"dispel4py simple {shown(script)}\n"
         )
+
+
+def _makes_workflow(value: object) -> bool:
+    """Whether something is a function of the script that makes a graph."""
+    if type(value) is not FunctionType or value.__module__ != "__main__":
+        return False
+    told = value.__annotations__.get("return")
+    return str(getattr(told, "__name__", told)).rpartition(".")[2] == "WorkflowGraph"

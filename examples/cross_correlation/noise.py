@@ -6,11 +6,12 @@ Plain functions of arrays. All samples are one-dimensional; rates and frequencie
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from scipy import fft
+
+from d4pcwl.seismology.noise import normalised, resampled, whitened
 
 Array = np.ndarray[Any, Any]
 
@@ -22,21 +23,6 @@ TAPER = 0.05
 
 BATCH = 8
 """How many correlations are transformed at a time: as many as fit into a core's cache."""
-
-
-def resampled(samples: Array, rate: float, target: float) -> Array:
-    """Samples at a lower rate, after a zero-phase low-pass: FIR, by scipy's `resample_poly`.
-
-    :raises ValueError: the target is above the rate, or the two are in no ratio of small numbers
-    """
-    ratio = Fraction(target / rate).limit_denominator(1000)
-    if ratio > 1 or abs(ratio * rate - target) > 1e-6 * target:
-        raise ValueError(f"{rate:g} Hz cannot be brought to {target:g} Hz")
-    if ratio == 1:
-        return samples
-    from scipy import signal  # takes long, and is for phase 1 alone
-
-    return signal.resample_poly(samples, ratio.numerator, ratio.denominator)
 
 
 def bandpassed(samples: Array, rate: float) -> Array:
@@ -53,43 +39,6 @@ def bandpassed(samples: Array, rate: float) -> Array:
     return signal.sosfiltfilt(signal.butter(4, BAND, "bandpass", fs=rate, output="sos"), flat)
 
 
-def normalised(samples: Array, rate: float, how: str) -> Array:
-    """Samples in which strong arrivals, such as earthquakes, weigh no more than the noise.
-
-    `time` divides by the running mean of the absolute value over half the longest period of the
-    band (Bensen et al. 2007, Geophys. J. Int. 169, 1239-1260, eq. 1), `envelope` by the envelope,
-    which is the absolute value of the analytic signal; `none` leaves them as they are.
-    """
-    from scipy import ndimage, signal
-
-    if how == "none":
-        return samples
-    if how == "time":
-        weights = ndimage.uniform_filter1d(np.abs(samples), 1 + int(rate / BAND[0] / 2))
-    elif how == "envelope":
-        length = fft.next_fast_len(len(samples))
-        weights = np.abs(signal.hilbert(samples, length)[: len(samples)])
-    else:
-        raise ValueError(f"unknown normalisation {how!r}; known: time, envelope, none")
-    weakest = 1e-6 * weights.max(initial=0.0)
-    return samples / np.maximum(weights, weakest) if weakest else samples
-
-
-def whitened(samples: Array, rate: float) -> Array:
-    """Samples whose spectrum has the amplitude 1 in :data:`BAND` and fades to 0 outside of it.
-
-    Only the phase is kept (Bensen et al. 2007, section 2.2). The edges are half cosines, over a
-    tenth of the frequency at the edge.
-    """
-    length = fft.next_fast_len(len(samples), real=True)
-    spectrum, frequencies = fft.rfft(samples, length), fft.rfftfreq(length, 1 / rate)
-    corners = [0.9 * BAND[0], BAND[0], BAND[1], 1.1 * BAND[1]]
-    edges = np.interp(frequencies, corners, [0.0, 1.0, 1.0, 0.0])
-    amplitude = np.abs(spectrum)
-    spectrum *= np.sin(np.pi / 2 * edges) ** 2 / np.where(amplitude > 0, amplitude, 1.0)
-    return fft.irfft(spectrum, length)[: len(samples)]
-
-
 def prepared(samples: Array, rate: float, target: float, normalise: str, whiten: bool) -> Array:
     """Phase 1: a record at the rate `target`, ready to be correlated.
 
@@ -98,8 +47,8 @@ def prepared(samples: Array, rate: float, target: float, normalise: str, whiten:
     if not np.isfinite(samples).all():
         raise ValueError("some samples are not finite")
     kept = bandpassed(resampled(np.asarray(samples, np.float64), rate, target), target)
-    kept = normalised(kept, target, normalise)
-    return whitened(kept, target) if whiten else kept
+    kept = normalised(kept, target, normalise, BAND[0])
+    return whitened(kept, target, *BAND) if whiten else kept
 
 
 def length_for(samples: int, lags: int) -> int:

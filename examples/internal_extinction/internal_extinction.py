@@ -32,7 +32,7 @@ def stage(kind: str) -> int | None:
     return STAGES.get(re.sub("^(S|I)(AB|A|B)", r"\1", kind))
 
 
-def absorbed(stage: int, logr25: float) -> float:
+def absorbed(stage: float, logr25: float) -> float:
     """The internal extinction in B, in mag: 0 for a galaxy seen face-on.
 
     After Bottinelli et al. (1995, A&A 296, 64), with the share of the bulge in the light by Simien

@@ -3,10 +3,11 @@ cwlVersion: v1.2
 class: CommandLineTool
 label: Make the folder of an assessment
 doc: |
-  Makes misfit_data/ with the event and the processing chains in it. Its subfolders are made by the
+  Makes misfit_data/ with the event, the processing chains and a request for data in it. Its subfolders are made by the
   steps that fill them: not every engine keeps an empty folder.
 
-  Whatever the files are called, the pipeline finds them as events_info.xml and processing.json.
+  Whatever the files are called, the pipeline finds them as events_info.xml, processing.json and
+  download.json.
 
 requirements:
   InitialWorkDirRequirement:
@@ -15,6 +16,8 @@ requirements:
         entry: $(inputs.event)
       - entryname: processing.json
         entry: $(inputs.processing)
+      - entryname: download.json
+        entry: $(inputs.request)
 
 # Makes the folder and copies the files into it in one go.
 baseCommand: [install, -D, -m, "644", -t, misfit_data]
@@ -36,6 +39,12 @@ inputs:
     label: The mesh of the simulation, kept beside the rest under its own name
     inputBinding:
       position: 2
+  request:
+    type: File?
+    label: The waveforms and responses to download from FDSN web services, JSON
+    inputBinding:
+      position: 2
+      valueFrom: download.json
 
 outputs:
   misfit_data:

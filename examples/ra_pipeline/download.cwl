@@ -3,12 +3,11 @@ cwlVersion: v1.2
 class: CommandLineTool
 label: Bring the waveforms of an event into misfit_data/
 doc: |-
-  Copies observed waveforms (miniSEED), instrument responses (StationXML) and synthetics (SAC) from a
-  source directory with the subfolders observed/, stations/ and synth/ into the folder of the
-  assessment, which is changed in place. Files are copied one by one, so they can be spread over
-  processes.
-
-      dispel4py simple download.py -d '{"source": [{"input": "example_data"}]}'
+  If misfit_data/ has a file download.json, observed waveforms (miniSEED) and instrument responses
+  (StationXML) are fetched from FDSN web services, as this file requests. What is there already,
+  and whole, is not fetched again. All else is copied from a source directory with the subfolders
+  observed/, stations/ and synth/ (SAC): the synthetics, and without a request everything. Files
+  are copied one by one, so they can be spread over processes. misfit_data/ is changed in place.
 $namespaces:
   d4p: https://w3id.org/d4pcwl#
 
@@ -17,13 +16,21 @@ requirements:
     listing:
       - entryname: download.py
         entry: $(inputs.script)
-      - entryname: ra_layout.py
+      - entryname: ra_fdsn.py
         entry: $(inputs.modules[0])
+      - entryname: ra_layout.py
+        entry: $(inputs.modules[1])
+      - entryname: ra_records.py
+        entry: $(inputs.modules[2])
+      - entryname: ra_request.py
+        entry: $(inputs.modules[3])
       - entryname: misfit_data
         writable: true
         entry: $(inputs.misfit_data)
   - class: ResourceRequirement
     coresMin: $(inputs.processes)
+  - class: NetworkAccess
+    networkAccess: true
 
 inputs:
   - id: script
@@ -34,16 +41,49 @@ inputs:
       location: download.py
   - id: modules
     label: The modules beside the script that it imports
-    doc: 'In this order: ra_layout.py'
+    doc: 'In this order: ra_fdsn.py, ra_layout.py, ra_records.py, ra_request.py'
     type: File[]
     default:
       - class: File
+        location: ra_fdsn.py
+      - class: File
         location: ra_layout.py
+      - class: File
+        location: ra_records.py
+      - class: File
+        location: ra_request.py
   - id: misfit_data
     type: Directory
   - id: source
-    label: The item of source
-    type: Directory
+    doc: where the files come from that are not downloaded
+    type: Directory?
+    inputBinding:
+      prefix: --params=source=
+      position: 4
+      separate: false
+  - id: providers
+    doc: URLs of FDSN web services, or ObsPy's names of them, in place of those in download.json
+    type: string[]?
+  - id: input_file
+    label: Inputs of the roots, JSON
+    doc: From PE name or id to a list of input objects, or to a number of iterations.
+    type: File?
+    inputBinding:
+      prefix: -f
+      position: 5
+  - id: input_data
+    label: Inputs of the roots, as JSON text
+    type: string?
+    inputBinding:
+      prefix: -d
+      position: 5
+  - id: iterations
+    label: How often roots without inputs run
+    type: int
+    default: 1
+    inputBinding:
+      prefix: -i
+      position: 5
   - id: mapping
     label: How the graph is run
     type:
@@ -87,16 +127,18 @@ arguments:
   - prefix: -n
     position: 3
     valueFrom: $(runtime.cores)
-  - prefix: --text=
-    position: 5
-    valueFrom: $(inputs.source.path)
-    separate: false
-  - prefix: -d
-    position: 5
-    valueFrom: '{"source": [{"input": {"$text": 1}}]}'
+  - prefix: --params
+    position: 4
+    valueFrom: '{"providers": $(inputs.providers)}'
 
 hints:
+  - class: WorkReuse
+    enableReuse: false
   - class: SoftwareRequirement
     packages:
       - package: d4pcwl
-d4p:digest: 1378c0f26ab19d07
+      - package: lxml
+      - package: obspy
+        version:
+          - 1.5.1
+d4p:digest: aa62a4f17b912bde

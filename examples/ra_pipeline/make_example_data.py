@@ -4,9 +4,9 @@
 
 FOLDER (default: example_data) gets the layout of a source directory: the event, the processing
 chains, raw counts of six stations of the fictitious network XX, their instrument responses, and
-synthetics. XX.FELT lacks its north component on purpose: the pipeline must leave out an
-incomplete station with a message, and go on. Equal versions of ObsPy and NumPy write equal
-waveforms.
+synthetics; and download.json, a request for these counts and responses. XX.FELT lacks its north
+component on purpose: the pipeline must leave out an incomplete station with a message, and go on.
+Equal versions of ObsPy and NumPy write equal waveforms.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from obspy.core.event import (
 )
 from obspy.core.inventory import Channel, Network, Response, Site, Station
 from obspy.geodetics import gps2dist_azimuth
-from ra_layout import CONTENT, EVENT_FILE, SETTINGS_FILE
+from ra_layout import CONTENT, EVENT_FILE, REQUEST_FILE, SETTINGS_FILE
 from ra_model import Medium, Source, seismogram
 from ra_source import double_couple
 from ra_synthetics import write_synthetic
@@ -80,6 +80,21 @@ def settings() -> dict[str, Any]:
         "rotate_to_ZRT": True,
         "data_processing": [*before, response, *after],
         "synthetics_processing": [*before, limit, *after],
+    }
+
+
+def request() -> dict[str, Any]:
+    """download.json: the stations again, from a server on this machine."""
+    return {
+        "providers": ["http://127.0.0.1:8080"],
+        "starttime": str(ORIGIN - BEFORE),
+        "endtime": str(ORIGIN + AFTER - 0.1),
+        "minlatitude": 41.0,
+        "maxlatitude": 43.0,
+        "minlongitude": 12.0,
+        "maxlongitude": 15.0,
+        "channel_priorities": ["BH[ENZ]", "HH[ENZ]", "EH[ENZ]"],
+        "minimum_length": 0.99,
     }
 
 
@@ -215,7 +230,8 @@ def write_example(folder: Path) -> None:
     for part in CONTENT:
         (folder / part).mkdir(parents=True, exist_ok=True)
     event().write(str(folder / EVENT_FILE), format="QUAKEML")
-    (folder / SETTINGS_FILE).write_text(json.dumps(settings(), indent=2) + "\n")
+    for name, content in ((SETTINGS_FILE, settings()), (REQUEST_FILE, request())):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
     random = np.random.default_rng(20240301)
     for station in STATIONS:
         write_station(folder, station, random)

@@ -30,8 +30,14 @@ inputs:
     label: Whether the synthetics are those of a point source in homogeneous ground
     default: false
   source:
-    type: Directory
-    label: Where the waveforms come from, with observed/, stations/ and synth/ in it
+    type: Directory?
+    label: Where the files come from that are not downloaded, with observed/, stations/ and synth/
+  request:
+    type: File?
+    label: The waveforms and responses to download from FDSN web services, JSON
+  providers:
+    type: string[]?
+    label: URLs of FDSN web services, in place of those in the request
 
 steps:
   create_env:
@@ -40,12 +46,14 @@ steps:
       event: event
       processing: processing
       mesh: mesh
+      request: request
     out: [misfit_data]
 
   download_data:
     run: download.cwl
     in:
       source: source
+      providers: providers
       misfit_data: create_env/misfit_data
     out: [misfit_data_out]
 

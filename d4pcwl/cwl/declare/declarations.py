@@ -220,7 +220,9 @@ def read_declarations(graph: FlatGraph, script: Path | None, module: Any = None)
             if not (place.is_dir() if use.type.base == "Directory" else place.is_file()):
                 faults.append(f"{name}: reads: {use.name}: no {use.type.base} is at {place}")
     for pe in graph.pes:
-        if by_pe[pe.id].inputs and graph.into(pe):
+        # What a class declares is for those of its objects that are roots.
+        by_class = _parse(getattr(type(pe), "cwl", None), "", [], pe=pe).inputs
+        if by_pe[pe.id].inputs.keys() - by_class.keys() and graph.into(pe):
             faults.append(
                 f"{name}: {type(pe).__name__}.cwl: inputs are declared for {graph.names[pe.id]}, "
                 "but a stream feeds it; only roots take inputs from outside"

@@ -159,10 +159,11 @@ def _of_graph(facts: Facts, stages: Sharding) -> Iterator[Entry]:
 
 def _of_names(facts: Facts) -> Iterator[Entry]:
     """Files whose names cwltool refuses as unsafe."""
-    for name in (
-        facts.script.name,
-        *(PurePath(file.path).name for file in facts.reading.data_files),
-    ):
+    paths: list[Any] = [facts.script, *(file.path for file in facts.reading.data_files)]
+    for name, value in facts.values.items():
+        if facts.builder is not None and facts.builder.parameters[name].kind.is_path:
+            paths += value if isinstance(value, (list, tuple)) else [value]
+    for name in dict.fromkeys(PurePath(path).name for path in paths if path is not None):
         if not _ACCEPTED.fullmatch(name):
             message = f"cwltool refuses the file name {name!r}, unless --relax-path-checks is given"
             yield Entry("file-name", message, "", str(facts.script), note=True)

@@ -11,9 +11,10 @@ import copy
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import GeneratorType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from d4pcwl.errors import ITEM_LETTERS, D4pcwlError, OutputError, PEError, brief
 from d4pcwl.runtime.engine.attempts import Attempts, left_out
@@ -33,6 +34,9 @@ from d4pcwl.workflow.pe import (
     unknown_port,
 )
 from d4pcwl.workflow.place import place_of_work
+
+if TYPE_CHECKING:
+    from d4pcwl.lineage.recorder import Lineage
 
 INPUT = IterativePE.INPUT_NAME
 
@@ -71,6 +75,8 @@ class RunningPE:
     :param leave_out: takes the descriptions of items that are left out
     :param seed: of the random numbers that the PE draws
     :param halts: the failures, by rank, of all instances in the process
+    :param recorder: makes the lineage of its items, if that is recorded; items then come and go as
+        pairs of a trace and an item
     :ivar own_step: how its items go through in a chain, if they may
     """
 
@@ -86,6 +92,7 @@ class RunningPE:
         leave_out: Receive | None = None,
         halts: dict[int, Halt] | None = None,
         seed: int = 0,
+        recorder: Callable[[Any], Lineage] | None = None,
     ) -> None:
         self.pe = pe
         self.title, self._alone = title, alone
@@ -109,6 +116,7 @@ class RunningPE:
         )
         if self._usual_write:
             pe.write = self._write  # one call instead of three for every written item
+        self._lineage = None if recorder is None else recorder(pe)
 
     def bind(self, output: str, emit: Receive, following: Step | None = None) -> None:
         """Set the function that takes the items of an output. Call it before the first receiver is
@@ -118,7 +126,9 @@ class RunningPE:
         """
         if self._policy != FAIL:
             emit = self.attempts.holding(emit, partial(self.refuse_item, output))
-        elif following is not None:
+        if self._lineage is not None:
+            emit = self._lineage.writing(output, emit, partial(self.refuse_item, output))
+        elif following is not None and self._policy == FAIL:
             self._following[output] = following
             if self._usual_write:
                 self.pe.write = following.writer(output, self._write)
@@ -145,29 +155,38 @@ class RunningPE:
 
     def start(self) -> None:
         """Run ``preprocess``."""
-        self._begin("preprocess")
-        self._call(self.pe.preprocess, lambda: "in preprocess")
+        with self._without_item("preprocess"):
+            self._call(self.pe.preprocess, lambda: "in preprocess")
 
     def finish(self) -> None:
         """Run ``postprocess``, and write what it returns."""
-        self._begin("postprocess")
         where: Where = lambda: "in postprocess"  # noqa: E731
-        self._write_result(self._call(self.pe.postprocess, where), where)
+        with self._without_item("postprocess"):
+            self._write_result(self._call(self.pe.postprocess, where), where)
 
-    def _begin(self, what: int | str) -> None:
+    def _without_item(self, what: str) -> AbstractContextManager[None]:
+        """Work without an item."""
         if self._draws is not None:
             self._draws.begin(what)
+        return nullcontext() if self._lineage is None else self._lineage.alone(what)
 
-    def process(self, given: Iterable[dict[str, Any]]) -> None:
-        """Run ``process`` on each dictionary of inputs, as roots get them."""
+    def process(self, given: Iterable[Any]) -> None:
+        """Run ``process`` on each dictionary of inputs, as roots get them. If lineage is recorded,
+        they are pairs of their place and such a dictionary."""
         for inputs in given:
+            trace = None
+            if self._lineage is not None:
+                place, inputs = inputs
+                trace = self._lineage.given(place, inputs)
             name, item = "", inputs
             if len(inputs) == 1:
                 ((only, value),) = inputs.items()
                 if only in self.pe.inputconnections:
                     name, item = only, value
             take = self.receiver(name)
-            take((item if self._draws is None else (self._draws.next_given(), item),))
+            if self._draws is not None:
+                item = (self._draws.next_given(), item)
+            take((item if trace is None else (trace, item),))
 
     def receiver(self, name: str) -> Take:
         """The function that takes the items of input ``name``; ``""`` takes whole input
@@ -176,6 +195,8 @@ class RunningPE:
             take, self._counts[name] = self._make_receiver(name)
             if self._draws is not None:
                 take = self._draws.of_numbered(take)
+            if self._lineage is not None:
+                take = self._lineage.reading(name, take)
             self._receivers[name] = self._guard(take) if self._guard else take
         return self._receivers[name]
 
@@ -187,7 +208,7 @@ class RunningPE:
     def _make_receiver(self, name: str) -> tuple[Take, Callable[[], int]]:
         if self._policy != FAIL:
             return self._careful_receiver(name)
-        if name == INPUT and self._is_simple():
+        if name == INPUT and self._is_simple() and self._lineage is None:
             self.own_step = step = self._make_step()
             return step.take, lambda: step.count
         return self._general_receiver(name)
@@ -266,6 +287,8 @@ class RunningPE:
         def attempt(item: Any) -> BaseException | None:
             if self._draws is not None:
                 self._draws.again()
+            if self._lineage is not None:
+                self._lineage.again()
             try:
                 result = self.pe.process({name: item} if name else item)
                 self._write_result(result, where, item)
@@ -286,6 +309,8 @@ class RunningPE:
                 error = self.attempts.run(attempt, item)
                 if error is None:
                     continue
+                if self._lineage is not None:
+                    self._lineage.again()
                 if policy.skip and self._leave_out is not None:
                     self.attempts.skipped += 1
                     known = number if self._alone else None
@@ -380,6 +405,8 @@ class RunningPE:
         :raises Halt: always
         """
         self._stop_if_output_fails(error)
+        if self._lineage is not None:
+            item = item[1]
         what = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, D4pcwlError):
             what = str(error)

@@ -54,6 +54,16 @@ def unpacked(origin: int, marks: Sequence[Any]) -> list[Mark]:
     return list(zip(repeat(origin), marks) if origin >= 0 else marks)
 
 
+def lowest_numbers(marks: Iterable[Mark]) -> dict[int, int]:
+    """By origin, the lowest number of marked items."""
+    lows: dict[int, int] = {}
+    for mark in marks:
+        origin, number = mark[0], mark[1]
+        if number < lows.get(origin, NO_MORE):
+            lows[origin] = number
+    return lows
+
+
 class Position:
     """The position of one instance in the order of the stream. It gives marks to written items.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from d4pcwl.errors import brief
@@ -36,6 +37,9 @@ def hint_for(pe: Any, error: BaseException) -> str:
             f"; of {', '.join(map(repr, ports))}, {base.__name__} reads only {missing!r}: derive "
             "from GenericPE where a PE has several inputs"
         )
+    if isinstance(error, TypeError) and _OUR_WRITE.search(str(error)) and pe.outputconnections:
+        output = next(iter(pe.outputconnections))
+        return f"; write takes the name of an output and an item: self.write({output!r}, item)"
     if isinstance(error, TypeError) and f".{_method(pe)}() takes" in str(error):
         return f"; it has to be def {_method(pe)}(self, {'data' if of_base else 'inputs'})"
     if isinstance(error, TypeError) and base is not None and not of_base and "dict" in str(error):
@@ -58,4 +62,5 @@ def _method(pe: Any) -> str:
     return "_process" if type(pe).process in _USUAL else "process"
 
 
+_OUR_WRITE = re.compile(r"RunningPE\._write\(\)|<locals>\.write\(\) missing")
 _USUAL = (GenericPE.process, IterativePE.process, ConsumerPE.process, ProducerPE.process)

@@ -19,7 +19,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d4pcwl.runtime.engine.order import Order, find_order
 from d4pcwl.runtime.engine.policy import ERRORS, FAIL, Policy, policy_of
@@ -31,6 +31,9 @@ from d4pcwl.workflow.lazy import cached_property
 from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.pe import has_postprocess
 from d4pcwl.workflow.place import place_of_work
+
+if TYPE_CHECKING:
+    from d4pcwl.lineage.recorder import Recording
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Plan:
     :param places: by PE id, the file and line of its work on an item, if they are known
     :param seed: of the random numbers that PEs draw
     :param measured: whether workers measure what they do
+    :param recording: how workers record the lineage of items, if they do
     """
 
     instances: tuple[Instance, ...]
@@ -107,6 +111,7 @@ class Plan:
     places: dict[str, str] = field(repr=False, default_factory=dict)
     seed: int = 0
     measured: bool = False
+    recording: Recording | None = field(repr=False, default=None)
 
     def of(self, pe: str) -> tuple[Instance, ...]:
         """The instances of a PE."""

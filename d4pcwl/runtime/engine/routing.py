@@ -84,14 +84,18 @@ def by_key(
     refuse: Complain,
     *,
     marked: bool = False,
+    traced: bool = False,
 ) -> Receive:
     """Items with equal keys go to the same one of them.
 
     :param where: the input that is grouped, for the message
     :param refuse: called with the error for an item without such a key
     :param marked: items come with their marks, as pairs
+    :param traced: items come with their traces, as pairs
     """
     owner = grouping.owner(len(takers))
+    if traced:
+        owner = _of_traced(owner)
 
     def send(sent: Any) -> None:
         item = sent[1] if marked else sent
@@ -99,9 +103,10 @@ def by_key(
             number = owner(item)
         except (LookupError, TypeError) as error:
             keys = ", ".join(map(repr, grouping.keys))
+            kind = type(item[1] if traced else item)
             refuse(
                 type(error)(
-                    f"{where} is grouped by {keys}, which this {type(item).__name__} does not "
+                    f"{where} is grouped by {keys}, which this {kind.__name__} does not "
                     f"have: {error}"
                 ),
                 item,
@@ -110,3 +115,7 @@ def by_key(
         takers[number](sent)
 
     return send
+
+
+def _of_traced(owner: Callable[[Any], int]) -> Callable[[Any], int]:
+    return lambda pair: owner(pair[1])

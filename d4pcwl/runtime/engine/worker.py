@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from d4pcwl.errors import InputError, PEError
 from d4pcwl.runtime.engine.chain import Receive, Step, Take
@@ -37,6 +37,9 @@ from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, parse_grouping
 from d4pcwl.workflow.inputs import RootInputs
 from d4pcwl.workflow.pe import GROUPING
+
+if TYPE_CHECKING:
+    from d4pcwl.lineage.recorder import Recorder
 
 
 class WorkerLink(Protocol):
@@ -88,6 +91,11 @@ class Worker:
         self._cycle_of = {pe: indices for cycle, indices in rounds for pe in cycle}
         self._floors = Floors(plan, plan.processes[process] if direct else ())
         self._halts: dict[int, Halt] = {}
+        self._recorder: Recorder | None = None
+        if plan.recording is not None:
+            from d4pcwl.lineage.recorder import Recorder
+
+            self._recorder = Recorder(plan.recording)
         self.running: dict[int, RunningPE] = {}
         own_taken: set[str] = set()
         for index in plan.processes[process]:
@@ -104,6 +112,7 @@ class Worker:
             if siblings > 1:
                 title += f" (instance {instance.number + 1} of {siblings})"
             policy = plan.policies.get(instance.pe, FAIL)
+            recorder = self._recorder
             self.running[index] = RunningPE(
                 pe,
                 title,
@@ -114,6 +123,9 @@ class Worker:
                 leave_out=link.result(*ERRORS) if policy.skip else None,
                 halts=self._halts,
                 seed=plan.seed,
+                recorder=None
+                if recorder is None
+                else partial(recorder.lineage, number=instance.number),
             )
         self._ended: set[int] = set()
         self._heard = Heard()
@@ -180,7 +192,8 @@ class Worker:
             refuse = partial(self.running[index].refuse_item, output)
             where = f"{self.plan.name(route.targets[0])}.{route.input}"
             marked = self._has_marks(route.targets[0], route.input)
-            return by_key(targets, route.grouping, where, refuse, marked=marked)
+            traced = self._recorder is not None
+            return by_key(targets, route.grouping, where, refuse, marked=marked, traced=traced)
         # Senders begin at different targets, so that short streams are spread too.
         first = number % len(targets)
         return in_turn([*targets[first:], *targets[:first]])
@@ -315,6 +328,16 @@ class Worker:
 
     # --- running --------------------------------------------------------------------------------
 
+    def settle(self) -> None:
+        """Let the record have what was done so far, if there is one."""
+        if self._recorder is not None:
+            self._recorder.settle()
+
+    def close(self) -> None:
+        """The worker is done, or has failed; the record gets the rest."""
+        if self._recorder is not None:
+            self._recorder.close()
+
     def start(self) -> None:
         """Run every instance's ``preprocess``, and end the instances that will get no items."""
         # Targets first: the receivers must be ready for items that a preprocess writes.
@@ -347,7 +370,7 @@ class Worker:
                 continue
             if position is not None:
                 position.feed(place)
-            process((given,))
+            process((given if self._recorder is None else (place, given),))
             self._feeds.append(feed)
         self.advance()
 

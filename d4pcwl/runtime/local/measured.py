@@ -1,4 +1,5 @@
-"""Measure the work of a process, if anybody needs it; if not, nothing of this is imported."""
+"""Measure the work of a process, if anybody needs it; if not, nothing of this is imported. In the
+end, the workers close their records."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ def measured(
     waits: Iterable[Callable[..., Any]] = (),
     sends: Iterable[Callable[..., Any]] = (),
 ) -> Iterator[None]:
-    """Measure what workers do in the block, if their plan says so.
+    """Measure what workers do in the block, if their plan says so. After it, they are closed.
 
     :param workers: those of this thread
     :param tell: takes the laps, in another thread, and the last one in this; if it raises, it gets
@@ -28,6 +29,22 @@ def measured(
     :param waits: the functions in which a worker waits for something to do
     :param sends: those in which it waits until others take what it wrote
     """
+    try:
+        with _metered(workers, tell, sent, waits, sends):
+            yield
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+@contextlib.contextmanager
+def _metered(
+    workers: Sequence[Worker],
+    tell: Callable[[Lap], None],
+    sent: Sent,
+    waits: Iterable[Callable[..., Any]],
+    sends: Iterable[Callable[..., Any]],
+) -> Iterator[None]:
     if not any(worker.plan.measured for worker in workers):
         yield
         return

@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from operator import sub
 from types import CodeType, FrameType
 from typing import Any
 
@@ -31,8 +32,9 @@ from d4pcwl.runtime.engine.chain import Step
 from d4pcwl.runtime.engine.instance import RunningPE
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.compression import compressed, decompressed
 from d4pcwl.runtime.transport.outbox import Outbox
-from d4pcwl.trace.observer import Did, Lap, Sent, Way, resident_bytes
+from d4pcwl.trace.observer import Carried, Did, Lap, Sent, Way, resident_bytes
 
 FIRST_LAP, USUAL_LAP, LONGEST_LAP = 0.05, 1.0, 60.0
 _LAPS = 600
@@ -87,7 +89,7 @@ class Meter:
             index: counts for worker in workers for index, counts in worker.written.items()
         }
         self._told = dict.fromkeys(self._running, (0, 0, 0, 0))
-        self._told_sent: dict[Way, tuple[int, int]] = {}
+        self._told_sent: dict[Way, Carried] = {}
         self._known: set[int] = set()
         self._began = self._looked = self._lap_began = time.monotonic()
         self._cpu = time.process_time()
@@ -109,7 +111,7 @@ class Meter:
             for worker in self._workers
             for index in worker.running
         }
-        self._idle = self._stuck = self._unseen = 0.0
+        self._idle = self._stuck = self._unseen = self._ready = 0.0
         self._spans: list[tuple[int, float, float, int]] = []
 
     def _copy(self, worker: Worker, index: int) -> int | None:
@@ -162,7 +164,8 @@ class Meter:
     def _look(self, now: float) -> None:
         """See what the worker does, and count the time since the last look for that."""
         before, (on_cpu, off_cpu) = self._looked, self._clock.read()
-        seconds = max(0.0, now - before - (off_cpu - self._off_cpu))
+        ready = off_cpu - self._off_cpu
+        seconds = max(0.0, now - before - ready)
         worked = min(seconds, on_cpu - self._on_cpu)
         self._looked, self._on_cpu, self._off_cpu = now, on_cpu, off_cpu
         kind, index = self._doing()
@@ -172,6 +175,8 @@ class Meter:
                 self._unseen += worked
                 seconds -= worked
             self._items = items
+        else:
+            self._ready += ready
         if index is None:
             if kind == _WAITING:
                 self._idle += seconds
@@ -243,7 +248,7 @@ class Meter:
         start, self._lap_began = self._lap_began, now
         cpu, self._cpu = self._cpu, time.process_time()
         did, spans, idle, stuck = self._did, self._spans, self._idle, self._stuck
-        unseen = self._unseen
+        unseen, ready = self._unseen, self._ready
         self._fresh()
         lap = Lap(
             self._host,
@@ -253,6 +258,7 @@ class Meter:
             self._cpu - cpu,
             resident_bytes(),
             idle,
+            ready,
             spans=spans,
         )
         for index, amounts in did.items():
@@ -275,12 +281,12 @@ class Meter:
                 amounts.waiting, amounts.blocked = idle, amounts.blocked + stuck
                 lap.did[index] = amounts
         _share_out(unseen, lap.did.values())
-        for way, (items, size) in self._sent().items():
-            before = self._told_sent.get(way, (0, 0))
-            now_sent = max(items, before[0]), max(size, before[1])
+        for way, carried in self._sent().items():
+            before = self._told_sent.get(way, Carried())
+            now_sent = Carried(*map(max, carried, before))
             self._told_sent[way] = now_sent
             if now_sent != before:
-                lap.sent[way] = now_sent[0] - before[0], now_sent[1] - before[1]
+                lap.sent[way] = Carried(*map(sub, now_sent, before))
         self._tell(lap)
 
     def _is_told_of(self, index: int, did: Did) -> bool:
@@ -337,8 +343,8 @@ def _kinds(
         ((Step._make_taker, Step.writer), _CHAIN),
         (waits, _WAITING),
         (sends, _BLOCKED),
-        ((frames.pickled, frames.dumps, Outbox.outlet, Outbox._pack), _ENCODING),
-        ((frames.decode, frames.loads), _DECODING),
+        ((frames.pickled, frames.dumps, Outbox.outlet, Outbox._pack, compressed), _ENCODING),
+        ((frames.decode, frames.loads, decompressed), _DECODING),
     ):
         for function in functions:
             code = getattr(function, "__code__", None)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import Mapping
-from d4pcwl.runtime.options import ServerOptions, option
+from d4pcwl.runtime.options import RedisOptions, option
 from d4pcwl.runtime.pool.scale import IDLE_SECONDS, Scale
 
 
 @dataclass(frozen=True)
-class DynAutoRedisOptions(ServerOptions):
+class DynAutoRedisOptions(RedisOptions):
     """Upstream's options, without -ct, which has no effect there, and with ``--redis-url``."""
 
     idle_time: int = option(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import Mapping
-from d4pcwl.runtime.options import ServerOptions
+from d4pcwl.runtime.options import RedisOptions
 
 
-def run(job: Job, options: ServerOptions) -> None:
+def run(job: Job, options: RedisOptions) -> None:
     """Run the job.
 
     :raises RunError: a PE failed, a worker died that held the state of PEs, or the server is lost
@@ -28,7 +28,7 @@ MAPPING = Mapping(
     "several processes, on one host or several, that take work from a common queue on a Redis "
     "server",
     run,
-    ServerOptions,  # upstream's -ct has no effect there and is not taken
+    RedisOptions,  # upstream's -ct has no effect there and is not taken
     processes="number of worker processes (default: the usable cores)",
     pooled=True,
     server=True,

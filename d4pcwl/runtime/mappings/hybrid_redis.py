@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import Mapping
-from d4pcwl.runtime.options import ServerOptions
+from d4pcwl.runtime.options import RedisOptions
 
 
-def run(job: Job, options: ServerOptions) -> None:
+def run(job: Job, options: RedisOptions) -> None:
     """Run the job.
 
     :raises RunError: a PE failed, a worker died that held the state of PEs, or the server is lost
@@ -26,7 +26,7 @@ MAPPING = Mapping(
     "hybrid_redis",
     "like dyn_redis; PEs that keep state have queues of their own",
     run,
-    ServerOptions,
+    RedisOptions,
     processes="number of worker processes (default: the usable cores)",
     pooled=True,
     server=True,

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import Command, Mapping, Work
-from d4pcwl.runtime.options import STATIC_PROCESSES, StaticOptions
+from d4pcwl.runtime.options import STATIC_PROCESSES, CompressOptions, StaticOptions
 
 
 @dataclass(frozen=True)
-class MpiOptions(StaticOptions):
-    """Upstream's options."""
+class MpiOptions(CompressOptions, StaticOptions):
+    """Upstream's options, and whether to compress between hosts."""
 
 
 def run(job: Job, options: MpiOptions) -> None:
@@ -26,7 +26,7 @@ def run(job: Job, options: MpiOptions) -> None:
     """
     from d4pcwl.runtime.mpi.session import Session
 
-    Session().run(job.placed(options.assignment(job.graph)))
+    Session().run(job.placed(options.assignment(job.graph)), options.compress)
 
 
 def around(command: Command, work: Work[MpiOptions]) -> int:
@@ -42,7 +42,7 @@ def around(command: Command, work: Work[MpiOptions]) -> int:
     session = CommandSession()
 
     def run_in_session(job: Job, options: MpiOptions) -> None:
-        session.run(job.placed(options.assignment(job.graph)))
+        session.run(job.placed(options.assignment(job.graph)), options.compress)
 
     if session.first and command.processes not in (None, session.size):
         command.say(f"dispel4py: note: -n {command.processes}, but there are {session.size} ranks")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import Mapping
-from d4pcwl.runtime.options import ServerOptions
+from d4pcwl.runtime.options import RedisOptions
 
 
-def run(job: Job, options: ServerOptions) -> None:
+def run(job: Job, options: RedisOptions) -> None:
     """Run the job.
 
     :raises RunError: a PE failed, a worker died, or the server is lost
@@ -26,7 +26,7 @@ MAPPING = Mapping(
     "redis",
     "several processes, connected by a Redis server",
     run,
-    ServerOptions,
+    RedisOptions,
     server=True,
     modules=("redis",),
     upstream="dynamic_redis",

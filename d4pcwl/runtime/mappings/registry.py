@@ -18,6 +18,7 @@ from d4pcwl.errors import UsageError, nearest
 from d4pcwl.runtime.local.allocator import keep_freed_memory
 from d4pcwl.runtime.observed import observed
 from d4pcwl.runtime.options import Options, StaticOptions, add_options
+from d4pcwl.runtime.recorded import recorded
 from d4pcwl.workflow.pe import PreparingPE
 
 if TYPE_CHECKING:
@@ -229,6 +230,7 @@ def run_job(mapping: Mapping[Own], job: Job, options: Own | None = None) -> None
                 inputs[pe.id] = stack.enter_context(around)
         chosen = mapping.options() if options is None else options
         stack.enter_context(observed(mapping.name, job))
+        job = recorded(mapping.name, job)
         mapping.run(replace(job, inputs=inputs), chosen)
 
 

@@ -6,6 +6,9 @@ separate message, and its sender waits for it. Sends are synchronous and do not 
 only a few sends at a time, and few bytes, so that no queue grows: MPI itself buffers small messages
 without a limit.
 
+Between machines, frames and buffers may be compressed (``runtime/transport/compression.py``). A
+buffer that is shorter than its frame says is a compressed one.
+
 MPI calls are made by one thread at a time (``MPI_THREAD_SERIALIZED``).
 """
 
@@ -21,6 +24,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from d4pcwl.runtime.mpi.memory import share
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.compression import NEVER, Compressor, compressor, decompressed
+from d4pcwl.runtime.transport.frames import Part
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -31,6 +36,9 @@ _BUFFERS = 10
 
 _UNDER_WAY = 16
 _BYTES_UNDER_WAY = 4 << 20
+_MOST_BYTES = (1 << 31) - 1
+"""A message of MPI has no more, and so a frame before it is compressed."""
+
 LOOKS = 50
 SHORTEST_SLEEP = 20e-6
 """A wait begins with a few checks, and continues with sleeps."""
@@ -54,9 +62,12 @@ class Frames:
 
     :param comm: a communicator that nobody else uses
     :param pairs: of ranks, sender and receiver, that items go between
+    :param compress: whether what goes to other machines is compressed
     """
 
-    def __init__(self, comm: MPI.Intracomm, pairs: set[tuple[int, int]], waits: Waits) -> None:
+    def __init__(
+        self, comm: MPI.Intracomm, pairs: set[tuple[int, int]], waits: Waits, compress: str
+    ) -> None:
         from mpi4py import MPI
 
         self.mpi, self.comm, self.waits = MPI, comm, waits
@@ -65,12 +76,21 @@ class Frames:
         self.call = threading.RLock()
         self.shared_out, self._shared_in = share(comm, pairs)
         self._senders: list[RankSender] = []
+        # Of all ranks the machine, and whether they can decompress.
+        self._places = comm.allgather((MPI.Get_processor_name(), compress))
 
     def sender(self, receiver: int, tag: int) -> RankSender:
         """A way to another rank, for one kind of frames."""
-        sender = RankSender(self, receiver, tag)
+        (here, compress), (there, theirs) = self._places[self.rank], self._places[receiver]
+        mode = NEVER if theirs == NEVER else compress
+        sender = RankSender(self, receiver, tag, compressor(mode, here != there, _UNDER_WAY))
         self._senders.append(sender)
         return sender
+
+    def sent(self) -> dict[int, int]:
+        """By receiver of items, the bytes of frames and buffers after compression."""
+        senders = [sender for sender in self._senders if sender.tag == ITEMS]
+        return {s.receiver: s.compressor.sent.total() for s in senders if s.compressor}
 
     def all_sent(self) -> bool:
         """Whether all frames have been received."""
@@ -116,17 +136,18 @@ class Frames:
             buffer = bytearray(size)
             with self.call:
                 request = self.comm.Irecv([buffer, self.mpi.BYTE], source, tag + _BUFFERS)
-            self._await(request)
-            return buffer
+            self._await(request, status)
+            sent = status.Get_count(self.mpi.BYTE)
+            return buffer if sent == size else bytearray(decompressed(buffer[:sent], size))
 
-        return source, frames.decode(data, None, fetch)
+        return source, frames.decode(decompressed(data, _MOST_BYTES), None, fetch)
 
-    def _await(self, request: MPI.Request) -> None:
+    def _await(self, request: MPI.Request, status: MPI.Status | None = None) -> None:
         """Wait for a message that is on its way, unless its sender has been interrupted."""
         looks, began = 0, time.monotonic()
         while True:
             with self.call:
-                if request.Test():
+                if request.Test(status):
                     return
             looks += 1
             if looks < LOOKS:
@@ -139,36 +160,54 @@ class Frames:
 class RankSender:
     """The way to another rank, of one kind of frames."""
 
-    def __init__(self, frames: Frames, receiver: int, tag: int) -> None:
-        self._way, self._receiver, self._tag = frames, receiver, tag
+    def __init__(
+        self, frames: Frames, receiver: int, tag: int, compressor: Compressor | None
+    ) -> None:
+        self.receiver, self.tag, self.compressor = receiver, tag, compressor
+        self._way = frames
         self._arena = frames.shared_out.get(receiver) if tag == ITEMS else None
         self._frames: deque[tuple[list[MPI.Request], Any]] = deque()  # with what they send
         self._bytes = 0  # of these frames
 
     def send(self, data: bytes, buffers: Sequence[memoryview]) -> None:
         """Send a frame; see :class:`~d4pcwl.runtime.transport.channel.Sender`."""
-        way, byte = self._way, self._way.mpi.BYTE
+        way, byte, compressor = self._way, self._way.mpi.BYTE, self.compressor
+        blocked = 0.0
         if not self._has_room():
-            way.waits.wait(self._has_room)
+            blocked = self._wait(self._has_room)
         places = [self._place(buffer) for buffer in buffers]
-        frame = b"".join(frames.frame(data, buffers, places))
-        apart = [buffer for buffer, place in zip(buffers, places, strict=True) if place == 1]
+        frame: Part = b"".join(frames.frame(data, buffers, places))
+        apart: list[Part] = [b for b, place in zip(buffers, places, strict=True) if place == 1]
+        if compressor is not None:
+            frame = compressor.batch("frames", frame)
+            apart = [compressor.batch("buffers", buffer) for buffer in apart]
         with way.call:
-            requests = [way.comm.Issend([frame, byte], self._receiver, self._tag)]
+            requests = [way.comm.Issend([frame, byte], self.receiver, self.tag)]
             requests += [
-                way.comm.Issend([buffer, byte], self._receiver, self._tag + _BUFFERS)
+                way.comm.Issend([buffer, byte], self.receiver, self.tag + _BUFFERS)
                 for buffer in apart
             ]
             self._frames.append((requests, (frame, apart)))
             self._bytes += len(frame)
         if apart:  # it is the caller's own memory that is being sent
-            way.waits.wait(lambda: not self.under_way())
+            blocked += self._wait(lambda: not self.under_way())
+        if compressor is not None:
+            compressor.blocked(compressor.taken(), blocked)
+
+    def _wait(self, done: Callable[[], bool]) -> float:
+        """Wait for something; the seconds that this took."""
+        began = time.perf_counter()
+        self._way.waits.wait(done)
+        return time.perf_counter() - began
 
     def _place(self, buffer: memoryview) -> int:
         """Where a buffer goes: 0 into the frame, 1 into a message, else into shared memory."""
         if buffer.nbytes < frames.LARGE:
             return 0
-        return 1 + (self._arena.put(buffer) if self._arena else 0)
+        place = self._arena.put(buffer) if self._arena else 0
+        if place and self.compressor:
+            self.compressor.sent["arena"] += buffer.nbytes
+        return 1 + place
 
     def _has_room(self) -> bool:
         return self.under_way() < _UNDER_WAY and self._bytes < _BYTES_UNDER_WAY

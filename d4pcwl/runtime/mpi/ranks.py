@@ -76,16 +76,17 @@ class Ranks:
     """This rank among the others.
 
     :param comm: a communicator that nobody else uses
+    :param compress: whether batches between hosts are compressed
     """
 
-    def __init__(self, comm: MPI.Intracomm, job: Job, plan: Plan) -> None:
+    def __init__(self, comm: MPI.Intracomm, job: Job, plan: Plan, compress: str) -> None:
         self.job, self.plan = job, plan
         self.failure: D4pcwlError | None = None
         self.counts: dict[int, int] = {}
         self.clean = False  # whether all ranks have come to the end together
         self.rank: int = comm.Get_rank()
         self.pairs = joined(plan)
-        self.frames = Frames(comm, self.pairs, self)
+        self.frames = Frames(comm, self.pairs, self, compress)
         self._attending = threading.Lock()
         self._sink = threading.Lock()
         self._expected = set(range(1, self.frames.size)) if self.rank == 0 else set[int]()
@@ -165,9 +166,9 @@ class Ranks:
                 with measured(
                     [worker],
                     job.hear if results is None else partial(results.send, "lap"),
-                    sent=link.traffic,
+                    sent=lambda: link.traffic(self.frames.sent()),
                     waits=[RankInbox.receive],
-                    sends=[RankSender.send],
+                    sends=[Channel.flush, RankSender.send],
                 ):
                     work_off(worker, link, RankInbox(self.frames, fed), idle)
                 self.counts.update(worker.counts)

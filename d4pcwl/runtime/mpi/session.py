@@ -46,29 +46,37 @@ class Session:
         """Whether all ranks have ended together, so that none must be aborted."""
         unlink_segments(self._comm)
 
-    def run(self, job: Job) -> None:
+    def run(self, job: Job, compress: str) -> None:
         """Run a job, on every rank.
 
+        :param compress: whether batches between hosts are compressed
         :raises RunError: a PE failed, on whichever rank
-        :raises UsageError: the ranks do not have the same plan
+        :raises UsageError: the ranks do not have the same plan, or one of them cannot compress
         """
         from d4pcwl.runtime.mpi.ranks import Ranks, agree
+        from d4pcwl.runtime.transport.compression import usable
 
         processes = min(job.processes or self.size, self.size)
         plan = job.plan(processes)
         if len(plan.processes) > self.size:  # more stages than ranks
             plan = replace(job, assignment=None).plan(processes)
+        refused = None
+        try:
+            compress = usable(compress)
+        except UsageError as error:
+            refused = error
         self.agreed = True
         try:
-            agree(self._comm, str(plan), None)
+            agree(self._comm, str(plan), refused)
         except D4pcwlError:
             self.clean = True
             raise
-        plan = replace(plan, measured=self._comm.bcast(plan.measured))
+        measured, recording = self._comm.bcast((plan.measured, plan.recording))
+        plan = replace(plan, measured=measured, recording=recording)
         job.say(str(plan))
         self._mpi._set_abort_status(1)
         own = self._comm.Dup()
-        ranks = Ranks(own, job, plan)
+        ranks = Ranks(own, job, plan, compress)
         try:
             ranks.run()
         finally:

@@ -141,6 +141,9 @@ class Line(Protocol):
     def send(self, kind: str, content: Any) -> None:
         """Send a message; may be called from any thread."""
 
+    def sent(self) -> dict[Queue, int]:
+        """By queue, the bytes of batches after compression; nothing where there is none."""
+
 
 class Exchange:
     """The interface between a worker and the others: a line to the parent, which distributes the

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from d4pcwl.runtime.engine.instance import Receive
-from d4pcwl.runtime.engine.marks import NO_MORE, Level, Mark
+from d4pcwl.runtime.engine.marks import Level, lowest_numbers
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.policy import ERRORS
 from d4pcwl.runtime.engine.routing import counting
 from d4pcwl.runtime.pool.exchange import Exchange, Lot, Parcel, Queue, packed
 from d4pcwl.runtime.transport.outbox import Outbox, Run, places
-from d4pcwl.trace.observer import Way
+from d4pcwl.trace.observer import Carried, Way
 
 PARCEL_BYTES = 1 << 20
 """With this many bytes, written items are sent."""
@@ -33,6 +33,7 @@ class Writer:
         self.new_levels: Callable[[], list[Level]] = list
         self.outbox = Outbox(PARCEL_BYTES, exchange.memory)
         self.outbox.measured = plan.measured
+        self.outbox.traced = plan.recording is not None
         self._ways = _only_ways(plan)
         self._counts: dict[Queue, dict[Way, list[Callable[[], int]]]] = {}
         self.lock = threading.RLock()
@@ -70,15 +71,15 @@ class Writer:
         counts = self._counts[queue][self._way(source, queue)]
         return lambda: sum(count() for count in counts)
 
-    def traffic(self) -> dict[Way, tuple[int, int]]:
+    def traffic(self) -> dict[Way, Carried]:
         """By edge, the items that were written and their bytes. If edges share a queue, each has
         the part of the bytes that it has of the items."""
         sent = self.outbox.sent()
-        found = {way: sent[queue] for queue, way in self._ways.items() if queue in sent}
+        found = {way: Carried(*sent[queue]) for queue, way in self._ways.items() if queue in sent}
         for queue, ways in self._counts.items():
             items = {way: sum(count() for count in counts) for way, counts in ways.items()}
             size, whole = sent[queue][1], max(1, sum(items.values()))
-            found.update((way, (number, size * number // whole)) for way, number in items.items())
+            found |= {way: Carried(n, size * n // whole) for way, n in items.items()}
         return found
 
     def parcel(self) -> Parcel:
@@ -120,18 +121,8 @@ class Writer:
     def _lot(self, to: Queue | int, runs: Sequence[Run], content: Any) -> Lot:
         for run in runs:
             self.exchange.memory.hand_over(places(run.entries))
-        lows = _lows(mark for run in runs for mark in run.marks or ())
+        lows = lowest_numbers(mark for run in runs for mark in run.marks or ())
         return Lot(to, sum(len(run.entries) for run in runs), packed(content, runs), lows)
-
-
-def _lows(marks: Iterable[Mark]) -> dict[int, int]:
-    """By origin, the lowest number of marked items."""
-    lows: dict[int, int] = {}
-    for mark in marks:
-        origin, number = mark[0], mark[1]
-        if number < lows.get(origin, NO_MORE):
-            lows[origin] = number
-    return lows
 
 
 def _portions(count: int, size: int) -> list[tuple[int, int]]:
@@ -210,7 +201,7 @@ class PinnedLink:
         def flush() -> None:
             while not self.exchange.may_stream(here):
                 self.help_out(last)
-            self._hand_on(here)
+            self.hand_on(here)
 
         return flush
 
@@ -222,9 +213,10 @@ class PinnedLink:
 
         :raises Halt: an item was refused before
         """
-        self._hand_on(None)
+        self.hand_on(None)
 
-    def _hand_on(self, writer: int | None) -> None:
+    def hand_on(self, writer: int | None) -> None:
+        """Send what was written, if there is room, in the name of an instance."""
         with self.writer.lock:
             self.writer.outbox.check()
             if not self.exchange.may_stream(writer):

@@ -15,6 +15,7 @@ from typing import Any
 from d4pcwl.runtime.engine.plan import usable_cores
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.processes import signals_held_back
+from d4pcwl.runtime.pool.exchange import Queue
 from d4pcwl.runtime.pool.parent import Broker, WorkerProcesses
 from d4pcwl.runtime.pool.scale import Scale
 from d4pcwl.runtime.transport import frames
@@ -137,6 +138,9 @@ class PipeLine:
                 frames.write_frame(self._write_fd, frames.encode((kind, content)))
             except OSError as error:
                 raise Disconnected(str(error)) from error
+
+    def sent(self) -> dict[Queue, int]:
+        return {}
 
 
 def run_by_pipes(job: Job, scale: Callable[[int], Scale]) -> None:

@@ -192,7 +192,11 @@ class Scheduler:
                 )
                 return
             self.queues.put_back(replace(batch, attempts=batch.attempts + 1))
-        self._say("death", f"a worker {how}; its {len(worker.tasks)} tasks go to others")
+        if count := len(worker.tasks):
+            how += (
+                f"; its {count} tasks go to others" if count > 1 else "; its task goes to another"
+            )
+        self._say("death", f"a worker {how}")
         if not worker.guest:
             self._start(None)
 

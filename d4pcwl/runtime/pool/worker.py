@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -45,7 +45,7 @@ from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.outbox import Run, places
-from d4pcwl.trace.observer import Way
+from d4pcwl.trace.observer import Carried, Way, with_sent
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
 
@@ -100,7 +100,7 @@ class DynamicWorker:
             partial(self.exchange.report, "lap"),
             sent=self._traffic,
             waits=[exchange.receive],
-            sends=[exchange.stream, exchange.commit, exchange.end],
+            sends=[PinnedLink.hand_on, exchange.stream, exchange.commit, exchange.end],
         ):
             for running in pooled:
                 running.start()
@@ -112,13 +112,17 @@ class DynamicWorker:
                 for running in pooled:
                     running.finish()
 
-    def _traffic(self) -> dict[Way, tuple[int, int]]:
-        """By edge, the items and bytes that have been handed over."""
-        found: dict[Way, tuple[int, int]] = {}
+    def _traffic(self) -> dict[Way, Carried]:
+        """By edge, what has been handed over."""
+        found: dict[Way, Carried] = {}
         for writer in (self._link.writer, self._pool_writer):
-            for way, (items, size) in writer.traffic().items():
-                before = found.get(way, (0, 0))
-                found[way] = before[0] + items, before[1] + size
+            for way, carried in writer.traffic().items():
+                found[way] = found.get(way, Carried()).plus(carried)
+        sent = Counter[tuple[str, str]]()  # by the input that it goes to
+        for (index, input), size in self.exchange.line.sent().items():
+            sent[self.plan.instances[index].pe, input] += size
+        for to, size in sent.items():
+            found |= with_sent({way: c for way, c in found.items() if way[2:] == to}, size)
         return found
 
     def flush(self) -> None:
@@ -128,6 +132,8 @@ class DynamicWorker:
     def _hand_on(self) -> None:
         """Send what a task has written before it is done."""
         if parcel := self._pool_writer.parcel():
+            if self.pool is not None:
+                self.pool.settle()
             self.exchange.stream(parcel)
 
     def results_so_far(self) -> list[Lot]:
@@ -214,6 +220,7 @@ class DynamicWorker:
         parcel = self._pool_writer.parcel()
         # The pace of the rest is not known: the mean of fast items and a slow one has no meaning.
         parcel.batches += self._pool_writer.lots(run.part(done), 0)
+        self.pool.settle()  # nobody may have an item whose record died with its worker
         self.exchange.commit(task, parcel, done, seconds)
         memory.free(places(run.entries[:done]))
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from d4pcwl.errors import RunError, UsageError
+from d4pcwl.runtime.transport.compression import is_far
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
@@ -82,6 +84,7 @@ def without_password(url: str) -> str:
 class Client:
     """A connection.
 
+    :ivar seconds: how long the first commands of the last call took
     :raises ServerLost: there is no answer, or not that of a Redis server
     """
 
@@ -92,6 +95,7 @@ class Client:
         self._refused = exceptions.ResponseError
         self._failed = (exceptions.RedisError, OSError, EOFError, ValueError)
         self._lost: ServerLost | None = None
+        self.seconds = 0.0
         try:
             connection: Any = ConnectionPool.from_url(
                 address.url,
@@ -118,16 +122,25 @@ class Client:
         """
         return self.calls([command])[0]
 
-    def calls(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    @property
+    def is_far(self) -> bool:
+        """Whether the server is, by its address, on another machine."""
+        return is_far(getattr(self._connection, "host", None) or "localhost")
+
+    def calls(self, commands: Sequence[Sequence[Any]], first: int = 0) -> list[Any]:
         """Send several commands in one go.
 
+        :param first: how many of them are timed; those after them may wait for something
         :raises ServerError: the server refused one; the others were carried out
         """
         if self._lost is not None:
             raise self._lost
+        began = time.perf_counter()
         try:
             self._connection.send_packed_command(self._connection.pack_commands(commands))
-            answers = [self._answer() for _ in commands]
+            answers = [self._answer() for _ in commands[:first]]
+            self.seconds = time.perf_counter() - began
+            answers += [self._answer() for _ in commands[first:]]
         except self._failed as error:
             self._lost = ServerLost(
                 f"the Redis server at {self.address} no longer answers: {error}"

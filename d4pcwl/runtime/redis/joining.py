@@ -23,12 +23,13 @@ from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost
 from d4pcwl.runtime.redis.keys import ALIVE_SECONDS, Keys
 from d4pcwl.runtime.redis.line import RedisLine
 from d4pcwl.runtime.transport.arena import Memory
+from d4pcwl.runtime.transport.compression import NEVER, require
 from d4pcwl.workflow.flat import FlatGraph
 
 
 def describe_run(client: Client, run: str) -> dict[str, Any]:
     """What a worker that joins must know: ``script``, ``attr``, ``parameters``, ``digest``,
-    ``plan``.
+    ``plan``, ``compress``.
 
     :raises RunError: the server has no such run
     """
@@ -52,6 +53,7 @@ def join(
     """Take part in a run with a number of worker processes until it is over.
 
     :raises GraphError: the script is not the one that runs
+    :raises UsageError: the run may compress, and this Python cannot
     :raises RunError: a worker failed, or the server was lost
     """
     if graph.digest() != told["digest"]:
@@ -62,6 +64,8 @@ def join(
     plan: Plan = told["plan"]
     if plan.pool is None:
         raise RunError(f"run '{run}' has no work to share: every PE is pinned to a process")
+    if told["compress"] != NEVER:
+        require()
     host = socket.gethostname()
     lock = LineLock()
     processes = []
@@ -70,7 +74,7 @@ def join(
     try:
         for number in range(workers):
             name = f"{host}-{os.getpid()}-{number}"
-            open_line = partial(RedisLine, address, run, plan, name)
+            open_line = partial(RedisLine, address, run, plan, name, compress=told["compress"])
             with signals_held_back():
                 processes.append(start(_work, graph, plan, open_line, lock, name=name))
             say(f"worker {name} joined run {run}")

@@ -7,7 +7,7 @@ All begin with ``d4p:RUN:`` (left out below).
 ``up``          stream: messages to the coordinator
 ``to:W``        stream: messages to a worker
 ``blobs``       hash: batches that are too large for messages
-``alive:W``     the heartbeat of a worker that has joined
+``alive:W``     the heartbeat of a worker that has joined: how long it takes to fetch a byte
 ==============  ================================================================================
 
 The coordinator makes the streams. Nobody writes to a stream that does not exist, so nothing is
@@ -29,6 +29,9 @@ TTL_SECONDS = 60
 
 ALIVE_SECONDS = 6.0
 """A worker that has joined and sends no heartbeat for this long is considered dead."""
+
+PICO = 1e12
+"""Picoseconds in a second; heartbeats have whole numbers."""
 
 Command = tuple[Any, ...]
 
@@ -61,12 +64,13 @@ def add(stream: str, data: bytes) -> Command:
     return ("XADD", stream, "NOMKSTREAM", "*", "m", data)
 
 
-def beat(key: str, only: str) -> Command:
+def beat(key: str, only: str, reading: int = 0) -> Command:
     """The command that writes a heartbeat.
 
     :param only: ``NX``: only if there is none yet; ``XX``: only if there is one
+    :param reading: how long the worker takes to fetch a byte, in picoseconds
     """
-    return ("SET", key, 1, only, "PX", int(1000 * ALIVE_SECONDS))
+    return ("SET", key, reading, only, "PX", int(1000 * ALIVE_SECONDS))
 
 
 def _made(stream: str) -> list[Command]:

@@ -9,6 +9,7 @@ server, and the worker that needs them fetches them.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections import deque
@@ -18,11 +19,17 @@ from typing import Any
 from d4pcwl.errors import PEError
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.plan import Plan
-from d4pcwl.runtime.pool.exchange import Lot, Packed, Parcel, packed
+from d4pcwl.runtime.pool.exchange import Lot, Packed, Parcel, Queue, packed
 from d4pcwl.runtime.redis.client import Address, Client, ServerLost
-from d4pcwl.runtime.redis.keys import Command, Keys, add, beat
+from d4pcwl.runtime.redis.keys import PICO, Command, Keys, add, beat
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.channel import Disconnected
+from d4pcwl.runtime.transport.compression import (
+    NEVER,
+    compressor,
+    decompressed,
+    is_compressed,
+)
 from d4pcwl.runtime.transport.outbox import Run
 
 LARGE = 1 << 14
@@ -60,6 +67,16 @@ class Stored(Packed):
         return Stored, (self.name, self.size, self.shared)
 
 
+def plain(data: Packed) -> Packed:
+    """A batch that is no longer compressed, if it was.
+
+    :raises ItemError: it is damaged
+    """
+    if not is_compressed(data.data):
+        return data
+    return Packed(decompressed(data.data, _MOST_ITEM_BYTES), data.shared)
+
+
 def read(stream: str, last: bytes, seconds: float) -> list[Command]:
     """Commands that remove the entries of a stream before one, and read those after it.
 
@@ -81,6 +98,7 @@ class RedisLine:
     :param name: of the worker, unique in the run
     :param number: of the worker; None for one that joins: it gets its number from the coordinator
     :param looks: the worker has work of its own, and checks for messages in between
+    :param compress: see :func:`~d4pcwl.runtime.transport.compression.compressor`
     """
 
     def __init__(
@@ -92,6 +110,7 @@ class RedisLine:
         number: int | None = None,
         *,
         looks: bool = False,
+        compress: str = NEVER,
     ) -> None:
         self.name, self.number, self.plan = name, number, plan
         self._is_guest, self._looks = number is None, looks
@@ -101,6 +120,10 @@ class RedisLine:
         except ServerLost as error:
             raise Disconnected(str(error)) from error
         self.sending = threading.RLock()
+        self._compress = compress
+        self._compressor = compressor(compress, self._sender.is_far)
+        self._quickest = math.inf  # seconds: the way to the server and back, without bytes
+        self._reading = 0.0  # seconds to fetch a byte from another host, of the last batches
         self._outgoing: list[Command] = []
         self._inbox = deque[tuple[str, Any]]()
         self._last = b"0-0"
@@ -140,11 +163,18 @@ class RedisLine:
         if kind == "welcome":
             self.number = content
             return
-        if kind in ("task", "private") and isinstance(content[-1], Stored):
-            data = self._fetched(content[-1], kind)
-            if data is None:
-                return
-            content = (*content[:-1], data)
+        if kind == "reading":
+            self._compressor = self._compressor or compressor(self._compress, far=True)
+            if self._compressor:
+                self._compressor.reading = content / PICO
+            return
+        if kind in ("task", "private"):
+            data = content[-1]
+            if isinstance(data, Stored):
+                data = self._fetched(data, kind)
+                if data is None:
+                    return
+            content = (*content[:-1], plain(data))
         self._inbox.append((kind, content))
 
     def _fetched(self, stored: Stored, kind: str) -> Packed | None:
@@ -152,7 +182,11 @@ class RedisLine:
         commands: list[Command] = [("HGET", self._keys.blobs, stored.name)]
         if kind == "private":
             commands.append(("HDEL", self._keys.blobs, stored.name))
-        data = self._ask(self._receiver, *commands)[0]
+        data = self._ask(self._receiver, *commands, first=1)[0]
+        if data is not None and self._sender.is_far:
+            seconds = self._receiver.seconds
+            self._quickest = min(self._quickest, seconds)
+            self._reading += ((seconds - self._quickest) / len(data) - self._reading) / 4
         if data is None and not self._is_guest:
             raise Disconnected("items have disappeared from the Redis server")
         return None if data is None else Packed(data, stored.shared)
@@ -172,9 +206,15 @@ class RedisLine:
 
     def _post(self, client: Client, *more: Command) -> list[Any]:
         """Send what waits, and more commands."""
+        compressor = self._compressor
         with self.sending:
             commands, self._outgoing = self._outgoing, []
-        answers = self._ask(client, *commands, *more)
+            batches = compressor.taken() if compressor else []
+        answers = self._ask(client, *commands, *more, first=len(commands))
+        if commands and compressor:
+            self._quickest = min(self._quickest, client.seconds)
+            with self.sending:
+                compressor.blocked(batches, client.seconds - self._quickest)
         if None in answers[: len(commands)]:  # the run is over: leave nothing
             self._ask(client, ("DEL", self._keys.blobs))
         return answers
@@ -189,6 +229,10 @@ class RedisLine:
 
     def _stored(self, lot: Lot) -> Lot:
         data = lot.data.data
+        if self._compressor:
+            data = self._compressor.batch(lot.to, data)
+            self._compressor.sent[lot.to] += lot.data.shared
+            lot = lot._replace(data=Packed(data, lot.data.shared))
         if len(data) < LARGE:
             return lot
         name = next(self._names)
@@ -232,12 +276,17 @@ class RedisLine:
                 )
             )
 
+    def sent(self) -> dict[Queue, int]:
+        sent = dict(self._compressor.sent) if self._compressor else {}
+        return {to: size for to, size in sent.items() if isinstance(to, tuple)}
+
     # --- of a worker from elsewhere -------------------------------------------------------------
 
     def beat(self) -> None:
         """Send a heartbeat. A worker that was considered dead asks to join again."""
         with self.sending:
-            if self._ask(self._sender, beat(self._keys.alive(self.name), "XX"))[0] is None:
+            reading = int(PICO * self._reading)
+            if self._ask(self._sender, beat(self._keys.alive(self.name), "XX", reading))[0] is None:
                 self._ask_in()
 
     def _ask_in(self) -> None:
@@ -249,8 +298,8 @@ class RedisLine:
         self._sender.close()
         self._receiver.close()
 
-    def _ask(self, client: Client, *commands: Command) -> list[Any]:
+    def _ask(self, client: Client, *commands: Command, first: int = 0) -> list[Any]:
         try:
-            return client.calls(commands)
+            return client.calls(commands, first)
         except ServerLost as error:
             raise Disconnected(str(error)) from error

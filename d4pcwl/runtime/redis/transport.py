@@ -24,8 +24,9 @@ from d4pcwl.runtime.pool.exchange import Lot, Packed, Parcel
 from d4pcwl.runtime.pool.parent import Broker, WorkerProcesses
 from d4pcwl.runtime.redis.client import Client, ServerError, ServerLost
 from d4pcwl.runtime.redis.keys import Command, KeptKeys, add, beat
-from d4pcwl.runtime.redis.line import RedisLine, Stored, found, read
+from d4pcwl.runtime.redis.line import RedisLine, Stored, found, plain, read
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport.compression import NEVER
 from d4pcwl.runtime.transport.outbox import places, with_buffers
 
 _LOOK_SECONDS = 0.1
@@ -70,10 +71,14 @@ class RedisTransport:
     """See the module; a :class:`~d4pcwl.runtime.pool.parent.Transport`.
 
     :param owned: the server ends with the run
+    :param compress: see :func:`~d4pcwl.runtime.transport.compression.compressor`
     """
 
-    def __init__(self, processes: WorkerProcesses, client: Client, *, owned: bool) -> None:
+    def __init__(
+        self, processes: WorkerProcesses, client: Client, *, owned: bool, compress: str = NEVER
+    ) -> None:
         self.processes, self.client, self.owned = processes, client, owned
+        self.compress = compress
         self.address = client.address
         self.run_id = secrets.token_hex(6)
         self.keys = KeptKeys(self.address, self.run_id)
@@ -82,6 +87,7 @@ class RedisTransport:
         self._commands: list[Command] = []  # sent next
         self._next_look = self._next_far_look = 0.0
         self._missed: set[int] = set()
+        self._reading = 0
         self._numbers = count()
 
     def prepare(self) -> None:
@@ -97,6 +103,7 @@ class RedisTransport:
             "parameters": json.dumps(origin.parameters),
             "digest": job.graph.digest(),
             "plan": pickle.dumps(self.processes.plan),
+            "compress": self.compress,
         }
         self.keys.prepare(self.client, meta)
         job.say(f"run {self.run_id} on {self.address}")
@@ -108,8 +115,10 @@ class RedisTransport:
         self._let_in(number, name)
         looks = pinned is not None
         plan = self.processes.plan
-        line = partial(RedisLine, self.address, self.run_id, plan, name, number, looks=looks)
-        self.processes.fork(number, pinned, line)
+        line = partial(RedisLine, self.address, self.run_id, plan, name, number)
+        self.processes.fork(number, pinned, partial(line, looks=looks, compress=self.compress))
+        if self._reading:
+            self.workers[number].outgoing.append(("reading", self._reading))
 
     def _let_in(self, number: int, name: str, *more: Command, is_guest: bool = False) -> None:
         self.workers[number] = _Worker(number, name, is_guest)
@@ -144,16 +153,24 @@ class RedisTransport:
             return
         self._next_far_look = now + _LOOK_FAR_SECONDS
         guests = [worker for worker in self.workers.values() if worker.is_guest]
-        keys = [self.keys.meta, *(self.keys.alive(worker.name) for worker in guests)]
-        is_there, *beats = self.client.calls([("EXISTS", key) for key in keys])
+        beats_of = [("GET", self.keys.alive(worker.name)) for worker in guests]
+        is_there, *beats = self.client.calls([("EXISTS", self.keys.meta), *beats_of])
         if not is_there:
             raise ServerLost(
                 f"the keys of the run have disappeared from the Redis server at {self.address}"
             )
-        for worker, beats_on in zip(guests, beats, strict=True):
-            if not beats_on:
+        for worker, reading in zip(guests, beats, strict=True):
+            if reading is None:
                 self._forget(worker.number)
                 broker.scheduler.lost(worker.number, "sent no heartbeat")
+        self._tell_reading(max((int(reading) for reading in beats if reading), default=0))
+
+    def _tell_reading(self, reading: int) -> None:
+        """Tell the workers how long those of other hosts take to fetch a byte that they write."""
+        if abs(reading - self._reading) > 0.2 * max(reading, self._reading):
+            self._reading = reading
+            for worker in self.workers.values():
+                worker.outgoing.append(("reading", reading))
 
     def close(self) -> None:
         self.keys.let_go()
@@ -180,17 +197,20 @@ class RedisTransport:
 
     def _without_shared(self, data: Packed, lent: _Lent) -> Packed:
         """A task's items, for a worker that does not share the memory with their buffers."""
-        run = frames.loads(self._fetch(data) if isinstance(data, Stored) else data.data)
+        run = frames.loads(self._here(data).data)
         copy = frames.dumps(with_buffers(run, self.processes.memory.copy))
         lent.shared, lent.copy = list(places(run.entries)), f"copy-{next(self._numbers)}"
         self.client.calls(self.keys.store(lent.copy, copy))
         return Stored(lent.copy, len(copy), 0)
 
-    def _fetch(self, stored: Stored) -> bytes:
-        data: bytes | None = self.client.call("HGET", self.keys.blobs, stored.name)
+    def _here(self, batch: Packed) -> Packed:
+        """A batch as its writer packed it, wherever it is."""
+        if not isinstance(batch, Stored):
+            return plain(batch)
+        data: bytes | None = self.client.call("HGET", self.keys.blobs, batch.name)
         if data is None:
             raise ServerLost(f"items have disappeared from the Redis server at {self.address}")
-        return data
+        return plain(Packed(data, batch.shared))
 
     def _drop(self, *names: str) -> None:
         """Remove batches from the server."""
@@ -240,7 +260,6 @@ class RedisTransport:
 
     def _brought(self, lot: Lot) -> Lot:
         """Results, with their items if they were on the server."""
-        if not isinstance(lot.data, Stored):
-            return lot
-        self._drop(lot.data.name)
-        return lot._replace(data=Packed(self._fetch(lot.data), lot.data.shared))
+        if isinstance(lot.data, Stored):
+            self._drop(lot.data.name)
+        return lot._replace(data=self._here(lot.data))

@@ -8,17 +8,23 @@ link from the senders, and handles the inbox until all instances have ended.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol
 
+from d4pcwl.runtime.engine.chain import Take
 from d4pcwl.runtime.engine.instance import Receive
-from d4pcwl.runtime.engine.marks import LevelOf, NewLevels, wanted_levels
+from d4pcwl.runtime.engine.marks import Level, LevelOf, NewLevels, lowest_numbers, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender
-from d4pcwl.runtime.transport.outbox import deliver
-from d4pcwl.trace.observer import Way
+from d4pcwl.runtime.transport.outbox import BATCH, Run, deliver
+from d4pcwl.trace.observer import Carried, Way, with_sent
+
+_TELL_SECONDS = 0.05
+"""While a worker works on one frame, how often it tells others what they may work on."""
 
 
 class Inbox(Protocol):
@@ -74,6 +80,7 @@ class Channels:
         self.channels = {receiver: Channel(sender, names) for receiver, sender in senders.items()}
         for channel in self.channels.values():
             channel.outbox.measured = plan.measured
+            channel.outbox.traced = plan.recording is not None
 
     def outlet(self, source: tuple[str, str], target: int, input: str) -> Receive:
         instance = self.plan.instances[target]
@@ -90,16 +97,21 @@ class Channels:
         channel = self.channels[self.plan.instances[target].process]
         return partial(channel.outbox.count, self.slots[(*source, target, input)])
 
-    def traffic(self) -> dict[Way, tuple[int, int]]:
-        """By edge, the items and bytes that have been sent."""
+    def traffic(self, sent: Mapping[int, int] = MappingProxyType({})) -> dict[Way, Carried]:
+        """By edge, what has been sent.
+
+        :param sent: by receiver, the bytes after compression, where there is any
+        """
         ways = {slot: way for way, slot in self.slots.items()}
-        found: dict[Way, tuple[int, int]] = {}
-        for channel in self.channels.values():
+        found: dict[Way, Carried] = {}
+        for receiver, channel in self.channels.items():
+            here: dict[Way, Carried] = {}
             for slot, (items, size) in channel.outbox.sent().items():
                 pe, output, target, input = ways[slot]
                 way = (pe, output, self.plan.instances[target].pe, input)
-                before = found.get(way, (0, 0))
-                found[way] = before[0] + items, before[1] + size
+                here[way] = here.get(way, Carried()).plus(Carried(items, size))
+            for way, carried in with_sent(here, sent.get(receiver, 0)).items():
+                found[way] = found.get(way, Carried()).plus(carried)
         return found
 
     def flush(self) -> None:
@@ -119,6 +131,7 @@ class ResultChannel(Channel):
 
     def __init__(self, sender: Sender, plan: Plan) -> None:
         super().__init__(sender, [plan.port(*port) for port in plan.results])
+        self.outbox.traced = plan.recording is not None
         self._numbers = plan.slots
         self._order = plan.order
 
@@ -139,6 +152,47 @@ def tell_levels(plan: Plan, number: int, channels: Mapping[int, Channel], level:
             channels[receiver].new_levels = NewLevels(wanted, level)
 
 
+class Portions:
+    """Passes on the items of frames with levels, in portions.
+
+    The levels hold after all items of a frame. If the items take long, lower levels are noted in
+    between. So receivers further down need not wait for the end of the frame.
+
+    :param takers: by slot
+    """
+
+    def __init__(self, worker: Worker, takers: Mapping[int, Take]) -> None:
+        self._worker, self._takers = worker, takers
+        self._most = 1
+
+    def take(self, runs: Sequence[Run], levels: Sequence[Level]) -> None:
+        """Take a frame's items, and its levels."""
+        noted = time.monotonic()
+        for place, run in enumerate(runs):
+            start, count = 0, len(run.entries)
+            while start < count:
+                began = time.monotonic()
+                stop = start + self._most
+                self._takers[run.key](run.part(start, stop).items())
+                start, now = stop, time.monotonic()
+                fitting = self._most * _TELL_SECONDS / max(now - began, 1e-9)
+                self._most = max(1, min(int(fitting), 2 * self._most, BATCH))
+                if now - noted > _TELL_SECONDS:
+                    self._note_before([run.part(start), *runs[place + 1 :]], levels)
+                    noted = time.monotonic()
+        self._worker.note(levels)
+
+    def _note_before(self, rest: Iterable[Run], levels: Iterable[Level]) -> None:
+        """Note the levels that hold already, although the rest of the frame is still to come."""
+        lows = lowest_numbers(mark for run in rest for mark in run.marks or ())
+        self._worker.note(
+            [
+                (sender, origin, min(level, lows.get(origin, level)))
+                for sender, origin, level in levels
+            ]
+        )
+
+
 def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], None]) -> None:
     """Feed the roots and handle messages of other processes, until all instances have ended.
 
@@ -150,6 +204,7 @@ def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], No
         for (_, _, target, input), slot in link.slots.items()
         if target in worker.running
     }
+    portions = Portions(worker, receivers)
 
     def take(timeout: float | None) -> bool:
         taken = False
@@ -158,10 +213,10 @@ def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], No
             if message is None or message[0] == "gone":
                 if worker.awaits(sender):
                     raise Disconnected("a process that sends items has ended")
+            elif message[0] == "items" and message[2]:
+                portions.take(message[1], message[2])
             elif message[0] == "items":
                 deliver(receivers, message[1])
-                if message[2]:
-                    worker.note(message[2])
             else:
                 worker.upstream_ended(message[1])
         return taken

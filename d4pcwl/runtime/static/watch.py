@@ -35,7 +35,7 @@ from d4pcwl.runtime.static.loop import (
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.transport.channel import Sender, between_frames
+from d4pcwl.runtime.transport.channel import Channel, Sender, between_frames
 from d4pcwl.runtime.transport.outbox import deliver
 
 WATCH = RESULTS
@@ -87,6 +87,7 @@ class _Watch:
         self.counts: dict[int, int] = {}
         self.workers: list[BaseProcess] = []
         self.awaited = set(range(len(plan.processes)))
+        self.stopping = False
         self.lost: list[int] = []
 
     def run(self, transport: Transport) -> None:
@@ -126,6 +127,7 @@ class _Watch:
             )
         if self.failure is not None:
             self._let_it_settle(inbox)
+            self.stopping = True
             for worker in self.workers:
                 worker.terminate()
             self._take_the_rest(inbox)
@@ -137,7 +139,7 @@ class _Watch:
             heard.add(number)
             if message is None:
                 # Some transports report when a worker has ended, for any reason.
-                if number in self.awaited:
+                if number in self.awaited and not self.stopping:
                     self._note_death(number)
             elif message[0] == "items":
                 self._take(message)
@@ -247,7 +249,7 @@ class _Duty(Duty):
             lambda lap: self.results.send("lap", lap),
             sent=link.traffic,
             waits=[type(self.inbox).receive],
-            sends=[type(sender).send for sender in self.senders],
+            sends=[Channel.flush, *(type(sender).send for sender in self.senders)],
         ):
             work_off(worker, link, self.inbox, idle_here)
         self.tick()

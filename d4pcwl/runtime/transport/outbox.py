@@ -176,12 +176,13 @@ class Outbox:
     :param most: bytes with which it is full
     :param shared: where large buffers are put; without it, they stay where they are
 
-    ``bytes`` is the size of all items since it was last emptied.
+    ``bytes`` is the size of all items since it was last emptied. ``traced`` says that items are
+    pairs of a trace and an item.
     """
 
     def __init__(self, most: int, shared: Shared | None = None) -> None:
         self.bytes = 0
-        self.measured = False
+        self.measured = self.traced = False
         self._most, self._shared = most, shared
         self._lanes: dict[Any, _Lane] = {}
         self._ready: deque[Any] = deque()  # the keys of lanes that have something
@@ -303,6 +304,7 @@ class Outbox:
         return pickle.PickleBuffer(buffer)
 
     def _refuse(self, item: Any, name: str, error: Exception) -> NoReturn:
+        item = item[1] if self.traced else item
         place = fault_of_writer(f"{type(error).__name__}: {error}")
         message = (
             f"{name}: an item of type {type(item).__qualname__} cannot be sent to another process"

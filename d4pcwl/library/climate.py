@@ -1,0 +1,67 @@
+"""Climate indices of netCDF files, by icclim."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from d4pcwl.library.files import declare_output, needed
+from d4pcwl.streams.output_file import PARTIAL
+from d4pcwl.workflow.pe import IterativePE
+
+_DAYS = "days since 1850-01-01"
+"""The unit of times, as icclim writes them."""
+
+
+class ClimateIndex(IterativePE):
+    """Writes a climate index of each netCDF file, such as the number of summer days, by icclim.
+
+    :param index: its name, such as ``SU`` (summer days), ``FD`` (frost days) or ``TX90p``; those of
+        ECA&D are known to icclim
+    :param out: the folder of the files that are written, ``NAME_INDEX.nc``; it is made
+    :param per: a time of icclim's: ``year``, ``month``, ``DJF``, …
+    :param variable: in the files, where icclim is not to find it by its name
+    :param reference: first and last day of the period that percentiles are of, as 1961-01-01
+    :param folder: where relative paths begin; the working folder where it is None
+    :raises ValueError: while it runs, icclim does not know the index, or cannot make it of a file
+
+    Input: paths of netCDF files, daily values in each. Output: dictionaries with ``index``,
+    ``input`` (the path that came) and ``path`` (of the index: in days for counts of days).
+    """
+
+    def __init__(
+        self,
+        index: str,
+        out: str | os.PathLike[str] = "indices",
+        per: str = "year",
+        variable: str | None = None,
+        reference: tuple[str, str] | None = None,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.index, self.out, self.per = index, os.fspath(out), per
+        self.variable, self.reference = variable, reference
+        self.folder = os.fspath(folder or "")
+        declare_output(self, f"{self.out}/*_{index}.nc", "File[]", name=f"{Path(out).name}_{index}")
+
+    def _process(self, path: str) -> dict[str, Any]:
+        icclim = needed("icclim", "climate")
+        made = os.path.join(self.out, f"{Path(path).stem}_{self.index}.nc")
+        os.makedirs(self.out, exist_ok=True)
+        try:
+            index = icclim.index(
+                in_files=os.path.join(self.folder, path),
+                index_name=self.index,
+                slice_mode=self.per,
+                var_name=self.variable,
+                base_period_time_range=self.reference,
+                logs_verbosity="SILENT",
+            )
+            encoding = {name: {"units": _DAYS} for name in ("time", "time_bounds") if name in index}
+            index.to_netcdf(made + PARTIAL, encoding=encoding)
+        # icclim and the packages below it raise errors of many kinds.
+        except Exception as error:
+            raise ValueError(f"{self.index} of {path}: {error}") from error
+        os.replace(made + PARTIAL, made)
+        return {"index": self.index, "input": path, "path": made}

@@ -1,0 +1,72 @@
+"""The files that a PE opens, as Python's audit events tell (PEP 578)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+READ, WRITTEN, RENAMED = "r", "w", "m"
+
+Tell = Callable[[str, str, str], None]
+"""Takes what was done to a file, its path, and its new path if it was renamed."""
+
+AT_WORK: ContextVar[Tell | None] = ContextVar("AT_WORK", default=None)
+"""Takes the files that are opened now, in this thread."""
+
+_CODE = (".py", ".pyc", ".so", ".pth", ".pyi")
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+@cache
+def listen() -> None:
+    """Tell :data:`AT_WORK` of files from now on. A process cannot stop that; while nobody is at
+    work, it costs very little."""
+    installed = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()]
+    system = ("/proc", "/sys", "/dev", *map(os.path.realpath, installed), *installed)
+    outside = tuple(folder.rstrip("/") + "/" for folder in system)
+
+    def told(path: Any) -> str | None:
+        if isinstance(path, int):
+            return None
+        name = os.path.abspath(os.fsdecode(path))
+        return None if name.startswith(outside) or name.endswith(_CODE) else name
+
+    def hear(event: str, args: tuple[Any, ...]) -> None:
+        if event != "open" and event != "os.rename":
+            return
+        tell = AT_WORK.get()
+        if tell is None:
+            return
+        path = told(args[0])
+        if path is None:
+            return
+        if event == "os.rename":
+            tell(RENAMED, path, os.path.abspath(os.fsdecode(args[1])))
+        elif isinstance(mode := args[1], str):
+            tell(WRITTEN if set("wax+").intersection(mode) else READ, path, "")
+        elif isinstance(flags := args[2], int) and not os.path.isdir(path):
+            tell(WRITTEN if flags & _WRITES else READ, path, "")
+
+    sys.addaudithook(hear)
+
+
+def is_open(path: str) -> bool:
+    """Whether this process has a file open."""
+    try:
+        there = os.stat(path)
+        names = os.listdir("/proc/self/fd")
+    except OSError:
+        return False
+    for name in names:
+        try:
+            found = os.stat(int(name))
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino) == (there.st_dev, there.st_ino):
+            return True
+    return False

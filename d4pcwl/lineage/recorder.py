@@ -1,0 +1,505 @@
+"""Recording, in the processes of a run: which items each instance was given, and what it wrote.
+
+A :class:`Recorder` writes one file for each worker. A :class:`Lineage` follows one instance of a
+PE: it takes the traces off the items that come in, and gives traces to those that go out
+(``identity.py``). Both exist only if the run is recorded.
+
+An item derives from the items of the invocation in which it was written. If the PE keeps state, it
+derives from all items that came since the last write, of the same key where the input has a
+grouping by keys. ``write(…, derived_from=[…])`` says it exactly.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from d4pcwl.errors import OutputError, PEError
+from d4pcwl.lineage import opened
+from d4pcwl.lineage.identity import (
+    ITERATION,
+    SIZE,
+    Trace,
+    described,
+    digest_of,
+    identity,
+    joined,
+    salt,
+    sources,
+    unique,
+    unrecorded,
+)
+from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, PARTS, WORKER, packed
+from d4pcwl.lineage.selection import Selection, fulfils
+from d4pcwl.workflow.grouping import GroupBy, freeze, parse_grouping
+from d4pcwl.workflow.numbering import Numbering
+from d4pcwl.workflow.pe import GROUPING
+
+_BUFFER = 1 << 16
+_SETTLE_SECONDS = 0.2
+"""What was recorded is in the file after this time, if more is recorded."""
+
+_KEPT = ("location", "format")
+"""Further arguments of ``write`` that are recorded."""
+
+_NOTHING: Mapping[str, Any] = {}
+
+Send = Callable[[Any], None]
+Take = Callable[[Iterable[Any]], None]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What workers must know to record; it is a part of the plan.
+
+    :param folder: of the record; all hosts of the run have it under this path
+    :param run: the id of the run
+    :param selection: what is recorded, by PE id
+    :param stateful: ids of the PEs whose items derive from earlier inputs, too
+    """
+
+    folder: str
+    run: str
+    selection: Selection = field(default=Selection())
+    stateful: frozenset[str] = frozenset()
+
+
+class Recorder:
+    """The record of one worker: a file that only grows."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self._file: IO[bytes] | None = None
+        self._settled = time.time()
+        self._lineages: list[Lineage] = []
+        opened.listen()
+
+    def _begun(self) -> IO[bytes]:
+        """The file; it begins with the first record."""
+        host, pid, number = socket.gethostname(), os.getpid(), 0
+        folder = os.path.join(self.recording.folder, PARTS)
+        while True:
+            path = os.path.join(folder, f"{host}-{pid}-{number}")
+            try:
+                self._file = open(path, "xb", buffering=_BUFFER)  # noqa: SIM115 - see close
+                break
+            except FileExistsError:
+                number += 1
+            except OSError as error:
+                raise OutputError(
+                    f"{folder}: the record cannot be written on {host}: {error.strerror}; all "
+                    "hosts of a run must share the folder of --provenance"
+                ) from None
+        self._file.write(packed([WORKER, self.recording.run, host, pid, number]))
+        return self._file
+
+    def put(self, record: bytes) -> None:
+        """Append a record.
+
+        :raises OutputError: it cannot be written
+        """
+        file = self._file or self._begun()
+        try:
+            file.write(record)
+        except OSError as error:
+            raise OutputError(f"{file.name}: cannot be written: {error.strerror}") from None
+
+    def put_at(self, record: bytes, now: float) -> None:
+        """Append a record, and let the file have what waits if that is some time ago."""
+        self.put(record)
+        if now - self._settled > _SETTLE_SECONDS:
+            self._settled = now
+            self.settle()
+
+    def settle(self) -> None:
+        """Let the file have all that was recorded.
+
+        :raises OutputError: it cannot be written
+        """
+        if self._file is None:
+            return
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"{self._file.name}: cannot be written: {error.strerror}") from None
+
+    def lineage(self, pe: Any, number: int) -> Lineage:
+        """The lineage of an instance.
+
+        :param number: its number among the instances of the PE
+        """
+        made = Lineage(self, pe, number)
+        self._lineages.append(made)
+        return made
+
+    def close(self) -> None:
+        """The worker is done, or has failed: invocations that have not ended are recorded, too."""
+        for lineage in self._lineages:
+            lineage.close()
+        self.settle()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class Lineage:
+    """The lineage of one instance's items; see the module.
+
+    :ivar passes: traces go through as they are: the PE only numbers items
+    """
+
+    def __init__(self, recorder: Recorder, pe: Any, number: int) -> None:
+        recording, selection = recorder.recording, recorder.recording.selection
+        self._recorder, self._pe, self._number = recorder, pe, number
+        self.passes = isinstance(pe, Numbering)
+        self._chosen = selection.pes is None or pe.id in selection.pes
+        self._one_in = selection.one_in
+        self._rules = selection.rules.get(pe.id, ())
+        self._takes_all = self._chosen and self._one_in == 1 and not self._rules
+        self._stateful = pe.id in recording.stateful
+        groupings = {
+            name: grouping
+            for name, port in pe.inputconnections.items()
+            if isinstance(grouping := parse_grouping(port.get(GROUPING), name), GroupBy)
+        }
+        self._keys = [grouping.reader() for grouping in groupings.values()]
+        self._keys_in = {name: grouping.reader() for name, grouping in groupings.items()}
+        if getattr(pe, "numbered", ""):  # its items come with their numbers
+            self._keys_in = {name: _of_second(read) for name, read in self._keys_in.items()}
+        extract = getattr(pe, "extractItemMetadata", None)
+        self._extract: Callable[[Any, str], Any] | None = extract if callable(extract) else None
+        self._salts: dict[str, bytes] = {}
+        self._reached: dict[Any, list[Trace]] = {}  # by key, what came since the last write
+        self._read: dict[Any, list[str]] = {}  # by key, the files that were read
+        self._held: dict[str, bytearray] = {}  # files that stay open, and what came since
+        self._said: Mapping[str, Any] = _NOTHING
+        self._states = False  # whether the PE says what the item that it writes derives from
+        self._clear("", b"", None, b"", "")
+        self._open = False
+        if not self.passes:
+            pe.write = self._saying(pe.write)
+            pe.item_id = self.item_id
+
+    # --- what comes in --------------------------------------------------------------------------
+
+    def reading(self, name: str, take: Take) -> Take:
+        """The function that takes pairs of a trace and an item, from one that takes the items of
+        an input."""
+        begin = self._follow if self.passes else self._begin
+        end = self._end
+        key_of = self._keys_in.get(name) if self._stateful else None
+
+        def items(pairs: Iterable[tuple[Trace, Any]]) -> Iterator[Any]:
+            for trace, item in pairs:
+                key = None if key_of is None else freeze(key_of(item))
+                begin(name, trace, key, sources(trace))
+                before = opened.AT_WORK.get()
+                opened.AT_WORK.set(self._note_file)
+                yield item
+                opened.AT_WORK.set(before)
+                end()
+
+        return lambda pairs: take(items(pairs))
+
+    def given(self, place: int, inputs: Mapping[str, Any]) -> Trace:
+        """The trace of an input of a root.
+
+        :param place: its place among all of them
+        """
+        own = identity(self._salt("given"), place.to_bytes(8, "big"))
+        if not inputs:
+            return own + ITERATION
+        if not self._picks(own):
+            return unrecorded(own)
+        digest, shown = described(inputs)
+        self._recorder.put(packed([GIVEN, own, self._pe.id, place, digest, shown]))
+        return own
+
+    def again(self) -> None:
+        """The PE works on the item again, or leaves it out: what it wrote does not count."""
+        self._count = 0
+        self._counts.clear()
+        self._writes.clear()
+        self._files.clear()
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """The PE works without an item in the block: ``preprocess`` or ``postprocess``."""
+        if self.passes:
+            yield
+            return
+        self._begin("", b"", None, b"", what)
+        before = opened.AT_WORK.get()
+        opened.AT_WORK.set(self._note_file)
+        try:
+            yield
+        finally:
+            opened.AT_WORK.set(before)
+        self._end()
+
+    def item_id(self) -> bytes | None:
+        """See :meth:`~d4pcwl.workflow.pe.GenericPE.item_id`."""
+        return self._trace if self._open and not self._alone else None
+
+    def _follow(self, name: str, trace: Trace, key: Any, used: bytes) -> None:
+        self._trace = trace
+
+    def _begin(self, name: str, trace: Trace, key: Any, used: bytes, alone: str = "") -> None:
+        """An invocation begins."""
+        self._clear(name, trace, key, used, alone)
+        if alone:
+            self._at = identity(self._salt(alone), self._number.to_bytes(4, "big"))
+        else:
+            self._at = identity(self._salt("on", name), trace[:SIZE])
+            if self._stateful:
+                self._reached.setdefault(key, []).append(trace)
+        for came in self._held.values():
+            came += used
+
+    def _clear(self, name: str, trace: Trace, key: Any, used: bytes, alone: str) -> None:
+        self._open, self._input, self._alone = True, name, alone
+        self._key, self._used, self._trace = key, used, trace
+        self._at = b""
+        self._count = 0
+        self._counts: dict[bytes, int] = {}
+        self._writes: list[Any] = []
+        self._files: dict[str, str] = {}
+        self._began = time.time()
+
+    def _end(self) -> None:
+        """The invocation has ended."""
+        if self.passes:
+            return
+        self._open = False
+        now = time.time()
+        files = self._settled_files() if self._files else []
+        if self._count and self._stateful and not self._alone:
+            self._reached[self._key] = []
+        if self._chosen and (
+            self._writes or files or (not self._rules and (self._used or self._one_in == 1))
+        ):
+            self._recorder.put_at(self._packed(now, files, True), now)
+
+    def _packed(self, now: float, files: list[Any], ended: bool) -> bytes:
+        return packed(
+            [
+                INVOCATION,
+                self._pe.id,
+                self._number,
+                self._alone or self._input,
+                self._at,
+                self._used,
+                self._began,
+                now - self._began,
+                self._writes,
+                files,
+                bool(self._alone),
+                ended,
+            ]
+        )
+
+    def close(self) -> None:
+        """Record what has not ended."""
+        if self._open and not self.passes and self._chosen:
+            self._open = False
+            self._recorder.put(self._packed(time.time(), self._settled_files(), False))
+        for path, came in self._held.items():
+            held = [HELD, self._pe.id, self._number, path, unique(bytes(came))]
+            self._recorder.put(packed(held))
+        self._held.clear()
+
+    # --- what goes out --------------------------------------------------------------------------
+
+    def writing(self, output: str, send: Send, refuse: Callable[[Exception, Any], None]) -> Send:
+        """The function that takes the items of an output, from one that takes them with traces.
+
+        :param refuse: ends the run, with the error and such a pair, if an item cannot be recorded
+        """
+        if self.passes:
+            return lambda item: send((self._trace, item))
+        mark = salt(output)
+        # Where that is so, there is nothing to decide.
+        plain = self._takes_all and not self._stateful and self._extract is None
+
+        def write(item: Any) -> None:
+            said = self._said
+            if plain and not said:
+                count = self._count
+                self._count = count + 1
+                trace = identity(self._at, mark, count.to_bytes(8, "big"))
+                entry: list[Any] = [trace, output, *described(item), None]
+                if self._read:
+                    entry.append({"files": self._files_before()})
+                self._writes.append(entry)
+            else:
+                try:
+                    trace = self._decide(output, mark, item, said)
+                except Exception as error:  # noqa: BLE001 - users' code
+                    refuse(error, (b"", item))
+                    return
+            send((trace, item))
+
+        return write
+
+    def _decide(self, output: str, mark: bytes, item: Any, said: Mapping[str, Any]) -> Trace:
+        """Record an item, if it is to be. Returns its trace."""
+        origins = self._origins(item, said)
+        derived = joined(map(sources, origins))
+        own = self._own_of(mark, item, origins)
+        metadata = self._metadata(item, output, said)
+        if not self._keeps(own, derived, metadata, item):
+            return unrecorded(own, derived)
+        of_these = None if derived == self._used else derived
+        entry: list[Any] = [own, output, *described(item), of_these]
+        files = self._files_before()
+        extra: dict[str, Any] = {name: str(said[name]) for name in _KEPT if said.get(name)}
+        if metadata:
+            extra["metadata"] = metadata
+        if files:
+            extra["files"] = files
+        if extra:
+            entry.append(extra)
+        self._writes.append(entry)
+        return own
+
+    def _files_before(self) -> list[str]:
+        """The files that were read before, for what an item is made of now."""
+        if not self._read:
+            return []
+        common = self._read.get(None, []) if self._key is not None else []
+        return self._read.get(self._key, []) + common
+
+    def _saying(self, inner: Callable[..., None]) -> Callable[..., None]:
+        """``write`` of the PE, whose further arguments are kept for the items that it writes."""
+
+        def write(name: str, data: Any, **kwargs: Any) -> None:
+            if not kwargs:
+                inner(name, data)
+                return
+            before, self._said = self._said, kwargs
+            try:
+                inner(name, data, **kwargs)
+            finally:
+                self._said = before
+
+        return write
+
+    def _own_of(self, mark: bytes, item: Any, origins: Sequence[Trace]) -> bytes:
+        """The identity of an item that a PE with state writes, or one that says what it comes from.
+
+        It is made of what the item derives from, where that tells it from all others. So it does
+        not matter which input was quicker, or how many instances there are.
+        """
+        at = self._at
+        owns = sorted(trace[:SIZE] for trace in origins)
+        if not self._alone:
+            # The last of them to come is the one that the PE works on.
+            if self._trace[:SIZE] in owns:
+                at = identity(self._salt("of"), *owns)
+        elif self._stateful and (key := self._key_of(item)) is not None:
+            at = identity(self._salt(self._alone, "key"), digest_of(key) or repr(key).encode())
+        elif self._states:
+            at = identity(self._salt(self._alone, "of"), *owns)
+        count = self._counts.get(at, 0)
+        self._counts[at] = count + 1
+        self._count += 1
+        return identity(at, mark, count.to_bytes(8, "big"))
+
+    def _origins(self, item: Any, said: Mapping[str, Any]) -> Sequence[Trace]:
+        """The traces of what an item derives from: what the PE says, or else what can be known
+        from outside of it."""
+        handles = [] if said.get("ignore_inputs") else said.get("derived_from")
+        self._states = handles is not None
+        if handles is not None:
+            found = list(handles)
+            if not all(handle is None or isinstance(handle, bytes) for handle in found):
+                raise PEError("derived_from takes what self.item_id() gave for each of the items")
+            return list(dict.fromkeys(filter(None, found)))
+        if not self._stateful:
+            return [] if self._alone else [self._trace]
+        key = self._key_of(item) if self._alone else self._key
+        if key is not None:
+            return [*self._reached[key], *self._reached.get(None, ())]
+        if self._alone:
+            return [trace for reached in self._reached.values() for trace in reached]
+        return self._reached.get(None, [])
+
+    def _key_of(self, item: Any) -> Any:
+        """The key that an item has in the same place as the items of an input, if such came."""
+        for read in self._keys:
+            try:
+                key = freeze(read(item))
+                if key in self._reached:
+                    return key
+            except (LookupError, TypeError):
+                continue
+        return None
+
+    def _metadata(self, item: Any, output: str, said: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self._extract is not None:
+            extracted = self._extract(item, output)
+            for part in extracted if isinstance(extracted, list) else [extracted]:
+                found.update(part or {})
+        told = said.get("metadata")
+        for part in told if isinstance(told, list) else [told]:
+            found.update(part or {})
+        return found
+
+    def _keeps(self, own: bytes, derived: bytes, metadata: Mapping[str, Any], item: Any) -> bool:
+        """Whether an item is recorded."""
+        if not self._chosen:
+            return False
+        if self._one_in > 1 and not derived:
+            is_source = self._alone or self._trace[SIZE:] == ITERATION
+            if not (is_source and self._picks(own)):
+                return False
+        return not self._rules or fulfils(self._rules, metadata, item)
+
+    def _picks(self, own: bytes) -> bool:
+        """Whether an item of a source is one of those that are followed."""
+        return self._one_in == 1 or int.from_bytes(own[:8], "big") % self._one_in == 0
+
+    def _salt(self, *names: str) -> bytes:
+        key = "\0".join(names)
+        if key not in self._salts:
+            self._salts[key] = salt(self._pe.id, *names)
+        return self._salts[key]
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def _note_file(self, how: str, path: str, new: str) -> None:
+        if how != opened.RENAMED:
+            if self._files.get(path) != opened.WRITTEN:
+                self._files[path] = how
+        elif path in self._files or path in self._held:
+            if path in self._held:
+                self._held[new] = self._held.pop(path)
+            if self._files.pop(path, None) or self._alone:
+                self._files[new] = opened.WRITTEN
+
+    def _settled_files(self) -> list[Any]:
+        """The files of this invocation, for the record; those that matter later are noted."""
+        found: list[Any] = []
+        for path, how in self._files.items():
+            if how == opened.WRITTEN:
+                came = joined(map(sources, self._origins(None, _NOTHING)))
+                found.append([path, how, came])
+                if path not in self._held and opened.is_open(path):
+                    self._held[path] = bytearray()
+                continue
+            found.append([path, how, b""])
+            if self._stateful or self._alone:
+                read = self._read.setdefault(self._key, [])
+                if path not in read:
+                    read.append(path)
+        return found
+
+
+def _of_second(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda pair: read(pair[1])
