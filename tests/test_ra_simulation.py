@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+import d4pcwl
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "ra_pipeline"
 sys.path.insert(0, str(EXAMPLE))
@@ -301,20 +303,15 @@ def test_a_seismogram_begins_with_the_p_wave_and_ends_with_the_static_offset() -
         assert np.sum(velocity) * 0.01 == pytest.approx(expected, rel=0.01)
 
 
-def test_the_point_source_gives_synthetics_of_each_station(tmp_path: Path) -> None:
+def test_the_point_source_gives_synthetics_of_each_station(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_example_data.write_example(tmp_path / "misfit_data")
     synth = tmp_path / "misfit_data" / "synth"
     expected = {path.name: obspy.read(str(path))[0].data for path in synth.iterdir()}
     (synth / "XX.OLD.HXE.semv.sac").write_bytes(b"of an earlier run")
-    dispel4py = Path(sys.executable).parent / "dispel4py"
-    done = subprocess.run(
-        [dispel4py, "simple", EXAMPLE / "point_source.py", "-i", "1"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    d4pcwl.run(EXAMPLE / "point_source.py", {"stations": 1})
     found = {path.name: obspy.read(str(path))[0].data for path in synth.iterdir()}
     assert found.keys() == expected.keys()
     # The made-up synthetics are of the same source, which the event file tells.

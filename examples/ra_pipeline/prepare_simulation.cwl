@@ -72,8 +72,8 @@ inputs:
   - id: misfit_data
     type: Directory
   - id: mesh
-    doc: the box, the time step and the coordinates of the simulation, JSON
-    type: File
+    doc: the box, the time step and the coordinates of the simulation, JSON; it is needed
+    type: File?
     inputBinding:
       prefix: --params=mesh=
       position: 4

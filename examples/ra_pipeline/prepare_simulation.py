@@ -40,7 +40,7 @@ class Prepare(ProducerPE):
     }
 
     def __init__(
-        self, mesh: Path, crust: Path | None, frequency: float, seconds: float, ranks: int
+        self, mesh: Path | None, crust: Path | None, frequency: float, seconds: float, ranks: int
     ) -> None:
         ProducerPE.__init__(self)
         self.mesh, self.crust = mesh, crust
@@ -48,6 +48,8 @@ class Prepare(ProducerPE):
 
     def _process(self, inputs: Any) -> None:
         event = read_event(MISFIT_DATA)
+        if self.mesh is None:
+            raise SettingsError("a simulation needs its mesh, a JSON file: the input mesh")
         mesh = read_mesh(self.mesh)
         layers = read_layers(self.crust or CRUST, mesh.depth)
         grid = plan_grid(mesh, layers, self.frequency, self.ranks)
@@ -66,7 +68,7 @@ class Prepare(ProducerPE):
 
 
 def simulation(
-    mesh: Path,
+    mesh: Path | None = None,
     crust: Path | None = None,
     frequency: float = 1.0,
     seconds: float = 60.0,
@@ -77,7 +79,7 @@ def simulation(
     Writes DATA/, the input files of SPECFEM3D Cartesian: the source from the event in misfit_data/,
     the receivers from its StationXML, and a mesh of layers.
 
-    :param mesh: the box, the time step and the coordinates of the simulation, JSON
+    :param mesh: the box, the time step and the coordinates of the simulation, JSON; it is needed
     :param crust: a velocity model in the form .tvel of ObsPy's TauP; ak135 if none is given
     :param frequency: up to which the mesh carries waves, in Hz
     :param seconds: how long the seismograms are

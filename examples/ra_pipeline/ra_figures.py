@@ -35,7 +35,7 @@ def draw_quantity(table: Mapping[str, Any], quantity: str) -> bytes:
     """A PNG of one quantity of `table` (see ra_results.as_table): three maps, and a diagram.
 
     The maps of observed and synthetic motion have one scale, so that equal colours are equal
-    motion. The third map shows observed by synthetic, the diagram both by distance.
+    motion. The third map shows observed divided by synthetic, the diagram both by distance.
     """
     places, event = table["places"], table["event"]
     names = list(table["stations"])
@@ -46,10 +46,8 @@ def draw_quantity(table: Mapping[str, Any], quantity: str) -> bytes:
     )
     epicentre = (event["longitude"], event["latitude"])
     observed, synthetic = (shown(table, part, quantity) for part in ("data", "synt"))
-    ratios = [
-        a / b if b else float("inf") if a else float("nan")
-        for a, b in zip(observed, synthetic, strict=True)
-    ]
+    pairs = zip(observed, synthetic, strict=True)
+    ratios = [data / synt if synt else float("nan") for data, synt in pairs]
     name, unit = QUANTITIES[quantity]
     short = quantity.split("_")[0]
     amounts = shakemap.amount_scale(

@@ -219,7 +219,7 @@ def cmtsolution(event: dict[str, Any], tensor: MomentTensor, mesh: Mesh) -> str:
         **{f"M{name}": f"{m:.6e}" for name, m in zip(MomentTensor._fields, dyne_cm, strict=True)},
     }
     moment = time.strftime("%Y %m %d %H %M")
-    head = f"PDE {moment} {seconds:05.2f} {place} {size:.1f} {size:.1f} event"
+    head = f"PDE  {moment} {seconds:05.2f} {place} {size:.1f} {size:.1f} event"
     return "\n".join([head, *(f"{name + ':':16}{value}" for name, value in rows.items()), ""])
 
 

@@ -12,8 +12,8 @@ inputs:
     type: Directory
     label: The folder of the assessment, with the event and the StationXML of the stations
   mesh:
-    type: File
-    label: The box, the time step and the coordinates of the simulation, JSON
+    type: File?
+    label: The box, the time step and the coordinates of the simulation, JSON; it is needed
   crust:
     type: File?
     label: A velocity model (.tvel); ak135 if none is given
