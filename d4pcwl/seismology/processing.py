@@ -15,7 +15,7 @@ from d4pcwl.streams.output_file import OutputFile
 from d4pcwl.workflow.pe import IterativePE
 
 if TYPE_CHECKING:
-    from obspy import Inventory, Stream, Trace
+    from obspy import Inventory, Stream, Trace  # type: ignore
 
 Trend = Literal["linear", "demean", "simple"]
 Motion = Literal["DISP", "VEL", "ACC"]
