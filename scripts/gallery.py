@@ -239,7 +239,7 @@ def main(names: Sequence[str]) -> int:
     if unknown := set(names) - {example.name for example in all_of_them}:
         sys.stderr.write(f"gallery: error: there is no example {', '.join(sorted(unknown))}\n")
         return 2
-    outcomes = outcomes_of(PAGE.read_text(encoding="utf-8"))[0] if PAGE.exists() else {}
+    outcomes: dict[str, list[Outcome]] = {}
     PICTURES.mkdir(parents=True, exist_ok=True)
     failures = []
     for example in all_of_them:
@@ -250,6 +250,8 @@ def main(names: Sequence[str]) -> int:
             outcomes[example.title] = run_example(example, PICTURES)
         except Failure as failure:
             failures.append(f"{example.name}: {failure}")
+    before = outcomes_of(PAGE.read_text(encoding="utf-8"))[0] if PAGE.exists() else {}
+    outcomes = {**before, **outcomes}
     missing = [one.name for one in all_of_them if not outcomes.get(one.title)]
     if failures or missing:
         failures += [f"{name}: it has not been run yet" for name in missing if not failures]

@@ -49,17 +49,21 @@ class ClimateIndex(IterativePE):
         icclim = needed("icclim", "climate")
         made = os.path.join(self.out, f"{Path(path).stem}_{self.index}.nc")
         os.makedirs(self.out, exist_ok=True)
+        dask = needed("dask", "climate")
         try:
-            index = icclim.index(
-                in_files=os.path.join(self.folder, path),
-                index_name=self.index,
-                slice_mode=self.per,
-                var_name=self.variable,
-                base_period_time_range=self.reference,
-                logs_verbosity="SILENT",
-            )
-            encoding = {name: {"units": _DAYS} for name in ("time", "time_bounds") if name in index}
-            index.to_netcdf(made + PARTIAL, encoding=encoding)
+            # Processes share the work already; and threads of dask's do not survive a fork.
+            with dask.config.set(scheduler="synchronous"):
+                index = icclim.index(
+                    in_files=os.path.join(self.folder, path),
+                    index_name=self.index,
+                    slice_mode=self.per,
+                    var_name=self.variable,
+                    base_period_time_range=self.reference,
+                    logs_verbosity="SILENT",
+                )
+                times = [name for name in ("time", "time_bounds") if name in index]
+                encoding = {name: {"units": _DAYS, "dtype": "float64"} for name in times}
+                index.to_netcdf(made + PARTIAL, encoding=encoding)
         # icclim and the packages below it raise errors of many kinds.
         except Exception as error:
             raise ValueError(f"{self.index} of {path}: {error}") from error

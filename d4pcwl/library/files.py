@@ -31,9 +31,9 @@ class ListFiles(ProducerPE):
     :param pattern: of their names, as in a shell; ``**/*.nc`` are also those of folders in it
     :raises ValueError: while it runs, there is no such file
 
-    Output: their paths, relative to the folder, in alphabetical order. It is a source, and has no
-    input: another step of CWL may have the folder in another place, so who reads the files is given
-    the folder, too.
+    Input: none, it is a source. Output: their paths, relative to the folder, in alphabetical order.
+    Another step of CWL may have the folder in another place, so who reads the files is given the
+    folder, too.
     """
 
     def __init__(self, folder: str | os.PathLike[str], pattern: str = "*") -> None:
