@@ -36,9 +36,9 @@ def from_cwl(
     :raises InputError: the document is not valid CWL
     :raises UnsupportedFeature: it needs a feature that is not supported
 
-    >>> graph = from_cwl("examples/ra_pipeline/ra.cwl")
+    >>> graph = from_cwl("examples/imaging/imaging.cwl")
     >>> list(graph.steps)
-    ['create_env', 'download_data', 'preprocess_data', 'rapid_assessment']
+    ['denoise', 'segment', 'measure', 'join']
     """
     from d4pcwl.cwl.importing.graph.native import script_of
 
