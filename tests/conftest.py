@@ -82,7 +82,8 @@ def scripts_forgotten() -> Iterator[None]:
     yield
     sys.path[:] = paths
     for name in set(sys.modules) - modules:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(tempfile.gettempdir()):
+        file = str(getattr(sys.modules[name], "__file__", ""))
+        if file.startswith(tempfile.gettempdir()) and not file.startswith(sys.prefix):
             del sys.modules[name]
 
 
