@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mapping_kit import Source, chain
+from mapping_kit import Mapping, Source, chain
 
 import d4pcwl
 from d4pcwl import seismology
@@ -163,14 +163,13 @@ ITEMS = [
 ]
 
 
-@pytest.mark.parametrize("how", ["simple", "multi"])
-def test_the_pe_writes_one_picture(how: str, tmp_path: Path) -> None:
+@pytest.mark.processes(2)
+def test_the_pe_writes_one_picture(mapping: Mapping, tmp_path: Path) -> None:
     from PIL import Image
 
     path = tmp_path / "map.png"
     pe = seismology.ShakeMap(path, "PGV", "m/s", EPICENTRE)
-    results = d4pcwl.run(chain(Source(ITEMS), pe), mapping=how)
-    (told,) = [item for outputs in results.values() for items in outputs.values() for item in items]
+    (told,) = mapping.items(chain(Source(ITEMS), pe))
     assert told["items"] == 3
     assert told["bytes"] == path.stat().st_size
     with Image.open(io.BytesIO(path.read_bytes())) as picture:
