@@ -187,7 +187,7 @@ class _Builder:
         self._known: set[int] = set()
 
     def take(self, record: Record) -> None:
-        results = next((p for p, r in self._roles(record).items() if r == "results"), None)
+        came = bytearray()  # what the results derive from
         for value in record:
             kind = value[0]
             if kind == INVOCATION:
@@ -201,15 +201,16 @@ class _Builder:
                 trace = value[3]
                 number = self._number(trace) if len(trace) == SIZE else None
                 self._results.append((len(self._results) + 1, number))
-                if results is not None:
-                    self._derive(self._number(results), each(sources(trace)))
+                came += sources(trace)
             if len(self._nodes) > _ROWS or len(self._edges) > _ROWS:
                 self._flush()
-        for path, told in record.tail.get("files", {}).items():
+        for path, told in record.tail.get("files", {}).items():  # the tail came last
             digest = told.get("sha256")
             extra = json.dumps({key: told[key] for key in ("role", "bytes") if key in told})
             known = None if digest is None else bytes.fromhex(digest)
-            self._node(path, (FILE, b"", "", "", _storable(path), known, extra))
+            number = self._node(path, (FILE, b"", "", "", _storable(path), known, extra))
+            if told["role"] == "results":
+                self._derive(number, each(bytes(came)))
         for name, number in self._numbers.items():
             if number not in self._known:  # whoever wrote it was killed before it could tell
                 file = isinstance(name, str)
@@ -217,12 +218,6 @@ class _Builder:
                 self._nodes.append((number, FILE if file else ITEM, own, "", "", shown, None, None))
         self._base.executemany("INSERT INTO results VALUES (?, ?)", self._results)
         self._flush()
-
-    @staticmethod
-    def _roles(record: Record) -> dict[str, str]:
-        for _ in record:  # the tail comes last
-            pass
-        return {path: told["role"] for path, told in record.tail.get("files", {}).items()}
 
     def _invocation(self, value: list[Any]) -> None:
         pe, used, writes, files = value[1], value[5], value[8], value[9]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import getpass
-import hashlib
 import os
 import platform
 import socket
@@ -32,7 +31,6 @@ from d4pcwl.lineage.recorder import Recording
 from d4pcwl.lineage.selection import Selection, parse_selection
 
 _MOST_IN_PROV = 50_000
-_BLOCK = 1 << 20
 
 
 def _silent(message: str) -> None:
@@ -220,16 +218,12 @@ class RunRecord:
 
 def sha256_of(path: str | os.PathLike[str]) -> str | None:
     """The SHA-256 of a file; None if it cannot be read, or is a pipe or a device."""
-    found = hashlib.sha256()
-    if not os.path.isfile(path):
-        return None
+    from d4pcwl.library.files import checksum
+
     try:
-        with open(path, "rb") as file:
-            while block := file.read(_BLOCK):
-                found.update(block)
+        return checksum(path) if os.path.isfile(path) else None
     except OSError:
         return None
-    return found.hexdigest()
 
 
 def _read(config: Mapping[str, Any] | str | os.PathLike[str] | None) -> Any:
