@@ -16,24 +16,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ra_kit import EXAMPLE, REFERENCE, obspy
 
-ROOT = Path(__file__).resolve().parents[1]
-EXAMPLE = ROOT / "examples" / "ra_pipeline"
-REFERENCE = Path(os.environ.get("RA_DATA") or ROOT.parent / "shared" / "data" / "ra")
-sys.path.insert(0, str(EXAMPLE))
-
-with warnings.catch_warnings():
-    # ObsPy's import on Python 3.11 asks importlib.metadata in a way that is deprecated.
-    warnings.filterwarnings("ignore", "SelectableGroups", DeprecationWarning)
-    obspy = pytest.importorskip("obspy")
-    fdsn = pytest.importorskip("obspy.clients.fdsn")
-
+fdsn = pytest.importorskip("obspy.clients.fdsn")
 fdsn_server = pytest.importorskip("fdsn_server")
 make_example_data = pytest.importorskip("make_example_data")
 ra_fdsn = pytest.importorskip("ra_fdsn")

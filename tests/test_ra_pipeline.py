@@ -15,17 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ra_kit import EXAMPLE, REFERENCE
 
 from d4pcwl import to_cwl
 from d4pcwl.cwl.emit.text import document_text
 
-ROOT = Path(__file__).parent.parent
-EXAMPLE = ROOT / "examples" / "ra_pipeline"
-REFERENCE = Path(os.environ.get("RA_DATA", ROOT.parent / "shared" / "data" / "ra"))
 STEPS = ("download", "preprocess", "rapid_assessment")
 FIGURES = ("pgm.json", "pgm.geojson")
 
-pytest.importorskip("obspy")
 pytest.importorskip("cwltool")
 
 

@@ -8,24 +8,13 @@ or ../shared/data/ra beside the repository, has them.
 from __future__ import annotations
 
 import json
-import os
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ra_kit import REFERENCE, obspy
 
-ROOT = Path(__file__).resolve().parents[1]
-EXAMPLE = ROOT / "examples" / "ra_pipeline"
-sys.path.insert(0, str(EXAMPLE))
-
-with warnings.catch_warnings():
-    # ObsPy's import on Python 3.11 asks importlib.metadata in a way that is deprecated.
-    warnings.filterwarnings("ignore", "SelectableGroups", DeprecationWarning)
-    np = pytest.importorskip("numpy")
-    obspy = pytest.importorskip("obspy")
-
+np = pytest.importorskip("numpy")
 ra_chains = pytest.importorskip("ra_chains")
 ra_folders = pytest.importorskip("ra_folders")
 ra_geometry = pytest.importorskip("ra_geometry")
@@ -39,7 +28,6 @@ ra_stations = pytest.importorskip("ra_stations")
 ra_traces = pytest.importorskip("ra_traces")
 make_example_data = pytest.importorskip("make_example_data")
 
-REFERENCE = Path(os.environ.get("RA_DATA") or ROOT.parent / "shared" / "data" / "ra")
 #: What expected/pgm.json states for the way from raw waveforms.
 TOLERANCE = 1e-5
 

@@ -11,24 +11,16 @@ import json
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ra_kit import EXAMPLE, obspy
 
 import d4pcwl
 
-ROOT = Path(__file__).resolve().parents[1]
-EXAMPLE = ROOT / "examples" / "ra_pipeline"
-sys.path.insert(0, str(EXAMPLE))
-
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "SelectableGroups", DeprecationWarning)
-    np = pytest.importorskip("numpy")
-    obspy = pytest.importorskip("obspy")
-
+np = pytest.importorskip("numpy")
 make_example_data = pytest.importorskip("make_example_data")
 prepare_simulation = pytest.importorskip("prepare_simulation")
 ra_layout = pytest.importorskip("ra_layout")
