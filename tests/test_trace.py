@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import pty
 import re
@@ -275,26 +274,25 @@ def test_nothing_is_measured_without_being_asked_for(mapping: Mapping, tmp_path:
 # --- where the time goes --------------------------------------------------------------------------
 
 
-def slow(number: int) -> int:
-    for _ in range(60_000):
-        number += 0
-    return number
+def slow(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Works(0.004),
+        lambda: Works(0.01),
         lambda: SimpleFunctionPE(slow),
-        lambda: SimpleFunctionPE(lambda n: slow(n)),
-        lambda: SimpleFunctionPE(math.factorial),
+        lambda: SimpleFunctionPE(lambda seconds: slow(seconds)),
+        lambda: SimpleFunctionPE(time.sleep),
     ],
     ids=["a class", "a function", "a lambda", "a function in C"],
 )
 def test_the_slow_pe_is_named(make: Callable[[], Any], mapping: Mapping, tmp_path: Path) -> None:
     """Among PEs that share a process, and in one of its own."""
     pe = make()
-    graph = chain(Source([5000] * 200), Identity(), pe, Identity(), Drop())
+    graph = chain(Source([0.01] * 100), Identity(), pe, Identity(), Drop())
     found = traced(mapping, graph, tmp_path / "t.jsonl")
     assert max(found.busy, key=lambda name: found.busy[name]) == pe.id
 
@@ -305,14 +303,15 @@ class Drop(IterativePE):
 
 
 class Yields(IterativePE):
-    def _process(self, data: Any) -> Any:
+    def _process(self, data: float) -> Any:
         for _ in range(3):
             yield slow(data)
 
 
 def test_generators_are_named(mapping: Mapping, tmp_path: Path) -> None:
     pe = Yields()
-    found = traced(mapping, chain(Source(range(100)), Identity(), pe, Drop()), tmp_path / "t.jsonl")
+    graph = chain(Source([0.005] * 60), Identity(), pe, Drop())
+    found = traced(mapping, graph, tmp_path / "t.jsonl")
     assert max(found.busy, key=lambda name: found.busy[name]) == pe.id
 
 
