@@ -1,7 +1,7 @@
 """A record as W3C PROV: PROV-JSON and PROV-N, made by the package prov.
 
 =============  ====================================================================================
-entities       items, inputs of roots, files, PEs (as plans), the results (a collection)
+entities       items, inputs of roots, files, PEs (as plans), the results and others (collections)
 activities     the run, and each invocation of a PE; or one for each PE, if that was asked for
 agents         instances of PEs, and the person who started the run
 =============  ====================================================================================
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
@@ -25,7 +25,15 @@ from urllib.parse import quote
 
 from d4pcwl.lineage.identity import SIZE, each
 from d4pcwl.lineage.opened import READ
-from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, RESULT, WORKER, Record
+from d4pcwl.lineage.record import (
+    COLLECTION,
+    GIVEN,
+    HELD,
+    INVOCATION,
+    RESULT,
+    WORKER,
+    Record,
+)
 from d4pcwl.lineage.selection import SUMMED
 
 if TYPE_CHECKING:
@@ -139,6 +147,7 @@ class _Pieces:
             GIVEN: self._input,
             HELD: self._held,
             RESULT: self._result,
+            COLLECTION: self._collection,
         }
         count = 0
         for value in self._record:
@@ -249,14 +258,13 @@ class _Pieces:
             document.wasAssociatedWith(activity, agent, plan)
         for source in each(used):
             document.used(activity, _item(source))
-        read = [path for path, how, _ in files if how == READ]
+        read = [path for path, how, *_ in files if how == READ]
         for path in read:
             document.used(activity, self._file(path))
-        for path, how, came in files:
+        for path, how, *came in files:
             if how != READ:
                 document.wasGeneratedBy(self._file(path), activity)
-                for source in each(came):
-                    document.wasDerivedFrom(self._file(path), _item(source))
+                self._derive(self._file(path), came[0], (*read, *came[1]))
         for written in writes:
             self._written(written, pe, activity, agent, used, read)
 
@@ -280,10 +288,14 @@ class _Pieces:
         document.entity(_item(own), [pair for pair in told if pair[1] is not None])
         document.wasGeneratedBy(_item(own), activity)
         document.wasAttributedTo(_item(own), agent)
-        for source in each(used if derived is None else derived):
-            document.wasDerivedFrom(_item(own), _item(source))
-        for path in dict.fromkeys([*read, *extra.get("files", [])]):
-            document.wasDerivedFrom(_item(own), self._file(path))
+        files = (*read, *extra.get("files", []))
+        self._derive(_item(own), used if derived is None else derived, files)
+
+    def _derive(self, what: str, owns: bytes, paths: Iterable[str]) -> None:
+        for source in each(owns):
+            self._document.wasDerivedFrom(what, _item(source))
+        for path in dict.fromkeys(paths):
+            self._document.wasDerivedFrom(what, self._file(path))
 
     def _input(self, value: list[Any]) -> None:
         _, own, pe, place, digest, shown = value
@@ -297,10 +309,16 @@ class _Pieces:
         self._document.entity(_item(own), _known(told))
 
     def _held(self, value: list[Any]) -> None:
-        _, pe, number, path, came = value
+        _, pe, number, path, came, read = value
         self._document.wasAttributedTo(self._file(path), self._agent(pe, number))
-        for source in each(came):
-            self._document.wasDerivedFrom(self._file(path), _item(source))
+        self._derive(self._file(path), came, read)
+
+    def _collection(self, value: list[Any]) -> None:
+        _, own, members, paths = value
+        self._document.entity(_item(own), {"prov:type": _type("prov:Collection")})
+        for member in (*map(_item, each(members)), *map(self._file, paths)):
+            self._document.hadMember(_item(own), member)
+        self._derive(_item(own), members, paths)
 
     def _result(self, value: list[Any]) -> None:
         _, _, _, trace = value

@@ -12,11 +12,12 @@ entry of an array is its kind:
                      [identity, output, digest or nil, text that shows the value, identities that it
                      derives from (nil: those that were used), extra]. Extra is a map with
                      ``metadata``, ``location``, ``format``, and ``files`` that were read earlier;
-                     it may be absent. A file is [path, ``r`` or ``w``, identities that a written
-                     one derives from]
+                     it may be absent. A file is [path, ``r`` or ``w``, identities and files (read
+                     earlier) that a written one derives from]
 :data:`GIVEN`        identity, PE, place, digest, text: an input of a root
-:data:`HELD`         PE, instance, path, identities: a file that stayed open, and what came to the
-                     instance meanwhile
+:data:`HELD`         PE, instance, path, identities, files: a file that stayed open, what came to
+                     the instance meanwhile, and what it read
+:data:`COLLECTION`   identity, identities, files: many, which others derive from by one identity
 :data:`RESULT`       PE, output, trace: the next result, in the order of the results
 ===================  ==========================================================================
 
@@ -38,9 +39,10 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 
 from d4pcwl.errors import LineageError
+from d4pcwl.lineage.identity import SIZE
 from d4pcwl.lineage.opened import READ
 
-WORKER, INVOCATION, GIVEN, HELD, RESULT = range(5)
+WORKER, INVOCATION, GIVEN, HELD, RESULT, COLLECTION = range(6)
 
 NAME, PARTS, HEAD = "lineage.msgpack", "parts", "head"
 FORMAT, VERSION = "d4pcwl-lineage", 1
@@ -98,7 +100,7 @@ def merge(folder: Path, end: Callable[[Mapping[str, str]], Mapping[str, Any]] | 
 
     :param end: makes the tail, from the files that PEs have opened, each ``read`` or ``written``;
         None: nobody knows how the run ended
-    :returns: how many items and invocations there are
+    :returns: how many items, invocations and members of collections there are
     :raises LineageError: the parts are damaged
     :raises OSError: the file cannot be written
     """
@@ -114,18 +116,20 @@ def merge(folder: Path, end: Callable[[Mapping[str, str]], Mapping[str, Any]] | 
         file.write((parts / HEAD).read_bytes())
         for path in others:
             for value, data in values_in(path, may_be_torn=True):
-                if value[0] in (INVOCATION, GIVEN):
+                if value[0] in (INVOCATION, GIVEN, COLLECTION):
                     own = value[4] if value[0] == INVOCATION else value[1]
                     if own in seen:
                         continue
                     seen.add(own)
                 if value[0] == INVOCATION:
                     count += 1 + len(value[8])
-                    for name, how, _ in value[9]:
+                    for name, how, *_ in value[9]:
                         if roles.get(name) != "written":
                             roles[name] = "read" if how == READ else "written"
                 elif value[0] == HELD:
                     roles[value[3]] = "written"
+                elif value[0] == COLLECTION:
+                    count += len(value[2]) // SIZE
                 file.write(data)
         if end is not None:
             file.write(packed(dict(end(roles))))

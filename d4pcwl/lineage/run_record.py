@@ -88,12 +88,17 @@ class RunRecord:
             raise UsageError(f"--provenance {folder}: cannot be made: {error.strerror}") from None
 
     def begin(
-        self, names: Mapping[str, str], stateful: Collection[str], told: Mapping[str, Any]
+        self,
+        names: Mapping[str, str],
+        stateful: Collection[str],
+        twice: Collection[str],
+        told: Mapping[str, Any],
     ) -> Recording:
         """The run begins.
 
         :param names: by id of each PE, its name
         :param stateful: ids of the PEs that keep state
+        :param twice: ids of the PEs that take an item by several inputs
         :param told: of the run
         :returns: what the workers must know
         :raises UsageError: the configuration names a PE that is not there
@@ -132,7 +137,9 @@ class RunRecord:
             self._parts = (self.folder / PARTS / "results").open("wb")
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from None
-        return Recording(str(self.folder), self.run, selection, frozenset(stateful))
+        return Recording(
+            str(self.folder), self.run, selection, frozenset(stateful), frozenset(twice)
+        )
 
     def note_result(self, pe: str, output: str, trace: bytes) -> None:
         """The next result has come.
