@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mapping_kit import (
     CountKeys,
@@ -31,10 +34,11 @@ from prov.model import ProvDocument, ProvEntity
 
 import d4pcwl
 from d4pcwl import GenericPE, IterativePE
-from d4pcwl.errors import PEError, UsageError
+from d4pcwl.errors import LineageError, PEError, UsageError
 from d4pcwl.library import Match, Window
 from d4pcwl.lineage.identity import each
 from d4pcwl.lineage.index import Index
+from d4pcwl.lineage.prov import write_prov
 from d4pcwl.lineage.record import COLLECTION, GIVEN, INVOCATION, RESULT, Record
 
 
@@ -623,7 +627,10 @@ def test_activities_are_summed_where_asked(tmp_path: Path) -> None:
             {"s-prov:componentsType": {"Plus": {"s-prov:type": ["SeismoPE"]}}},
             ["'SeismoPE' of Plus"],
         ),
-        ({"s-prov:componentsType": {"Plus": {"wlength": 3}}}, ["wlength of Plus"]),
+        (
+            {"s-prov:componentsType": {"Plus": {"wlength": 3, "s-prov:type": 5}}},
+            ["wlength of Plus", "'5' of Plus"],
+        ),
         ({"d4p:record": ["Puls"]}, ["no PE is called 'Puls'; did you mean Plus?"]),
         ("[1]", ["[1]"]),
     ],
@@ -643,6 +650,49 @@ def test_a_record_is_never_written_over(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the record of another run is there"):
         recorded(Mapping("simple", 1), stateless(), tmp_path / "r")
     assert (tmp_path / "r" / "lineage.msgpack").read_bytes() == before
+
+
+class Tells(IterativePE):
+    """Tells things that JSON does not have, and looks for a file that is not there."""
+
+    def _process(self, data: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            open("/no/such/file").close()
+        told = {(1, 2): b"\xff", "size": np.float64(1.5), "most": float("inf"), "\udce9": 10**30}
+        self.write("output", data, metadata={**told, "at": np.datetime64("2020-01-01")})
+
+
+def test_metadata_may_be_anything(tmp_path: Path) -> None:
+    config = {"s-prov:sel-rules": {"Tells": {"rules": {"at": {"$gt": "2019"}}}}}
+    graph = chain(Source([1]), Tells())
+    recorded(Mapping("simple", 1), graph, tmp_path / "r", provenance_config=config)
+    start = next(own for own, (pe, *_) in items_of(Record(tmp_path / "r")).items() if "T" in pe)
+    (item,) = (n for n in asked(tmp_path / "r", start)["nodes"] if n["id"] == start)
+    told = {"(1, 2)": "ff", "size": 1.5, "most": "inf", "at": "2020-01-01"}
+    assert item["metadata"].items() > told.items()
+    assert asked(tmp_path / "r", start)["files"] == set()
+    document(tmp_path / "r")
+    wrong = Tells()
+    wrong.extractItemMetadata = lambda *_: "text"
+    with pytest.raises(PEError, match="metadata is a dictionary, not 'text'"):
+        recorded(Mapping("simple", 1), chain(Source([1]), wrong), tmp_path / "wrong")
+
+
+def test_a_damaged_record_is_read_or_refused(tmp_path: Path) -> None:
+    _, record = recorded(Mapping("simple", 1), keyed(), tmp_path / "r")
+    good = record.path.read_bytes()
+    draw = random.Random(1)
+    for count in range(40):
+        data = bytearray(good)
+        for _ in range(count % 3):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        at = draw.randrange(len(data))
+        long = draw.choice([b"", b"\xdd\x7f\xff\xff\xff", b"\x91" * 5000])  # an array of 2 ** 31
+        record.path.write_bytes(data[:at] + long + data[at + 1 :])
+        with contextlib.suppress(LineageError):
+            write_prov(Record(tmp_path / "r"))
+        with contextlib.suppress(LineageError), Index(Record(tmp_path / "r")) as index:
+            index.files()
 
 
 SCRIPT = """

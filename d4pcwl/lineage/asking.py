@@ -246,7 +246,8 @@ def title(node: Node, names: dict[str, str]) -> str:
     """
     if node.kind == FILE:
         digest = f"  sha256 {node.digest.hex()[:12]}…" if node.digest else ""
-        return f"file {node.shown}{digest}"
+        name = node.shown.replace("\n", "\\n")
+        return f"file {name}{digest}"
     name = names.get(node.pe, node.pe)
     if node.kind == MANY:
         return node.shown

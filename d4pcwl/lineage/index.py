@@ -19,7 +19,7 @@ from typing import Any
 from d4pcwl.errors import LineageError
 from d4pcwl.lineage.identity import SIZE, each, sources
 from d4pcwl.lineage.opened import READ
-from d4pcwl.lineage.record import COLLECTION, GIVEN, HELD, INVOCATION, RESULT, Record
+from d4pcwl.lineage.record import COLLECTION, GIVEN, HELD, INVOCATION, RESULT, Record, reading
 
 NAME = "lineage.sqlite"
 ITEM, INPUT, FILE, MANY = "item", "input", "file", "collection"
@@ -92,8 +92,10 @@ class Index:
     def __enter__(self) -> Index:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._base.close()
+        if isinstance(error, sqlite3.Error):
+            raise LineageError(f"{self.path} is damaged ({error}); delete it") from error
 
     def _is_current(self) -> bool:
         if not self.path.exists():
@@ -112,7 +114,8 @@ class Index:
             base.execute("PRAGMA synchronous = OFF")
             base.execute("PRAGMA journal_mode = OFF")
             base.executescript(_SCHEMA)
-            _Builder(base).take(self.record)
+            with reading(self.record.path):
+                _Builder(base).take(self.record)
             base.executescript(_INDICES)
             tail = self.record.tail
             base.execute("CREATE TABLE about (key TEXT, complete INTEGER, failed TEXT)")

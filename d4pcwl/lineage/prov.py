@@ -33,6 +33,7 @@ from d4pcwl.lineage.record import (
     RESULT,
     WORKER,
     Record,
+    reading,
 )
 from d4pcwl.lineage.selection import SUMMED
 
@@ -54,6 +55,7 @@ _PIECE = 1000
 def write_prov(record: Record) -> None:
     """Write ``prov.json`` and ``prov.provn`` into the folder of a record.
 
+    :raises LineageError: the record is damaged
     :raises OSError: they cannot be written
     """
     places = [record.folder / f"{name}.partial" for name in (JSON_NAME, N_NAME)]
@@ -62,7 +64,8 @@ def write_prov(record: Record) -> None:
             stack.enter_context(place.open("w", encoding="utf-8", errors="backslashreplace"))
             for place in places
         ]
-        _Writer(record, *files).write(stack)
+        with reading(record.path):
+            _Writer(record, *files).write(stack)
     for place in places:
         os.replace(place, place.with_suffix(""))
 
@@ -283,7 +286,7 @@ class _Pieces:
             ("d4p:format", extra.get("format")),
         ]
         for term, found in extra.get("metadata", {}).items():
-            told.append((f"meta:{quote(str(term), safe='')}", _text(found)))
+            told.append((f"meta:{quote(term, safe='')}", _text(found)))
         document = self._document
         document.entity(_item(own), [pair for pair in told if pair[1] is not None])
         document.wasGeneratedBy(_item(own), activity)

@@ -29,16 +29,18 @@ without a tail is of a run that was killed.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
-from d4pcwl.errors import LineageError
+from d4pcwl.errors import D4pcwlError, LineageError, brief
 from d4pcwl.lineage.identity import SIZE
 from d4pcwl.lineage.opened import READ
 
@@ -47,25 +49,49 @@ WORKER, INVOCATION, GIVEN, HELD, RESULT, COLLECTION = range(6)
 NAME, PARTS, HEAD = "lineage.msgpack", "parts", "head"
 FORMAT, VERSION = "d4pcwl-lineage", 1
 _READ_BYTES = 1 << 20
+_BIG = 1 << 63
 
 
-def _plain(value: Any) -> Any:
-    """What a value of metadata becomes that MessagePack does not have."""
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, (set, frozenset, tuple)):
-        return list(value)
+def plain(value: Any) -> Any:
+    """A value of metadata, or a parameter, as all forms of a record have it: in JSON and UTF-8."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if hasattr(value, "tolist"):  # numpy's
+        return plain(value.tolist())
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, int) and -_BIG <= value < _BIG:
+        return int(value)
     if isinstance(value, Mapping):
-        return dict(value)
-    return str(value)
+        return {plain(str(key)): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.isoformat() if isinstance(value, (date, datetime)) else plain(str(value))
 
 
 def packed(record: Any) -> bytes:
     """A record as bytes."""
-    data: bytes = msgpack.packb(record, default=_plain, unicode_errors="surrogatepass")
+    data: bytes = msgpack.packb(record, unicode_errors="surrogatepass")
     return data
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """A block that reads a record, which may come from anywhere.
+
+    :raises LineageError: it is damaged: anything may be missing, or be of any type
+    """
+    try:
+        yield
+    except (D4pcwlError, OSError):
+        raise
+    except Exception as error:
+        told = f"{type(error).__name__}: {brief(str(error), 80)}"
+        raise LineageError(f"{path} is damaged, or not the record of a run ({told})") from error
 
 
 def values_in(path: Path, *, may_be_torn: bool = False) -> Iterator[tuple[Any, bytes]]:
@@ -76,8 +102,13 @@ def values_in(path: Path, *, may_be_torn: bool = False) -> Iterator[tuple[Any, b
     """
     try:
         with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
             unpacker = msgpack.Unpacker(
-                max_buffer_size=0, strict_map_key=False, unicode_errors="surrogatepass"
+                max_buffer_size=0,
+                max_array_len=size,
+                max_map_len=size,
+                strict_map_key=False,
+                unicode_errors="surrogatepass",
             )
             block, first, start = b"", 0, 0  # where the block begins, and the next value
             while more := file.read(_READ_BYTES):
@@ -91,7 +122,7 @@ def values_in(path: Path, *, may_be_torn: bool = False) -> Iterator[tuple[Any, b
                 raise LineageError(f"{path} is cut off: it ends inside a value")
     except OSError as error:
         raise LineageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, msgpack.exceptions.UnpackException) as error:
+    except (TypeError, ValueError, msgpack.exceptions.UnpackException) as error:
         raise LineageError(f"{path} is damaged: {error}") from None
 
 

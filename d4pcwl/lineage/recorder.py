@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any, TypeVar
 
-from d4pcwl.errors import OutputError, PEError
+from d4pcwl.errors import OutputError, PEError, brief
 from d4pcwl.lineage import opened
 from d4pcwl.lineage.gathered import Came, FilesRead, collected, derived_from
 from d4pcwl.lineage.identity import (
@@ -34,7 +34,7 @@ from d4pcwl.lineage.identity import (
     unique,
     unrecorded,
 )
-from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, PARTS, WORKER, packed
+from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, PARTS, WORKER, packed, plain
 from d4pcwl.lineage.selection import Selection, fulfils
 from d4pcwl.workflow.grouping import ALL, GroupBy, freeze, parse_grouping
 from d4pcwl.workflow.numbering import Numbering
@@ -385,7 +385,7 @@ class Lineage:
         metadata = self._metadata(item, output, said)
         if not self._keeps(own, derived, metadata, item):
             return unrecorded(own, derived)
-        extra: dict[str, Any] = {name: str(said[name]) for name in _KEPT if said.get(name)}
+        extra: dict[str, Any] = {n: plain(str(said[n])) for n in _KEPT if said.get(n)}
         if metadata:
             extra["metadata"] = metadata
         entry = [own, output, *described(item), None if derived == self._used else derived]
@@ -477,13 +477,12 @@ class Lineage:
 
     def _metadata(self, item: Any, output: str, said: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        if self._extract is not None:
-            extracted = self._extract(item, output)
-            for part in extracted if isinstance(extracted, list) else [extracted]:
-                found.update(part or {})
-        told = said.get("metadata")
-        for part in told if isinstance(told, list) else [told]:
-            found.update(part or {})
+        extracted = None if self._extract is None else self._extract(item, output)
+        for told in (extracted, said.get("metadata")):
+            for part in told if isinstance(told, list) else [told or {}]:
+                if not isinstance(part, Mapping):
+                    raise PEError(f"metadata is a dictionary, not {brief(part)}")
+                found.update(plain(part))
         return found
 
     def _keeps(self, own: bytes, derived: bytes, metadata: Mapping[str, Any], item: Any) -> bool:

@@ -26,6 +26,7 @@ from d4pcwl.lineage.record import (
     Record,
     merge,
     packed,
+    plain,
 )
 from d4pcwl.lineage.recorder import Recording
 from d4pcwl.lineage.selection import Selection, parse_selection
@@ -69,7 +70,10 @@ class RunRecord:
         self.selection: Selection = parse_selection(_read(config))
         self._script = script
         self._arguments = [presentable(argument) for argument in arguments]
-        self._parameters = dict(parameters or {})
+        self._parameters = {
+            name: presentable(value) if isinstance(value, str) else plain(value)
+            for name, value in (parameters or {}).items()
+        }
         self._results = None if results is None else os.path.abspath(results)
         self._inputs = [os.path.abspath(path) for path in files]
         self._say = say
@@ -121,7 +125,7 @@ class RunRecord:
             "python": platform.python_version(),
             "platform": platform.platform(),
             "packages": _packages(),
-            "about": dict(selection.about),
+            "about": plain(selection.about),
             "clusters": dict(selection.clusters),
             "activities": selection.activities,
             "one_in": selection.one_in,
