@@ -30,7 +30,7 @@ from mapping_kit import (
     join,
     named,
 )
-from prov.model import ProvDocument, ProvEntity
+from prov.model import ProvActivity, ProvDocument, ProvEntity
 
 import d4pcwl
 from d4pcwl import GenericPE, IterativePE
@@ -754,7 +754,8 @@ def test_the_command_records_and_answers(mapping_arguments: Iterable[str], tmp_p
 
 
 def test_a_killed_run_leaves_a_record(tmp_path: Path) -> None:
-    dies = SCRIPT.replace("DIE", f"import os; os.kill(os.getpid(), {signal.SIGKILL})")
+    dies = SCRIPT.replace("range(6)", "range(2500)")
+    dies = dies.replace("DIE", f"import os; os.kill(os.getpid(), {signal.SIGKILL})")
     done = subprocess.run(
         [sys.executable, "-c", f"{dies}\nimport d4pcwl\nd4pcwl.run(graph, provenance='P')"],
         cwd=tmp_path,
@@ -766,4 +767,11 @@ def test_a_killed_run_leaves_a_record(tmp_path: Path) -> None:
     done_text = command(tmp_path, "lineage", "P")
     assert done_text.returncode == 0, done_text.stderr
     assert "the run did not come to its end: it was killed" in done_text.stdout
+    items = items_of(Record(tmp_path / "P"))  # also of the invocation that had not ended
+    assert len([pe for pe, *_ in items.values() if pe.startswith("Numbers")]) in (1000, 2000)
+    assert command(tmp_path, "lineage", "P", "--prov").returncode == 0
+    activities = [
+        r.identifier.localpart for r in document(tmp_path / "P").get_records(ProvActivity)
+    ]
+    assert len(activities) == len(set(activities)) > 1000
     assert os.listdir(tmp_path / "P") != ["parts"]

@@ -139,7 +139,7 @@ class _Pieces:
         self._agents: set[str] = set()
         self._files: dict[str, str] = {}
         self._sums: dict[str, list[float]] = {}
-        self._given: set[bytes] = set()
+        self._going_on: dict[bytes, tuple[str, list[Any], str]] = {}
         self._document: ProvDocument
 
     def made(self) -> Iterator[ProvDocument]:
@@ -162,6 +162,8 @@ class _Pieces:
             if count % _PIECE == 0:
                 yield self._document
                 self._document = self._fresh()
+        for unfinished in self._going_on.values():
+            self._activity(*unfinished)
         self._sum_up()
         self._end()
         yield self._document
@@ -239,37 +241,46 @@ class _Pieces:
     # --- what happened --------------------------------------------------------------------------
 
     def _invocation(self, value: list[Any]) -> None:
-        _, pe, number, name, own, used, began, took, writes, files, alone, ended = value
+        _, pe, number, _, own, used, _, _, writes, files, _, ended = value
         document, agent = self._document, self._agent(pe, number)
-        plan = self._pe(pe)
+        read = [path for path, how, *_ in files if how == READ]
         if self._summed:
             activity = f"run:work_{quote(pe, safe='')}"
-            sums = self._sums.setdefault(pe, [0, began, began, 0])
-            sums[0] += 1
-            sums[1], sums[2] = min(sums[1], began), max(sums[2], began + took)
-            sums[3] += took
         else:
             activity = f"run:invocation_{own.hex()}"
-            told = {
-                "prov:type": _type("s-prov:Invocation"),
-                "d4p:pe": pe,
-                "d4p:input": None if alone or not name else name,
-                "d4p:method": name if alone else None,
-                "d4p:complete": None if ended else False,
-            }
-            document.activity(activity, _time(began), _time(began + took), _known(told))
-            document.wasAssociatedWith(activity, agent, plan)
-        for source in each(used):
-            document.used(activity, _item(source))
-        read = [path for path, how, *_ in files if how == READ]
-        for path in read:
-            document.used(activity, self._file(path))
+        if ended is None:
+            self._going_on[own] = activity, value, agent
+        else:
+            self._going_on.pop(own, None)
+            self._activity(activity, value, agent)
+            for source in each(used):
+                document.used(activity, _item(source))
+            for path in read:
+                document.used(activity, self._file(path))
         for path, how, *came in files:
             if how != READ:
                 document.wasGeneratedBy(self._file(path), activity)
                 self._derive(self._file(path), came[0], (*read, *came[1]))
         for written in writes:
             self._written(written, pe, activity, agent, used, read)
+
+    def _activity(self, activity: str, value: list[Any], agent: str) -> None:
+        _, pe, _, name, _, _, began, took, _, _, alone, ended = value
+        if self._summed:
+            sums = self._sums.setdefault(pe, [0, began, began, 0])
+            sums[0] += 1
+            sums[1], sums[2] = min(sums[1], began), max(sums[2], began + took)
+            sums[3] += took
+            return
+        told = {
+            "prov:type": _type("s-prov:Invocation"),
+            "d4p:pe": pe,
+            "d4p:input": None if alone or not name else name,
+            "d4p:method": name if alone else None,
+            "d4p:complete": None if ended else False,
+        }
+        self._document.activity(activity, _time(began), _time(began + took), _known(told))
+        self._document.wasAssociatedWith(activity, agent, self._pe(pe))
 
     def _written(
         self, written: list[Any], pe: str, activity: str, agent: str, used: bytes, read: list[str]

@@ -8,7 +8,8 @@ entry of an array is its kind:
 :data:`WORKER`       run, host, process, number: whose the records are, up to the next of these
 :data:`INVOCATION`   PE, instance, input (or ``preprocess``, ``postprocess``), identity, identities
                      of the items that it used, beginning (seconds since 1970), duration (s),
-                     writes, files, whether it had no item, whether it came to its end. A write is
+                     writes, files, whether it had no item, whether it came to its end (nil: more of
+                     it follows, with the same identity). A write is
                      [identity, output, digest or nil, text that shows the value, identities that it
                      derives from (nil: those that were used), extra]. Extra is a map with
                      ``metadata``, ``location``, ``format``, and ``files`` that were read earlier;
@@ -32,7 +33,7 @@ import fcntl
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -148,12 +149,12 @@ def merge(folder: Path, end: Callable[[Mapping[str, str]], Mapping[str, Any]] | 
         for path in others:
             for value, data in values_in(path, may_be_torn=True):
                 if value[0] in (INVOCATION, GIVEN, COLLECTION):
-                    own = value[4] if value[0] == INVOCATION else value[1]
+                    own = _own_of(value) if value[0] == INVOCATION else value[1]
                     if own in seen:
                         continue
                     seen.add(own)
                 if value[0] == INVOCATION:
-                    count += 1 + len(value[8])
+                    count += (value[11] is not None) + len(value[8])
                     for name, how, *_ in value[9]:
                         if roles.get(name) != "written":
                             roles[name] = "read" if how == READ else "written"
@@ -167,6 +168,13 @@ def merge(folder: Path, end: Callable[[Mapping[str, str]], Mapping[str, Any]] | 
     os.replace(place, folder / NAME)
     shutil.rmtree(parts)
     return count
+
+
+def _own_of(invocation: Sequence[Any]) -> bytes:
+    """What tells an invocation, or a part of it, from all others: done again, it is the same."""
+    own, writes, ended = invocation[4], invocation[8], invocation[11]
+    known: bytes = own if ended is not None else own + writes[0][0]
+    return known
 
 
 class Record:

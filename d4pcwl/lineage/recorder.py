@@ -41,6 +41,9 @@ from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.pe import GROUPING
 
 _BUFFER = 1 << 16
+_WRITES = 1000
+"""Writes of one invocation that wait for its end."""
+
 _SETTLE_SECONDS = 0.2
 """What was recorded is in the file after this time, if more is recorded."""
 
@@ -194,6 +197,8 @@ class Lineage:
         self._counts: dict[bytes, int] = {}
         self._writes: list[Any] = []
         self._files: dict[str, str] = {}
+        self._may_be_void = False
+        """What the PE writes may not count in the end."""
         self._clear("", b"", None, b"", "")
         self._open = False
         if not self.passes:
@@ -236,7 +241,8 @@ class Lineage:
         return own
 
     def again(self) -> None:
-        """The PE works on the item again, or leaves it out: what it wrote does not count."""
+        """The PE works on the item anew, or leaves it out: what it wrote does not count."""
+        self._may_be_void = True
         self._count = 0
         self._counts.clear()
         self._writes.clear()
@@ -308,7 +314,14 @@ class Lineage:
         ):
             self._recorder.put_at(self._packed(now, files, True), now)
 
-    def _packed(self, now: float, files: list[Any], ended: bool) -> bytes:
+    def _put_writes(self) -> None:
+        """Record what a long invocation has written so far."""
+        now = time.time()
+        read = [[path, how] for path, how in self._files.items() if how == opened.READ]
+        self._recorder.put_at(self._packed(now, read, None), now)
+        self._writes = []
+
+    def _packed(self, now: float, files: list[Any], ended: bool | None) -> bytes:
         return packed(
             [
                 INVOCATION,
@@ -351,6 +364,8 @@ class Lineage:
 
         def write(item: Any) -> None:
             said = self._said
+            if len(self._writes) >= _WRITES and not self._may_be_void:
+                self._put_writes()
             if plain and not said:
                 count = self._count
                 self._count = count + 1
