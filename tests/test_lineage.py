@@ -768,7 +768,7 @@ def test_a_killed_run_leaves_a_record(tmp_path: Path) -> None:
     assert done_text.returncode == 0, done_text.stderr
     assert "the run did not come to its end: it was killed" in done_text.stdout
     items = items_of(Record(tmp_path / "P"))  # also of the invocation that had not ended
-    assert len([pe for pe, *_ in items.values() if pe.startswith("Numbers")]) in (1000, 2000)
+    assert len([pe for pe, *_ in items.values() if pe.startswith("Numbers")]) >= 1000
     assert command(tmp_path, "lineage", "P", "--prov").returncode == 0
     activities = [
         r.identifier.localpart for r in document(tmp_path / "P").get_records(ProvActivity)

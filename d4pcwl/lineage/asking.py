@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from d4pcwl.errors import LineageError, nearest
+from d4pcwl.errors import LineageError, closest
 from d4pcwl.lineage.identity import digest_of
-from d4pcwl.lineage.index import FILE, INPUT, MANY, Index, Node
+from d4pcwl.lineage.index import FILE, INPUT, MANY, Index, Node, storable
 from d4pcwl.workflow.nodes import Arrow
 from d4pcwl.workflow.nodes import Node as Drawn
 
 _LEAST_DIGITS = 6
 _HEX = re.compile(rf"[0-9a-f]{{{_LEAST_DIGITS},32}}")
 _LETTERS = 60
+_MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def find(index: Index, what: str) -> list[Node]:
             return found
         if found:
             raise LineageError(f"{what}: {len(found)} items begin so; give more digits")
+    if os.path.exists(what):
+        return [_file(index, what)]
     name, mark, rest = what.partition("#")
     if mark and "=" in rest:
         key, _, value = rest.partition("=")
@@ -95,7 +98,8 @@ def _file(index: Index, name: str) -> Node:
     """A file of the record: by its path, or else by its bytes, or its name if one has it."""
     files = index.files()
     path = os.path.abspath(name)
-    same = [node for node in files if os.path.realpath(node.shown) == os.path.realpath(path)]
+    place = storable(os.path.realpath(path))
+    same = [node for node in files if os.path.realpath(node.shown) == place]
     if not same and os.path.isfile(path):
         from d4pcwl.lineage.run_record import sha256_of
 
@@ -106,11 +110,12 @@ def _file(index: Index, name: str) -> Node:
     if len(same) == 1:
         return same[0]
     if same:
-        names = ", ".join(node.shown for node in same)
+        names = ", ".join(node.shown for node in same[:_MOST_NAMES])
+        names += ", …" if len(same) > _MOST_NAMES else ""
         raise LineageError(f"{name}: several files are meant: {names}; give the whole path")
     known = [os.path.basename(node.shown) for node in files]
     raise LineageError(
-        f"{name}: the run has neither read nor written such a file{nearest(name, known)} (ask for "
+        f"{name}: the run has neither read nor written such a file{closest(name, known)} (ask for "
         f"a file, FILE:LINE, FILE#KEY=VALUE, or at least {_LEAST_DIGITS} digits of the identity of "
         "an item)"
     )

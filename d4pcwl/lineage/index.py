@@ -226,13 +226,13 @@ class _Builder:
             digest = told.get("sha256")
             extra = json.dumps({key: told[key] for key in ("role", "bytes") if key in told})
             known = None if digest is None else bytes.fromhex(digest)
-            number = self._node(path, (FILE, b"", "", "", _storable(path), known, extra))
+            number = self._node(path, (FILE, b"", "", "", storable(path), known, extra))
             if told["role"] == "results":
                 self._derive(number, each(bytes(came)))
         for name, number in self._numbers.items():
             if number not in self._known:  # whoever wrote it was killed before it could tell
                 file = isinstance(name, str)
-                shown, own = (_storable(name), b"") if isinstance(name, str) else ("", name)
+                shown, own = (storable(name), b"") if isinstance(name, str) else ("", name)
                 self._nodes.append((number, FILE if file else ITEM, own, "", "", shown, None, None))
         self._base.executemany("INSERT INTO results VALUES (?, ?)", self._results)
         self._flush()
@@ -265,13 +265,16 @@ class _Builder:
         self._edges += ((target, self._number(path)) for path in dict.fromkeys(paths))
 
     def _flush(self) -> None:
-        self._base.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._nodes)
+        # What was done again by chance in other parts may be there twice.
+        self._base.executemany(
+            "INSERT OR IGNORE INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._nodes
+        )
         self._base.executemany("INSERT INTO edges VALUES (?, ?)", self._edges)
         self._nodes.clear()
         self._edges.clear()
 
 
-def _storable(path: str) -> str:
+def storable(path: str) -> str:
     """A path as text in UTF-8, whatever bytes it has."""
     return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
