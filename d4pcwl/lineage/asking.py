@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from d4pcwl.errors import LineageError, nearest
+from d4pcwl.lineage.entries import entries
 from d4pcwl.lineage.identity import digest_of
 from d4pcwl.lineage.index import FILE, INPUT, Index, Node
 from d4pcwl.workflow.nodes import Arrow
@@ -86,7 +87,7 @@ def find(index: Index, what: str) -> list[Node]:
         return _with_value(index, name, key, value)
     name, _, line = what.rpartition(":")
     if name and line.isdigit():
-        return [_at_line(index, name, int(line))]
+        return _at_line(index, name, int(line))
     return [_file(index, what)]
 
 
@@ -115,14 +116,14 @@ def _file(index: Index, name: str) -> Node:
     )
 
 
-def _at_line(index: Index, name: str, line: int) -> Node:
+def _at_line(index: Index, name: str, line: int) -> list[Node]:
     file = _file(index, name)
     if file.extra.get("role") == "results":
-        return _result(index, file, line)
-    entries = [entry for at, entry in _entries(file) if at == line]
-    if not entries:
+        return [_result(index, file, line)]
+    found = [(at, entry) for at, entry in entries(file.shown) if at == line]
+    if not found:
         raise LineageError(f"{name}: there is no item in line {line}")
-    return _of_entry(index, file, entries[0], f"line {line}")
+    return _Became(index, file).items_of(*found[0], f"line {line}")
 
 
 def _result(index: Index, file: Node, number: int) -> Node:
@@ -137,36 +138,88 @@ def _result(index: Index, file: Node, number: int) -> Node:
 
 def _with_value(index: Index, name: str, key: str, value: str) -> list[Node]:
     file = _file(index, name)
+    became = _Became(index, file)
     found: list[Node] = []
-    for line, entry in _entries(file):
+    there = changed = False
+    for at, entry in entries(file.shown):
         if not any(_has(part, key, value) for part in _parts(entry)):
             continue
+        there = True
         if file.extra.get("role") == "results":
-            found.append(_result(index, file, line))
+            found.append(_result(index, file, at))
         else:
-            found.append(_of_entry(index, file, entry, f"{key}={value}", key, value))
-    if not found:
+            equal = became.equal(entry)
+            found += equal
+            changed = changed or not equal
+    if not there:
         raise LineageError(f"{name}: nothing there has {key}={value}")
+    if changed:
+        found += became.with_value(key, partial(_equal, value=value))
+    if not found:
+        raise became.unknown(f"{key}={value}")
     return list({node.id: node for node in found}.values())
 
 
-def _of_entry(
-    index: Index, file: Node, entry: Any, where: str, key: str = "", value: str = ""
-) -> Node:
-    """The item that became an entry of a file: by its digest, or else by a value that it has."""
-    into = {source for _, source in index.beside([file.id], down=False)}
+class _Became:
+    """The items that became the entries of a file."""
+
+    def __init__(self, index: Index, file: Node) -> None:
+        self._index, self._file = index, file
+
+    def equal(self, entry: Any) -> list[Node]:
+        """The first item that is equal to an entry, or to a part of it."""
+        for part in _parts(entry):
+            digest = digest_of(part)
+            for node in self._index.by_digest(digest) if digest is not None else ():
+                if self._index.leads(node.id, self._file.id):
+                    return [node]
+        return []
+
+    def with_value(self, key: str, fits: Callable[[Any], bool]) -> list[Node]:
+        """The items that have a value under a key."""
+        return [
+            node
+            for node in self._index.sources(
+                self._file.id, f"{json.dumps(key, ensure_ascii=False)}:"
+            )
+            if any(map(fits, _values(node, key)))
+        ]
+
+    def items_of(self, at: int, entry: Any, where: str) -> list[Node]:
+        """The items that became an entry: the one that is equal to it, or else those that have a
+        text in common with it which no other entry has.
+
+        :raises LineageError: no item is known
+        """
+        found = self.equal(entry)
+        if found:
+            return found
+        for key, text in _texts(entry):
+            others = (
+                other
+                for number, other in entries(self._file.shown)
+                if number != at and any(_has(part, key, text) for part in _parts(other))
+            )
+            if next(others, None) is None:
+                found = self.with_value(key, partial(_equal, value=text))
+                if found:
+                    return found
+        raise self.unknown(where)
+
+    def unknown(self, where: str) -> LineageError:
+        """No item is known to have become an entry."""
+        name = self._file.shown
+        return LineageError(
+            f"{name}, {where}: no item of the record can be told to have become this; ask for the "
+            f"whole file ({name})"
+        )
+
+
+def _texts(entry: Any) -> Iterator[tuple[str, str]]:
+    """The texts in an entry, with their keys."""
     for part in _parts(entry):
-        digest = digest_of(part)
-        for node in index.by_digest(digest) if digest is not None else ():
-            if node.id in into:
-                return node
-    same = [node for node in index.nodes(into).values() if key and _shows(node, key, value)]
-    if len(same) == 1:
-        return same[0]
-    raise LineageError(
-        f"{file.shown}, {where}: {'several items' if same else 'no item'} of the record can have "
-        f"become this; ask for the whole file ({file.shown})"
-    )
+        if isinstance(part, dict):
+            yield from ((key, value) for key, value in part.items() if isinstance(value, str))
 
 
 def _parts(entry: Any) -> Iterator[Any]:
@@ -194,45 +247,18 @@ def _equal(found: Any, value: str) -> bool:
         return False
 
 
-def _shows(node: Node, key: str, value: str) -> bool:
+def _values(node: Node, key: str) -> Iterator[Any]:
+    """The values that an item has under a key, so far as the record shows them."""
     metadata = node.extra.get("metadata", {})
     if key in metadata:
-        return _equal(metadata[key], value)
-    texts = {json.dumps(value, ensure_ascii=False), value}
-    return any(f"{json.dumps(key)}:{text}" in node.shown for text in texts)
-
-
-def _entries(file: Node) -> Iterator[tuple[int, Any]]:
-    """The entries of a file, each with its line or number: of JSON lines, a stream file, a table,
-    a list in JSON, or the features in GeoJSON.
-
-    :raises LineageError: it cannot be read
-    """
-    path = Path(file.shown)
-    try:
-        if path.suffix in (".jsonl", ".ndjson"):
-            with path.open(encoding="utf-8") as lines:
-                yield from (
-                    (at, json.loads(line)) for at, line in enumerate(lines, 1) if line.strip()
-                )
-        elif path.suffix == ".csv":
-            from d4pcwl.library.files import number_or_text
-
-            with path.open(encoding="utf-8-sig", newline="") as lines:
-                for at, row in enumerate(csv.DictReader(lines), 2):
-                    yield at, {key: number_or_text(text) for key, text in row.items()}
-        elif path.suffix in (".d4ps", ".stream"):
-            from d4pcwl.streams.reader import StreamReader
-
-            with StreamReader(path) as stream:
-                yield from ((at, item) for at, (_, item) in enumerate(stream, 1))
-        else:
-            whole = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(whole, dict) and isinstance(whole.get("features"), list):
-                whole = whole["features"]
-            yield from enumerate(whole if isinstance(whole, list) else [whole], 1)
-    except (OSError, ValueError) as error:
-        raise LineageError(f"{path}: its entries cannot be read: {error}") from None
+        yield metadata[key]
+        return
+    mark = f"{json.dumps(key, ensure_ascii=False)}:"
+    at = node.shown.find(mark)
+    while at >= 0:
+        with suppress(ValueError):  # it is cut off there
+            yield json.JSONDecoder().raw_decode(node.shown, at + len(mark))[0]
+        at = node.shown.find(mark, at + 1)
 
 
 # --- telling --------------------------------------------------------------------------------------

@@ -166,6 +166,17 @@ class Index:
             found += self._base.execute(query, some)
         return found
 
+    def leads(self, source: int, target: int) -> bool:
+        """Whether a node derives from another, in one step."""
+        query = "SELECT 1 FROM edges WHERE target = ? AND source = ?"
+        return self._base.execute(query, (target, source)).fetchone() is not None
+
+    def sources(self, target: int, text: str) -> list[Node]:
+        """What a node derives from, if a text is in what shows it, or in its metadata."""
+        where = "id IN (SELECT source FROM edges WHERE target = ?) AND "
+        where += "(instr(shown, ?) OR instr(extra, '\"metadata\"'))"
+        return self._select(where, (target, text))
+
     def _select(self, where: str, values: Sequence[Any]) -> list[Node]:
         names = "id, kind, own, pe, port, shown, digest, extra"
         rows = self._base.execute(f"SELECT {names} FROM nodes WHERE {where}", values)

@@ -176,6 +176,7 @@ class _Pieces:
                 "prov:label": self._names[pe["pe"]],
                 "d4p:class": pe["class_"],
                 "d4p:state": pe["state"],
+                "d4p:parameters": _text(pe["parameters"]) if pe["parameters"] else None,
                 "s-prov:prov-cluster": head["clusters"].get(pe["pe"]),
             }
             document.entity(self._pe(pe["pe"]), _known(told))

@@ -19,6 +19,7 @@ def recorded(mapping: str, job: Job) -> Job:
     if job.record is None:
         return job
     from d4pcwl.runtime.observed import edge_records, pe_records
+    from d4pcwl.workflow.made import made_with
     from d4pcwl.workflow.pe import has_postprocess
     from d4pcwl.workflow.state import keeps_state
 
@@ -30,7 +31,10 @@ def recorded(mapping: str, job: Job) -> Job:
             "mapping": mapping,
             "processes": job.processes,
             "seed": job.seed,
-            "pes": [asdict(record) for record in pe_records(graph)],
+            "pes": [
+                {**asdict(record), "parameters": made_with(pe)}
+                for record, pe in zip(pe_records(graph), graph.pes, strict=True)
+            ],
             "edges": [asdict(record) for record in edge_records(graph)],
         },
     )
