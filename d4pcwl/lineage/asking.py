@@ -13,7 +13,7 @@ from typing import Any
 
 from d4pcwl.errors import LineageError, nearest
 from d4pcwl.lineage.identity import digest_of
-from d4pcwl.lineage.index import FILE, INPUT, Index, Node
+from d4pcwl.lineage.index import FILE, INPUT, RESULTS, STREAM, Index, Node
 from d4pcwl.workflow.nodes import Arrow
 from d4pcwl.workflow.nodes import Node as Drawn
 
@@ -117,7 +117,7 @@ def _file(index: Index, name: str) -> Node:
 
 def _at_line(index: Index, name: str, line: int) -> Node:
     file = _file(index, name)
-    if file.extra.get("role") == "results":
+    if file.extra.get("role") in (RESULTS, STREAM):
         return _result(index, file, line)
     entries = [entry for at, entry in _entries(file) if at == line]
     if not entries:
@@ -126,10 +126,11 @@ def _at_line(index: Index, name: str, line: int) -> Node:
 
 
 def _result(index: Index, file: Node, number: int) -> Node:
-    node = index.result(number)
+    stream = file.shown if file.extra["role"] == STREAM else ""
+    node = index.result(number, stream)
     if node is not None:
         return node
-    count = index.count_results()
+    count = index.count_results(stream)
     if not 0 < number <= count:
         raise LineageError(f"{file.shown} has {count} results; there is none in line {number}")
     raise LineageError(f"result {number} of {file.shown} was not among the items to be recorded")
@@ -141,7 +142,7 @@ def _with_value(index: Index, name: str, key: str, value: str) -> list[Node]:
     for line, entry in _entries(file):
         if not any(_has(part, key, value) for part in _parts(entry)):
             continue
-        if file.extra.get("role") == "results":
+        if file.extra.get("role") in (RESULTS, STREAM):
             found.append(_result(index, file, line))
         else:
             found.append(_of_entry(index, file, entry, f"{key}={value}", key, value))

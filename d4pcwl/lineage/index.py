@@ -18,11 +18,14 @@ from typing import Any
 from d4pcwl.errors import LineageError
 from d4pcwl.lineage.identity import SIZE, each, sources
 from d4pcwl.lineage.opened import READ
-from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, RESULT, Record
+from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, RESULT, Record, files_behind
 
 NAME = "lineage.sqlite"
 ITEM, INPUT, FILE = "item", "input", "file"
-_VERSION = 1
+RESULTS, STREAM = "results", "stream"
+"""The roles of files whose items are found by their place."""
+
+_VERSION = 2
 _AT_ONCE = 500
 _ROWS = 10_000
 
@@ -30,7 +33,7 @@ _SCHEMA = """
 CREATE TABLE nodes (id INTEGER PRIMARY KEY, kind TEXT, own BLOB, pe TEXT, port TEXT, shown TEXT,
                     digest BLOB, extra TEXT);
 CREATE TABLE edges (target INTEGER, source INTEGER);
-CREATE TABLE results (number INTEGER PRIMARY KEY, node INTEGER);
+CREATE TABLE results (file TEXT, number INTEGER, node INTEGER, PRIMARY KEY (file, number));
 """
 _INDICES = """
 CREATE INDEX by_own ON nodes (own);
@@ -143,14 +146,19 @@ class Index:
         """All files."""
         return self._select("kind = 'file'", ())
 
-    def result(self, number: int) -> Node | None:
-        """The result with a number, from 1; None if there is none, or it was not recorded."""
-        found = self._select("id = (SELECT node FROM results WHERE number = ?)", (number,))
+    def result(self, number: int, stream: str = "") -> Node | None:
+        """The result with a number, from 1; None if there is none, or it was not recorded.
+
+        :param stream: the item with this number in a stream file that a stage has written
+        """
+        query = "id = (SELECT node FROM results WHERE file = ? AND number = ?)"
+        found = self._select(query, (stream, number))
         return found[0] if found else None
 
-    def count_results(self) -> int:
-        """How many results there are."""
-        return int(self._base.execute("SELECT count(*) FROM results").fetchone()[0])
+    def count_results(self, stream: str = "") -> int:
+        """How many results there are, or items in a stream file."""
+        query = "SELECT count(*) FROM results WHERE file = ?"
+        return int(self._base.execute(query, (stream,)).fetchone()[0])
 
     def count(self, kind: str) -> int:
         """How many nodes of a kind there are."""
@@ -183,11 +191,13 @@ class _Builder:
         self._numbers: dict[bytes | str, int] = {}
         self._nodes: list[tuple[Any, ...]] = []
         self._edges: list[tuple[int, int]] = []
-        self._results: list[tuple[int, int | None]] = []
+        self._results: list[tuple[str, int, int | None]] = []
         self._known: set[int] = set()
 
     def take(self, record: Record) -> None:
-        came = bytearray()  # what the results derive from
+        streams = ["", *map(_storable, record.head["streams"])]
+        came = {name: bytearray() for name in streams}  # what the results derive from
+        counts = dict.fromkeys(streams, 0)
         for value in record:
             kind = value[0]
             if kind == INVOCATION:
@@ -198,10 +208,12 @@ class _Builder:
             elif kind == HELD:
                 self._derive(self._number(value[3]), each(value[4]))
             elif kind == RESULT:
-                trace = value[3]
+                trace, went_to = value[3], value[4]
                 number = self._number(trace) if len(trace) == SIZE else None
-                self._results.append((len(self._results) + 1, number))
-                came += sources(trace)
+                for name in [streams[at + 1] for at in went_to] or [""]:
+                    counts[name] += 1
+                    self._results.append((name, counts[name], number))
+                    came[name] += sources(trace)
             if len(self._nodes) > _ROWS or len(self._edges) > _ROWS:
                 self._flush()
         for path, told in record.tail.get("files", {}).items():  # the tail came last
@@ -209,30 +221,30 @@ class _Builder:
             extra = json.dumps({key: told[key] for key in ("role", "bytes") if key in told})
             known = None if digest is None else bytes.fromhex(digest)
             number = self._node(path, (FILE, b"", "", "", _storable(path), known, extra))
-            if told["role"] == "results":
-                self._derive(number, each(bytes(came)))
+            if told["role"] in (RESULTS, STREAM):
+                stream = _storable(path) if told["role"] == STREAM else ""
+                self._derive(number, each(bytes(came[stream])))
         for name, number in self._numbers.items():
             if number not in self._known:  # whoever wrote it was killed before it could tell
                 file = isinstance(name, str)
                 shown, own = (_storable(name), b"") if isinstance(name, str) else ("", name)
                 self._nodes.append((number, FILE if file else ITEM, own, "", "", shown, None, None))
-        self._base.executemany("INSERT INTO results VALUES (?, ?)", self._results)
+        self._base.executemany("INSERT INTO results VALUES (?, ?, ?)", self._results)
         self._flush()
 
     def _invocation(self, value: list[Any]) -> None:
         pe, used, writes, files = value[1], value[5], value[8], value[9]
-        read = [self._number(path) for path, how, _ in files if how == READ]
         for path, how, came in files:
             if how != READ:
                 self._derive(self._number(path), each(came))
-        for own, output, digest, shown, derived, *more in writes:
+        for write in writes:
+            own, output, digest, shown, derived, *more = write
             extra = more[0] if more else {}
             number = self._node(
                 own, (ITEM, own, pe, output, shown, digest, json.dumps(extra) if extra else None)
             )
             self._derive(number, each(used if derived is None else derived))
-            later = (self._number(path) for path in extra.get("files", ()))
-            self._edges += ((number, file) for file in dict.fromkeys((*read, *later)))
+            self._edges += ((number, self._number(path)) for path in files_behind(write, files))
 
     def _node(self, name: bytes | str, row: tuple[Any, ...]) -> int:
         number = self._number(name)

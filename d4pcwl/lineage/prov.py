@@ -23,9 +23,17 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from d4pcwl.lineage.identity import SIZE, each
+from d4pcwl.lineage.identity import SIZE, each, sources
 from d4pcwl.lineage.opened import READ
-from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, RESULT, WORKER, Record
+from d4pcwl.lineage.record import (
+    GIVEN,
+    HELD,
+    INVOCATION,
+    RESULT,
+    WORKER,
+    Record,
+    files_behind,
+)
 from d4pcwl.lineage.selection import SUMMED
 
 if TYPE_CHECKING:
@@ -217,6 +225,8 @@ class _Pieces:
                 document.entity(self._file(path), _file(path, told))
             if told["role"] == "input":
                 document.used("run:run", self._file(path))
+            elif told["role"] == "stream":
+                document.wasGeneratedBy(self._file(path), "run:run")
             elif told["role"] == "results":
                 document.wasGeneratedBy(self._file(path), "run:run")
                 document.wasDerivedFrom(self._file(path), "run:results")
@@ -249,20 +259,19 @@ class _Pieces:
             document.wasAssociatedWith(activity, agent, plan)
         for source in each(used):
             document.used(activity, _item(source))
-        read = [path for path, how, _ in files if how == READ]
-        for path in read:
-            document.used(activity, self._file(path))
         for path, how, came in files:
-            if how != READ:
+            if how == READ:
+                document.used(activity, self._file(path))
+            else:
                 document.wasGeneratedBy(self._file(path), activity)
                 for source in each(came):
                     document.wasDerivedFrom(self._file(path), _item(source))
         for written in writes:
-            self._written(written, pe, activity, agent, used, read)
+            self._written(written, pe, activity, agent, used)
+            for path in files_behind(written, files):
+                document.wasDerivedFrom(_item(written[0]), self._file(path))
 
-    def _written(
-        self, written: list[Any], pe: str, activity: str, agent: str, used: bytes, read: list[str]
-    ) -> None:
+    def _written(self, written: list[Any], pe: str, activity: str, agent: str, used: bytes) -> None:
         own, output, digest, shown, derived = written[:5]
         extra = written[5] if len(written) > 5 else {}
         told = [
@@ -282,8 +291,6 @@ class _Pieces:
         document.wasAttributedTo(_item(own), agent)
         for source in each(used if derived is None else derived):
             document.wasDerivedFrom(_item(own), _item(source))
-        for path in dict.fromkeys([*read, *extra.get("files", [])]):
-            document.wasDerivedFrom(_item(own), self._file(path))
 
     def _input(self, value: list[Any]) -> None:
         _, own, pe, place, digest, shown = value
@@ -303,8 +310,13 @@ class _Pieces:
             self._document.wasDerivedFrom(self._file(path), _item(source))
 
     def _result(self, value: list[Any]) -> None:
-        _, _, _, trace = value
-        if len(trace) == SIZE:
+        _, _, _, trace, went_to = value
+        for stream in went_to:
+            for source in each(sources(trace)):
+                self._document.wasDerivedFrom(
+                    self._file(self._head["streams"][stream]), _item(source)
+                )
+        if not went_to and len(trace) == SIZE:
             self._document.hadMember("run:results", _item(trace))
 
     def _sum_up(self) -> None:

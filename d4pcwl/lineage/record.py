@@ -17,7 +17,8 @@ entry of an array is its kind:
 :data:`GIVEN`        identity, PE, place, digest, text: an input of a root
 :data:`HELD`         PE, instance, path, identities: a file that stayed open, and what came to the
                      instance meanwhile
-:data:`RESULT`       PE, output, trace: the next result, in the order of the results
+:data:`RESULT`       PE, output, trace, numbers of stream files: the next item of each of these
+                     files (they are in the head, ``streams``); without a number, the next result
 ===================  ==========================================================================
 
 Identities are 16 bytes; several follow each other in one binary value. While the run lasts, the
@@ -30,7 +31,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,19 @@ def values_in(path: Path, *, may_be_torn: bool = False) -> Iterator[tuple[Any, b
         raise LineageError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, msgpack.exceptions.UnpackException) as error:
         raise LineageError(f"{path} is damaged: {error}") from None
+
+
+def files_behind(write: Sequence[Any], files: Iterable[Sequence[Any]]) -> Iterable[str]:
+    """The files that an item derives from, each once: those that were read in its invocation, or
+    only the one in which it is, as its location says; and those that were read before.
+
+    :param write: the item, as in an invocation
+    :param files: those of the invocation
+    """
+    extra = write[5] if len(write) > 5 else {}
+    read = [path for path, how, _ in files if how == READ]
+    own = extra.get("location", "").rpartition(":")[0]
+    return dict.fromkeys([*([own] if own in read else read), *extra.get("files", ())])
 
 
 def merge(folder: Path, end: Callable[[Mapping[str, str]], Mapping[str, Any]] | None) -> int:
