@@ -418,7 +418,7 @@ def test_files_belong_to_the_items_that_they_made(mapping: Mapping, tmp_path: Pa
 
 def asked(folder: Path, *arguments: str) -> Any:
     """What the command tells: the names of files, and the values of items."""
-    command = [sys.executable, "-m", "d4pcwl", "lineage", *arguments, "--record", str(folder)]
+    command = [sys.executable, "-m", "d4pcwl", "lineage", str(folder), *arguments]
     done = subprocess.run(
         [*command, "--format", "json"], capture_output=True, text=True, check=False
     )

@@ -60,6 +60,11 @@ def is_cwlprov(folder: Path) -> bool:
     return (folder / DOCUMENT).is_file() and (folder / _PROVENANCE).is_dir()
 
 
+def provenance_files(folder: Path) -> list[Path]:
+    """The files that tell what happened."""
+    return sorted((folder / _PROVENANCE).glob("*.cwlprov.json"))
+
+
 def cwl_run(folder: Path) -> Run:
     """The run that a CWLProv folder is of.
 
@@ -195,7 +200,7 @@ class _Happened:
             lambda: defaultdict(list)
         )
         self._stored: dict[str, Stored] = {}
-        places = sorted((folder / _PROVENANCE).glob("*.cwlprov.json"))
+        places = provenance_files(folder)
         places.sort(key=lambda place: place.name != _PRIMARY)
         if not places or places[0].name != _PRIMARY:
             raise LineageError(

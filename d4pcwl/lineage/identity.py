@@ -86,10 +86,12 @@ def described(item: Any) -> tuple[bytes | None, str]:
         for part in parts:
             whole.update(part)
         digest = whole.digest()
-    if letter == JSON and (len(parts[0]) <= _SHOWN or not isinstance(item, dict)):
+    if isinstance(item, dict) and (letter != JSON or len(parts[0]) > _SHOWN):
+        outline = _outline(item)
+        if outline:
+            return digest, outline
+    if letter == JSON:
         return digest, bytes(parts[0][:_SHOWN]).decode("utf-8", "ignore")
-    if isinstance(item, dict):
-        return digest, _outline(item)
     shape = getattr(item, "shape", None)
     shown = type(item).__qualname__
     return digest, f"{shown} {item.dtype} {shape}" if shape is not None else shown
@@ -107,7 +109,7 @@ def _outline(item: Mapping[Any, Any]) -> str:
         if len(entry) <= left:
             shown += entry
             left -= len(entry)
-    return f"{{{shown}…}}"
+    return f"{{{shown}…}}" if shown else ""
 
 
 def digest_of(item: Any) -> bytes | None:

@@ -26,6 +26,7 @@ from urllib.parse import quote
 from d4pcwl.lineage.identity import SIZE, each, sources
 from d4pcwl.lineage.opened import READ
 from d4pcwl.lineage.record import (
+    BEHIND,
     GIVEN,
     HELD,
     INVOCATION,
@@ -146,6 +147,7 @@ class _Pieces:
             INVOCATION: self._invocation,
             GIVEN: self._input,
             HELD: self._held,
+            BEHIND: self._behind,
             RESULT: self._result,
         }
         count = 0
@@ -267,6 +269,9 @@ class _Pieces:
                 document.wasGeneratedBy(self._file(path), activity)
                 for source in each(came):
                     document.wasDerivedFrom(self._file(path), _item(source))
+                for other, mode, _ in files:
+                    if mode == READ:
+                        document.wasDerivedFrom(self._file(path), self._file(other))
         for written in writes:
             self._written(written, pe, activity, agent, used)
             for path in files_behind(written, files):
@@ -309,6 +314,11 @@ class _Pieces:
         self._document.wasAttributedTo(self._file(path), self._agent(pe, number))
         for source in each(came):
             self._document.wasDerivedFrom(self._file(path), _item(source))
+
+    def _behind(self, value: list[Any]) -> None:
+        _, _, _, path, files = value
+        for other in files:
+            self._document.wasDerivedFrom(self._file(path), self._file(other))
 
     def _result(self, value: list[Any]) -> None:
         _, _, _, trace, went_to = value

@@ -17,6 +17,8 @@ entry of an array is its kind:
 :data:`GIVEN`        identity, PE, place, digest, text: an input of a root
 :data:`HELD`         PE, instance, path, identities: a file that stayed open, and what came to the
                      instance meanwhile
+:data:`BEHIND`       PE, instance, path, paths: a written file, and files that were read before it,
+                     or while it stayed open, and that it derives from, too
 :data:`RESULT`       PE, output, trace, numbers of stream files: the next item of each of these
                      files (they are in the head, ``streams``); without a number, the next result
 ===================  ==========================================================================
@@ -41,7 +43,7 @@ import msgpack  # type: ignore[import-untyped]
 from d4pcwl.errors import LineageError
 from d4pcwl.lineage.opened import READ
 
-WORKER, INVOCATION, GIVEN, HELD, RESULT = range(5)
+WORKER, INVOCATION, GIVEN, HELD, RESULT, BEHIND = range(6)
 
 NAME, PARTS, HEAD = "lineage.msgpack", "parts", "head"
 FORMAT, VERSION = "d4pcwl-lineage", 1
@@ -151,15 +153,16 @@ def merge(folder: Path, end: Callable[[Mapping[str, str]], Mapping[str, Any]] | 
 class Record:
     """A record that was merged.
 
+    :param place: its folder, or the file itself under any name
     :raises LineageError: there is no record in the folder, or it is not of this format
 
     :ivar head: which run it is
     :ivar tail: how it ended; empty if it was killed
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self.path = self.folder / NAME
+    def __init__(self, place: str | os.PathLike[str]) -> None:
+        self.path = Path(place) if os.path.isfile(place) else Path(place, NAME)
+        self.folder = folder = self.path.parent
         if not self.path.exists() and (self.folder / PARTS / HEAD).exists():
             try:
                 with (self.folder / PARTS / HEAD).open("rb") as head:

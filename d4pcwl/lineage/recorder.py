@@ -34,7 +34,7 @@ from d4pcwl.lineage.identity import (
     unique,
     unrecorded,
 )
-from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, PARTS, WORKER, packed
+from d4pcwl.lineage.record import BEHIND, GIVEN, HELD, INVOCATION, PARTS, WORKER, packed
 from d4pcwl.lineage.selection import Selection, fulfils
 from d4pcwl.workflow.grouping import GroupBy, freeze, parse_grouping
 from d4pcwl.workflow.numbering import Numbering
@@ -178,6 +178,7 @@ class Lineage:
         self._reached: dict[Any, list[Trace]] = {}  # by key, what came since the last write
         self._read: dict[Any, list[str]] = {}  # by key, the files that were read
         self._held: dict[str, bytearray] = {}  # files that stay open, and what came since
+        self._held_reads: dict[str, dict[str, None]] = {}  # and what was read since
         self._said: Mapping[str, Any] = _NOTHING
         self._states = False  # whether the PE says what the item that it writes derives from
         self._counts: dict[bytes, int] = {}
@@ -318,6 +319,7 @@ class Lineage:
         for path, came in self._held.items():
             held = [HELD, self._pe.id, self._number, path, unique(bytes(came))]
             self._recorder.put(packed(held))
+            self._put_behind(path, self._held_reads.get(path, ()))
         self._held.clear()
 
     # --- what goes out --------------------------------------------------------------------------
@@ -478,6 +480,12 @@ class Lineage:
             self._salts[key] = salt(self._pe.id, *names)
         return self._salts[key]
 
+    def _put_behind(self, path: str, files: Iterable[str]) -> None:
+        """Record that a written file derives from files that were read earlier."""
+        names = list(dict.fromkeys(files))
+        if names and self._chosen:
+            self._recorder.put(packed([BEHIND, self._pe.id, self._number, path, names]))
+
     # --- files ----------------------------------------------------------------------------------
 
     def _note_file(self, how: str, path: str, new: str) -> None:
@@ -487,18 +495,23 @@ class Lineage:
         elif path in self._files or path in self._held:
             if path in self._held:
                 self._held[new] = self._held.pop(path)
+                self._held_reads[new] = self._held_reads.pop(path, {})
             if self._files.pop(path, None) or self._alone:
                 self._files[new] = opened.WRITTEN
 
     def _settled_files(self) -> list[Any]:
         """The files of this invocation, for the record; those that matter later are noted."""
         found: list[Any] = []
+        reads = {path: None for path, how in self._files.items() if how == opened.READ}
+        for path in self._held if reads else ():
+            self._held_reads.setdefault(path, {}).update(reads)
         for path, how in self._files.items():
             if how == opened.WRITTEN:
                 if path in self._held:  # what came to it is told in the end
                     found.append([path, how, b""])
                     continue
                 found.append([path, how, joined(map(sources, self._origins(None, _NOTHING)))])
+                self._put_behind(path, self._files_before())
                 if opened.is_open(path):
                     self._held[path] = bytearray()
                 continue
