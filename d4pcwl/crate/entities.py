@@ -77,6 +77,7 @@ _LANGUAGES = {
 _MAIN = ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"]
 _IMAGE = ["File", "ImageObject"]
 _MEDIA_TYPES = {
+    ".d4ps": "application/octet-stream",
     ".msgpack": "application/vnd.msgpack",
     ".jsonl": "application/jsonl",
     ".ndjson": "application/jsonl",
@@ -150,7 +151,7 @@ class Entities:
         root["license"] = self._context(**who.license)
         people = [self._person(person) for person in who.authors]
         for entity in (root, root["mainEntity"]) if people else ():
-            entity["author"] = people
+            entity["author"] = _one(people)
         root["mainEntity"]["license"] = root["license"]
 
     # --- files ----------------------------------------------------------------------------------
@@ -223,12 +224,12 @@ class Entities:
             entity[name] = value
         for kind, ports in (("input", plan.inputs), ("output", plan.outputs)):
             if ports:
-                entity[kind] = [self._port(plan, kind, port) for port in ports.values()]
+                entity[kind] = _one([self._port(plan, kind, port) for port in ports.values()])
         if plan.steps:
             tools = {tool: self._plan(tool) for tool in plan.steps.values()}
             # The profile wants a run of each of these; a step that was not run is a step all the same.
-            entity["hasPart"] = [made for tool, made in tools.items() if tool in self._run_plans]
-            entity["step"] = list(self._steps(plan))
+            entity["hasPart"] = _one([m for tool, m in tools.items() if tool in self._run_plans])
+            entity["step"] = _one(list(self._steps(plan)))
             self._connect(entity, plan, None)
         return entity
 
@@ -267,7 +268,7 @@ class Entities:
                 connection["description"] = link.told
             found.append(connection)
         if found:
-            entity["connection"] = found
+            entity["connection"] = _one(found)
 
     def _port_id(self, plan: Plan, kind: str, port: Port) -> str:
         return f"{quote(self._main)}#{quote(plan.key or 'main')}/{kind}/{quote(port.name)}"
@@ -277,8 +278,8 @@ class Entities:
             "name": port.name,
             "description": port.title or None,
             "additionalType": port.type,
-            "multipleValues": True if port.many else None,
-            "valueRequired": (not port.optional) if kind == "input" else None,
+            "multipleValues": "True" if port.many else None,
+            "valueRequired": str(not port.optional) if kind == "input" else None,
             "encodingFormat": media_type("", port.format) or None,
             "conformsTo": {"@id": _PARAMETER_PROFILE},
         }
@@ -286,11 +287,13 @@ class Entities:
 
     # --- what was done --------------------------------------------------------------------------
 
-    def _action(self, activity: Activity, scope: str) -> Entity:
+    def _action(self, activity: Activity, scope: str, agent: Person | None = None) -> Entity:
         """A run of a plan, with all its parts.
 
         :param scope: the key of the activity around it, to which its streams belong
+        :param agent: who started that
         """
+        agent = activity.agent or agent
         entity = self._context(f"#{quote(activity.key)}", "CreateAction", name=activity.title)
         entity["instrument"] = self._plans[activity.plan]
         for name, time in (("startTime", activity.began), ("endTime", activity.ended)):
@@ -298,8 +301,8 @@ class Entities:
                 entity[name] = moment(time)
         _end(entity, activity)
         entity["description"] = _told(activity)
-        if activity.agent is not None:
-            entity["agent"] = self._person(activity.agent)
+        if agent is not None:
+            entity["agent"] = self._person(agent)
         for side, kind, values, ports in (
             ("object", "input", activity.inputs, activity.plan.inputs),
             ("result", "output", activity.outputs, activity.plan.outputs),
@@ -310,7 +313,7 @@ class Entities:
                 for made in self._values(activity.plan, kind, ports[name], value, scope)
             ]
             if found:
-                entity[side] = list({made.id: made for made in found}.values())
+                entity[side] = _one(list({made.id: made for made in found}.values()))
         if activity.usage:
             entity["resourceUsage"] = [
                 self._usage(activity, name, value) for name, value in activity.usage.items()
@@ -321,14 +324,14 @@ class Entities:
             entity["subjectOf"] = record
         self._crate.root_dataset.append_to("mentions", entity)
         if activity.parts:
-            self._organize(activity, entity)
+            self._organize(activity, entity, agent)
         return entity
 
-    def _organize(self, activity: Activity, entity: Entity) -> None:
+    def _organize(self, activity: Activity, entity: Entity, agent: Person | None) -> None:
         """That an engine ran a workflow, and that each step was run."""
         runs: dict[str, list[Entity]] = {}
         for step, part in activity.parts:
-            runs.setdefault(step, []).append(self._action(part, activity.key))
+            runs.setdefault(step, []).append(self._action(part, activity.key, agent))
         controls = []
         for step, done in runs.items():
             control = self._context(
@@ -337,14 +340,14 @@ class Entities:
                 name=f"Orchestrate {step}",
             )
             control["instrument"] = {"@id": self._step_id(activity.plan, step)}
-            control["object"] = done
+            control["object"] = _one(done)
             controls.append(control)
         engine = activity.engine or Engine("workflow engine")
         organize = self._context(
             f"#{quote(activity.key)}/engine", "OrganizeAction", name=f"Run of {engine.name}"
         )
         organize["instrument"] = self._engine(engine)
-        organize["object"] = controls
+        organize["object"] = _one(controls)
         organize["result"] = entity
         for name in ("startTime", "endTime", "agent"):
             if name in entity:
@@ -385,7 +388,7 @@ class Entities:
             known = entity._jsonld.get("exampleOfWork", [])
             known = known if isinstance(known, list) else [known]
             if parameter not in known:
-                entity["exampleOfWork"] = [*known, parameter]
+                entity["exampleOfWork"] = _one([*known, parameter])
             yield entity
 
     def _value(self, part: Stored | Folder | Stream, scope: str) -> Entity:
@@ -431,7 +434,7 @@ def _note_bytes(entity: Entity, file: Stored) -> None:
 
 def _end(entity: Entity, activity: Activity) -> None:
     ended = "Failed" if activity.failed else "Completed"
-    entity["actionStatus"] = {"@id": f"http://schema.org/{ended}ActionStatus"}
+    entity["actionStatus"] = f"http://schema.org/{ended}ActionStatus"
     if activity.failed:
         entity["error"] = activity.failed
 
@@ -441,6 +444,11 @@ def _told(activity: Activity) -> str:
     lines = [shlex.join(activity.command)] if activity.command else [activity.plan.title]
     lines += [f"{name}: {value}" for name, value in activity.told.items()]
     return "\n".join(lines)
+
+
+def _one(found: list[Any]) -> Any:
+    """A list, or what is alone in it, as RO-Crate writes it."""
+    return found[0] if len(found) == 1 else found
 
 
 def _plain(value: Any) -> Any:

@@ -61,7 +61,9 @@ def stream_run(folder: Path) -> Run:
     title = str(about.get("s-prov:workflowName") or source.title or stem)
     doc = str(about.get("s-prov:description") or source.doc)
     plan = Plan("", title, "dispel4py workflow", doc)
-    activity = Activity(head["run"], plan, f"Run of {title}")
+    user = about.get("provone:User") or head["user"]
+    agent = Person(str(user)) if user else None
+    activity = Activity(head["run"], plan, f"Run of {title}", agent=agent)
     stream.fill(activity, source)
     stream.fill_ports(activity)
     documents: dict[str, Path | str] = dict(source.files)
@@ -167,8 +169,6 @@ class _Stream:
             activity.failed = tail.get("failed") or "its processes were killed"
         versions = head["packages"]
         activity.engine = Engine("d4pcwl", versions.get("d4pcwl", ""), _HOME)
-        user = head["about"].get("provone:User") or head["user"]
-        activity.agent = activity.agent or (Person(str(user)) if user else None)
         activity.told = {
             "mapping": head["mapping"],
             "host": head["host"],
