@@ -45,6 +45,8 @@ from d4pcwl.crate.runs import (
     moment,
 )
 
+from d4pcwl.lineage.run_record import sha256_of
+
 if TYPE_CHECKING:
     from rocrate.model.entity import Entity  # type: ignore[import-untyped]
     from rocrate.rocrate import ROCrate  # type: ignore[import-untyped]
@@ -139,7 +141,7 @@ class Entities:
             workflow = self._plan(run.main.plan, run)
             if number == 0:
                 root["mainEntity"] = workflow
-            self._action(run.main, "")
+            self._action(run.main)
         for plan, place in images.items():
             image, workflow = self._crate.get(quote(place)), self._plans[plan]
             image["name"], image["about"] = f"Picture of {plan.title}", workflow
@@ -165,8 +167,14 @@ class Entities:
             source: Any = content
             if not isinstance(content, Path):
                 source = BytesIO(content.encode() if isinstance(content, str) else content)
-            told = {"name": place.rpartition("/")[2], "encodingFormat": media_type(place)}
-            told |= {"@type": kinds.get(place, "File")}
+            told = {"@type": kinds.get(place, "File"), "name": place.rpartition("/")[2]}
+            file = self._places.stored.get(place)
+            if file is not None:
+                told |= {"sha256": file.digest, "contentSize": str(file.size)}
+            elif isinstance(content, Path):
+                size = str(content.stat().st_size)
+                told |= {"sha256": sha256_of(content), "contentSize": size}
+            told["encodingFormat"] = media_type(place, file.format if file else "")
             self._crate.add_file(source, place, properties=_known(told))
         for home in self._places.records.values():
             folder = self._crate.add_dataset(dest_path=home)
@@ -178,9 +186,7 @@ class Entities:
     def _file(self, file: Stored) -> Entity:
         place = self._places.of(file)
         if place is not None:
-            entity = self._crate.get(quote(place))
-            _note_bytes(entity, file)
-            return entity
+            return self._crate.get(quote(place))
         told = {
             "name": file.name,
             "sha256": file.digest or None,
@@ -195,12 +201,11 @@ class Entities:
             entity = self._crate.add_dataset(dest_path=place)
             entity["name"] = folder.name
         if "hasPart" not in entity:
-            inside = [
-                (where, file) for where, file in members(folder, place) if file.path is not None
+            entity["hasPart"] = [
+                {"@id": quote(where)}
+                for where, file in members(folder, place)
+                if file.path is not None
             ]
-            entity["hasPart"] = [{"@id": quote(where)} for where, _ in inside]
-            for where, file in inside:
-                _note_bytes(self._crate.get(quote(where)), file)
         return entity
 
     # --- plans ----------------------------------------------------------------------------------
@@ -287,13 +292,12 @@ class Entities:
 
     # --- what was done --------------------------------------------------------------------------
 
-    def _action(self, activity: Activity, scope: str, agent: Person | None = None) -> Entity:
+    def _action(self, activity: Activity, around: Activity | None = None) -> Entity:
         """A run of a plan, with all its parts.
 
-        :param scope: the key of the activity around it, to which its streams belong
-        :param agent: who started that
+        :param around: the activity that it is a part of
         """
-        agent = activity.agent or agent
+        scope = around.key if around else ""
         entity = self._context(f"#{quote(activity.key)}", "CreateAction", name=activity.title)
         entity["instrument"] = self._plans[activity.plan]
         for name, time in (("startTime", activity.began), ("endTime", activity.ended)):
@@ -301,8 +305,8 @@ class Entities:
                 entity[name] = moment(time)
         _end(entity, activity)
         entity["description"] = _told(activity)
-        if agent is not None:
-            entity["agent"] = self._person(agent)
+        if activity.agent is not None:
+            entity["agent"] = self._person(activity.agent)
         for side, kind, values, ports in (
             ("object", "input", activity.inputs, activity.plan.inputs),
             ("result", "output", activity.outputs, activity.plan.outputs),
@@ -324,14 +328,14 @@ class Entities:
             entity["subjectOf"] = record
         self._crate.root_dataset.append_to("mentions", entity)
         if activity.parts:
-            self._organize(activity, entity, agent)
+            self._organize(activity, entity)
         return entity
 
-    def _organize(self, activity: Activity, entity: Entity, agent: Person | None) -> None:
+    def _organize(self, activity: Activity, entity: Entity) -> None:
         """That an engine ran a workflow, and that each step was run."""
         runs: dict[str, list[Entity]] = {}
         for step, part in activity.parts:
-            runs.setdefault(step, []).append(self._action(part, activity.key, agent))
+            runs.setdefault(step, []).append(self._action(part, activity))
         controls = []
         for step, done in runs.items():
             control = self._context(
@@ -342,7 +346,8 @@ class Entities:
             control["instrument"] = {"@id": self._step_id(activity.plan, step)}
             control["object"] = _one(done)
             controls.append(control)
-        engine = activity.engine or Engine("workflow engine")
+        engine = activity.engine
+        assert engine is not None
         organize = self._context(
             f"#{quote(activity.key)}/engine", "OrganizeAction", name=f"Run of {engine.name}"
         )
@@ -424,12 +429,6 @@ class Entities:
         if known is not None:
             return known
         return self._crate.add(ContextEntity(self._crate, id_, {"@type": type_, **told}))
-
-
-def _note_bytes(entity: Entity, file: Stored) -> None:
-    entity["sha256"], entity["contentSize"] = file.digest, str(file.size)
-    if "encodingFormat" not in entity and (form := media_type(file.name, file.format)):
-        entity["encodingFormat"] = form
 
 
 def _end(entity: Entity, activity: Activity) -> None:

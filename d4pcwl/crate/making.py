@@ -170,7 +170,8 @@ def _write(crate: Crate, target: Path, work: Path, as_zip: bool) -> None:
     entities.add(crate.runs, crate.images)
     entities.credit(crate.credits)
     preview = work / PREVIEW
-    preview.write_text(page(crate), encoding="utf-8")
+    text = page(crate.runs, crate.places, crate.credits, crate.images)
+    preview.write_text(text, encoding="utf-8")
     made.add(Preview(made, preview))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ class Places:
     """The places of files and folders, seen from the crate.
 
     :ivar files: from places to where the files are now, or to their contents
+    :ivar stored: what is known of files, by their places
     :ivar folders: from folders to their places, which end in ``/``
     :ivar documents: the place of the main document of each run, by the run's ``id``
     :ivar records: from the keys of activities to the places of their records, which end in ``/``
@@ -35,6 +36,7 @@ class Places:
         self.folders: dict[Folder, str] = {}
         self.records: dict[str, str] = {}
         self.documents: dict[int, str] = {}
+        self.stored: dict[str, Stored] = {}
         self._by_key: dict[tuple[str, str], str] = {}
 
     def of(self, file: Stored) -> str | None:
@@ -100,7 +102,7 @@ class Places:
         if file.path is not None and file.key not in self._by_key:
             place = self._free(f"{home}/{file.name}")
             self._by_key[file.key] = place
-            self.files[place] = file.path
+            self.files[place], self.stored[place] = file.path, file
 
     def _fill(self, folder: Folder, place: str) -> None:
         for member in folder.members:
@@ -109,7 +111,7 @@ class Places:
                 self._fill(member, inner)
             elif member.path is not None:
                 self._by_key.setdefault(member.key, inner)
-                self.files[inner] = member.path
+                self.files[inner], self.stored[inner] = member.path, member
 
     def _free(self, place: str) -> str:
         """A place that nothing has: the name stays, and a folder with a number comes before it."""

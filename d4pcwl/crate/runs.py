@@ -140,7 +140,7 @@ class Activity:
     :param parts: which step, and its run
     :param failed: why it failed, if it did
     :param usage: what it took, as text for people, by what that is
-    :param engine: what ran it, if it is a workflow
+    :param engine: what ran it, if it has parts
     :param record: the folder of the record of its stream, if it has one
     :param command: with which the stream was started
     :param told: more about it, for people

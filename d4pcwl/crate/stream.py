@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from d4pcwl.crate.runs import (
     Run,
     Stored,
     Stream,
+    files_in,
 )
 from d4pcwl.errors import UsageError, raise_faults
 from d4pcwl.lineage.opened import READ
@@ -66,6 +67,7 @@ def stream_run(folder: Path) -> Run:
     activity = Activity(head["run"], plan, f"Run of {title}", agent=agent)
     stream.fill(activity, source)
     stream.fill_ports(activity)
+    stream.link(activity)
     documents: dict[str, Path | str] = dict(source.files)
     if not documents:  # the graph was made in a process that had no script
         told = {name: head[name] for name in ("pes", "edges")}
@@ -84,6 +86,7 @@ def fill_step(activity: Activity, folder: Path) -> dict[str, Path]:
     places = {digest: file.path for digest, file in known.items() if file.path is not None}
     source = Source(stream.head["script"], stream.head["code"], places)
     stream.fill(activity, source)
+    stream.link(activity)
     return source.files
 
 
@@ -113,7 +116,7 @@ class _Stream:
         self.record, self.head = record, record.head
         self._known = known
         self._pes: dict[str, _OfPE] = defaultdict(_OfPE)
-        self._results: Counter[tuple[str, str]] = Counter()
+        self._went: dict[tuple[str, str], set[str]] = defaultdict(set)
         worker: tuple[Any, ...] = ()
         for value in record:
             if value[0] == WORKER:
@@ -121,19 +124,25 @@ class _Stream:
             elif value[0] == INVOCATION:
                 self._add(value, worker)
             elif value[0] == GIVEN:
-                pe = self._pes[value[2]]
-                pe.given_count += 1
-                if len(pe.given) < _SHOWN:
-                    pe.given.append(value[5])
+                given = self._pes[value[2]]
+                given.given_count += 1
+                if len(given.given) < _SHOWN:
+                    given.given.append(value[5])
             elif value[0] == HELD:
                 self._pes[value[1]].wrote.setdefault(value[3])
             elif value[0] == RESULT:
-                self._results[value[1], value[2]] += 1
+                _, pe, output, _, numbers = value
+                files = self._went[pe, output]
+                files |= {self.head["streams"][at] for at in numbers} or {_RESULTS}
         tail = record.tail  # it came last
         self._files = {
             path: self._stored(path, told) for path, told in tail.get("files", {}).items()
         }
         self._roles = {path: told["role"] for path, told in tail.get("files", {}).items()}
+        results = {path for path, role in self._roles.items() if role == _RESULTS}
+        for files in self._went.values():
+            if _RESULTS in files:
+                files.symmetric_difference_update({_RESULTS, *results})
 
     def _add(self, value: list[Any], worker: tuple[Any, ...]) -> None:
         _, name, number, _, _, _, began, took, writes, files, *_ = value
@@ -178,8 +187,6 @@ class _Stream:
         for told in head["pes"]:
             step = plan.steps.setdefault(told["pe"], self._plan(plan, told, source))
             activity.parts.append((told["pe"], self._activity(activity, step, told["pe"])))
-        # Another element of a scatter may have made them already.
-        plan.links = list(dict.fromkeys([*plan.links, *self._links(plan)]))
 
     def _plan(self, whole: Plan, told: Mapping[str, Any], source: Source) -> Plan:
         pe = told["pe"]
@@ -192,7 +199,7 @@ class _Stream:
                 plan.inputs[edge["input"]] = Port(edge["input"], STREAM)
             if edge["source"] == pe:
                 plan.outputs[edge["output"]] = Port(edge["output"], STREAM)
-        for name in [*self._pes[pe].written, *(out for of, out in self._results if of == pe)]:
+        for name in [*self._pes[pe].written, *(out for of, out in self._went if of == pe)]:
             plan.outputs.setdefault(name, Port(name, STREAM))
         if self._pes[pe].given_count:
             plan.inputs["given"] = Port("given", "Text", "The items that it was given", many=True)
@@ -204,7 +211,8 @@ class _Stream:
 
     def _activity(self, whole: Activity, plan: Plan, pe: str) -> Activity:
         of = self._pes[pe]
-        made = Activity(f"{whole.key}-{pe}", plan, f"{plan.title}, all invocations")
+        title = f"{plan.title}, all invocations"
+        made = Activity(f"{whole.key}-{pe}", plan, title, agent=whole.agent)
         if of.invocations:
             made.began, made.ended = of.began, of.ended
         made.usage = {
@@ -227,16 +235,35 @@ class _Stream:
             (_WRITTEN, of.wrote, made.outputs),
         ):
             if paths:
-                values[name] = [self._files[path] for path in paths if path in self._files]
+                values[name] = self._known_files(paths)
         return made
 
     def _items(self, pe: str, output: str) -> Stream:
         return Stream(f"{pe}.{output}", self._pes[pe].written[output])
 
-    def _links(self, plan: Plan) -> Iterator[Link]:
+    def link(self, activity: Activity) -> None:
+        """Connect the PEs of an activity's plan, and its ports to those of the PEs that read or
+        wrote the same files."""
+        plan = activity.plan
+        found = []
         for edge in self.head["edges"]:
             told = "" if edge["grouping"] == "shuffle" else edge["grouping"]
-            yield Link(edge["source"], edge["output"], edge["dest"], edge["input"], told)
+            found.append(Link(edge["source"], edge["output"], edge["dest"], edge["input"], told))
+        into = _ports_by_file(activity.inputs)
+        out = _ports_by_file(activity.outputs)
+        for pe, of in self._pes.items():
+            for file in self._known_files(of.read):
+                found += [Link(None, port, pe, _READ) for port in into[file.key]]
+            for file in self._known_files(of.wrote):
+                found += [Link(pe, _WRITTEN, None, port) for port in out[file.key]]
+        for (pe, output), paths in self._went.items():
+            for file in self._known_files(paths):
+                found += [Link(pe, output, None, port) for port in out[file.key]]
+        # Another element of a scatter may have made some of them already.
+        plan.links = list(dict.fromkeys([*plan.links, *found]))
+
+    def _known_files(self, paths: Iterable[str]) -> list[Stored]:
+        return [self._files[path] for path in paths if path in self._files]
 
     # --- the ports of a whole stream ------------------------------------------------------------
 
@@ -258,13 +285,6 @@ class _Stream:
         self._add_files(activity, activity.inputs, plan.inputs, ("read", "input"), _READ)
         self._add_files(activity, activity.outputs, plan.outputs, ("written",), _WRITTEN)
         self._add_files(activity, activity.outputs, plan.outputs, ("results",), _RESULTS)
-        for pe, step in plan.steps.items():
-            if _READ in step.inputs and _READ in plan.inputs:
-                plan.links.append(Link(None, _READ, pe, _READ))
-            if _WRITTEN in step.outputs and _WRITTEN in plan.outputs:
-                plan.links.append(Link(pe, _WRITTEN, None, _WRITTEN))
-        if _RESULTS in plan.outputs:
-            plan.links += [Link(pe, output, None, _RESULTS) for pe, output in self._results]
 
     def _add_files(
         self,
@@ -278,3 +298,12 @@ class _Stream:
         if found:
             ports[name] = Port(name, FILE, name.replace("_", " ").capitalize(), many=len(found) > 1)
             values[name] = found if len(found) > 1 else found[0]
+
+
+def _ports_by_file(values: Mapping[str, Any]) -> dict[tuple[str, str], list[str]]:
+    """The ports that each file is a value of, or is in a value of."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, value in values.items():
+        for file in files_in(value):
+            found[file.key].append(name)
+    return found
