@@ -26,6 +26,8 @@ class Stored:
         more
     :param digest: the SHA-256 of its bytes in hexadecimal digits; empty if it is not known
     :param format: its media type, or the URI of its format
+    :param within: its path in the folder of the run, if it was in that
+    :param private: why it may not be for others, if it may not
     """
 
     name: str
@@ -33,11 +35,13 @@ class Stored:
     digest: str
     size: int
     format: str = ""
+    within: str = ""
+    private: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
-        """Equal for files with the same name and the same bytes."""
-        return self.digest, self.name
+        """Equal for files that are the same: their bytes and their paths in the run are."""
+        return self.digest, self.within or self.name
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,11 @@ _SHOWN = 20
 
 _READ, _WRITTEN = "files_read", "files_written"
 _RESULTS = "results"
+_OPTIONS = {
+    "mapping": "How the graph was run",
+    "processes": "How many processes it used",
+    "seed": "Of the random numbers",
+}
 _TYPES = {bool: "Boolean", int: "Integer", float: "Float"}
 
 
@@ -66,7 +71,7 @@ def stream_run(folder: Path) -> Run:
     agent = Person(str(user)) if user else None
     activity = Activity(head["run"], plan, f"Run of {title}", agent=agent)
     stream.fill(activity, source)
-    stream.fill_ports(activity)
+    stream.fill_ports(activity, source)
     stream.link(activity)
     documents: dict[str, Path | str] = dict(source.files)
     if not documents:  # the graph was made in a process that had no script
@@ -135,14 +140,14 @@ class _Stream:
                 files = self._went[pe, output]
                 files |= {self.head["streams"][at] for at in numbers} or {_RESULTS}
         tail = record.tail  # it came last
-        self._files = {
-            path: self._stored(path, told) for path, told in tail.get("files", {}).items()
-        }
-        self._roles = {path: told["role"] for path, told in tail.get("files", {}).items()}
+        # A file without a digest was no ordinary file, or was gone when the run ended.
+        files = {path: told for path, told in tail.get("files", {}).items() if told["sha256"]}
+        self._files = {path: self._stored(path, told) for path, told in files.items()}
+        self._roles = {path: told["role"] for path, told in files.items()}
         results = {path for path, role in self._roles.items() if role == _RESULTS}
-        for files in self._went.values():
-            if _RESULTS in files:
-                files.symmetric_difference_update({_RESULTS, *results})
+        for went in self._went.values():
+            if _RESULTS in went:
+                went.symmetric_difference_update({_RESULTS, *results})
 
     def _add(self, value: list[Any], worker: tuple[Any, ...]) -> None:
         _, name, number, _, _, _, began, took, writes, files, *_ = value
@@ -159,11 +164,16 @@ class _Stream:
     def _stored(self, path: str, told: Mapping[str, Any]) -> Stored:
         """A file of the run: the one that the step around it has, or else itself, if it still has
         the same bytes."""
-        digest = told["sha256"] or ""
-        if digest and digest in self._known:
+        digest = told["sha256"]
+        if digest in self._known:
             return self._known[digest]
-        there = Path(path) if digest and sha256_of(path) == digest else None
-        return Stored(os.path.basename(path), there, digest, told.get("bytes", 0))
+        there = Path(path) if sha256_of(path) == digest else None
+        within = os.path.relpath(path, self.head["folder"])
+        within = "" if within.startswith(os.pardir) else within
+        hidden = any(part.startswith(".") for part in Path(within or path).parts)
+        private = "it is hidden, or in a hidden folder" if hidden else ""
+        name, size = os.path.basename(path), told.get("bytes", 0)
+        return Stored(name, there, digest, size, within=within, private=private)
 
     # --- plans and activities -------------------------------------------------------------------
 
@@ -267,14 +277,14 @@ class _Stream:
 
     # --- the ports of a whole stream ------------------------------------------------------------
 
-    def fill_ports(self, activity: Activity) -> None:
+    def fill_ports(self, activity: Activity, source: Source) -> None:
         """Give a stream that ran by itself its inputs and outputs."""
         plan = activity.plan
-        options = {name: self.head[name] for name in ("mapping", "processes", "seed")}
+        options = {name: self.head[name] for name in _OPTIONS}
         for name, value in {**self.head["parameters"], **options}.items():
             if value is not None:
                 kind = "Text" if isinstance(value, str) else _TYPES.get(type(value), "Text")
-                plan.inputs[name] = Port(name, kind)
+                plan.inputs[name] = Port(name, kind, source.parameters.get(name, _OPTIONS.get(name, "")))
                 activity.inputs[name] = value
         for pe, step in plan.steps.items():
             values = next(part for name, part in activity.parts if name == pe)
