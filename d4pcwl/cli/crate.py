@@ -49,6 +49,14 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="the licence of the crate, as SPDX names it, such as CC-BY-4.0, or a URI (default: as "
         "declared)",
     )
+    parser.add_argument(
+        "--take",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="take in a file that is left out by default because it may be private: its name, or "
+        "its path in the run",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes on standard error")
     parser.add_argument("--debug", action="store_true", help="tracebacks")
     parser.set_defaults(run=run)
@@ -67,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
         authors=options.author,
         license_=options.license,
         as_zip=options.zip,
+        take=options.take,
         say=(lambda text: None) if options.quiet else say,
     )
     return 0

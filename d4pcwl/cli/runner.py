@@ -20,10 +20,12 @@ TYPE_CHECKING = False  # an interrupt during these imports cannot end the comman
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from d4pcwl.cwl.importing.cwltool.document import Document
     from d4pcwl.cwl.importing.cwltool.joborder import JobOrder
+    from d4pcwl.cwl.importing.cwltool.research_object import ResearchObject
     from d4pcwl.cwl.importing.cwltool.settings import Settings
     from d4pcwl.cwl.importing.graph.execute import Finished, Run
     from d4pcwl.runtime.mappings.registry import Mapping
@@ -100,6 +102,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     _add_run_options(parser, choices, chosen)
     _add_tool_options(parser)
     _add_file_options(parser)
+    _add_provenance_options(parser)
     for name in _NEEDLESS:
         parser.add_argument(
             name, dest="needless", action="append_const", const=name, help=argparse.SUPPRESS
@@ -107,6 +110,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.jobs and options.job:
         parser.error("give --jobs or a job order, not both")
+    if options.jobs and options.provenance:
+        parser.error("--provenance is the record of one job: leave out --jobs")
     if options.num is not None and options.num < 1:
         raise UsageError(f"-n {options.num}: at least one process is needed")
     # Without --mapping, the best one is found later, so only the options of all mappings count.
@@ -310,6 +315,41 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_provenance_options(parser: argparse.ArgumentParser) -> None:
+    import os
+    from pathlib import Path
+
+    group = parser.add_argument_group("provenance, as with cwltool")
+    group.add_argument(
+        "--provenance",
+        type=Path,
+        metavar="DIR",
+        help="write a research object (CWLProv) into a new folder: what ran, when, and all data",
+    )
+    group.add_argument(
+        "--orcid",
+        default=os.environ.get("ORCID", ""),
+        metavar="ID",
+        help="your ORCID iD, for --provenance (default: $ORCID)",
+    )
+    group.add_argument(
+        "--full-name",
+        default=os.environ.get("CWL_FULL_NAME", ""),
+        metavar="NAME",
+        help="your name, for --provenance (default: $CWL_FULL_NAME)",
+    )
+    for what, told in (("user", "account"), ("host", "machine")):
+        for verb, action in (("enable", "store_true"), ("disable", "store_false")):
+            name = "is told" if verb == "enable" else "is not told (default)"
+            group.add_argument(
+                f"--{verb}-{what}-provenance",
+                dest=f"{what}_provenance",
+                action=action,
+                default=False,
+                help=f"the name of the {told} {name} in --provenance",
+            )
+
+
 def _instead(options: argparse.Namespace) -> int:
     """Print what was asked for instead of a run."""
     from tempfile import TemporaryDirectory
@@ -337,7 +377,7 @@ def _instead(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from contextlib import nullcontext
+    from contextlib import ExitStack, nullcontext
 
     from d4pcwl.cli.watching import watching
     from d4pcwl.cwl.importing.cwltool.outdir import NotPlaced, OutputFolder
@@ -355,17 +395,20 @@ def _run(options: argparse.Namespace) -> int:
         code = max(code, int(job.failed))
         _print(job.outputs, as_line=bool(options.jobs))
 
-    with Workplace(options.tmp_outdir_prefix, options.tmpdir_prefix) as place:
+    with Workplace(options.tmp_outdir_prefix, options.tmpdir_prefix) as place, ExitStack() as stack:
         from d4pcwl.cwl.importing.cwltool.joborder import prepared
 
         if options.leave_tmpdir:
             place.keep_all()
             say(f"note: temporary folders are kept in {place.folder} and {place.scratch}")
-        settings = _settings(options, place.folder, place.scratch)
+        research = stack.enter_context(_research_object(options))
+        kept = research.data if research else ""
+        settings = _settings(options, place.folder, place.scratch, kept)
         document, orders = _document(options, settings)
         jobs = prepared(document, orders)
         end_if_asked()
         run = _run_of(options, document, jobs, finished, failed)
+        run.research = research
         leave = options.outputs == "leave"
         with nullcontext() if leave else OutputFolder(options.outdir) as outdir:
             if outdir and outdir.contended and not options.quiet:
@@ -381,6 +424,22 @@ def _run(options: argparse.Namespace) -> int:
         if leave:
             place.keep()
     return code
+
+
+def _research_object(
+    options: argparse.Namespace,
+) -> AbstractContextManager[ResearchObject | None]:
+    """The research object of the run, if one is asked for."""
+    from contextlib import nullcontext
+
+    from d4pcwl.cwl.importing.cwltool.research_object import Author, ResearchObject
+
+    if options.provenance is None:
+        return nullcontext()
+    author = Author(
+        options.orcid, options.full_name, options.user_provenance, options.host_provenance
+    )
+    return ResearchObject(options.provenance, author)
 
 
 def _run_of(
@@ -407,7 +466,7 @@ def _run_of(
     )
 
 
-def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Settings:
+def _settings(options: argparse.Namespace, folder: str, scratch: str, kept: str = "") -> Settings:
     from d4pcwl.cwl.importing.cwltool.settings import Settings, mpi_config
 
     if options.mpi_config_file:
@@ -431,6 +490,7 @@ def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Setting
         timestamps=options.timestamps,
         targets=tuple(options.target),
         more=_more(options),
+        kept=kept,
         folder=folder,
         scratch=scratch,
     )

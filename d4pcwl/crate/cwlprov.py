@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -48,7 +49,7 @@ _TYPES = {
     "boolean": "Boolean",
     "File": FILE,
     "Directory": FOLDER,
-    "Any": "DataType",
+    "Any": "PropertyValue",
     "enum": "Text",
     "record": "PropertyValue",
 }
@@ -268,8 +269,7 @@ class _Happened:
             counts[step] += 1
             number = f", {counts[step]}" if counts[step] > 1 else ""
             made.parts.append((step, self.activity(part, plan.steps[step], f"{step}{number}")))
-        if name == self.root:
-            made.engine, made.agent = self._engine(), self._person()
+        made.engine, made.agent = self._engine, self._person
         return made
 
     def _time(self, name: str, kind: str, choose: Any) -> float | None:
@@ -297,11 +297,13 @@ class _Happened:
                 return stem
         return None
 
+    @cached_property
     def _engine(self) -> Engine:
         labels = [str(label) for name in self._engines for label in self._told[name]["prov:label"]]
         name, _, version = (labels or ["a CWL engine"])[0].rpartition(" ")
         return Engine(name or version, version if name else "", _HOMES.get(name, ""))
 
+    @cached_property
     def _person(self) -> Person | None:
         """Who started the run: a person, or the account."""
         for name, told in self._told.items():

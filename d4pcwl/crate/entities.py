@@ -45,6 +45,8 @@ from d4pcwl.crate.runs import (
     moment,
 )
 
+from d4pcwl.lineage.run_record import sha256_of
+
 if TYPE_CHECKING:
     from rocrate.model.entity import Entity  # type: ignore[import-untyped]
     from rocrate.rocrate import ROCrate  # type: ignore[import-untyped]
@@ -77,6 +79,7 @@ _LANGUAGES = {
 _MAIN = ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"]
 _IMAGE = ["File", "ImageObject"]
 _MEDIA_TYPES = {
+    ".d4ps": "application/octet-stream",
     ".msgpack": "application/vnd.msgpack",
     ".jsonl": "application/jsonl",
     ".ndjson": "application/jsonl",
@@ -138,7 +141,7 @@ class Entities:
             workflow = self._plan(run.main.plan, run)
             if number == 0:
                 root["mainEntity"] = workflow
-            self._action(run.main, "")
+            self._action(run.main)
         for plan, place in images.items():
             image, workflow = self._crate.get(quote(place)), self._plans[plan]
             image["name"], image["about"] = f"Picture of {plan.title}", workflow
@@ -150,7 +153,7 @@ class Entities:
         root["license"] = self._context(**who.license)
         people = [self._person(person) for person in who.authors]
         for entity in (root, root["mainEntity"]) if people else ():
-            entity["author"] = people
+            entity["author"] = _one(people)
         root["mainEntity"]["license"] = root["license"]
 
     # --- files ----------------------------------------------------------------------------------
@@ -164,8 +167,14 @@ class Entities:
             source: Any = content
             if not isinstance(content, Path):
                 source = BytesIO(content.encode() if isinstance(content, str) else content)
-            told = {"name": place.rpartition("/")[2], "encodingFormat": media_type(place)}
-            told |= {"@type": kinds.get(place, "File")}
+            told = {"@type": kinds.get(place, "File"), "name": place.rpartition("/")[2]}
+            file = self._places.stored.get(place)
+            if file is not None:
+                told |= {"sha256": file.digest, "contentSize": str(file.size)}
+            elif isinstance(content, Path):
+                size = str(content.stat().st_size)
+                told |= {"sha256": sha256_of(content), "contentSize": size}
+            told["encodingFormat"] = media_type(place, file.format if file else "")
             self._crate.add_file(source, place, properties=_known(told))
         for home in self._places.records.values():
             folder = self._crate.add_dataset(dest_path=home)
@@ -177,9 +186,7 @@ class Entities:
     def _file(self, file: Stored) -> Entity:
         place = self._places.of(file)
         if place is not None:
-            entity = self._crate.get(quote(place))
-            _note_bytes(entity, file)
-            return entity
+            return self._crate.get(quote(place))
         told = {
             "name": file.name,
             "sha256": file.digest or None,
@@ -194,12 +201,11 @@ class Entities:
             entity = self._crate.add_dataset(dest_path=place)
             entity["name"] = folder.name
         if "hasPart" not in entity:
-            inside = [
-                (where, file) for where, file in members(folder, place) if file.path is not None
+            entity["hasPart"] = [
+                {"@id": quote(where)}
+                for where, file in members(folder, place)
+                if file.path is not None
             ]
-            entity["hasPart"] = [{"@id": quote(where)} for where, _ in inside]
-            for where, file in inside:
-                _note_bytes(self._crate.get(quote(where)), file)
         return entity
 
     # --- plans ----------------------------------------------------------------------------------
@@ -223,12 +229,12 @@ class Entities:
             entity[name] = value
         for kind, ports in (("input", plan.inputs), ("output", plan.outputs)):
             if ports:
-                entity[kind] = [self._port(plan, kind, port) for port in ports.values()]
+                entity[kind] = _one([self._port(plan, kind, port) for port in ports.values()])
         if plan.steps:
             tools = {tool: self._plan(tool) for tool in plan.steps.values()}
             # The profile wants a run of each of these; a step that was not run is a step all the same.
-            entity["hasPart"] = [made for tool, made in tools.items() if tool in self._run_plans]
-            entity["step"] = list(self._steps(plan))
+            entity["hasPart"] = _one([m for tool, m in tools.items() if tool in self._run_plans])
+            entity["step"] = _one(list(self._steps(plan)))
             self._connect(entity, plan, None)
         return entity
 
@@ -267,7 +273,7 @@ class Entities:
                 connection["description"] = link.told
             found.append(connection)
         if found:
-            entity["connection"] = found
+            entity["connection"] = _one(found)
 
     def _port_id(self, plan: Plan, kind: str, port: Port) -> str:
         return f"{quote(self._main)}#{quote(plan.key or 'main')}/{kind}/{quote(port.name)}"
@@ -277,8 +283,8 @@ class Entities:
             "name": port.name,
             "description": port.title or None,
             "additionalType": port.type,
-            "multipleValues": True if port.many else None,
-            "valueRequired": (not port.optional) if kind == "input" else None,
+            "multipleValues": "True" if port.many else None,
+            "valueRequired": str(not port.optional) if kind == "input" else None,
             "encodingFormat": media_type("", port.format) or None,
             "conformsTo": {"@id": _PARAMETER_PROFILE},
         }
@@ -286,11 +292,12 @@ class Entities:
 
     # --- what was done --------------------------------------------------------------------------
 
-    def _action(self, activity: Activity, scope: str) -> Entity:
+    def _action(self, activity: Activity, around: Activity | None = None) -> Entity:
         """A run of a plan, with all its parts.
 
-        :param scope: the key of the activity around it, to which its streams belong
+        :param around: the activity that it is a part of
         """
+        scope = around.key if around else ""
         entity = self._context(f"#{quote(activity.key)}", "CreateAction", name=activity.title)
         entity["instrument"] = self._plans[activity.plan]
         for name, time in (("startTime", activity.began), ("endTime", activity.ended)):
@@ -310,7 +317,7 @@ class Entities:
                 for made in self._values(activity.plan, kind, ports[name], value, scope)
             ]
             if found:
-                entity[side] = list({made.id: made for made in found}.values())
+                entity[side] = _one(list({made.id: made for made in found}.values()))
         if activity.usage:
             entity["resourceUsage"] = [
                 self._usage(activity, name, value) for name, value in activity.usage.items()
@@ -328,7 +335,7 @@ class Entities:
         """That an engine ran a workflow, and that each step was run."""
         runs: dict[str, list[Entity]] = {}
         for step, part in activity.parts:
-            runs.setdefault(step, []).append(self._action(part, activity.key))
+            runs.setdefault(step, []).append(self._action(part, activity))
         controls = []
         for step, done in runs.items():
             control = self._context(
@@ -337,14 +344,15 @@ class Entities:
                 name=f"Orchestrate {step}",
             )
             control["instrument"] = {"@id": self._step_id(activity.plan, step)}
-            control["object"] = done
+            control["object"] = _one(done)
             controls.append(control)
-        engine = activity.engine or Engine("workflow engine")
+        engine = activity.engine
+        assert engine is not None
         organize = self._context(
             f"#{quote(activity.key)}/engine", "OrganizeAction", name=f"Run of {engine.name}"
         )
         organize["instrument"] = self._engine(engine)
-        organize["object"] = controls
+        organize["object"] = _one(controls)
         organize["result"] = entity
         for name in ("startTime", "endTime", "agent"):
             if name in entity:
@@ -385,7 +393,7 @@ class Entities:
             known = entity._jsonld.get("exampleOfWork", [])
             known = known if isinstance(known, list) else [known]
             if parameter not in known:
-                entity["exampleOfWork"] = [*known, parameter]
+                entity["exampleOfWork"] = _one([*known, parameter])
             yield entity
 
     def _value(self, part: Stored | Folder | Stream, scope: str) -> Entity:
@@ -423,15 +431,9 @@ class Entities:
         return self._crate.add(ContextEntity(self._crate, id_, {"@type": type_, **told}))
 
 
-def _note_bytes(entity: Entity, file: Stored) -> None:
-    entity["sha256"], entity["contentSize"] = file.digest, str(file.size)
-    if "encodingFormat" not in entity and (form := media_type(file.name, file.format)):
-        entity["encodingFormat"] = form
-
-
 def _end(entity: Entity, activity: Activity) -> None:
     ended = "Failed" if activity.failed else "Completed"
-    entity["actionStatus"] = {"@id": f"http://schema.org/{ended}ActionStatus"}
+    entity["actionStatus"] = f"http://schema.org/{ended}ActionStatus"
     if activity.failed:
         entity["error"] = activity.failed
 
@@ -441,6 +443,11 @@ def _told(activity: Activity) -> str:
     lines = [shlex.join(activity.command)] if activity.command else [activity.plan.title]
     lines += [f"{name}: {value}" for name, value in activity.told.items()]
     return "\n".join(lines)
+
+
+def _one(found: list[Any]) -> Any:
+    """A list, or what is alone in it, as RO-Crate writes it."""
+    return found[0] if len(found) == 1 else found
 
 
 def _plain(value: Any) -> Any:

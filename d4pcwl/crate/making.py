@@ -46,6 +46,7 @@ def make_crate(
     authors: Sequence[str] = (),
     license_: str | None = None,
     as_zip: bool = False,
+    take: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Make one crate of runs.
@@ -53,6 +54,7 @@ def make_crate(
     :param folders: of each run its record (``--provenance``), or its CWLProv folder
     :param target: the crate: a new folder, or a zip file
     :param authors: see :func:`~d4pcwl.crate.credits.credits_of`; ``license_``, too
+    :param take: names or paths of files that are taken in, although they may be private
     :param say: takes messages
     :raises LineageError: a folder is not of a run, or cannot be read
     :raises UsageError: the crate cannot be written; or the script has changed since the run
@@ -66,11 +68,11 @@ def make_crate(
                 "note: no licence is declared, so nobody else may use the crate; give --license, "
                 "or declare it (docs/provenance.md)"
             )
-        places, images = _placed(runs)
+        places, images = _placed(runs, take)
         crate = Crate(runs, places, who, images)
         _write(crate, target, Path(work), as_zip)
-        for name in _missing(crate):
-            say(f"note: {name} is described, but not in the crate: it has changed since the run, or is gone")
+        for name, why in sorted(places.left_out.items()):
+            say(f"note: {name} is described, but not in the crate: {why}")
 
 
 def _check(target: Path, as_zip: bool) -> None:
@@ -113,9 +115,9 @@ def _fill(activity: Activity, work: Path) -> None:
             return
 
 
-def _placed(runs: Sequence[Run]) -> tuple[Places, dict[Plan, str]]:
+def _placed(runs: Sequence[Run], take: Sequence[str]) -> tuple[Places, dict[Plan, str]]:
     """Places for all files of some runs, and for the pictures of their workflows."""
-    places = Places()
+    places = Places(take)
     images: dict[Plan, str] = {}
     for number, run in enumerate(runs, 1):
         code = [file for file in run.main.files() if file.name.endswith(".py")]
@@ -148,12 +150,6 @@ def _job(run: Run, places: Places) -> str:
     return json.dumps(inputs, indent=1, ensure_ascii=False) + "\n"
 
 
-def _missing(crate: Crate) -> list[str]:
-    """The names of files that were part of a run, and are not in its crate."""
-    files = (file for run in crate.runs for each in run.main.all() for file in each.files())
-    return sorted({file.name for file in files if crate.places.of(file) is None})
-
-
 def _write(crate: Crate, target: Path, work: Path, as_zip: bool) -> None:
     from rocrate.model.preview import Preview  # type: ignore[import-untyped]
     from rocrate.rocrate import ROCrate  # type: ignore[import-untyped]
@@ -170,7 +166,8 @@ def _write(crate: Crate, target: Path, work: Path, as_zip: bool) -> None:
     entities.add(crate.runs, crate.images)
     entities.credit(crate.credits)
     preview = work / PREVIEW
-    preview.write_text(page(crate), encoding="utf-8")
+    text = page(crate.runs, crate.places, crate.credits, crate.images)
+    preview.write_text(text, encoding="utf-8")
     made.add(Preview(made, preview))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from d4pcwl.crate.runs import Activity, Folder, Run, Stored
+from d4pcwl.cwl.gathering import secret_by_name, secret_in
 from d4pcwl.lineage.prov import JSON_NAME, N_NAME
 from d4pcwl.lineage.record import NAME
 
@@ -24,17 +25,27 @@ _UNFIT = re.compile(r"[^\w.+-]+")
 class Places:
     """The places of files and folders, seen from the crate.
 
+    :param asked: the names or paths of files that are taken in, although they may be private
+
+    :ivar left_out: why files are described, but not in the crate, by their names
     :ivar files: from places to where the files are now, or to their contents
+    :ivar stored: what is known of files, by their places
     :ivar folders: from folders to their places, which end in ``/``
     :ivar documents: the place of the main document of each run, by the run's ``id``
     :ivar records: from the keys of activities to the places of their records, which end in ``/``
     """
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Iterable[str] = ()) -> None:
+        self.left_out: dict[str, str] = {}
+        self._asked = set(asked)
+        self._checked: dict[tuple[str, str], str] = {}
+        self._by_name: dict[tuple[str, str], str] = {}
+        self._earlier: dict[tuple[str, str], str] = {}
         self.files: dict[str, Path | str | bytes] = {}
         self.folders: dict[Folder, str] = {}
         self.records: dict[str, str] = {}
         self.documents: dict[int, str] = {}
+        self.stored: dict[str, Stored] = {}
         self._by_key: dict[tuple[str, str], str] = {}
 
     def of(self, file: Stored) -> str | None:
@@ -47,6 +58,7 @@ class Places:
         :param number: from 1; the documents of later runs have folders of their own
         :param code: files that are code, which belongs to the documents
         """
+        self._earlier = dict(self._by_name)
         home = WORKFLOW if number == 1 else f"{WORKFLOW}-{number}"
         for name, content in run.documents.items():
             self.files[f"{home}/{name}"] = content
@@ -97,19 +109,42 @@ class Places:
                 self._add(entry, home)
 
     def _put(self, file: Stored, home: str) -> None:
-        if file.path is not None and file.key not in self._by_key:
-            place = self._free(f"{home}/{file.name}")
-            self._by_key[file.key] = place
-            self.files[place] = file.path
+        if file.key in self._by_key or not self._may_have(file):
+            return
+        short = (file.digest, file.name)
+        place = self._earlier.get(short) or (None if file.within else self._by_name.get(short))
+        if place is None:
+            place = self._free(f"{home}/{file.within or file.name}")
+            assert file.path is not None
+            self.files[place], self.stored[place] = file.path, file
+        self._by_key[file.key] = self._by_name[short] = place
+
+    def _may_have(self, file: Stored) -> bool:
+        """Whether a file may be in the crate."""
+        names = {file.name, file.within, str(file.path)}
+        why = self._checked.get(file.key)
+        if file.path is None:
+            why = "it has changed since the run, or is gone"
+        elif names & self._asked:
+            why = ""
+        elif why is None:
+            code = file.name.endswith(".py")
+            why = file.private or secret_by_name(file.name) or secret_in(file.path, code=code)
+        self._checked[file.key] = why
+        if why:
+            self.left_out[file.within or file.name] = why
+        return not why
 
     def _fill(self, folder: Folder, place: str) -> None:
         for member in folder.members:
             inner = f"{place}/{member.name}"
             if isinstance(member, Folder):
                 self._fill(member, inner)
-            elif member.path is not None:
+            elif self._may_have(member):
+                assert member.path is not None
                 self._by_key.setdefault(member.key, inner)
-                self.files[inner] = member.path
+                self._by_name.setdefault((member.digest, member.name), inner)
+                self.files[inner], self.stored[inner] = member.path, member
 
     def _free(self, place: str) -> str:
         """A place that nothing has: the name stays, and a folder with a number comes before it."""

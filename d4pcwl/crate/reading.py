@@ -6,6 +6,7 @@ import ast
 import inspect
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from d4pcwl.cwl.declare.declarations import sidecar_path
 from d4pcwl.lineage.run_record import sha256_of
 from d4pcwl.workflow.docstring import described
 from d4pcwl.workflow.texts import read_file
+
+_PACKAGES = ("d4pcwl.library", "d4pcwl.seismology")
+"""Those whose PEs say what they do."""
 
 
 class Source:
@@ -26,6 +30,7 @@ class Source:
     :ivar missing: the paths of files that have changed since, or are gone
     :ivar title: the first line of the script's docstring
     :ivar doc: the rest of it
+    :ivar parameters: what the docstrings of its functions say of parameters
     :ivar metadata: what the script declares in terms of schema.org
     """
 
@@ -35,6 +40,7 @@ class Source:
         self.files: dict[str, Path] = {}
         self.missing: list[str] = []
         self.title = self.doc = ""
+        self.parameters: dict[str, str] = {}
         self.metadata: Mapping[str, Any] = {}
         self._classes: dict[str, tuple[str, str]] = {}
         if script is None:
@@ -56,7 +62,11 @@ class Source:
 
     def described(self, name: str) -> tuple[str, str]:
         """The first line of the docstring of a class, and the rest of it."""
-        return self._classes.get(name, ("", ""))
+        if name not in self._classes:
+            packages = (import_module(package) for package in _PACKAGES)
+            found = next((getattr(p, name) for p in packages if name in p.__all__), None)
+            self._classes[name] = described(inspect.getdoc(found) or "" if found else "")[:2]
+        return self._classes[name]
 
     def _read(self, path: Path, *, whole: bool) -> None:
         try:
@@ -68,6 +78,9 @@ class Source:
                 self._classes[node.name] = described(doc)[:2]
         if not whole:
             return
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and (doc := ast.get_docstring(node)):
+                self.parameters = described(doc)[2] | self.parameters
         self.title, self.doc, _ = described(inspect.cleandoc(ast.get_docstring(tree) or ""))
         for node in tree.body:
             if isinstance(node, ast.Assign) and any(

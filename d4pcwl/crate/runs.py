@@ -26,6 +26,8 @@ class Stored:
         more
     :param digest: the SHA-256 of its bytes in hexadecimal digits; empty if it is not known
     :param format: its media type, or the URI of its format
+    :param within: its path in the folder of the run, if it was in that
+    :param private: why it may not be for others, if it may not
     """
 
     name: str
@@ -33,11 +35,13 @@ class Stored:
     digest: str
     size: int
     format: str = ""
+    within: str = ""
+    private: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
-        """Equal for files with the same name and the same bytes."""
-        return self.digest, self.name
+        """Equal for files that are the same: their bytes and their paths in the run are."""
+        return self.digest, self.within or self.name
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class Activity:
     :param parts: which step, and its run
     :param failed: why it failed, if it did
     :param usage: what it took, as text for people, by what that is
-    :param engine: what ran it, if it is a workflow
+    :param engine: what ran it, if it has parts
     :param record: the folder of the record of its stream, if it has one
     :param command: with which the stream was started
     :param told: more about it, for people

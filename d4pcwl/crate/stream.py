@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from d4pcwl.crate.runs import (
     Run,
     Stored,
     Stream,
+    files_in,
 )
 from d4pcwl.errors import UsageError, raise_faults
 from d4pcwl.lineage.opened import READ
@@ -37,6 +38,11 @@ _SHOWN = 20
 
 _READ, _WRITTEN = "files_read", "files_written"
 _RESULTS = "results"
+_OPTIONS = {
+    "mapping": "How the graph was run",
+    "processes": "How many processes it used",
+    "seed": "Of the random numbers",
+}
 _TYPES = {bool: "Boolean", int: "Integer", float: "Float"}
 
 
@@ -61,9 +67,12 @@ def stream_run(folder: Path) -> Run:
     title = str(about.get("s-prov:workflowName") or source.title or stem)
     doc = str(about.get("s-prov:description") or source.doc)
     plan = Plan("", title, "dispel4py workflow", doc)
-    activity = Activity(head["run"], plan, f"Run of {title}")
+    user = about.get("provone:User") or head["user"]
+    agent = Person(str(user)) if user else None
+    activity = Activity(head["run"], plan, f"Run of {title}", agent=agent)
     stream.fill(activity, source)
-    stream.fill_ports(activity)
+    stream.fill_ports(activity, source)
+    stream.link(activity)
     documents: dict[str, Path | str] = dict(source.files)
     if not documents:  # the graph was made in a process that had no script
         told = {name: head[name] for name in ("pes", "edges")}
@@ -82,6 +91,7 @@ def fill_step(activity: Activity, folder: Path) -> dict[str, Path]:
     places = {digest: file.path for digest, file in known.items() if file.path is not None}
     source = Source(stream.head["script"], stream.head["code"], places)
     stream.fill(activity, source)
+    stream.link(activity)
     return source.files
 
 
@@ -111,7 +121,7 @@ class _Stream:
         self.record, self.head = record, record.head
         self._known = known
         self._pes: dict[str, _OfPE] = defaultdict(_OfPE)
-        self._results: Counter[tuple[str, str]] = Counter()
+        self._went: dict[tuple[str, str], set[str]] = defaultdict(set)
         worker: tuple[Any, ...] = ()
         for value in record:
             if value[0] == WORKER:
@@ -119,19 +129,25 @@ class _Stream:
             elif value[0] == INVOCATION:
                 self._add(value, worker)
             elif value[0] == GIVEN:
-                pe = self._pes[value[2]]
-                pe.given_count += 1
-                if len(pe.given) < _SHOWN:
-                    pe.given.append(value[5])
+                given = self._pes[value[2]]
+                given.given_count += 1
+                if len(given.given) < _SHOWN:
+                    given.given.append(value[5])
             elif value[0] == HELD:
                 self._pes[value[1]].wrote.setdefault(value[3])
             elif value[0] == RESULT:
-                self._results[value[1], value[2]] += 1
+                _, pe, output, _, numbers = value
+                files = self._went[pe, output]
+                files |= {self.head["streams"][at] for at in numbers} or {_RESULTS}
         tail = record.tail  # it came last
-        self._files = {
-            path: self._stored(path, told) for path, told in tail.get("files", {}).items()
-        }
-        self._roles = {path: told["role"] for path, told in tail.get("files", {}).items()}
+        # A file without a digest was no ordinary file, or was gone when the run ended.
+        files = {path: told for path, told in tail.get("files", {}).items() if told["sha256"]}
+        self._files = {path: self._stored(path, told) for path, told in files.items()}
+        self._roles = {path: told["role"] for path, told in files.items()}
+        results = {path for path, role in self._roles.items() if role == _RESULTS}
+        for went in self._went.values():
+            if _RESULTS in went:
+                went.symmetric_difference_update({_RESULTS, *results})
 
     def _add(self, value: list[Any], worker: tuple[Any, ...]) -> None:
         _, name, number, _, _, _, began, took, writes, files, *_ = value
@@ -148,11 +164,16 @@ class _Stream:
     def _stored(self, path: str, told: Mapping[str, Any]) -> Stored:
         """A file of the run: the one that the step around it has, or else itself, if it still has
         the same bytes."""
-        digest = told["sha256"] or ""
-        if digest and digest in self._known:
+        digest = told["sha256"]
+        if digest in self._known:
             return self._known[digest]
-        there = Path(path) if digest and sha256_of(path) == digest else None
-        return Stored(os.path.basename(path), there, digest, told.get("bytes", 0))
+        there = Path(path) if sha256_of(path) == digest else None
+        within = os.path.relpath(path, self.head["folder"])
+        within = "" if within.startswith(os.pardir) else within
+        hidden = any(part.startswith(".") for part in Path(within or path).parts)
+        private = "it is hidden, or in a hidden folder" if hidden else ""
+        name, size = os.path.basename(path), told.get("bytes", 0)
+        return Stored(name, there, digest, size, within=within, private=private)
 
     # --- plans and activities -------------------------------------------------------------------
 
@@ -167,8 +188,6 @@ class _Stream:
             activity.failed = tail.get("failed") or "its processes were killed"
         versions = head["packages"]
         activity.engine = Engine("d4pcwl", versions.get("d4pcwl", ""), _HOME)
-        user = head["about"].get("provone:User") or head["user"]
-        activity.agent = activity.agent or (Person(str(user)) if user else None)
         activity.told = {
             "mapping": head["mapping"],
             "host": head["host"],
@@ -178,8 +197,6 @@ class _Stream:
         for told in head["pes"]:
             step = plan.steps.setdefault(told["pe"], self._plan(plan, told, source))
             activity.parts.append((told["pe"], self._activity(activity, step, told["pe"])))
-        # Another element of a scatter may have made them already.
-        plan.links = list(dict.fromkeys([*plan.links, *self._links(plan)]))
 
     def _plan(self, whole: Plan, told: Mapping[str, Any], source: Source) -> Plan:
         pe = told["pe"]
@@ -192,7 +209,7 @@ class _Stream:
                 plan.inputs[edge["input"]] = Port(edge["input"], STREAM)
             if edge["source"] == pe:
                 plan.outputs[edge["output"]] = Port(edge["output"], STREAM)
-        for name in [*self._pes[pe].written, *(out for of, out in self._results if of == pe)]:
+        for name in [*self._pes[pe].written, *(out for of, out in self._went if of == pe)]:
             plan.outputs.setdefault(name, Port(name, STREAM))
         if self._pes[pe].given_count:
             plan.inputs["given"] = Port("given", "Text", "The items that it was given", many=True)
@@ -204,7 +221,8 @@ class _Stream:
 
     def _activity(self, whole: Activity, plan: Plan, pe: str) -> Activity:
         of = self._pes[pe]
-        made = Activity(f"{whole.key}-{pe}", plan, f"{plan.title}, all invocations")
+        title = f"{plan.title}, all invocations"
+        made = Activity(f"{whole.key}-{pe}", plan, title, agent=whole.agent)
         if of.invocations:
             made.began, made.ended = of.began, of.ended
         made.usage = {
@@ -227,27 +245,46 @@ class _Stream:
             (_WRITTEN, of.wrote, made.outputs),
         ):
             if paths:
-                values[name] = [self._files[path] for path in paths if path in self._files]
+                values[name] = self._known_files(paths)
         return made
 
     def _items(self, pe: str, output: str) -> Stream:
         return Stream(f"{pe}.{output}", self._pes[pe].written[output])
 
-    def _links(self, plan: Plan) -> Iterator[Link]:
+    def link(self, activity: Activity) -> None:
+        """Connect the PEs of an activity's plan, and its ports to those of the PEs that read or
+        wrote the same files."""
+        plan = activity.plan
+        found = []
         for edge in self.head["edges"]:
             told = "" if edge["grouping"] == "shuffle" else edge["grouping"]
-            yield Link(edge["source"], edge["output"], edge["dest"], edge["input"], told)
+            found.append(Link(edge["source"], edge["output"], edge["dest"], edge["input"], told))
+        into = _ports_by_file(activity.inputs)
+        out = _ports_by_file(activity.outputs)
+        for pe, of in self._pes.items():
+            for file in self._known_files(of.read):
+                found += [Link(None, port, pe, _READ) for port in into[file.key]]
+            for file in self._known_files(of.wrote):
+                found += [Link(pe, _WRITTEN, None, port) for port in out[file.key]]
+        for (pe, output), paths in self._went.items():
+            for file in self._known_files(paths):
+                found += [Link(pe, output, None, port) for port in out[file.key]]
+        # Another element of a scatter may have made some of them already.
+        plan.links = list(dict.fromkeys([*plan.links, *found]))
+
+    def _known_files(self, paths: Iterable[str]) -> list[Stored]:
+        return [self._files[path] for path in paths if path in self._files]
 
     # --- the ports of a whole stream ------------------------------------------------------------
 
-    def fill_ports(self, activity: Activity) -> None:
+    def fill_ports(self, activity: Activity, source: Source) -> None:
         """Give a stream that ran by itself its inputs and outputs."""
         plan = activity.plan
-        options = {name: self.head[name] for name in ("mapping", "processes", "seed")}
+        options = {name: self.head[name] for name in _OPTIONS}
         for name, value in {**self.head["parameters"], **options}.items():
             if value is not None:
                 kind = "Text" if isinstance(value, str) else _TYPES.get(type(value), "Text")
-                plan.inputs[name] = Port(name, kind)
+                plan.inputs[name] = Port(name, kind, source.parameters.get(name, _OPTIONS.get(name, "")))
                 activity.inputs[name] = value
         for pe, step in plan.steps.items():
             values = next(part for name, part in activity.parts if name == pe)
@@ -258,13 +295,6 @@ class _Stream:
         self._add_files(activity, activity.inputs, plan.inputs, ("read", "input"), _READ)
         self._add_files(activity, activity.outputs, plan.outputs, ("written",), _WRITTEN)
         self._add_files(activity, activity.outputs, plan.outputs, ("results",), _RESULTS)
-        for pe, step in plan.steps.items():
-            if _READ in step.inputs and _READ in plan.inputs:
-                plan.links.append(Link(None, _READ, pe, _READ))
-            if _WRITTEN in step.outputs and _WRITTEN in plan.outputs:
-                plan.links.append(Link(pe, _WRITTEN, None, _WRITTEN))
-        if _RESULTS in plan.outputs:
-            plan.links += [Link(pe, output, None, _RESULTS) for pe, output in self._results]
 
     def _add_files(
         self,
@@ -278,3 +308,12 @@ class _Stream:
         if found:
             ports[name] = Port(name, FILE, name.replace("_", " ").capitalize(), many=len(found) > 1)
             values[name] = found if len(found) > 1 else found[0]
+
+
+def _ports_by_file(values: Mapping[str, Any]) -> dict[tuple[str, str], list[str]]:
+    """The ports that each file is a value of, or is in a value of."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, value in values.items():
+        for file in files_in(value):
+            found[file.key].append(name)
+    return found
