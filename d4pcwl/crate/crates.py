@@ -73,6 +73,22 @@ class Crate:
         """Whether a path, and what it links to, is inside of the crate."""
         return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.folder))
 
+    def check(self) -> None:
+        """Check the bytes of all files.
+
+        :raises LineageError: some have changed since the crate was made, or are gone
+        """
+        told = [entity for entity in self.of_type("File") if "sha256" in entity]
+        changed = [
+            str(entity["@id"])
+            for entity in told
+            if sha256_of(self.path(entity) or "") != entity["sha256"]
+        ]
+        if changed:
+            raise LineageError(
+                f"{self.folder}: files have changed since the crate was made: {', '.join(changed)}"
+            )
+
     def digest(self, entity: Entity) -> bytes | None:
         """The SHA-256 of a file: of its bytes, if they are there; else as the crate says."""
         path = self.path(entity)

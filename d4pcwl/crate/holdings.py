@@ -98,7 +98,7 @@ def _actions(crate: Crate) -> Iterator[Step]:
         if action["@id"] in seen:
             continue
         seen.add(action["@id"])
-        record = _record(crate, action)
+        record = record_of(crate, action)
         if record is None and action["@id"] in parts:
             waiting = [*parts[action["@id"]], *waiting]
             continue
@@ -117,7 +117,8 @@ def _actions(crate: Crate) -> Iterator[Step]:
         )
 
 
-def _record(crate: Crate, action: Entity) -> Record | None:
+def record_of(crate: Crate, action: Entity) -> Record | None:
+    """The record of a run that a crate has."""
     for about in crate.linked(action, "subjectOf"):
         for part in crate.linked(about, "hasPart"):
             path = crate.path(part)

@@ -110,6 +110,22 @@ def _verdict(found: Iterator[Difference]) -> Verdict:
     return Verdict(DIFFERENT, told)
 
 
+def compare_items(before: Sequence[Any], after: Sequence[Any], *, ordered: bool = True) -> Verdict:
+    """Compare two sequences of digests of items, so far as items have them.
+
+    :param ordered: whether their order counts
+    """
+    if ordered and len(before) == len(after):
+        at = (n for n, (was, came) in enumerate(zip(before, after, strict=True), 1) if was != came)
+        first = next(at, None)
+        if first is None:
+            return Verdict(SAME_VALUES)
+        return Verdict(DIFFERENT, f"item {first} is another one")
+    if ordered:
+        return Verdict(DIFFERENT, f"{len(before)} items were there, {len(after)} came")
+    return _verdict(_of_multisets(Counter(before), Counter(after), "items"))
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 

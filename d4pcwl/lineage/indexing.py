@@ -35,9 +35,11 @@ from d4pcwl.lineage.record import (
 
 ITEM, INPUT, FILE = "item", "input", "file"
 RESULTS, STREAM, WRITTEN = "results", "stream", "written"
-"""The roles of files that a run has made. The items of the first two are found by their place."""
+"""Roles of files. The items of the first two are found by their place."""
 
-_MADE = (RESULTS, STREAM, WRITTEN)
+MADE = (RESULTS, STREAM, WRITTEN)
+"""The roles of files that a run has made."""
+
 _ROWS = 10_000
 
 _SCHEMA = """
@@ -220,7 +222,7 @@ class _Builder:
         digest = None if told.get("sha256") is None else bytes.fromhex(told["sha256"])
         extra = json.dumps({key: told[key] for key in ("role", "bytes") if key in told})
         number = self._node(path, (FILE, b"", "", "", _storable(path), digest, extra))
-        self._see(number, path, digest, told["role"] in _MADE)
+        self._see(number, path, digest, told["role"] in MADE)
         return number
 
     def _see(self, node: int, path: str, digest: bytes | None, made: bool) -> None:

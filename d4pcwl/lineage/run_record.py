@@ -141,7 +141,7 @@ class RunRecord:
             "parameters": self._parameters,
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": _packages(),
+            "packages": installed_packages(),
             "about": dict(selection.about),
             "clusters": dict(selection.clusters),
             "activities": selection.activities,
@@ -285,7 +285,7 @@ def _installed(paths: Iterable[str]) -> set[str]:
     return {path for path in paths if path.startswith(prefixes)}
 
 
-def _packages() -> dict[str, str]:
+def installed_packages() -> dict[str, str]:
     """The versions of the packages that are installed, from the names of their folders (PyPA,
     "Recording installed projects"); to read what is in these would take half a second."""
     found: dict[str, str] = {}

@@ -37,7 +37,11 @@ def recorded(mapping: str, job: Job) -> Job:
             "processes": job.processes,
             "seed": job.seed,
             "pes": [
-                {**asdict(record), "parameters": made_with(pe)}
+                {
+                    **asdict(record),
+                    "ordered": getattr(pe, "ordered", True) is not False,
+                    "parameters": made_with(pe),
+                }
                 for record, pe in zip(pe_records(graph), graph.pes, strict=True)
             ],
             "edges": [asdict(record) for record in edge_records(graph)],
