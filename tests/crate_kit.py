@@ -4,7 +4,6 @@ its cache, which is filled here."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from importlib import resources
@@ -75,21 +74,37 @@ def cache(folder: Path) -> Path:
     return place
 
 
-def issues(crate: Path, place: Path, severity: str = "required") -> list[str]:
-    """What the validator finds wrong with a crate; nothing if it is valid.
+def issues(folder: Path, *crates: Path) -> dict[str, list[str]]:
+    """What the validator finds wrong with crates, by their names: the requirements of the profile.
 
-    :param place: the cache
+    :param folder: for its cache
     """
-    report = place.with_name(f"{place.name}-{os.getpid()}.json")
-    command = [
-        *(str(Path(sys.executable).with_name("rocrate-validator")), "-y", "validate"),
-        *("--offline", "--cache-path", str(place), "-p", PROFILE, "-l", severity),
-        *("--skip-availability-check", "--no-paging", "-f", "json", "-o", str(report), str(crate)),
-    ]
+    command = [sys.executable, __file__, str(cache(folder)), *map(str, crates)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert report.exists(), done.stdout + done.stderr
-    told = json.loads(report.read_text())
-    report.unlink()
-    found = [f"{issue['check']['identifier']}: {issue['message']}: {issue.get('violatingEntity')} {issue.get('violatingProperty')}" for issue in told["issues"]]
-    assert bool(found) != told["passed"], told
+    assert not done.returncode, done.stderr
+    found: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def _main(place: str, *crates: str) -> None:
+    """Validate crates; a process of its own, because the validator changes rdflib."""
+    from rocrate_validator.services import ValidationSettings, validate
+
+    found = {}
+    for crate in crates:
+        settings = ValidationSettings(
+            rocrate_uri=crate,
+            profile_identifier=PROFILE,
+            offline=True,
+            cache_path=Path(place),
+        )
+        result = validate(settings)
+        found[Path(crate).name] = [
+            f"{issue.check.identifier}: {issue.message} {issue.violatingEntity}"
+            for issue in result.get_issues()
+        ]
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

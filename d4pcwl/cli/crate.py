@@ -30,7 +30,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "the first is that of the main workflow",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="CRATE", help="a new folder, or a zip file"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="CRATE",
+        help="a new folder, or a zip file",
     )
     parser.add_argument(
         "--zip", action="store_true", help="write a zip file, as it is uploaded to repositories"

@@ -101,7 +101,9 @@ def _license_in(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         value = value[0] if value else ""
     if isinstance(value, Mapping):
-        value = next((value[key] for key in ("@id", "id", "url", "identifier", "name") if key in value), "")
+        value = next(
+            (value[key] for key in ("@id", "id", "url", "identifier", "name") if key in value), ""
+        )
     return str(value or "")
 
 

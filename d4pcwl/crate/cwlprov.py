@@ -7,7 +7,6 @@ the files by their SHA-1, ``metadata/provenance/`` what happened.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -108,7 +107,10 @@ class _Plans:
         doc = "\n".join(doc) if isinstance(doc, list) else str(doc)
         plan = Plan(key, title, f"CWL {process['class']}", doc)
         self._made[key] = plan
-        for entries, ports in ((process["inputs"], plan.inputs), (process["outputs"], plan.outputs)):
+        for entries, ports in (
+            (process["inputs"], plan.inputs),
+            (process["outputs"], plan.outputs),
+        ):
             for entry in entries:
                 port = _port(entry)
                 ports[port.name] = port
@@ -227,7 +229,7 @@ class _Happened:
         self.root = roots[0]
 
     def _read(self, place: Path) -> None:
-        from prov.model import ProvDocument, ProvElement
+        from prov.model import ProvDocument, ProvElement  # type: ignore[import-untyped]
 
         try:
             document = ProvDocument.deserialize(str(place))

@@ -24,8 +24,8 @@ import hashlib
 import json
 import mimetypes
 import shlex
-from io import BytesIO
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -44,7 +44,6 @@ from d4pcwl.crate.runs import (
     Stream,
     moment,
 )
-
 from d4pcwl.lineage.run_record import sha256_of
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ PROFILES = {
 CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"
 _WORKFLOW_PROFILE = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 _PARAMETER_PROFILE = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
-_LANGUAGES = {
+_LANGUAGES: dict[str, dict[str, Any]] = {
     "CWL": {
         "id_": "https://w3id.org/workflowhub/workflow-ro-crate#cwl",
         "name": "Common Workflow Language",
@@ -124,11 +123,11 @@ class Entities:
 
         :param images: the places of the pictures of workflows
         """
-        for name, version in PROFILES.items():
-            _, _, number = name.rpartition("/")
-            self._context(name, "CreativeWork", name=version, version=number)
+        for uri, name in PROFILES.items():
+            version = uri.rpartition("/")[2]
+            self._context(uri, "CreativeWork", name=name, version=version)
         root = self._crate.root_dataset
-        root["conformsTo"] = [{"@id": name} for name in PROFILES]
+        root["conformsTo"] = [{"@id": uri} for uri in PROFILES]
         self._crate.metadata["conformsTo"] = [
             {"@id": "https://w3id.org/ro/crate/1.1"},
             {"@id": "https://w3id.org/workflowhub/workflow-ro-crate/1.0"},
@@ -167,7 +166,10 @@ class Entities:
             source: Any = content
             if not isinstance(content, Path):
                 source = BytesIO(content.encode() if isinstance(content, str) else content)
-            told = {"@type": kinds.get(place, "File"), "name": place.rpartition("/")[2]}
+            told: dict[str, Any] = {
+                "@type": kinds.get(place, "File"),
+                "name": place.rpartition("/")[2],
+            }
             file = self._places.stored.get(place)
             if file is not None:
                 told |= {"sha256": file.digest, "contentSize": str(file.size)}
@@ -232,7 +234,7 @@ class Entities:
                 entity[kind] = _one([self._port(plan, kind, port) for port in ports.values()])
         if plan.steps:
             tools = {tool: self._plan(tool) for tool in plan.steps.values()}
-            # The profile wants a run of each of these; a step that was not run is a step all the same.
+            # The profile wants a run of each of these. A step that was not run is a step, too.
             entity["hasPart"] = _one([m for tool, m in tools.items() if tool in self._run_plans])
             entity["step"] = _one(list(self._steps(plan)))
             self._connect(entity, plan, None)
@@ -262,7 +264,10 @@ class Entities:
             to = (end.outputs if target is None else end.inputs).get(link.input)
             if from_ is None or to is None:
                 continue
-            sides = ("input" if link.source is None else "output", "output" if target is None else "input")
+            sides = (
+                "input" if link.source is None else "output",
+                "output" if target is None else "input",
+            )
             start, stop = self._port_id(source, sides[0], from_), self._port_id(end, sides[1], to)
             connection = self._context(
                 f"#connection-{_short(entity.id, start, stop)}", "ParameterConnection"
@@ -468,4 +473,3 @@ def _known(told: Mapping[str, Any]) -> dict[str, Any]:
 def _short(*texts: str) -> str:
     """A few digits that stand for some texts."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
-

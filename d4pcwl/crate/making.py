@@ -160,7 +160,9 @@ def _write(crate: Crate, target: Path, work: Path, as_zip: bool) -> None:
     made.metadata.extra_contexts.append(CONTEXT)
     plan = crate.runs[0].main.plan
     made.name = plan.title
-    made.description = plan.doc or f"A run of the workflow {plan.title}, and how its results came about"
+    made.description = (
+        plan.doc or f"A run of the workflow {plan.title}, and how its results came about"
+    )
     made.datePublished = datetime.now(UTC).isoformat(timespec="seconds")
     entities = Entities(made, crate.places)
     entities.add(crate.runs, crate.images)

@@ -20,6 +20,7 @@ from d4pcwl.pages.ground import TABLE_END, document, drawing, escaped, table_beg
 from d4pcwl.trace import units
 
 METADATA = "ro-crate-metadata.json"
+_HOME = "https://dispel4py.org"
 _LARGEST_IMAGE, _ALL_IMAGES = 2_000_000, 12_000_000
 """Bytes of images that are put into the page; others are shown from their files."""
 _FOLDED = 12
@@ -30,9 +31,7 @@ _SHOWN = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 _TEXTS = ("text/", "application/json", "application/geo+json", "application/jsonl")
 
 
-def page(
-    runs: Sequence[Run], places: Places, credits_: Credits, images: Mapping[Plan, str]
-) -> str:
+def page(runs: Sequence[Run], places: Places, credits_: Credits, images: Mapping[Plan, str]) -> str:
     """The page.
 
     :param images: the places of the pictures of workflows
@@ -84,7 +83,8 @@ class _Page:
         if main.record is None:
             yield str(len(main.plan.steps)), "steps"
         if streams:
-            yield str(sum(len(each.plan.steps) for each in dict.fromkeys(streams))), "PEs at work"
+            plans = dict.fromkeys(each.plan for each in streams)
+            yield str(sum(len(plan.steps) for plan in plans)), "PEs at work"
             items = sum(_items_out(part) for each in streams for _, part in each.parts)
             yield units.count(items), "items recorded"
         size = sum(file.size for file in self._places.stored.values())
@@ -130,12 +130,10 @@ class _Page:
             if self._places.of(file) is not None
         ]
         files = list({file.key: file for file in files}.values())
-        files.sort(key=lambda file: not file.size)
-        pictures = [file for file in files if media_type(file.name, file.format) in _SHOWN]
-        others = [file for file in files if file not in pictures]
         if not files:
             return
         yield "<section><h2>Results</h2>"
+        pictures = [file for file in files if media_type(file.name, file.format) in _SHOWN]
         if pictures:
             yield '<div class="gallery">'
             for file in pictures:
@@ -143,13 +141,22 @@ class _Page:
                 yield f'<figure><img alt="{escaped(file.name)}" loading="lazy" '
                 yield f'src="{self._source(file)}"><figcaption>{name}</figcaption></figure>'
             yield "</div>"
-        yield from _folded([f"<div>{self._result(file)}</div>" for file in others])
+        others = [file for file in files if file.size and file not in pictures]
+        texts = {file.key: text for file in others if (text := self._beginning(file))}
+        others.sort(key=lambda file: file.key not in texts)
+        lines = [f'<div class="result">{self._result(f, texts.get(f.key))}</div>' for f in others]
+        if texts and not pictures:
+            lines[0] = lines[0].replace("<details>", "<details open>", 1)
+        yield from _folded(lines)
+        empty = [f"<li>{self._file(file)}</li>" for file in files if not file.size]
+        if empty:
+            yield f"<details><summary>{units.number(len(empty), 'empty file')}</summary>"
+            yield f'<ul class="files">{"".join(empty)}</ul></details>'
         yield "</section>"
 
-    def _result(self, file: Stored) -> str:
-        told = f"{self._file(file)} <small>{_size(file.size)}</small>"
-        text = self._beginning(file)
-        if not text:
+    def _result(self, file: Stored, text: str | None) -> str:
+        told = f"{self._file(file)} <small>{units.size(file.size)}</small>"
+        if text is None:
             return told
         return f"<details><summary>{told}</summary><pre>{escaped(text)}</pre></details>"
 
@@ -160,7 +167,9 @@ class _Page:
         with file.path.open("rb") as stream:
             text = stream.read(_LETTERS).decode("utf-8", "replace")
         lines = text.splitlines()
-        return "\n".join([*lines[:_LINES], *(["…"] if len(lines) > _LINES or file.size > _LETTERS else [])])
+        return "\n".join(
+            [*lines[:_LINES], *(["…"] if len(lines) > _LINES or file.size > _LETTERS else [])]
+        )
 
     def _source(self, file: Stored) -> str:
         """Where the page takes an image from: itself, if there is room."""
@@ -209,7 +218,8 @@ class _Page:
     def _steps(self, main: Activity) -> Iterator[str]:
         for name, plan in main.plan.steps.items():
             runs = [part for step, part in main.parts if step == name]
-            yield f'<article class="step"><h3>{escaped(name)}<small>{escaped(plan.kind)}</small></h3>'
+            kind = f"<small>{escaped(plan.kind)}</small>"
+            yield f'<article class="step"><h3>{escaped(name)}{kind}</h3>'
             told = plan.title if plan.title != name else ""
             if text := "\n".join(filter(None, [told, plan.doc])):
                 yield f'<p class="says">{escaped(text)}</p>'
@@ -243,7 +253,9 @@ class _Page:
 
     def _pes(self, runs: Sequence[Activity]) -> Iterator[str]:
         """The table of the PEs of a stream, whose runs are added up."""
-        yield from table_begin(["PE", "what", "invocations", "instances", "items out", "time"], text=2)
+        yield from table_begin(
+            ["PE", "what", "invocations", "instances", "items out", "time"], text=2
+        )
         for name, plan in runs[0].plan.steps.items():
             parts = [part for run in runs for step, part in run.parts if step == name]
             kind = plan.kind.removeprefix("PE (").removesuffix(")")
@@ -255,7 +267,8 @@ class _Page:
                 for value in values.values()
                 for file in files_in(value)
             }
-            yield f'<tr><td class="text">{escaped(plan.title)}<br><small>{escaped(kind)}</small></td>'
+            title = f"{escaped(plan.title)}<br><small>{escaped(kind)}</small>"
+            yield f'<tr><td class="text">{title}</td>'
             links = ", ".join(self._file(file) for file in list(files.values())[:_FOLDED])
             more = f", … {len(files)} in all" if len(files) > _FOLDED else ""
             doc = f"<p>{escaped(plan.doc)}</p>" if plan.doc else ""
@@ -278,7 +291,11 @@ class _Page:
             return _link(quote(place), escaped(place))
         if isinstance(value, Stream):
             return f"{escaped(value.name)} ({units.count(value.items)} items)"
-        if isinstance(value, list) and value and not any(isinstance(v, (int, float)) for v in value):
+        if (
+            isinstance(value, list)
+            and value
+            and not any(isinstance(v, (int, float)) for v in value)
+        ):
             entries = [f"<li>{self._value(entry)}</li>" for entry in value]
             return f'<ul class="files">{"".join(_folded(entries, tag="ul"))}</ul>'
         if isinstance(value, str):
@@ -295,18 +312,20 @@ class _Page:
 
     def foot(self, runs: Sequence[Run]) -> Iterator[str]:
         """How to ask where results come from, and the footer."""
-        homes = list(self._places.records.values())
-        if homes:
+        if self._places.records:
+            asked = [
+                self._places.of(file)
+                for value in runs[0].main.outputs.values()
+                if not _is_only_record(value)
+                for file in files_in(value)
+                if file.size
+            ]
+            results = [place for place in asked if place is not None][:1]
+            commands = [f"d4pcwl lineage . {shlex.quote(place)}" for place in results]
             yield "<section><h2>Where a result comes from</h2>"
-            yield "<p>The crate has the whole record of what each item comes from. Ask it with "
-            yield '<a href="https://dispel4py.org">d4pcwl</a>, in the folder of the crate:</p><pre>'
-            for home in homes[:_FOLDED]:
-                yield escaped(f"d4pcwl lineage {home.rstrip('/')}")
-            for run in runs:
-                for file in list(run.main.files())[-1:]:
-                    place = self._places.of(file) or ""
-                    yield escaped(f"d4pcwl lineage {place} --record {homes[-1].rstrip('/')}")
-            yield "</pre></section>"
+            yield "<p>The crate has the whole record of what each item comes from. In its folder, "
+            yield f"{_link(_HOME, 'd4pcwl')} answers:</p>"
+            yield f"<pre>{escaped(chr(10).join([*commands, 'd4pcwl lineage .']))}</pre></section>"
         yield "<footer>This is an RO-Crate, of the profile "
         yield _link("https://w3id.org/ro/wfrun/provenance/0.5", "Provenance Run Crate 0.5")
         yield f"; for programs it is described in {_link(METADATA, METADATA)}. "
@@ -337,10 +356,6 @@ def _link(target: str, text: str) -> str:
 
 def _person(person: Person) -> str:
     return _link(person.id, escaped(person.name)) if person.id else escaped(person.name)
-
-
-def _size(size: int) -> str:
-    return units.size(size) if size else "empty"
 
 
 def _moment(seconds: float) -> str:

@@ -1,8 +1,8 @@
 """Where the files of a run are in its crate.
 
-``workflow/`` has the documents, ``inputs/`` and ``outputs/`` the files that went into the run and came
-out of it, ``intermediate/`` those that went from step to step, ``records/`` the provenance as it was
-written.
+``workflow/`` has the documents, ``inputs/`` and ``outputs/`` the files that went into the run and
+came out of it, ``intermediate/`` those that went from step to step, ``records/`` the provenance as
+it was written.
 """
 
 from __future__ import annotations
@@ -169,4 +169,3 @@ def members(folder: Folder, place: str) -> Iterator[tuple[str, Stored]]:
             yield from members(member, f"{place}{member.name}/")
         else:
             yield f"{place}{member.name}", member
-

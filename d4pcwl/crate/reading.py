@@ -71,7 +71,11 @@ class Source:
     def _read(self, path: Path, *, whole: bool) -> None:
         try:
             tree = ast.parse(path.read_bytes())
-        except (OSError, SyntaxError, ValueError):  # a notebook, or something else that is no module
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+        ):  # a notebook, or something else that is no module
             return
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and (doc := ast.get_docstring(node)):

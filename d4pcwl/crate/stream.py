@@ -137,8 +137,8 @@ class _Stream:
                 self._pes[value[1]].wrote.setdefault(value[3])
             elif value[0] == RESULT:
                 _, pe, output, _, numbers = value
-                files = self._went[pe, output]
-                files |= {self.head["streams"][at] for at in numbers} or {_RESULTS}
+                went = self._went[pe, output]
+                went |= {self.head["streams"][at] for at in numbers} or {_RESULTS}
         tail = record.tail  # it came last
         # A file without a digest was no ordinary file, or was gone when the run ended.
         files = {path: told for path, told in tail.get("files", {}).items() if told["sha256"]}
@@ -202,7 +202,9 @@ class _Stream:
         pe = told["pe"]
         key = f"{whole.key}/{pe}" if whole.key else pe
         title, doc = source.described(told["class_"])
-        plan = Plan(key, told["name"] or pe, f"PE ({told['class_']})", "\n\n".join([title, doc]).strip())
+        plan = Plan(
+            key, told["name"] or pe, f"PE ({told['class_']})", "\n\n".join([title, doc]).strip()
+        )
         plan.state, plan.source = told["state"], told["source"]
         for edge in self.head["edges"]:
             if edge["dest"] == pe:
@@ -284,7 +286,9 @@ class _Stream:
         for name, value in {**self.head["parameters"], **options}.items():
             if value is not None:
                 kind = "Text" if isinstance(value, str) else _TYPES.get(type(value), "Text")
-                plan.inputs[name] = Port(name, kind, source.parameters.get(name, _OPTIONS.get(name, "")))
+                plan.inputs[name] = Port(
+                    name, kind, source.parameters.get(name, _OPTIONS.get(name, ""))
+                )
                 activity.inputs[name] = value
         for pe, step in plan.steps.items():
             values = next(part for name, part in activity.parts if name == pe)

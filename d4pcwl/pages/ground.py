@@ -9,7 +9,6 @@ from importlib import resources
 
 from d4pcwl.errors import presentable
 
-
 _ID = re.compile(r' id="[^"]*"')
 
 
