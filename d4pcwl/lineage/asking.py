@@ -47,7 +47,7 @@ def ask(index: Index, what: str, *, down: bool = False, depth: int | None = None
     :param what: the identity of an item, or its beginning; a file; ``FILE:LINE``;
         ``FILE#KEY=VALUE``
     :param down: what it went into, instead of what it comes from
-    :param depth: how many steps; None: all
+    :param depth: how many steps; None: all. To a collection is no step
     :raises LineageError: it is not in the record
     """
     return follow(index, find(index, what), down=down, depth=depth)
@@ -59,17 +59,18 @@ def follow(
     """Follow the lineage of nodes; see :func:`ask`."""
     seen = dict.fromkeys(node.id for node in starts)
     edges: list[tuple[int, int]] = []
+
     border, step = list(seen), 0
     while border and (depth is None or step < depth):
-        found = index.beside(border, down=down)
-        edges += found
-        border = []
-        for target, source in found:
-            there = target if down else source
-            if there not in seen:
-                seen[there] = None
-                border.append(there)
-        step += 1
+        waiting, border, step = border, [], step + 1
+        while waiting:  # on to what is in collections
+            found = index.beside(waiting, down=down)
+            edges += found
+            beside = (target if down else source for target, source in found)
+            new = [node for node in dict.fromkeys(beside) if node not in seen]
+            seen.update(dict.fromkeys(new))
+            waiting = index.collections(new)
+            border += set(new).difference(waiting)
     return Answer(starts, index.nodes(seen), edges, down, list(seen))
 
 

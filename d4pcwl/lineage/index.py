@@ -99,8 +99,10 @@ class Index:
     def __enter__(self) -> Index:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._base.close()
+        if isinstance(error, sqlite3.Error):
+            raise LineageError(f"{self.path} is damaged ({error}); delete it") from error
 
     def _is_current(self) -> bool:
         if not self.path.exists():
@@ -173,6 +175,14 @@ class Index:
         query = "SELECT count(*) FROM nodes WHERE kind = ?"
         return int(self._base.execute(query, (kind,)).fetchone()[0])
 
+    def collections(self, ids: Iterable[int]) -> list[int]:
+        """Those of some nodes that are collections."""
+        found: list[int] = []
+        for some in _portions(ids):
+            query = f"SELECT id FROM nodes WHERE kind = 'collection' AND id IN ({_marks(some)})"
+            found += (number for (number,) in self._base.execute(query, some))
+        return found
+
     def beside(self, ids: Sequence[int], *, down: bool) -> list[tuple[int, int]]:
         """The edges, each as what derives and its source, that lead up (or down) from nodes."""
         here = "source" if down else "target"
@@ -182,16 +192,30 @@ class Index:
             found += self._base.execute(query, some)
         return found
 
-    def leads(self, source: int, target: int) -> bool:
-        """Whether a node derives from another, in one step."""
-        query = "SELECT 1 FROM edges WHERE target = ? AND source = ?"
-        return self._base.execute(query, (target, source)).fetchone() is not None
+    def gathering(self, node: int) -> list[int]:
+        """A node and the collections that it derives from: what is in these, it derives from."""
+        found = [node]
+        new = [node]
+        while new:
+            query = (
+                "SELECT DISTINCT nodes.id FROM nodes CROSS JOIN edges ON source = nodes.id "
+                f"WHERE kind = 'collection' AND target IN ({_marks(new)})"
+            )
+            rows = self._base.execute(query, new)
+            new = [number for (number,) in rows if number not in found]
+            found += new
+        return found
 
-    def sources(self, target: int, text: str) -> list[Node]:
-        """What a node derives from, if a text is in what shows it, or in its metadata."""
-        where = "id IN (SELECT source FROM edges WHERE target = ?) AND "
+    def leads(self, source: int, targets: Sequence[int]) -> bool:
+        """Whether one of some nodes derives from another, in one step."""
+        query = f"SELECT 1 FROM edges WHERE source = ? AND target IN ({_marks(targets)})"
+        return self._base.execute(query, (source, *targets)).fetchone() is not None
+
+    def sources(self, targets: Sequence[int], text: str) -> list[Node]:
+        """What nodes derive from, if a text is in what shows it, or if it has metadata."""
+        where = f"id IN (SELECT source FROM edges WHERE target IN ({_marks(targets)})) AND "
         where += "(instr(shown, ?) OR instr(extra, '\"metadata\"'))"
-        return self._select(where, (target, text))
+        return self._select(where, (*targets, text))
 
     def _select(self, where: str, values: Sequence[Any]) -> list[Node]:
         names = "id, run, kind, own, pe, port, shown, digest, extra"

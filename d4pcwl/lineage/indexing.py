@@ -24,16 +24,17 @@ from d4pcwl.lineage.holdings import Holdings, Step
 from d4pcwl.lineage.identity import SIZE, each, sources
 from d4pcwl.lineage.opened import READ
 from d4pcwl.lineage.record import (
-    BEHIND,
+    COLLECTION,
     GIVEN,
     HELD,
     INVOCATION,
     RESULT,
     Record,
     files_behind,
+    reading,
 )
 
-ITEM, INPUT, FILE = "item", "input", "file"
+ITEM, INPUT, FILE, MANY = "item", "input", "file", "collection"
 RESULTS, STREAM, WRITTEN = "results", "stream", "written"
 """Roles of files. The items of the first two are found by their place."""
 
@@ -66,6 +67,7 @@ DELETE FROM nodes WHERE id IN (SELECT old FROM same);
 _INDICES = """
 CREATE INDEX by_own ON nodes (own);
 CREATE INDEX by_digest ON nodes (digest);
+CREATE INDEX many ON nodes (kind) WHERE kind = 'collection';
 CREATE INDEX files ON nodes (shown) WHERE kind = 'file';
 CREATE INDEX up ON edges (target, source);
 CREATE INDEX down ON edges (source, target);
@@ -136,7 +138,8 @@ class _Builder:
             self._begin()
             told = {"name": step.name, "complete": True}
             if step.record is not None:
-                told = self._record(step.record, step.name)
+                with reading(step.record.path):
+                    told = self._record(step.record, step.name)
             self._step(step)
             self._base.execute("INSERT INTO runs VALUES (?, ?)", (self._run, json.dumps(told)))
         self._join()
@@ -166,10 +169,12 @@ class _Builder:
                 _, own, pe, _, digest, shown = value
                 self._node(own, (INPUT, own, pe, "", shown, digest, None))
             elif kind == HELD:
-                self._derive(self._number(value[3]), each(value[4]))
-            elif kind == BEHIND:
-                path = self._number(value[3])
-                self._edges += ((path, self._number(other)) for other in value[4])
+                self._derive(self._number(value[3]), each(value[4]), value[5])
+            elif kind == COLLECTION:
+                _, own, members, paths = value
+                shown = "files read before" if paths else f"{len(members) // SIZE} items together"
+                many = self._node(own, (MANY, own, "", "", shown, None, None))
+                self._derive(many, each(members), paths)
             elif kind == RESULT:
                 trace, went_to = value[3], value[4]
                 for at in [number + 1 for number in went_to] or [0]:
@@ -200,20 +205,17 @@ class _Builder:
 
     def _invocation(self, value: list[Any]) -> None:
         pe, used, writes, files = value[1], value[5], value[8], value[9]
-        read = [path for path, how, _ in files if how == READ]
-        for path, how, came in files:
+        read = [path for path, how, *_ in files if how == READ]
+        for path, how, *came in files:
             if how != READ:
-                number = self._number(path)
-                self._derive(number, each(came))
-                self._edges += ((number, self._number(other)) for other in read)
+                self._derive(self._number(path), each(came[0]), (*read, *came[1]))
         for write in writes:
             own, output, digest, shown, derived, *more = write
             extra = more[0] if more else {}
             told = json.dumps(extra) if extra else None
             number = self._node(own, (ITEM, own, pe, output, shown, digest, told))
-            self._derive(number, each(used if derived is None else derived))
-            behind = files_behind(write, files)
-            self._edges += ((number, self._number(path)) for path in behind)
+            behind = files_behind(write, read)
+            self._derive(number, each(used if derived is None else derived), behind)
             path, _, place = extra.get("location", "").rpartition(":")
             if path in behind and place.isdecimal():
                 self._located.append((number, self._number(path), int(place)))
@@ -242,8 +244,9 @@ class _Builder:
             number = self._numbers[name] = self._count
         return number
 
-    def _derive(self, target: int, owns: Iterable[bytes]) -> None:
+    def _derive(self, target: int, owns: Iterable[bytes], paths: Iterable[str] = ()) -> None:
         self._edges += ((target, self._number(own)) for own in owns)
+        self._edges += ((target, self._number(path)) for path in dict.fromkeys(paths))
 
     def _flush(self) -> None:
         self._base.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._nodes)
