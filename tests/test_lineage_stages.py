@@ -124,5 +124,5 @@ def test_one_item_in_n_is_for_a_whole_graph(tmp_path: Path) -> None:
         RunRecord(tmp_path / "record", {"d4p:one-in": 2}) as record,
         pytest.raises(UsageError, match="does not know which items were chosen"),
     ):
-        record.begin({"plus": "plus", "reader": "reader"}, (), {}, readers=["reader"])
+        record.begin({"plus": "plus", "reader": "reader"}, (), (), {}, readers=["reader"])
     assert not (tmp_path / "record").exists()

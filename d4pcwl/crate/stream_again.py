@@ -186,7 +186,7 @@ class _Layout:
             return compare(source, place, unordered=unordered)
         if sha256_of(place) == told["sha256"]:
             return Verdict(EQUAL)
-        return Verdict(DIFFERENT, "its bytes are others, and the crate does not have those before")
+        return Verdict(DIFFERENT, "its bytes are others, and those before are not in the crate")
 
 
 def _without_ours(arguments: Sequence[str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from d4pcwl.lineage.asking import Answer
 from d4pcwl.lineage.index import Node, Run
-from d4pcwl.lineage.indexing import FILE, INPUT
+from d4pcwl.lineage.indexing import FILE, INPUT, MANY
 from d4pcwl.workflow.nodes import Arrow
 from d4pcwl.workflow.nodes import Node as Drawn
 
@@ -23,7 +23,10 @@ def title(node: Node, runs: Mapping[int, Run]) -> str:
     before = f"{run.name}/" if len(runs) > 1 else ""
     if node.kind == FILE:
         digest = f"  sha256 {node.digest.hex()[:12]}…" if node.digest else ""
-        return f"file {_path(node, run)}{digest}"
+        name = _path(node, run).replace("\n", "\\n")
+        return f"file {name}{digest}"
+    if node.kind == MANY:
+        return node.shown
     name = run.pes[node.pe].name if node.pe in run.pes else node.pe
     if node.kind == INPUT:
         return f"input of {before}{name or run.name}: {node.shown}"
@@ -59,7 +62,9 @@ def text_of(answer: Answer, runs: Mapping[int, Run]) -> str:
         )
         if number not in told:
             told.add(number)
-            waiting += [(there, depth + 1) for there in reversed(beside.get(number, ()))]
+            for there in reversed(beside.get(number, ())):
+                further = answer.nodes[number].kind != MANY or answer.nodes[there].kind != MANY
+                waiting.append((there, depth + further))
     return "\n".join([*lines, *_made_with(answer, runs)]) + "\n"
 
 

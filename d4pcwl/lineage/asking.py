@@ -192,7 +192,8 @@ class _Became:
     """
 
     def __init__(self, index: Index, file: Node) -> None:
-        self._index, self._file = index, file
+        self._index = index
+        self._into = index.gathering(file.id)
         self.place = index.place(file)
 
     def equal(self, entry: Any) -> list[Node]:
@@ -200,19 +201,14 @@ class _Became:
         for part in _parts(entry):
             digest = digest_of(part)
             for node in self._index.by_digest(digest) if digest is not None else ():
-                if self._index.leads(node.id, self._file.id):
+                if self._index.leads(node.id, self._into):
                     return [node]
         return []
 
     def with_value(self, key: str, fits: Callable[[Any], bool]) -> list[Node]:
         """The items that have a value under a key."""
-        return [
-            node
-            for node in self._index.sources(
-                self._file.id, f"{json.dumps(key, ensure_ascii=False)}:"
-            )
-            if any(map(fits, _values(node, key)))
-        ]
+        near = self._index.sources(self._into, f"{json.dumps(key, ensure_ascii=False)}:")
+        return [node for node in near if any(map(fits, _values(node, key)))]
 
     def items_of(self, at: int, entry: Any, where: str) -> list[Node]:
         """The items that became an entry: the one that is equal to it, or else those that have a
