@@ -14,16 +14,15 @@ from urllib.parse import unquote, urlsplit
 
 from d4pcwl.crate.again import Output, Say, carry_out, files_below
 from d4pcwl.crate.crates import Crate, Entity
+from d4pcwl.cwl.emit.tool import PRINTED
 from d4pcwl.errors import LineageError, RunError
-from d4pcwl.lineage.comparing import DIFFERENT, Verdict, compare
+from d4pcwl.lineage.comparing import DIFFERENT, EQUAL, Verdict, compare
 from d4pcwl.lineage.record import NAME
 from d4pcwl.workflow.texts import read_file
 
 _JOB = "job.json"
 _OUTPUTS = "outputs"
 _REFERENCES = ("$import", "$include", "$mixin", "$graph", "run")
-_PRINTED = "What the PEs print"
-_TRACES = "trace"
 
 
 def cwl_again(
@@ -165,7 +164,7 @@ def _compared(
     crate: Crate, port: str, entities: list[Entity], value: Any, outdir: Path
 ) -> Iterator[Output]:
     told = next(p for p in crate.linked(crate.main, "output") if p["name"] == port)
-    printed = told.get("description") == _PRINTED
+    printed = str(told.get("description")).startswith(PRINTED)
     came = {Path(path).name: Path(path) for path in _paths(value)}
     for entity in entities:
         before = crate.path(entity)
@@ -178,7 +177,9 @@ def _compared(
         after = came.get(before.name)
         if before.is_dir() and (before / NAME).exists():
             continue  # the record of a run: that is another one now
-        if after is None or not after.exists():
+        if after is None and printed and not before.stat().st_size:
+            yield Output(port, Verdict(EQUAL))  # it is left out where nothing was printed
+        elif after is None or not after.exists():
             yield Output(f"{port}: {before.name}", Verdict(DIFFERENT, "it did not come"))
         elif before.is_dir():
             yield from _of_folders(port, before, after)
@@ -203,7 +204,7 @@ def _of_folders(port: str, before: Path, after: Path) -> Iterator[Output]:
 def _of_values(before: Any, after: Any) -> Verdict:
     text = after if isinstance(after, str) else json.dumps(after)
     if text == before:
-        return Verdict("equal")
+        return Verdict(EQUAL)
     return Verdict(DIFFERENT, f"{before} was there, {text} came")
 
 

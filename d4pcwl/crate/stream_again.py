@@ -147,8 +147,8 @@ class _Layout:
         ]
         if outside:
             raise LineageError(
-                f"{self._crate.folder}: its code has read {', '.join(outside[:_MOST_SHOWN])}, which "
-                "is not in the crate, so this was not the same run"
+                f"{self._crate.folder}: its code has read {', '.join(outside[:_MOST_SHOWN])}, "
+                "which is not in the crate, so this was not the same run"
             )
 
     def compared(

@@ -127,6 +127,7 @@ class _Builder:
         self._nodes: list[tuple[Any, ...]] = []
         self._edges: list[tuple[int, int]] = []
         self._located: list[tuple[int, int, int]] = []
+        self._names: list[tuple[str, int]] = []
         self._files: list[_File] = []
         # Of the record that is being taken:
         self._numbers: dict[bytes | str, int] = {}
@@ -146,6 +147,7 @@ class _Builder:
         rows = ((digest, str(path)) for digest, path in places.items())
         self._base.executemany("INSERT INTO places VALUES (?, ?)", rows)
         self._flush()
+        self._base.executemany("UPDATE nodes SET shown = ? WHERE id = ?", self._names)
 
     def _begin(self) -> None:
         """A run, or a step."""
@@ -261,10 +263,13 @@ class _Builder:
         """Take the files of a step, so far as its record does not know them."""
         known = sorted((file for file in self._files if file.run == self._run), key=_is_made)
         used = {file.digest: file.node for file in reversed(known)}
+        inside = set() if step.record is None else self._below(step.record.head["folder"])
         for file in step.used:
             if file.digest not in used:
                 told = {"role": "read", "sha256": file.digest.hex()}
                 used[file.digest] = self._file(file.name, told)
+            elif used[file.digest] not in inside:  # the engine had put it somewhere for the run
+                self._names.append((_storable(file.name), used[file.digest]))
         went_in = {used[file.digest] for file in step.used}
         made = {file.digest: file.name for file in step.made if file.digest not in used}
         for name, value in step.values.items() if made else ():
@@ -273,6 +278,12 @@ class _Builder:
         for digest, name in made.items():
             number = self._file(name, {"role": WRITTEN, "sha256": digest.hex()})
             self._edges += ((number, source) for source in went_in)
+
+    def _below(self, folder: str) -> set[int]:
+        """The files of this run that are in a folder."""
+        end = Path(folder).parts[::-1]
+        mine = (file for file in self._files if file.run == self._run)
+        return {file.node for file in mine if tuple(file.path[-len(end) :]) == end}
 
     # --- joining --------------------------------------------------------------------------------
 

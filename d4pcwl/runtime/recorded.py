@@ -42,7 +42,7 @@ def recorded(mapping: str, job: Job) -> Job:
                 {
                     **asdict(record),
                     "ordered": getattr(pe, "ordered", True) is not False,
-                    "parameters": made_with(pe),
+                    "parameters": {} if isinstance(pe, READERS) else made_with(pe),
                 }
                 for record, pe in zip(pe_records(graph), graph.pes, strict=True)
             ],
