@@ -562,7 +562,7 @@ def test_a_file_made_of_a_file_derives_from_it(tmp_path: Path) -> None:
 
 def asked(folder: Path, *arguments: str) -> Any:
     """What the command tells: the names of files, and the values of items."""
-    command = [sys.executable, "-m", "d4pcwl", "lineage", *arguments, "--record", str(folder)]
+    command = [sys.executable, "-m", "d4pcwl", "lineage", str(folder), *arguments]
     done = subprocess.run(
         [*command, "--format", "json"], capture_output=True, text=True, check=False
     )
