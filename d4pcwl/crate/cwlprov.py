@@ -116,6 +116,7 @@ class _Plans:
             else:
                 plan.steps[name] = self._plan(f"{_name(step['id'])}/run", run)
         plan.links = list(self._links(plan, process))
+        plan.steps = {name: plan.steps[name] for name in _in_order(plan)}
         return plan
 
     def _links(self, plan: Plan, process: Mapping[str, Any]) -> Iterator[Link]:
@@ -131,6 +132,21 @@ class _Plans:
         for entry in process["outputs"] if "steps" in process else ():
             for source, output in ends(entry.get("outputSource")):
                 yield Link(source, output, None, _last(entry["id"]))
+
+
+def _in_order(plan: Plan) -> list[str]:
+    """The steps of a workflow, those first whose outputs others take."""
+    import networkx
+
+    graph = networkx.DiGraph()
+    graph.add_nodes_from(plan.steps)
+    graph.add_edges_from(
+        (link.source, link.target) for link in plan.links if link.source and link.target
+    )
+    try:
+        return list(networkx.topological_sort(graph))
+    except networkx.NetworkXUnfeasible:  # no engine runs that, but it may be in a document
+        return list(plan.steps)
 
 
 def _port(entry: Mapping[str, Any]) -> Port:

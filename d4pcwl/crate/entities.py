@@ -216,6 +216,9 @@ class Entities:
         if plan in self._plans:
             return self._plans[plan]
         told: dict[str, Any] = {"name": plan.title, "description": plan.doc or None}
+        # The profile wants a run of each part of a workflow. A step that was not run is a step all
+        # the same; a workflow without any run of a step is a tool.
+        ran = [tool for tool in dict.fromkeys(plan.steps.values()) if tool in self._run_plans]
         if run is not None:
             entity = self._crate.get(quote(self._main))
             told["conformsTo"] = {"@id": _WORKFLOW_PROFILE}
@@ -223,7 +226,7 @@ class Entities:
                 type_="ComputerLanguage", **_LANGUAGES[run.language]
             )
         else:
-            types = _MAIN[1:] if plan.steps else "SoftwareApplication"
+            types = _MAIN[1:] if ran else "SoftwareApplication"
             entity = self._context(f"{quote(self._main)}#{quote(plan.key)}", types)
             told["additionalType"] = plan.kind
         self._plans[plan] = entity
@@ -232,10 +235,8 @@ class Entities:
         for kind, ports in (("input", plan.inputs), ("output", plan.outputs)):
             if ports:
                 entity[kind] = _one([self._port(plan, kind, port) for port in ports.values()])
-        if plan.steps:
-            tools = {tool: self._plan(tool) for tool in plan.steps.values()}
-            # The profile wants a run of each of these. A step that was not run is a step, too.
-            entity["hasPart"] = _one([m for tool, m in tools.items() if tool in self._run_plans])
+        if ran:
+            entity["hasPart"] = _one([self._plan(tool) for tool in ran])
             entity["step"] = _one(list(self._steps(plan)))
             self._connect(entity, plan, None)
         return entity

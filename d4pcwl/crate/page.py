@@ -132,6 +132,13 @@ class _Page:
         files = list({file.key: file for file in files}.values())
         if not files:
             return
+        taken = {
+            file.key
+            for _, part in main.parts
+            for value in part.inputs.values()
+            for file in files_in(value)
+        }
+        files.sort(key=lambda file: file.key in taken)  # what no step took is the end of it all
         yield "<section><h2>Results</h2>"
         pictures = [file for file in files if media_type(file.name, file.format) in _SHOWN]
         if pictures:
@@ -143,7 +150,7 @@ class _Page:
             yield "</div>"
         others = [file for file in files if file.size and file not in pictures]
         texts = {file.key: text for file in others if (text := self._beginning(file))}
-        others.sort(key=lambda file: file.key not in texts)
+        others.sort(key=lambda file: (file.key in taken, file.key not in texts))
         lines = [f'<div class="result">{self._result(f, texts.get(f.key))}</div>' for f in others]
         if texts and not pictures:
             lines[0] = lines[0].replace("<details>", "<details open>", 1)

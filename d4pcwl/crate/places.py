@@ -52,11 +52,10 @@ class Places:
         """The place of a file; None if the crate does not have its bytes."""
         return self._by_key.get(file.key)
 
-    def add_run(self, run: Run, number: int, code: Iterable[Stored] = ()) -> None:
+    def add_run(self, run: Run, number: int) -> None:
         """Find places for all that belongs to a run.
 
         :param number: from 1; the documents of later runs have folders of their own
-        :param code: files that are code, which belongs to the documents
         """
         self._earlier = dict(self._by_name)
         home = WORKFLOW if number == 1 else f"{WORKFLOW}-{number}"
@@ -65,9 +64,12 @@ class Places:
         self.documents[id(run)] = f"{home}/{next(iter(run.documents))}"
         for name, path in run.records.items():
             self.files[self._free(f"{RECORDS}/{name}")] = path
-        for file in code:
-            self._put(file, home)
         for activity in run.main.all():
+            for value in activity.inputs.values():
+                for file in value if isinstance(value, list) else [value]:
+                    # The scripts of tools, and their modules, belong to the document.
+                    if isinstance(file, Stored) and file.name.endswith(".py"):
+                        self._put(file, home)
             if activity.record is not None:
                 self._add_record(activity, run)
         for value in run.main.inputs.values():
