@@ -20,12 +20,10 @@ TYPE_CHECKING = False  # an interrupt during these imports cannot end the comman
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
     from typing import Any
 
     from d4pcwl.cwl.importing.cwltool.document import Document
     from d4pcwl.cwl.importing.cwltool.joborder import JobOrder
-    from d4pcwl.cwl.importing.cwltool.research_object import ResearchObject
     from d4pcwl.cwl.importing.cwltool.settings import Settings
     from d4pcwl.cwl.importing.graph.execute import Finished, Run
     from d4pcwl.runtime.mappings.registry import Mapping
@@ -60,6 +58,7 @@ def _main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     import argparse
 
+    from d4pcwl.cli import research
     from d4pcwl.cli.parser import Parser
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.mappings.registry import find_mapping
@@ -102,7 +101,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     _add_run_options(parser, choices, chosen)
     _add_tool_options(parser)
     _add_file_options(parser)
-    _add_provenance_options(parser)
+    research.add_options(parser.add_argument_group("provenance, as with cwltool"))
     for name in _NEEDLESS:
         parser.add_argument(
             name, dest="needless", action="append_const", const=name, help=argparse.SUPPRESS
@@ -315,41 +314,6 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_provenance_options(parser: argparse.ArgumentParser) -> None:
-    import os
-    from pathlib import Path
-
-    group = parser.add_argument_group("provenance, as with cwltool")
-    group.add_argument(
-        "--provenance",
-        type=Path,
-        metavar="DIR",
-        help="write a research object (CWLProv) into a new folder: what ran, when, and all data",
-    )
-    group.add_argument(
-        "--orcid",
-        default=os.environ.get("ORCID", ""),
-        metavar="ID",
-        help="your ORCID iD, for --provenance (default: $ORCID)",
-    )
-    group.add_argument(
-        "--full-name",
-        default=os.environ.get("CWL_FULL_NAME", ""),
-        metavar="NAME",
-        help="your name, for --provenance (default: $CWL_FULL_NAME)",
-    )
-    for what, told in (("user", "account"), ("host", "machine")):
-        for verb, action in (("enable", "store_true"), ("disable", "store_false")):
-            name = "is told" if verb == "enable" else "is not told (default)"
-            group.add_argument(
-                f"--{verb}-{what}-provenance",
-                dest=f"{what}_provenance",
-                action=action,
-                default=False,
-                help=f"the name of the {told} {name} in --provenance",
-            )
-
-
 def _instead(options: argparse.Namespace) -> int:
     """Print what was asked for instead of a run."""
     from tempfile import TemporaryDirectory
@@ -379,6 +343,7 @@ def _instead(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from contextlib import ExitStack, nullcontext
 
+    from d4pcwl.cli.research import research_object
     from d4pcwl.cli.watching import watching
     from d4pcwl.cwl.importing.cwltool.outdir import NotPlaced, OutputFolder
     from d4pcwl.cwl.importing.graph.workplace import Workplace
@@ -401,14 +366,14 @@ def _run(options: argparse.Namespace) -> int:
         if options.leave_tmpdir:
             place.keep_all()
             say(f"note: temporary folders are kept in {place.folder} and {place.scratch}")
-        research = stack.enter_context(_research_object(options))
-        kept = research.data if research else ""
+        record = stack.enter_context(research_object(options))
+        kept = record.data if record else ""
         settings = _settings(options, place.folder, place.scratch, kept)
         document, orders = _document(options, settings)
         jobs = prepared(document, orders)
         end_if_asked()
         run = _run_of(options, document, jobs, finished, failed)
-        run.research = research
+        run.research = record
         leave = options.outputs == "leave"
         with nullcontext() if leave else OutputFolder(options.outdir) as outdir:
             if outdir and outdir.contended and not options.quiet:
@@ -424,22 +389,6 @@ def _run(options: argparse.Namespace) -> int:
         if leave:
             place.keep()
     return code
-
-
-def _research_object(
-    options: argparse.Namespace,
-) -> AbstractContextManager[ResearchObject | None]:
-    """The research object of the run, if one is asked for."""
-    from contextlib import nullcontext
-
-    from d4pcwl.cwl.importing.cwltool.research_object import Author, ResearchObject
-
-    if options.provenance is None:
-        return nullcontext()
-    author = Author(
-        options.orcid, options.full_name, options.user_provenance, options.host_provenance
-    )
-    return ResearchObject(options.provenance, author)
 
 
 def _run_of(

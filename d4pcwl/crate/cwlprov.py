@@ -283,6 +283,8 @@ class _Happened:
             number = f", {counts[step]}" if counts[step] > 1 else ""
             made.parts.append((step, self.activity(part, plan.steps[step], f"{step}{number}")))
         made.engine, made.agent = self._engine, self._person
+        if "failed" in self._told[name]["d4p:status"]:
+            made.failed = f"{made.title} failed"
         return made
 
     def _time(self, name: str, kind: str, choose: Any) -> float | None:

@@ -260,7 +260,7 @@ class _Page:
     def _pes(self, runs: Sequence[Activity]) -> Iterator[str]:
         """The table of the PEs of a stream, whose runs are added up."""
         yield from table_begin(
-            ["PE", "what", "invocations", "instances", "items out", "time"], text=2
+            ["PE", "what", "invocations", "instances", "items out", "until done"], text=2
         )
         for name, plan in runs[0].plan.steps.items():
             parts = [part for run in runs for step, part in run.parts if step == name]
