@@ -116,6 +116,7 @@ class Entities:
         self._crate, self._places = crate, places
         self._plans: dict[Plan, Entity] = {}
         self._run_plans: set[Plan] = set()
+        self._actions: list[Entity] = []
         self._main = ""
 
     def add(self, runs: Sequence[Run], images: Mapping[Plan, str]) -> None:
@@ -141,6 +142,7 @@ class Entities:
             if number == 0:
                 root["mainEntity"] = workflow
             self._action(run.main)
+        root["mentions"] = _one(self._actions)
         for plan, place in images.items():
             image, workflow = self._crate.get(quote(place)), self._plans[plan]
             image["name"], image["about"] = f"Picture of {plan.title}", workflow
@@ -332,7 +334,7 @@ class Entities:
             record = self._crate.get(quote(self._places.records[activity.key]))
             record["about"] = entity
             entity["subjectOf"] = record
-        self._crate.root_dataset.append_to("mentions", entity)
+        self._actions.append(entity)
         if activity.parts:
             self._organize(activity, entity)
         return entity

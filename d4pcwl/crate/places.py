@@ -39,6 +39,7 @@ class Places:
         self.left_out: dict[str, str] = {}
         self._asked = set(asked)
         self._checked: dict[tuple[str, str], str] = {}
+        self._folders: set[str] = set()
         self._by_name: dict[tuple[str, str], str] = {}
         self._earlier: dict[tuple[str, str], str] = {}
         self.files: dict[str, Path | str | bytes] = {}
@@ -104,6 +105,7 @@ class Places:
         elif isinstance(value, Folder):
             if value not in self.folders:
                 place = self._free(f"{home}/{value.name}")
+                self._folders.add(place)
                 self.folders[value] = f"{place}/"
                 self._fill(value, place)
         elif isinstance(value, (list, dict)):
@@ -150,9 +152,8 @@ class Places:
 
     def _free(self, place: str) -> str:
         """A place that nothing has: the name stays, and a folder with a number comes before it."""
-        taken = {*self.files, *(folder.rstrip("/") for folder in self.folders.values())}
         path, number, found = PurePosixPath(place), 2, place
-        while found in taken:
+        while found in self.files or found in self._folders:
             found, number = f"{path.parent}/{number}/{path.name}", number + 1
         return found
 
