@@ -4,7 +4,6 @@ their stream files, say the same as the record of the whole graph."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
