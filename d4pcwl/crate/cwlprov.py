@@ -143,7 +143,7 @@ def _in_order(plan: Plan) -> list[str]:
     """The steps of a workflow, those first whose outputs others take."""
     import networkx
 
-    graph = networkx.DiGraph()
+    graph: networkx.DiGraph[str] = networkx.DiGraph()
     graph.add_nodes_from(plan.steps)
     graph.add_edges_from(
         (link.source, link.target) for link in plan.links if link.source and link.target
