@@ -138,6 +138,7 @@ class SimulatedWorker:
         self.credits: defaultdict[int | None, int] = defaultdict(lambda: WINDOW)
         self.sizes: dict[Queue, int] = {}
         self.waits = False
+        self.paused = False
         self.deferred: deque[tuple[str, Any]] = deque()
         self.tasks: set[int] = set()
         self.engine: Worker | None = None
@@ -176,7 +177,7 @@ class SimulatedWorker:
         message = self._receive()
         if message is None:
             if self.engine is not None:
-                if self.engine.hungry:
+                if self.engine.hungry and not self.paused:
                     before = self.out.written
                     self.engine.feed()
                     yield
@@ -199,6 +200,9 @@ class SimulatedWorker:
             writer, parcels, sizes = content
             self.sizes.update(sizes)
             self.credits[writer] += parcels
+            return None
+        if kind in ("pause", "proceed"):
+            self.paused = kind == "pause"
             return None
         return kind, content
 
@@ -231,13 +235,16 @@ class SimulatedWorker:
     @staticmethod
     def _may_handle(message: tuple[str, Any], instance: int) -> bool:
         kind, content = message
-        return kind == "task" or (kind != "ended" and content[0][0] > instance)
+        return kind == "task" or (kind in ("private", "told") and content[0][0] > instance)
 
     def _handle(self, kind: str, content: Any) -> Iterator[None]:
         if kind == "task":
             yield from self._run_task(*content)
             return
         assert self.engine is not None
+        if kind == "keep":
+            self.send("kept", self.number)
+            return
         before = self.out.written
         if kind == "ended":
             self.engine.upstream_ended(content)
@@ -512,6 +519,8 @@ class Simulation(Schedule):
         if large or freezes:
             self.may_die = 0 if freezes else 40
         self.pinned_may_die = random.random() < 0.03
+        self.pauses = 0 if freezes else random.choice((0, 0, 1, 3))
+        self.snapshots = 0
 
     @property
     def failure(self) -> Exception | None:  # type: ignore[override]
@@ -529,6 +538,9 @@ class Simulation(Schedule):
                 raise self._broken("it does not end")
             if self.moving:
                 self.now += 1e-3
+                if self.pauses and self.random.random() < 0.05:
+                    self.pauses -= 1
+                    self.scheduler.pause()
                 self._step(self.random.choice(self.moving))
             elif self._decide():
                 idle = 0
@@ -617,7 +629,25 @@ class Simulation(Schedule):
                     self.sorted.takers[slot](items)
             elif kind == "levels":
                 self.sorted.note(content)
+            elif kind == "snapshot":
+                self._check_snapshot()
         return done
+
+    def _check_snapshot(self) -> None:
+        """All is worked off, so that the snapshot has everything."""
+        self.snapshots += 1
+        under_way = Counter[str]()
+        for worker in self.workers.values():
+            under_way.update(kind for kind, _ in worker.inbox)
+            under_way.update(kind for kind, _ in worker.link)
+            under_way.update("task" for _ in worker.tasks)
+            if worker.pinned is not None:
+                under_way["written"] += worker.out.count + len(worker.out.ends)
+        under_way["waiting"] = sum(self.scheduler.queues.waiting().values())
+        for harmless in ("idle", "stop", "done", "closed"):
+            del under_way[harmless]
+        if under_way.total():
+            raise self._broken(f"a snapshot is taken where something is under way: {+under_way}")
 
     def _start(self, number: int, pinned: int | None) -> None:
         self.workers[number] = worker = SimulatedWorker(self, number, pinned)

@@ -136,6 +136,30 @@ class LoopsEndEarly(Scheduler):
         return not any(self._awaited[index] - loop for index in loop)
 
 
+class KeepsEarly(Scheduler):
+    """A snapshot is taken although workers are at work."""
+
+    @property
+    def _is_quiet(self) -> bool:
+        return self.queues.are_idle
+
+
+class KeepsAlone(Scheduler):
+    """A snapshot is taken although batches wait, or are in the hands of free workers."""
+
+    @property
+    def _is_quiet(self) -> bool:
+        return all(worker.waits and worker.settled for worker in self._pinned.values())
+
+
+class NeverGoesOn(Scheduler):
+    """After a snapshot the sources wait."""
+
+    def _tell_pinned(self, kind: str) -> None:
+        if kind != "proceed":
+            super()._tell_pinned(kind)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -149,6 +173,9 @@ class LoopsEndEarly(Scheduler):
         LastFirst,
         StartsTooMany,
         LoopsEndEarly,
+        KeepsEarly,
+        KeepsAlone,
+        NeverGoesOn,
     ],
 )
 def test_what_is_wrong_is_found(wrong: Callable[..., Scheduler]) -> None:

@@ -202,6 +202,11 @@ class Queues:
         """Whether no item of a pooled instance waits or is being worked on."""
         return not self.at_work[index] and not self._batches[index]
 
+    @property
+    def are_idle(self) -> bool:
+        """Whether no batch waits, and no item of a pooled instance is being worked on."""
+        return not any(self._waiting) and not any(self.at_work.values())
+
     def is_quick(self, queue: Queue) -> bool:
         """Whether items of a queue are known to take little time."""
         return queue[0] not in self._heavy and 0 < self._lanes[queue].pace <= SLOW_SECONDS

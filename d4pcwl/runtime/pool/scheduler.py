@@ -12,6 +12,10 @@ worker that had not ended.
 
 A worker gets a task when it has nothing else to do. It gets a second task in advance only if both
 are fast: a slow task would wait behind another one, while another worker may have nothing to do.
+
+For a snapshot of the run (:meth:`Scheduler.pause`) the sources wait until all that is under way is
+worked off. When nothing is in a queue or in a worker's hands, the workers say what their pinned
+instances keep, and the sources go on. So a snapshot has no items in it.
 """
 
 from __future__ import annotations
@@ -35,10 +39,12 @@ PARENT = -1
 
 class Message(NamedTuple):
     """A message: what must be done. To a worker: ``task`` (number, queue, sizes, data), ``private``
-    (queue, data), ``told`` (queue, levels), ``ended`` (instance), ``go`` (writer, parcels, sizes)
-    and ``stop``. To the :data:`PARENT`: ``start`` (worker, process that is pinned to it or None),
-    ``results`` (data), ``levels`` of what results come from, behind those, and ``event`` (what,
-    text, number).
+    (queue, data), ``told`` (queue, levels), ``ended`` (instance), ``go`` (writer, parcels, sizes),
+    ``pause`` (its sources wait), ``keep`` (it says what its instances keep), ``proceed`` (its
+    sources go on) and ``stop``. To the :data:`PARENT`: ``start`` (worker, process that is pinned to
+    it or None), ``results`` (data), ``levels`` of what results come from, behind those,
+    ``snapshot`` (by process, what it keeps) before the sources go on, and ``event`` (what, text,
+    number).
     """
 
     to: int
@@ -77,6 +83,20 @@ class _Worker:
         return self.waits_after == self.sent
 
 
+@dataclass
+class _Pause:
+    """A pause of the sources.
+
+    :param begun: they have been told
+    :param asked: the workers that have not said yet what they keep; None before all is quiet
+    :param kept: what the others said, by the process that is pinned to them
+    """
+
+    begun: bool = False
+    asked: set[int] | None = None
+    kept: dict[int, Any] = field(default_factory=dict)
+
+
 class Scheduler:
     """See the module.
 
@@ -107,6 +127,7 @@ class Scheduler:
         self._host: dict[int, _Worker] = {}
         self._pinned: dict[int, _Worker] = {}  # workers to which something is pinned
         self._guests = 0
+        self._pause: _Pause | None = None
         # The others that stay, by how many tasks they have.
         self._free: tuple[dict[int, _Worker], ...] = tuple({} for _ in range(WINDOW + 1))
         self._owing: dict[int, _Worker] = {}
@@ -129,7 +150,8 @@ class Scheduler:
         :param kind: and content: ``commit`` (task, parcel, items worked on, seconds), ``stream``
             (writer, parcel), ``taken`` (instance that has worked off a private batch), ``idle``
             (messages that it has had, whether nothing is left with it), ``end`` (instance),
-            ``failed`` (error) and ``done`` (by instance, items taken)
+            ``kept`` (what its instances keep), ``failed`` (error) and ``done`` (by instance, items
+            taken)
         """
         worker = self.workers[number]
         if kind == "commit":
@@ -149,6 +171,8 @@ class Scheduler:
             worker.in_hand[content] -= 1
         elif kind == "end":
             self._end(content)
+        elif kind == "kept":
+            self._note_kept(worker, content)
         elif kind == "failed":
             self.failure = self.failure or content
         elif kind == "done":
@@ -173,6 +197,8 @@ class Scheduler:
         self._owing.pop(number, None)
         self._pinned.pop(number, None)
         self._guests -= worker.guest
+        if self._pause is not None and self._pause.asked is not None:
+            self._pause.asked.discard(number)  # all its instances have ended, or the run fails
         if worker.leaving or self._all_ended:
             return
         held = [i for i, host in self._host.items() if host is worker and i not in self.ended]
@@ -200,6 +226,11 @@ class Scheduler:
         if not worker.guest:
             self._start(None)
 
+    def pause(self) -> None:
+        """Have the sources wait, for a snapshot, if they do not do so already. If the run ends
+        first, there is none."""
+        self._pause = self._pause or _Pause()
+
     def decide(self, now: float) -> list[Message]:
         """Decide what is done now.
 
@@ -214,6 +245,8 @@ class Scheduler:
                 self._share_out()
                 self._scale_up()
                 self._scale_down(now)
+                if self._pause is not None:
+                    self._take_snapshot(self._pause)
         out, self._out = self._out, []
         return out
 
@@ -326,11 +359,16 @@ class Scheduler:
 
     def _must_wait(self, worker: _Worker, writer: int | None) -> bool:
         if writer is not None:
-            return self.queues.full_after(writer) or self.order.is_far_ahead((writer,))
+            return self.queues.full_after(writer) or self._is_far_ahead((writer,))
         return worker.pinned is not None and (
             self.queues.full_after_process(worker.pinned)
-            or self.order.is_far_ahead(self.plan.processes[worker.pinned])
+            or self._is_far_ahead(self.plan.processes[worker.pinned])
         )
+
+    def _is_far_ahead(self, instances: Iterable[int]) -> bool:
+        """Whether instances must wait until earlier items have come. While sources wait, these may
+        not come; and then little is written."""
+        return self._pause is None and self.order.is_far_ahead(instances)
 
     def _give_private(self, worker: _Worker, process: int) -> None:
         """Send a worker the batches for its pinned instances, then which senders have ended."""
@@ -385,6 +423,41 @@ class Scheduler:
             return not worker.tasks and worker.waits
         in_hand = worker.tasks.values()
         return all(self.queues.is_quick(batch.queue) for batch in in_hand)
+
+    # --- snapshots ------------------------------------------------------------------------------
+
+    def _take_snapshot(self, pause: _Pause) -> None:
+        """Go on with a snapshot, as far as that is possible now."""
+        if not pause.begun:
+            pause.begun = True
+            self._tell_pinned("pause")
+        elif pause.asked is None and self._is_quiet:
+            pause.asked = set(self._pinned)
+            self._tell_pinned("keep")
+        elif pause.asked is not None and not pause.asked:
+            self._pause = None
+            self._send(PARENT, "snapshot", pause.kept)
+            self._tell_pinned("proceed")
+
+    def _tell_pinned(self, kind: str) -> None:
+        for number in self._pinned:
+            self._send(number, kind, None)
+
+    def _note_kept(self, worker: _Worker, kept: Any) -> None:
+        pause = self._pause
+        assert pause is not None
+        assert pause.asked is not None
+        assert worker.pinned is not None
+        pause.asked.remove(worker.number)
+        pause.kept[worker.pinned] = kept
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether nothing is under way: every worker with pinned instances waits and has nothing
+        left, and no batch is anywhere."""
+        return self.queues.are_idle and all(
+            worker.waits and worker.settled for worker in self._pinned.values()
+        )
 
     # --- workers --------------------------------------------------------------------------------
 
