@@ -11,9 +11,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
+from d4pcwl.runtime.checkpoint.kept import Snapshot
+from d4pcwl.runtime.checkpoint.request import Request
+from d4pcwl.runtime.checkpoint.sources import Pauses
 from d4pcwl.runtime.engine.marks import SortedResults
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.job import Job
@@ -34,11 +38,16 @@ _LEAST_WAIT_SECONDS = 0.1
 class WorkerProcesses:
     """The worker processes that the parent forks, and what it shares with them.
 
+    :param begun: what the run goes on with
     :ivar memory: for large buffers
+    :ivar request: whether sources have to wait
     """
 
-    def __init__(self, job: Job, plan: Plan, scale: Scale) -> None:
-        self.job, self.plan = job, plan
+    def __init__(
+        self, job: Job, plan: Plan, scale: Scale, begun: Snapshot = Snapshot()
+    ) -> None:
+        self.job, self.plan, self.begun = job, plan, begun
+        self.request = Request()
         self.memory = Memory(max(scale.most, len(plan.processes)))
         self._lock = LineLock()
         self._at_work: dict[int, tuple[BaseProcess, int]] = {}  # and the number of its arena
@@ -49,11 +58,18 @@ class WorkerProcesses:
         :param open_line: makes its line; called in its process
         """
         arena = lowest_free(arena for _, arena in self._at_work.values())
+        job, plan, lock, memory = self.job, self.plan, self._lock, self.memory
+        pausing = self._pausing(pinned)
         with signals_held_back():
-            process = start(
-                work, self.job, self.plan, pinned, open_line, self._lock, self.memory, arena
-            )
+            process = start(work, job, plan, pinned, open_line, lock, memory, arena, pausing)
             self._at_work[number] = process, arena
+
+    def _pausing(self, pinned: int | None) -> Callable[[Callable[[], None]], Pauses] | None:
+        """What makes the pauses of a worker's sources, if there are any."""
+        if self.job.checkpoint is None or pinned is None:
+            return None
+        kept = self.begun.processes.get(pinned, b"")
+        return partial(Pauses, self.request.asked, kept=kept, ended=self.begun.ended)
 
     def dead(self) -> list[int]:
         """The numbers of the workers that have ended."""
@@ -106,7 +122,9 @@ class Broker:
         self.job, self.plan, self.transport = job, plan, transport
         takers = [job.sink.take(pe, output) for pe, output in plan.results]
         self.results = SortedResults(plan, takers)
-        self.scheduler = Scheduler(plan, scale, paces=job.paces)
+        begun = transport.processes.begun
+        self.results.hold(begun.held)
+        self.scheduler = Scheduler(plan, scale, paces=job.paces, ended=begun.ended)
         if job.observer is not None:
             job.observer.queues = self.scheduler.queues.waiting
         self._wait_seconds = max(_LEAST_WAIT_SECONDS, min(IDLE_SECONDS, scale.idle_seconds))
@@ -122,7 +140,7 @@ class Broker:
         try:
             self._act()
             while not scheduler.is_over:
-                self.transport.receive(self, self._wait_seconds)
+                self.transport.receive(self, self._seconds())
                 self._act()
                 self.job.check()
         finally:
@@ -130,6 +148,17 @@ class Broker:
         if scheduler.failure is not None:
             raise scheduler.failure
         self.job.tell_counts(self.plan, scheduler.counts)
+
+    def _seconds(self) -> float:
+        """How long to wait for a message. If it is time for a snapshot, sources have to wait."""
+        session, request = self.job.checkpoint, self.transport.processes.request
+        if session is None or request.asked():
+            return self._wait_seconds
+        if session.due:
+            request.ask(True)
+            self.scheduler.pause()
+            self._act()
+        return min(self._wait_seconds, session.seconds)
 
     def hear(self, number: int, kind: str, content: Any) -> None:
         """Take a message of a worker."""
@@ -150,6 +179,11 @@ class Broker:
                 deliver(self.results.takers, frames.loads(content.data), memory.take)
             elif kind == "levels":
                 self.results.note(content)
+            elif kind == "snapshot":
+                assert self.job.checkpoint is not None
+                ended = frozenset(self.scheduler.ended)
+                self.job.checkpoint.save(Snapshot(content, ended, self.results.held))
+                self.transport.processes.request.ask(False)
             elif kind == "event":
                 what, text, number = content
                 self.job.say(text)

@@ -103,6 +103,7 @@ class Scheduler:
     :param scale: how many workers there are
     :param limits: the most that queues, and receivers that put items in order, may hold
     :param paces: by PE id, seconds for one item, if a run is known
+    :param ended: the instances that had ended when the snapshot was taken that the run goes on with
 
     ``failure`` is the reason why the run cannot go on; ``counts`` has the number of items of each
     instance.
@@ -114,6 +115,7 @@ class Scheduler:
         scale: Scale,
         limits: Limits | None = None,
         paces: Mapping[str, float] | None = None,
+        ended: Iterable[int] = (),
     ) -> None:
         self.plan, self.scale = plan, scale
         limits = limits or Limits.of(plan)
@@ -141,6 +143,8 @@ class Scheduler:
             self._start(number)
         for _ in range(max(0, scale.first - len(pinned)) if self.pool else 0):
             self._start(None)
+        for index in ended:
+            self._end(index)
 
     # --- events ---------------------------------------------------------------------------------
 
