@@ -12,6 +12,7 @@
     ├── TranslationError        2   the graph cannot be represented in CWL
     ├── TraceError              2   a file is not a trace of a run, or is damaged
     ├── LineageError            2   a folder has no record of a run, or it cannot answer
+    ├── CheckpointError         2   a run cannot go on after its snapshots
     ├── RunError                1   the workflow failed while it ran
     │   ├── OutputError         1   an output of the run cannot be written
     │   │   └── ReaderGone    141   nobody reads standard output any more, as after `| head`
@@ -95,6 +96,12 @@ class TraceError(D4pcwlError):
 
 class LineageError(D4pcwlError):
     """There is no record of a run, it is damaged, or it does not have what is asked for."""
+
+    exit_code = 2
+
+
+class CheckpointError(D4pcwlError):
+    """The snapshots of a run are damaged, or are of another run."""
 
     exit_code = 2
 
