@@ -43,10 +43,8 @@ class WorkerProcesses:
     :ivar request: whether sources have to wait
     """
 
-    def __init__(
-        self, job: Job, plan: Plan, scale: Scale, begun: Snapshot = Snapshot()
-    ) -> None:
-        self.job, self.plan, self.begun = job, plan, begun
+    def __init__(self, job: Job, plan: Plan, scale: Scale, begun: Snapshot | None = None) -> None:
+        self.job, self.plan, self.begun = job, plan, begun or Snapshot()
         self.request = Request()
         self.memory = Memory(max(scale.most, len(plan.processes)))
         self._lock = LineLock()
@@ -155,7 +153,7 @@ class Broker:
         if session is None or request.asked():
             return self._wait_seconds
         if session.due:
-            request.ask(True)
+            request.next()
             self.scheduler.pause()
             self._act()
         return min(self._wait_seconds, session.seconds)
@@ -183,7 +181,7 @@ class Broker:
                 assert self.job.checkpoint is not None
                 ended = frozenset(self.scheduler.ended)
                 self.job.checkpoint.save(Snapshot(content, ended, self.results.held))
-                self.transport.processes.request.ask(False)
+                self.transport.processes.request.next()
             elif kind == "event":
                 what, text, number = content
                 self.job.say(text)

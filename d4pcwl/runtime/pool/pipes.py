@@ -151,5 +151,11 @@ def run_by_pipes(job: Job, scale: Callable[[int], Scale]) -> None:
     """
     plan, number = job.plan(pooled=True), scale(job.processes or usable_cores())
     job.say(str(plan))
-    with contextlib.closing(PipeTransport(WorkerProcesses(job, plan, number))) as transport:
+    begun = None
+    if job.checkpoint is not None:
+        begun = job.checkpoint.begin(plan.results, str(plan))
+        if begun is None:
+            return
+    processes = WorkerProcesses(job, plan, number, begun)
+    with contextlib.closing(PipeTransport(processes)) as transport:
         Broker(job, plan, number, transport).run()

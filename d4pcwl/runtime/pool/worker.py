@@ -38,10 +38,10 @@ from d4pcwl.runtime.pool.exchange import (
     Keep,
     Line,
     Lot,
-    Todo,
     Parcel,
     Stopped,
     Task,
+    Todo,
     Told,
 )
 from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer
@@ -79,9 +79,7 @@ class DynamicWorker:
         self._pool_writer = Writer(plan, exchange)
         self._link = PinnedLink(Writer(plan, exchange), plan, process, exchange, self._help)
         pinned = plan if process is not None else _without_processes(plan)
-        self.pinned = Worker(
-            graph, pinned, process or 0, inputs, self._link, pauses=self._pauses
-        )
+        self.pinned = Worker(graph, pinned, process or 0, inputs, self._link, pauses=self._pauses)
         if process is not None and plan.order:
             others = wanted_levels(plan, process)
             wanted = {
