@@ -15,7 +15,7 @@ from simulation_flows import line
 from simulation_kit import Broken, Simulation
 
 from d4pcwl.runtime.engine.marks import NO_MORE
-from d4pcwl.runtime.pool.exchange import Parcel
+from d4pcwl.runtime.pool.exchange import Lot, Parcel
 from d4pcwl.runtime.pool.queues import Limits
 from d4pcwl.runtime.pool.scheduler import PARENT, Scheduler
 
@@ -137,19 +137,27 @@ class LoopsEndEarly(Scheduler):
 
 
 class KeepsEarly(Scheduler):
-    """A snapshot is taken although workers are at work."""
+    """A snapshot is taken although pinned instances are at work."""
 
     @property
     def _is_quiet(self) -> bool:
-        return self.queues.are_idle
+        return True
 
 
-class KeepsAlone(Scheduler):
-    """A snapshot is taken although batches wait, or are in the hands of free workers."""
+class KeepsNoTasks(Scheduler):
+    """Tasks that workers have in hand are not in a snapshot."""
 
-    @property
-    def _is_quiet(self) -> bool:
-        return all(worker.waits and worker.settled for worker in self._pinned.values())
+    def _queued(self) -> list[Lot]:
+        return super()._queued()[sum(len(worker.tasks) for worker in self.workers.values()) :]
+
+
+class GivesMeanwhile(Scheduler):
+    """Pinned instances get batches after they have said what they keep."""
+
+    def _share_out(self) -> None:
+        pause, self._pause = self._pause, None
+        super()._share_out()
+        self._pause = pause
 
 
 class NeverGoesOn(Scheduler):
@@ -174,7 +182,8 @@ class NeverGoesOn(Scheduler):
         StartsTooMany,
         LoopsEndEarly,
         KeepsEarly,
-        KeepsAlone,
+        KeepsNoTasks,
+        GivesMeanwhile,
         NeverGoesOn,
     ],
 )

@@ -94,11 +94,14 @@ class Parcel:
     :param batches: for queues
     :param results: runs, each for the number of a result in the plan
     :param levels: the levels of pinned instances after it
+    :param spent: places and sizes of buffers of the task that nobody needs any more; the parent
+        frees them, because it may need them itself until the task is done
     """
 
     batches: list[Lot] = field(default_factory=list)
     results: list[Lot] = field(default_factory=list)
     levels: list[Level] = field(default_factory=list)
+    spent: list[tuple[int, int]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.batches or self.results or self.levels)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
@@ -24,13 +24,13 @@ from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock
 from d4pcwl.runtime.local.processes import GRACE_SECONDS, end, release, signals_held_back, start
 from d4pcwl.runtime.local.reports import cause_of_death
-from d4pcwl.runtime.pool.exchange import Line
+from d4pcwl.runtime.pool.exchange import Line, Lot, Packed
 from d4pcwl.runtime.pool.scale import IDLE_SECONDS, Scale
 from d4pcwl.runtime.pool.scheduler import PARENT, Scheduler
 from d4pcwl.runtime.pool.worker import work
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.arena import Memory, lowest_free
-from d4pcwl.runtime.transport.outbox import deliver
+from d4pcwl.runtime.transport.outbox import deliver, with_buffers
 
 _LEAST_WAIT_SECONDS = 0.1
 
@@ -67,7 +67,15 @@ class WorkerProcesses:
         if self.job.checkpoint is None or pinned is None:
             return None
         kept = self.begun.processes.get(pinned, b"")
-        return partial(Pauses, self.request.asked, kept=kept, ended=self.begun.ended)
+        ended = self.begun.ended.intersection(self.plan.processes[pinned])  # it is told of others
+        return partial(Pauses, self.request.asked, kept=kept, ended=ended)
+
+    def portable(self, data: Packed) -> Packed:
+        """A batch with its buffers, that are in shared memory."""
+        if not data.shared:
+            return data
+        run = frames.loads(data.data)
+        return Packed(frames.dumps(with_buffers(run, self.memory.copy)))
 
     def dead(self) -> list[int]:
         """The numbers of the workers that have ended."""
@@ -106,6 +114,9 @@ class Transport(Protocol):
         """Send a message of the scheduler to a worker, at the latest with the next
         :meth:`receive`."""
 
+    def portable(self, data: Packed) -> Packed:
+        """A batch that does not depend on this run's memory or server."""
+
     def receive(self, broker: Broker, seconds: float) -> None:
         """Pass on the messages of workers, and tell the scheduler which workers have ended.
 
@@ -122,10 +133,12 @@ class Broker:
         self.results = SortedResults(plan, takers)
         begun = transport.processes.begun
         self.results.hold(begun.held)
-        self.scheduler = Scheduler(plan, scale, paces=job.paces, ended=begun.ended)
+        self.scheduler = Scheduler(plan, scale, paces=job.paces, begun=begun)
         if job.observer is not None:
             job.observer.queues = self.scheduler.queues.waiting
-        self._wait_seconds = max(_LEAST_WAIT_SECONDS, min(IDLE_SECONDS, scale.idle_seconds))
+        seconds = [IDLE_SECONDS, scale.idle_seconds]
+        seconds += [job.checkpoint.every] if job.checkpoint is not None else []
+        self._wait_seconds = max(_LEAST_WAIT_SECONDS, min(seconds))
 
     def run(self) -> None:
         """Run until all instances have ended, or something has failed.
@@ -138,7 +151,8 @@ class Broker:
         try:
             self._act()
             while not scheduler.is_over:
-                self.transport.receive(self, self._seconds())
+                self._pause_if_due()
+                self.transport.receive(self, self._wait_seconds)
                 self._act()
                 self.job.check()
         finally:
@@ -147,23 +161,30 @@ class Broker:
             raise scheduler.failure
         self.job.tell_counts(self.plan, scheduler.counts)
 
-    def _seconds(self) -> float:
-        """How long to wait for a message. If it is time for a snapshot, sources have to wait."""
+    def _pause_if_due(self) -> None:
+        """If it is time for a snapshot, have the sources wait."""
         session, request = self.job.checkpoint, self.transport.processes.request
-        if session is None or request.asked():
-            return self._wait_seconds
-        if session.due:
+        if session is not None and session.due and not request.asked():
             request.next()
             self.scheduler.pause()
             self._act()
-        return min(self._wait_seconds, session.seconds)
+
+    def _save(self, kept: dict[int, bytes], queued: Sequence[Lot]) -> None:
+        """Save a snapshot; then the sources may go on."""
+        session, scheduler = self.job.checkpoint, self.scheduler
+        assert session is not None
+        lots = [lot._replace(data=self.transport.portable(lot.data)) for lot in queued]
+        session.save(Snapshot(kept, frozenset(scheduler.ended), self.results.held, lots))
+        self.transport.processes.request.next()
 
     def hear(self, number: int, kind: str, content: Any) -> None:
         """Take a message of a worker."""
         if kind == "lap":
             self.job.hear(content)
-        else:
-            self.scheduler.hear(number, kind, content)
+            return
+        if kind == "commit":
+            self.transport.processes.memory.free(content[1].spent)
+        self.scheduler.hear(number, kind, content)
 
     def _act(self) -> None:
         """Do what the scheduler says."""
@@ -178,10 +199,7 @@ class Broker:
             elif kind == "levels":
                 self.results.note(content)
             elif kind == "snapshot":
-                assert self.job.checkpoint is not None
-                ended = frozenset(self.scheduler.ended)
-                self.job.checkpoint.save(Snapshot(content, ended, self.results.held))
-                self.transport.processes.request.next()
+                self._save(*content)
             elif kind == "event":
                 what, text, number = content
                 self.job.say(text)

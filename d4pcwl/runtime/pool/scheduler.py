@@ -13,9 +13,11 @@ worker that had not ended.
 A worker gets a task when it has nothing else to do. It gets a second task in advance only if both
 are fast: a slow task would wait behind another one, while another worker may have nothing to do.
 
-For a snapshot of the run (:meth:`Scheduler.pause`) the sources wait until all that is under way is
-worked off. When nothing is in a queue or in a worker's hands, the workers say what their pinned
-instances keep, and the sources go on. So a snapshot has no items in it.
+For a snapshot of the run (:meth:`Scheduler.pause`) the sources wait, and pinned instances get
+nothing more. When they have worked off what they had, their workers say what they keep. Meanwhile
+the pool goes on: its tasks have an effect only when their commit comes. So a snapshot has what
+pinned instances keep, the batches that wait, and the batches of all tasks that are not done: they
+are done again after it.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from d4pcwl.errors import D4pcwlError, WorkerDied
+from d4pcwl.runtime.checkpoint.kept import Snapshot
 from d4pcwl.runtime.engine.marks import NO_MORE, Level
 from d4pcwl.runtime.engine.plan import Plan
-from d4pcwl.runtime.pool.exchange import WINDOW, Parcel, Queue
+from d4pcwl.runtime.pool.exchange import WINDOW, Lot, Parcel, Queue
 from d4pcwl.runtime.pool.queues import Batch, Limits, Queues
 from d4pcwl.runtime.pool.scale import ATTEMPTS, Scale
 from d4pcwl.runtime.pool.ways import PoolOrder
@@ -43,8 +46,7 @@ class Message(NamedTuple):
     ``pause`` (its sources wait), ``keep`` (it says what its instances keep), ``proceed`` (its
     sources go on) and ``stop``. To the :data:`PARENT`: ``start`` (worker, process that is pinned to
     it or None), ``results`` (data), ``levels`` of what results come from, behind those,
-    ``snapshot`` (by process, what it keeps) before the sources go on, and ``event`` (what, text,
-    number).
+    ``snapshot`` (by process, what it keeps; batches) and ``event`` (what, text, number).
     """
 
     to: int
@@ -60,6 +62,7 @@ class _Worker:
     :param in_hand: by instance, the number of private batches that it has not finished
     :param owed: by the instance that writes, the queues that parcels of it went to, parcel by
         parcel, for which there was to be room again
+    :param has_written: its task has written something before it is done (``GenericPE.hand_on``)
     :param sent: how many messages it was sent; ``waits_after`` how many it had when it last said
         that it waits, and ``settled`` whether nothing was left with it then
     """
@@ -71,6 +74,7 @@ class _Worker:
     in_hand: dict[int, int] = field(default_factory=dict)
     owed: dict[int | None, list[set[Queue]]] = field(default_factory=dict)
     ended_to_tell: dict[int, None] = field(default_factory=dict)
+    has_written: bool = False
     sent: int = 0
     waits_after: int = -1
     settled: bool = False
@@ -88,7 +92,7 @@ class _Pause:
     """A pause of the sources.
 
     :param begun: they have been told
-    :param asked: the workers that have not said yet what they keep; None before all is quiet
+    :param asked: the workers that have not said yet what they keep; None before they are asked
     :param kept: what the others said, by the process that is pinned to them
     """
 
@@ -103,7 +107,7 @@ class Scheduler:
     :param scale: how many workers there are
     :param limits: the most that queues, and receivers that put items in order, may hold
     :param paces: by PE id, seconds for one item, if a run is known
-    :param ended: the instances that had ended when the snapshot was taken that the run goes on with
+    :param begun: what the run goes on with, if it is resumed
 
     ``failure`` is the reason why the run cannot go on; ``counts`` has the number of items of each
     instance.
@@ -115,7 +119,7 @@ class Scheduler:
         scale: Scale,
         limits: Limits | None = None,
         paces: Mapping[str, float] | None = None,
-        ended: Iterable[int] = (),
+        begun: Snapshot | None = None,
     ) -> None:
         self.plan, self.scale = plan, scale
         limits = limits or Limits.of(plan)
@@ -143,8 +147,10 @@ class Scheduler:
             self._start(number)
         for _ in range(max(0, scale.first - len(pinned)) if self.pool else 0):
             self._start(None)
-        for index in ended:
-            self._end(index)
+        if begun is not None:
+            self._deliver(Parcel(list(begun.queued)))
+            for index in begun.ended:
+                self._end(index)
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -162,10 +168,12 @@ class Scheduler:
             task, parcel, items, seconds = content
             self._leave_place(worker)
             batch = worker.tasks.pop(task)
+            worker.has_written = False
             self._take_place(worker)
             self._commit(batch, parcel, items, seconds)
         elif kind == "stream":
             writer, parcel = content
+            worker.has_written = worker.pinned is None
             worker.owed.setdefault(writer, []).append({lot.to for lot in parcel.batches})
             self._owing[number] = worker
             self._deliver(parcel)
@@ -348,7 +356,7 @@ class Scheduler:
     # --- sharing out ----------------------------------------------------------------------------
 
     def _share_out(self) -> None:
-        for worker in self._pinned.values():
+        for worker in self._pinned.values() if self._pause is None else ():
             assert worker.pinned is not None
             self._give_private(worker, worker.pinned)
         for worker in list(self._owing.values()):
@@ -362,17 +370,14 @@ class Scheduler:
         self._give_tasks()
 
     def _must_wait(self, worker: _Worker, writer: int | None) -> bool:
+        if self._pause is not None:  # who must give it room may wait; and little is written now
+            return False
         if writer is not None:
-            return self.queues.full_after(writer) or self._is_far_ahead((writer,))
+            return self.queues.full_after(writer) or self.order.is_far_ahead((writer,))
         return worker.pinned is not None and (
             self.queues.full_after_process(worker.pinned)
-            or self._is_far_ahead(self.plan.processes[worker.pinned])
+            or self.order.is_far_ahead(self.plan.processes[worker.pinned])
         )
-
-    def _is_far_ahead(self, instances: Iterable[int]) -> bool:
-        """Whether instances must wait until earlier items have come. While sources wait, these may
-        not come; and then little is written."""
-        return self._pause is None and self.order.is_far_ahead(instances)
 
     def _give_private(self, worker: _Worker, process: int) -> None:
         """Send a worker the batches for its pinned instances, then which senders have ended."""
@@ -424,7 +429,7 @@ class Scheduler:
     def _has_time(self, worker: _Worker) -> bool:
         """Whether a worker can take a task, or another one in advance."""
         if worker.pinned is not None:
-            return not worker.tasks and worker.waits
+            return not worker.tasks and worker.waits and self._pause is None
         in_hand = worker.tasks.values()
         return all(self.queues.is_quick(batch.queue) for batch in in_hand)
 
@@ -440,7 +445,7 @@ class Scheduler:
             self._tell_pinned("keep")
         elif pause.asked is not None and not pause.asked:
             self._pause = None
-            self._send(PARENT, "snapshot", pause.kept)
+            self._send(PARENT, "snapshot", (pause.kept, self._queued()))
             self._tell_pinned("proceed")
 
     def _tell_pinned(self, kind: str) -> None:
@@ -457,11 +462,18 @@ class Scheduler:
 
     @property
     def _is_quiet(self) -> bool:
-        """Whether nothing is under way: every worker with pinned instances waits and has nothing
-        left, and no batch is anywhere."""
-        return self.queues.are_idle and all(
-            worker.waits and worker.settled for worker in self._pinned.values()
+        """Whether pinned instances have nothing left, and tasks that are not done no effect."""
+        return all(worker.waits and worker.settled for worker in self._pinned.values()) and not any(
+            worker.has_written for worker in self.workers.values()
         )
+
+    def _queued(self) -> list[Lot]:
+        """All batches that are to be worked on, the tasks of workers first."""
+        tasks = dict[int, Batch]()
+        for worker in self.workers.values():
+            tasks |= worker.tasks
+        batches = [*(tasks[number] for number in sorted(tasks)), *self.queues.batches]
+        return [Lot(batch.queue, batch.items, batch.data, batch.lows) for batch in batches]
 
     # --- workers --------------------------------------------------------------------------------
 

@@ -157,7 +157,7 @@ class DynamicWorker:
             return
         message = self.exchange.receive(wait=False)
         if message is None:
-            if feeding and self.pinned.hungry and not self._is_paused:
+            if feeding and self.pinned.hungry and not (self._pauses and self._pauses.asked()):
                 self.pinned.feed()
                 return
             self._link.flush()
@@ -166,13 +166,9 @@ class DynamicWorker:
         if message is not None:
             self._handle(message)
 
-    @property
-    def _is_paused(self) -> bool:
-        return self._pauses is not None and self._pauses.asked()
-
     def _wait(self) -> None:
         """Do other work while a source waits, with its work on an input half done."""
-        while self._is_paused:
+        while self._pauses and self._pauses.asked():
             self._step(feeding=False)
 
     def _help(self, instance: int) -> None:
@@ -223,12 +219,11 @@ class DynamicWorker:
         """Work on a task of the pool. If it takes much longer than expected, or writes a lot,
         return the rest to the pool."""
         assert self.pool is not None
-        memory = self.exchange.memory
         take = self.pool.receiver(*task.queue)
         run: Run = frames.loads(task.items.data)
         done, began = 0, time.monotonic()
         overdue = began + _OVERDUE_SECONDS
-        for item in run.items(memory.copy):
+        for item in run.items(self.exchange.memory.copy):
             take((item,))
             done += 1
             if time.monotonic() > overdue or self._pool_writer.outbox.bytes >= PARCEL_BYTES:
@@ -238,8 +233,8 @@ class DynamicWorker:
         # The pace of the rest is not known: the mean of fast items and a slow one has no meaning.
         parcel.batches += self._pool_writer.lots(run.part(done), 0)
         self.pool.settle()  # nobody may have an item whose record died with its worker
+        parcel.spent = list(places(run.entries[:done]))
         self.exchange.commit(task, parcel, done, seconds)
-        memory.free(places(run.entries[:done]))
 
 
 def _without_processes(plan: Plan) -> Plan:
