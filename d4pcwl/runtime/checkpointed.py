@@ -24,7 +24,7 @@ def _refuse(job: Job) -> None:
     from d4pcwl.errors import PEError, UsageError, raise_faults
     from d4pcwl.runtime.checkpoint.state import State
     from d4pcwl.workflow.pe import PreparingPE
-    from d4pcwl.workflow.state import keeps_state
+    from d4pcwl.workflow.state import keeps_state, keeps_state_outside
 
     faults = []
     if job.record is not None:
@@ -36,6 +36,12 @@ def _refuse(job: Job) -> None:
                 f"--checkpoint: {name} prepares the run in folders of its own, so a run with it "
                 "cannot be resumed"
             )
+        elif (reason := keeps_state_outside(pe)) is not None:
+            faults.append(
+                f"--checkpoint: {name} keeps state that is not in its attributes: {reason}. Put it "
+                "into an attribute; or declare stateful = False, if a resumed run may begin "
+                "without it"
+            )
         elif keeps_state(pe) is not None:
             try:
                 State(pe, name).keep()
@@ -46,15 +52,15 @@ def _refuse(job: Job) -> None:
 
 def _facts(mapping: str, job: Job) -> dict[str, Any]:
     """What makes a run another run."""
+    import sys
     from dataclasses import asdict
 
-    import d4pcwl
     from d4pcwl.lineage.identity import described
 
     graph = job.graph
     inputs = {graph.names[pe]: described(given)[0] for pe, given in sorted(job.inputs.items())}
     return {
-        "d4pcwl": d4pcwl.__version__,
+        "d4pcwl": sys.modules["d4pcwl"].__version__,
         "mapping": mapping,
         "PEs": [f"{graph.names[pe.id]} ({type(pe).__qualname__})" for pe in graph.pes],
         "edges": [

@@ -17,7 +17,13 @@ from d4pcwl.runtime.engine.instance import Halt, Receive
 from d4pcwl.runtime.engine.policy import Policy, parse_policy
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot, weight
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.mappings.registry import BuiltIn, Mapping, find_mapping, run_job
+from d4pcwl.runtime.mappings.registry import (
+    BuiltIn,
+    Mapping,
+    find_mapping,
+    require_checkpoints,
+    run_job,
+)
 from d4pcwl.runtime.options import Options
 from d4pcwl.runtime.progress import NotebookBlock, notebook
 from d4pcwl.runtime.results import Named, Results, Sink
@@ -128,7 +134,7 @@ shared_memory?
     job = _job(flat, inputs, iterations, processes, results, policy, seed)
     record = _record(provenance, provenance_config, chosen, workflow, parameters)
     takers: list[Take] = [] if notebook() is None else [NotebookBlock().take]
-    snapshots = _snapshots(checkpoint, every, resume, parameters)
+    snapshots = _snapshots(chosen, checkpoint, every, resume, parameters)
     with (
         TraceWriter(trace) if trace is not None else nullcontext() as writer,
         record as told,
@@ -145,6 +151,7 @@ shared_memory?
 
 
 def _snapshots(
+    mapping: Mapping[Any],
     folder: str | os.PathLike[str] | None,
     every: float | None,
     resume: bool,
@@ -155,6 +162,7 @@ def _snapshots(
         if every is not None or resume:
             raise UsageError("every, resume: name the folder of the snapshots: checkpoint=…")
         return nullcontext()
+    require_checkpoints(mapping)
     from d4pcwl.runtime.checkpoint.session import Session
 
     return Session(folder, every, resume=resume, parameters=parameters)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from d4pcwl.errors import CheckpointError, UsageError
+from d4pcwl.lineage.identity import described
 from d4pcwl.runtime.checkpoint.kept import Snapshot
 from d4pcwl.runtime.checkpoint.store import Store
 
@@ -61,7 +62,7 @@ class Session:
             raise UsageError(f"--every {every:g}: more than 0 seconds are needed")
         self.every, self._resume, self._say = every, resume, say
         self._facts: dict[str, Any] = {}
-        self._parameters = {name: repr(value) for name, value in (parameters or {}).items()}
+        self._parameters = {name: _told(value) for name, value in (parameters or {}).items()}
         self._is_finished = False
         self._store = Store(Path(folder))
         self._ports: dict[Port, int] = {}
@@ -150,19 +151,22 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._next < float("inf") and self._store.has_snapshots:
+            self._say("the same command with --resume goes on after the last snapshot")
         self._store.close()
 
     def _compare(self, before: Mapping[str, Any]) -> None:
         """:raises CheckpointError: the run before was another one; says in what"""
         differing = [
-            f"{name}: {_shown(before.get(name))} before, {_shown(value)} now"
+            line
             for name, value in self._facts.items()
             if before.get(name) != value
+            for line in _differences(name, before.get(name), value)
         ]
         if differing:
             raise CheckpointError(
-                f"--resume: the run in {self._store.folder} was another one. Differences:\n  "
+                f"--resume: the run in {self._store.folder} was another one:\n  "
                 + "\n  ".join(differing)
             )
 
@@ -186,5 +190,16 @@ class _Logged:
         self._sink.close(complete)
 
 
-def _shown(value: Any) -> str:
-    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _told(value: Any) -> str:
+    """A value of a parameter. What has no plain form has no text that stays the same."""
+    return repr(value) if described(value)[0] is not None else type(value).__qualname__
+
+
+def _differences(name: str, before: Any, now: Any) -> list[str]:
+    """What differs, in lines."""
+    if not isinstance(before, list) or not isinstance(now, list):
+        return [f"{name}: {before} before, {now} now"]
+    return [
+        *(f"{name}, only before: {line}" for line in before if line not in now),
+        *(f"{name}, only now: {line}" for line in now if line not in before),
+    ] or [f"{name}: in another order"]

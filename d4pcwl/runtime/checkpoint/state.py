@@ -10,6 +10,7 @@ from d4pcwl.errors import PEError
 from d4pcwl.streams.pickles import dumps
 from d4pcwl.workflow.pe import DRAWN, GenericPE
 from d4pcwl.workflow.place import place_of_work
+from d4pcwl.workflow.reading.roots import is_container, is_framework
 
 _BOUND = frozenset(
     {
@@ -34,6 +35,8 @@ class State:
 
     def __init__(self, pe: Any, title: str) -> None:
         self._pe, self._title = pe, title
+        self._is_usual = type(pe).__getstate__ in _USUAL
+        self._of_class = _of_class(type(pe))
         self._code = {name: value for name, value in vars(pe).items() if isinstance(value, _CODE)}
 
     def keep(self) -> bytes:
@@ -44,6 +47,8 @@ class State:
         state = None
         try:
             state = self._pe.__getstate__()
+            if self._is_usual and isinstance(state, dict):
+                state = {**self._of_class, **state}
             if isinstance(state, dict):
                 state = {name: value for name, value in state.items() if self._is_own(name, value)}
             return dumps(state)
@@ -57,7 +62,7 @@ class State:
         if hasattr(type(self._pe), "__setstate__"):
             self._pe.__setstate__(state)
         elif isinstance(state, dict):
-            if type(self._pe).__getstate__ in _USUAL:  # another one may leave out what must stay
+            if self._is_usual:  # another method may leave out what has to stay
                 for name in attributes.keys() - state.keys() - self._code.keys():
                     del attributes[name]
             attributes.update(state)
@@ -71,9 +76,7 @@ class State:
         """Why the state cannot be kept, and what to do."""
         what = ""
         for name, value in state.items() if isinstance(state, dict) else ():
-            try:
-                dumps(value)
-            except Exception:  # noqa: BLE001 - users' objects
+            if not _is_plain(value):
                 what = f"self.{name}: "
                 break
         message = (
@@ -82,3 +85,23 @@ class State:
         )
         place = place_of_work(self._pe)
         return str(place.fault(message)) if place is not None else message
+
+
+def _of_class(cls: type) -> dict[str, Any]:
+    """The containers that are attributes of a class: its instances may fill them. One that cannot
+    be pickled holds code."""
+    return {
+        name: value
+        for base in reversed(cls.__mro__)
+        if not is_framework(base.__module__)
+        for name, value in vars(base).items()
+        if is_container(value) and not name.startswith("__") and _is_plain(value)
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        dumps(value)
+    except Exception:  # noqa: BLE001 - users' objects
+        return False
+    return True

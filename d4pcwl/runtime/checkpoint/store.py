@@ -78,6 +78,11 @@ class Store:
         """Whether a run has been here."""
         return (self.folder / LOG).exists() or bool(self._numbers())
 
+    @property
+    def has_snapshots(self) -> bool:
+        """Whether a run could go on."""
+        return bool(self._numbers())
+
     def newest(self, say: Callable[[str], None]) -> Found | None:
         """The newest snapshot that is whole; None if there is none, and none was damaged.
 

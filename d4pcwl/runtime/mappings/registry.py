@@ -235,16 +235,17 @@ def run_job(mapping: Mapping[Own], job: Job, options: Own | None = None) -> None
         chosen = mapping.options() if options is None else options
         stack.enter_context(observed(mapping.name, job))
         job = recorded(mapping.name, job)
-        if job.checkpoint is not None:
-            _refuse_checkpoints(mapping)
         job = checkpointed(mapping.name, job)
         mapping.run(replace(job, inputs=inputs), chosen)
         if job.checkpoint is not None:
             job.checkpoint.finish()
 
 
-def _refuse_checkpoints(mapping: Mapping[Any]) -> None:
-    """:raises UsageError: the mapping has no snapshots"""
+def require_checkpoints(mapping: Mapping[Any]) -> None:
+    """Refuse a mapping without snapshots.
+
+    :raises UsageError: it has none
+    """
     if not mapping.checkpoints:
         others = ", ".join(other.name for other in built_in() if other.checkpoints)
         raise UsageError(
