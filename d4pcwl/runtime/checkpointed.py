@@ -22,7 +22,7 @@ def checkpointed(mapping: str, job: Job) -> Job:
 def _refuse(job: Job) -> None:
     """:raises UsageError: a PE has state that no snapshot can have, with all of these"""
     from d4pcwl.errors import PEError, UsageError, raise_faults
-    from d4pcwl.runtime.checkpoint.state import State
+    from d4pcwl.runtime.checkpoint.state import check
     from d4pcwl.workflow.pe import PreparingPE
     from d4pcwl.workflow.state import keeps_state, keeps_state_outside
 
@@ -44,7 +44,7 @@ def _refuse(job: Job) -> None:
             )
         elif keeps_state(pe) is not None:
             try:
-                State(pe, name).keep()
+                check(pe, name)
             except PEError as error:
                 faults.append(str(error))
     raise_faults(UsageError, faults)

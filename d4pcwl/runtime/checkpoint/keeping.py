@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from d4pcwl.errors import PEError
 from d4pcwl.runtime.checkpoint.kept import Kept, Spot
 from d4pcwl.runtime.checkpoint.sources import Pauses, Source
 from d4pcwl.runtime.checkpoint.state import State
@@ -73,10 +76,12 @@ class Keeping:
         if keeps_state(self._pe) is not None:
             self._state = State(self._pe, self._title)
             if self._earlier is not None and self._earlier.state is not None:
-                self._state.restore(self._earlier.state)
+                with self._telling("take the state that was kept"):
+                    self._state.restore(self._earlier.state)
             self._state.keep()
         if self.source is not None:
-            self.source.begin(self._state)
+            with self._telling("seek the position that was kept"):
+                self.source.begin(self._state)
 
     def keep(self) -> tuple[bytes | None, Spot | None]:
         """Its state, and how far it is if it is a source.
@@ -84,6 +89,20 @@ class Keeping:
         :raises PEError: the state cannot be kept
         """
         if self.source is not None:
-            spot, state = self.source.keep()
+            with self._telling("tell its position"):
+                spot, state = self.source.keep()
             return state, spot
         return self._state.keep() if self._state is not None else None, None
+
+    @contextlib.contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        """Errors of the PE's own methods name it."""
+        try:
+            yield
+        except PEError:
+            raise
+        except Exception as error:
+            raise PEError(
+                f"PE {self._title} cannot {what}: {type(error).__name__}: {error}",
+                "".join(traceback.format_exception(error)),
+            ) from error

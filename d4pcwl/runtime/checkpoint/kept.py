@@ -14,13 +14,13 @@ class Spot:
     :param first: how many of its inputs are done, without being needed any more
     :param done: how many are done at all
     :param written: how many items it has written since the first ones were done
-    :param sought: what its ``position`` returned, if it has one
+    :param sought: what its ``position`` returned, pickled, if it has one
     """
 
     first: int = 0
     done: int = 0
     written: int = 0
-    sought: Any = None
+    sought: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Kept:
     :param turns: where it is in each distribution in turn
     :param held: by input, the marked items that it holds back until others have come
     :param spot: of a source
+    :param place: of a source, among those of its process: the first of them is fed next
     """
 
     state: bytes | None
@@ -42,6 +43,7 @@ class Kept:
     turns: tuple[int, ...] = ()
     held: Mapping[str, list[Any]] = field(default_factory=dict)
     spot: Spot | None = None
+    place: int = 0
 
 
 @dataclass(frozen=True)

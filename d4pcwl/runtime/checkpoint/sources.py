@@ -16,6 +16,7 @@ dropped.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 from d4pcwl.errors import PEError
 from d4pcwl.runtime.checkpoint.kept import Spot
 from d4pcwl.runtime.checkpoint.state import State
+from d4pcwl.streams.pickles import dumps
 
 
 @dataclass
@@ -67,6 +69,11 @@ class Source:
         """How many of its inputs must not be given to it any more."""
         return self._first
 
+    @property
+    def behind(self) -> int:
+        """How many it is given again although it was done with them."""
+        return max(0, self._ends_at - self._done)
+
     def begin(self, state: State | None) -> None:
         """It has been prepared, and has its state.
 
@@ -75,7 +82,7 @@ class Source:
         self._state = state
         self._copy = state.keep() if state is not None else None
         if self._sought is not None:
-            self._pe.seek(self._sought)
+            self._pe.seek(pickle.loads(self._sought))
 
     def invocation(self, work: Callable[[Iterable[Any]], None]) -> Callable[[Iterable[Any]], None]:
         """``work`` on one input."""
@@ -132,9 +139,8 @@ class Source:
             done, written = max(self._done, self._ends_at), max(self._written, self._earlier)
             return Spot(self._first, done, written), self._copy
         self._renew()
-        return Spot(
-            self._done, self._done, 0, self._pe.position() if self.seeks else None
-        ), self._copy
+        sought = dumps(self._pe.position()) if self.seeks else None
+        return Spot(self._done, self._done, 0, sought), self._copy
 
     def _renew(self) -> None:
         """From now on, its work begins here."""

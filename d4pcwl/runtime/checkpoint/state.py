@@ -26,6 +26,15 @@ _CODE = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
 _USUAL: tuple[object, ...] = (GenericPE.__getstate__, object.__getstate__)
 
 
+def check(pe: Any, title: str) -> None:
+    """See whether the state of a PE could be kept, as far as that is known before ``preprocess``.
+
+    :raises PEError: it could not
+    """
+    if type(pe).__getstate__ in _USUAL:
+        State(pe, title).keep()
+
+
 class State:
     """The state of one instance's PE.
 

@@ -85,6 +85,7 @@ class RunningPE:
     :param keeping: what is kept of it in snapshots, if there are any
     :ivar own_step: how its items go through in a chain, if they may
     :ivar first: how many inputs of a root are not given to it again
+    :ivar behind: how many it is given again although it was done with them
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class RunningPE:
         self.keeping = keeping
         source = None if keeping is None else keeping.source
         self._pausing = source.pausing if source is not None and source.divides else None
-        self.first = 0 if source is None else source.first
+        self.first, self.behind = (0, 0) if source is None else (source.first, source.behind)
         self.title, self._alone = title, alone
         self._policy = policy
         self._leave_out = leave_out

@@ -177,6 +177,8 @@ class Worker:
             for index, given in self._root_feeds(inputs)
             if index not in self._ended
         )
+        if self._kept:
+            self._feeds = deque(sorted(self._feeds, key=lambda feed: self._kept[feed[0]].place))
         self._fed = {feed[0] for feed in self._feeds}
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + self._floors.frames))
 
@@ -212,6 +214,9 @@ class Worker:
         """
         from d4pcwl.runtime.checkpoint.kept import Kept
 
+        next_fed = [feed[0] for feed in self._feeds]
+        next_fed = [*self._fed.difference(next_fed), *next_fed]  # one may be at work
+        places = {index: place for place, index in enumerate(next_fed)}
         found: dict[int, Kept] = {}
         for index in self.running.keys() - self._ended:
             running, position = self.running[index], self._positions.get(index)
@@ -227,6 +232,7 @@ class Worker:
                 tuple(turn.passed for turn in self._turns.get(index, ())),
                 {input: g.held for (at, input), g in self._gathers.items() if at == index},
                 spot,
+                places.get(index, 0),
             )
         return dumps(found)
 
@@ -438,6 +444,7 @@ class Worker:
                 self._floors.call(index, running.start)
         for index in self._kept:
             self._restore(index)
+        self._catch_up()
         self._end_if_done(self.running)
 
     def receiver(self, instance: int, input: str) -> Take:
@@ -453,9 +460,12 @@ class Worker:
         """Whether roots have inputs left."""
         return bool(self._feeds)
 
-    def feed(self) -> None:
-        """Run one iteration of each root that has inputs left."""
-        for _ in range(len(self._feeds)):
+    def feed(self, roots: int | None = None) -> None:
+        """Run one iteration of each root that has inputs left.
+
+        :param roots: of so many only
+        """
+        for _ in range(len(self._feeds) if roots is None else roots):
             feed = self._feeds.popleft()
             index, inputs, process, position = feed
             place, given = next(inputs, (-1, None))
@@ -468,6 +478,14 @@ class Worker:
             process((given if self._recorder is None else (place, given),))
             self._feeds.append(feed)
         self.advance()
+
+    def _catch_up(self) -> None:
+        """Let roots do again what they had done before the work that they were at."""
+        for _ in range(len(self._feeds)):
+            for _ in range(self.running[self._feeds[0][0]].behind):
+                self.feed(1)
+                self._feeds.rotate()
+            self._feeds.rotate(-1)
 
     def upstream_ended(self, instance: int) -> None:
         """Note that an instance of another process has sent its last item."""
