@@ -47,7 +47,7 @@ class Choosy(IterativePE):
     """Fails on some items, which are left out."""
 
     on_error = "retry:1,skip"
-    single = True
+    stateful = True  # so its items have an order in all mappings, and their numbers are the same
 
     def _process(self, data: tuple[int, int, int]) -> tuple[int, int, int]:
         if data[1] % 70 == 0:

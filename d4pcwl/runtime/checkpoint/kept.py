@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,8 +53,10 @@ class Snapshot:
     :param processes: by number of the process in the plan, what ``Worker.keep`` returned there
     :param ended: the instances that have ended
     :param held: the marked results that are held back until others have come, by their slot
+    :param queued: of a dynamic run, the batches that wait, and those that workers have in hand
     """
 
     processes: Mapping[int, bytes] = field(default_factory=dict)
     ended: frozenset[int] = frozenset()
     held: Mapping[int, list[Any]] = field(default_factory=dict)
+    queued: Sequence[Any] = ()

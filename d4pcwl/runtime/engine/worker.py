@@ -12,6 +12,7 @@ import pickle
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -105,6 +106,8 @@ class Worker:
         ]
         self._cycle_of = {pe: indices for cycle, indices in rounds for pe in cycle}
         self._floors = Floors(plan, plan.processes[process] if direct else ())
+        if pauses is not None:
+            pauses = replace(pauses, wait=partial(self._wait, pauses.wait))
         self._halts: dict[int, Halt] = {}
         self._recorder: Recorder | None = None
         if plan.recording is not None:
@@ -197,6 +200,12 @@ class Worker:
             is_source=own in inputs,
             divides=is_free and self.plan.policies.get(own, FAIL) == FAIL,
         )
+
+    def _wait(self, wait: Callable[[], None]) -> None:
+        """Wait inside the work of a source."""
+        with self._floors.aside():
+            self.advance()
+            wait()
 
     def keep(self) -> bytes:
         """What is kept of the instances here that have not ended. Nothing may be under way.

@@ -12,12 +12,12 @@ Distributed Computing 2 (1987), doi:10.1007/BF01782776.) Then the parent asks fo
 
 from __future__ import annotations
 
-import mmap
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from d4pcwl.runtime.checkpoint.kept import Snapshot
+from d4pcwl.runtime.checkpoint.request import Request
 from d4pcwl.runtime.checkpoint.session import Session
 from d4pcwl.runtime.checkpoint.sources import Pauses
 from d4pcwl.runtime.engine.marks import RESULTS, SortedResults
@@ -29,27 +29,6 @@ from d4pcwl.runtime.transport.channel import Channel, Sender
 
 _AT_THE_END = -1
 """Used as the number of a pause, for what a worker tells when it is done."""
-
-
-class Request:
-    """Whether sources have to wait: a number that the parent and its workers share. Each pause has
-    an odd number."""
-
-    def __init__(self) -> None:
-        self._cell = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
-
-    @property
-    def number(self) -> int:
-        """That of the pause, or of the time after it."""
-        return self._cell[0]
-
-    def asked(self) -> bool:
-        """Whether they have to wait."""
-        return self._cell[0] % 2 == 1
-
-    def next(self) -> None:
-        """A pause begins, or ends."""
-        self._cell[0] += 1
 
 
 class PausingParent:

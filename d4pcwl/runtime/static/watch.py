@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from d4pcwl.errors import D4pcwlError, WorkerDied
 from d4pcwl.runtime.checkpoint.kept import Snapshot
+from d4pcwl.runtime.checkpoint.request import Request
 from d4pcwl.runtime.engine.marks import RESULTS, SortedResults
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
@@ -36,7 +37,7 @@ from d4pcwl.runtime.static.loop import (
     tell_levels,
     work_off,
 )
-from d4pcwl.runtime.static.pauses import PausingParent, PausingWorker, Request
+from d4pcwl.runtime.static.pauses import PausingParent, PausingWorker
 from d4pcwl.runtime.transport.channel import Channel, Sender, between_frames
 from d4pcwl.runtime.transport.outbox import deliver
 

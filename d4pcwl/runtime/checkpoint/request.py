@@ -1,0 +1,26 @@
+"""How a parent has the sources in its workers wait: by a cell of memory that they share."""
+
+from __future__ import annotations
+
+import mmap
+
+
+class Request:
+    """Whether sources have to wait: a number that the parent and its workers share. Each pause has
+    an odd number."""
+
+    def __init__(self) -> None:
+        self._cell = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
+
+    @property
+    def number(self) -> int:
+        """That of the pause, or of the time after it."""
+        return self._cell[0]
+
+    def asked(self) -> bool:
+        """Whether they have to wait."""
+        return self._cell[0] % 2 == 1
+
+    def next(self) -> None:
+        """A pause begins, or ends."""
+        self._cell[0] += 1
