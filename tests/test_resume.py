@@ -66,7 +66,7 @@ def test_a_killed_run_ends_with_the_same_results(mapping: Mapping, tmp_path: Pat
     assert again == found  # it had come to its end
 
 
-# --- pools ----------------------------------------------------------------------------------------
+# --- what is under way ----------------------------------------------------------------------------
 
 
 class HandsOn(IterativePE):
@@ -92,11 +92,11 @@ class Counting(IterativePE):
         return data
 
 
-def of_a_pool(kind: str) -> Any:
+def under_way(kind: str) -> Any:
     """A graph, and its inputs.
 
     :param kind: ``handed on``: the task of a free worker writes before it is done; ``deep``: a
-        source waits inside its work, while a long chain in its process gets items of the pool
+        source waits inside its work, while a long chain in its process gets items
     """
     if kind == "handed on":
         source = named(Readings(0), "source")
@@ -107,18 +107,21 @@ def of_a_pool(kind: str) -> Any:
     return graph, {source: [{"count": 40}], second: [{"count": 200}]}
 
 
-@pytest.mark.parametrize("kind", ["handed on", "deep"])
-def test_what_is_written_in_a_pause_is_kept(kind: str, tmp_path: Path) -> None:
+HOW = {"handed on": ("dyn_multi", 3), "deep": ("multi", 2)}
+
+
+@pytest.mark.parametrize("kind", HOW)
+def test_what_is_under_way_in_a_pause_is_kept(kind: str, tmp_path: Path) -> None:
     def work() -> Any:
-        how = {"mapping": "dyn_multi", "processes": 3 if kind == "handed on" else 2}
+        how = dict(zip(("mapping", "processes"), HOW[kind], strict=True))
         how |= {"checkpoint": tmp_path / "s", "every": 0.02, "resume": True}
-        return told(d4pcwl.run(*of_a_pool(kind), **how))
+        return told(d4pcwl.run(*under_way(kind), **how))
 
     for _ in range(2):
         before, life = newest(tmp_path / "s"), Life(work, tmp_path)
         wait_until(lambda: newest(tmp_path / "s") > before + 1 or life.ended)  # noqa: B023
         life.kill()
-    found, undisturbed = Life(work, tmp_path).answer(), told(d4pcwl.run(*of_a_pool(kind)))
+    found, undisturbed = Life(work, tmp_path).answer(), told(d4pcwl.run(*under_way(kind)))
     assert {port: frozen(items) for port, items in found.items()} == {
         port: frozen(items) for port, items in undisturbed.items()
     }
