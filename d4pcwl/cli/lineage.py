@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     from d4pcwl.errors import OutputError, UsageError, presentable
     from d4pcwl.lineage.asking import ask, dot_of, json_of, text_of
     from d4pcwl.lineage.index import Index, folder_of
-    from d4pcwl.lineage.record import Record
+    from d4pcwl.lineage.record import Record, reading
 
     if options.depth is not None and options.depth < 0:
         raise UsageError(f"--depth {options.depth}: at least 0 is needed")
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
             raise OutputError(f"{record.folder}: cannot be written: {error.strerror}") from None
         return 0
     require_output("the lineage is written to standard output")
-    with Index(record) as index:
+    with reading(record.path), Index(record) as index:
         names = {pe["pe"]: pe["name"] or pe["pe"] for pe in record.head["pes"]}
         if about:
             text = _summary(index)

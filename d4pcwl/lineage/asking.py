@@ -13,7 +13,7 @@ from typing import Any
 
 from d4pcwl.errors import LineageError, nearest
 from d4pcwl.lineage.identity import digest_of
-from d4pcwl.lineage.index import FILE, INPUT, Index, Node
+from d4pcwl.lineage.index import FILE, INPUT, MANY, Index, Node
 from d4pcwl.workflow.nodes import Arrow
 from d4pcwl.workflow.nodes import Node as Drawn
 
@@ -46,23 +46,24 @@ def ask(index: Index, what: str, *, down: bool = False, depth: int | None = None
     :param what: the identity of an item, or its beginning; a file; ``FILE:LINE``;
         ``FILE#KEY=VALUE``
     :param down: what it went into, instead of what it comes from
-    :param depth: how many steps; None: all
+    :param depth: how many steps; None: all. To a collection is no step
     :raises LineageError: it is not in the record
     """
     starts = find(index, what)
     seen = dict.fromkeys(node.id for node in starts)
     edges: list[tuple[int, int]] = []
+
     border, step = list(seen), 0
     while border and (depth is None or step < depth):
-        found = index.beside(border, down=down)
-        edges += found
-        border = []
-        for target, source in found:
-            there = target if down else source
-            if there not in seen:
-                seen[there] = None
-                border.append(there)
-        step += 1
+        waiting, border, step = border, [], step + 1
+        while waiting:  # on to what is in collections
+            found = index.beside(waiting, down=down)
+            edges += found
+            beside = (target if down else source for target, source in found)
+            new = [node for node in dict.fromkeys(beside) if node not in seen]
+            seen.update(dict.fromkeys(new))
+            waiting = index.collections(new)
+            border += set(new).difference(waiting)
     return Answer(starts, index.nodes(seen), edges, down, list(seen))
 
 
@@ -245,8 +246,11 @@ def title(node: Node, names: dict[str, str]) -> str:
     """
     if node.kind == FILE:
         digest = f"  sha256 {node.digest.hex()[:12]}…" if node.digest else ""
-        return f"file {node.shown}{digest}"
+        name = node.shown.replace("\n", "\\n")
+        return f"file {name}{digest}"
     name = names.get(node.pe, node.pe)
+    if node.kind == MANY:
+        return node.shown
     if node.kind == INPUT:
         return f"input of {name}: {node.shown}"
     if not name:
@@ -273,7 +277,9 @@ def text_of(answer: Answer, names: dict[str, str]) -> str:
         )
         if number not in told:
             told.add(number)
-            waiting += [(there, depth + 1) for there in reversed(beside.get(number, ()))]
+            for there in reversed(beside.get(number, ())):
+                further = answer.nodes[number].kind != MANY or answer.nodes[there].kind != MANY
+                waiting.append((there, depth + further))
     return "\n".join(lines) + "\n"
 
 

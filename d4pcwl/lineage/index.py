@@ -1,6 +1,7 @@
 """An index of a record, in SQLite: made when something is first asked, beside the record.
 
-Nodes are items, inputs of roots, and files. An edge leads from a node to what derives from it.
+Nodes are items, inputs of roots, files, and collections. An edge leads from a node to what derives
+from it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from typing import Any
 from d4pcwl.errors import LineageError
 from d4pcwl.lineage.identity import SIZE, each, sources
 from d4pcwl.lineage.opened import READ
-from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, RESULT, Record
+from d4pcwl.lineage.record import COLLECTION, GIVEN, HELD, INVOCATION, RESULT, Record, reading
 
 NAME = "lineage.sqlite"
-ITEM, INPUT, FILE = "item", "input", "file"
-_VERSION = 1
+ITEM, INPUT, FILE, MANY = "item", "input", "file", "collection"
+_VERSION = 2
 _AT_ONCE = 500
 _ROWS = 10_000
 
@@ -46,7 +47,8 @@ class Node:
     """Something that has a lineage.
 
     :param id: its number in the index
-    :param kind: :data:`ITEM`, :data:`INPUT` or :data:`FILE`
+    :param kind: :data:`ITEM`, :data:`INPUT`, :data:`FILE`, or :data:`MANY` of these, from all of
+        which others derive
     :param own: the identity of an item or input; empty for a file
     :param pe: the id of the PE that wrote it, or was given it
     :param port: the output
@@ -90,8 +92,10 @@ class Index:
     def __enter__(self) -> Index:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._base.close()
+        if isinstance(error, sqlite3.Error):
+            raise LineageError(f"{self.path} is damaged ({error}); delete it") from error
 
     def _is_current(self) -> bool:
         if not self.path.exists():
@@ -110,7 +114,8 @@ class Index:
             base.execute("PRAGMA synchronous = OFF")
             base.execute("PRAGMA journal_mode = OFF")
             base.executescript(_SCHEMA)
-            _Builder(base).take(self.record)
+            with reading(self.record.path):
+                _Builder(base).take(self.record)
             base.executescript(_INDICES)
             tail = self.record.tail
             base.execute("CREATE TABLE about (key TEXT, complete INTEGER, failed TEXT)")
@@ -157,6 +162,14 @@ class Index:
         query = "SELECT count(*) FROM nodes WHERE kind = ?"
         return int(self._base.execute(query, (kind,)).fetchone()[0])
 
+    def collections(self, ids: Iterable[int]) -> list[int]:
+        """Those of some nodes that are collections."""
+        found: list[int] = []
+        for some in _portions(ids):
+            query = f"SELECT id FROM nodes WHERE kind = '{MANY}' AND id IN ({_marks(some)})"
+            found += (number for (number,) in self._base.execute(query, some))
+        return found
+
     def beside(self, ids: Sequence[int], *, down: bool) -> list[tuple[int, int]]:
         """The edges, each as what derives and its source, that lead up (or down) from nodes."""
         here = "source" if down else "target"
@@ -196,7 +209,12 @@ class _Builder:
                 _, own, pe, _, digest, shown = value
                 self._node(own, (INPUT, own, pe, "", shown, digest, None))
             elif kind == HELD:
-                self._derive(self._number(value[3]), each(value[4]))
+                self._derive(self._number(value[3]), each(value[4]), value[5])
+            elif kind == COLLECTION:
+                _, own, members, paths = value
+                shown = "files read before" if paths else f"{len(members) // SIZE} items together"
+                many = self._node(own, (MANY, own, "", "", shown, None, None))
+                self._derive(many, each(members), paths)
             elif kind == RESULT:
                 trace = value[3]
                 number = self._number(trace) if len(trace) == SIZE else None
@@ -221,18 +239,17 @@ class _Builder:
 
     def _invocation(self, value: list[Any]) -> None:
         pe, used, writes, files = value[1], value[5], value[8], value[9]
-        read = [self._number(path) for path, how, _ in files if how == READ]
-        for path, how, came in files:
+        read = [path for path, how, *_ in files if how == READ]
+        for path, how, *came in files:
             if how != READ:
-                self._derive(self._number(path), each(came))
+                self._derive(self._number(path), each(came[0]), (*read, *came[1]))
         for own, output, digest, shown, derived, *more in writes:
             extra = more[0] if more else {}
             number = self._node(
                 own, (ITEM, own, pe, output, shown, digest, json.dumps(extra) if extra else None)
             )
-            self._derive(number, each(used if derived is None else derived))
-            later = (self._number(path) for path in extra.get("files", ()))
-            self._edges += ((number, file) for file in dict.fromkeys((*read, *later)))
+            owns = each(used if derived is None else derived)
+            self._derive(number, owns, (*read, *extra.get("files", ())))
 
     def _node(self, name: bytes | str, row: tuple[Any, ...]) -> int:
         number = self._number(name)
@@ -243,8 +260,9 @@ class _Builder:
     def _number(self, name: bytes | str) -> int:
         return self._numbers.setdefault(name, len(self._numbers) + 1)
 
-    def _derive(self, target: int, owns: Iterable[bytes]) -> None:
+    def _derive(self, target: int, owns: Iterable[bytes], paths: Iterable[str] = ()) -> None:
         self._edges += ((target, self._number(own)) for own in owns)
+        self._edges += ((target, self._number(path)) for path in dict.fromkeys(paths))
 
     def _flush(self) -> None:
         self._base.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._nodes)

@@ -26,6 +26,7 @@ from d4pcwl.lineage.record import (
     Record,
     merge,
     packed,
+    plain,
 )
 from d4pcwl.lineage.recorder import Recording
 from d4pcwl.lineage.selection import Selection, parse_selection
@@ -69,7 +70,10 @@ class RunRecord:
         self.selection: Selection = parse_selection(_read(config))
         self._script = script
         self._arguments = [presentable(argument) for argument in arguments]
-        self._parameters = dict(parameters or {})
+        self._parameters = {
+            name: presentable(value) if isinstance(value, str) else plain(value)
+            for name, value in (parameters or {}).items()
+        }
         self._results = None if results is None else os.path.abspath(results)
         self._inputs = [os.path.abspath(path) for path in files]
         self._say = say
@@ -88,12 +92,17 @@ class RunRecord:
             raise UsageError(f"--provenance {folder}: cannot be made: {error.strerror}") from None
 
     def begin(
-        self, names: Mapping[str, str], stateful: Collection[str], told: Mapping[str, Any]
+        self,
+        names: Mapping[str, str],
+        stateful: Collection[str],
+        twice: Collection[str],
+        told: Mapping[str, Any],
     ) -> Recording:
         """The run begins.
 
         :param names: by id of each PE, its name
         :param stateful: ids of the PEs that keep state
+        :param twice: ids of the PEs that take an item by several inputs
         :param told: of the run
         :returns: what the workers must know
         :raises UsageError: the configuration names a PE that is not there
@@ -116,7 +125,7 @@ class RunRecord:
             "python": platform.python_version(),
             "platform": platform.platform(),
             "packages": _packages(),
-            "about": dict(selection.about),
+            "about": plain(selection.about),
             "clusters": dict(selection.clusters),
             "activities": selection.activities,
             "one_in": selection.one_in,
@@ -132,7 +141,9 @@ class RunRecord:
             self._parts = (self.folder / PARTS / "results").open("wb")
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from None
-        return Recording(str(self.folder), self.run, selection, frozenset(stateful))
+        return Recording(
+            str(self.folder), self.run, selection, frozenset(stateful), frozenset(twice)
+        )
 
     def note_result(self, pe: str, output: str, trace: bytes) -> None:
         """The next result has come.

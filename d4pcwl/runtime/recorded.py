@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from d4pcwl.lineage.run_record import RunRecord
     from d4pcwl.runtime.engine.instance import Receive
     from d4pcwl.runtime.results import Sink
+    from d4pcwl.workflow.flat import FlatGraph
 
 
 def recorded(mapping: str, job: Job) -> Job:
@@ -26,6 +27,7 @@ def recorded(mapping: str, job: Job) -> Job:
     recording = job.record.begin(
         graph.names,
         {pe.id for pe in graph.pes if keeps_state(pe) is not None or has_postprocess(pe)},
+        _twice(graph),
         {
             "mapping": mapping,
             "processes": job.processes,
@@ -35,6 +37,21 @@ def recorded(mapping: str, job: Job) -> Job:
         },
     )
     return replace(job, recording=recording, sink=_TracedSink(job.sink, job.record))
+
+
+def _twice(graph: FlatGraph) -> set[str]:
+    """The ids of the PEs that take an item by several inputs."""
+    from d4pcwl.workflow.numbering import Numbering
+
+    taken: set[tuple[str, str, str]] = set()
+    found = set()
+    for edge in graph.edges:
+        source = graph.into(edge.source)[0] if isinstance(edge.source, Numbering) else edge
+        way = (source.source.id, source.output, edge.target.id)
+        if way in taken:
+            found.add(edge.target.id)
+        taken.add(way)
+    return found
 
 
 class _TracedSink:
