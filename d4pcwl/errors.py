@@ -4,6 +4,7 @@
 
     D4pcwlError                 1   the base of them all
     ├── UsageError              2   the command line or an API argument is wrong
+    │   └── CheckpointError     2   a run cannot go on after its snapshots
     ├── ScriptError             2   the script cannot be loaded, or has no graph, or several
     ├── GraphError              2   the graph is not valid
     ├── InputError              2   the root inputs (-f, -d) do not fit the graph
@@ -12,7 +13,6 @@
     ├── TranslationError        2   the graph cannot be represented in CWL
     ├── TraceError              2   a file is not a trace of a run, or is damaged
     ├── LineageError            2   a folder has no record of a run, or it cannot answer
-    ├── CheckpointError         2   a run cannot go on after its snapshots
     ├── RunError                1   the workflow failed while it ran
     │   ├── OutputError         1   an output of the run cannot be written
     │   │   └── ReaderGone    141   nobody reads standard output any more, as after `| head`
@@ -49,6 +49,10 @@ class UsageError(D4pcwlError):
     """The command line, or an argument of the Python API, is wrong."""
 
     exit_code = 2
+
+
+class CheckpointError(UsageError):
+    """The snapshots of a run are damaged, or are of another run."""
 
 
 class ScriptError(D4pcwlError):
@@ -96,12 +100,6 @@ class TraceError(D4pcwlError):
 
 class LineageError(D4pcwlError):
     """There is no record of a run, it is damaged, or it does not have what is asked for."""
-
-    exit_code = 2
-
-
-class CheckpointError(D4pcwlError):
-    """The snapshots of a run are damaged, or are of another run."""
 
     exit_code = 2
 

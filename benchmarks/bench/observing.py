@@ -1,4 +1,5 @@
-"""`benchmarks/observing`: what progress, a trace and a record cost, for four PEs that pass on ints.
+"""`benchmarks/observing`: what progress, a trace, a record and snapshots cost, for four PEs that
+pass on ints.
 
 Each run is a process of its own, and runs with and without take turns. Compared is the processor
 time of the run and its workers, the least of all repetitions: other programs can only add to it.
@@ -27,6 +28,7 @@ from pathlib import Path
 import d4pcwl
 from bench.table import rendered
 from d4pcwl.lineage.run_record import RunRecord
+from d4pcwl.runtime.checkpoint.session import Session
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.progress import LiveTable
@@ -37,7 +39,8 @@ from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 
 _MAPPINGS = ("simple", "multi", "dyn_multi", "dyn_redis")
-_KINDS = ("progress", "trace", "sampled", "recorded")
+_KINDS = ("progress", "trace", "sampled", "recorded", "snapshots")
+_EVERY_SECONDS = 10.0
 _ONE_IN = 100
 """So many items of the source are there for each that is recorded, if it is sampled."""
 
@@ -150,8 +153,12 @@ def _run(mapping: str, items: int, kind: str) -> None:
             live = LiveTable(sys.stderr.write)
             stack.callback(live.stop)
             observer = Observer([live.take])
+        session = None
+        if kind == "snapshots":
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            session = stack.enter_context(Session(folder, _EVERY_SECONDS))
         job = Job(flat, root_inputs(flat), Results(), processes=4)
-        job = replace(job, observer=observer, record=record)
+        job = replace(job, observer=observer, record=record, checkpoint=session)
         run_job(find_mapping(mapping), job)
 
 

@@ -46,15 +46,8 @@ class Keeping:
             if divides:  # it has only these inputs, and begins with the first again
                 self.taken = dict.fromkeys(self.taken, spot.first)
 
-    def writing(
-        self, emit: Callable[[Any], None], drop: Callable[[], None]
-    ) -> Callable[[Any], None]:
-        """``emit``, for what is not written for a second time.
-
-        :param drop: called instead, for each item that a source writes again
-        """
-        if self.source is not None and self.source.divides:
-            emit = self.source.counted(emit, drop)
+    def unless_silent(self, emit: Callable[[Any], None]) -> Callable[[Any], None]:
+        """``emit``, but not for what ``preprocess`` writes a second time."""
         if self._earlier is None or not has_preprocess(self._pe):
             return emit
 

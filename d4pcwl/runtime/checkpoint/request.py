@@ -7,19 +7,19 @@ import mmap
 
 class Request:
     """Whether sources have to wait: a number that the parent and its workers share. Each pause has
-    an odd number."""
+    an odd number.
+
+    :ivar asked: whether they have to wait; it is asked after each item
+    """
 
     def __init__(self) -> None:
-        self._cell = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
+        self._cell = cell = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
+        self.asked = lambda: cell[0] % 2 == 1
 
     @property
     def number(self) -> int:
         """That of the pause, or of the time after it."""
         return self._cell[0]
-
-    def asked(self) -> bool:
-        """Whether they have to wait."""
-        return self._cell[0] % 2 == 1
 
     def next(self) -> None:
         """A pause begins, or ends."""

@@ -17,8 +17,9 @@ dropped.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import GeneratorType
 from typing import Any
 
 from d4pcwl.errors import PEError
@@ -121,12 +122,37 @@ class Source:
 
         return send
 
-    def pausing(self, write: Callable[..., None]) -> Callable[..., None]:
-        """``write``, after which it may have to wait."""
+    def pausing(self, send: Callable[[Any], None]) -> Callable[[Any], None]:
+        """``send``, after which it may have to wait."""
         asked, wait = self._pauses.asked, self._pauses.wait
 
-        def send(*arguments: Any, **told: Any) -> None:
-            write(*arguments, **told)
+        def send_and_wait(item: Any) -> None:
+            send(item)
+            if asked() and self.inside:
+                wait()
+
+        return send_and_wait
+
+    def writing(
+        self, write: Callable[..., None], drops: Mapping[str, Callable[[], None]]
+    ) -> Callable[..., None]:
+        """``write`` of the PE for single items, counted, after which it may have to wait.
+
+        :param drops: by output, what is called instead for an item that was written before
+        """
+        asked, wait = self._pauses.asked, self._pauses.wait
+
+        def send(name: str, data: Any, **told: Any) -> None:
+            if type(data) is GeneratorType:
+                for part in data:
+                    send(name, part)
+                return
+            if self.inside:
+                self._written += 1
+                if self._written <= self._earlier:
+                    drops[name]()
+                    return
+            write(name, data)
             if asked() and self.inside:
                 wait()
 

@@ -106,7 +106,9 @@ class RunningPE:
         self.pe = pe
         self.keeping = keeping
         source = None if keeping is None else keeping.source
-        self._pausing = source.pausing if source is not None and source.divides else None
+        self._source = source if source is not None and source.divides else None
+        self._uncounted: dict[str, Receive] = {}
+        self._drops: dict[str, Callable[[], None]] = {}
         self.first, self.behind = (0, 0) if source is None else (source.first, source.behind)
         self.title, self._alone = title, alone
         self._policy = policy
@@ -128,8 +130,7 @@ class RunningPE:
             getattr(cls, "write", None) is GenericPE.write and cls._write is GenericPE._write
         )
         if self._usual_write:
-            # One call instead of three for every written item.
-            pe.write = self._write if self._pausing is None else self._pausing(self._write)
+            pe.write = self._write  # one call instead of three for every written item
         self._lineage = None if recorder is None else recorder(pe)
 
     def bind(
@@ -146,21 +147,30 @@ class RunningPE:
         :param drop: called for an item that is not written a second time
         """
         if self.keeping is not None:
-            plain, emit = emit, self.keeping.writing(emit, drop)
+            plain, emit = emit, self.keeping.unless_silent(emit)
             following = following if emit is plain else None
+        write = self._write
+        if self._source is not None:
+            self._uncounted[output], self._drops[output] = emit, drop
+            write = self._write_uncounted
         if self._policy != FAIL:
             emit = self.attempts.holding(emit, partial(self.refuse_item, output))
         if self._lineage is not None:
             emit = self._lineage.writing(output, emit, partial(self.refuse_item, output))
         elif following is not None and self._policy == FAIL:
             self._following[output] = following
-            if self._usual_write:
-                self.pe.write = following.writer(output, self._write)
-        elif self._usual_write and (outlet := outlet_of(emit)) is not None:
-            self.pe.write = lane_writer(output, outlet, self._write)
+            write = following.writer(output, write)
+        elif (outlet := outlet_of(emit)) is not None:
+            write = lane_writer(output, outlet, write)
+        if self._source is not None:
+            self._following.clear()  # what it returns is counted, too
+            emit = self._source.counted(emit, drop)
+            write = self._source.writing(write, self._drops)
+        if self._usual_write and write != self._write:
+            self.pe.write = write
         self._emitters[output] = emit
-        if self._pausing is not None:
-            emit = self._pausing(emit)
+        if self._source is not None:
+            emit = self._source.pausing(emit)
         self.pe.outputconnections[output][WRITER] = _Port(_expanding(emit))
 
     def let_hand_on(self, hand_on: Callable[[], None]) -> None:
@@ -413,16 +423,22 @@ class RunningPE:
         if emit is None:
             raise PEError(unknown_port(self.pe, "output", name))
         if type(data) is GeneratorType:
-            emit = emit if self._pausing is None else self._pausing(emit)
             for part in data:
                 emit(part)
         else:
             emit(data)
 
+    def _write_uncounted(self, name: str, data: Any, **kwargs: Any) -> None:
+        """The same for one item, which its source has counted."""
+        emit = self._uncounted.get(name)
+        if emit is None:
+            raise PEError(unknown_port(self.pe, "output", name))
+        emit(data)
+
     def _drain(self, generator: Any, send: Receive, where: Where, given: Any = _NOTHING) -> None:
         """Send a generator's items one by one; the PE's code runs between them."""
         frame = generator.gi_frame
-        send = send if self._pausing is None else self._pausing(send)
+        send = send if self._source is None else self._source.pausing(send)
         while True:
             try:
                 item = next(generator)
