@@ -21,7 +21,7 @@ from cwl_kit import CHAIN, write_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapping_kit import Identity, Mapping, Source, Total, chain, frozen, named, wait_until
-from resume_kit import EVERY_SECONDS, Life, make_graph, newest, told
+from resume_kit import EVERY_SECONDS, Life, Readings, make_graph, newest, told
 
 import d4pcwl
 from d4pcwl import GenericPE, IterativePE, ProducerPE, SimpleFunctionPE
@@ -64,6 +64,67 @@ def test_a_killed_run_ends_with_the_same_results(mapping: Mapping, tmp_path: Pat
     assert len(list(folder.glob("snapshot-*"))) <= 2
     again = Life(lambda: run(mapping, may_end, folder), tmp_path).answer()
     assert again == found  # it had come to its end
+
+
+# --- what is under way ----------------------------------------------------------------------------
+
+
+class HandsOn(IterativePE):
+    """Writes an item before it is done with it, and another one after that."""
+
+    def _process(self, data: Any) -> tuple[Any, str]:
+        self.write("output", (data, "begun"))
+        if self.hand_on is not None:
+            self.hand_on()
+        time.sleep(0.01)
+        return data, "done"
+
+
+class Counting(IterativePE):
+    """Keeps how many items there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def _process(self, data: Any) -> Any:
+        self.count += 1
+        return data
+
+
+def under_way(kind: str) -> Any:
+    """A graph, and its inputs.
+
+    :param kind: ``handed on``: the task of a free worker writes before it is done; ``deep``: a
+        source waits inside its work, while a long chain in its process gets items
+    """
+    if kind == "handed on":
+        source = named(Readings(0), "source")
+        return chain(source, HandsOn()), {source: [{"count": 40}]}
+    source, second = named(Readings(0), "first"), named(Readings(), "second")
+    graph = chain(source, HandsOn(), *(Counting() for _ in range(120)))
+    graph.connect(second, "output", Counting(), "input")
+    return graph, {source: [{"count": 40}], second: [{"count": 200}]}
+
+
+HOW = {"handed on": ("dyn_multi", 3), "deep": ("multi", 2)}
+
+
+@pytest.mark.parametrize("kind", HOW)
+def test_what_is_under_way_in_a_pause_is_kept(kind: str, tmp_path: Path) -> None:
+    def work() -> Any:
+        how = dict(zip(("mapping", "processes"), HOW[kind], strict=True))
+        how |= {"checkpoint": tmp_path / "s", "every": 0.02, "resume": True}
+        return told(d4pcwl.run(*under_way(kind), **how))
+
+    for _ in range(2):
+        before, life = newest(tmp_path / "s"), Life(work, tmp_path)
+        wait_until(lambda: newest(tmp_path / "s") > before + 1 or life.ended)  # noqa: B023
+        life.kill()
+    found, undisturbed = Life(work, tmp_path).answer(), told(d4pcwl.run(*under_way(kind)))
+    assert {port: frozen(items) for port, items in found.items()} == {
+        port: frozen(items) for port, items in undisturbed.items()
+    }
 
 
 # --- sources --------------------------------------------------------------------------------------

@@ -100,6 +100,11 @@ class _Pause:
     asked: set[int] | None = None
     kept: dict[int, Any] = field(default_factory=dict)
 
+    @property
+    def answered(self) -> bool:
+        """Whether all have said it. Then only tasks that have written something are waited for."""
+        return self.asked is not None and not self.asked
+
 
 class Scheduler:
     """See the module.
@@ -398,7 +403,7 @@ class Scheduler:
         """Give out tasks in rounds: each worker gets one task before any gets a second one. Heavy
         items do not go to workers with pinned PEs, which would have to wait.
         """
-        if self.queues.next() is None:
+        if self.queues.next() is None or (self._pause is not None and self._pause.answered):
             return
         alone = len(self._pinned) == len(self.workers)
         for round_ in range(WINDOW):
@@ -443,7 +448,7 @@ class Scheduler:
         elif pause.asked is None and self._is_quiet:
             pause.asked = set(self._pinned)
             self._tell_pinned("keep")
-        elif pause.asked is not None and not pause.asked:
+        elif pause.answered and not any(worker.has_written for worker in self.workers.values()):
             self._pause = None
             self._send(PARENT, "snapshot", (pause.kept, self._queued()))
             self._tell_pinned("proceed")
@@ -462,10 +467,8 @@ class Scheduler:
 
     @property
     def _is_quiet(self) -> bool:
-        """Whether pinned instances have nothing left, and tasks that are not done no effect."""
-        return all(worker.waits and worker.settled for worker in self._pinned.values()) and not any(
-            worker.has_written for worker in self.workers.values()
-        )
+        """Whether pinned instances have nothing left."""
+        return all(worker.waits and worker.settled for worker in self._pinned.values())
 
     def _queued(self) -> list[Lot]:
         """All batches that are to be worked on, the tasks of workers first."""
