@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable
 
 
 class Request:
@@ -14,7 +15,7 @@ class Request:
 
     def __init__(self) -> None:
         self._cell = cell = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
-        self.asked = lambda: cell[0] % 2 == 1
+        self.asked: Callable[[], bool] = lambda: cell[0] % 2 == 1
 
     @property
     def number(self) -> int:
