@@ -30,7 +30,7 @@ from d4pcwl.runtime.checkpoint.session import Session
 from d4pcwl.runtime.mappings.registry import find_mapping
 from d4pcwl.streams.reader import StreamReader
 
-KILLS = 3
+KILLS = 2
 
 
 def run(mapping: Mapping, may_end: Path, folder: Path | None = None, seconds: float = 0.004) -> Any:
