@@ -33,12 +33,12 @@ def collected(members: bytes, put: Put) -> bytes:
 class Came(list[Trace]):
     """The traces of the items that came since the PE last wrote."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._told: dict[str, int] = {}
+    _told: dict[str, int] | None = None
 
     def new_to(self, path: str) -> Iterable[Trace]:
         """Those that a file was not yet said to derive from."""
+        if self._told is None:  # no file is written with most items
+            self._told = {}
         first = self._told.get(path, 0)
         self._told[path] = len(self)
         return self[first:]

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import IO, Any, TypeVar
 
 from d4pcwl.errors import OutputError, PEError, brief
@@ -308,7 +309,7 @@ class Lineage:
         now = time.time()
         files = self._settled_files() if self._files else []
         if self._count and self._stateful and not self._alone:
-            for key in (self._key, *self._made_of):
+            for key in self._made_of or (self._key,):
                 if key is None:
                     self._reached.clear()
                 self._reached[key] = Came()
@@ -426,6 +427,8 @@ class Lineage:
 
     def _files_before(self, key: Any) -> tuple[list[str], bytes]:
         """The files that were read before, for what is made now, and collections of such."""
+        if not self._read:
+            return [], b""
         read = _of_key(self._read, key)
         return [path for files in read for path in files.last], b"".join(f.before for f in read)
 
@@ -454,7 +457,7 @@ class Lineage:
         if not self._stateful:
             return self._at, self._used
         if key not in self._made_of:
-            came = [trace for some in _of_key(self._reached, key) for trace in some]
+            came = list(chain.from_iterable(_of_key(self._reached, key)))
             at = self._at_of(came, key) if not self._alone or key is not None else self._at
             self._made_of[key] = at, collected(derived_from(came), self._recorder.put)
         return self._made_of[key]
