@@ -244,7 +244,9 @@ class _Builder:
                 own, (ITEM, own, pe, output, shown, digest, json.dumps(extra) if extra else None)
             )
             self._derive(number, each(used if derived is None else derived))
-            self._edges += ((number, self._number(path)) for path in files_behind(write, files))
+            if files or extra:
+                paths = files_behind(write, files)
+                self._edges += ((number, self._number(path)) for path in paths)
 
     def _node(self, name: bytes | str, row: tuple[Any, ...]) -> int:
         number = self._number(name)
