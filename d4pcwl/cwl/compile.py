@@ -29,7 +29,7 @@ from d4pcwl.cwl.emit.workflow import Workflow
 from d4pcwl.cwl.gathering import Gathering
 from d4pcwl.cwl.lock import distributions_of
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
-from d4pcwl.lineage.selection import ONE_IN, RUN_ID, parse_selection, read_config
+from d4pcwl.lineage.selection import RUN_ID, parse_selection, read_config
 from d4pcwl.runtime.mappings.registry import BUILT_IN, BuiltIn, Mapping, find_mapping
 from d4pcwl.trace.assign import ALGORITHMS, assign
 from d4pcwl.trace.model import read_model
@@ -228,11 +228,8 @@ def _recorded(
         raise UsageError(
             f"--provenance-config: each run of a step has its own id: leave out {RUN_ID}"
         )
-    if selection.one_in > 1 and len(stages.cut.stages) > 1:
-        raise UsageError(
-            f"--provenance-config: {ONE_IN} is for a whole graph: a step does not know which items "
-            "were chosen in the steps before it"
-        )
+    if len(stages.cut.stages) > 1:
+        selection.check_for_stage()
     return dict(given)
 
 

@@ -31,7 +31,7 @@ from d4pcwl.lineage.record import (
     plain,
 )
 from d4pcwl.lineage.recorder import Recording
-from d4pcwl.lineage.selection import ONE_IN, RUN_ID, Selection, parse_selection, read_config
+from d4pcwl.lineage.selection import RUN_ID, Selection, parse_selection, read_config
 
 _MOST_IN_PROV = 50_000
 
@@ -124,11 +124,8 @@ class RunRecord:
             of a stage
         """
         selection = self.selection.of_ids(names)
-        if readers and selection.one_in > 1:
-            raise UsageError(
-                f"--provenance-config: {ONE_IN} is for a whole graph: a stage does not know which "
-                "items were chosen in the stages before it"
-            )
+        if readers:
+            selection.check_for_stage()
         if selection.pes is not None:
             selection = replace(selection, pes=selection.pes.union(readers))
         stateful = {pe for pe in stateful if selection.patterns.get(pe, True)}

@@ -88,6 +88,17 @@ class Selection:
     activities: str = EACH
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    def check_for_stage(self) -> None:
+        """Check that this can be recorded of one stage of a graph.
+
+        :raises UsageError: it cannot
+        """
+        if self.one_in > 1:
+            raise UsageError(
+                f"--provenance-config: {ONE_IN} is for a whole graph: a step does not know which "
+                "items were chosen in the steps before it"
+            )
+
     def of_ids(self, names: Mapping[str, str]) -> Selection:
         """The same by the ids of PEs.
 

@@ -66,7 +66,7 @@ class LeavePE(ReportingPE):
                 message = f"step {where}: {fault}"
                 report = {"job": token.tag[0], "step": where, "message": message}
                 self.report({**report, "unsupported": False})
-            if self.kept:
+            if self.kept and not failed:
                 from d4pcwl.cwl.importing.cwltool.research_object import Left
 
                 run = (self.path, token.tag)
