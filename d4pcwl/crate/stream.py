@@ -32,7 +32,6 @@ from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, RESULT, WORKER, Recor
 from d4pcwl.lineage.run_record import sha256_of
 
 DISPEL4PY = "dispel4py"
-_HOME = "https://dispel4py.org"
 _SHOWN = 20
 """The largest number of inputs of a root that are told one by one."""
 
@@ -187,7 +186,7 @@ class _Stream:
         if not tail.get("complete"):
             activity.failed = tail.get("failed") or "its processes were killed"
         versions = head["packages"]
-        activity.engine = Engine("d4pcwl", versions.get("d4pcwl", ""), _HOME)
+        activity.engine = Engine("d4pcwl", versions.get("d4pcwl", ""))
         activity.told = {
             "mapping": head["mapping"],
             "host": head["host"],
