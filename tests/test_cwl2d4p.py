@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from cwl_kit import command, own_modules
+from mapping_kit import have_ended
 from mpi_kit import needs_mpi
 from runner_kit import CHAIN, LOGGING_TOOL, run, without_places, write
 from test_runner import (
@@ -463,8 +464,7 @@ def test_an_interrupt_leaves_nothing(how: signal.Signals, kind: str, documents: 
     finally:
         running.kill()
     assert running.returncode == 128 + how
-    _, alive = psutil.wait_procs(below, timeout=1)  # those that have ended may not be reaped yet
-    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    have_ended(process.pid for process in below)
     assert list(scratch.iterdir()) == []
 
 

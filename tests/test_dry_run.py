@@ -148,7 +148,7 @@ hints: {DockerRequirement: {dockerPull: "an/image:1"}}
 inputs: {file: {type: File, inputBinding: {}}}
 outputs: {copy: stdout}
 stdout: copy.txt
-baseCommand: [sh, -c, 'touch /tmp/ran && cat "$0"']
+baseCommand: [sh, -c, 'touch RAN && cat "$0"']
 """
 WORKFLOW = """\
 cwlVersion: v1.2
@@ -178,7 +178,7 @@ steps:
 @pytest.fixture
 def documents(tmp_path: Path) -> Path:
     pytest.importorskip("cwltool")
-    (tmp_path / "tool.cwl").write_text(TOOL)
+    (tmp_path / "tool.cwl").write_text(TOOL.replace("RAN", str(tmp_path / "ran")))
     (tmp_path / "wf.cwl").write_text(WORKFLOW)
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "job.yml").write_text("files: [{class: File, path: a.txt}]\n")

@@ -35,11 +35,10 @@ from mapping_kit import (
     chain,
     children,
     commit,
-    is_alive,
+    have_ended,
     join,
     named,
     nothing_left,
-    wait_until,
 )
 
 import d4pcwl
@@ -358,6 +357,13 @@ def test_results_so_far_are_kept(mapping: Mapping) -> None:
     assert results[source]["output"] == [0, 1, 2, 3, 4]
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those behind a failure have as long as a busy machine lets them take."""
+    monkeypatch.setattr(watch, "_PATIENCE_SECONDS", 100.0)
+
+
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_what_was_written_before_a_failure_comes_through(number: int) -> None:
     """The items before the bad one go on to the other processes, and come out."""
@@ -369,6 +375,7 @@ def test_what_was_written_before_a_failure_comes_through(number: int) -> None:
     assert [item for outputs in results.values() for item in outputs["output"]] == [10, 11]
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("name", ["multi", "zmq_multi"])
 def test_who_is_slow_still_does_what_was_written_before_a_failure(name: str) -> None:
     """Its first item takes until its process has been silent for long."""
@@ -445,7 +452,7 @@ def test_a_worker_that_has_ended_is_heard_to_the_end(monkeypatch: pytest.MonkeyP
     before = children()
     results = d4pcwl.stream(chain(Source(range(15_000))), mapping="multi", processes=2)
     first = next(results)
-    wait_until(lambda: not any(map(is_alive, children() - before)))
+    have_ended(children() - before)
     assert [first.item, *(result.item for result in results)] == list(range(15_000))
 
 

@@ -44,7 +44,7 @@ class Reading:
             self.error = str(error)
 
     def join(self) -> None:
-        self._thread.join(30)
+        self._thread.join(100)
         assert not self._thread.is_alive()
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from mapping_kit import wait_until
 
 from d4pcwl import IterativePE, ProducerPE, WorkflowGraph, run
 from d4pcwl.runtime.engine.plan import make_plan
@@ -32,10 +32,7 @@ class Meet(IterativePE):
 
     def _process(self, data: int) -> int:
         (self.folder / str(data)).touch()
-        deadline = time.monotonic() + 30
-        while len(list(self.folder.iterdir())) < COUNT:
-            assert time.monotonic() < deadline, "the others wait behind this one"
-            time.sleep(0.01)
+        wait_until(lambda: len(list(self.folder.iterdir())) == COUNT)
         return data
 
 

@@ -4,7 +4,6 @@ their stream files, say the same as the record of the whole graph."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,13 @@ from shard_kit import run_stages
 import d4pcwl
 from d4pcwl import IterativePE
 from d4pcwl.errors import UsageError
-from d4pcwl.lineage.asking import ask
-from d4pcwl.lineage.identity import each
+from d4pcwl.lineage.asking import ask, follow
+from d4pcwl.lineage.holdings import of_records
 from d4pcwl.lineage.index import Index
-from d4pcwl.lineage.record import GIVEN, INVOCATION, RESULT, Record
+from d4pcwl.lineage.record import Record
 from d4pcwl.lineage.run_record import RunRecord
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.shards import Sharding, shard, staged
-
-Item = tuple[str, bytes]
-"""A run, and the identity of an item in it."""
 
 
 class Previous(IterativePE):
@@ -58,57 +54,26 @@ def ordered() -> Any:
     )
 
 
-class Joined:
-    """The records of several runs; streams lead from one to the next."""
+def indexed(folder: Path) -> Index:
+    """The index of all records in a folder."""
+    found = of_records(folder)
+    assert found is not None
+    return Index(found)
 
-    def __init__(self, folders: list[Path]) -> None:
-        self.items: dict[Item, tuple[str, list[Item]]] = {}
-        self.results: list[Item] = []
-        self._streams: dict[tuple[str, int], Item] = {}
-        self._read: dict[Item, tuple[str, int]] = {}
-        for folder in folders:
-            self._take(Record(folder))
 
-    def _take(self, record: Record) -> None:
-        run = record.head["run"]
-        streams: list[list[Item]] = [[] for _ in record.head["streams"]]
-        places: dict[Item, str] = {}
-        for value in record:
-            if value[0] == GIVEN:
-                self.items[run, value[1]] = (value[5], [])
-            elif value[0] == RESULT:
-                for stream in value[4]:
-                    streams[stream].append((run, value[3]))
-                if not value[4]:
-                    self.results.append((run, value[3]))
-            elif value[0] == INVOCATION:
-                for own, _, _, shown, derived, *more in value[8]:
-                    sources = each(value[5] if derived is None else derived)
-                    self.items[run, own] = (shown, [(run, source) for source in sources])
-                    if more and more[0] and "location" in more[0]:
-                        places[run, own] = more[0]["location"]
-        files = {path: told["sha256"] for path, told in record.tail["files"].items()}
-        for path, items in zip(record.head["streams"], streams, strict=True):
-            for number, item in enumerate(items, 1):
-                self._streams[files[path], number] = item
-        for item, place in places.items():
-            path, _, number = place.rpartition(":")
-            self._read[item] = (files[path], int(number))
-
-    def roots(self, item: Item) -> Iterator[str]:
-        """What an item comes from at last, as text."""
-        if item in self._read:
-            yield from self.roots(self._streams[self._read[item]])
-            return
-        shown, sources = self.items[item]
-        if not sources:
-            yield shown
-        for source in sources:
-            yield from self.roots(source)
-
-    def told(self) -> list[tuple[str, list[str]]]:
-        """Each result, and what it comes from."""
-        return sorted((self.items[item][0], sorted(self.roots(item))) for item in self.results)
+def told(folder: Path) -> list[tuple[str, list[str]]]:
+    """Each item that nothing was made of, and what it comes from at last."""
+    with indexed(folder) as index:
+        ends = index.nodes(range(1, 10_000)).values()
+        items = [node for node in ends if node.kind == "item"]
+        last = [node for node in items if not index.beside([node.id], down=True)]
+        found = []
+        for node in last:
+            answer = follow(index, [node])
+            made = {target for target, _ in answer.edges}
+            roots = [each.shown for number, each in answer.nodes.items() if number not in made]
+            found.append((node.shown, sorted(roots)))
+        return sorted(found)
 
 
 @pytest.mark.parametrize(("name", "processes"), [("simple", None), ("multi", 3), ("dyn_multi", 3)])
@@ -125,15 +90,16 @@ def test_joined_records_say_the_same_as_one(
     tmp_path: Path, graph: Any, cut: Any, name: str, processes: int | None
 ) -> None:
     d4pcwl.run(graph(), provenance=tmp_path / "whole")
-    whole = Joined([tmp_path / "whole"]).told()
+    whole = told(tmp_path / "whole")
     assert len(whole) > 2
     assert any(len(roots) < 5 for _, roots in whole)
     found: Sharding = cut(flatten(graph()))
-    for _ in run_stages(found, tmp_path, name, processes, recorded=True):
+    stages = tmp_path / "stages"
+    stages.mkdir()
+    for _ in run_stages(found, stages, name, processes, recorded=True):
         pass
-    records = sorted(tmp_path.glob("*.*/lineage.msgpack"))
-    assert len(records) > 2
-    assert Joined([path.parent for path in records]).told() == whole
+    assert len(sorted(stages.glob("*.*/lineage.msgpack"))) > 2
+    assert told(stages) == whole
 
 
 def test_an_item_of_a_stream_file_is_found_by_its_place(tmp_path: Path) -> None:
@@ -141,13 +107,13 @@ def test_an_item_of_a_stream_file_is_found_by_its_place(tmp_path: Path) -> None:
     for _ in run_stages(found, tmp_path, recorded=True):
         pass
     record = Record(tmp_path / "0.0")
-    with Index(record) as index:
+    with indexed(tmp_path / "0.0") as index:
         for path in record.head["streams"]:
             (item,) = ask(index, f"{path}:2").starts
             assert item.shown in {'{"$tuple":[1,1]}', '{"$tuple":[2,2]}', '{"$tuple":[0,3]}'}
             answer = ask(index, path, depth=1)
             assert item.id in answer.nodes
-    with Index(Record(tmp_path / "1.0")) as index:
+    with indexed(tmp_path / "1.0") as index:
         read = [node for node in index.files() if node.extra["role"] == "read"]
         below = ask(index, read[0].shown, down=True, depth=1)
         places = [node.extra["location"] for node in below.nodes.values() if node.kind == "item"]
@@ -159,7 +125,7 @@ def test_one_item_in_n_is_for_a_whole_graph(tmp_path: Path) -> None:
         RunRecord(tmp_path / "record", {"d4p:one-in": 2}) as record,
         pytest.raises(UsageError, match="does not know which items were chosen"),
     ):
-        record.begin({"plus": "plus", "reader": "reader"}, (), {}, readers=["reader"])
+        record.begin({"plus": "plus", "reader": "reader"}, (), (), {}, readers=["reader"])
     assert not (tmp_path / "record").exists()
 
 

@@ -20,7 +20,7 @@ from d4pcwl.runtime.mpi.launch import _descendants
 
 pytestmark = needs_mpi
 
-_SECONDS = 60
+_SECONDS = 200
 _KIT = str(Path(__file__).parent)
 _NOTE = """
 import os

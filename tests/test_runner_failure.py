@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from mapping_kit import have_ended, wait_until
 from runner_kit import CHAIN, LOGGING_TOOL, run, start, write
 
 
@@ -208,28 +209,27 @@ def test_an_interrupt_leaves_nothing(
         stderr=subprocess.PIPE,
         text=True,
     )
-    family: list[psutil.Process] = []
-    deadline = time.monotonic() + 60
-    while not any(process.name() == "sleep" for process in family):
-        assert time.monotonic() < deadline
+    family: dict[int, str] = {}
+
+    def begun() -> bool:
         assert runner.poll() is None
-        time.sleep(0.05)
-        family = [p for p in _descendants(runner.pid) if p.is_running()]
+        family.update(_descendants(runner.pid))
+        return "sleep" in family.values()
+
+    wait_until(begun)
     os.kill(runner.pid, how)
     _, told = runner.communicate(timeout=60)
     assert runner.returncode == 128 + how, told
-    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    have_ended(family)
     assert list(scratch.iterdir()) == []
 
 
-def _descendants(pid: int) -> list[psutil.Process]:
-    found = []
+def _descendants(pid: int) -> dict[int, str]:
+    """The processes below one, by their ids, and what they are called."""
+    found = {}
     for process in psutil.Process(pid).children(recursive=True):
-        try:
-            process.name()
-            found.append(process)
-        except psutil.NoSuchProcess:
-            pass
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found[process.pid] = process.name()
     return found
 
 

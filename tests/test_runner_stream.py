@@ -39,6 +39,13 @@ def events(folder: Path) -> list[str]:
 def test_an_element_goes_on_before_the_last_is_there(
     mapping_options: tuple[str, ...], chain: Path
 ) -> None:
+    """The last element begins only when others have come through all stages."""
+    wait = """if [ "$2$0" = firstt11 ]; then
+      for text in t0 t5; do until grep -q "third $text" "$1"; do sleep 0.02; done; done
+    fi
+    """
+    note = 'echo "$2 $0" >> "$1"'
+    write(chain, tool_cwl=LOGGING_TOOL.replace(note, wait + note))
     texts = [f"t{number}" for number in range(12)]
     made, _ = run(chain / "chain.cwl", *mapping_options, job(chain, texts), outdir=chain / "out")
     assert made["third"] == texts

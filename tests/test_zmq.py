@@ -164,7 +164,7 @@ def test_no_worker_outlives_its_parent(how: signal.Signals) -> None:
         assert parent.stdout.readline() == "ready\n"
         workers = children(parent.pid)
         parent.send_signal(how)
-        gone = bool(select.select([end], [], [], 30)[0])
+        gone = bool(select.select([end], [], [], 100)[0])
         for pid in [] if gone else workers:
             os.kill(pid, signal.SIGKILL)
         parent.communicate()

@@ -57,6 +57,11 @@ def is_cwlprov(folder: Path) -> bool:
     return (folder / DOCUMENT).is_file()
 
 
+def provenance_files(folder: Path) -> list[Path]:
+    """The files that tell what happened."""
+    return sorted((folder / _PROVENANCE).glob("*.cwlprov.json"))
+
+
 def cwl_run(folder: Path) -> Run:
     """The run that a CWLProv folder is of.
 
@@ -135,7 +140,7 @@ def _in_order(plan: Plan) -> list[str]:
     """The steps of a workflow, those first whose outputs others take."""
     import networkx
 
-    graph = networkx.DiGraph()
+    graph: networkx.DiGraph[str] = networkx.DiGraph()
     graph.add_nodes_from(plan.steps)
     graph.add_edges_from(
         (link.source, link.target) for link in plan.links if link.source and link.target
@@ -210,7 +215,7 @@ class _Happened:
         self._relations: dict[str, dict[tuple[str, ...], dict[str, Any]]] = defaultdict(dict)
         self._indices: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
         self._stored: dict[str, Stored] = {}
-        places = sorted((folder / _PROVENANCE).glob("*.cwlprov.json"))
+        places = provenance_files(folder)
         places.sort(key=lambda place: place.name != _PRIMARY)
         if not places or places[0].name != _PRIMARY:
             raise LineageError(

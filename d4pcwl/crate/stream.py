@@ -157,7 +157,7 @@ class _Stream:
         pe.instances.add((*worker, number))
         for write in writes:
             pe.written[write[1]] += 1
-        for path, how, _ in files:
+        for path, how, *_ in files:
             (pe.read if how == READ else pe.wrote).setdefault(path)
 
     def _stored(self, path: str, told: Mapping[str, Any]) -> Stored:

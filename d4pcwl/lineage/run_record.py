@@ -28,6 +28,7 @@ from d4pcwl.lineage.record import (
     Record,
     merge,
     packed,
+    plain,
 )
 from d4pcwl.lineage.recorder import Recording
 from d4pcwl.lineage.selection import ONE_IN, RUN_ID, Selection, parse_selection, read_config
@@ -71,7 +72,10 @@ class RunRecord:
         self.selection: Selection = parse_selection(read_config(config))
         self._script = script
         self._arguments = [presentable(argument) for argument in arguments]
-        self._parameters = dict(parameters or {})
+        self._parameters = {
+            name: presentable(value) if isinstance(value, str) else plain(value)
+            for name, value in (parameters or {}).items()
+        }
         self._results = None if results is None else os.path.abspath(results)
         self._inputs = [os.path.abspath(path) for path in files]
         self._say = say
@@ -103,6 +107,7 @@ class RunRecord:
         self,
         names: Mapping[str, str],
         stateful: Collection[str],
+        twice: Collection[str],
         told: Mapping[str, Any],
         readers: Collection[str] = (),
     ) -> Recording:
@@ -110,6 +115,7 @@ class RunRecord:
 
         :param names: by id of each PE, its name
         :param stateful: ids of the PEs that keep state
+        :param twice: ids of the PEs that take an item by several inputs
         :param told: of the run
         :param readers: ids of the PEs that read the streams of other stages: their items are always
             recorded, because what they come from is known there
@@ -141,8 +147,8 @@ class RunRecord:
             "parameters": self._parameters,
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": _packages(),
-            "about": dict(selection.about),
+            "packages": installed_packages(),
+            "about": plain(selection.about),
             "clusters": dict(selection.clusters),
             "activities": selection.activities,
             "one_in": selection.one_in,
@@ -159,7 +165,9 @@ class RunRecord:
             self._parts = (self.folder / PARTS / "results").open("wb")
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from None
-        return Recording(str(self.folder), self.run, selection, frozenset(stateful))
+        return Recording(
+            str(self.folder), self.run, selection, frozenset(stateful), frozenset(twice)
+        )
 
     def note_result(self, pe: str, output: str, trace: bytes) -> None:
         """The next result has come, and has gone to a file.
@@ -285,7 +293,7 @@ def _installed(paths: Iterable[str]) -> set[str]:
     return {path for path in paths if path.startswith(prefixes)}
 
 
-def _packages() -> dict[str, str]:
+def installed_packages() -> dict[str, str]:
     """The versions of the packages that are installed, from the names of their folders (PyPA,
     "Recording installed projects"); to read what is in these would take half a second."""
     found: dict[str, str] = {}

@@ -33,6 +33,7 @@ ABOUT = (
     "s-prov:session-id",
     "s-prov:system-id",
     "s-prov:WFExecutionInputs",
+    "s-prov:WFExecutionsInputs",
 )
 """Terms whose values are told of the run, as they are."""
 
@@ -217,7 +218,7 @@ def _types(given: Any, faults: list[str]) -> tuple[dict[str, bool], dict[str, st
             if term == "s-prov:prov-cluster":
                 clusters[pe] = str(value)
             elif term == "s-prov:type":
-                names = [value] if isinstance(value, str) else list(value)
+                names = value if isinstance(value, (list, tuple)) else [value]
                 for name in (part.strip() for text in names for part in str(text).split(",")):
                     if name in _PATTERNS:
                         patterns[pe] = _PATTERNS[name]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from d4pcwl.lineage.run_record import RunRecord
     from d4pcwl.runtime.engine.instance import Receive
     from d4pcwl.runtime.results import Sink
+    from d4pcwl.workflow.flat import FlatGraph
 
 
 def recorded(mapping: str, job: Job) -> Job:
@@ -23,6 +24,7 @@ def recorded(mapping: str, job: Job) -> Job:
     if job.record is None:
         return job
     from d4pcwl.runtime.observed import edge_records, pe_records
+    from d4pcwl.workflow.made import made_with
     from d4pcwl.workflow.pe import has_postprocess
     from d4pcwl.workflow.state import keeps_state
 
@@ -31,17 +33,40 @@ def recorded(mapping: str, job: Job) -> Job:
     recording = job.record.begin(
         graph.names,
         {pe.id for pe in graph.pes if keeps_state(pe) is not None or has_postprocess(pe)},
+        _twice(graph),
         {
             "mapping": mapping,
             "processes": job.processes,
             "seed": job.seed,
-            "pes": [asdict(record) for record in pe_records(graph)],
+            "pes": [
+                {
+                    **asdict(record),
+                    "ordered": getattr(pe, "ordered", True) is not False,
+                    "parameters": {} if isinstance(pe, READERS) else made_with(pe),
+                }
+                for record, pe in zip(pe_records(graph), graph.pes, strict=True)
+            ],
             "edges": [asdict(record) for record in edge_records(graph)],
         },
         readers=[pe.id for pe in graph.roots if isinstance(pe, READERS)],
     )
     marked = entrances[0].wanted if entrances else frozenset()
     return replace(job, recording=recording, sink=_TracedSink(job.sink, job.record, marked))
+
+
+def _twice(graph: FlatGraph) -> set[str]:
+    """The ids of the PEs that take an item by several inputs."""
+    from d4pcwl.workflow.numbering import Numbering
+
+    taken: set[tuple[str, str, str]] = set()
+    found = set()
+    for edge in graph.edges:
+        source = graph.into(edge.source)[0] if isinstance(edge.source, Numbering) else edge
+        way = (source.source.id, source.output, edge.target.id)
+        if way in taken:
+            found.add(edge.target.id)
+        taken.add(way)
+    return found
 
 
 class _TracedSink:

@@ -26,6 +26,9 @@ from d4pcwl.cwl.emit.tool_outputs import add_folders, add_results, add_writes
 from d4pcwl.workflow.reading.files import within
 from d4pcwl.workflow.reading.script import LocalFile, NamedPath
 
+PRINTED = "What the PEs print"
+"""The label of the output with that."""
+
 
 def make_tool(
     facts: Facts,
@@ -67,7 +70,7 @@ def make_tool(
     add_results(tool, facts, pes, prefix)
     add_writes(tool, facts, pes, declared, [*changed, *found])
     tool.stdout = f"{prefix}printed.txt"
-    label = "What the PEs print"
+    label = PRINTED
     printed = Output(
         tool.free_output("printed"), "stdout", None, label, "", TEXT_FORMAT, key="printed"
     )
