@@ -204,7 +204,7 @@ class _Stream:
         plan = Plan(
             key, told["name"] or pe, f"PE ({told['class_']})", "\n\n".join([title, doc]).strip()
         )
-        plan.state, plan.source = told["state"], told["source"]
+        plan.state = told["state"]
         for edge in self.head["edges"]:
             if edge["dest"] == pe:
                 plan.inputs[edge["input"]] = Port(edge["input"], STREAM)
