@@ -35,10 +35,7 @@ from d4pcwl.workflow.texts import read_file
 DOCUMENT = "workflow/packed.cwl"
 _PROVENANCE = "metadata/provenance"
 _PRIMARY = "primary.cwlprov.json"
-_HOMES = {
-    "cwltool": "https://github.com/common-workflow-language/cwltool",
-    "d4pcwl-runner": "https://dispel4py.org",
-}
+_HOMES = {"cwltool": "https://github.com/common-workflow-language/cwltool"}
 _TYPES = {
     "string": "Text",
     "int": "Integer",
@@ -57,7 +54,7 @@ _SCHEMA_ORG = ("https://schema.org/", "http://schema.org/", "s:")
 
 def is_cwlprov(folder: Path) -> bool:
     """Whether a folder is CWLProv."""
-    return (folder / DOCUMENT).is_file() and (folder / _PROVENANCE).is_dir()
+    return (folder / DOCUMENT).is_file()
 
 
 def provenance_files(folder: Path) -> list[Path]:
@@ -222,8 +219,8 @@ class _Happened:
         places.sort(key=lambda place: place.name != _PRIMARY)
         if not places or places[0].name != _PRIMARY:
             raise LineageError(
-                f"{folder}: there is no {_PROVENANCE}/{_PRIMARY}; the run may have failed before "
-                "its first step"
+                f"{folder}: nothing tells which steps were run (no {_PROVENANCE}/{_PRIMARY}); the "
+                "run failed before its first step, or its engine does not record steps"
             )
         for place in places:
             self._read(place)

@@ -72,7 +72,7 @@ _LANGUAGES: dict[str, dict[str, Any]] = {
         "id_": "#dispel4py",
         "name": "dispel4py",
         "description": "Stream workflows in Python",
-        "url": {"@id": "https://dispel4py.org"},
+        "url": {"@id": "https://pypi.org/project/stream-d4py/"},
     },
 }
 _MAIN = ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"]

@@ -21,7 +21,6 @@ from d4pcwl.pages.ground import TABLE_END, document, drawing, escaped, table_beg
 from d4pcwl.trace import units
 
 METADATA = "ro-crate-metadata.json"
-_HOME = "https://dispel4py.org"
 _LARGEST_IMAGE, _ALL_IMAGES = 2_000_000, 12_000_000
 """Bytes of images that are put into the page; others are shown from their files."""
 _FOLDED = 12
@@ -330,7 +329,7 @@ class _Page:
             commands = [f"d4pcwl lineage . {shlex.quote(place)}" for place in results]
             yield "<section><h2>Where a result comes from</h2>"
             yield "<p>The crate has the whole record of what each item comes from. In its folder, "
-            yield f"{_link(_HOME, 'd4pcwl')} answers:</p>"
+            yield "the command d4pcwl answers:</p>"
             yield f"<pre>{escaped(chr(10).join([*commands, 'd4pcwl lineage .']))}</pre></section>"
         yield "<footer>This is an RO-Crate, of the profile "
         yield _link("https://w3id.org/ro/wfrun/provenance/0.5", "Provenance Run Crate 0.5")

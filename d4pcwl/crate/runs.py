@@ -95,7 +95,6 @@ class Plan:
     steps: dict[str, Plan] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
     state: bool = False
-    source: bool = False
 
 
 @dataclass(frozen=True)

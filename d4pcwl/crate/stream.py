@@ -32,7 +32,6 @@ from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, RESULT, WORKER, Recor
 from d4pcwl.lineage.run_record import sha256_of
 
 DISPEL4PY = "dispel4py"
-_HOME = "https://dispel4py.org"
 _SHOWN = 20
 """The largest number of inputs of a root that are told one by one."""
 
@@ -187,7 +186,7 @@ class _Stream:
         if not tail.get("complete"):
             activity.failed = tail.get("failed") or "its processes were killed"
         versions = head["packages"]
-        activity.engine = Engine("d4pcwl", versions.get("d4pcwl", ""), _HOME)
+        activity.engine = Engine("d4pcwl", versions.get("d4pcwl", ""))
         activity.told = {
             "mapping": head["mapping"],
             "host": head["host"],
@@ -205,7 +204,7 @@ class _Stream:
         plan = Plan(
             key, told["name"] or pe, f"PE ({told['class_']})", "\n\n".join([title, doc]).strip()
         )
-        plan.state, plan.source = told["state"], told["source"]
+        plan.state = told["state"]
         for edge in self.head["edges"]:
             if edge["dest"] == pe:
                 plan.inputs[edge["input"]] = Port(edge["input"], STREAM)
