@@ -12,15 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from d4pcwl.errors import LineageError, nearest
+from d4pcwl.errors import LineageError, closest
 from d4pcwl.lineage.entries import entries
 from d4pcwl.lineage.identity import digest_of
 from d4pcwl.lineage.index import Index, Node
-from d4pcwl.lineage.indexing import RESULTS, STREAM
+from d4pcwl.lineage.indexing import RESULTS, STREAM, storable
 from d4pcwl.lineage.run_record import sha256_of
 
 _LEAST_DIGITS = 6
 _HEX = re.compile(rf"[0-9a-f]{{{_LEAST_DIGITS},32}}")
+_MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def find(index: Index, what: str) -> list[Node]:
             return found
         if count:
             raise LineageError(f"{what}: {count} items begin so; give more digits")
+    if os.path.exists(what):
+        return _files(index, what)
     name, mark, rest = what.partition("#")
     if mark and "=" in rest:
         key, _, value = rest.partition("=")
@@ -121,7 +124,8 @@ def _files(index: Index, name: str) -> list[Node]:
     """
     files = index.files()
     path = os.path.abspath(name)
-    same = [node for node in files if os.path.realpath(node.shown) == os.path.realpath(path)]
+    real = storable(os.path.realpath(path))
+    same = [node for node in files if os.path.realpath(node.shown) == real]
     if not same:
         place = next((p for p in (path, index.path.parent / name) if os.path.isfile(p)), None)
         digest = sha256_of(place) if place is not None else None
@@ -132,11 +136,12 @@ def _files(index: Index, name: str) -> list[Node]:
     if same and len({node.digest or node.shown for node in same}) == 1:
         return same
     if same:
-        names = ", ".join(node.shown for node in same)
+        names = ", ".join(node.shown for node in same[:_MOST_NAMES])
+        names += ", …" if len(same) > _MOST_NAMES else ""
         raise LineageError(f"{name}: several files are meant: {names}; give the whole path")
     known = [os.path.basename(node.shown) for node in files]
     raise LineageError(
-        f"{name}: the run has neither read nor written such a file{nearest(name, known)} (ask for "
+        f"{name}: the run has neither read nor written such a file{closest(name, known)} (ask for "
         f"a file, FILE:LINE, FILE#KEY=VALUE, or at least {_LEAST_DIGITS} digits of the identity of "
         "an item)"
     )

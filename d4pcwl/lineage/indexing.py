@@ -198,7 +198,7 @@ class _Builder:
         for own, number in self._numbers.items():
             if number not in self._known:  # whoever wrote it was killed before it could tell
                 if isinstance(own, str):
-                    self._node(own, (FILE, b"", "", "", _storable(own), None, None))
+                    self._node(own, (FILE, b"", "", "", storable(own), None, None))
                 else:
                     self._node(own, (ITEM, own, "", "", "", None, None))
         rows = ((into[at], *rest) for at, *rest in results if into[at])
@@ -225,7 +225,7 @@ class _Builder:
     def _file(self, path: str, told: Mapping[str, Any]) -> int:
         digest = None if told.get("sha256") is None else bytes.fromhex(told["sha256"])
         extra = json.dumps({key: told[key] for key in ("role", "bytes") if key in told})
-        number = self._node(path, (FILE, b"", "", "", _storable(path), digest, extra))
+        number = self._node(path, (FILE, b"", "", "", storable(path), digest, extra))
         self._see(number, path, digest, told["role"] in MADE)
         return number
 
@@ -251,7 +251,9 @@ class _Builder:
         self._edges += ((target, self._number(path)) for path in dict.fromkeys(paths))
 
     def _flush(self) -> None:
-        self._base.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._nodes)
+        # What was done again by chance in other parts may be there twice.
+        nodes = "INSERT OR IGNORE INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        self._base.executemany(nodes, self._nodes)
         self._base.executemany("INSERT INTO edges VALUES (?, ?)", self._edges)
         self._base.executemany("INSERT INTO located VALUES (?, ?, ?)", self._located)
         for rows in (self._nodes, self._edges, self._located):
@@ -269,7 +271,7 @@ class _Builder:
                 told = {"role": "read", "sha256": file.digest.hex()}
                 used[file.digest] = self._file(file.name, told)
             elif used[file.digest] not in inside:  # the engine had put it somewhere for the run
-                self._names.append((_storable(file.name), used[file.digest]))
+                self._names.append((storable(file.name), used[file.digest]))
         went_in = {used[file.digest] for file in step.used}
         made = {file.digest: file.name for file in step.made if file.digest not in used}
         for name, value in step.values.items() if made else ():
@@ -354,6 +356,6 @@ def _is_made(file: _File) -> bool:
     return file.made
 
 
-def _storable(path: str) -> str:
+def storable(path: str) -> str:
     """A path as text in UTF-8, whatever bytes it has."""
     return path.encode("utf-8", "backslashreplace").decode("utf-8")
