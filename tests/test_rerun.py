@@ -167,6 +167,28 @@ def test_names_that_leave_the_crate_are_refused(made: Path, tmp_path: Path) -> N
     assert (tmp_path / "secret.txt").read_text() == "secret"
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        (b"names.py\xa2-n", b"../../up\xa2-n", "the command names ../../up"),
+        (b"/work/data/table.txt", b"/work/../../../e.txt", "its record has the path"),
+    ],
+)
+def test_a_record_cannot_lead_out_of_the_new_folder(
+    made: Path, tmp_path: Path, was: bytes, now: bytes, told: str
+) -> None:
+    crate = copied(made, tmp_path)
+    record = next((crate / "records").rglob("lineage.msgpack"))
+    before = record.read_bytes()
+    assert was in before
+    record.write_bytes(before.replace(was, now))
+    metadata = crate / "ro-crate-metadata.json"
+    metadata.write_text(metadata.read_text().replace('"sha256"', '"sha-256"'))
+    with pytest.raises(LineageError, match=told):
+        run_again(crate, tmp_path / "again", print)
+    assert sorted(os.listdir(tmp_path)) in (["crate"], ["again", "crate"])
+
+
 def test_code_that_reads_what_the_crate_does_not_have_is_told(tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
