@@ -56,7 +56,8 @@ def leaves(answer: Answer) -> set[str]:
 def test_a_peak_comes_from_its_waveforms_response_and_settings_alone(assessed: Path) -> None:
     figures = assessed / "pgm_data" / "pgm.geojson"
     stations = [feature["id"] for feature in json.loads(figures.read_text())["features"]]
-    assert len(stations) == len(json.loads((REFERENCE / "expected/pgm.json").read_text())["stations"])
+    expected = json.loads((REFERENCE / "expected" / "pgm.json").read_text())
+    assert len(stations) == len(expected["stations"])
     shared = [REFERENCE / "events_info.xml", REFERENCE / "processing.json"]
     found = of_records(assessed / "records")
     assert found is not None
