@@ -28,6 +28,7 @@ _OURS = ("--provenance", "--provenance-config")
 
 _FILES, _RECORD = "run", "record"
 _ABSOLUTE = re.compile(r"(?<![\w.:/~-])/[\w.@+-]+(?:/[\w.@+ -]+)*")
+_UPWARD = re.compile(r"""[^\s"'=,]*\.\.[^\s"',]*""")
 _MOST_SHOWN = 5
 
 
@@ -75,8 +76,11 @@ class _Layout:
         needed = {p: told["sha256"] for p, told in self._files.items() if told["role"] not in MADE}
         there = {path: digest for path, digest in needed.items() if digest is not None}
         self._needed = {**there, **self._code}
+        for path in (head["folder"], *self._needed, *self._made):
+            if not os.path.isabs(path) or os.path.normpath(path) != path:
+                raise LineageError(f"{crate.folder}: its record has the path {path!r}")
         folders = {os.path.dirname(path) for path in (*self._needed, *self._made)}
-        self._base = os.path.commonpath([head["folder"], *folders])
+        self._base: str = os.path.commonpath([head["folder"], *folders])
         self.folder = self.place(head["folder"])
 
     def place(self, path: str) -> Path:
@@ -124,6 +128,7 @@ class _Layout:
                 left = ours.sub("", argument)
                 argument = ours.sub(lambda match: str(self.place(match[0])), argument)
             outside.update(path for path in _ABSOLUTE.findall(left) if os.path.lexists(path))
+            outside.update(path for path in _UPWARD.findall(argument) if self._leaves(path))
             found.append(argument)
         if outside:
             raise LineageError(
@@ -131,6 +136,11 @@ class _Layout:
                 "not in the crate"
             )
         return found
+
+    def _leaves(self, path: str) -> bool:
+        """Whether a path in an argument leads out of the new folder."""
+        place = os.path.normpath(os.path.join(self.folder, path))
+        return not Path(place).is_relative_to(self._target)
 
     def check_reads(self, again: Record) -> None:
         """Refuse a run that has read what is not in the crate.
