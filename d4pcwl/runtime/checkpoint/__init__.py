@@ -5,7 +5,8 @@ no channel and no queue has anything in it. So a snapshot has only what instance
 sources are, and how many results there were. This is a simple form of the snapshots of Chandy and
 Lamport ("Distributed snapshots", ACM TOCS 3 (1985), doi:10.1145/214451.214456) and of the aligned
 barriers of Carbone et al. ("Lightweight asynchronous snapshots for distributed dataflows", 2015,
-arXiv:1506.08603). These write down what is under way; here there is nothing.
+arXiv:1506.08603). These write down what is under way; here there is nothing. Only the queues of a
+pool are written down, because one process has them all.
 
 How a mapping takes part:
 

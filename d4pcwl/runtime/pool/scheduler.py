@@ -23,7 +23,7 @@ are done again after it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from d4pcwl.runtime.engine.marks import NO_MORE, Level
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.pool.exchange import WINDOW, Lot, Parcel, Queue
 from d4pcwl.runtime.pool.queues import Batch, Limits, Queues
+from d4pcwl.runtime.pool.roster import KnownWorker, Pause
 from d4pcwl.runtime.pool.scale import ATTEMPTS, Scale
 from d4pcwl.runtime.pool.ways import PoolOrder
 
@@ -52,58 +53,6 @@ class Message(NamedTuple):
     to: int
     kind: str
     content: Any
-
-
-@dataclass
-class _Worker:
-    """What the scheduler knows about a worker.
-
-    :param guest: it has joined by itself, and does not count among the workers of the scale
-    :param in_hand: by instance, the number of private batches that it has not finished
-    :param owed: by the instance that writes, the queues that parcels of it went to, parcel by
-        parcel, for which there was to be room again
-    :param has_written: its task has written something before it is done (``GenericPE.hand_on``)
-    :param sent: how many messages it was sent; ``waits_after`` how many it had when it last said
-        that it waits, and ``settled`` whether nothing was left with it then
-    """
-
-    number: int
-    pinned: int | None
-    guest: bool = False
-    tasks: dict[int, Batch] = field(default_factory=dict)
-    in_hand: dict[int, int] = field(default_factory=dict)
-    owed: dict[int | None, list[set[Queue]]] = field(default_factory=dict)
-    ended_to_tell: dict[int, None] = field(default_factory=dict)
-    has_written: bool = False
-    sent: int = 0
-    waits_after: int = -1
-    settled: bool = False
-    leaving: bool = False
-    idle_since: float | None = None
-
-    @property
-    def waits(self) -> bool:
-        """Whether it has reported that it waits, and got no message since then."""
-        return self.waits_after == self.sent
-
-
-@dataclass
-class _Pause:
-    """A pause of the sources.
-
-    :param begun: they have been told
-    :param asked: the workers that have not said yet what they keep; None before they are asked
-    :param kept: what the others said, by the process that is pinned to them
-    """
-
-    begun: bool = False
-    asked: set[int] | None = None
-    kept: dict[int, Any] = field(default_factory=dict)
-
-    @property
-    def answered(self) -> bool:
-        """Whether all have said it. Then only tasks that have written something are waited for."""
-        return self.asked is not None and not self.asked
 
 
 class Scheduler:
@@ -131,17 +80,17 @@ class Scheduler:
         self.order = PoolOrder(plan, limits.ahead)
         self.queues = Queues(plan, limits, paces)
         self.pool = self.queues.pool
-        self.workers: dict[int, _Worker] = {}
+        self.workers: dict[int, KnownWorker] = {}
         self.ended: set[int] = set()
         self.failure: D4pcwlError | None = None
         self.counts: dict[int, int] = {}
-        self._host: dict[int, _Worker] = {}
-        self._pinned: dict[int, _Worker] = {}  # workers to which something is pinned
+        self._host: dict[int, KnownWorker] = {}
+        self._pinned: dict[int, KnownWorker] = {}  # workers to which something is pinned
         self._guests = 0
-        self._pause: _Pause | None = None
+        self._pause: Pause | None = None
         # The others that stay, by how many tasks they have.
-        self._free: tuple[dict[int, _Worker], ...] = tuple({} for _ in range(WINDOW + 1))
-        self._owing: dict[int, _Worker] = {}
+        self._free: tuple[dict[int, KnownWorker], ...] = tuple({} for _ in range(WINDOW + 1))
+        self._owing: dict[int, KnownWorker] = {}
         self._awaited = [set(senders) for senders in plan.upstream]
         self._may_end = set(self.pool)
         self._loops = _pooled_loops(plan, self.pool)
@@ -189,7 +138,8 @@ class Scheduler:
         elif kind == "end":
             self._end(content)
         elif kind == "kept":
-            self._note_kept(worker, content)
+            assert self._pause is not None
+            self._pause.note(worker, content)
         elif kind == "failed":
             self.failure = self.failure or content
         elif kind == "done":
@@ -214,8 +164,8 @@ class Scheduler:
         self._owing.pop(number, None)
         self._pinned.pop(number, None)
         self._guests -= worker.guest
-        if self._pause is not None and self._pause.asked is not None:
-            self._pause.asked.discard(number)  # all its instances have ended, or the run fails
+        if self._pause is not None:
+            self._pause.forget(number)
         if worker.leaving or self._all_ended:
             return
         held = [i for i, host in self._host.items() if host is worker and i not in self.ended]
@@ -246,7 +196,7 @@ class Scheduler:
     def pause(self) -> None:
         """Have the sources wait, for a snapshot, if they do not do so already. If the run ends
         first, there is none."""
-        self._pause = self._pause or _Pause()
+        self._pause = self._pause or Pause()
 
     def decide(self, now: float) -> list[Message]:
         """Decide what is done now.
@@ -374,7 +324,7 @@ class Scheduler:
                 del self._owing[worker.number]
         self._give_tasks()
 
-    def _must_wait(self, worker: _Worker, writer: int | None) -> bool:
+    def _must_wait(self, worker: KnownWorker, writer: int | None) -> bool:
         if self._pause is not None:  # who must give it room may wait; and little is written now
             return False
         if writer is not None:
@@ -384,7 +334,7 @@ class Scheduler:
             or self.order.is_far_ahead(self.plan.processes[worker.pinned])
         )
 
-    def _give_private(self, worker: _Worker, process: int) -> None:
+    def _give_private(self, worker: KnownWorker, process: int) -> None:
         """Send a worker the batches for its pinned instances, then which senders have ended."""
         for queue in self.queues.of(process):
             while self.queues.has(queue) and worker.in_hand.get(queue[0], 0) < WINDOW:
@@ -415,7 +365,7 @@ class Scheduler:
                 if self._has_time(worker):
                     self._give_task(worker, queue)
 
-    def _give_task(self, worker: _Worker, queue: Queue) -> None:
+    def _give_task(self, worker: KnownWorker, queue: Queue) -> None:
         batch, number = self.queues.take(queue), next(self._tasks)
         self._leave_place(worker)
         worker.tasks[number] = batch
@@ -423,15 +373,15 @@ class Scheduler:
         sizes = self.queues.sizes_after(queue[0])
         self._send(worker.number, "task", (number, queue, sizes, batch.data))
 
-    def _take_place(self, worker: _Worker) -> None:
+    def _take_place(self, worker: KnownWorker) -> None:
         """Put a worker behind the others with the same number of tasks."""
         if worker.pinned is None and not worker.leaving:
             self._free[len(worker.tasks)][worker.number] = worker
 
-    def _leave_place(self, worker: _Worker) -> None:
+    def _leave_place(self, worker: KnownWorker) -> None:
         self._free[len(worker.tasks)].pop(worker.number, None)
 
-    def _has_time(self, worker: _Worker) -> bool:
+    def _has_time(self, worker: KnownWorker) -> bool:
         """Whether a worker can take a task, or another one in advance."""
         if worker.pinned is not None:
             return not worker.tasks and worker.waits and self._pause is None
@@ -440,7 +390,7 @@ class Scheduler:
 
     # --- snapshots ------------------------------------------------------------------------------
 
-    def _take_snapshot(self, pause: _Pause) -> None:
+    def _take_snapshot(self, pause: Pause) -> None:
         """Go on with a snapshot, as far as that is possible now."""
         if not pause.begun:
             pause.begun = True
@@ -456,14 +406,6 @@ class Scheduler:
     def _tell_pinned(self, kind: str) -> None:
         for number in self._pinned:
             self._send(number, kind, None)
-
-    def _note_kept(self, worker: _Worker, kept: Any) -> None:
-        pause = self._pause
-        assert pause is not None
-        assert pause.asked is not None
-        assert worker.pinned is not None
-        pause.asked.remove(worker.number)
-        pause.kept[worker.pinned] = kept
 
     @property
     def _is_quiet(self) -> bool:
@@ -487,8 +429,8 @@ class Scheduler:
             self._host.update(dict.fromkeys(self.plan.processes[pinned], worker))
         self._send(PARENT, "start", (worker.number, pinned))
 
-    def _add(self, pinned: int | None, guest: bool = False) -> _Worker:
-        worker = _Worker(next(self._names), pinned, guest)
+    def _add(self, pinned: int | None, guest: bool = False) -> KnownWorker:
+        worker = KnownWorker(next(self._names), pinned, guest)
         self.workers[worker.number] = worker
         self._take_place(worker)
         return worker
@@ -528,7 +470,7 @@ class Scheduler:
     def _staying(self) -> int:
         return len(self._pinned) + sum(map(len, self._free)) - self._guests
 
-    def _let_go(self, worker: _Worker) -> None:
+    def _let_go(self, worker: KnownWorker) -> None:
         if not worker.leaving:
             worker.leaving = True
             self._leave_place(worker)
