@@ -36,6 +36,7 @@ import d4pcwl
 from d4pcwl import GenericPE, IterativePE
 from d4pcwl.errors import LineageError, PEError, UsageError
 from d4pcwl.library import Match, Window
+from d4pcwl.lineage.holdings import of_records
 from d4pcwl.lineage.identity import each
 from d4pcwl.lineage.index import Index
 from d4pcwl.lineage.prov import write_prov
@@ -312,6 +313,12 @@ class Flush(AtTheEnd):
         self.write("output", {"from": []}, derived_from=[])
 
 
+def indexed(folder: Path) -> Index:
+    found = of_records(folder)
+    assert found is not None
+    return Index(found)
+
+
 @pytest.mark.processes(3)
 def test_items_come_from_what_they_say(mapping: Mapping, tmp_path: Path) -> None:
     """Each item has in it the names of the items that it comes from."""
@@ -350,7 +357,7 @@ def test_items_come_from_what_they_say(mapping: Mapping, tmp_path: Path) -> None
         for item, own in zip(items, made, strict=True):
             assert sorted(names[o] for o in ancestors(own) & set(names)) == sorted(item["from"])
     assert len(values) < 250  # 20 items at the end derive from one collection
-    with Index(record) as index:
+    with indexed(tmp_path / "record") as index:
         assert index.count("item") == len(set().union(*traces.values())) + 21
 
 
@@ -562,7 +569,7 @@ def test_a_file_made_of_a_file_derives_from_it(tmp_path: Path) -> None:
 
 def asked(folder: Path, *arguments: str) -> Any:
     """What the command tells: the names of files, and the values of items."""
-    command = [sys.executable, "-m", "d4pcwl", "lineage", *arguments, "--record", str(folder)]
+    command = [sys.executable, "-m", "d4pcwl", "lineage", str(folder), *arguments]
     done = subprocess.run(
         [*command, "--format", "json"], capture_output=True, text=True, check=False
     )
@@ -691,7 +698,7 @@ def test_a_damaged_record_is_read_or_refused(tmp_path: Path) -> None:
         record.path.write_bytes(data[:at] + long + data[at + 1 :])
         with contextlib.suppress(LineageError):
             write_prov(Record(tmp_path / "r"))
-        with contextlib.suppress(LineageError), Index(Record(tmp_path / "r")) as index:
+        with contextlib.suppress(LineageError), indexed(tmp_path / "r") as index:
             index.files()
 
 
@@ -768,7 +775,7 @@ def test_a_killed_run_leaves_a_record(tmp_path: Path) -> None:
     assert done_text.returncode == 0, done_text.stderr
     assert "the run did not come to its end: it was killed" in done_text.stdout
     items = items_of(Record(tmp_path / "P"))  # also of the invocation that had not ended
-    assert len([pe for pe, *_ in items.values() if pe.startswith("Numbers")]) in (1000, 2000)
+    assert len([pe for pe, *_ in items.values() if pe.startswith("Numbers")]) >= 1000
     assert command(tmp_path, "lineage", "P", "--prov").returncode == 0
     activities = [
         r.identifier.localpart for r in document(tmp_path / "P").get_records(ProvActivity)

@@ -40,6 +40,7 @@ ROOMS = """
     cwl.importing.cwltool
     cwl.importing.graph
     cwl
+    crate
     cli
     compat
 """

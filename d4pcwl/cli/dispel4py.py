@@ -45,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    from d4pcwl.runtime.mappings.registry import require_checkpoints
-
     options = _parse(arguments)
     mapping: Mapping[Any] = options.mapping
     if options.checkpoint is not None:
+        from d4pcwl.runtime.mappings.registry import require_checkpoints
+
         require_checkpoints(mapping)
     if mapping.around is None or options.dry_run:
         return _run(options, mapping.run)
@@ -291,7 +291,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     ):
         if options.stage:
             given = with_paths(given)
-            graph, inputs, sink, ports = stage.read(options, graph, given, files.results)
+            graph, inputs, sink, ports = stage.read(options, graph, given, files.results, record)
         elif options.targets or options.splits or options.expect:
             raise UsageError("--to, --split and --expect need --stage")
         else:

@@ -19,6 +19,9 @@ AT_WORK: ContextVar[Tell | None] = ContextVar("AT_WORK", default=None)
 """Takes the files that are opened now, in this thread."""
 
 _CODE = (".py", ".pyc", ".so", ".pth", ".pyi")
+_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+"""The folder of d4pcwl itself, wherever it is installed."""
+
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -26,7 +29,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 def listen() -> None:
     """Tell :data:`AT_WORK` of files from now on, unless they are to be read and are not there. A
     process cannot stop that; while nobody is at work, it costs very little."""
-    installed = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()]
+    installed = [sys.prefix, sys.base_prefix, _OWN, *sysconfig.get_paths().values()]
     system = ("/proc", "/sys", "/dev", *map(os.path.realpath, installed), *installed)
     outside = tuple(folder.rstrip("/") + "/" for folder in system)
 

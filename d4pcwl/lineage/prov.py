@@ -23,7 +23,7 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from d4pcwl.lineage.identity import SIZE, each
+from d4pcwl.lineage.identity import SIZE, each, sources
 from d4pcwl.lineage.opened import READ
 from d4pcwl.lineage.record import (
     COLLECTION,
@@ -33,6 +33,7 @@ from d4pcwl.lineage.record import (
     RESULT,
     WORKER,
     Record,
+    files_behind,
     reading,
 )
 from d4pcwl.lineage.selection import SUMMED
@@ -190,6 +191,7 @@ class _Pieces:
                 "prov:label": self._names[pe["pe"]],
                 "d4p:class": pe["class_"],
                 "d4p:state": pe["state"],
+                "d4p:parameters": _text(pe["parameters"]) if pe["parameters"] else None,
                 "s-prov:prov-cluster": head["clusters"].get(pe["pe"]),
             }
             document.entity(self._pe(pe["pe"]), _known(told))
@@ -231,6 +233,8 @@ class _Pieces:
                 document.entity(self._file(path), _file(path, told))
             if told["role"] == "input":
                 document.used("run:run", self._file(path))
+            elif told["role"] == "stream":
+                document.wasGeneratedBy(self._file(path), "run:run")
             elif told["role"] == "results":
                 document.wasGeneratedBy(self._file(path), "run:run")
                 document.wasDerivedFrom(self._file(path), "run:results")
@@ -302,8 +306,8 @@ class _Pieces:
         document.entity(_item(own), [pair for pair in told if pair[1] is not None])
         document.wasGeneratedBy(_item(own), activity)
         document.wasAttributedTo(_item(own), agent)
-        files = (*read, *extra.get("files", []))
-        self._derive(_item(own), used if derived is None else derived, files)
+        owns = used if derived is None else derived
+        self._derive(_item(own), owns, files_behind(written, read))
 
     def _derive(self, what: str, owns: bytes, paths: Iterable[str]) -> None:
         for source in each(owns):
@@ -335,8 +339,13 @@ class _Pieces:
         self._derive(_item(own), members, paths)
 
     def _result(self, value: list[Any]) -> None:
-        _, _, _, trace = value
-        if len(trace) == SIZE:
+        _, _, _, trace, went_to = value
+        for stream in went_to:
+            for source in each(sources(trace)):
+                self._document.wasDerivedFrom(
+                    self._file(self._head["streams"][stream]), _item(source)
+                )
+        if not went_to and len(trace) == SIZE:
             self._document.hadMember("run:results", _item(trace))
 
     def _sum_up(self) -> None:

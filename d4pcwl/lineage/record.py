@@ -19,7 +19,8 @@ entry of an array is its kind:
 :data:`HELD`         PE, instance, path, identities, files: a file that stayed open, what came to
                      the instance meanwhile, and what it read
 :data:`COLLECTION`   identity, identities, files: many, which others derive from by one identity
-:data:`RESULT`       PE, output, trace: the next result, in the order of the results
+:data:`RESULT`       PE, output, trace, numbers of stream files: the next item of each of these
+                     files (they are in the head, ``streams``); without a number, the next result
 ===================  ==========================================================================
 
 Identities are 16 bytes; several follow each other in one binary value. While the run lasts, the
@@ -33,7 +34,7 @@ import fcntl
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -127,6 +128,18 @@ def values_in(path: Path, *, may_be_torn: bool = False) -> Iterator[tuple[Any, b
         raise LineageError(f"{path} is damaged: {error}") from None
 
 
+def files_behind(write: Sequence[Any], read: Collection[str]) -> Collection[str]:
+    """The files that an item derives from, each once: those that were read in its invocation, or
+    only the one in which it is, as its location says; and those that were read before.
+
+    :param write: the item, as in an invocation
+    :param read: those that were read in the invocation
+    """
+    extra = write[5] if len(write) > 5 else {}
+    own = extra.get("location", "").rpartition(":")[0]
+    return dict.fromkeys([*([own] if own in read else read), *extra.get("files", ())])
+
+
 def merge(folder: Path, end: Callable[[Mapping[str, str]], Mapping[str, Any]] | None) -> int:
     """Make one file of the parts. An invocation that was done again is there once.
 
@@ -180,15 +193,16 @@ def _own_of(invocation: Sequence[Any]) -> bytes:
 class Record:
     """A record that was merged.
 
+    :param place: its folder, or the file itself under any name
     :raises LineageError: there is no record in the folder, or it is not of this format
 
     :ivar head: which run it is
     :ivar tail: how it ended; empty if it was killed
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self.path = self.folder / NAME
+    def __init__(self, place: str | os.PathLike[str]) -> None:
+        self.path = Path(place) if os.path.isfile(place) else Path(place, NAME)
+        self.folder = folder = self.path.parent
         if not self.path.exists() and (self.folder / PARTS / HEAD).exists():
             try:
                 with (self.folder / PARTS / HEAD).open("rb") as head:

@@ -197,6 +197,9 @@ class Lineage:
         self._counts: dict[bytes, int] = {}
         self._writes: list[Any] = []
         self._files: dict[str, str] = {}
+        self._put = time.time()
+        self._redone = bool(pe.inputconnections) and not self._stateful
+        """Whether another worker may do the same again: it puts the same together."""
         self._may_be_void = False
         """What the PE writes may not count in the end."""
         self._clear("", b"", None, b"", "")
@@ -315,8 +318,11 @@ class Lineage:
             self._recorder.put_at(self._packed(now, files, True), now)
 
     def _put_writes(self) -> None:
-        """Record what a long invocation has written so far."""
+        """Record what a long invocation has written so far, if that is much, or some time ago."""
         now = time.time()
+        if len(self._writes) < _WRITES and (self._redone or now - self._put < _SETTLE_SECONDS):
+            return
+        self._put = now
         read = [[path, how] for path, how in self._files.items() if how == opened.READ]
         self._recorder.put_at(self._packed(now, read, None), now)
         self._writes = []
@@ -364,7 +370,7 @@ class Lineage:
 
         def write(item: Any) -> None:
             said = self._said
-            if len(self._writes) >= _WRITES and not self._may_be_void:
+            if self._writes and not self._may_be_void:
                 self._put_writes()
             if plain and not said:
                 count = self._count
@@ -543,6 +549,8 @@ class Lineage:
                     self._read.setdefault(self._key, FilesRead(self._recorder.put)).add(path)
                 for _, read in self._held.values():
                     read[path] = None
+            elif not os.path.exists(path):
+                continue  # it was there only meanwhile
             elif path in self._held:  # what came to it is told in the end
                 found.append([path, how, b"", []])
             else:

@@ -9,6 +9,7 @@ eScience 2019, doi:10.1109/eScience.2019.00077), and some of our own, with ``d4p
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ RULES = "s-prov:sel-rules"
 RECORD = "d4p:record"
 ONE_IN = "d4p:one-in"
 ACTIVITIES = "d4p:activities"
+RUN_ID = "s-prov:run-id"
 
 ABOUT = (
     "provone:User",
@@ -27,7 +29,7 @@ ABOUT = (
     "s-prov:workflowName",
     "s-prov:workflowType",
     "s-prov:workflowId",
-    "s-prov:run-id",
+    RUN_ID,
     "s-prov:session-id",
     "s-prov:system-id",
     "s-prov:WFExecutionInputs",
@@ -138,6 +140,21 @@ def fulfils(rules: tuple[Rule, ...], metadata: Mapping[str, Any], item: Any) -> 
         except (TypeError, ValueError):  # they cannot be compared
             return False
     return True
+
+
+def read_config(config: Mapping[str, Any] | str | os.PathLike[str] | None) -> Any:
+    """The data of a configuration.
+
+    :param config: a text is JSON, or the path of a file
+    :raises D4pcwlError: the file cannot be read, or is not valid
+    """
+    from d4pcwl.workflow.texts import parse_json, read_file
+
+    if isinstance(config, str) and config.lstrip().startswith("{"):
+        return parse_json(config, "--provenance-config")
+    if isinstance(config, (str, os.PathLike)):
+        return read_file(os.fspath(config))
+    return {} if config is None else config
 
 
 def parse_selection(given: Any) -> Selection:

@@ -43,7 +43,6 @@ class Session:
     :param say: takes messages
     :raises UsageError: the folder cannot be used, or has a run that this one does not go on with
     :ivar every: the same
-    :ivar saved: how many snapshots this run has written
     """
 
     _sink: Sink
@@ -67,7 +66,6 @@ class Session:
         self._store = Store(Path(folder))
         self._ports: dict[Port, int] = {}
         self._next = float("inf")
-        self.saved = 0
         if not resume and self._store.is_used:
             self._store.close()
             raise UsageError(
@@ -135,7 +133,6 @@ class Session:
         :raises OutputError: that is not possible
         """
         self._store.save(snapshot, self._facts)
-        self.saved += 1
         self._next = time.monotonic() + self.every
 
     # --- of who asks for it ---------------------------------------------------------------------
