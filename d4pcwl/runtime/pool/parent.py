@@ -71,7 +71,7 @@ class WorkerProcesses:
         return partial(Pauses, self.request.asked, kept=kept, ended=ended)
 
     def portable(self, data: Packed) -> Packed:
-        """A batch with its buffers, that are in shared memory."""
+        """A batch with its buffers in it, instead of their places in shared memory."""
         if not data.shared:
             return data
         run = frames.loads(data.data)
