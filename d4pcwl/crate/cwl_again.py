@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from d4pcwl.crate.again import Output, Say, carry_out, files_below
 from d4pcwl.crate.crates import Crate, Entity
+from d4pcwl.crate.running import Output, Say, carry_out, files_below
 from d4pcwl.cwl.emit.tool import PRINTED
 from d4pcwl.errors import LineageError, RunError
 from d4pcwl.lineage.comparing import DIFFERENT, EQUAL, Verdict, compare

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from d4pcwl.crate.again import Output, Say, carry_out
 from d4pcwl.crate.crates import Crate
+from d4pcwl.crate.running import Output, Say, carry_out
 from d4pcwl.errors import LineageError
 from d4pcwl.lineage.comparing import DIFFERENT, EQUAL, Verdict, compare, compare_items
 from d4pcwl.lineage.indexing import MADE
