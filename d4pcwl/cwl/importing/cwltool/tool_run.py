@@ -103,7 +103,8 @@ def run_tool(
             for job in process.job(as_given(inputs), finished, context):
                 confine.check_staging(job, context)
                 confine.confine(job)
-                outcome.inputs = job.builder.job
+                cached = not hasattr(job, "builder")  # its outputs are in the cache
+                outcome.inputs = (job.cachebuilder if cached else job.builder).job
                 command = getattr(job, "command_line", None)
                 outcome.command = shlex.join(map(str, command)) if command else ""
                 with during(job.outdir, outcome) if during and command else nullcontext():
