@@ -15,11 +15,14 @@ import pytest
 from mapping_kit import (
     DiesAlways,
     DiesOnce,
+    Flight,
+    FlightSource,
     Gate,
     Homed,
     Mapping,
     Plus,
     Source,
+    Tag,
     Trail,
     chain,
     named,
@@ -162,6 +165,32 @@ def test_what_a_task_writes_is_a_result_when_it_ends(gate: Gate) -> None:
     assert next(run).item == 0
     gate.open()
     assert [result.item for result in run] == [1]
+
+
+@pytest.mark.parametrize("kind", ["dyn_multi", "dyn_redis"])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_results_do_not_wait_for_room_in_queues(kind: str, copies: int, trail: Trail) -> None:
+    """The source and the last PE share a process, and the queue of the PE in between is full."""
+    flight = Flight()
+
+    class Waits(IterativePE):
+        stateful = False
+        heavy = True  # so that another process has it
+
+        def _process(self, data: int) -> tuple[int, int]:
+            flight.take(1)  # first of all, the source comes to a stop
+            wait_for(trail, data)
+            return data % 3, data
+
+    source = FlightSource(flight, int, 1, 100_000)
+    last = Tag([0], numprocesses=copies)
+    last.stateful = True
+    run = d4pcwl.stream(chain(source, Waits(), last), mapping=kind, processes=2)
+    for number in range(8):
+        _, (_, found) = next(run).item
+        assert found == number
+        trail.leave("seen")
+    run.close()
 
 
 @pytest.mark.parametrize("kind", ["dyn_multi", "dyn_auto_multi", "dyn_redis", "dyn_auto_redis"])

@@ -22,7 +22,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from d4pcwl.errors import D4pcwlError, WorkerDied
-from d4pcwl.runtime.engine.marks import NO_MORE, Level
+from d4pcwl.runtime.engine.marks import NO_MORE, RESULTS, Level
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.pool.exchange import WINDOW, Parcel, Queue
 from d4pcwl.runtime.pool.queues import Batch, Limits, Queues
@@ -35,10 +35,10 @@ PARENT = -1
 
 class Message(NamedTuple):
     """A message: what must be done. To a worker: ``task`` (number, queue, sizes, data), ``private``
-    (queue, data), ``told`` (queue, levels), ``ended`` (instance), ``go`` (writer, parcels, sizes)
-    and ``stop``. To the :data:`PARENT`: ``start`` (worker, process that is pinned to it or None),
-    ``results`` (data), ``levels`` of what results come from, behind those, and ``event`` (what,
-    text, number).
+    (queue, levels after it, data), ``told`` (queue, levels), ``ended`` (instance), ``go`` (writer,
+    parcels, sizes) and ``stop``. To the :data:`PARENT`: ``start`` (worker, process that is pinned
+    to it or None), ``results`` (data), ``levels`` of what results come from, behind those, and
+    ``event`` (what, text, number).
     """
 
     to: int
@@ -52,8 +52,8 @@ class _Worker:
 
     :param guest: it has joined by itself, and does not count among the workers of the scale
     :param in_hand: by instance, the number of private batches that it has not finished
-    :param owed: by the instance that writes, the queues that parcels of it went to, parcel by
-        parcel, for which there was to be room again
+    :param owed: by the instance that writes (or :data:`RESULTS`), the queues that parcels of it
+        went to, parcel by parcel, for which there was to be room again
     :param sent: how many messages it was sent; ``waits_after`` how many it had when it last said
         that it waits, and ``settled`` whether nothing was left with it then
     """
@@ -325,6 +325,8 @@ class Scheduler:
         self._give_tasks()
 
     def _must_wait(self, worker: _Worker, writer: int | None) -> bool:
+        if writer == RESULTS:
+            return False
         if writer is not None:
             return self.queues.full_after(writer) or self.order.is_far_ahead((writer,))
         return worker.pinned is not None and (
@@ -341,7 +343,8 @@ class Scheduler:
                     self._send(worker.number, "told", (queue, batch.levels))
                     continue
                 worker.in_hand[queue[0]] = worker.in_hand.get(queue[0], 0) + 1
-                self._send(worker.number, "private", (queue, batch.data))
+                levels = self.queues.take_levels(queue)
+                self._send(worker.number, "private", (queue, levels, batch.data))
         if worker.ended_to_tell and not self.queues.of(process):
             for index in worker.ended_to_tell:
                 self._send(worker.number, "ended", index)
