@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from d4pcwl.cwl.emit.streams import Stream, streams_of
+from d4pcwl.lineage.run_record import RunRecord
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.results import Results
@@ -17,9 +20,17 @@ from d4pcwl.workflow.shards import Sharding
 
 
 def run_stages(
-    found: Sharding, folder: Path, mapping: str = "simple", processes: int | None = None
+    found: Sharding,
+    folder: Path,
+    mapping: str = "simple",
+    processes: int | None = None,
+    *,
+    recorded: bool = False,
 ) -> Iterator[tuple[Stage, Results]]:
-    """Run stage after stage, shard after shard: each with its results."""
+    """Run stage after stage, shard after shard: each with its results.
+
+    :param recorded: each has a record, in ``folder/STAGE.SHARD``
+    """
     files: dict[tuple[Stream, int], dict[int, Path]] = {}  # (stream, part) → shard → file
     for place, stage in enumerate(found.cut.stages):
         streams = streams_of(found, stage)
@@ -41,10 +52,14 @@ def run_stages(
                     files.setdefault((stream, part), {})[number] = path
             results = Results(found.cut.graph.names)
             graph = stage_graph(found.cut.graph, stage.pes, sources)
-            sink, ports = stage_sink(found.cut.graph, stage.pes, targets, results, stage=graph)
-            inputs = root_inputs(graph)
-            inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, READERS)})
-            job = Job(graph, inputs, sink, results=ports, own_pes=False, processes=processes)
-            run_job(find_mapping(mapping), job)
-            sink.close(True)
+            place_of_record = folder / f"{place}.{number}"
+            with RunRecord(place_of_record) if recorded else nullcontext() as record:
+                sink, ports = stage_sink(
+                    found.cut.graph, stage.pes, targets, results, stage=graph, record=record
+                )
+                inputs = root_inputs(graph)
+                inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, READERS)})
+                job = Job(graph, inputs, sink, results=ports, own_pes=False, processes=processes)
+                run_job(find_mapping(mapping), replace(job, record=record))
+                sink.close(True)
             yield stage, results

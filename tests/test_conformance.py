@@ -396,6 +396,15 @@ def test_a_quick_run_is_green(tmp_path: Path) -> None:
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+def test_refusals_are_those_that_the_cases_expect() -> None:
+    pytest.importorskip("cwltool")
+    chosen = ("--engines", "d4pcwl-runner", "--forms", "cut,sharded", "--mappings", "simple")
+    process = start("--only", "cycle_across_a_cut,own_classes", *chosen)
+    table, progress = process.communicate(timeout=900)
+    assert process.returncode == 0, progress + table
+    assert progress.count(": refused") == 4
+
+
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("cwltool")
     mark = f"CONFORMANCE_TEST={tmp_path}"

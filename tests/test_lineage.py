@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mapping_kit import (
     CountKeys,
@@ -27,14 +30,16 @@ from mapping_kit import (
     join,
     named,
 )
-from prov.model import ProvDocument, ProvEntity
+from prov.model import ProvActivity, ProvDocument, ProvEntity
 
 import d4pcwl
 from d4pcwl import GenericPE, IterativePE
-from d4pcwl.errors import PEError, UsageError
+from d4pcwl.errors import LineageError, PEError, UsageError
 from d4pcwl.library import Match, Window
 from d4pcwl.lineage.identity import each
-from d4pcwl.lineage.record import GIVEN, INVOCATION, RESULT, Record
+from d4pcwl.lineage.index import Index
+from d4pcwl.lineage.prov import write_prov
+from d4pcwl.lineage.record import COLLECTION, GIVEN, INVOCATION, RESULT, Record
 
 
 def recorded(mapping: Mapping, graph: Any, folder: Path, inputs: Any = None, **told: Any) -> Any:
@@ -242,6 +247,113 @@ def test_derivations_are_exact_and_nothing_more(under_simple: dict[str, Any]) ->
     assert [len(made) for made in pairs] == [2] * 4
 
 
+class Copies(IterativePE):
+    """Each instance makes something of each item."""
+
+    numprocesses = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._add_input("input", grouping="all")
+
+    def _process(self, data: Any) -> Any:
+        return {"value": [self.rank], "from": data["from"]}
+
+
+class Gathers(GenericPE):
+    """Keeps items by key, of two inputs, until one comes without a key; or until the end."""
+
+    stateful = True
+
+    def __init__(self, size: int = 99) -> None:
+        super().__init__()
+        for name, grouping in {"one": ["key"], "other": ["key"], "flush": "all"}.items():
+            self._add_input(name, grouping=grouping)
+        self._add_output("output")
+        self.size = size
+        self.kept: dict[int, list[Any]] = {}
+
+    def _process(self, inputs: dict[str, Any]) -> None:
+        ((name, data),) = inputs.items()
+        if name == "flush":
+            self.flush(*self.kept)
+            return
+        self.kept.setdefault(data["key"], []).append(data)
+        if len(self.kept[data["key"]]) == self.size:
+            self.flush(data["key"])
+
+    def flush(self, *keys: int) -> None:
+        for key in keys:
+            came = sorted({name for data in self.kept.pop(key) for name in data["from"]})
+            self.write("output", {"key": key, "from": came})
+
+    def _postprocess(self) -> None:
+        self.flush(*self.kept)
+
+
+class AtTheEnd(IterativePE):
+    """Writes nothing before the end, and then all, in another order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Any] = []
+
+    def _process(self, data: Any) -> None:
+        self.kept.append(data)
+
+    def _postprocess(self) -> None:
+        came = sorted({name for data in self.kept for name in data["from"]})
+        for _ in self.kept:
+            self.write("output", {"from": came})
+
+
+class Flush(AtTheEnd):
+    def _postprocess(self) -> None:
+        self.write("output", {"from": []}, derived_from=[])
+
+
+@pytest.mark.processes(3)
+def test_items_come_from_what_they_say(mapping: Mapping, tmp_path: Path) -> None:
+    """Each item has in it the names of the items that it comes from."""
+    source = Source([{"from": [f"n{n}"], "key": n % 2} for n in range(20)])
+    both, flushed, flush = Gathers(3), Gathers(), Flush()
+    graph = join(
+        (source, "output", Copies(), "input"),
+        (source, "output", AtTheEnd(), "input"),
+        (source, "output", both, "one"),
+        (source, "output", both, "other"),
+        (source, "output", flushed, "one"),
+        (source, "output", flush, "input"),
+        (flush, "output", flushed, "flush"),
+    )
+    results, record = recorded(mapping, graph, tmp_path / "record")
+    values = list(record)
+    sources = {value[1]: value[2] for value in values if value[0] == COLLECTION}
+    names = {}
+    for value in values:
+        for own, _, _, shown, derived, *_ in value[8] if value[0] == INVOCATION else ():
+            assert own not in sources
+            sources[own] = value[5] if derived is None else derived
+            if value[1] == source.id:
+                names[own] = json.loads(shown)["from"][0]
+
+    def ancestors(own: bytes) -> set[bytes]:
+        return {own}.union(*(ancestors(source) for source in each(sources[own])))
+
+    traces: dict[str, list[bytes]] = {}
+    for value in values:
+        if value[0] == RESULT:
+            traces.setdefault(value[1], []).append(value[3])
+    for pe, made in traces.items():
+        items = results[pe]["output"]
+        assert len(items) == len(made) >= 14 or pe == flushed.id
+        for item, own in zip(items, made, strict=True):
+            assert sorted(names[o] for o in ancestors(own) & set(names)) == sorted(item["from"])
+    assert len(values) < 250  # 20 items at the end derive from one collection
+    with Index(record) as index:
+        assert index.count("item") == len(set().union(*traces.values())) + 21
+
+
 class FailsFirst(IterativePE):
     """Writes, and fails, on the first attempt at each odd number; then it writes again."""
 
@@ -416,9 +528,41 @@ def test_files_belong_to_the_items_that_they_made(mapping: Mapping, tmp_path: Pa
     assert asked(tmp_path / "record", str(second))["shown"] == set()
 
 
+class Converts(IterativePE):
+    """Reads a file, and writes another; it knows how many there were."""
+
+    count = 0
+
+    def _process(self, path: str) -> str:
+        self.count += 1
+        Path(f"{path}.made").write_text(Path(path).read_text(encoding="utf-8"))
+        with open(Path(path).with_name("log"), "a", encoding="utf-8") as log:
+            log.write(f"{path}\n")
+        return path
+
+
+def test_a_file_made_of_a_file_derives_from_it(tmp_path: Path) -> None:
+    paths = [tmp_path / f"file{n:02}" for n in range(40)]
+    for path in paths:
+        path.touch()
+    graph = chain(Source(map(str, paths)), Converts())
+    _, record = recorded(Mapping("simple", 1), graph, tmp_path / "record")
+    # With state, all that was read before counts, too; but it is not told of each item again.
+    extras = [w[5] for v in record if v[0] == INVOCATION for w in v[8] if w[5:]]
+    assert max(len(extra["files"]) for extra in extras) == 16
+    names = {path.name for path in paths}
+    assert asked(tmp_path / "record", "file03.made")["files"] & names == {
+        path.name for path in paths[:4]
+    }
+    assert names < asked(tmp_path / "record", f"{paths[39]}.made")["files"]
+    assert names < asked(tmp_path / "record", str(tmp_path / "log"))["files"]
+    assert len(asked(tmp_path / "record", str(paths[30]), "--down", "--depth", "1")["shown"]) == 10
+    document(tmp_path / "record")
+
+
 def asked(folder: Path, *arguments: str) -> Any:
     """What the command tells: the names of files, and the values of items."""
-    command = [sys.executable, "-m", "d4pcwl", "lineage", *arguments, "--record", str(folder)]
+    command = [sys.executable, "-m", "d4pcwl", "lineage", str(folder), *arguments]
     done = subprocess.run(
         [*command, "--format", "json"], capture_output=True, text=True, check=False
     )
@@ -483,7 +627,10 @@ def test_activities_are_summed_where_asked(tmp_path: Path) -> None:
             {"s-prov:componentsType": {"Plus": {"s-prov:type": ["SeismoPE"]}}},
             ["'SeismoPE' of Plus"],
         ),
-        ({"s-prov:componentsType": {"Plus": {"wlength": 3}}}, ["wlength of Plus"]),
+        (
+            {"s-prov:componentsType": {"Plus": {"wlength": 3, "s-prov:type": 5}}},
+            ["wlength of Plus", "'5' of Plus"],
+        ),
         ({"d4p:record": ["Puls"]}, ["no PE is called 'Puls'; did you mean Plus?"]),
         ("[1]", ["[1]"]),
     ],
@@ -503,6 +650,49 @@ def test_a_record_is_never_written_over(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the record of another run is there"):
         recorded(Mapping("simple", 1), stateless(), tmp_path / "r")
     assert (tmp_path / "r" / "lineage.msgpack").read_bytes() == before
+
+
+class Tells(IterativePE):
+    """Tells things that JSON does not have, and looks for a file that is not there."""
+
+    def _process(self, data: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            open("/no/such/file").close()
+        told = {(1, 2): b"\xff", "size": np.float64(1.5), "most": float("inf"), "\udce9": 10**30}
+        self.write("output", data, metadata={**told, "at": np.datetime64("2020-01-01")})
+
+
+def test_metadata_may_be_anything(tmp_path: Path) -> None:
+    config = {"s-prov:sel-rules": {"Tells": {"rules": {"at": {"$gt": "2019"}}}}}
+    graph = chain(Source([1]), Tells())
+    recorded(Mapping("simple", 1), graph, tmp_path / "r", provenance_config=config)
+    start = next(own for own, (pe, *_) in items_of(Record(tmp_path / "r")).items() if "T" in pe)
+    (item,) = (n for n in asked(tmp_path / "r", start)["nodes"] if n["id"] == start)
+    told = {"(1, 2)": "ff", "size": 1.5, "most": "inf", "at": "2020-01-01"}
+    assert item["metadata"].items() > told.items()
+    assert asked(tmp_path / "r", start)["files"] == set()
+    document(tmp_path / "r")
+    wrong = Tells()
+    wrong.extractItemMetadata = lambda *_: "text"
+    with pytest.raises(PEError, match="metadata is a dictionary, not 'text'"):
+        recorded(Mapping("simple", 1), chain(Source([1]), wrong), tmp_path / "wrong")
+
+
+def test_a_damaged_record_is_read_or_refused(tmp_path: Path) -> None:
+    _, record = recorded(Mapping("simple", 1), keyed(), tmp_path / "r")
+    good = record.path.read_bytes()
+    draw = random.Random(1)
+    for count in range(40):
+        data = bytearray(good)
+        for _ in range(count % 3):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        at = draw.randrange(len(data))
+        long = draw.choice([b"", b"\xdd\x7f\xff\xff\xff", b"\x91" * 5000])  # an array of 2 ** 31
+        record.path.write_bytes(data[:at] + long + data[at + 1 :])
+        with contextlib.suppress(LineageError):
+            write_prov(Record(tmp_path / "r"))
+        with contextlib.suppress(LineageError), Index(Record(tmp_path / "r")) as index:
+            index.files()
 
 
 SCRIPT = """
@@ -564,7 +754,8 @@ def test_the_command_records_and_answers(mapping_arguments: Iterable[str], tmp_p
 
 
 def test_a_killed_run_leaves_a_record(tmp_path: Path) -> None:
-    dies = SCRIPT.replace("DIE", f"import os; os.kill(os.getpid(), {signal.SIGKILL})")
+    dies = SCRIPT.replace("range(6)", "range(2500)")
+    dies = dies.replace("DIE", f"import os; os.kill(os.getpid(), {signal.SIGKILL})")
     done = subprocess.run(
         [sys.executable, "-c", f"{dies}\nimport d4pcwl\nd4pcwl.run(graph, provenance='P')"],
         cwd=tmp_path,
@@ -576,4 +767,11 @@ def test_a_killed_run_leaves_a_record(tmp_path: Path) -> None:
     done_text = command(tmp_path, "lineage", "P")
     assert done_text.returncode == 0, done_text.stderr
     assert "the run did not come to its end: it was killed" in done_text.stdout
+    items = items_of(Record(tmp_path / "P"))  # also of the invocation that had not ended
+    assert len([pe for pe, *_ in items.values() if pe.startswith("Numbers")]) >= 1000
+    assert command(tmp_path, "lineage", "P", "--prov").returncode == 0
+    activities = [
+        r.identifier.localpart for r in document(tmp_path / "P").get_records(ProvActivity)
+    ]
+    assert len(activities) == len(set(activities)) > 1000
     assert os.listdir(tmp_path / "P") != ["parts"]

@@ -39,6 +39,7 @@ ROOMS = """
     cwl.importing.cwltool
     cwl.importing.graph
     cwl
+    crate
     cli
     compat
 """

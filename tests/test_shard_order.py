@@ -268,7 +268,7 @@ def test_files_are_merged_while_they_are_written(tmp_path: Path) -> None:
             writers.append(
                 StreamWriter(tmp_path / name, [("A", "output")], metadata={"marks": True})
             )
-        reading = threading.Thread(target=lambda: items.extend(stream.items()))
+        reading = threading.Thread(target=lambda: items.extend(item for _, item in stream.items()))
         reading.start()
         for number in range(100):
             writers[number // 3 % 2].write_marked(0, (number,), number)

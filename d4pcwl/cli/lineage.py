@@ -25,10 +25,18 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "that dispel4py --provenance has made.",
     )
     parser.add_argument(
+        "run_folder",
+        metavar="RUN",
+        nargs="?",
+        type=Path,
+        help="the folder of a record or of several, a folder of cwltool --provenance, or a crate; "
+        "default: the record that is here, or beside the file",
+    )
+    parser.add_argument(
         "what",
         metavar="WHAT",
         help="a file that the run read or wrote, FILE:LINE, FILE#KEY=VALUE, or the identity of an "
-        "item (its first digits are enough); for the folder of a record, what is in it",
+        "item (its first digits are enough); for a RUN, what is in it",
     )
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument(
@@ -44,12 +52,6 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--format", choices=("text", "dot", "json"), default="text", help="default: text"
     )
     parser.add_argument(
-        "--record",
-        type=Path,
-        metavar="DIR",
-        help="the folder of the record (default: the one that is here, or beside the file)",
-    )
-    parser.add_argument(
         "--prov", action="store_true", help="write PROV-JSON and PROV-N into the folder of a record"
     )
     parser.add_argument("--debug", action="store_true", help="tracebacks")
@@ -61,36 +63,20 @@ def run(options: argparse.Namespace) -> int:
 
     :raises LineageError: there is no record, or it does not have what is asked for
     """
-    from d4pcwl.errors import OutputError, UsageError, presentable
-    from d4pcwl.lineage.asking import ask, dot_of, json_of, text_of
-    from d4pcwl.lineage.index import Index, folder_of
-    from d4pcwl.lineage.record import Record
+    from d4pcwl.crate.crates import is_crate, opened
+    from d4pcwl.errors import UsageError, presentable
 
     if options.depth is not None and options.depth < 0:
         raise UsageError(f"--depth {options.depth}: at least 0 is needed")
-    record = Record(options.record or folder_of(options.what))
-    about = Path(options.what).is_dir()
-    if options.prov:
-        from d4pcwl.lineage.prov import write_prov
-
-        if not about:
-            raise UsageError("--prov needs the folder of a record")
-        try:
-            write_prov(record)
-        except OSError as error:
-            raise OutputError(f"{record.folder}: cannot be written: {error.strerror}") from None
-        return 0
-    require_output("the lineage is written to standard output")
-    with Index(record) as index:
-        names = {pe["pe"]: pe["name"] or pe["pe"] for pe in record.head["pes"]}
-        if about:
-            text = _summary(index)
-        else:
-            if not index.complete:
-                say("note: the run did not come to its end; what was done last may be missing")
-            answer = ask(index, options.what, down=options.down, depth=options.depth)
-            make = {"text": text_of, "json": json_of, "dot": dot_of}[options.format]
-            text = make(answer, names)
+    about = options.run_folder is None and (
+        Path(options.what).is_dir() or is_crate(Path(options.what))
+    )
+    place = Path(options.what) if about else options.run_folder or _near(options.what)
+    with opened(place) as folder:
+        if options.prov:
+            return _write_prov(folder, about)
+        require_output("the lineage is written to standard output")
+        text = _answer(folder, None if about else options.what, options)
     try:
         sys.stdout.write(presentable(text))
         sys.stdout.flush()
@@ -99,17 +85,87 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _summary(index: Index) -> str:
-    """What is in a record."""
-    from d4pcwl.lineage.index import INPUT, ITEM
+def _write_prov(folder: Path, about: bool) -> int:
+    from d4pcwl.errors import OutputError, UsageError
+    from d4pcwl.lineage.prov import write_prov
+    from d4pcwl.lineage.record import Record
 
-    head = index.record.head
-    lines = [
-        f"run {head['run']}: {head['script'] or 'a graph'} under {head['mapping']}",
-        f"{index.count(ITEM)} items, {index.count(INPUT)} inputs, {index.count_results()} results",
-    ]
-    if not index.complete:
-        lines.append(f"the run did not come to its end: {index.failed or 'it was killed'}")
+    if not about:
+        raise UsageError("--prov needs the folder of a record")
+    try:
+        write_prov(Record(folder))
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from None
+    return 0
+
+
+def _near(what: str) -> Path:
+    """The folder with the record that something is likely to be of.
+
+    :raises LineageError: there is none, or several
+    """
+    from d4pcwl.errors import LineageError
+    from d4pcwl.lineage.holdings import is_record
+
+    path = Path(what.partition("#")[0])
+    near = dict.fromkeys((path.parent, Path()))
+    for folder in near:
+        if is_record(folder):
+            return folder
+    for folder in near:
+        inside = folder.iterdir() if folder.is_dir() else ()
+        found = [each for each in inside if each.is_dir() and is_record(each)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(sorted(map(str, found)))
+            raise LineageError(
+                f"there are several records: {names}; name one: d4pcwl lineage {found[0]} {what}"
+            )
+    raise LineageError(
+        f"no record of a run was found for {what}; name its folder: d4pcwl lineage RUN {what}"
+    )
+
+
+def _answer(folder: Path, what: str | None, options: argparse.Namespace) -> str:
+    """The answer to a question; without one, what there is.
+
+    :raises LineageError: there is no record, or it does not have what is asked for
+    """
+    from d4pcwl.crate.holdings import held_in
+    from d4pcwl.errors import LineageError
+    from d4pcwl.lineage.answers import dot_of, json_of, text_of
+    from d4pcwl.lineage.asking import ask
+    from d4pcwl.lineage.index import Index
+
+    holdings = held_in(folder)
+    if holdings is None:
+        raise LineageError(f"{folder}: there is no record of a run here")
+    with Index(holdings) as index:
+        if what is None:
+            return _summary(index)
+        if not all(run.complete for run in index.runs.values()):
+            say("note: the run did not come to its end; what was done last may be missing")
+        answer = ask(index, what, down=options.down, depth=options.depth)
+        make = {"text": text_of, "json": json_of, "dot": dot_of}[options.format]
+        return make(answer, index.runs)
+
+
+def _summary(index: Index) -> str:
+    """What there is."""
+    from d4pcwl.lineage.indexing import INPUT, ITEM
+
+    lines = []
+    for run in index.runs.values():
+        if "run" not in run.about:
+            lines.append(f"step {run.name}: no record of its items")
+            continue
+        script = run.about["script"] or "a graph"
+        lines.append(f"run {run.about['run']}: {script} under {run.about['mapping']}")
+        if not run.complete:
+            lines.append(f"the run did not come to its end: {run.failed or 'it was killed'}")
+    results = sum(run.about.get("results", 0) for run in index.runs.values())
+    lines.append(f"{index.count(ITEM)} items, {index.count(INPUT)} inputs, {results} results")
     for file in index.files():
         digest = f"  sha256 {file.digest.hex()}" if file.digest else ""
         lines.append(f"{file.extra.get('role', 'used')}: {file.shown}{digest}")

@@ -31,7 +31,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _other(arguments: list[str]) -> int:
-    from d4pcwl.cli import completion, graph, library, lineage, predict, stream, top, trace
+    from d4pcwl.cli import (
+        completion,
+        crate,
+        graph,
+        library,
+        lineage,
+        predict,
+        rerun,
+        stream,
+        top,
+        trace,
+    )
     from d4pcwl.cli.parser import Parser
 
     parser = Parser(prog="d4pcwl", description="The bridge between dispel4py and CWL.")
@@ -52,6 +63,8 @@ def _other(arguments: list[str]) -> int:
     library.add_parser(commands)
     trace.add_parser(commands)
     lineage.add_parser(commands)
+    rerun.add_parser(commands)
+    crate.add_parser(commands)
     top.add_parser(commands)
     predict.add_parser(commands)
     completion.add_parser(commands)

@@ -44,8 +44,6 @@ def recording(
         if options.provenance_config is not None:
             raise UsageError("--provenance-config: name the folder of the record: --provenance DIR")
         return nullcontext()
-    if options.stage:
-        raise UsageError("--provenance is for a whole graph: leave out --stage")
     if options.dry_run:
         return nullcontext()
     from d4pcwl.cli.common import say

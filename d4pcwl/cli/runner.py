@@ -58,6 +58,7 @@ def _main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     import argparse
 
+    from d4pcwl.cli import research
     from d4pcwl.cli.parser import Parser
     from d4pcwl.errors import UsageError
     from d4pcwl.runtime.mappings.registry import find_mapping
@@ -100,6 +101,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     _add_run_options(parser, choices, chosen)
     _add_tool_options(parser)
     _add_file_options(parser)
+    research.add_options(parser.add_argument_group("provenance, as with cwltool"))
     for name in _NEEDLESS:
         parser.add_argument(
             name, dest="needless", action="append_const", const=name, help=argparse.SUPPRESS
@@ -107,6 +109,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.jobs and options.job:
         parser.error("give --jobs or a job order, not both")
+    if options.jobs and options.provenance:
+        parser.error("--provenance is the record of one job: leave out --jobs")
     if options.num is not None and options.num < 1:
         raise UsageError(f"-n {options.num}: at least one process is needed")
     # Without --mapping, the best one is found later, so only the options of all mappings count.
@@ -337,8 +341,9 @@ def _instead(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from contextlib import nullcontext
+    from contextlib import ExitStack, nullcontext
 
+    from d4pcwl.cli.research import research_object
     from d4pcwl.cli.watching import watching
     from d4pcwl.cwl.importing.cwltool.outdir import NotPlaced, OutputFolder
     from d4pcwl.cwl.importing.graph.workplace import Workplace
@@ -355,17 +360,20 @@ def _run(options: argparse.Namespace) -> int:
         code = max(code, int(job.failed))
         _print(job.outputs, as_line=bool(options.jobs))
 
-    with Workplace(options.tmp_outdir_prefix, options.tmpdir_prefix) as place:
+    with Workplace(options.tmp_outdir_prefix, options.tmpdir_prefix) as place, ExitStack() as stack:
         from d4pcwl.cwl.importing.cwltool.joborder import prepared
 
         if options.leave_tmpdir:
             place.keep_all()
             say(f"note: temporary folders are kept in {place.folder} and {place.scratch}")
-        settings = _settings(options, place.folder, place.scratch)
+        record = stack.enter_context(research_object(options))
+        kept = record.data if record else ""
+        settings = _settings(options, place.folder, place.scratch, kept)
         document, orders = _document(options, settings)
         jobs = prepared(document, orders)
         end_if_asked()
         run = _run_of(options, document, jobs, finished, failed)
+        run.research = record
         leave = options.outputs == "leave"
         with nullcontext() if leave else OutputFolder(options.outdir) as outdir:
             if outdir and outdir.contended and not options.quiet:
@@ -407,7 +415,7 @@ def _run_of(
     )
 
 
-def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Settings:
+def _settings(options: argparse.Namespace, folder: str, scratch: str, kept: str = "") -> Settings:
     from d4pcwl.cwl.importing.cwltool.settings import Settings, mpi_config
 
     if options.mpi_config_file:
@@ -431,6 +439,7 @@ def _settings(options: argparse.Namespace, folder: str, scratch: str) -> Setting
         timestamps=options.timestamps,
         targets=tuple(options.target),
         more=_more(options),
+        kept=kept,
         folder=folder,
         scratch=scratch,
     )

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from d4pcwl.lineage.run_record import RunRecord
     from d4pcwl.runtime.results import Sink
     from d4pcwl.runtime.stage import Target
     from d4pcwl.runtime.stage_streams import SourceFile
@@ -56,11 +57,13 @@ def read(
     whole: FlatGraph,
     given: Any,
     make_sink: Callable[[list[tuple[str, str]]], Sink],
+    record: RunRecord | None,
 ) -> tuple[FlatGraph, RootInputs, Sink, list[tuple[Any, str]]]:
     """The graph, inputs, sink and results of the stage that the options name.
 
     :param given: the inputs of roots; they may contain roots of other stages, too
     :param make_sink: makes the sink for the results of the given outputs
+    :param record: the record of the run, if it has one
     :raises D4pcwlError: there is no such stage, or its files are not valid
     """
     from dataclasses import replace
@@ -92,7 +95,9 @@ def read(
     ]
     # A compiled step has no way to get --allow-pickle.
     asked = None if options.expect and not pickles else pickles
-    sink, ports = stage_sink(whole, pes, targets, make_sink(ends), stage=graph, allow_pickle=asked)
+    sink, ports = stage_sink(
+        whole, pes, targets, make_sink(ends), stage=graph, allow_pickle=asked, record=record
+    )
     return graph, inputs, sink, ports
 
 

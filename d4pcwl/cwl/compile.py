@@ -29,6 +29,7 @@ from d4pcwl.cwl.emit.workflow import Workflow
 from d4pcwl.cwl.gathering import Gathering
 from d4pcwl.cwl.lock import distributions_of
 from d4pcwl.errors import Fault, TranslationError, UsageError, raise_faults
+from d4pcwl.lineage.selection import ONE_IN, RUN_ID, parse_selection, read_config
 from d4pcwl.runtime.mappings.registry import BUILT_IN, BuiltIn, Mapping, find_mapping
 from d4pcwl.trace.assign import ALGORITHMS, assign
 from d4pcwl.trace.model import read_model
@@ -102,6 +103,8 @@ def to_cwl(
     docker: str | None = None,
     mpi_requirement: bool = False,
     trace: bool = False,
+    provenance: bool = False,
+    provenance_config: collections.abc.Mapping[str, Any] | str | os.PathLike[str] | None = None,
     abstract: bool = False,
     folder: str | os.PathLike[str] | None = None,
     parameters: ParameterValues | Settle | None = None,
@@ -126,6 +129,8 @@ def to_cwl(
     :param mpi_requirement: with the mapping mpi, the engine starts the ranks (extension
         ``cwltool:MPIRequirement``)
     :param trace: each tool has an output ``trace``: what its run did, second by second
+    :param provenance: each tool has an output ``provenance``: which items each item comes from
+    :param provenance_config: which items are recorded; or a file, or JSON, that says so
     :param abstract: make Operations, which show the graph and cannot be run
     :param folder: the folder of the document. Paths of files are relative to it; without it they
         are absolute URIs
@@ -167,6 +172,7 @@ def to_cwl(
         raise UsageError(f"a trace is for the cuts {', '.join(ALGORITHMS)}; choose one of them")
     else:
         stages = _stages(graph, cut, shards, declarations, reading)
+    recorded = _recorded(provenance, provenance_config, graph, stages)
     facts = Facts(
         graph=graph,
         script=script.path,
@@ -178,9 +184,10 @@ def to_cwl(
         mappings=(chosen.name,) if mpi_requirement else _choice(chosen),
         processes=processes,
         image=docker,
-        packages=_packages(reading, chosen, graph, bundle),
+        packages=_packages(reading, chosen, graph, bundle, provenance),
         mpi=mpi_requirement,
         trace=trace,
+        provenance=recorded,
         builder=script.builder,
         values=script.values,
     )
@@ -199,6 +206,34 @@ def to_cwl(
     packed = _packed(workflow_of_stages)
     files = _unpacked(workflow_of_stages, _main_name(script))
     return Compiled(packed, files, job, missing, report)
+
+
+def _recorded(
+    provenance: bool,
+    config: collections.abc.Mapping[str, Any] | str | os.PathLike[str] | None,
+    graph: FlatGraph,
+    stages: Sharding,
+) -> dict[str, Any] | None:
+    """The configuration of the tools' records; None: they have none.
+
+    :raises UsageError: it is not valid, or cannot hold for each step
+    """
+    if not provenance:
+        if config is not None:
+            raise UsageError("--provenance-config is for the records of --provenance: add that")
+        return None
+    given = read_config(config)
+    selection = parse_selection(given).of_ids(graph.names)
+    if RUN_ID in selection.about:
+        raise UsageError(
+            f"--provenance-config: each run of a step has its own id: leave out {RUN_ID}"
+        )
+    if selection.one_in > 1 and len(stages.cut.stages) > 1:
+        raise UsageError(
+            f"--provenance-config: {ONE_IN} is for a whole graph: a step does not know which items "
+            "were chosen in the steps before it"
+        )
+    return dict(given)
 
 
 def _learnt_stages(
@@ -295,11 +330,17 @@ def _has_several_graphs(script: Script) -> bool:
 
 
 def _packages(
-    reading: ScriptReading, mapping: Mapping[Any], graph: FlatGraph, bundle: Gathering | None
+    reading: ScriptReading,
+    mapping: Mapping[Any],
+    graph: FlatGraph,
+    bundle: Gathering | None,
+    provenance: bool,
 ) -> dict[str, list[str]]:
     """The distributions that a script imports from; in a bundle with their versions, and with what
     the runtime imports for it."""
     names = distributions_of(reading.packages) - {"d4pcwl", "stream-d4py"}
+    if provenance:
+        names |= {"prov"}
     if bundle is None:
         return {name: [] for name in names}
     draws = any(getattr(pe, "numbered", False) for pe in graph.pes)

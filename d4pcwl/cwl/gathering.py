@@ -117,7 +117,7 @@ class Gathering:
     def _item(self, place: str, source: Path) -> _Item:
         item = _Item(source)
         for inner, file, why in _walk(place, source, {self._target}, self._named):
-            secret = "" if why or file.is_dir() else _secret(file, code=self._is_code(file))
+            secret = "" if why or file.is_dir() else secret_in(file, code=self._is_code(file))
             if secret and self._is_code(file):
                 item.remarks.append(f"{inner} is taken into the bundle, but {secret}: check it")
             elif secret and not self._is_asked(file):
@@ -137,8 +137,7 @@ class Gathering:
             return ""
         if file.name in _NO_DATA:
             return "it belongs to a development tool, and is not data"
-        secret = any(fnmatchcase(file.name.lower(), name) for name in _SECRET_NAMES)
-        return "its name looks like that of a file with a secret" if secret else ""
+        return secret_by_name(file.name)
 
     def _is_asked(self, file: Path) -> bool:
         return any(file.resolve().is_relative_to(asked) for asked in self._asked)
@@ -212,7 +211,13 @@ def _walk(
         yield f"{place}/", source, ""
 
 
-def _secret(file: Path, *, code: bool) -> str:
+def secret_by_name(name: str) -> str:
+    """Why a file may contain a secret, because of its name; or an empty text."""
+    secret = any(fnmatchcase(name.lower(), pattern) for pattern in _SECRET_NAMES)
+    return "its name looks like that of a file with a secret" if secret else ""
+
+
+def secret_in(file: Path, *, code: bool) -> str:
     """Why a file may contain a secret, because of its content; or an empty text."""
     try:
         with open(file, "rb") as content:

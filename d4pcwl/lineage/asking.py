@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from d4pcwl.errors import LineageError, nearest
+from d4pcwl.errors import LineageError, closest
+from d4pcwl.lineage.entries import entries
 from d4pcwl.lineage.identity import digest_of
-from d4pcwl.lineage.index import FILE, INPUT, Index, Node
-from d4pcwl.workflow.nodes import Arrow
-from d4pcwl.workflow.nodes import Node as Drawn
+from d4pcwl.lineage.index import Index, Node
+from d4pcwl.lineage.indexing import RESULTS, STREAM, storable
+from d4pcwl.lineage.run_record import sha256_of
 
 _LEAST_DIGITS = 6
 _HEX = re.compile(rf"[0-9a-f]{{{_LEAST_DIGITS},32}}")
-_LETTERS = 60
+_MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -46,27 +48,31 @@ def ask(index: Index, what: str, *, down: bool = False, depth: int | None = None
     :param what: the identity of an item, or its beginning; a file; ``FILE:LINE``;
         ``FILE#KEY=VALUE``
     :param down: what it went into, instead of what it comes from
-    :param depth: how many steps; None: all
+    :param depth: how many steps; None: all. To a collection is no step
     :raises LineageError: it is not in the record
     """
-    starts = find(index, what)
+    return follow(index, find(index, what), down=down, depth=depth)
+
+
+def follow(
+    index: Index, starts: Sequence[Node], *, down: bool = False, depth: int | None = None
+) -> Answer:
+    """Follow the lineage of nodes; see :func:`ask`."""
     seen = dict.fromkeys(node.id for node in starts)
     edges: list[tuple[int, int]] = []
+
     border, step = list(seen), 0
     while border and (depth is None or step < depth):
-        found = index.beside(border, down=down)
-        edges += found
-        border = []
-        for target, source in found:
-            there = target if down else source
-            if there not in seen:
-                seen[there] = None
-                border.append(there)
-        step += 1
+        waiting, border, step = border, [], step + 1
+        while waiting:  # on to what is in collections
+            found = index.beside(waiting, down=down)
+            edges += found
+            beside = (target if down else source for target, source in found)
+            new = [node for node in dict.fromkeys(beside) if node not in seen]
+            seen.update(dict.fromkeys(new))
+            waiting = index.collections(new)
+            border += set(new).difference(waiting)
     return Answer(starts, index.nodes(seen), edges, down, list(seen))
-
-
-# --- finding --------------------------------------------------------------------------------------
 
 
 def find(index: Index, what: str) -> list[Node]:
@@ -76,97 +82,174 @@ def find(index: Index, what: str) -> list[Node]:
     """
     if _HEX.fullmatch(what):
         found = index.by_identity(what)
-        if len(found) == 1:
+        count = len({node.own for node in found})
+        if count == 1:
             return found
-        if found:
-            raise LineageError(f"{what}: {len(found)} items begin so; give more digits")
+        if count:
+            raise LineageError(f"{what}: {count} items begin so; give more digits")
+    if os.path.exists(what):
+        return _files(index, what)
     name, mark, rest = what.partition("#")
     if mark and "=" in rest:
         key, _, value = rest.partition("=")
-        return _with_value(index, name, key, value)
+        return _of_each(_files(index, name), partial(_with_value, index, key=key, value=value))
     name, _, line = what.rpartition(":")
     if name and line.isdigit():
-        return [_at_line(index, name, int(line))]
-    return [_file(index, what)]
+        return _of_each(_files(index, name), partial(_at_line, index, line=int(line)))
+    return _files(index, what)
 
 
-def _file(index: Index, name: str) -> Node:
-    """A file of the record: by its path, or else by its bytes, or its name if one has it."""
+def _of_each(files: Sequence[Node], find_in: Callable[[Node], list[Node]]) -> list[Node]:
+    """What is found in the files that may be meant, which all have the same bytes.
+
+    :raises LineageError: nothing is found in any of them
+    """
+    found: dict[int, Node] = {}
+    refused: LineageError | None = None
+    for file in files:
+        try:
+            found |= {node.id: node for node in find_in(file)}
+        except LineageError as error:
+            refused = refused or error
+    if not found and refused is not None:
+        raise refused
+    return list(found.values())
+
+
+def _files(index: Index, name: str) -> list[Node]:
+    """A file, by its path, or else by its bytes, or its name if one has it. Runs that are not
+    joined may know several with the same bytes.
+
+    :raises LineageError: there is none, or several may be meant
+    """
     files = index.files()
     path = os.path.abspath(name)
-    same = [node for node in files if os.path.realpath(node.shown) == os.path.realpath(path)]
-    if not same and os.path.isfile(path):
-        from d4pcwl.lineage.run_record import sha256_of
-
-        digest = sha256_of(path)
+    real = storable(os.path.realpath(path))
+    same = [node for node in files if os.path.realpath(node.shown) == real]
+    if not same:
+        place = next((p for p in (path, index.path.parent / name) if os.path.isfile(p)), None)
+        digest = sha256_of(place) if place is not None else None
         same = [n for n in files if n.digest is not None and n.digest.hex() == digest]
     if not same:
-        same = [node for node in files if os.path.basename(node.shown) == name]
-    if len(same) == 1:
-        return same[0]
+        parts = Path(name).parts
+        same = [node for node in files if Path(node.shown).parts[-len(parts) :] == parts]
+    if same and len({node.digest or node.shown for node in same}) == 1:
+        return same
     if same:
-        names = ", ".join(node.shown for node in same)
+        names = ", ".join(node.shown for node in same[:_MOST_NAMES])
+        names += ", …" if len(same) > _MOST_NAMES else ""
         raise LineageError(f"{name}: several files are meant: {names}; give the whole path")
     known = [os.path.basename(node.shown) for node in files]
     raise LineageError(
-        f"{name}: the run has neither read nor written such a file{nearest(name, known)} (ask for "
+        f"{name}: the run has neither read nor written such a file{closest(name, known)} (ask for "
         f"a file, FILE:LINE, FILE#KEY=VALUE, or at least {_LEAST_DIGITS} digits of the identity of "
         "an item)"
     )
 
 
-def _at_line(index: Index, name: str, line: int) -> Node:
-    file = _file(index, name)
-    if file.extra.get("role") == "results":
-        return _result(index, file, line)
-    entries = [entry for at, entry in _entries(file) if at == line]
-    if not entries:
-        raise LineageError(f"{name}: there is no item in line {line}")
-    return _of_entry(index, file, entries[0], f"line {line}")
+def _at_line(index: Index, file: Node, line: int) -> list[Node]:
+    if file.extra.get("role") in (RESULTS, STREAM):
+        return [_result(index, file, line)]
+    place = index.place(file)
+    found = [(at, entry) for at, entry in entries(place) if at == line]
+    if not found:
+        raise LineageError(f"{place}: there is no item in line {line}")
+    return _Became(index, file).items_of(*found[0], f"line {line}")
 
 
 def _result(index: Index, file: Node, number: int) -> Node:
-    node = index.result(number)
+    node = index.result(file, number)
     if node is not None:
         return node
-    count = index.count_results()
+    count = index.count_results(file)
     if not 0 < number <= count:
         raise LineageError(f"{file.shown} has {count} results; there is none in line {number}")
     raise LineageError(f"result {number} of {file.shown} was not among the items to be recorded")
 
 
-def _with_value(index: Index, name: str, key: str, value: str) -> list[Node]:
-    file = _file(index, name)
+def _with_value(index: Index, file: Node, key: str, value: str) -> list[Node]:
+    became = _Became(index, file)
     found: list[Node] = []
-    for line, entry in _entries(file):
+    there = changed = False
+    for at, entry in entries(became.place):
         if not any(_has(part, key, value) for part in _parts(entry)):
             continue
-        if file.extra.get("role") == "results":
-            found.append(_result(index, file, line))
+        there = True
+        if file.extra.get("role") in (RESULTS, STREAM):
+            found.append(_result(index, file, at))
         else:
-            found.append(_of_entry(index, file, entry, f"{key}={value}", key, value))
+            equal = became.equal(entry)
+            found += equal
+            changed = changed or not equal
+    if not there:
+        raise LineageError(f"{became.place}: nothing there has {key}={value}")
+    if changed:
+        found += became.with_value(key, partial(_equal, value=value))
     if not found:
-        raise LineageError(f"{name}: nothing there has {key}={value}")
-    return list({node.id: node for node in found}.values())
+        raise became.unknown(f"{key}={value}")
+    return found
 
 
-def _of_entry(
-    index: Index, file: Node, entry: Any, where: str, key: str = "", value: str = ""
-) -> Node:
-    """The item that became an entry of a file: by its digest, or else by a value that it has."""
-    into = {source for _, source in index.beside([file.id], down=False)}
+class _Became:
+    """The items that became the entries of a file.
+
+    :ivar place: where it is
+    """
+
+    def __init__(self, index: Index, file: Node) -> None:
+        self._index = index
+        self._into = index.gathering(file.id)
+        self.place = index.place(file)
+
+    def equal(self, entry: Any) -> list[Node]:
+        """The first item that is equal to an entry, or to a part of it."""
+        for part in _parts(entry):
+            digest = digest_of(part)
+            for node in self._index.by_digest(digest) if digest is not None else ():
+                if self._index.leads(node.id, self._into):
+                    return [node]
+        return []
+
+    def with_value(self, key: str, fits: Callable[[Any], bool]) -> list[Node]:
+        """The items that have a value under a key."""
+        near = self._index.sources(self._into, f"{json.dumps(key, ensure_ascii=False)}:")
+        return [node for node in near if any(map(fits, _values(node, key)))]
+
+    def items_of(self, at: int, entry: Any, where: str) -> list[Node]:
+        """The items that became an entry: the one that is equal to it, or else those that have a
+        text in common with it which no other entry has.
+
+        :raises LineageError: no item is known
+        """
+        found = self.equal(entry)
+        if found:
+            return found
+        for key, text in _texts(entry):
+            others = (
+                other
+                for number, other in entries(self.place)
+                if number != at and any(_has(part, key, text) for part in _parts(other))
+            )
+            if next(others, None) is None:
+                found = self.with_value(key, partial(_equal, value=text))
+                if found:
+                    return found
+        raise self.unknown(where)
+
+    def unknown(self, where: str) -> LineageError:
+        """No item is known to have become an entry."""
+        name = self.place
+        return LineageError(
+            f"{name}, {where}: no item of the record can be told to have become this; ask for the "
+            f"whole file ({name})"
+        )
+
+
+def _texts(entry: Any) -> Iterator[tuple[str, str]]:
+    """The texts in an entry, with their keys."""
     for part in _parts(entry):
-        digest = digest_of(part)
-        for node in index.by_digest(digest) if digest is not None else ():
-            if node.id in into:
-                return node
-    same = [node for node in index.nodes(into).values() if key and _shows(node, key, value)]
-    if len(same) == 1:
-        return same[0]
-    raise LineageError(
-        f"{file.shown}, {where}: {'several items' if same else 'no item'} of the record can have "
-        f"become this; ask for the whole file ({file.shown})"
-    )
+        if isinstance(part, dict):
+            yield from ((key, value) for key, value in part.items() if isinstance(value, str))
 
 
 def _parts(entry: Any) -> Iterator[Any]:
@@ -194,128 +277,15 @@ def _equal(found: Any, value: str) -> bool:
         return False
 
 
-def _shows(node: Node, key: str, value: str) -> bool:
+def _values(node: Node, key: str) -> Iterator[Any]:
+    """The values that an item has under a key, so far as the record shows them."""
     metadata = node.extra.get("metadata", {})
     if key in metadata:
-        return _equal(metadata[key], value)
-    texts = {json.dumps(value, ensure_ascii=False), value}
-    return any(f"{json.dumps(key)}:{text}" in node.shown for text in texts)
-
-
-def _entries(file: Node) -> Iterator[tuple[int, Any]]:
-    """The entries of a file, each with its line or number: of JSON lines, a stream file, a table,
-    a list in JSON, or the features in GeoJSON.
-
-    :raises LineageError: it cannot be read
-    """
-    path = Path(file.shown)
-    try:
-        if path.suffix in (".jsonl", ".ndjson"):
-            with path.open(encoding="utf-8") as lines:
-                yield from (
-                    (at, json.loads(line)) for at, line in enumerate(lines, 1) if line.strip()
-                )
-        elif path.suffix == ".csv":
-            from d4pcwl.library.files import number_or_text
-
-            with path.open(encoding="utf-8-sig", newline="") as lines:
-                for at, row in enumerate(csv.DictReader(lines), 2):
-                    yield at, {key: number_or_text(text) for key, text in row.items()}
-        elif path.suffix in (".d4ps", ".stream"):
-            from d4pcwl.streams.reader import StreamReader
-
-            with StreamReader(path) as stream:
-                yield from ((at, item) for at, (_, item) in enumerate(stream, 1))
-        else:
-            whole = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(whole, dict) and isinstance(whole.get("features"), list):
-                whole = whole["features"]
-            yield from enumerate(whole if isinstance(whole, list) else [whole], 1)
-    except (OSError, ValueError) as error:
-        raise LineageError(f"{path}: its entries cannot be read: {error}") from None
-
-
-# --- telling --------------------------------------------------------------------------------------
-
-
-def title(node: Node, names: dict[str, str]) -> str:
-    """A node in one line.
-
-    :param names: of PEs, by id
-    """
-    if node.kind == FILE:
-        digest = f"  sha256 {node.digest.hex()[:12]}…" if node.digest else ""
-        return f"file {node.shown}{digest}"
-    name = names.get(node.pe, node.pe)
-    if node.kind == INPUT:
-        return f"input of {name}: {node.shown}"
-    if not name:
-        return f"item {node.own.hex()[:12]}, whose record is lost"
-    metadata = node.extra.get("metadata")
-    more = "  " + json.dumps(metadata, ensure_ascii=False) if metadata else ""
-    return f"{name}.{node.port} {node.own.hex()[:12]}: {node.shown}{more}"
-
-
-def text_of(answer: Answer, names: dict[str, str]) -> str:
-    """An answer as text: below each thing, and further in, is what it comes from, or went into."""
-    beside: dict[int, list[int]] = {}
-    for target, source in answer.edges:
-        here, there = (source, target) if answer.down else (target, source)
-        beside.setdefault(here, []).append(there)
-    lines: list[str] = []
-    told: set[int] = set()
-    waiting = [(node.id, 0) for node in reversed(answer.starts)]
-    while waiting:
-        number, depth = waiting.pop()
-        again = number in told and number in beside
-        lines.append(
-            "  " * depth + title(answer.nodes[number], names) + (" (above)" if again else "")
-        )
-        if number not in told:
-            told.add(number)
-            waiting += [(there, depth + 1) for there in reversed(beside.get(number, ()))]
-    return "\n".join(lines) + "\n"
-
-
-def json_of(answer: Answer, names: dict[str, str]) -> str:
-    """An answer as JSON: ``asked``, ``nodes``, and ``edges`` from each node to its source."""
-
-    def key(node: Node) -> str:
-        return node.own.hex() or node.shown
-
-    nodes = []
-    for node in answer.nodes.values():
-        told = {
-            "id": key(node),
-            "kind": node.kind,
-            "pe": names.get(node.pe, node.pe) or None,
-            "output": node.port or None,
-            "shown" if node.kind != FILE else "path": node.shown,
-            "sha256": node.digest.hex() if node.digest else None,
-            **node.extra,
-        }
-        nodes.append({name: value for name, value in told.items() if value is not None})
-    edges = [
-        {"item": key(answer.nodes[target]), "from": key(answer.nodes[source])}
-        for target, source in answer.edges
-    ]
-    asked = [key(node) for node in answer.starts]
-    return (
-        json.dumps({"asked": asked, "nodes": nodes, "edges": edges}, ensure_ascii=False, indent=1)
-        + "\n"
-    )
-
-
-def dot_of(answer: Answer, names: dict[str, str]) -> str:
-    """An answer as a picture in Graphviz' language."""
-    from d4pcwl.workflow.dot import dot_text
-
-    drawn = []
-    # What was found first is the nearest; a picture begins with what comes first in the run.
-    found = [answer.nodes[number] for number in answer.order]
-    for node in found if answer.down else reversed(found):
-        text = title(node, names)
-        text = text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "…"
-        drawn.append(Drawn(f"n{node.id}", text))
-    arrows = [Arrow(f"n{source}", "", f"n{target}", "") for target, source in answer.edges]
-    return dot_text(drawn, arrows)
+        yield metadata[key]
+        return
+    mark = f"{json.dumps(key, ensure_ascii=False)}:"
+    at = node.shown.find(mark)
+    while at >= 0:
+        with suppress(ValueError):  # it is cut off there
+            yield json.JSONDecoder().raw_decode(node.shown, at + len(mark))[0]
+        at = node.shown.find(mark, at + 1)

@@ -13,7 +13,8 @@ An iteration of a root has a trace, too (:data:`ITERATION`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -29,6 +30,9 @@ PASSED_OVER, ITERATION = b"\0", b"\1"
 
 _SHOWN = 100
 """The bytes of an item's plain form that are kept to be shown."""
+
+_SIMPLE = (str, int, float, bool)
+_BITS = 64
 
 
 def identity(*parts: bytes) -> bytes:
@@ -82,11 +86,30 @@ def described(item: Any) -> tuple[bytes | None, str]:
         for part in parts:
             whole.update(part)
         digest = whole.digest()
+    if isinstance(item, dict) and (letter != JSON or len(parts[0]) > _SHOWN):
+        outline = _outline(item)
+        if outline:
+            return digest, outline
     if letter == JSON:
         return digest, bytes(parts[0][:_SHOWN]).decode("utf-8", "ignore")
     shape = getattr(item, "shape", None)
     shown = type(item).__qualname__
     return digest, f"{shown} {item.dtype} {shape}" if shape is not None else shown
+
+
+def _outline(item: Mapping[Any, Any]) -> str:
+    """A dictionary that is too long to be shown: the texts and numbers in it that are short."""
+    shown, left = "", _SHOWN
+    for key, value in item.items():
+        if type(key) is not str or type(value) not in _SIMPLE or len(key) > left:
+            continue
+        if value.bit_length() > _BITS if type(value) is int else len(str(value)) > left:
+            continue
+        entry = f"{json.dumps(key, ensure_ascii=False)}:{json.dumps(value, ensure_ascii=False)},"
+        if len(entry) <= left:
+            shown += entry
+            left -= len(entry)
+    return f"{{{shown}…}}" if shown else ""
 
 
 def digest_of(item: Any) -> bytes | None:

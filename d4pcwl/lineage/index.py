@@ -1,6 +1,7 @@
-"""An index of a record, in SQLite: made when something is first asked, beside the record.
+"""The index of what a folder has, in SQLite: made when something is first asked, in that folder.
 
-Nodes are items, inputs of roots, and files. An edge leads from a node to what derives from it.
+Nodes are items, inputs of roots and of steps, and files. An edge leads from a node to what derives
+from it. ``indexing.py`` fills it.
 """
 
 from __future__ import annotations
@@ -10,35 +11,18 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from d4pcwl.errors import LineageError
-from d4pcwl.lineage.identity import SIZE, each, sources
-from d4pcwl.lineage.opened import READ
-from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, RESULT, Record
+from d4pcwl.lineage.holdings import Holdings
+from d4pcwl.lineage.identity import SIZE
 
 NAME = "lineage.sqlite"
-ITEM, INPUT, FILE = "item", "input", "file"
-_VERSION = 1
+_VERSION = 3
 _AT_ONCE = 500
-_ROWS = 10_000
-
-_SCHEMA = """
-CREATE TABLE nodes (id INTEGER PRIMARY KEY, kind TEXT, own BLOB, pe TEXT, port TEXT, shown TEXT,
-                    digest BLOB, extra TEXT);
-CREATE TABLE edges (target INTEGER, source INTEGER);
-CREATE TABLE results (number INTEGER PRIMARY KEY, node INTEGER);
-"""
-_INDICES = """
-CREATE INDEX by_own ON nodes (own);
-CREATE INDEX by_digest ON nodes (digest);
-CREATE INDEX files ON nodes (shown) WHERE kind = 'file';
-CREATE INDEX up ON edges (target, source);
-CREATE INDEX down ON edges (source, target);
-"""
 
 
 @dataclass(frozen=True)
@@ -46,16 +30,18 @@ class Node:
     """Something that has a lineage.
 
     :param id: its number in the index
-    :param kind: :data:`ITEM`, :data:`INPUT` or :data:`FILE`
-    :param own: the identity of an item or input; empty for a file
+    :param run: the number of the run that it is of
+    :param kind: ``item``, ``input`` or ``file``
+    :param own: the identity of an item or an input of a root; empty for others
     :param pe: the id of the PE that wrote it, or was given it
-    :param port: the output
+    :param port: the output; of a step, the input
     :param shown: a text that shows the value; the path of a file
     :param digest: the SHA-256 of its plain form, or of the file
     :param extra: metadata, location, format; of a file its role and size
     """
 
     id: int
+    run: int
     kind: str
     own: bytes
     pe: str
@@ -65,33 +51,58 @@ class Node:
     extra: dict[str, Any]
 
 
-class Index:
-    """The index of a record, as a context.
+@dataclass(frozen=True)
+class PE:
+    """A PE of a run: its name, and what it was made with."""
 
-    :ivar complete: whether the run came to its end
-    :ivar failed: why not, if that is known
-    :raises LineageError: the record cannot be read, or the index cannot be written
+    name: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of a graph, or of a step that has no record.
+
+    :param name: of the step, or of the script
+    :param pes: by id; none of a step without a record
+    :param complete: whether it came to its end
+    :param failed: why not, if that is known
+    :param about: its id, script, mapping, parameters, working folder and number of results
     """
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        self.path = record.folder / NAME
+    name: str
+    pes: dict[str, PE]
+    complete: bool
+    failed: str | None
+    about: dict[str, Any]
+
+
+class Index:
+    """The index of a folder, as a context.
+
+    :ivar runs: by number
+    :raises LineageError: a record cannot be read, or the index cannot be written
+    """
+
+    def __init__(self, holdings: Holdings) -> None:
+        self.path = holdings.folder / NAME
         try:
-            there = record.path.stat()
-            self._key = f"{_VERSION}-{there.st_size}-{there.st_mtime_ns}"
+            self._key = f"{_VERSION} {holdings.key}"
             if not self._is_current():
-                self._build()
+                self._build(holdings)
             self._base = sqlite3.connect(self.path)
-            about = self._base.execute("SELECT complete, failed FROM about").fetchone()
-            self.complete, self.failed = bool(about[0]), about[1]
+            rows = self._base.execute("SELECT number, told FROM runs ORDER BY number")
+            self.runs = _runs({number: json.loads(told) for number, told in rows})
         except (OSError, sqlite3.Error) as error:
             raise LineageError(f"{self.path}: cannot be made: {error}") from None
 
     def __enter__(self) -> Index:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._base.close()
+        if isinstance(error, sqlite3.Error):
+            raise LineageError(f"{self.path} is damaged ({error}); delete it") from error
 
     def _is_current(self) -> bool:
         if not self.path.exists():
@@ -103,19 +114,17 @@ class Index:
             return False
         return found is not None and found[0] == self._key
 
-    def _build(self) -> None:
+    def _build(self, holdings: Holdings) -> None:
+        from d4pcwl.lineage.indexing import build
+
         place = self.path.with_name(f"{NAME}.partial")
         place.unlink(missing_ok=True)
         with closing(sqlite3.connect(place)) as base:
             base.execute("PRAGMA synchronous = OFF")
             base.execute("PRAGMA journal_mode = OFF")
-            base.executescript(_SCHEMA)
-            _Builder(base).take(self.record)
-            base.executescript(_INDICES)
-            tail = self.record.tail
-            base.execute("CREATE TABLE about (key TEXT, complete INTEGER, failed TEXT)")
-            about = (self._key, bool(tail.get("complete")), tail.get("failed"))
-            base.execute("INSERT INTO about VALUES (?, ?, ?)", about)
+            build(base, holdings)
+            base.execute("CREATE TABLE about (key TEXT)")
+            base.execute("INSERT INTO about VALUES (?)", (self._key,))
             base.commit()
         os.replace(place, self.path)
 
@@ -143,119 +152,88 @@ class Index:
         """All files."""
         return self._select("kind = 'file'", ())
 
-    def result(self, number: int) -> Node | None:
-        """The result with a number, from 1; None if there is none, or it was not recorded."""
-        found = self._select("id = (SELECT node FROM results WHERE number = ?)", (number,))
+    def place(self, file: Node) -> Path:
+        """Where a file is now: it may have been moved since the run."""
+        query = "SELECT path FROM places WHERE digest = ?"
+        found = self._base.execute(query, (file.digest,)).fetchone()
+        return Path(found[0] if found is not None else file.shown)
+
+    def result(self, file: Node, number: int) -> Node | None:
+        """The item with a number, from 1, in a file with results or a stream file; None if there is
+        none, or it was not recorded."""
+        query = "id = (SELECT node FROM results WHERE file = ? AND number = ? AND itself)"
+        found = self._select(query, (file.id, number))
         return found[0] if found else None
 
-    def count_results(self) -> int:
-        """How many results there are."""
-        return int(self._base.execute("SELECT count(*) FROM results").fetchone()[0])
+    def count_results(self, file: Node) -> int:
+        """How many items a file with results or a stream file has."""
+        query = "SELECT count(DISTINCT number) FROM results WHERE file = ?"
+        return int(self._base.execute(query, (file.id,)).fetchone()[0])
 
     def count(self, kind: str) -> int:
         """How many nodes of a kind there are."""
         query = "SELECT count(*) FROM nodes WHERE kind = ?"
         return int(self._base.execute(query, (kind,)).fetchone()[0])
 
+    def collections(self, ids: Iterable[int]) -> list[int]:
+        """Those of some nodes that are collections."""
+        found: list[int] = []
+        for some in _portions(ids):
+            query = f"SELECT id FROM nodes WHERE kind = 'collection' AND id IN ({_marks(some)})"
+            found += (number for (number,) in self._base.execute(query, some))
+        return found
+
     def beside(self, ids: Sequence[int], *, down: bool) -> list[tuple[int, int]]:
         """The edges, each as what derives and its source, that lead up (or down) from nodes."""
         here = "source" if down else "target"
         found: list[tuple[int, int]] = []
         for some in _portions(ids):
-            query = f"SELECT target, source FROM edges WHERE {here} IN ({_marks(some)})"
+            query = f"SELECT DISTINCT target, source FROM edges WHERE {here} IN ({_marks(some)})"
             found += self._base.execute(query, some)
         return found
 
-    def _select(self, where: str, values: Sequence[Any]) -> list[Node]:
-        names = "id, kind, own, pe, port, shown, digest, extra"
-        rows = self._base.execute(f"SELECT {names} FROM nodes WHERE {where}", values)
-        return [
-            Node(number, kind, own, pe, port, shown, digest, json.loads(extra or "{}"))
-            for number, kind, own, pe, port, shown, digest, extra in rows
-        ]
-
-
-class _Builder:
-    """Puts a record into the tables."""
-
-    def __init__(self, base: sqlite3.Connection) -> None:
-        self._base = base
-        self._numbers: dict[bytes | str, int] = {}
-        self._nodes: list[tuple[Any, ...]] = []
-        self._edges: list[tuple[int, int]] = []
-        self._results: list[tuple[int, int | None]] = []
-        self._known: set[int] = set()
-
-    def take(self, record: Record) -> None:
-        came = bytearray()  # what the results derive from
-        for value in record:
-            kind = value[0]
-            if kind == INVOCATION:
-                self._invocation(value)
-            elif kind == GIVEN:
-                _, own, pe, _, digest, shown = value
-                self._node(own, (INPUT, own, pe, "", shown, digest, None))
-            elif kind == HELD:
-                self._derive(self._number(value[3]), each(value[4]))
-            elif kind == RESULT:
-                trace = value[3]
-                number = self._number(trace) if len(trace) == SIZE else None
-                self._results.append((len(self._results) + 1, number))
-                came += sources(trace)
-            if len(self._nodes) > _ROWS or len(self._edges) > _ROWS:
-                self._flush()
-        for path, told in record.tail.get("files", {}).items():  # the tail came last
-            digest = told.get("sha256")
-            extra = json.dumps({key: told[key] for key in ("role", "bytes") if key in told})
-            known = None if digest is None else bytes.fromhex(digest)
-            number = self._node(path, (FILE, b"", "", "", _storable(path), known, extra))
-            if told["role"] == "results":
-                self._derive(number, each(bytes(came)))
-        for name, number in self._numbers.items():
-            if number not in self._known:  # whoever wrote it was killed before it could tell
-                file = isinstance(name, str)
-                shown, own = (_storable(name), b"") if isinstance(name, str) else ("", name)
-                self._nodes.append((number, FILE if file else ITEM, own, "", "", shown, None, None))
-        self._base.executemany("INSERT INTO results VALUES (?, ?)", self._results)
-        self._flush()
-
-    def _invocation(self, value: list[Any]) -> None:
-        pe, used, writes, files = value[1], value[5], value[8], value[9]
-        read = [self._number(path) for path, how, _ in files if how == READ]
-        for path, how, came in files:
-            if how != READ:
-                self._derive(self._number(path), each(came))
-        for own, output, digest, shown, derived, *more in writes:
-            extra = more[0] if more else {}
-            number = self._node(
-                own, (ITEM, own, pe, output, shown, digest, json.dumps(extra) if extra else None)
+    def gathering(self, node: int) -> list[int]:
+        """A node and the collections that it derives from: what is in these, it derives from."""
+        found = [node]
+        new = [node]
+        while new:
+            query = (
+                "SELECT DISTINCT nodes.id FROM nodes CROSS JOIN edges ON source = nodes.id "
+                f"WHERE kind = 'collection' AND target IN ({_marks(new)})"
             )
-            self._derive(number, each(used if derived is None else derived))
-            later = (self._number(path) for path in extra.get("files", ()))
-            self._edges += ((number, file) for file in dict.fromkeys((*read, *later)))
+            rows = self._base.execute(query, new)
+            new = [number for (number,) in rows if number not in found]
+            found += new
+        return found
 
-    def _node(self, name: bytes | str, row: tuple[Any, ...]) -> int:
-        number = self._number(name)
-        self._known.add(number)
-        self._nodes.append((number, *row))
-        return number
+    def leads(self, source: int, targets: Sequence[int]) -> bool:
+        """Whether one of some nodes derives from another, in one step."""
+        query = f"SELECT 1 FROM edges WHERE source = ? AND target IN ({_marks(targets)})"
+        return self._base.execute(query, (source, *targets)).fetchone() is not None
 
-    def _number(self, name: bytes | str) -> int:
-        return self._numbers.setdefault(name, len(self._numbers) + 1)
+    def sources(self, targets: Sequence[int], text: str) -> list[Node]:
+        """What nodes derive from, if a text is in what shows it, or if it has metadata."""
+        where = f"id IN (SELECT source FROM edges WHERE target IN ({_marks(targets)})) AND "
+        where += "(instr(shown, ?) OR instr(extra, '\"metadata\"'))"
+        return self._select(where, (*targets, text))
 
-    def _derive(self, target: int, owns: Iterable[bytes]) -> None:
-        self._edges += ((target, self._number(own)) for own in owns)
-
-    def _flush(self) -> None:
-        self._base.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._nodes)
-        self._base.executemany("INSERT INTO edges VALUES (?, ?)", self._edges)
-        self._nodes.clear()
-        self._edges.clear()
+    def _select(self, where: str, values: Sequence[Any]) -> list[Node]:
+        names = "id, run, kind, own, pe, port, shown, digest, extra"
+        rows = self._base.execute(f"SELECT {names} FROM nodes WHERE {where}", values)
+        return [Node(*row, json.loads(extra or "{}")) for *row, extra in rows]
 
 
-def _storable(path: str) -> str:
-    """A path as text in UTF-8, whatever bytes it has."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+def _runs(told: dict[int, dict[str, Any]]) -> dict[int, Run]:
+    found: dict[int, Run] = {}
+    counts: dict[str, int] = {}
+    for number, about in told.items():
+        pes = {pe: PE(**entry) for pe, entry in about.pop("pes", {}).items()}
+        name, complete, failed = (about.pop(key, None) for key in ("name", "complete", "failed"))
+        counts[name] = counts.get(name, 0) + 1
+        if counts[name] > 1:  # of an array, say
+            name = f"{name}_{counts[name]}"
+        found[number] = Run(name, pes, bool(complete), failed, about)
+    return found
 
 
 def _portions(ids: Iterable[int]) -> Iterator[tuple[int, ...]]:
@@ -266,31 +244,3 @@ def _portions(ids: Iterable[int]) -> Iterator[tuple[int, ...]]:
 
 def _marks(some: Sequence[Any]) -> str:
     return ", ".join("?" * len(some))
-
-
-def folder_of(what: str) -> Path:
-    """The folder with the record that something is likely to be of.
-
-    :raises LineageError: there is none
-    """
-    from d4pcwl.lineage.record import NAME as RECORD
-    from d4pcwl.lineage.record import PARTS
-
-    def is_record(folder: Path) -> bool:
-        return (folder / RECORD).exists() or (folder / PARTS).is_dir()
-
-    path = Path(what.partition("#")[0])
-    near = dict.fromkeys((path, path.parent, Path()))
-    for folder in near:
-        if is_record(folder):
-            return folder
-    for folder in near:
-        found = (
-            [f for f in folder.iterdir() if f.is_dir() and is_record(f)] if folder.is_dir() else []
-        )
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(sorted(map(str, found)))
-            raise LineageError(f"there are several records: {names}; name one with --record DIR")
-    raise LineageError(f"no record of a run was found for {what}; name it with --record DIR")

@@ -19,14 +19,17 @@ AT_WORK: ContextVar[Tell | None] = ContextVar("AT_WORK", default=None)
 """Takes the files that are opened now, in this thread."""
 
 _CODE = (".py", ".pyc", ".so", ".pth", ".pyi")
+_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+"""The folder of d4pcwl itself, wherever it is installed."""
+
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 @cache
 def listen() -> None:
-    """Tell :data:`AT_WORK` of files from now on. A process cannot stop that; while nobody is at
-    work, it costs very little."""
-    installed = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()]
+    """Tell :data:`AT_WORK` of files from now on, unless they are to be read and are not there. A
+    process cannot stop that; while nobody is at work, it costs very little."""
+    installed = [sys.prefix, sys.base_prefix, _OWN, *sysconfig.get_paths().values()]
     system = ("/proc", "/sys", "/dev", *map(os.path.realpath, installed), *installed)
     outside = tuple(folder.rstrip("/") + "/" for folder in system)
 
@@ -50,10 +53,16 @@ def listen() -> None:
             return
         if event == "os.rename":
             tell(RENAMED, path, told(args[1]) or path)
-        elif isinstance(mode := args[1], str):
-            tell(WRITTEN if set("wax+").intersection(mode) else READ, path, "")
-        elif isinstance(flags := args[2], int) and not os.path.isdir(path):
-            tell(WRITTEN if flags & _WRITES else READ, path, "")
+        else:
+            mode, flags = args[1:3]
+            if isinstance(mode, str):
+                writes = not set("wax+").isdisjoint(mode)
+            else:
+                writes = isinstance(flags, int) and bool(flags & _WRITES)
+            if writes and not os.path.isdir(path):
+                tell(WRITTEN, path, "")
+            elif os.path.isfile(path):
+                tell(READ, path, "")
 
     sys.addaudithook(hear)
 

@@ -1,7 +1,7 @@
 """A record as W3C PROV: PROV-JSON and PROV-N, made by the package prov.
 
 =============  ====================================================================================
-entities       items, inputs of roots, files, PEs (as plans), the results (a collection)
+entities       items, inputs of roots, files, PEs (as plans), the results and others (collections)
 activities     the run, and each invocation of a PE; or one for each PE, if that was asked for
 agents         instances of PEs, and the person who started the run
 =============  ====================================================================================
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
@@ -23,9 +23,19 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from d4pcwl.lineage.identity import SIZE, each
+from d4pcwl.lineage.identity import SIZE, each, sources
 from d4pcwl.lineage.opened import READ
-from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, RESULT, WORKER, Record
+from d4pcwl.lineage.record import (
+    COLLECTION,
+    GIVEN,
+    HELD,
+    INVOCATION,
+    RESULT,
+    WORKER,
+    Record,
+    files_behind,
+    reading,
+)
 from d4pcwl.lineage.selection import SUMMED
 
 if TYPE_CHECKING:
@@ -46,6 +56,7 @@ _PIECE = 1000
 def write_prov(record: Record) -> None:
     """Write ``prov.json`` and ``prov.provn`` into the folder of a record.
 
+    :raises LineageError: the record is damaged
     :raises OSError: they cannot be written
     """
     places = [record.folder / f"{name}.partial" for name in (JSON_NAME, N_NAME)]
@@ -54,7 +65,8 @@ def write_prov(record: Record) -> None:
             stack.enter_context(place.open("w", encoding="utf-8", errors="backslashreplace"))
             for place in places
         ]
-        _Writer(record, *files).write(stack)
+        with reading(record.path):
+            _Writer(record, *files).write(stack)
     for place in places:
         os.replace(place, place.with_suffix(""))
 
@@ -128,7 +140,7 @@ class _Pieces:
         self._agents: set[str] = set()
         self._files: dict[str, str] = {}
         self._sums: dict[str, list[float]] = {}
-        self._given: set[bytes] = set()
+        self._going_on: dict[bytes, tuple[str, list[Any], str]] = {}
         self._document: ProvDocument
 
     def made(self) -> Iterator[ProvDocument]:
@@ -139,6 +151,7 @@ class _Pieces:
             GIVEN: self._input,
             HELD: self._held,
             RESULT: self._result,
+            COLLECTION: self._collection,
         }
         count = 0
         for value in self._record:
@@ -150,6 +163,8 @@ class _Pieces:
             if count % _PIECE == 0:
                 yield self._document
                 self._document = self._fresh()
+        for unfinished in self._going_on.values():
+            self._activity(*unfinished)
         self._sum_up()
         self._end()
         yield self._document
@@ -176,6 +191,7 @@ class _Pieces:
                 "prov:label": self._names[pe["pe"]],
                 "d4p:class": pe["class_"],
                 "d4p:state": pe["state"],
+                "d4p:parameters": _text(pe["parameters"]) if pe["parameters"] else None,
                 "s-prov:prov-cluster": head["clusters"].get(pe["pe"]),
             }
             document.entity(self._pe(pe["pe"]), _known(told))
@@ -217,6 +233,8 @@ class _Pieces:
                 document.entity(self._file(path), _file(path, told))
             if told["role"] == "input":
                 document.used("run:run", self._file(path))
+            elif told["role"] == "stream":
+                document.wasGeneratedBy(self._file(path), "run:run")
             elif told["role"] == "results":
                 document.wasGeneratedBy(self._file(path), "run:run")
                 document.wasDerivedFrom(self._file(path), "run:results")
@@ -227,38 +245,46 @@ class _Pieces:
     # --- what happened --------------------------------------------------------------------------
 
     def _invocation(self, value: list[Any]) -> None:
-        _, pe, number, name, own, used, began, took, writes, files, alone, ended = value
+        _, pe, number, _, own, used, _, _, writes, files, _, ended = value
         document, agent = self._document, self._agent(pe, number)
-        plan = self._pe(pe)
+        read = [path for path, how, *_ in files if how == READ]
         if self._summed:
             activity = f"run:work_{quote(pe, safe='')}"
+        else:
+            activity = f"run:invocation_{own.hex()}"
+        if ended is None:
+            self._going_on[own] = activity, value, agent
+        else:
+            self._going_on.pop(own, None)
+            self._activity(activity, value, agent)
+            for source in each(used):
+                document.used(activity, _item(source))
+            for path in read:
+                document.used(activity, self._file(path))
+        for path, how, *came in files:
+            if how != READ:
+                document.wasGeneratedBy(self._file(path), activity)
+                self._derive(self._file(path), came[0], (*read, *came[1]))
+        for written in writes:
+            self._written(written, pe, activity, agent, used, read)
+
+    def _activity(self, activity: str, value: list[Any], agent: str) -> None:
+        _, pe, _, name, _, _, began, took, _, _, alone, ended = value
+        if self._summed:
             sums = self._sums.setdefault(pe, [0, began, began, 0])
             sums[0] += 1
             sums[1], sums[2] = min(sums[1], began), max(sums[2], began + took)
             sums[3] += took
-        else:
-            activity = f"run:invocation_{own.hex()}"
-            told = {
-                "prov:type": _type("s-prov:Invocation"),
-                "d4p:pe": pe,
-                "d4p:input": None if alone or not name else name,
-                "d4p:method": name if alone else None,
-                "d4p:complete": None if ended else False,
-            }
-            document.activity(activity, _time(began), _time(began + took), _known(told))
-            document.wasAssociatedWith(activity, agent, plan)
-        for source in each(used):
-            document.used(activity, _item(source))
-        read = [path for path, how, _ in files if how == READ]
-        for path in read:
-            document.used(activity, self._file(path))
-        for path, how, came in files:
-            if how != READ:
-                document.wasGeneratedBy(self._file(path), activity)
-                for source in each(came):
-                    document.wasDerivedFrom(self._file(path), _item(source))
-        for written in writes:
-            self._written(written, pe, activity, agent, used, read)
+            return
+        told = {
+            "prov:type": _type("s-prov:Invocation"),
+            "d4p:pe": pe,
+            "d4p:input": None if alone or not name else name,
+            "d4p:method": name if alone else None,
+            "d4p:complete": None if ended else False,
+        }
+        self._document.activity(activity, _time(began), _time(began + took), _known(told))
+        self._document.wasAssociatedWith(activity, agent, self._pe(pe))
 
     def _written(
         self, written: list[Any], pe: str, activity: str, agent: str, used: bytes, read: list[str]
@@ -275,15 +301,19 @@ class _Pieces:
             ("d4p:format", extra.get("format")),
         ]
         for term, found in extra.get("metadata", {}).items():
-            told.append((f"meta:{quote(str(term), safe='')}", _text(found)))
+            told.append((f"meta:{quote(term, safe='')}", _text(found)))
         document = self._document
         document.entity(_item(own), [pair for pair in told if pair[1] is not None])
         document.wasGeneratedBy(_item(own), activity)
         document.wasAttributedTo(_item(own), agent)
-        for source in each(used if derived is None else derived):
-            document.wasDerivedFrom(_item(own), _item(source))
-        for path in dict.fromkeys([*read, *extra.get("files", [])]):
-            document.wasDerivedFrom(_item(own), self._file(path))
+        owns = used if derived is None else derived
+        self._derive(_item(own), owns, files_behind(written, read))
+
+    def _derive(self, what: str, owns: bytes, paths: Iterable[str]) -> None:
+        for source in each(owns):
+            self._document.wasDerivedFrom(what, _item(source))
+        for path in dict.fromkeys(paths):
+            self._document.wasDerivedFrom(what, self._file(path))
 
     def _input(self, value: list[Any]) -> None:
         _, own, pe, place, digest, shown = value
@@ -297,14 +327,25 @@ class _Pieces:
         self._document.entity(_item(own), _known(told))
 
     def _held(self, value: list[Any]) -> None:
-        _, pe, number, path, came = value
+        _, pe, number, path, came, read = value
         self._document.wasAttributedTo(self._file(path), self._agent(pe, number))
-        for source in each(came):
-            self._document.wasDerivedFrom(self._file(path), _item(source))
+        self._derive(self._file(path), came, read)
+
+    def _collection(self, value: list[Any]) -> None:
+        _, own, members, paths = value
+        self._document.entity(_item(own), {"prov:type": _type("prov:Collection")})
+        for member in (*map(_item, each(members)), *map(self._file, paths)):
+            self._document.hadMember(_item(own), member)
+        self._derive(_item(own), members, paths)
 
     def _result(self, value: list[Any]) -> None:
-        _, _, _, trace = value
-        if len(trace) == SIZE:
+        _, _, _, trace, went_to = value
+        for stream in went_to:
+            for source in each(sources(trace)):
+                self._document.wasDerivedFrom(
+                    self._file(self._head["streams"][stream]), _item(source)
+                )
+        if not went_to and len(trace) == SIZE:
             self._document.hadMember("run:results", _item(trace))
 
     def _sum_up(self) -> None:

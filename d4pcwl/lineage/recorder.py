@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-from d4pcwl.errors import OutputError, PEError
+from d4pcwl.errors import OutputError, PEError, brief
 from d4pcwl.lineage import opened
+from d4pcwl.lineage.gathered import Came, FilesRead, collected, derived_from
 from d4pcwl.lineage.identity import (
     ITERATION,
     SIZE,
@@ -28,19 +29,21 @@ from d4pcwl.lineage.identity import (
     described,
     digest_of,
     identity,
-    joined,
     salt,
     sources,
     unique,
     unrecorded,
 )
-from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, PARTS, WORKER, packed
+from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, PARTS, WORKER, packed, plain
 from d4pcwl.lineage.selection import Selection, fulfils
-from d4pcwl.workflow.grouping import GroupBy, freeze, parse_grouping
+from d4pcwl.workflow.grouping import ALL, GroupBy, freeze, parse_grouping
 from d4pcwl.workflow.numbering import Numbering
 from d4pcwl.workflow.pe import GROUPING
 
 _BUFFER = 1 << 16
+_WRITES = 1000
+"""Writes of one invocation that wait for its end."""
+
 _SETTLE_SECONDS = 0.2
 """What was recorded is in the file after this time, if more is recorded."""
 
@@ -51,6 +54,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 Send = Callable[[Any], None]
 Take = Callable[[Iterable[Any]], None]
+Gathered = TypeVar("Gathered", Came, FilesRead)
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,14 @@ class Recording:
     :param run: the id of the run
     :param selection: what is recorded, by PE id
     :param stateful: ids of the PEs whose items derive from earlier inputs, too
+    :param twice: ids of the PEs that take an item by several inputs
     """
 
     folder: str
     run: str
     selection: Selection = field(default=Selection())
     stateful: frozenset[str] = frozenset()
+    twice: frozenset[str] = frozenset()
 
 
 class Recorder:
@@ -163,26 +169,39 @@ class Lineage:
         self._rules = selection.rules.get(pe.id, ())
         self._takes_all = self._chosen and self._one_in == 1 and not self._rules
         self._stateful = pe.id in recording.stateful
+        self._twice = pe.id in recording.twice
         groupings = {
-            name: grouping
+            name: parse_grouping(port.get(GROUPING), name)
             for name, port in pe.inputconnections.items()
-            if isinstance(grouping := parse_grouping(port.get(GROUPING), name), GroupBy)
         }
-        self._keys = [grouping.reader() for grouping in groupings.values()]
-        self._keys_in = {name: grouping.reader() for name, grouping in groupings.items()}
+        # Where each instance takes an item, each makes something else of it.
+        self._names = [pe.id, *([f"{number}"] if ALL in groupings.values() else [])]
+        self._keys_in = {
+            name: grouping.reader()
+            for name, grouping in groupings.items()
+            if isinstance(grouping, GroupBy)
+        }
+        self._keys = list(self._keys_in.values())
         if getattr(pe, "numbered", ""):  # its items come with their numbers
             self._keys_in = {name: _of_second(read) for name, read in self._keys_in.items()}
         extract = getattr(pe, "extractItemMetadata", None)
         self._extract: Callable[[Any, str], Any] | None = extract if callable(extract) else None
         self._salts: dict[str, bytes] = {}
-        self._reached: dict[Any, list[Trace]] = {}  # by key, what came since the last write
-        self._read: dict[Any, list[str]] = {}  # by key, the files that were read
-        self._held: dict[str, bytearray] = {}  # files that stay open, and what came since
+        self._reached: dict[Any, Came] = {}  # by key, what came since the last write
+        self._read: dict[Any, FilesRead] = {}  # by key, the files that were read
+        self._held: dict[str, tuple[bytearray, dict[str, None]]] = {}
+        """Files that stay open, what came since, and what was read since."""
         self._said: Mapping[str, Any] = _NOTHING
-        self._states = False  # whether the PE says what the item that it writes derives from
+        self._made_of: dict[Any, tuple[bytes, bytes]] = {}
+        """By key, what items of this invocation are made of; see :meth:`_known`."""
         self._counts: dict[bytes, int] = {}
         self._writes: list[Any] = []
         self._files: dict[str, str] = {}
+        self._put = time.time()
+        self._redone = bool(pe.inputconnections) and not self._stateful
+        """Whether another worker may do the same again: it puts the same together."""
+        self._may_be_void = False
+        """What the PE writes may not count in the end."""
         self._clear("", b"", None, b"", "")
         self._open = False
         if not self.passes:
@@ -225,7 +244,8 @@ class Lineage:
         return own
 
     def again(self) -> None:
-        """The PE works on the item again, or leaves it out: what it wrote does not count."""
+        """The PE works on the item anew, or leaves it out: what it wrote does not count."""
+        self._may_be_void = True
         self._count = 0
         self._counts.clear()
         self._writes.clear()
@@ -261,8 +281,8 @@ class Lineage:
         else:
             self._at = identity(self._salt("on", name), trace[:SIZE])
             if self._stateful:
-                self._reached.setdefault(key, []).append(trace)
-        for came in self._held.values():
+                self._reached.setdefault(key, Came()).append(trace)
+        for came, _ in self._held.values():
             came += used
 
     def _clear(self, name: str, trace: Trace, key: Any, used: bytes, alone: str) -> None:
@@ -273,6 +293,8 @@ class Lineage:
         self._began = time.time()
         if self._counts:
             self._counts = {}
+        if self._made_of:
+            self._made_of = {}
         if self._writes:
             self._writes = []
         if self._files:
@@ -286,13 +308,26 @@ class Lineage:
         now = time.time()
         files = self._settled_files() if self._files else []
         if self._count and self._stateful and not self._alone:
-            self._reached[self._key] = []
+            for key in (self._key, *self._made_of):
+                if key is None:
+                    self._reached.clear()
+                self._reached[key] = Came()
         if self._chosen and (
             self._writes or files or (not self._rules and (self._used or self._one_in == 1))
         ):
             self._recorder.put_at(self._packed(now, files, True), now)
 
-    def _packed(self, now: float, files: list[Any], ended: bool) -> bytes:
+    def _put_writes(self) -> None:
+        """Record what a long invocation has written so far, if that is much, or some time ago."""
+        now = time.time()
+        if len(self._writes) < _WRITES and (self._redone or now - self._put < _SETTLE_SECONDS):
+            return
+        self._put = now
+        read = [[path, how] for path, how in self._files.items() if how == opened.READ]
+        self._recorder.put_at(self._packed(now, read, None), now)
+        self._writes = []
+
+    def _packed(self, now: float, files: list[Any], ended: bool | None) -> bytes:
         return packed(
             [
                 INVOCATION,
@@ -315,8 +350,8 @@ class Lineage:
         if self._open and not self.passes and self._chosen:
             self._open = False
             self._recorder.put(self._packed(time.time(), self._settled_files(), False))
-        for path, came in self._held.items():
-            held = [HELD, self._pe.id, self._number, path, unique(bytes(came))]
+        for path, (came, read) in self._held.items():
+            held = [HELD, self._pe.id, self._number, path, unique(bytes(came)), list(read)]
             self._recorder.put(packed(held))
         self._held.clear()
 
@@ -335,6 +370,8 @@ class Lineage:
 
         def write(item: Any) -> None:
             said = self._said
+            if self._writes and not self._may_be_void:
+                self._put_writes()
             if plain and not said:
                 count = self._count
                 self._count = count + 1
@@ -342,8 +379,9 @@ class Lineage:
                 if takes_all or keeps(trace, self._used, _NOTHING, item):
                     entry: list[Any] = [trace, output, *described(item), None]
                     if self._read:
-                        entry.append({"files": self._files_before()})
-                    self._writes.append(entry)
+                        self._write_down(entry, {}, None)
+                    else:
+                        self._writes.append(entry)
                 else:
                     trace = unrecorded(trace, self._used)
             else:
@@ -358,31 +396,38 @@ class Lineage:
 
     def _decide(self, output: str, mark: bytes, item: Any, said: Mapping[str, Any]) -> Trace:
         """Record an item, if it is to be. Returns its trace."""
-        origins = self._origins(item, said)
-        derived = joined(map(sources, origins))
-        own = self._own_of(mark, item, origins)
+        key = self._key_for(item)
+        handles = [] if said.get("ignore_inputs") else said.get("derived_from")
+        at, derived = self._known(key) if handles is None else self._told(handles, key)
+        count = self._counts.get(at, 0)
+        self._counts[at] = count + 1
+        self._count += 1
+        own = identity(at, mark, count.to_bytes(8, "big"))
         metadata = self._metadata(item, output, said)
         if not self._keeps(own, derived, metadata, item):
             return unrecorded(own, derived)
-        of_these = None if derived == self._used else derived
-        entry: list[Any] = [own, output, *described(item), of_these]
-        files = self._files_before()
-        extra: dict[str, Any] = {name: str(said[name]) for name in _KEPT if said.get(name)}
+        extra: dict[str, Any] = {n: plain(str(said[n])) for n in _KEPT if said.get(n)}
         if metadata:
             extra["metadata"] = metadata
+        entry = [own, output, *described(item), None if derived == self._used else derived]
+        self._write_down(entry, extra, key)
+        return own
+
+    def _write_down(self, entry: list[Any], extra: dict[str, Any], key: Any) -> None:
+        """Record an item, with the files that were read before."""
+        files, before = self._files_before(key)
         if files:
             extra["files"] = files
+        if before:
+            entry[-1] = (self._used if entry[-1] is None else entry[-1]) + before
         if extra:
             entry.append(extra)
         self._writes.append(entry)
-        return own
 
-    def _files_before(self) -> list[str]:
-        """The files that were read before, for what an item is made of now."""
-        if not self._read:
-            return []
-        common = self._read.get(None, []) if self._key is not None else []
-        return self._read.get(self._key, []) + common
+    def _files_before(self, key: Any) -> tuple[list[str], bytes]:
+        """The files that were read before, for what is made now, and collections of such."""
+        read = _of_key(self._read, key)
+        return [path for files in read for path in files.last], b"".join(f.before for f in read)
 
     def _saying(self, inner: Callable[..., None]) -> Callable[..., None]:
         """``write`` of the PE, whose further arguments are kept for the items that it writes."""
@@ -399,45 +444,49 @@ class Lineage:
 
         return write
 
-    def _own_of(self, mark: bytes, item: Any, origins: Sequence[Trace]) -> bytes:
-        """The identity of an item that a PE with state writes, or one that says what it comes from.
+    def _known(self, key: Any) -> tuple[bytes, bytes]:
+        """What an item is made of, as can be known from outside of the PE: for its identity, and
+        what it derives from.
 
-        It is made of what the item derives from, where that tells it from all others. So it does
-        not matter which input was quicker, or how many instances there are.
+        The identity is made of what the item derives from, where that tells it from all others. So
+        it does not matter which input was quicker, or how many instances there are.
         """
-        at = self._at
-        owns = sorted(trace[:SIZE] for trace in origins)
+        if not self._stateful:
+            return self._at, self._used
+        if key not in self._made_of:
+            came = [trace for some in _of_key(self._reached, key) for trace in some]
+            at = self._at_of(came, key) if not self._alone or key is not None else self._at
+            self._made_of[key] = at, collected(derived_from(came), self._recorder.put)
+        return self._made_of[key]
+
+    def _told(self, handles: Any, key: Any) -> tuple[bytes, bytes]:
+        """The same, as the PE says it.
+
+        :raises PEError: these are not identities
+        """
+        found = list(handles)
+        if not all(handle is None or isinstance(handle, bytes) for handle in found):
+            raise PEError("derived_from takes what self.item_id() gave for each of the items")
+        came = list(dict.fromkeys(filter(None, found)))
+        return self._at_of(came, key), collected(derived_from(came), self._recorder.put)
+
+    def _at_of(self, came: Sequence[Trace], key: Any) -> bytes:
+        """What makes the identity of an item that is made of others."""
         if not self._alone:
             # The last of them to come is the one that the PE works on.
-            if self._trace[:SIZE] in owns:
-                at = identity(self._salt("of"), *owns)
-        elif self._stateful and (key := self._key_of(item)) is not None:
-            at = identity(self._salt(self._alone, "key"), digest_of(key) or repr(key).encode())
-        elif self._states:
-            at = identity(self._salt(self._alone, "of"), *owns)
-        count = self._counts.get(at, 0)
-        self._counts[at] = count + 1
-        self._count += 1
-        return identity(at, mark, count.to_bytes(8, "big"))
+            if self._twice or self._trace not in came:
+                return self._at
+        elif self._stateful and key is not None:
+            return identity(self._salt(self._alone, "key"), digest_of(key) or repr(key).encode())
+        elif not came:
+            return self._at
+        return identity(self._salt(self._alone, "of"), *sorted(trace[:SIZE] for trace in came))
 
-    def _origins(self, item: Any, said: Mapping[str, Any]) -> Sequence[Trace]:
-        """The traces of what an item derives from: what the PE says, or else what can be known
-        from outside of it."""
-        handles = [] if said.get("ignore_inputs") else said.get("derived_from")
-        self._states = handles is not None
-        if handles is not None:
-            found = list(handles)
-            if not all(handle is None or isinstance(handle, bytes) for handle in found):
-                raise PEError("derived_from takes what self.item_id() gave for each of the items")
-            return list(dict.fromkeys(filter(None, found)))
-        if not self._stateful:
-            return [] if self._alone else [self._trace]
-        key = self._key_of(item) if self._alone else self._key
-        if key is not None:
-            return [*self._reached[key], *self._reached.get(None, ())]
-        if self._alone:
-            return [trace for reached in self._reached.values() for trace in reached]
-        return self._reached.get(None, [])
+    def _key_for(self, item: Any) -> Any:
+        """The key of the state that an item comes from; None: any state."""
+        if not self._stateful or self._key is not None:
+            return self._key
+        return self._key_of(item)
 
     def _key_of(self, item: Any) -> Any:
         """The key that an item has in the same place as the items of an input, if such came."""
@@ -449,13 +498,12 @@ class Lineage:
 
     def _metadata(self, item: Any, output: str, said: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        if self._extract is not None:
-            extracted = self._extract(item, output)
-            for part in extracted if isinstance(extracted, list) else [extracted]:
-                found.update(part or {})
-        told = said.get("metadata")
-        for part in told if isinstance(told, list) else [told]:
-            found.update(part or {})
+        extracted = None if self._extract is None else self._extract(item, output)
+        for told in (extracted, said.get("metadata")):
+            for part in told if isinstance(told, list) else [told or {}]:
+                if not isinstance(part, Mapping):
+                    raise PEError(f"metadata is a dictionary, not {brief(part)}")
+                found.update(plain(part))
         return found
 
     def _keeps(self, own: bytes, derived: bytes, metadata: Mapping[str, Any], item: Any) -> bool:
@@ -475,7 +523,7 @@ class Lineage:
     def _salt(self, *names: str) -> bytes:
         key = "\0".join(names)
         if key not in self._salts:
-            self._salts[key] = salt(self._pe.id, *names)
+            self._salts[key] = salt(*self._names, *names)
         return self._salts[key]
 
     # --- files ----------------------------------------------------------------------------------
@@ -493,21 +541,41 @@ class Lineage:
     def _settled_files(self) -> list[Any]:
         """The files of this invocation, for the record; those that matter later are noted."""
         found: list[Any] = []
+        before = self._files_before(self._key)
         for path, how in self._files.items():
-            if how == opened.WRITTEN:
-                if path in self._held:  # what came to it is told in the end
-                    found.append([path, how, b""])
-                    continue
-                found.append([path, how, joined(map(sources, self._origins(None, _NOTHING)))])
+            if how == opened.READ:
+                found.append([path, how])
+                if self._stateful or self._alone:
+                    self._read.setdefault(self._key, FilesRead(self._recorder.put)).add(path)
+                for _, read in self._held.values():
+                    read[path] = None
+            elif not os.path.exists(path):
+                continue  # it was there only meanwhile
+            elif path in self._held:  # what came to it is told in the end
+                found.append([path, how, b"", []])
+            else:
+                found.append([path, how, *self._sources_of_file(path, before)])
                 if opened.is_open(path):
-                    self._held[path] = bytearray()
-                continue
-            found.append([path, how, b""])
-            if self._stateful or self._alone:
-                read = self._read.setdefault(self._key, [])
-                if path not in read:
-                    read.append(path)
+                    self._held[path] = bytearray(), {}
         return found
+
+    def _sources_of_file(
+        self, path: str, before: tuple[list[str], bytes]
+    ) -> tuple[bytes, list[str]]:
+        """What a file that is written now derives from, as far as that was not yet recorded."""
+        came = self._used
+        if self._stateful:
+            reached = _of_key(self._reached, self._key)
+            came = derived_from(trace for some in reached for trace in some.new_to(path))
+        files, collections = before
+        return collected(came, self._recorder.put) + collections, files
+
+
+def _of_key(by_key: Mapping[Any, Gathered], key: Any) -> list[Gathered]:
+    """What is there for a key, and for no key; where the key is None, all."""
+    if key is None:
+        return list(by_key.values())
+    return [by_key[name] for name in (key, None) if name in by_key]
 
 
 def _key(read: Callable[[Any], Any], item: Any) -> Any:

@@ -11,6 +11,8 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -26,9 +28,10 @@ from d4pcwl.lineage.record import (
     Record,
     merge,
     packed,
+    plain,
 )
 from d4pcwl.lineage.recorder import Recording
-from d4pcwl.lineage.selection import Selection, parse_selection
+from d4pcwl.lineage.selection import ONE_IN, RUN_ID, Selection, parse_selection, read_config
 
 _MOST_IN_PROV = 50_000
 
@@ -66,16 +69,21 @@ class RunRecord:
         say: Callable[[str], None] = _silent,
     ) -> None:
         self.folder = Path(os.path.abspath(folder))
-        self.selection: Selection = parse_selection(_read(config))
+        self.selection: Selection = parse_selection(read_config(config))
         self._script = script
         self._arguments = [presentable(argument) for argument in arguments]
-        self._parameters = dict(parameters or {})
+        self._parameters = {
+            name: presentable(value) if isinstance(value, str) else plain(value)
+            for name, value in (parameters or {}).items()
+        }
         self._results = None if results is None else os.path.abspath(results)
         self._inputs = [os.path.abspath(path) for path in files]
         self._say = say
+        self._streams: list[str] = []
+        self._went_to: list[int] = []
         self._head: IO[bytes] | None = None
         self._parts: IO[bytes] | None = None
-        self.run = str(self.selection.about.get("s-prov:run-id") or uuid.uuid4())
+        self.run = str(self.selection.about.get(RUN_ID) or uuid.uuid4())
         _needs_prov()
         if any((self.folder / name).exists() for name in (NAME, PARTS)):
             raise UsageError(
@@ -87,18 +95,42 @@ class RunRecord:
         except OSError as error:
             raise UsageError(f"--provenance {folder}: cannot be made: {error.strerror}") from None
 
+    def stream(self, path: str | os.PathLike[str]) -> Callable[[], None]:
+        """A stream file that the run is going to write.
+
+        :returns: to be called for each item that goes into it
+        """
+        self._streams.append(os.path.abspath(path))
+        return partial(self._went_to.append, len(self._streams) - 1)
+
     def begin(
-        self, names: Mapping[str, str], stateful: Collection[str], told: Mapping[str, Any]
+        self,
+        names: Mapping[str, str],
+        stateful: Collection[str],
+        twice: Collection[str],
+        told: Mapping[str, Any],
+        readers: Collection[str] = (),
     ) -> Recording:
         """The run begins.
 
         :param names: by id of each PE, its name
         :param stateful: ids of the PEs that keep state
+        :param twice: ids of the PEs that take an item by several inputs
         :param told: of the run
+        :param readers: ids of the PEs that read the streams of other stages: their items are always
+            recorded, because what they come from is known there
         :returns: what the workers must know
-        :raises UsageError: the configuration names a PE that is not there
+        :raises UsageError: the configuration names a PE that is not there, or chooses one item in n
+            of a stage
         """
         selection = self.selection.of_ids(names)
+        if readers and selection.one_in > 1:
+            raise UsageError(
+                f"--provenance-config: {ONE_IN} is for a whole graph: a stage does not know which "
+                "items were chosen in the stages before it"
+            )
+        if selection.pes is not None:
+            selection = replace(selection, pes=selection.pes.union(readers))
         stateful = {pe for pe in stateful if selection.patterns.get(pe, True)}
         stateful |= {pe for pe, stays in selection.patterns.items() if stays}
         head = {
@@ -115,12 +147,13 @@ class RunRecord:
             "parameters": self._parameters,
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": _packages(),
-            "about": dict(selection.about),
+            "packages": installed_packages(),
+            "about": plain(selection.about),
             "clusters": dict(selection.clusters),
             "activities": selection.activities,
             "one_in": selection.one_in,
             "recorded": sorted(selection.pes) if selection.pes is not None else None,
+            "streams": self._streams,
             "stateful": sorted(stateful),
             **told,
         }
@@ -132,18 +165,21 @@ class RunRecord:
             self._parts = (self.folder / PARTS / "results").open("wb")
         except OSError as error:
             raise OutputError(f"{self.folder}: cannot be written: {error.strerror}") from None
-        return Recording(str(self.folder), self.run, selection, frozenset(stateful))
+        return Recording(
+            str(self.folder), self.run, selection, frozenset(stateful), frozenset(twice)
+        )
 
     def note_result(self, pe: str, output: str, trace: bytes) -> None:
-        """The next result has come.
+        """The next result has come, and has gone to a file.
 
         :raises OutputError: it cannot be written
         """
         assert self._parts is not None
         try:
-            self._parts.write(packed([RESULT, pe, output, trace]))
+            self._parts.write(packed([RESULT, pe, output, trace, self._went_to]))
         except OSError as error:
             raise OutputError(f"{self._parts.name}: cannot be written: {error.strerror}") from None
+        self._went_to.clear()
 
     def __enter__(self) -> RunRecord:
         return self
@@ -204,7 +240,7 @@ class RunRecord:
 
         :param roles: of those that PEs have opened
         """
-        more = dict.fromkeys(self._inputs, "input")
+        more = dict.fromkeys(self._inputs, "input") | dict.fromkeys(self._streams, "stream")
         if self._results is not None:
             more[self._results] = "results"
         found = {}
@@ -224,17 +260,6 @@ def sha256_of(path: str | os.PathLike[str]) -> str | None:
         return checksum(path) if os.path.isfile(path) else None
     except OSError:
         return None
-
-
-def _read(config: Mapping[str, Any] | str | os.PathLike[str] | None) -> Any:
-    """The data of a configuration."""
-    from d4pcwl.workflow.texts import parse_json, read_file
-
-    if isinstance(config, str) and config.lstrip().startswith("{"):
-        return parse_json(config, "--provenance-config")
-    if isinstance(config, (str, os.PathLike)):
-        return read_file(os.fspath(config))
-    return {} if config is None else config
 
 
 def _needs_prov() -> None:
@@ -268,7 +293,7 @@ def _installed(paths: Iterable[str]) -> set[str]:
     return {path for path in paths if path.startswith(prefixes)}
 
 
-def _packages() -> dict[str, str]:
+def installed_packages() -> dict[str, str]:
     """The versions of the packages that are installed, from the names of their folders (PyPA,
     "Recording installed projects"); to read what is in these would take half a second."""
     found: dict[str, str] = {}

@@ -9,6 +9,7 @@ eScience 2019, doi:10.1109/eScience.2019.00077), and some of our own, with ``d4p
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ RULES = "s-prov:sel-rules"
 RECORD = "d4p:record"
 ONE_IN = "d4p:one-in"
 ACTIVITIES = "d4p:activities"
+RUN_ID = "s-prov:run-id"
 
 ABOUT = (
     "provone:User",
@@ -27,10 +29,11 @@ ABOUT = (
     "s-prov:workflowName",
     "s-prov:workflowType",
     "s-prov:workflowId",
-    "s-prov:run-id",
+    RUN_ID,
     "s-prov:session-id",
     "s-prov:system-id",
     "s-prov:WFExecutionInputs",
+    "s-prov:WFExecutionsInputs",
 )
 """Terms whose values are told of the run, as they are."""
 
@@ -139,6 +142,21 @@ def fulfils(rules: tuple[Rule, ...], metadata: Mapping[str, Any], item: Any) -> 
     return True
 
 
+def read_config(config: Mapping[str, Any] | str | os.PathLike[str] | None) -> Any:
+    """The data of a configuration.
+
+    :param config: a text is JSON, or the path of a file
+    :raises D4pcwlError: the file cannot be read, or is not valid
+    """
+    from d4pcwl.workflow.texts import parse_json, read_file
+
+    if isinstance(config, str) and config.lstrip().startswith("{"):
+        return parse_json(config, "--provenance-config")
+    if isinstance(config, (str, os.PathLike)):
+        return read_file(os.fspath(config))
+    return {} if config is None else config
+
+
 def parse_selection(given: Any) -> Selection:
     """Read a configuration.
 
@@ -200,7 +218,7 @@ def _types(given: Any, faults: list[str]) -> tuple[dict[str, bool], dict[str, st
             if term == "s-prov:prov-cluster":
                 clusters[pe] = str(value)
             elif term == "s-prov:type":
-                names = [value] if isinstance(value, str) else list(value)
+                names = value if isinstance(value, (list, tuple)) else [value]
                 for name in (part.strip() for text in names for part in str(text).split(",")):
                     if name in _PATTERNS:
                         patterns[pe] = _PATTERNS[name]

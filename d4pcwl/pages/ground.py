@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 
 from d4pcwl.errors import presentable
+
+_ID = re.compile(r' id="[^"]*"')
 
 
 def document(title: str, body: Iterable[str], style: str = "", script: str = "") -> str:
@@ -39,6 +42,11 @@ def _ground() -> str:
 def escaped(text: object) -> str:
     """Any text in HTML."""
     return html.escape(presentable(str(text)))
+
+
+def drawing(svg: str) -> str:
+    """A picture by Graphviz, as a part of a page: it has the page's colours."""
+    return _ID.sub("", svg[svg.index("<svg") :])
 
 
 def tiles(facts: Iterable[tuple[str, str]]) -> Iterator[str]:

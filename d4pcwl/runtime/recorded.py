@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d4pcwl.runtime.engine.order import EntrancePE
 from d4pcwl.runtime.job import Job
+from d4pcwl.runtime.stage_streams import READERS
 
 if TYPE_CHECKING:
     from d4pcwl.lineage.run_record import RunRecord
     from d4pcwl.runtime.engine.instance import Receive
     from d4pcwl.runtime.results import Sink
+    from d4pcwl.workflow.flat import FlatGraph
 
 
 def recorded(mapping: str, job: Job) -> Job:
@@ -19,29 +24,61 @@ def recorded(mapping: str, job: Job) -> Job:
     if job.record is None:
         return job
     from d4pcwl.runtime.observed import edge_records, pe_records
+    from d4pcwl.workflow.made import made_with
     from d4pcwl.workflow.pe import has_postprocess
     from d4pcwl.workflow.state import keeps_state
 
     graph = job.graph
+    entrances = [pe.entrance for pe in graph.roots if isinstance(pe, EntrancePE)]
     recording = job.record.begin(
         graph.names,
         {pe.id for pe in graph.pes if keeps_state(pe) is not None or has_postprocess(pe)},
+        _twice(graph),
         {
             "mapping": mapping,
             "processes": job.processes,
             "seed": job.seed,
-            "pes": [asdict(record) for record in pe_records(graph)],
+            "pes": [
+                {
+                    **asdict(record),
+                    "ordered": getattr(pe, "ordered", True) is not False,
+                    "parameters": {} if isinstance(pe, READERS) else made_with(pe),
+                }
+                for record, pe in zip(pe_records(graph), graph.pes, strict=True)
+            ],
             "edges": [asdict(record) for record in edge_records(graph)],
         },
+        readers=[pe.id for pe in graph.roots if isinstance(pe, READERS)],
     )
-    return replace(job, recording=recording, sink=_TracedSink(job.sink, job.record))
+    marked = entrances[0].wanted if entrances else frozenset()
+    return replace(job, recording=recording, sink=_TracedSink(job.sink, job.record, marked))
+
+
+def _twice(graph: FlatGraph) -> set[str]:
+    """The ids of the PEs that take an item by several inputs."""
+    from d4pcwl.workflow.numbering import Numbering
+
+    taken: set[tuple[str, str, str]] = set()
+    found = set()
+    for edge in graph.edges:
+        source = graph.into(edge.source)[0] if isinstance(edge.source, Numbering) else edge
+        way = (source.source.id, source.output, edge.target.id)
+        if way in taken:
+            found.add(edge.target.id)
+        taken.add(way)
+    return found
 
 
 class _TracedSink:
-    """A sink that takes items with their traces, and passes on the items."""
+    """A sink that takes items with their traces, and passes on the items.
 
-    def __init__(self, sink: Sink, record: RunRecord) -> None:
-        self._sink, self._record = sink, record
+    :param marked: the outputs whose items come with their marks, as pairs of a mark and such a pair
+    """
+
+    def __init__(
+        self, sink: Sink, record: RunRecord, marked: Collection[tuple[str, str]] = ()
+    ) -> None:
+        self._sink, self._record, self._marked = sink, record, marked
 
     def take(self, pe: str, output: str) -> Receive:
         from d4pcwl.runtime.engine.policy import ERRORS
@@ -53,8 +90,32 @@ class _TracedSink:
 
         def receive(pair: tuple[bytes, Any]) -> None:
             trace, item = pair
-            note(trace)
             take(item)
+            note(trace)
+
+        def receive_marked(pair: tuple[Any, tuple[bytes, Any]]) -> None:
+            mark, (trace, item) = pair
+            take((mark, item))
+            note(trace)
+
+        return receive_marked if (pe, output) in self._marked else receive
+
+    def close(self, complete: bool) -> None:
+        self._sink.close(complete)
+
+
+class StreamSink:
+    """A sink for a stream file of a recorded stage: the record is told of each item in it."""
+
+    def __init__(self, sink: Sink, record: RunRecord, path: Path) -> None:
+        self._sink, self._note = sink, record.stream(path)
+
+    def take(self, pe: str, output: str) -> Receive:
+        take, note = self._sink.take(pe, output), self._note
+
+        def receive(item: Any) -> None:
+            take(item)
+            note()
 
         return receive
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from d4pcwl.errors import (
     ITEM_LETTERS,
@@ -29,6 +29,7 @@ from d4pcwl.errors import (
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.order import Entrance
 from d4pcwl.runtime.engine.routing import by_key, in_turn
+from d4pcwl.runtime.recorded import StreamSink
 from d4pcwl.runtime.results import Named, Sink, SinkByPort, StreamFileSink
 from d4pcwl.runtime.stage_streams import (
     READERS,
@@ -45,6 +46,9 @@ from d4pcwl.workflow.edges import Edge
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import GroupBy, Grouping
 from d4pcwl.workflow.telling import Telling
+
+if TYPE_CHECKING:
+    from d4pcwl.lineage.run_record import RunRecord
 
 _Port = tuple[str, str]
 
@@ -215,12 +219,14 @@ def stage_sink(
     *,
     stage: FlatGraph,
     allow_pickle: bool | None = False,
+    record: RunRecord | None = None,
 ) -> tuple[SinkByPort, list[tuple[Any, str]]]:
     """The sink of a stage's items, and the outputs that they come from.
 
     :param targets: the stream files of each output that other stages take from
     :param results: takes the items of outputs that nobody takes from
     :param stage: the graph of the stage
+    :param record: is told which items go to which file, if the run is recorded
     :raises UsageError: an output has no file, or a file is given for what is no such output
     """
     chosen, names = {id(pe) for pe in pes}, graph.names
@@ -234,7 +240,7 @@ def stage_sink(
     given = {target.port for target in targets}
     _raise_port_faults("--to", set(ports) - given, given - set(ports), set(ports))
     sinks: dict[_Port, list[Sink]] = {}
-    make = _Sinks(graph, leaving, stage, allow_pickle)
+    make = _Sinks(graph, leaving, stage, allow_pickle, record)
     for target in targets:
         port = (ports[target.port][0].id, ports[target.port][1])
         sinks.setdefault(port, []).append(make(target, port))
@@ -256,8 +262,10 @@ class _Sinks:
         leaving: Mapping[tuple[str, str], Edge],
         stage: FlatGraph,
         allow_pickle: bool | None,
+        record: RunRecord | None,
     ) -> None:
         self._graph, self._leaving, self._pickle = graph, leaving, allow_pickle
+        self._record = record
         self._telling = Telling(graph)
         roots = [pe for pe in stage.pes if isinstance(pe, READERS)]
         self._entrance = next((pe.entrance for pe in roots if isinstance(pe, MarkedReader)), None)
@@ -299,9 +307,10 @@ class _Sinks:
     def _file(self, path: Path, port: _Port, metadata: dict[str, Any], marked: bool) -> Sink:
         names = self._graph.names
         ports = [(names[port[0]], port[1])]
-        sink = StreamFileSink(
+        file = StreamFileSink(
             path, ports, allow_pickle=self._pickle, metadata=metadata, marked=marked
         )
+        sink = file if self._record is None else StreamSink(file, self._record, path)
         return Named(sink, names)
 
 

@@ -5,13 +5,13 @@ the files, they are merged by the marks of their items; see ``runtime/stage.py``
 from __future__ import annotations
 
 import heapq
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from d4pcwl.errors import StreamFileError
 from d4pcwl.runtime.engine.order import Entrance, EntrancePE
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 SPLIT = "split"
 """The entry of a stream file's metadata that says which part of an output it holds."""
+
+Place = tuple[Path, int]
+"""A stream file, and the number of an item in it, from 1."""
+
+_Entry = TypeVar("_Entry")
 
 WRITER = "from"
 """The entry that says which shard has written the file, if its items have marks."""
@@ -50,8 +55,12 @@ class StreamFileReader(GenericPE):
         self._add_output("output")
 
     def process(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for item in self.stream.items():
-            yield {"output": item}
+        recorded = self.item_id() is not None
+        for place, item in self.stream.items():
+            if recorded:
+                self.write("output", item, location=place_name(place))
+            else:
+                yield {"output": item}
 
 
 class MarkedReader(EntrancePE):
@@ -71,10 +80,15 @@ class MarkedReader(EntrancePE):
             self._add_output(output)
 
     def process(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        recorded = self.item_id() is not None
         for number, (output, stream) in enumerate(self.streams.items()):
             before = (number,) if len(self.streams) > 1 else ()
-            for mark, item in stream.marked_items():
-                yield {output: ((*before, *mark), item)}
+            for place, (mark, item) in stream.marked_items():
+                marked = ((*before, *mark), item)
+                if recorded:
+                    self.write(output, marked, location=place_name(place))
+                else:
+                    yield {output: marked}
 
 
 READERS = (StreamFileReader, MarkedReader)
@@ -142,24 +156,24 @@ class StreamFiles:
                 found.setdefault((head.split["shard"], head.split["of"]), path)
         return found
 
-    def items(self) -> Iterator[Any]:
-        """The items, in the order of their marks if they have marks, or one file after the
-        other."""
+    def items(self) -> Iterator[tuple[Place, Any]]:
+        """The items with their places, in the order of their marks if they have marks, or one file
+        after the other."""
         first, *rest = self.paths
         with self._open(first) as reader:
             if reader.marked and rest:
-                for _, item in self._merged(reader, rest):
-                    yield item
+                for place, (_, item) in self._merged(reader, rest):
+                    yield place, item
                 return
-            for _, item in reader:
-                yield item
+            for place, (_, item) in _placed(reader, reader):
+                yield place, item
         for path in rest:
             with self._open(path) as reader:
-                for _, item in reader:
-                    yield item
+                for place, (_, item) in _placed(reader, reader):
+                    yield place, item
 
-    def marked_items(self) -> Iterator[tuple[list[int], Any]]:
-        """The items with their marks, in the order of the marks.
+    def marked_items(self) -> Iterator[tuple[Place, tuple[list[int], Any]]]:
+        """The items with their marks, and with their places, in the order of the marks.
 
         :raises StreamFileError: a file has no marks, or is damaged
         """
@@ -167,16 +181,29 @@ class StreamFiles:
         with self._open(first) as reader:
             yield from self._merged(reader, rest)
 
-    def _merged(self, first: StreamReader, rest: Iterable[Path]) -> Iterator[tuple[list[int], Any]]:
+    def _merged(
+        self, first: StreamReader, rest: Iterable[Path]
+    ) -> Iterator[tuple[Place, tuple[list[int], Any]]]:
         with ExitStack() as stack:
             readers = [first, *(stack.enter_context(self._open(path)) for path in rest)]
-            streams = (reader.marked_items() for reader in readers)
-            yield from heapq.merge(*streams, key=itemgetter(0))
+            streams = (_placed(reader, reader.marked_items()) for reader in readers)
+            yield from heapq.merge(*streams, key=lambda placed: placed[1][0])
 
     def _open(self, path: Path) -> StreamReader:
         from d4pcwl.streams.reader import StreamReader
 
         return StreamReader(path, allow_pickle=self.allow_pickle)
+
+
+def _placed(reader: StreamReader, entries: Iterable[_Entry]) -> Iterator[tuple[Place, _Entry]]:
+    """The entries of a file with their places."""
+    return zip(zip(itertools.repeat(reader.path), itertools.count(1)), entries)  # noqa: B905 - a place for each entry
+
+
+def place_name(place: Place) -> str:
+    """A place as ``d4pcwl lineage`` takes it."""
+    path, number = place
+    return f"{path}:{number}"
 
 
 def split_name(port: str, grouping: object) -> str:

@@ -6,12 +6,12 @@ import re
 import shutil
 from collections.abc import Collection, Iterator
 
+from d4pcwl.pages.ground import drawing
 from d4pcwl.trace import units
 from d4pcwl.trace.summary import OfEdge, OfPE, Summary
 from d4pcwl.workflow.nodes import SINK, SOURCE, STATE, Arrow, Box, Node
 from d4pcwl.workflow.picture import Picture
 
-_ID = re.compile(r' id="[^"]*"')
 _NODE = re.compile(r'<g class="node">\s*<title>([^<]*)</title>')
 
 
@@ -22,8 +22,7 @@ def svg(summary: Summary, hot: str | None) -> str | None:
     """
     if not shutil.which("dot") or not summary.edges:
         return None
-    text = picture(summary).image("svg").decode()
-    text = _ID.sub("", text[text.index("<svg") :])
+    text = drawing(picture(summary).image("svg").decode())
     marked = _keys(summary).get(hot or "")
     return _NODE.sub(
         lambda found: (

@@ -14,9 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from d4pcwl.errors import GraphError, PEError, nearest
+from d4pcwl.workflow.made import MADE_WITH, arguments
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -95,6 +96,11 @@ class GenericPE:
     hand_on: Callable[[], None] | None = None
     """Sends at once what was written for the current item, in mappings that send it when the item
     is done. If the worker dies, the item is worked on again, and is written again."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        pe = super().__new__(cls)
+        vars(pe)[MADE_WITH] = arguments(args, kwargs)
+        return pe
 
     def __init__(self, numprocesses: int = 1) -> None:
         self.inputconnections: dict[str, dict[str, Any]] = {}

@@ -40,6 +40,7 @@ class Facts:
     :param builder: the function that makes the graph, if the workflow has parameters
     :param values: the values of its parameters
     :param trace: whether each tool writes a trace of its run
+    :param provenance: which items each tool records, in the terms of S-PROV; None: no record
     """
 
     graph: FlatGraph
@@ -57,6 +58,7 @@ class Facts:
     builder: Builder | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     trace: bool = False
+    provenance: Mapping[str, Any] | None = None
 
     @cached_property
     def declared(self) -> Declaration:

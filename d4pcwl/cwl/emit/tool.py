@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from d4pcwl.cwl.declare.declarations import Declaration
@@ -23,6 +25,9 @@ from d4pcwl.cwl.emit.tool_inputs import (
 from d4pcwl.cwl.emit.tool_outputs import add_folders, add_results, add_writes
 from d4pcwl.workflow.reading.files import within
 from d4pcwl.workflow.reading.script import LocalFile, NamedPath
+
+PRINTED = "What the PEs print"
+"""The label of the output with that."""
 
 
 def make_tool(
@@ -65,13 +70,15 @@ def make_tool(
     add_results(tool, facts, pes, prefix)
     add_writes(tool, facts, pes, declared, [*changed, *found])
     tool.stdout = f"{prefix}printed.txt"
-    label = "What the PEs print"
+    label = PRINTED
     printed = Output(
         tool.free_output("printed"), "stdout", None, label, "", TEXT_FORMAT, key="printed"
     )
     tool.outputs.append(printed)
     if facts.trace:
         _add_trace(tool, prefix)
+    if facts.provenance is not None:
+        _add_provenance(tool, prefix, facts.provenance)
     _add_requirements(tool, facts, declared)
     tool.extra["d4p:digest"] = facts.graph.digest(pes)
     if streams is None:
@@ -149,6 +156,21 @@ def _add_trace(tool: Tool, prefix: str) -> None:
     label = "The trace of the run"
     name = tool.free_output("trace")
     tool.outputs.append(Output(name, "File", file, label, "", TRACE_FORMAT, key="trace"))
+
+
+def _add_provenance(tool: Tool, prefix: str, config: Mapping[str, Any]) -> None:
+    """Add the output ``provenance``.
+
+    :param config: which items are recorded, in the terms of S-PROV
+    """
+    folder = f"{prefix}provenance"
+    tool.arguments.append({"position": 7, "prefix": "--provenance", "valueFrom": folder})
+    if config:
+        text = literal(json.dumps(config, ensure_ascii=False))
+        tool.arguments.append({"position": 7, "prefix": "--provenance-config", "valueFrom": text})
+    label = "The record of the run: which items each item comes from"
+    name = tool.free_output("provenance")
+    tool.outputs.append(Output(name, "Directory", folder, label, key="provenance"))
 
 
 def _add_requirements(tool: Tool, facts: Facts, declared: Declaration) -> None:

@@ -22,6 +22,7 @@ from d4pcwl.runtime.engine.chain import Receive as Receive
 from d4pcwl.runtime.engine.chain import Step, Take, lane_writer, outlet_of
 from d4pcwl.runtime.engine.drawing import Draws
 from d4pcwl.runtime.engine.mistakes import argument, hint_for, wrong_return
+from d4pcwl.runtime.engine.order import EntrancePE, inside_marks
 from d4pcwl.runtime.engine.policy import FAIL, Policy
 from d4pcwl.workflow.load import is_an_order, user_fault
 from d4pcwl.workflow.pe import (
@@ -127,7 +128,10 @@ class RunningPE:
         if self._policy != FAIL:
             emit = self.attempts.holding(emit, partial(self.refuse_item, output))
         if self._lineage is not None:
-            emit = self._lineage.writing(output, emit, partial(self.refuse_item, output))
+            traced = partial(
+                self._lineage.writing, output, refuse=partial(self.refuse_item, output)
+            )
+            emit = inside_marks(traced, emit) if isinstance(self.pe, EntrancePE) else traced(emit)
         elif following is not None and self._policy == FAIL:
             self._following[output] = following
             if self._usual_write:

@@ -26,7 +26,7 @@ semantics in continuous data streams", IEEE TKDE 15 (2003), doi:10.1109/TKDE.200
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,6 +63,28 @@ class EntrancePE(GenericPE):
     graph has at most one, and all outer marks come from its items."""
 
     entrance: Entrance
+
+
+def inside_marks(
+    change: Callable[[Callable[[Any], None]], Callable[[Any], None]], take: Callable[[Any], None]
+) -> Callable[[Any], None]:
+    """A function that changes the items of pairs ``(mark, item)``, and passes the pairs on.
+
+    :param change: makes a function that changes items from one that takes them
+    """
+    mark: Any = None
+
+    def mark_again(item: Any) -> None:
+        take((mark, item))
+
+    changed = change(mark_again)
+
+    def enter(pair: tuple[Any, Any]) -> None:
+        nonlocal mark
+        mark, item = pair
+        changed(item)
+
+    return enter
 
 
 @dataclass(frozen=True)

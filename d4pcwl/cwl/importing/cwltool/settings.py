@@ -32,6 +32,8 @@ class Settings:
     :param stop_on_error: nothing more is started after a failure
     :param targets: the outputs and steps of the document to run; if empty, all
     :param more: further attributes of cwltool's RuntimeContext, such as ``cachedir``
+    :param kept: the folder into which the output files of tools are copied for the record of the
+        run; if empty, there is no record
     :param folder: the folder for all intermediate files, removed at the end of the run
     :param scratch: the folder for the tools' temporary folders, removed at the end of the run
     """
@@ -54,6 +56,7 @@ class Settings:
     timestamps: bool = False
     targets: tuple[str, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
+    kept: str = ""
     folder: str = ""
     scratch: str = ""
 

@@ -36,6 +36,8 @@ class Outcome:
     :param command: the command line, if it is known
     :param reasons: messages of cwltool about the failure
     :param tail: the last lines of standard error
+    :param inputs: the input object, with defaults
+    :param image: the container image in which it ran
     """
 
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -44,6 +46,8 @@ class Outcome:
     reasons: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
     unsupported: bool = False
+    inputs: dict[str, Any] = field(default_factory=dict)
+    image: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -79,10 +83,9 @@ def run_tool(
 
     from d4pcwl.cwl.importing.cwltool import confine
 
-    outcome = Outcome()
-    context.path_mapper = (
-        confine.MapperInContainer if _in_container(process, context) else confine.ConfinedMapper
-    )
+    image = _image(process, context)
+    outcome = Outcome(inputs=inputs, image=image)
+    context.path_mapper = confine.MapperInContainer if image else confine.ConfinedMapper
 
     def finished(outputs: Any, status: str) -> None:
         outcome.outputs = plain(outputs or {})
@@ -100,6 +103,7 @@ def run_tool(
             for job in process.job(as_given(inputs), finished, context):
                 confine.check_staging(job, context)
                 confine.confine(job)
+                outcome.inputs = job.builder.job
                 command = getattr(job, "command_line", None)
                 outcome.command = shlex.join(map(str, command)) if command else ""
                 with during(job.outdir, outcome) if during and command else nullcontext():
@@ -171,10 +175,15 @@ def as_given(value: Any) -> Any:
     return _Given(map(as_given, value)) if isinstance(value, list) else value
 
 
-def _in_container(process: Process, context: RuntimeContext) -> bool:
-    """Whether a tool runs in a container."""
-    wanted = process.get_requirement("DockerRequirement")[0] or context.default_container
-    return bool(context.use_container and wanted and process.tool["class"] == "CommandLineTool")
+def _image(process: Process, context: RuntimeContext) -> str | None:
+    """The image of the container in which a tool runs; None: it runs in none."""
+    if not context.use_container or process.tool["class"] != "CommandLineTool":
+        return None
+    wanted: Any = process.get_requirement("DockerRequirement")[0]
+    if not wanted:
+        return context.default_container or None
+    keys = ("dockerPull", "dockerImageId", "dockerLoad", "dockerImport", "dockerFile")
+    return str(next((wanted[key] for key in keys if key in wanted), "unknown"))
 
 
 def explanation(error: Exception) -> str:

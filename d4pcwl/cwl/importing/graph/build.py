@@ -94,7 +94,7 @@ class Builder:
             inside._map_input(name, join, name)
         if isinstance(step, CwlSubworkflow):
             enter = EnterPE(document, path, outputs, step.input_names, passed, reports=reports)
-            leave = LeavePE(path, step.given, reports=reports)
+            leave = LeavePE(path, step.given, reports=reports, kept=document.settings.kept)
             last = chained(inside, join, loop, enter, leave)
             inside.connect(enter, SKIPPED, leave, SKIPPED)
             bypass = PassPE(path, passed)
@@ -111,9 +111,9 @@ class Builder:
 
 def _passed(document: Document, step: CwlStep) -> list[str]:
     """The inputs of a subworkflow that may go into it element by element. They are arrays with one
-    source each, in a step without scatter, condition or expressions.
+    source each, in a step without scatter, condition or expressions. A record has whole inputs.
     """
-    if not isinstance(step, CwlSubworkflow) or step.scatter:
+    if not isinstance(step, CwlSubworkflow) or step.scatter or document.settings.kept:
         return []
     declared: Any = document.step(step.path).tool
     entries = {short_name(entry["id"]): entry for entry in declared["inputs"]}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, ClassVar
 
 from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, short_name
 from d4pcwl.cwl.importing.graph.links import Link, LinkFault
-from d4pcwl.cwl.importing.graph.pes import JOB, SKIPPED, ReportingPE, origin, place
+from d4pcwl.cwl.importing.graph.pes import EVENTS, JOB, SKIPPED, ReportingPE, origin, place
 from d4pcwl.cwl.importing.graph.token import Gathering, Tag, Token
 
 RESULT = "result"
@@ -22,8 +23,10 @@ class LeavePE(ReportingPE):
 
     stateful: ClassVar[bool] = True
 
-    def __init__(self, path: StepPath, links: Iterable[Link], *, reports: bool) -> None:
-        super().__init__(reports=reports)
+    def __init__(
+        self, path: StepPath, links: Iterable[Link], *, reports: bool, kept: str = ""
+    ) -> None:
+        super().__init__(reports=reports, kept=kept)
         self.name = "/".join(path) + ".leave"
         self.path = path
         self.links = list(links)
@@ -49,7 +52,8 @@ class LeavePE(ReportingPE):
             self._leave(self.gathers[port], token)
 
     def _leave(self, gather: _Output, token: Token) -> None:
-        if token.shape and gather.link.streams and token.tag[-1] == ((), ()):
+        streams = token.shape and gather.link.streams and token.tag[-1] == ((), ())
+        if streams and not self.kept:  # a record has whole outputs
             # An element of an array that the step makes, because it is not scattered itself.
             name = gather.link.name
             self.write(name, replace(token, origin=origin(self.path, name), tag=token.tag[:-1]))
@@ -62,6 +66,11 @@ class LeavePE(ReportingPE):
                 message = f"step {where}: {fault}"
                 report = {"job": token.tag[0], "step": where, "message": message}
                 self.report({**report, "unsupported": False})
+            if self.kept:
+                from d4pcwl.cwl.importing.cwltool.research_object import Left
+
+                run = (self.path, token.tag)
+                self.write(EVENTS, Left(run, datetime.now(), gather.link.name, value))
             self._send(gather.link.name, token.tag, value, failed)
 
     def _send(self, name: str, tag: Tag, value: Any, failed: bool) -> None:

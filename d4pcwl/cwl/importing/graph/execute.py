@@ -12,9 +12,10 @@ from d4pcwl.cwl.emit.parameter import TRACE_FORMAT
 from d4pcwl.cwl.files import local_path
 from d4pcwl.cwl.importing.cwltool.document import Document
 from d4pcwl.cwl.importing.cwltool.outdir import placing, relocated
+from d4pcwl.cwl.importing.cwltool.research_object import ResearchObject
 from d4pcwl.cwl.importing.graph.cwl_graph import DocumentGraph, runner_graph
 from d4pcwl.cwl.importing.graph.loops import ITERATION, LoopPE
-from d4pcwl.cwl.importing.graph.pes import FAILURES, TASK, ToolPE
+from d4pcwl.cwl.importing.graph.pes import EVENTS, FAILURES, TASK, ToolPE
 from d4pcwl.errors import UnsupportedFeature
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.plan import usable_cores
@@ -53,6 +54,7 @@ class Run:
     :param failed: called with the message of each failure
     :param observer: takes what the processes measure, if anybody needs it
     :param empty_printed: also return the printed text of ``d4p2cwl``'s tools if it is empty
+    :param research: the record of what runs, if there is one; then there is one job
     :param apart: each job's files go to a separate folder with its number, from 1, as the name
     """
 
@@ -68,6 +70,7 @@ class Run:
     apart: bool = False
     empty_printed: bool = False
     observer: Observer | None = None
+    research: ResearchObject | None = None
     _waiting: dict[int, tuple[dict[str, Any], bool]] = field(default_factory=dict)
     _next: int = 0
     _failed: set[int] = field(default_factory=set)
@@ -84,6 +87,9 @@ class Run:
         graph, flat, mapping, number = self.settled()
         self._move = not (graph.dead_ends() and len(self.jobs) > 1)
         self._printed = set() if self.empty_printed else graph.printed()
+        if self.research is not None:
+            (given,) = self.jobs
+            self.research.begin(self.document, ((), (0,)), given)
         jobs = [{"job": (number, job)} for number, job in enumerate(self.jobs)]
         inputs: RootInputs = {graph.inputs.id: jobs}
         job = Job(flat, inputs, self, say=self.say, processes=number, observer=self.observer)
@@ -119,6 +125,9 @@ class Run:
 
     def take(self, pe: str, output: str) -> Receive:
         """See :class:`d4pcwl.runtime.results.Sink`."""
+        if output == EVENTS:
+            assert self.research is not None
+            return self.research.take
         return self._take_failure if output == FAILURES else self._take_result
 
     def close(self, complete: bool) -> None:
@@ -149,6 +158,8 @@ class Run:
         while self._next in self._waiting:
             outputs, failed = self._waiting.pop(self._next)
             failed = failed or self._next in self._failed
+            if self.research is not None:
+                self.research.end(outputs)
             final = self._relocated(self._next, outputs)
             self.finished(Finished(self._next, final, failed))
             self._next += 1

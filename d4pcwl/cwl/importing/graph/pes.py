@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -47,6 +48,9 @@ TOOL = "tool"
 
 FAILURES = "(failures)"
 """The port whose items describe, as dictionaries, executions that failed."""
+
+EVENTS = "(events)"
+"""The port whose items tell what ran, for the record of the run."""
 
 
 class TokenPE(GenericPE):
@@ -126,12 +130,17 @@ class ReportingPE(TokenPE):
     """Knows of failures.
 
     :param reports: True: a failure becomes an item, and the run goes on; False: the PE fails
+    :param kept: the folder into which output files are copied for the record of the run; if empty,
+        there is no record
     """
 
-    def __init__(self, *, reports: bool) -> None:
+    def __init__(self, *, reports: bool, kept: str = "") -> None:
         super().__init__()
+        self.kept = kept
         if reports:
             self._add_output(FAILURES, result=True)
+        if kept:
+            self._add_output(EVENTS, result=True)
 
     def report(self, failure: dict[str, Any]) -> None:
         """Report a failure, with the message for users.
@@ -155,7 +164,7 @@ class ExecutingPE(ReportingPE, ABC):
     def __init__(
         self, document: Document, path: StepPath, outputs: Iterable[str], *, reports: bool
     ) -> None:
-        super().__init__(reports=reports)
+        super().__init__(reports=reports, kept=document.settings.kept)
         self.document, self.path, self.outputs = document, path, list(outputs)
         self._add_input(TASK)
 
@@ -273,7 +282,7 @@ class ToolPE(ExecutingPE):
     def execute(self, firing: Firing, given: dict[str, Any]) -> None:
         from d4pcwl.cwl.importing.cwltool.tool_run import run_tool
 
-        began = time.monotonic()
+        began, when = time.monotonic(), datetime.now()
         delivered: set[str] = set()
         during = None
         if self.followed and self.hand_on is not None:
@@ -293,8 +302,27 @@ class ToolPE(ExecutingPE):
             where = place(self.path, firing.tag, firing.index) or self.name
             message = f"{where}: done in {time.monotonic() - began:.2f} s\n"
             sys.stderr.write(stamped(message) if settings.timestamps else message)
+        if self.kept:
+            self._record(firing, when, outcome)
         values = {n: outcome.outputs.get(n) for n in self.outputs if n not in delivered}
         self.deliver(firing, values, failed=outcome.failed)
+
+    def _record(self, firing: Firing, began: datetime, outcome: Outcome) -> None:
+        """Tell what ran; its output files are copied before another tool may change them."""
+        from d4pcwl.cwl.importing.cwltool.document import plain
+        from d4pcwl.cwl.importing.cwltool.research_object import Execution, kept
+
+        event = Execution(
+            (self.path[:-1], firing.tag),
+            self.path[-1] if self.path else "",
+            began,
+            datetime.now(),
+            plain(outcome.inputs),
+            kept(outcome.outputs, self.kept),
+            outcome.failed,
+            outcome.image,
+        )
+        self.write(EVENTS, event)
 
     @contextmanager
     def _while_followed(
@@ -356,7 +384,11 @@ class EnterPE(ExecutingPE):
         else:
             job = process._init_job(given, self.context(firing)).job
         tag = (*firing.tag, (firing.index, firing.shape))
-        values = plain(job)
+        values = {name: entry for name, entry in plain(job).items() if name in self.names}
+        if self.kept:
+            from d4pcwl.cwl.importing.cwltool.research_object import Entered
+
+            self.write(EVENTS, Entered((self.path, tag), datetime.now(), values))
         _write_values(self, self.path, tag, {name: values.get(name) for name in self.names})
 
     def deliver(self, firing: Firing, values: Mapping[str, Any], *, failed: bool = False) -> None:
