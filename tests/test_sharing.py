@@ -33,11 +33,13 @@ from mapping_kit import (
 import d4pcwl
 from d4pcwl import GenericPE, IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.cli.dispel4py import main
-from d4pcwl.errors import WorkerDied
+from d4pcwl.errors import PEError, WorkerDied
 from d4pcwl.runtime.engine.plan import make_plan
 from d4pcwl.runtime.pool.exchange import SLOW_SECONDS, TASK_SECONDS, task_size
 from d4pcwl.runtime.pool.links import _portions
 from d4pcwl.runtime.pool.queues import QUEUE_BATCHES, Batch, Queues
+from d4pcwl.runtime.pool.scale import fixed
+from d4pcwl.runtime.pool.scheduler import Scheduler
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 
@@ -292,6 +294,16 @@ def test_a_task_that_kills_its_workers_ends_the_run(kind: str) -> None:
     graph = chain(Homed(range(1000)), named(DiesAlways(), "victim"), Plus())
     with nothing_left(), pytest.raises(WorkerDied, match="PE victim: 3 worker processes died"):
         Mapping(kind, 3).run(graph)
+
+
+def test_a_worker_that_has_told_of_its_failure_is_no_death() -> None:
+    """The parent may hear of both at once."""
+    flat = flatten(chain(Source([]), Plus()))
+    plan = make_plan(flat, 2, pooled=True, given=root_inputs(flat))
+    scheduler, failure = Scheduler(plan, fixed(2)), PEError("a PE failed")
+    scheduler.hear(0, "failed", failure)
+    scheduler.lost(0, "exited with code 0")
+    assert scheduler.failure is failure
 
 
 def test_sizes_of_tasks() -> None:

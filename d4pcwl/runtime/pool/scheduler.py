@@ -173,7 +173,7 @@ class Scheduler:
         self._owing.pop(number, None)
         self._pinned.pop(number, None)
         self._guests -= worker.guest
-        if worker.leaving or self._all_ended:
+        if worker.leaving or self._all_ended or self.failure is not None:
             return
         held = [i for i, host in self._host.items() if host is worker and i not in self.ended]
         if held:
