@@ -4,6 +4,7 @@
 
     D4pcwlError                 1   the base of them all
     ├── UsageError              2   the command line or an API argument is wrong
+    │   └── CheckpointError     2   a run cannot go on after its snapshots
     ├── ScriptError             2   the script cannot be loaded, or has no graph, or several
     ├── GraphError              2   the graph is not valid
     ├── InputError              2   the root inputs (-f, -d) do not fit the graph
@@ -48,6 +49,10 @@ class UsageError(D4pcwlError):
     """The command line, or an argument of the Python API, is wrong."""
 
     exit_code = 2
+
+
+class CheckpointError(UsageError):
+    """The snapshots of a run are damaged, or are of another run."""
 
 
 class ScriptError(D4pcwlError):

@@ -19,12 +19,15 @@ import sys
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from simulation_flows import KEYS, Flow, Item, flow_of
+from simulation_flows import KEYS, Flow, Item, Keeper, flow_of
 
 from d4pcwl.errors import WorkerDied
+from d4pcwl.runtime.checkpoint.kept import Snapshot
+from d4pcwl.runtime.checkpoint.sources import Pauses
 from d4pcwl.runtime.engine.marks import NO_MORE, RESULTS, SortedResults
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
@@ -142,12 +145,14 @@ class SimulatedWorker:
         self.credits: defaultdict[int | None, int] = defaultdict(lambda: WINDOW)
         self.sizes: dict[Queue, int] = {}
         self.waits = False
+        self.paused = False
         self.deferred: deque[tuple[str, Any]] = deque()
         self.tasks: set[int] = set()
         self.engine: Worker | None = None
         if pinned is not None:
             self.out = Outgoing(plan)
-            self.engine = Worker(run.flow.graph, plan, pinned, run.flow.inputs, self.out, own=False)
+            graph, inputs, pauses = run.flow.graph, run.flow.inputs, run.pauses_of(pinned)
+            self.engine = Worker(graph, plan, pinned, inputs, self.out, own=False, pauses=pauses)
             run.engines.append(self.engine)
             self.new_levels, self.new_levels_of_last = new_levels(plan, pinned, self.engine.level)
         self.moves = self._work()
@@ -176,7 +181,7 @@ class SimulatedWorker:
         message = self._receive()
         if message is None:
             if self.engine is not None:
-                if self.engine.hungry:
+                if self.engine.hungry and not self.paused:
                     before = self.out.written
                     self.engine.feed()
                     yield
@@ -199,6 +204,9 @@ class SimulatedWorker:
             raise WorkerStopped
         if kind == "go":
             self._note_room(*content)
+            return None
+        if kind in ("pause", "proceed"):
+            self.paused = kind == "pause"
             return None
         return kind, content
 
@@ -244,13 +252,16 @@ class SimulatedWorker:
     @staticmethod
     def _may_handle(message: tuple[str, Any], instance: int) -> bool:
         kind, content = message
-        return kind == "task" or (kind != "ended" and content[0][0] > instance)
+        return kind == "task" or (kind in ("private", "told") and content[0][0] > instance)
 
     def _handle(self, kind: str, content: Any) -> Iterator[None]:
         if kind == "task":
             yield from self._run_task(*content)
             return
         assert self.engine is not None
+        if kind == "keep":
+            self.send("kept", self.engine.keep())
+            return
         before = self.out.written
         if kind == "ended":
             self.engine.upstream_ended(content)
@@ -405,6 +416,10 @@ class Schedule(ABC):
     def _run(self) -> None:
         """Have workers move until the run is over."""
 
+    def pauses_of(self, process: int) -> Pauses | None:
+        """The pauses of the sources in a process, if there are snapshots."""
+        return None
+
     def enable(self, worker: SimulatedWorker) -> None:
         """It may move."""
         if worker.number not in self._place:
@@ -444,9 +459,9 @@ class Schedule(ABC):
 
     def _check_seen(self) -> None:
         flow, plan = self.flow, self.flow.plan
-        pes = {index: running.pe for e in self.engines for index, running in e.running.items()}
+        seen_by = self.seen_by()
         for (pe, name), expected in flow.seen.items():
-            found = [pes[i.index].seen.get(name, []) for i in plan.of(pe)]
+            found = [seen_by[i.index].get(name, []) for i in plan.of(pe)]
             grouping = next(
                 r.grouping
                 for routes in plan.routes.values()
@@ -464,6 +479,15 @@ class Schedule(ABC):
                     of_key = [i for items in found for i in items if i[0] == key]
                     wanted = [i for i in expected if i[0] == key]
                     self._compare_input(f"{where}, key {key}", pe, of_key, wanted)
+
+    def seen_by(self) -> dict[int, dict[str, list[Item]]]:
+        """What each instance that keeps state has seen."""
+        return {
+            index: running.pe.seen
+            for engine in self.engines
+            for index, running in engine.running.items()
+            if isinstance(running.pe, Keeper) and hasattr(running.pe, "seen")
+        }
 
     def _compare_input(self, where: str, pe: str, found: list[Item], expected: list[Item]) -> None:
         """What an instance saw: of each sender in order, what there was."""
@@ -507,6 +531,15 @@ class Schedule(ABC):
         return Broken(f"{what}\nTo see it: python tests/{self.command} {self.seed}{self.options}")
 
 
+@dataclass
+class Saved:
+    """A snapshot, the results up to then, and what was seen by instances that had ended."""
+
+    snapshot: Snapshot
+    results: list[list[Item]]
+    seen: dict[int, dict[str, list[Item]]]
+
+
 class Simulation(Schedule):
     """One schedule of a scheduler.
 
@@ -532,11 +565,9 @@ class Simulation(Schedule):
         self.scale = Scale(number, number)
         if random.random() < 0.3:
             self.scale = Scale(min(2, number), number, random.choice((0, 1, 3)), 1.0)
-        self.scheduler = scheduler(flow.plan, self.scale, self.limits)
-        self.waiting = Counter[Queue]()
+        self.rules = scheduler
+        self.saved = Saved(Snapshot(), [[] for _ in self.results], {})
         self.largest = 1
-        self.sorted = SortedResults(flow.plan, [found.append for found in self.results])
-        self.workers: dict[int, SimulatedWorker] = {}
         self.now = 0.0
         self.freezes = freezes
         self.frozen: SimulatedWorker | None = None
@@ -544,6 +575,25 @@ class Simulation(Schedule):
         if large or freezes:
             self.may_die = 0 if freezes else 40
         self.pinned_may_die = random.random() < 0.03
+        self.has_snapshots = not freezes and random.random() < 0.1
+        self.pauses = 4 if self.has_snapshots else 0
+        self.crashes = random.choice((0, 1, 1, 2)) if self.has_snapshots else 0
+        self.snapshots = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin, or go on after the last snapshot."""
+        plan, saved = self.flow.plan, self.saved
+        self.waiting = Counter[Queue]()
+        self.workers: dict[int, SimulatedWorker] = {}
+        self.engines.clear()
+        self.moving.clear()
+        self._place.clear()
+        for found, earlier in zip(self.results, saved.results, strict=True):
+            found[:] = earlier
+        self.sorted = SortedResults(plan, [found.append for found in self.results])
+        self.sorted.hold(saved.snapshot.held)
+        self.scheduler = self.rules(plan, self.scale, self.limits, begun=saved.snapshot)
 
     @property
     def failure(self) -> Exception | None:  # type: ignore[override]
@@ -555,12 +605,17 @@ class Simulation(Schedule):
     def _run(self) -> None:
         self._decide()
         most_steps, idle = 20000 + 2000 * self.flow.items, 0
-        while not self.scheduler.is_over:
+        while not self.scheduler.is_over or self._crash():
             self.steps += 1
             if self.steps > most_steps:
                 raise self._broken("it does not end")
             if self.moving:
                 self.now += 1e-3
+                if self.pauses and self.random.random() < 0.1:
+                    self.pauses -= 1
+                    self.scheduler.pause()
+                if self.crashes and self.random.random() < (0.05 if self.snapshots else 0.002):
+                    self._crash()
                 self._step(self.random.choice(self.moving))
             elif self._decide():
                 idle = 0
@@ -649,7 +704,47 @@ class Simulation(Schedule):
                     self.sorted.takers[slot](items)
             elif kind == "levels":
                 self.sorted.note(content)
+            elif kind == "snapshot":
+                self._check_snapshot()
+                self._save(*content)
         return done
+
+    def _crash(self) -> bool:
+        """All is killed, and the run goes on after the last snapshot; whether that is so."""
+        if self.crashes and (self.scheduler.failure is not None or not self.scheduler.is_over):
+            self.note("all is killed")
+            self.crashes -= 1
+            self._begin()
+            self._decide()
+            return True
+        return False
+
+    def pauses_of(self, process: int) -> Pauses | None:
+        if not self.has_snapshots:
+            return None
+        kept = self.saved.snapshot.processes.get(process, b"")
+        ended = self.saved.snapshot.ended.intersection(self.flow.plan.processes[process])
+        return Pauses(lambda: False, lambda: None, kept, ended)
+
+    def seen_by(self) -> dict[int, dict[str, list[Item]]]:
+        return {**super().seen_by(), **self.saved.seen}
+
+    def _save(self, kept: dict[int, bytes], queued: list[Lot]) -> None:
+        ended = frozenset(self.scheduler.ended)
+        seen = {index: seen for index, seen in self.seen_by().items() if index in ended}
+        results = [list(found) for found in self.results]
+        self.saved = Saved(Snapshot(kept, ended, self.sorted.held, queued), results, seen)
+
+    def _check_snapshot(self) -> None:
+        """Workers with pinned instances have worked off all, so that the snapshot has it."""
+        self.snapshots += 1
+        for worker in self.workers.values():
+            if worker.pinned is not None:
+                left = [message for message in worker.inbox if message[0] != "room"]
+                left += [*worker.deferred, *worker.tasks, *worker.out.ends]
+                left += [sent for sent in worker.link if sent[0] not in ("idle", "closed")]
+                if left or worker.out.count:
+                    raise self._broken(f"a snapshot is taken while a worker has {left}")
 
     def _start(self, number: int, pinned: int | None) -> None:
         self.workers[number] = worker = SimulatedWorker(self, number, pinned)

@@ -36,6 +36,7 @@ import d4pcwl
 from d4pcwl import GenericPE, IterativePE
 from d4pcwl.errors import LineageError, PEError, UsageError
 from d4pcwl.library import Match, Window
+from d4pcwl.lineage.holdings import of_records
 from d4pcwl.lineage.identity import each
 from d4pcwl.lineage.index import Index
 from d4pcwl.lineage.prov import write_prov
@@ -312,6 +313,12 @@ class Flush(AtTheEnd):
         self.write("output", {"from": []}, derived_from=[])
 
 
+def indexed(folder: Path) -> Index:
+    found = of_records(folder)
+    assert found is not None
+    return Index(found)
+
+
 @pytest.mark.processes(3)
 def test_items_come_from_what_they_say(mapping: Mapping, tmp_path: Path) -> None:
     """Each item has in it the names of the items that it comes from."""
@@ -350,7 +357,7 @@ def test_items_come_from_what_they_say(mapping: Mapping, tmp_path: Path) -> None
         for item, own in zip(items, made, strict=True):
             assert sorted(names[o] for o in ancestors(own) & set(names)) == sorted(item["from"])
     assert len(values) < 250  # 20 items at the end derive from one collection
-    with Index(record) as index:
+    with indexed(tmp_path / "record") as index:
         assert index.count("item") == len(set().union(*traces.values())) + 21
 
 
@@ -691,7 +698,7 @@ def test_a_damaged_record_is_read_or_refused(tmp_path: Path) -> None:
         record.path.write_bytes(data[:at] + long + data[at + 1 :])
         with contextlib.suppress(LineageError):
             write_prov(Record(tmp_path / "r"))
-        with contextlib.suppress(LineageError), Index(Record(tmp_path / "r")) as index:
+        with contextlib.suppress(LineageError), indexed(tmp_path / "r") as index:
             index.files()
 
 

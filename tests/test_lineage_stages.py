@@ -3,6 +3,7 @@ their stream files, say the same as the record of the whole graph."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,35 @@ def test_one_item_in_n_is_for_a_whole_graph(tmp_path: Path) -> None:
     ):
         record.begin({"plus": "plus", "reader": "reader"}, (), (), {}, readers=["reader"])
     assert not (tmp_path / "record").exists()
+
+
+SCRIPT = Path(__file__).parent.parent / "examples" / "word_count" / "word_count.py"
+
+
+@pytest.mark.parametrize(
+    ("shards", "config", "message"),
+    [
+        (None, {"d4p:record": ["cout"]}, "no PE is called 'cout'; did you mean count"),
+        (None, '{"d4p:recor": []}', "there is no term 'd4p:recor'"),
+        (None, {"s-prov:run-id": "mine"}, "each run of a step has its own id"),
+        (2, {"d4p:one-in": 2}, "does not know which items were chosen"),
+    ],
+)
+def test_a_configuration_is_checked_when_it_is_compiled(
+    shards: int | None, config: Any, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        d4pcwl.to_cwl(SCRIPT, shards=shards, provenance=True, provenance_config=config)
+
+
+def test_a_configuration_is_a_part_of_the_document() -> None:
+    config = {"d4p:one-in": 2, "s-prov:sel-rules": {"split": {"rules": {"n": {"$gt": 1}}}}}
+    tool = d4pcwl.to_cwl(SCRIPT, provenance=True, provenance_config=config).document
+    options = {entry.get("prefix"): entry["valueFrom"] for entry in tool["arguments"]}
+    assert options["--provenance"] == "provenance"
+    assert json.loads(options["--provenance-config"]) == config
+    (output,) = [entry for entry in tool["outputs"] if entry["id"] == "provenance"]
+    assert output["type"] == "Directory"
+    assert {"package": "prov"} in tool["hints"][-1]["packages"]
+    with pytest.raises(UsageError, match="add that"):
+        d4pcwl.to_cwl(SCRIPT, provenance_config=config)

@@ -285,7 +285,8 @@ def test_a_run_that_is_ended_is_written(tmp_path: Path) -> None:
 def test_a_tool_alone(tmp_path: Path) -> None:
     write(tmp_path, join_cwl=JOIN, a_txt="a\n")
     files = [{"class": "File", "location": "a.txt"}, {"class": "File", "contents": "literal\n"}]
-    (tmp_path / "job.json").write_text(json.dumps({"files": files}))
+    job = {"files": files, "label": "\x01 is not in XML"}
+    (tmp_path / "job.json").write_text(json.dumps(job))
     record = tmp_path / "new" / "record"
     run(
         tmp_path / "join.cwl",
@@ -295,7 +296,7 @@ def test_a_tool_alone(tmp_path: Path) -> None:
     )
     validate(record)
     given = json.loads((record / "workflow" / "primary-job.json").read_text())
-    assert given["label"] == "without"
+    assert given["label"] == "\x01 is not in XML"
     made = json.loads((record / "workflow" / "primary-output.json").read_text())
     assert list(data_of(made, record)) == [("all.txt", b"a\nliteral\n")]
     told = Activities(record / "metadata" / "provenance" / "primary.cwlprov.json")
@@ -308,6 +309,7 @@ def test_a_tool_alone(tmp_path: Path) -> None:
         (["--provenance", "full"], "full: something is there; name a new folder"),
         (["--provenance", "new", "--orcid", "0000-0002-1825-0098"], "--orcid: Invalid ORCID"),
         (["--provenance", "new", "--jobs", "job.json"], "the record of one job"),
+        (["--provenance", "out"], "the outputs go there, too"),
     ],
 )
 def test_what_cannot_be_written(

@@ -22,12 +22,13 @@ ROOMS = """
     library
     lineage
     seismology
+    runtime.checkpoint
     runtime.engine
     runtime.transport
     runtime.results
     runtime.job runtime.options runtime.local runtime.stage_streams
     runtime.observed
-    runtime.recorded
+    runtime.recorded runtime.checkpointed
     runtime.static runtime.pool
     runtime.redis runtime.mpi
     runtime.mappings

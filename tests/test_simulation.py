@@ -15,7 +15,7 @@ from simulation_flows import line
 from simulation_kit import Broken, Simulation
 
 from d4pcwl.runtime.engine.marks import NO_MORE
-from d4pcwl.runtime.pool.exchange import Parcel
+from d4pcwl.runtime.pool.exchange import Lot, Parcel
 from d4pcwl.runtime.pool.queues import Limits
 from d4pcwl.runtime.pool.scheduler import PARENT, Scheduler
 
@@ -136,6 +136,38 @@ class LoopsEndEarly(Scheduler):
         return not any(self._awaited[index] - loop for index in loop)
 
 
+class KeepsEarly(Scheduler):
+    """A snapshot is taken although pinned instances are at work."""
+
+    @property
+    def _is_quiet(self) -> bool:
+        return True
+
+
+class KeepsNoTasks(Scheduler):
+    """Tasks that workers have in hand are not in a snapshot."""
+
+    def _queued(self) -> list[Lot]:
+        return super()._queued()[sum(len(worker.tasks) for worker in self.workers.values()) :]
+
+
+class GivesMeanwhile(Scheduler):
+    """Pinned instances get batches after they have said what they keep."""
+
+    def _share_out(self) -> None:
+        pause, self._pause = self._pause, None
+        super()._share_out()
+        self._pause = pause
+
+
+class NeverGoesOn(Scheduler):
+    """After a snapshot the sources wait."""
+
+    def _tell_pinned(self, kind: str) -> None:
+        if kind != "proceed":
+            super()._tell_pinned(kind)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -149,6 +181,10 @@ class LoopsEndEarly(Scheduler):
         LastFirst,
         StartsTooMany,
         LoopsEndEarly,
+        KeepsEarly,
+        KeepsNoTasks,
+        GivesMeanwhile,
+        NeverGoesOn,
     ],
 )
 def test_what_is_wrong_is_found(wrong: Callable[..., Scheduler]) -> None:

@@ -1,4 +1,5 @@
-"""`benchmarks/observing`: what progress, a trace and a record cost, for four PEs that pass on ints.
+"""`benchmarks/observing`: what progress, a trace, a record and snapshots cost, for four PEs that
+pass on ints.
 
 Each run is a process of its own, and runs with and without take turns. Compared is the processor
 time of the run and its workers, the least of all repetitions: other programs can only add to it.
@@ -27,6 +28,7 @@ from pathlib import Path
 import d4pcwl
 from bench.table import rendered
 from d4pcwl.lineage.run_record import RunRecord
+from d4pcwl.runtime.checkpoint.session import Session
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.mappings.registry import find_mapping, run_job
 from d4pcwl.runtime.progress import LiveTable
@@ -37,7 +39,7 @@ from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 
 _MAPPINGS = ("simple", "multi", "dyn_multi", "dyn_redis")
-_KINDS = ("progress", "trace", "sampled", "recorded")
+_KINDS = ("progress", "trace", "sampled", "recorded", "snapshots")
 _ONE_IN = 100
 """So many items of the source are there for each that is recorded, if it is sampled."""
 
@@ -71,11 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--repetitions", type=int, default=15, metavar="N")
     parser.add_argument("--mappings", default=",".join(_MAPPINGS), metavar="NAMES")
     parser.add_argument("--kinds", default="progress,trace", metavar=",".join(_KINDS))
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--every", type=float, default=10, metavar="SECONDS", help="from snapshot to snapshot"
+    )
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.one:
-        mapping, items, kind = options.one
-        sys.stdout.write(json.dumps(_one(mapping, int(items), kind)) + "\n")
+        mapping, items, kind, every = options.one
+        sys.stdout.write(json.dumps(_one(mapping, int(items), kind, float(every))) + "\n")
         return 0
     rows = []
     kinds = ["", *options.kinds.split(",")]
@@ -85,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for number in range(options.repetitions):
             turn = number % len(kinds)
             for kind in (*kinds[turn:], *kinds[:turn]):
-                seconds[kind].append(_measured(mapping, items, kind))
+                seconds[kind].append(_measured(mapping, items, kind, options.every))
         # Other programs can only make a run longer.
         without, *costs = (min(seconds[kind]) for kind in kinds)
         shown = [f"{value:.2f}" for value in (without, *costs)]
@@ -95,9 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measured(mapping: str, items: int, kind: str) -> float:
+def _measured(mapping: str, items: int, kind: str, every: float) -> float:
     """The processor time, in seconds, of a run in a process of its own, with a terminal."""
-    command = [sys.executable, sys.argv[0], "--one", mapping, str(items), kind]
+    command = [sys.executable, sys.argv[0], "--one", mapping, str(items), kind, str(every)]
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
@@ -119,18 +124,18 @@ def _read_all(fd: int) -> None:
     os.close(fd)
 
 
-def _one(mapping: str, items: int, kind: str) -> float:
+def _one(mapping: str, items: int, kind: str, every: float) -> float:
     """The processor time of a run, after a short one that loads and reads what is needed."""
-    _run(mapping, 1000, kind)
+    _run(mapping, 1000, kind, every)
     if kind == "progress":  # a short run shows no table
         import rich.console
         import rich.table  # noqa: F401
     before = _spent()
-    _run(mapping, items, kind)
+    _run(mapping, items, kind, every)
     return _spent() - before
 
 
-def _run(mapping: str, items: int, kind: str) -> None:
+def _run(mapping: str, items: int, kind: str, every: float) -> None:
     graph = d4pcwl.WorkflowGraph()
     pes = [_Source(items), _Pass(), _Pass(), _Total()]
     for source, target in itertools.pairwise(pes):
@@ -150,8 +155,12 @@ def _run(mapping: str, items: int, kind: str) -> None:
             live = LiveTable(sys.stderr.write)
             stack.callback(live.stop)
             observer = Observer([live.take])
+        session = None
+        if kind == "snapshots":
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            session = stack.enter_context(Session(folder, every))
         job = Job(flat, root_inputs(flat), Results(), processes=4)
-        job = replace(job, observer=observer, record=record)
+        job = replace(job, observer=observer, record=record, checkpoint=session)
         run_job(find_mapping(mapping), job)
 
 

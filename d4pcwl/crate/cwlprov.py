@@ -121,6 +121,7 @@ class _Plans:
             else:
                 plan.steps[name] = self._plan(f"{_name(step['id'])}/run", run)
         plan.links = list(self._links(plan, process))
+        plan.steps = {name: plan.steps[name] for name in _in_order(plan)}
         return plan
 
     def _links(self, plan: Plan, process: Mapping[str, Any]) -> Iterator[Link]:
@@ -136,6 +137,21 @@ class _Plans:
         for entry in process["outputs"] if "steps" in process else ():
             for source, output in ends(entry.get("outputSource")):
                 yield Link(source, output, None, _last(entry["id"]))
+
+
+def _in_order(plan: Plan) -> list[str]:
+    """The steps of a workflow, those first whose outputs others take."""
+    import networkx
+
+    graph: networkx.DiGraph[str] = networkx.DiGraph()
+    graph.add_nodes_from(plan.steps)
+    graph.add_edges_from(
+        (link.source, link.target) for link in plan.links if link.source and link.target
+    )
+    try:
+        return list(networkx.topological_sort(graph))
+    except networkx.NetworkXUnfeasible:  # no engine runs that, but it may be in a document
+        return list(plan.steps)
 
 
 def _port(entry: Mapping[str, Any]) -> Port:
@@ -199,9 +215,8 @@ class _Happened:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._told: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
-        self._relations: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(
-            lambda: defaultdict(list)
-        )
+        self._relations: dict[str, dict[tuple[str, ...], dict[str, Any]]] = defaultdict(dict)
+        self._indices: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
         self._stored: dict[str, Stored] = {}
         places = provenance_files(folder)
         places.sort(key=lambda place: place.name != _PRIMARY)
@@ -217,12 +232,12 @@ class _Happened:
             for name, told in self._told.items()
             if "wfprov:WorkflowEngine" in map(str, told["prov:type"])
         }
-        runs = self._relations["ProvStart"]
         roots = [
             name
-            for name, found in runs.items()
-            if "wfprov:WorkflowRun" in map(str, self._told[name]["prov:type"])
-            and any(str(start["prov:starter"]) in self._engines for start in found)
+            for start in self._relations["ProvStart"].values()
+            if "wfprov:WorkflowRun"
+            in map(str, self._told[name := str(start["prov:activity"])]["prov:type"])
+            and str(start.get("prov:starter")) in self._engines
         ]
         if not roots:
             raise LineageError(f"{places[0]}: it tells of no run of a workflow")
@@ -245,24 +260,27 @@ class _Happened:
                 for name, values in told.items():
                     known[name] += [value for value in values if value not in known[name]]
                 continue
-            first = str(record.args[0])
             single = {name: values[0] for name, values in told.items()}
-            known_relations = self._relations[type(record).__name__][first]
-            if single not in known_relations:
-                known_relations.append(single)
+            key = tuple(f"{name}={value}" for name, value in sorted(single.items()))
+            self._relations[type(record).__name__][key] = single
+
+    def _related(self, kind: str, attribute: str, name: str) -> list[dict[str, Any]]:
+        """The relations of a kind that have something as an attribute."""
+        if (kind, attribute) not in self._indices:
+            index = self._indices[kind, attribute] = defaultdict(list)
+            for relation in self._relations[kind].values():
+                index[str(relation.get(attribute))].append(relation)
+        return self._indices[kind, attribute].get(name, [])
 
     def activity(self, name: str, plan: Plan, title: str = "") -> Activity:
         """An activity with all its parts."""
         made = Activity(name.rpartition(":")[2], plan, title or f"Run of {plan.title}")
         made.began = self._time(name, "ProvStart", min)
         made.ended = self._time(name, "ProvEnd", max)
-        for usage in self._relations["ProvUsage"].get(name, ()):
+        for usage in self._related("ProvUsage", "prov:activity", name):
             self._add(made.inputs, plan.inputs, usage)
-        generations = self._relations["ProvGeneration"]
-        for entity, found in generations.items():
-            for generation in found:
-                if str(generation["prov:activity"]) == name:
-                    self._add(made.outputs, plan.outputs, {**generation, "prov:entity": entity})
+        for generation in self._related("ProvGeneration", "prov:activity", name):
+            self._add(made.outputs, plan.outputs, generation)
         counts: dict[str, int] = defaultdict(int)
         for part in self._parts(name):
             step = self._step(part, plan)
@@ -272,25 +290,25 @@ class _Happened:
             number = f", {counts[step]}" if counts[step] > 1 else ""
             made.parts.append((step, self.activity(part, plan.steps[step], f"{step}{number}")))
         made.engine, made.agent = self._engine, self._person
+        if "failed" in self._told[name]["d4p:status"]:
+            made.failed = f"{made.title} failed"
         return made
 
     def _time(self, name: str, kind: str, choose: Any) -> float | None:
-        times = [told.get("prov:time") for told in self._relations[kind].get(name, ())]
+        times = [told.get("prov:time") for told in self._related(kind, "prov:activity", name)]
         return choose(time.timestamp() for time in times if time) if any(times) else None
 
     def _parts(self, name: str) -> list[str]:
         """The activities that an activity has started, in the order of their beginnings."""
-        found = [
-            (str(start.get("prov:time")), part)
-            for part, starts in self._relations["ProvStart"].items()
-            for start in starts
-            if str(start["prov:starter"]) == name and part != name
-        ]
-        return list(dict.fromkeys(part for _, part in sorted(found)))
+        found = sorted(
+            (str(start.get("prov:time")), str(start["prov:activity"]))
+            for start in self._related("ProvStart", "prov:starter", name)
+        )
+        return [part for part in dict.fromkeys(part for _, part in found) if part != name]
 
     def _step(self, part: str, plan: Plan) -> str | None:
         """The step that an activity is a run of. Those of a scatter have a number behind it."""
-        for association in self._relations["ProvAssociation"].get(part, ()):
+        for association in self._related("ProvAssociation", "prov:activity", part):
             name = unquote(str(association.get("prov:plan", ""))).rpartition("/")[2]
             if name in plan.steps:
                 return name
@@ -337,13 +355,14 @@ class _Happened:
             file = self._file(name, form)
             more = [
                 self._value(str(derived["prov:generatedEntity"]))
-                for found in self._relations["ProvDerivation"].values()
-                for derived in found
-                if str(derived.get("prov:usedEntity")) == name
-                and "cwlprov:SecondaryFile" in str(derived.get("prov:type"))
+                for derived in self._related("ProvDerivation", "prov:usedEntity", name)
+                if "cwlprov:SecondaryFile" in str(derived.get("prov:type"))
             ]
             return [file, *more] if more else file
-        members = [str(m["prov:entity"]) for m in self._relations["ProvMembership"].get(name, ())]
+        members = [
+            str(member["prov:entity"])
+            for member in self._related("ProvMembership", "prov:collection", name)
+        ]
         if "prov:Dictionary" in kinds:
             pairs = [self._told[str(pair)] for pair in told["prov:hadDictionaryMember"]]
             entries = {
@@ -354,7 +373,7 @@ class _Happened:
             if "ro:Folder" in kinds:
                 base = str((told["cwlprov:basename"] or ["folder"])[0])
                 return self._folder_of(base, entries)
-            return {key: value for key, value in entries.items() if key != "@id"}
+            return {key: value for key, value in sorted(entries.items()) if key != "@id"}
         if told["prov:value"]:
             return told["prov:value"][0]
         if "prov:Collection" in kinds:
@@ -372,7 +391,7 @@ class _Happened:
         return Folder(name, tuple(members))
 
     def _file(self, name: str, form: str) -> Stored:
-        for told in self._relations["ProvSpecialization"].get(name, ()):
+        for told in self._related("ProvSpecialization", "prov:specificEntity", name):
             sha1 = str(told["prov:generalEntity"]).rpartition(":")[2]
             base = str((self._told[name]["cwlprov:basename"] or [sha1])[0])
             if sha1 not in self._stored:

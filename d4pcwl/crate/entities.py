@@ -116,6 +116,7 @@ class Entities:
         self._crate, self._places = crate, places
         self._plans: dict[Plan, Entity] = {}
         self._run_plans: set[Plan] = set()
+        self._actions: list[Entity] = []
         self._main = ""
 
     def add(self, runs: Sequence[Run], images: Mapping[Plan, str]) -> None:
@@ -141,6 +142,7 @@ class Entities:
             if number == 0:
                 root["mainEntity"] = workflow
             self._action(run.main)
+        root["mentions"] = _one(self._actions)
         for plan, place in images.items():
             image, workflow = self._crate.get(quote(place)), self._plans[plan]
             image["name"], image["about"] = f"Picture of {plan.title}", workflow
@@ -216,6 +218,9 @@ class Entities:
         if plan in self._plans:
             return self._plans[plan]
         told: dict[str, Any] = {"name": plan.title, "description": plan.doc or None}
+        # The profile wants a run of each part of a workflow. A step that was not run is a step all
+        # the same; a workflow without any run of a step is a tool.
+        ran = [tool for tool in dict.fromkeys(plan.steps.values()) if tool in self._run_plans]
         if run is not None:
             entity = self._crate.get(quote(self._main))
             told["conformsTo"] = {"@id": _WORKFLOW_PROFILE}
@@ -223,7 +228,7 @@ class Entities:
                 type_="ComputerLanguage", **_LANGUAGES[run.language]
             )
         else:
-            types = _MAIN[1:] if plan.steps else "SoftwareApplication"
+            types = _MAIN[1:] if ran else "SoftwareApplication"
             entity = self._context(f"{quote(self._main)}#{quote(plan.key)}", types)
             told["additionalType"] = plan.kind
         self._plans[plan] = entity
@@ -232,10 +237,8 @@ class Entities:
         for kind, ports in (("input", plan.inputs), ("output", plan.outputs)):
             if ports:
                 entity[kind] = _one([self._port(plan, kind, port) for port in ports.values()])
-        if plan.steps:
-            tools = {tool: self._plan(tool) for tool in plan.steps.values()}
-            # The profile wants a run of each of these. A step that was not run is a step, too.
-            entity["hasPart"] = _one([m for tool, m in tools.items() if tool in self._run_plans])
+        if ran:
+            entity["hasPart"] = _one([self._plan(tool) for tool in ran])
             entity["step"] = _one(list(self._steps(plan)))
             self._connect(entity, plan, None)
         return entity
@@ -331,7 +334,7 @@ class Entities:
             record = self._crate.get(quote(self._places.records[activity.key]))
             record["about"] = entity
             entity["subjectOf"] = record
-        self._crate.root_dataset.append_to("mentions", entity)
+        self._actions.append(entity)
         if activity.parts:
             self._organize(activity, entity)
         return entity

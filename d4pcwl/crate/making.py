@@ -120,8 +120,7 @@ def _placed(runs: Sequence[Run], take: Sequence[str]) -> tuple[Places, dict[Plan
     places = Places(take)
     images: dict[Plan, str] = {}
     for number, run in enumerate(runs, 1):
-        code = [file for file in run.main.files() if file.name.endswith(".py")]
-        places.add_run(run, number, code)
+        places.add_run(run, number)
         home = places.documents[id(run)].rpartition("/")[0]
         if run.language == "CWL":
             places.files[f"{home}/{JOB}"] = _job(run, places)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -56,8 +57,7 @@ class _Page:
         """The header."""
         plan = main.plan
         yield f"<header><h1>{escaped(plan.title)}</h1>"
-        if plan.doc:
-            yield f'<p class="says">{escaped(plan.doc)}</p>'
+        yield from _paragraphs(plan.doc)
         by = [f"by {', '.join(map(_person, credits_.authors))}"] if credits_.authors else []
         uri, name = credits_.license["id_"], escaped(credits_.license["name"])
         by.append(f"licence: {_link(uri, name)}" if credits_.declared else name)
@@ -132,6 +132,13 @@ class _Page:
         files = list({file.key: file for file in files}.values())
         if not files:
             return
+        taken = {
+            file.key
+            for _, part in main.parts
+            for value in part.inputs.values()
+            for file in files_in(value)
+        }
+        files.sort(key=lambda file: file.key in taken)  # what no step took is the end of it all
         yield "<section><h2>Results</h2>"
         pictures = [file for file in files if media_type(file.name, file.format) in _SHOWN]
         if pictures:
@@ -143,7 +150,7 @@ class _Page:
             yield "</div>"
         others = [file for file in files if file.size and file not in pictures]
         texts = {file.key: text for file in others if (text := self._beginning(file))}
-        others.sort(key=lambda file: file.key not in texts)
+        others.sort(key=lambda file: (file.key in taken, file.key not in texts))
         lines = [f'<div class="result">{self._result(f, texts.get(f.key))}</div>' for f in others]
         if texts and not pictures:
             lines[0] = lines[0].replace("<details>", "<details open>", 1)
@@ -204,7 +211,7 @@ class _Page:
         yield '<section><h2>When</h2><div class="when">'
         for step in dict.fromkeys(step for step, _ in parts):
             runs = [part for name, part in parts if name == step]
-            yield f'<span>{escaped(step)}</span><span class="lane">'
+            yield f'<div><span>{escaped(step)}</span><span class="lane">'
             for run in runs:
                 start, end = run.began or 0, run.ended or 0
                 left, width = 100 * (start - began) / whole, 100 * (end - start) / whole
@@ -212,7 +219,7 @@ class _Page:
                 yield f'style="left:{left:.2f}%;width:{width:.2f}%"></i>'
             spent = sum((run.ended or 0) - (run.began or 0) for run in runs)
             times = f", {len(runs)} runs" if len(runs) > 1 else ""
-            yield f"</span><span>{escaped(units.seconds(spent))}{times}</span>"
+            yield f"</span><span>{escaped(units.seconds(spent))}{times}</span></div>"
         yield "</div></section>"
 
     def _steps(self, main: Activity) -> Iterator[str]:
@@ -221,8 +228,7 @@ class _Page:
             kind = f"<small>{escaped(plan.kind)}</small>"
             yield f'<article class="step"><h3>{escaped(name)}{kind}</h3>'
             told = plan.title if plan.title != name else ""
-            if text := "\n".join(filter(None, [told, plan.doc])):
-                yield f'<p class="says">{escaped(text)}</p>'
+            yield from _paragraphs(f"{told}\n\n{plan.doc}")
             if not runs:
                 yield '<p class="faint">It was not run.</p></article>'
                 continue
@@ -254,7 +260,7 @@ class _Page:
     def _pes(self, runs: Sequence[Activity]) -> Iterator[str]:
         """The table of the PEs of a stream, whose runs are added up."""
         yield from table_begin(
-            ["PE", "what", "invocations", "instances", "items out", "time"], text=2
+            ["PE", "what", "invocations", "instances", "items out", "until done"], text=2
         )
         for name, plan in runs[0].plan.steps.items():
             parts = [part for run in runs for step, part in run.parts if step == name]
@@ -271,7 +277,7 @@ class _Page:
             yield f'<tr><td class="text">{title}</td>'
             links = ", ".join(self._file(file) for file in list(files.values())[:_FOLDED])
             more = f", … {len(files)} in all" if len(files) > _FOLDED else ""
-            doc = f"<p>{escaped(plan.doc)}</p>" if plan.doc else ""
+            doc = "".join(_paragraphs(plan.doc))
             yield f'<td class="text">{doc}'
             yield f"<small>{links}{more}</small></td>"
             for key in ("invocations", "instances"):
@@ -338,6 +344,13 @@ def _items_out(part: Activity) -> int:
 
 def _is_only_record(value: Any) -> bool:
     return all(map(is_record, value)) if isinstance(value, list) else is_record(value)
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """A text whose paragraphs have blank lines between them."""
+    for paragraph in re.split(r"\n\s*\n", text.strip()):
+        if paragraph:
+            yield f'<p class="says">{escaped(paragraph)}</p>'
 
 
 def _folded(lines: Sequence[str], first: int = _FOLDED, tag: str = "div") -> Iterator[str]:

@@ -39,6 +39,7 @@ class Places:
         self.left_out: dict[str, str] = {}
         self._asked = set(asked)
         self._checked: dict[tuple[str, str], str] = {}
+        self._folders: set[str] = set()
         self._by_name: dict[tuple[str, str], str] = {}
         self._earlier: dict[tuple[str, str], str] = {}
         self.files: dict[str, Path | str | bytes] = {}
@@ -52,11 +53,10 @@ class Places:
         """The place of a file; None if the crate does not have its bytes."""
         return self._by_key.get(file.key)
 
-    def add_run(self, run: Run, number: int, code: Iterable[Stored] = ()) -> None:
+    def add_run(self, run: Run, number: int) -> None:
         """Find places for all that belongs to a run.
 
         :param number: from 1; the documents of later runs have folders of their own
-        :param code: files that are code, which belongs to the documents
         """
         self._earlier = dict(self._by_name)
         home = WORKFLOW if number == 1 else f"{WORKFLOW}-{number}"
@@ -65,9 +65,12 @@ class Places:
         self.documents[id(run)] = f"{home}/{next(iter(run.documents))}"
         for name, path in run.records.items():
             self.files[self._free(f"{RECORDS}/{name}")] = path
-        for file in code:
-            self._put(file, home)
         for activity in run.main.all():
+            for value in activity.inputs.values():
+                for file in value if isinstance(value, list) else [value]:
+                    # The scripts of tools, and their modules, belong to the document.
+                    if isinstance(file, Stored) and file.name.endswith(".py"):
+                        self._put(file, home)
             if activity.record is not None:
                 self._add_record(activity, run)
         for value in run.main.inputs.values():
@@ -102,6 +105,7 @@ class Places:
         elif isinstance(value, Folder):
             if value not in self.folders:
                 place = self._free(f"{home}/{value.name}")
+                self._folders.add(place)
                 self.folders[value] = f"{place}/"
                 self._fill(value, place)
         elif isinstance(value, (list, dict)):
@@ -148,9 +152,8 @@ class Places:
 
     def _free(self, place: str) -> str:
         """A place that nothing has: the name stays, and a folder with a number comes before it."""
-        taken = {*self.files, *(folder.rstrip("/") for folder in self.folders.values())}
         path, number, found = PurePosixPath(place), 2, place
-        while found in taken:
+        while found in self.files or found in self._folders:
             found, number = f"{path.parent}/{number}/{path.name}", number + 1
         return found
 

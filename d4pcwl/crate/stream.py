@@ -80,11 +80,12 @@ def stream_run(folder: Path) -> Run:
     return Run(activity, documents, DISPEL4PY, metadata=source.metadata)
 
 
-def fill_step(activity: Activity, folder: Path) -> dict[str, Path]:
+def fill_step(activity: Activity, folder: Path) -> None:
     """Put the record of a stream into the activity of the step that it ran in: its plan becomes a
     workflow whose steps are PEs.
 
-    :returns: the code that the step ran, by its places beside the script
+    :param folder: that of the record
+    :raises LineageError: the record cannot be read
     """
     known = {file.digest: file for file in activity.files() if file.path is not None}
     stream = _Stream(Record(folder), known)
@@ -92,7 +93,6 @@ def fill_step(activity: Activity, folder: Path) -> dict[str, Path]:
     source = Source(stream.head["script"], stream.head["code"], places)
     stream.fill(activity, source)
     stream.link(activity)
-    return source.files
 
 
 @dataclass

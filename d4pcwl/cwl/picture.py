@@ -23,8 +23,8 @@ def picture_of_cwl(location: str, *, all_edges: bool = False) -> Picture:
     """The picture of a document.
 
     :param location: its path or URI; ``#id`` for one process of a packed document
-    :param all_edges: draw the edges of settings, too, and of the text that compiled steps print; if
-        False, only those of data
+    :param all_edges: draw the edges of settings, too, and of what compiled steps tell of their
+        runs: the text that they print, and their records; if False, only those of data
     :raises D4pcwlError: it is not valid CWL
     """
     from d4pcwl.cwl.importing.cwltool.document import Document
@@ -92,7 +92,7 @@ class _Drawing:
         kinds = [SCATTERED] if step.scatter else []
         kinds += [CONDITIONAL] if document.step(step.path).tool.get("when") else []
         self.nodes.append(Node(key, step.name, inputs, outputs, boxes, tuple(kinds)))
-        left_out = set() if self._all else _printed(process.tool)
+        left_out = set() if self._all else _of_run(process.tool)
         for name in outputs:
             if name in left_out:
                 continue
@@ -122,10 +122,18 @@ def _has_files(kind: Any) -> bool:
     return _has_files(kind["items"]) if "items" in kind else kind in ("File", "Directory")
 
 
-def _printed(tool: Mapping[str, Any]) -> set[str]:
-    """The outputs of a compiled tool with the text that its PEs print."""
+def _of_run(tool: Mapping[str, Any]) -> set[str]:
+    """The outputs of a compiled tool that tell of its run: the text that its PEs print, and its
+    record."""
     entries = tool["outputs"] if is_compiled(tool) else ()
-    return {short_name(entry["id"]) for entry in entries if entry.get("format") == TEXT_FORMAT}
+    asked = [entry for entry in tool.get("arguments", ()) if isinstance(entry, Mapping)]
+    records = [entry["valueFrom"] for entry in asked if entry.get("prefix") == "--provenance"]
+    return {
+        short_name(entry["id"])
+        for entry in entries
+        if entry.get("format") == TEXT_FORMAT
+        or entry.get("outputBinding", {}).get("glob") in records
+    }
 
 
 def _bundled(arrows: Sequence[Arrow]) -> list[Arrow]:

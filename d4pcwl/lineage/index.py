@@ -220,7 +220,10 @@ class Index:
     def _select(self, where: str, values: Sequence[Any]) -> list[Node]:
         names = "id, run, kind, own, pe, port, shown, digest, extra"
         rows = self._base.execute(f"SELECT {names} FROM nodes WHERE {where}", values)
-        return [Node(*row, json.loads(extra or "{}")) for *row, extra in rows]
+        return [
+            Node(number, run, kind, own, pe, port, shown, digest, json.loads(extra or "{}"))
+            for number, run, kind, own, pe, port, shown, digest, extra in rows
+        ]
 
 
 def _runs(told: dict[int, dict[str, Any]]) -> dict[int, Run]:

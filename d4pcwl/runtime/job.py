@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from d4pcwl.lineage.recorder import Recording
     from d4pcwl.lineage.run_record import RunRecord
+    from d4pcwl.runtime.checkpoint.session import Session
     from d4pcwl.runtime.results import Sink
     from d4pcwl.trace.observer import Lap, Observer
     from d4pcwl.workflow.assignment import Assignment
@@ -63,6 +64,7 @@ class Job:
     :param observer: takes what the processes measure, if anybody needs it
     :param record: takes the lineage of items, if it is recorded
     :param recording: what the workers must know for that
+    :param checkpoint: the snapshots of the run, if there are any
     """
 
     graph: FlatGraph
@@ -82,6 +84,7 @@ class Job:
     seed: int = 0
     record: RunRecord | None = None
     recording: Recording | None = None
+    checkpoint: Session | None = None
 
     def placed(self, assignment: Assignment | None) -> Job:
         """The job with its PEs in these processes; as it is, where that is None."""

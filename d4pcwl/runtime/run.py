@@ -17,7 +17,13 @@ from d4pcwl.runtime.engine.instance import Halt, Receive
 from d4pcwl.runtime.engine.policy import Policy, parse_policy
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot, weight
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.mappings.registry import BuiltIn, Mapping, find_mapping, run_job
+from d4pcwl.runtime.mappings.registry import (
+    BuiltIn,
+    Mapping,
+    find_mapping,
+    require_checkpoints,
+    run_job,
+)
 from d4pcwl.runtime.options import Options
 from d4pcwl.runtime.progress import NotebookBlock, notebook
 from d4pcwl.runtime.results import Named, Results, Sink
@@ -32,6 +38,7 @@ from d4pcwl.workflow.parameters import read_builder
 
 if TYPE_CHECKING:
     from d4pcwl.lineage.run_record import RunRecord
+    from d4pcwl.runtime.checkpoint.session import Session
 
 _AHEAD = 1000
 """How many results :func:`stream` runs ahead of its reader."""
@@ -62,6 +69,9 @@ def run(
     trace: str | os.PathLike[str] | None = None,
     provenance: str | os.PathLike[str] | None = None,
     provenance_config: dict[str, Any] | str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: float | None = None,
+    resume: bool = False,
     **parameters: Any,
 ) -> Results:
     """Run a graph and return the items of its unconnected outputs.
@@ -87,6 +97,10 @@ def run(
     :param provenance: a new folder for the record of which items each item comes from, see
         docs/provenance.md
     :param provenance_config: which items are recorded; or a file, or JSON, that says so
+    :param checkpoint: a folder for snapshots, with which a run that was killed can go on; see
+        docs/resuming.md
+    :param every: seconds from one snapshot to the next (default: 60)
+    :param resume: go on after the newest snapshot in that folder, if there is one
     :param parameters: arguments of the function that makes the graph
     :returns: PE → output → list of items
     :raises UsageError: there is no such mapping or option, or a value is not valid
@@ -120,15 +134,38 @@ shared_memory?
     job = _job(flat, inputs, iterations, processes, results, policy, seed)
     record = _record(provenance, provenance_config, chosen, workflow, parameters)
     takers: list[Take] = [] if notebook() is None else [NotebookBlock().take]
-    with TraceWriter(trace) if trace is not None else nullcontext() as writer, record as told:
+    snapshots = _snapshots(chosen, checkpoint, every, resume, parameters)
+    with (
+        TraceWriter(trace) if trace is not None else nullcontext() as writer,
+        record as told,
+        snapshots as session,
+    ):
         if writer is not None:
             takers.append(writer.write)
         if takers:
             name = os.fspath(workflow) if isinstance(workflow, (str, os.PathLike)) else None
             observer = Observer(takers, script=name, thorough=writer is not None)
             job = replace(job, observer=observer)
-        run_job(chosen, replace(job, record=told), own)
+        run_job(chosen, replace(job, record=told, checkpoint=session), own)
     return results
+
+
+def _snapshots(
+    mapping: Mapping[Any],
+    folder: str | os.PathLike[str] | None,
+    every: float | None,
+    resume: bool,
+    parameters: dict[str, Any],
+) -> AbstractContextManager[Session | None]:
+    """The snapshots of a run, if they are asked for."""
+    if folder is None:
+        if every is not None or resume:
+            raise UsageError("every, resume: name the folder of the snapshots: checkpoint=…")
+        return nullcontext()
+    require_checkpoints(mapping)
+    from d4pcwl.runtime.checkpoint.session import Session
+
+    return Session(folder, every, resume=resume, parameters=parameters)
 
 
 def _record(

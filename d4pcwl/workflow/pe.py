@@ -363,11 +363,15 @@ def has_postprocess(pe: object) -> bool:
     )
 
 
+def has_preprocess(pe: object) -> bool:
+    """Whether a PE does work before its first item."""
+    before = (getattr(type(pe), name, None) for name in ("preprocess", "_preprocess"))
+    return tuple(before) != (GenericPE.preprocess, GenericPE._preprocess)
+
+
 def writes_of_itself(pe: object) -> bool:
     """Whether a PE may write items in ``_preprocess`` or ``_postprocess``."""
-    before = (getattr(type(pe), name, None) for name in ("preprocess", "_preprocess"))
-    usual = (GenericPE.preprocess, GenericPE._preprocess)
-    return has_postprocess(pe) or tuple(before) != usual
+    return has_postprocess(pe) or has_preprocess(pe)
 
 
 def keeps_order(pe: Any, name: str | None = None) -> bool:

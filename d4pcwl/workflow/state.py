@@ -38,7 +38,7 @@ from d4pcwl.workflow.reading.roots import (
     words,
 )
 
-__all__ = ["StateReason", "keeps_state", "writes_at_once"]
+__all__ = ["StateReason", "keeps_state", "keeps_state_outside", "writes_at_once"]
 
 SETUP: Final = words(
     "__init__ __new__ __post_init__ __init_subclass__ __set_name__ __getstate__ __setstate__"
@@ -60,6 +60,7 @@ class _Profile:
     """What is known about a class without an instance."""
 
     reason: StateReason | None
+    outside: StateReason | None
     uses: tuple[tuple[Use, FunctionType], ...]
     begins: StateReason | None
     """The PE writes before its first item, so each instance would write."""
@@ -78,6 +79,28 @@ def keeps_state(pe: object) -> StateReason | None:
         return _of_object(pe, frozenset())
     except Exception:  # noqa: BLE001 - for an unusual class, the safe answer is "state"
         return StateReason(UNREADABLE)
+
+
+def keeps_state_outside(pe: object) -> StateReason | None:
+    """Why a copy of the attributes of ``pe`` is not all of its state: it changes a global, a class,
+    or a variable of a closure.
+
+    :returns: the reason with its place, or None; what cannot be read is not found. A declaration
+        (``stateful``) decides here, too
+    """
+    try:
+        if isinstance(inspect.getattr_static(pe, "stateful", None), bool | int | str):
+            return None
+        found = _profile(cast(Hashable, type(pe)), HOOKS).outside
+        for name in ("process", "_process", "compute_fn"):
+            function = plain_function(inspect.getattr_static(pe, name, None))
+            if found is None and function is not None and not is_library(function):
+                roots = method_roots(function) if name != "compute_fn" else ()
+                reasons = trace(function, roots).reasons
+                found = next((reason for reason in reasons if reason.outside), None)
+        return found
+    except Exception:  # noqa: BLE001 - an unusual class cannot be read
+        return None
 
 
 def writes_at_once(pe: object) -> StateReason | None:
@@ -134,7 +157,8 @@ def _profile(key: Hashable, hooks: frozenset[str]) -> _Profile:
     if begins is not None:
         reasons.append(begins)
     kept = tuple(dict.fromkeys((u, f) for u, f in uses if not _is_method(cls, u)))
-    return _Profile(reasons[0] if reasons else None, kept, begins)
+    outside = next((reason for reason in reasons if reason.outside), None)
+    return _Profile(reasons[0] if reasons else None, outside, kept, begins)
 
 
 def _is_method(cls: type, use: Use) -> bool:
@@ -269,7 +293,7 @@ def _of_callable(
     extra = inspect.getattr_static(pe, "params", None)
     given.update(extra if isinstance(extra, dict) else {})
     roots = tuple(
-        (str(name), Root(f"the argument {name}", outer=True, value=item))
+        (str(name), Root(f"the argument {name}", outer=True, value=item, held=True))
         for name, item in given.items()
         if is_container(item)
     )

@@ -24,11 +24,12 @@ class Draws:
     """Gives a PE its generators.
 
     :param seed: of the run
+    :param given: how many items came from outside before, in a run that is resumed
     """
 
-    def __init__(self, pe: Any, seed: int) -> None:
+    def __init__(self, pe: Any, seed: int, given: int = 0) -> None:
         self._attributes, self._whose = vars(pe), f"{seed}:{pe.numbered}"
-        self._given = 0
+        self._given = given
         self._at: int | str = ""
 
     def begin(self, what: int | str) -> None:

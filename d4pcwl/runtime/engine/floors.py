@@ -9,9 +9,10 @@ and the queue takes only a few items until then.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from d4pcwl.runtime.engine.chain import Take
@@ -91,6 +92,17 @@ class Floors:
             method()
         else:
             self.entrance(instance, lambda _: method())((None,))
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """While a source waits inside its work, all other instances may work, also lower ones."""
+        before = self._at_work, self._on_stack
+        self._at_work, self._on_stack = -1, 0
+        try:
+            self._work_off()
+            yield
+        finally:
+            self._at_work, self._on_stack = before
 
     def _run(self, floor: int, take: Take, item: Any) -> None:
         before = self._at_work

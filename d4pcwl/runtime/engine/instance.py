@@ -38,6 +38,7 @@ from d4pcwl.workflow.place import place_of_work
 
 if TYPE_CHECKING:
     from d4pcwl.lineage.recorder import Lineage
+    from d4pcwl.runtime.checkpoint.keeping import Keeping
 
 INPUT = IterativePE.INPUT_NAME
 
@@ -45,6 +46,10 @@ Where = Callable[[], str]
 """For messages: says which item an instance works on."""
 
 _NOTHING = object()
+
+
+def nothing() -> None:
+    """Nothing is to be done."""
 
 
 class Halt(BaseException):
@@ -78,7 +83,10 @@ class RunningPE:
     :param halts: the failures, by rank, of all instances in the process
     :param recorder: makes the lineage of its items, if that is recorded; items then come and go as
         pairs of a trace and an item
+    :param keeping: what is kept of it in snapshots, if there are any
     :ivar own_step: how its items go through in a chain, if they may
+    :ivar first: how many inputs of a root are not given to it again
+    :ivar behind: how many it is given again although it was done with them
     """
 
     def __init__(
@@ -94,8 +102,15 @@ class RunningPE:
         halts: dict[int, Halt] | None = None,
         seed: int = 0,
         recorder: Callable[[Any], Lineage] | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         self.pe = pe
+        self.keeping = keeping
+        source = None if keeping is None else keeping.source
+        self._source = source if source is not None and source.divides else None
+        self._uncounted: dict[str, Receive] = {}
+        self._drops: dict[str, Callable[[], None]] = {}
+        self.first, self.behind = (0, 0) if source is None else (source.first, source.behind)
         self.title, self._alone = title, alone
         self._policy = policy
         self._leave_out = leave_out
@@ -108,7 +123,7 @@ class RunningPE:
         self.own_step: Step | None = None
         self._guard = _one_at_a_time() if in_cycle else None
         pe.rank = rank
-        self._draws = Draws(pe, seed) if getattr(pe, "numbered", False) else None
+        self._draws = Draws(pe, seed, self.first) if getattr(pe, "numbered", False) else None
         if not hasattr(pe, "log"):  # one of upstream's classes
             pe.log = lambda message: log_line(pe, message)
         cls = type(pe)
@@ -119,12 +134,26 @@ class RunningPE:
             pe.write = self._write  # one call instead of three for every written item
         self._lineage = None if recorder is None else recorder(pe)
 
-    def bind(self, output: str, emit: Receive, following: Step | None = None) -> None:
+    def bind(
+        self,
+        output: str,
+        emit: Receive,
+        following: Step | None = None,
+        drop: Callable[[], None] = nothing,
+    ) -> None:
         """Set the function that takes the items of an output. Call it before the first receiver is
         made.
 
         :param following: the only step that takes them, in this process
+        :param drop: called for an item that is not written a second time
         """
+        if self.keeping is not None:
+            plain, emit = emit, self.keeping.unless_silent(emit)
+            following = following if emit is plain else None
+        write = self._write
+        if self._source is not None:
+            self._uncounted[output], self._drops[output] = emit, drop
+            write = self._write_uncounted
         if self._policy != FAIL:
             emit = self.attempts.holding(emit, partial(self.refuse_item, output))
         if self._lineage is not None:
@@ -134,11 +163,18 @@ class RunningPE:
             emit = inside_marks(traced, emit) if isinstance(self.pe, EntrancePE) else traced(emit)
         elif following is not None and self._policy == FAIL:
             self._following[output] = following
-            if self._usual_write:
-                self.pe.write = following.writer(output, self._write)
-        elif self._usual_write and (outlet := outlet_of(emit)) is not None:
-            self.pe.write = lane_writer(output, outlet, self._write)
+            write = following.writer(output, write)
+        elif (outlet := outlet_of(emit)) is not None:
+            write = lane_writer(output, outlet, write)
+        if self._source is not None:
+            self._following.clear()  # what it returns is counted, too
+            emit = self._source.counted(emit, drop)
+            write = self._source.writing(write, self._drops)
+        if self._usual_write and write != self._write:
+            self.pe.write = write
         self._emitters[output] = emit
+        if self._source is not None:
+            emit = self._source.pausing(emit)
         self.pe.outputconnections[output][WRITER] = _Port(_expanding(emit))
 
     def let_hand_on(self, hand_on: Callable[[], None]) -> None:
@@ -157,10 +193,25 @@ class RunningPE:
         """How many of them by one input."""
         return self._counts[name]() if name in self._counts else 0
 
+    def _before(self, name: str) -> int:
+        """How many items it had taken by an input before the run was resumed."""
+        return 0 if self.keeping is None else self.keeping.taken.get(name, 0)
+
+    @property
+    def taken(self) -> dict[str, int]:
+        """By input, how many items it has taken, also before the run was resumed."""
+        return {name: count() + self._before(name) for name, count in self._counts.items()}
+
     def start(self) -> None:
         """Run ``preprocess``."""
         with self._without_item("preprocess"):
-            self._call(self.pe.preprocess, lambda: "in preprocess")
+            if self.keeping is not None:
+                self.keeping.prepare(self._preprocess)
+            else:
+                self._preprocess()
+
+    def _preprocess(self) -> None:
+        self._call(self.pe.preprocess, lambda: "in preprocess")
 
     def finish(self) -> None:
         """Run ``postprocess``, and write what it returns."""
@@ -173,6 +224,12 @@ class RunningPE:
         if self._draws is not None:
             self._draws.begin(what)
         return nullcontext() if self._lineage is None else self._lineage.alone(what)
+
+    @property
+    def feeding(self) -> Take:
+        """The function that takes the inputs of a root, as :meth:`process` does."""
+        source = None if self.keeping is None else self.keeping.source
+        return self.process if source is None else source.invocation(self.process)
 
     def process(self, given: Iterable[Any]) -> None:
         """Run ``process`` on each dictionary of inputs, as roots get them. If lineage is recorded,
@@ -317,7 +374,7 @@ class RunningPE:
                     self._lineage.again()
                 if policy.skip and self._leave_out is not None:
                     self.attempts.skipped += 1
-                    known = number if self._alone else None
+                    known = number + self._before(name) if self._alone else None
                     self._leave_out(left_out(self.title, name, known, item, error))
                 else:
                     self._fail(error, where_in_all, item)
@@ -332,6 +389,7 @@ class RunningPE:
 
     def _at(self, name: str, number: int) -> str:
         """The item that the instance works on, with its number in the stream if that is known."""
+        number += self._before(name)
         if not name:
             return f"in iteration {number}" if self._alone else "in an iteration"
         return f"on item {number} of '{name}'" if self._alone else f"on an item of '{name}'"
@@ -374,9 +432,17 @@ class RunningPE:
         else:
             emit(data)
 
+    def _write_uncounted(self, name: str, data: Any, **kwargs: Any) -> None:
+        """The same for one item, which its source has counted."""
+        emit = self._uncounted.get(name)
+        if emit is None:
+            raise PEError(unknown_port(self.pe, "output", name))
+        emit(data)
+
     def _drain(self, generator: Any, send: Receive, where: Where, given: Any = _NOTHING) -> None:
         """Send a generator's items one by one; the PE's code runs between them."""
         frame = generator.gi_frame
+        send = send if self._source is None else self._source.pausing(send)
         while True:
             try:
                 item = next(generator)

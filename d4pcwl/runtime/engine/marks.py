@@ -7,7 +7,7 @@ pair ``(mark, item)``.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from operator import itemgetter
 from typing import Any
@@ -97,6 +97,10 @@ class Position:
         if self.own is not None:
             self.enter((self.own, place))
             self.count = place
+
+    def drop(self) -> None:
+        """An item is not written, because it was before the run was resumed."""
+        self._places += 1
 
     def emitter(self, plain: Receive | None, marked: Receive) -> Receive:
         """The function that takes the items of an output. It calls functions that take items, and
@@ -250,6 +254,11 @@ class Gather:
             if self._in_turn and level < NO_MORE:
                 break
 
+    @property
+    def held(self) -> list[tuple[Mark, Any]]:
+        """The items that are held back."""
+        return [pair for held in self._held.values() for pair in held]
+
     def give_up(self) -> None:
         """Pass on the items that are held back, in order. The run has failed, so some may be
         missing."""
@@ -341,6 +350,7 @@ class SortedResults:
     def __init__(self, plan: Plan, takers: Sequence[Receive]) -> None:
         self._heard = Heard()
         self._gathers: dict[int, list[Gather]] = {}
+        self._by_slot: dict[int, Gather] = {}
         self.takers = list(map(each, takers))
         for slot, (pe, output) in enumerate(plan.results if takers else ()):
             port = (pe, output)
@@ -355,6 +365,17 @@ class SortedResults:
                 for sender in senders:
                     self._gathers.setdefault(sender, []).append(gather)
                 self.takers[slot] = gather.hold
+                self._by_slot[slot] = gather
+
+    @property
+    def held(self) -> dict[int, list[tuple[Mark, Any]]]:
+        """By slot, the marked items that are held back."""
+        return {slot: gather.held for slot, gather in self._by_slot.items() if gather.waiting}
+
+    def hold(self, held: Mapping[int, list[tuple[Mark, Any]]]) -> None:
+        """Hold back items that were held back before the run was resumed."""
+        for slot, pairs in held.items():
+            self._by_slot[slot].hold(pairs)
 
     def note(self, levels: Sequence[Level]) -> None:
         """Note the levels of instances, and pass on the items that may be passed on now."""

@@ -77,6 +77,21 @@ def in_turn(takers: Sequence[Receive]) -> Receive:
     return lambda item: following()(item)
 
 
+class InTurn:
+    """The same, and it is known how many items there were.
+
+    :ivar passed: how many
+    """
+
+    def __init__(self, takers: Sequence[Receive], passed: int = 0) -> None:
+        self._takers, self.passed = takers, passed
+
+    def __call__(self, item: Any) -> None:
+        number = self.passed
+        self.passed = number + 1
+        self._takers[number % len(self._takers)](item)
+
+
 def by_key(
     takers: Sequence[Receive],
     grouping: GroupBy,

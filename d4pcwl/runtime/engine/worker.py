@@ -8,16 +8,18 @@ next one, so that no queue grows. Edges to other processes, and results, go to t
 from __future__ import annotations
 
 import contextlib
+import pickle
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from d4pcwl.errors import InputError, PEError
 from d4pcwl.runtime.engine.chain import Receive, Step, Take
 from d4pcwl.runtime.engine.floors import Floors
-from d4pcwl.runtime.engine.instance import Halt, RunningPE, own_copy
+from d4pcwl.runtime.engine.instance import Halt, RunningPE, nothing, own_copy
 from d4pcwl.runtime.engine.marks import (
     AFTER_ALL,
     NO_MORE,
@@ -32,7 +34,16 @@ from d4pcwl.runtime.engine.marks import (
 )
 from d4pcwl.runtime.engine.plan import Plan, Route
 from d4pcwl.runtime.engine.policy import ERRORS, FAIL
-from d4pcwl.runtime.engine.routing import by_key, counting, fan_out, in_turn, local, or_complain
+from d4pcwl.runtime.engine.routing import (
+    InTurn,
+    by_key,
+    counting,
+    fan_out,
+    in_turn,
+    local,
+    or_complain,
+)
+from d4pcwl.streams.pickles import dumps
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, parse_grouping
 from d4pcwl.workflow.inputs import RootInputs
@@ -40,6 +51,9 @@ from d4pcwl.workflow.pe import GROUPING
 
 if TYPE_CHECKING:
     from d4pcwl.lineage.recorder import Recorder
+    from d4pcwl.runtime.checkpoint.keeping import Keeping
+    from d4pcwl.runtime.checkpoint.kept import Kept
+    from d4pcwl.runtime.checkpoint.sources import Pauses
 
 
 class WorkerLink(Protocol):
@@ -68,6 +82,7 @@ class Worker:
     :param inputs: the inputs of the roots; those of other processes are ignored
     :param own: whether the PEs of ``graph`` themselves may run, instead of copies
     :param direct: whether edges inside the process are direct calls; if not, the link has them too
+    :param pauses: of the sources, if there are snapshots of the run
     """
 
     def __init__(
@@ -80,6 +95,7 @@ class Worker:
         *,
         own: bool = True,
         direct: bool = True,
+        pauses: Pauses | None = None,
     ) -> None:
         self.plan, self.link, self._direct = plan, link, direct
         pes = {pe.id: pe for pe in graph.pes}
@@ -90,12 +106,17 @@ class Worker:
         ]
         self._cycle_of = {pe: indices for cycle, indices in rounds for pe in cycle}
         self._floors = Floors(plan, plan.processes[process] if direct else ())
+        if pauses is not None:
+            pauses = replace(pauses, wait=partial(self._wait, pauses.wait))
         self._halts: dict[int, Halt] = {}
         self._recorder: Recorder | None = None
         if plan.recording is not None:
             from d4pcwl.lineage.recorder import Recorder
 
             self._recorder = Recorder(plan.recording)
+        self._ended: set[int] = set() if pauses is None else set(pauses.ended & here)
+        self._kept: dict[int, Kept] = pickle.loads(pauses.kept) if pauses and pauses.kept else {}
+        self._turns: dict[int, list[InTurn]] = {}
         self.running: dict[int, RunningPE] = {}
         own_taken: set[str] = set()
         for index in plan.processes[process]:
@@ -113,6 +134,7 @@ class Worker:
                 title += f" (instance {instance.number + 1} of {siblings})"
             policy = plan.policies.get(instance.pe, FAIL)
             recorder = self._recorder
+            keeping = None if pauses is None else self._keeping(index, pe, title, pauses, inputs)
             self.running[index] = RunningPE(
                 pe,
                 title,
@@ -126,8 +148,8 @@ class Worker:
                 recorder=None
                 if recorder is None
                 else partial(recorder.lineage, number=instance.number),
+                keeping=keeping,
             )
-        self._ended: set[int] = set()
         self._heard = Heard()
         self._positions: dict[int, Position] = {}
         self._gathers: dict[tuple[int, str], Gather] = {}
@@ -142,17 +164,87 @@ class Worker:
         for (index, input), gather in self._gathers.items():
             gather.deliver = self._floors.entrance(index, self._marked_receiver(index, input))
         self._open = {index: set(plan.upstream[index]) for index in self.running}
+        for index in () if pauses is None else pauses.ended:
+            self._close(index)
+            self._heard.end(index)
         self._feeds = deque(
             (
                 index,
                 given,
-                self._floors.entrance(index, self.running[index].process),
+                self._floors.entrance(index, self.running[index].feeding),
                 self._positions.get(index),
             )
             for index, given in self._root_feeds(inputs)
+            if index not in self._ended
         )
+        if self._kept:
+            self._feeds = deque(sorted(self._feeds, key=lambda feed: self._kept[feed[0]].place))
         self._fed = {feed[0] for feed in self._feeds}
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + self._floors.frames))
+
+    # --- snapshots ------------------------------------------------------------------------------
+
+    def _keeping(
+        self, index: int, pe: Any, title: str, pauses: Pauses, inputs: RootInputs
+    ) -> Keeping:
+        """What keeps an instance."""
+        from d4pcwl.runtime.checkpoint.keeping import Keeping
+
+        own = self.plan.instances[index].pe
+        is_free = not self.plan.upstream[index] and own not in self._cycle_of
+        return Keeping(
+            pe,
+            title,
+            pauses,
+            self._kept.get(index),
+            is_source=own in inputs,
+            divides=is_free and self.plan.policies.get(own, FAIL) == FAIL,
+        )
+
+    def _wait(self, wait: Callable[[], None]) -> None:
+        """Wait inside the work of a source."""
+        with self._floors.aside():
+            self.advance()
+            wait()
+
+    def keep(self) -> bytes:
+        """What is kept of the instances here that have not ended. Nothing may be under way.
+
+        :raises Halt: the state of a PE cannot be kept
+        """
+        from d4pcwl.runtime.checkpoint.kept import Kept
+
+        next_fed = [feed[0] for feed in self._feeds]
+        next_fed = [*self._fed.difference(next_fed), *next_fed]  # one may be at work
+        places = {index: place for place, index in enumerate(next_fed)}
+        found: dict[int, Kept] = {}
+        for index in self.running.keys() - self._ended:
+            running, position = self.running[index], self._positions.get(index)
+            assert running.keeping is not None
+            try:
+                state, spot = running.keeping.keep()
+            except PEError as error:
+                raise Halt(error) from error
+            found[index] = Kept(
+                state,
+                running.taken,
+                0 if position is None else position.count,
+                tuple(turn.passed for turn in self._turns.get(index, ())),
+                {input: g.held for (at, input), g in self._gathers.items() if at == index},
+                spot,
+                places.get(index, 0),
+            )
+        return dumps(found)
+
+    def _restore(self, index: int) -> None:
+        """Go on where the instance was."""
+        kept = self._kept[index]
+        if index in self._positions:
+            self._positions[index].count = kept.number
+        for turn, passed in zip(self._turns.get(index, ()), kept.turns, strict=True):
+            turn.passed = passed
+        for input, held in kept.held.items():
+            self._gathers[index, input].hold(held)
 
     # --- wiring ---------------------------------------------------------------------------------
 
@@ -177,7 +269,8 @@ class Worker:
                 emit = unmarked(emit)
             if self.plan.measured:
                 emit = self._counted(index, output, emit)
-            running.bind(output, emit, self._steps.get(emit))
+            drop = self._positions[index].drop if marked else nothing
+            running.bind(output, emit, self._steps.get(emit), drop)
 
     def _taker(self, index: int, output: str, route: Route) -> Receive:
         """The function that takes the items of one edge from one instance (marked items, if it has
@@ -196,7 +289,12 @@ class Worker:
             return by_key(targets, route.grouping, where, refuse, marked=marked, traced=traced)
         # Senders begin at different targets, so that short streams are spread too.
         first = number % len(targets)
-        return in_turn([*targets[first:], *targets[:first]])
+        targets = [*targets[first:], *targets[:first]]
+        if self.running[index].keeping is None:
+            return in_turn(targets)
+        turn = InTurn(targets)
+        self._turns.setdefault(index, []).append(turn)
+        return turn
 
     def _outlet(self, index: int, output: str, target: int, input: str) -> Receive:
         if target not in self.running or not self._direct:
@@ -342,7 +440,11 @@ class Worker:
         """Run every instance's ``preprocess``, and end the instances that will get no items."""
         # Targets first: the receivers must be ready for items that a preprocess writes.
         for index, running in reversed(self.running.items()):
-            self._floors.call(index, running.start)
+            if index not in self._ended:
+                self._floors.call(index, running.start)
+        for index in self._kept:
+            self._restore(index)
+        self._catch_up()
         self._end_if_done(self.running)
 
     def receiver(self, instance: int, input: str) -> Take:
@@ -358,9 +460,12 @@ class Worker:
         """Whether roots have inputs left."""
         return bool(self._feeds)
 
-    def feed(self) -> None:
-        """Run one iteration of each root that has inputs left."""
-        for _ in range(len(self._feeds)):
+    def feed(self, roots: int | None = None) -> None:
+        """Run one iteration of each root that has inputs left.
+
+        :param roots: of so many only
+        """
+        for _ in range(len(self._feeds) if roots is None else roots):
             feed = self._feeds.popleft()
             index, inputs, process, position = feed
             place, given = next(inputs, (-1, None))
@@ -373,6 +478,14 @@ class Worker:
             process((given if self._recorder is None else (place, given),))
             self._feeds.append(feed)
         self.advance()
+
+    def _catch_up(self) -> None:
+        """Let roots do again what they had done before the work that they were at."""
+        for _ in range(len(self._feeds)):
+            for _ in range(self.running[self._feeds[0][0]].behind):
+                self.feed(1)
+                self._feeds.rotate()
+            self._feeds.rotate(-1)
 
     def upstream_ended(self, instance: int) -> None:
         """Note that an instance of another process has sent its last item."""
@@ -407,9 +520,14 @@ class Worker:
         return len(self._ended) == len(self.running)
 
     @property
+    def ended(self) -> frozenset[int]:
+        """The instances that have ended."""
+        return frozenset(self._ended)
+
+    @property
     def counts(self) -> dict[int, int]:
         """How many items each instance has taken."""
-        return {index: running.count for index, running in self.running.items()}
+        return {index: sum(running.taken.values()) for index, running in self.running.items()}
 
     def _root_feeds(
         self, inputs: RootInputs
@@ -418,11 +536,13 @@ class Worker:
             instance = self.plan.instances[index]
             siblings = len(self.plan.of(instance.pe))
             given = inputs.get(instance.pe)
+            first = running.first
             if isinstance(given, int):
-                yield index, ((n, {}) for n in range(instance.number, given, siblings))
+                places = range(instance.number, given, siblings)
+                yield index, ((n, {}) for n in places[first:])
             elif given is not None:
                 share = list(_share(running.pe, given, siblings, instance.number))
-                yield index, iter(share)
+                yield index, iter(share[first:])
 
     def _end_if_done(self, candidates: Iterable[int]) -> None:
         """End those ``candidates`` that no item can reach any more, then their receivers, and so

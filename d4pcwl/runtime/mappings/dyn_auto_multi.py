@@ -45,5 +45,6 @@ MAPPING = Mapping(
     DynAutoMultiOptions,
     processes="largest number of worker processes (default: the usable cores)",
     pooled=True,
+    checkpoints=True,
     upstream="new_dynamic_auto",
 )

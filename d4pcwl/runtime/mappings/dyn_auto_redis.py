@@ -49,5 +49,6 @@ MAPPING = Mapping(
     pooled=True,
     server=True,
     modules=("redis",),
+    checkpoints=True,
     upstream="new_dynamic_redis_auto",
 )

@@ -29,5 +29,6 @@ MAPPING = Mapping(
     Options,  # upstream's -ct has no effect there and is not taken
     processes="number of worker processes (default: the usable cores)",
     pooled=True,
+    checkpoints=True,
     upstream="new_dynamic",
 )

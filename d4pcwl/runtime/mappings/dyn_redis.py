@@ -33,5 +33,6 @@ MAPPING = Mapping(
     pooled=True,
     server=True,
     modules=("redis",),
+    checkpoints=True,
     upstream="new_dynamic_redis",
 )

@@ -31,5 +31,6 @@ MAPPING = Mapping(
     pooled=True,
     server=True,
     modules=("redis",),
+    checkpoints=True,
     upstream="new_hybrid_redis",
 )

@@ -46,5 +46,6 @@ MAPPING = Mapping(
     run,
     MultiOptions,
     processes=STATIC_PROCESSES,
+    checkpoints=True,
     upstream="multi_process",
 )

@@ -29,5 +29,6 @@ MAPPING = Mapping(
     RedisOptions,
     server=True,
     modules=("redis",),
+    checkpoints=True,
     upstream="dynamic_redis",
 )

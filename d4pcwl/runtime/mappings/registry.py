@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from d4pcwl.errors import UsageError, nearest
+from d4pcwl.runtime.checkpointed import checkpointed
 from d4pcwl.runtime.local.allocator import keep_freed_memory
 from d4pcwl.runtime.observed import observed
 from d4pcwl.runtime.options import Options, StaticOptions, add_options
@@ -93,6 +94,7 @@ class Mapping(Generic[Own]):
     :param server: it needs a Redis server, and starts one if none is named
     :param ranks: several processes run the whole script, each a part of the graph
     :param modules: modules that must be installed beside d4pcwl, by their import names
+    :param checkpoints: runs can have snapshots, and go on after them
     :param upstream: the module of ``dispel4py.new`` that upstream has for it
     :param around: a function that runs the work of a command, if the process is one of several, or
         must start the others
@@ -109,6 +111,7 @@ class Mapping(Generic[Own]):
     server: bool = False
     ranks: bool = False
     modules: tuple[str, ...] = ()
+    checkpoints: bool = False
     upstream: str | None = None
     around: Callable[[Command, Work[Own]], int] | None = None
 
@@ -219,7 +222,8 @@ def run_job(mapping: Mapping[Own], job: Job, options: Own | None = None) -> None
     """Run a job under a mapping, inside the context managers of its roots.
 
     :param options: the mapping's options; None: the defaults
-    :raises D4pcwlError: see the mapping's ``run`` and the roots' ``around_run``
+    :raises D4pcwlError: see the mapping's ``run`` and the roots' ``around_run``; or there cannot be
+        snapshots of the run
     """
     keep_freed_memory()
     with ExitStack() as stack:
@@ -231,7 +235,22 @@ def run_job(mapping: Mapping[Own], job: Job, options: Own | None = None) -> None
         chosen = mapping.options() if options is None else options
         stack.enter_context(observed(mapping.name, job))
         job = recorded(mapping.name, job)
+        job = checkpointed(mapping.name, job)
         mapping.run(replace(job, inputs=inputs), chosen)
+        if job.checkpoint is not None:
+            job.checkpoint.finish()
+
+
+def require_checkpoints(mapping: Mapping[Any]) -> None:
+    """Refuse a mapping without snapshots.
+
+    :raises UsageError: it has none
+    """
+    if not mapping.checkpoints:
+        others = ", ".join(other.name for other in built_in() if other.checkpoints)
+        raise UsageError(
+            f"--checkpoint: runs of {mapping.name} cannot be resumed; use one of {others}"
+        )
 
 
 def planned(mapping: Mapping[Any], job: Job, options: Options) -> Plan:

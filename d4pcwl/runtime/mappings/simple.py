@@ -11,8 +11,14 @@ from d4pcwl.runtime.mappings.registry import Mapping
 from d4pcwl.runtime.options import Options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from d4pcwl.runtime.checkpoint.kept import Snapshot
+    from d4pcwl.runtime.checkpoint.session import Session
+    from d4pcwl.runtime.checkpoint.sources import Pauses
     from d4pcwl.runtime.engine.instance import Receive
     from d4pcwl.runtime.engine.plan import Plan
+    from d4pcwl.runtime.engine.worker import Worker
     from d4pcwl.runtime.results import Sink
 
 
@@ -48,16 +54,37 @@ def run(job: Job, options: Options) -> None:
 
     plan = job.plan(processes=1, copies=False)
     job.say(str(plan))
-    worker = Worker(job.graph, plan, 0, job.inputs, _OneProcess(plan, job.sink), own=job.own_pes)
+    pauses = None
+    if job.checkpoint is not None:
+        begun = job.checkpoint.begin(plan.results, str(plan))
+        if begun is None:
+            return
+        pauses = _pauses(job.checkpoint, begun, lambda: worker)
+    link = _OneProcess(plan, job.sink)
+    worker = Worker(job.graph, plan, 0, job.inputs, link, own=job.own_pes, pauses=pauses)
     try:
         with measured([worker], job.hear):
             worker.start()
             while worker.hungry:
                 worker.feed()
                 job.check()
+                if pauses is not None and pauses.asked():
+                    pauses.wait()
     except Halt as halt:
         raise halt.error from halt.__cause__
     job.tell_counts(plan, worker.counts, ranks=True)
+
+
+def _pauses(session: Session, begun: Snapshot, made: Callable[[], Worker]) -> Pauses:
+    """Nothing is under way while a source waits, so the snapshot is taken there."""
+    from d4pcwl.runtime.checkpoint.kept import Snapshot
+    from d4pcwl.runtime.checkpoint.sources import Pauses
+
+    def wait() -> None:
+        worker = made()
+        session.save(Snapshot({0: worker.keep()}, worker.ended))
+
+    return Pauses(lambda: session.due, wait, begun.processes.get(0, b""), begun.ended)
 
 
 MAPPING = Mapping(
@@ -67,5 +94,6 @@ MAPPING = Mapping(
     Options,
     processes="number of processes; simple always uses one",
     parallel=False,
+    checkpoints=True,
     upstream="simple_process",
 )

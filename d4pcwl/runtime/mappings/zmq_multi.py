@@ -50,5 +50,6 @@ MAPPING = Mapping(
     run,
     ZmqMultiOptions,
     processes=STATIC_PROCESSES,
+    checkpoints=True,
     modules=("zmq",),
 )

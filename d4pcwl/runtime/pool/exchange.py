@@ -95,11 +95,14 @@ class Parcel:
     :param batches: for queues
     :param results: runs, each for the number of a result in the plan
     :param levels: the levels of pinned instances after it
+    :param spent: places and sizes of buffers of the task that nobody needs any more; the parent
+        frees them, because it may need them itself until the task is done
     """
 
     batches: list[Lot] = field(default_factory=list)
     results: list[Lot] = field(default_factory=list)
     levels: list[Level] = field(default_factory=list)
+    spent: list[tuple[int, int]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.batches or self.results or self.levels)
@@ -124,6 +127,15 @@ class Told:
 
     queue: Queue
     levels: list[Level]
+
+
+class Keep:
+    """The question what the pinned instances keep, for a snapshot."""
+
+
+Todo = Task | Told | Keep | int
+"""What a worker gets to do: a task of the pool (with a key), a batch for a pinned instance (without
+one), the levels for one, a question, or the index of an instance that has ended."""
 
 
 _ROOM = "room"
@@ -160,22 +172,23 @@ class Exchange:
 
     :param pinned: the number of its pinned process; None for a worker of the pool only
     :param memory: shared with the parent and the other workers
+    :param pauses: there are snapshots of the run
     """
 
-    def __init__(self, line: Line, plan: Plan, pinned: int | None, memory: Memory) -> None:
+    def __init__(
+        self, line: Line, plan: Plan, pinned: int | None, memory: Memory, *, pauses: bool = False
+    ) -> None:
         self.line, self.memory = line, memory
         self._pool = plan.pooled
-        self._tells_idle = pinned is not None and bool(self._pool)
+        self._tells_idle = pinned is not None and (bool(self._pool) or pauses)
         self._receiving, self._counting = threading.Lock(), threading.Lock()
         self._inbox: deque[tuple[str, Any]] = deque()  # what another thread has taken in
         self._received = 0
         self._credits: defaultdict[int | None, int] = defaultdict(lambda: WINDOW)
         self._sizes: dict[Queue, int] = {}
 
-    def receive(self, wait: bool, settled: bool = False) -> Task | Told | int | None:
-        """The next thing to do: a :class:`Task` of the pool (with a key) or for a pinned instance
-        (without one), a :class:`Told` for such an instance, the index of an instance that has
-        ended, or None if there is nothing.
+    def receive(self, wait: bool, settled: bool = False) -> Todo | None:
+        """The next thing to do, or None if there is nothing.
 
         :param settled: there is nothing left to work on or to send here
         :raises Stopped: the run is over
@@ -186,7 +199,7 @@ class Exchange:
                     return None
                 if self._tells_idle:
                     # The parent cannot know it in another way; a task must not wait behind a slow
-                    # pinned PE.
+                    # pinned PE, and a snapshot must have all items.
                     self.line.send("idle", (self._received, settled))
             kind, content = self._inbox.popleft() if self._inbox else self.line.receive()
             if kind == _ROOM:
@@ -204,6 +217,10 @@ class Exchange:
             return Task(None, queue, data, levels)
         if kind == "told":
             return Told(*content)
+        if kind == "keep":
+            return Keep()
+        if kind in ("pause", "proceed"):
+            return None
         if kind == "stop":
             raise Stopped
         index: int = content
@@ -265,6 +282,10 @@ class Exchange:
     def end(self, instance: int) -> None:
         """Report that a pinned instance has ended."""
         self.line.send("end", instance)
+
+    def kept(self, content: bytes) -> None:
+        """Answer what the pinned instances keep."""
+        self.line.send("kept", content)
 
     def batch_size(self, queue: Queue) -> int:
         """How many items of a queue make a task of about :data:`TASK_SECONDS`; 0: not known yet."""

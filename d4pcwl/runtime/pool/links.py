@@ -236,12 +236,12 @@ class PinnedLink:
 
         :raises Halt: an item was refused before
         """
-        if not self.exchange.may_stream():
-            self.exchange.take_in()
-        if self.exchange.may_stream():
-            self.hand_on(None)
-        elif self.exchange.may_stream(RESULTS):
-            with self.writer.lock:
+        with self.writer.lock:  # what another thread is sending now has left afterwards
+            if not self.exchange.may_stream():
+                self.exchange.take_in()
+            if self.exchange.may_stream():
+                self.hand_on(None)
+            elif self.exchange.may_stream(RESULTS):
                 self.writer.outbox.check()
                 levels = self.writer.new_levels_of_last()
                 parcel = Parcel(results=self.writer.results_so_far(), levels=levels)

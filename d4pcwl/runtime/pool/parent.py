@@ -10,23 +10,27 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
+from d4pcwl.runtime.checkpoint.kept import Snapshot
+from d4pcwl.runtime.checkpoint.request import Request
+from d4pcwl.runtime.checkpoint.sources import Pauses
 from d4pcwl.runtime.engine.marks import SortedResults
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock
 from d4pcwl.runtime.local.processes import GRACE_SECONDS, end, release, signals_held_back, start
 from d4pcwl.runtime.local.reports import cause_of_death
-from d4pcwl.runtime.pool.exchange import Line
+from d4pcwl.runtime.pool.exchange import Line, Lot, Packed
 from d4pcwl.runtime.pool.scale import IDLE_SECONDS, Scale
 from d4pcwl.runtime.pool.scheduler import PARENT, Scheduler
 from d4pcwl.runtime.pool.worker import work
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.arena import Memory, lowest_free
-from d4pcwl.runtime.transport.outbox import deliver
+from d4pcwl.runtime.transport.outbox import deliver, with_buffers
 
 _LEAST_WAIT_SECONDS = 0.1
 
@@ -34,11 +38,14 @@ _LEAST_WAIT_SECONDS = 0.1
 class WorkerProcesses:
     """The worker processes that the parent forks, and what it shares with them.
 
+    :param begun: what the run goes on with
     :ivar memory: for large buffers
+    :ivar request: whether sources have to wait
     """
 
-    def __init__(self, job: Job, plan: Plan, scale: Scale) -> None:
-        self.job, self.plan = job, plan
+    def __init__(self, job: Job, plan: Plan, scale: Scale, begun: Snapshot | None = None) -> None:
+        self.job, self.plan, self.begun = job, plan, begun or Snapshot()
+        self.request = Request()
         self.memory = Memory(max(scale.most, len(plan.processes)))
         self._lock = LineLock()
         self._at_work: dict[int, tuple[BaseProcess, int]] = {}  # and the number of its arena
@@ -49,11 +56,26 @@ class WorkerProcesses:
         :param open_line: makes its line; called in its process
         """
         arena = lowest_free(arena for _, arena in self._at_work.values())
+        job, plan, lock, memory = self.job, self.plan, self._lock, self.memory
+        pausing = self._pausing(pinned)
         with signals_held_back():
-            process = start(
-                work, self.job, self.plan, pinned, open_line, self._lock, self.memory, arena
-            )
+            process = start(work, job, plan, pinned, open_line, lock, memory, arena, pausing)
             self._at_work[number] = process, arena
+
+    def _pausing(self, pinned: int | None) -> Callable[[Callable[[], None]], Pauses] | None:
+        """What makes the pauses of a worker's sources, if there are any."""
+        if self.job.checkpoint is None or pinned is None:
+            return None
+        kept = self.begun.processes.get(pinned, b"")
+        ended = self.begun.ended.intersection(self.plan.processes[pinned])  # it is told of others
+        return partial(Pauses, self.request.asked, kept=kept, ended=ended)
+
+    def portable(self, data: Packed) -> Packed:
+        """A batch with its buffers, that are in shared memory."""
+        if not data.shared:
+            return data
+        run = frames.loads(data.data)
+        return Packed(frames.dumps(with_buffers(run, self.memory.copy)))
 
     def dead(self) -> list[int]:
         """The numbers of the workers that have ended."""
@@ -92,6 +114,9 @@ class Transport(Protocol):
         """Send a message of the scheduler to a worker, at the latest with the next
         :meth:`receive`."""
 
+    def portable(self, data: Packed) -> Packed:
+        """A batch that does not depend on this run's memory or server."""
+
     def receive(self, broker: Broker, seconds: float) -> None:
         """Pass on the messages of workers, and tell the scheduler which workers have ended.
 
@@ -106,10 +131,14 @@ class Broker:
         self.job, self.plan, self.transport = job, plan, transport
         takers = [job.sink.take(pe, output) for pe, output in plan.results]
         self.results = SortedResults(plan, takers)
-        self.scheduler = Scheduler(plan, scale, paces=job.paces)
+        begun = transport.processes.begun
+        self.results.hold(begun.held)
+        self.scheduler = Scheduler(plan, scale, paces=job.paces, begun=begun)
         if job.observer is not None:
             job.observer.queues = self.scheduler.queues.waiting
-        self._wait_seconds = max(_LEAST_WAIT_SECONDS, min(IDLE_SECONDS, scale.idle_seconds))
+        seconds = [IDLE_SECONDS, scale.idle_seconds]
+        seconds += [job.checkpoint.every] if job.checkpoint is not None else []
+        self._wait_seconds = max(_LEAST_WAIT_SECONDS, min(seconds))
 
     def run(self) -> None:
         """Run until all instances have ended, or something has failed.
@@ -122,6 +151,7 @@ class Broker:
         try:
             self._act()
             while not scheduler.is_over:
+                self._pause_if_due()
                 self.transport.receive(self, self._wait_seconds)
                 self._act()
                 self.job.check()
@@ -131,12 +161,30 @@ class Broker:
             raise scheduler.failure
         self.job.tell_counts(self.plan, scheduler.counts)
 
+    def _pause_if_due(self) -> None:
+        """If it is time for a snapshot, have the sources wait."""
+        session, request = self.job.checkpoint, self.transport.processes.request
+        if session is not None and session.due and not request.asked():
+            request.next()
+            self.scheduler.pause()
+            self._act()
+
+    def _save(self, kept: dict[int, bytes], queued: Sequence[Lot]) -> None:
+        """Save a snapshot; then the sources may go on."""
+        session, scheduler = self.job.checkpoint, self.scheduler
+        assert session is not None
+        lots = [lot._replace(data=self.transport.portable(lot.data)) for lot in queued]
+        session.save(Snapshot(kept, frozenset(scheduler.ended), self.results.held, lots))
+        self.transport.processes.request.next()
+
     def hear(self, number: int, kind: str, content: Any) -> None:
         """Take a message of a worker."""
         if kind == "lap":
             self.job.hear(content)
-        else:
-            self.scheduler.hear(number, kind, content)
+            return
+        if kind == "commit":
+            self.transport.processes.memory.free(content[1].spent)
+        self.scheduler.hear(number, kind, content)
 
     def _act(self) -> None:
         """Do what the scheduler says."""
@@ -150,6 +198,8 @@ class Broker:
                 deliver(self.results.takers, frames.loads(content.data), memory.take)
             elif kind == "levels":
                 self.results.note(content)
+            elif kind == "snapshot":
+                self._save(*content)
             elif kind == "event":
                 what, text, number = content
                 self.job.say(text)

@@ -15,7 +15,7 @@ from typing import Any
 from d4pcwl.runtime.engine.plan import usable_cores
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.processes import signals_held_back
-from d4pcwl.runtime.pool.exchange import Queue
+from d4pcwl.runtime.pool.exchange import Packed, Queue
 from d4pcwl.runtime.pool.parent import Broker, WorkerProcesses
 from d4pcwl.runtime.pool.scale import Scale
 from d4pcwl.runtime.transport import frames
@@ -77,6 +77,9 @@ class PipeTransport:
             pipes.outgoing.clear()  # its other pipe shows that it has died
         with contextlib.suppress(KeyError):
             self._poll.unregister(pipes.write_fd)
+
+    def portable(self, data: Packed) -> Packed:
+        return self.processes.portable(data)
 
     def receive(self, broker: Broker, seconds: float) -> None:
         for fd, _ in self._poll.poll(1000 * seconds):
@@ -151,5 +154,11 @@ def run_by_pipes(job: Job, scale: Callable[[int], Scale]) -> None:
     """
     plan, number = job.plan(pooled=True), scale(job.processes or usable_cores())
     job.say(str(plan))
-    with contextlib.closing(PipeTransport(WorkerProcesses(job, plan, number))) as transport:
+    begun = None
+    if job.checkpoint is not None:
+        begun = job.checkpoint.begin(plan.results, str(plan))
+        if begun is None:
+            return
+    processes = WorkerProcesses(job, plan, number, begun)
+    with contextlib.closing(PipeTransport(processes)) as transport:
         Broker(job, plan, number, transport).run()

@@ -9,13 +9,22 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from d4pcwl.runtime.engine.marks import Level
 from d4pcwl.runtime.engine.plan import Plan
-from d4pcwl.runtime.pool.exchange import QUEUE_BATCHES, SLOW_SECONDS, Queue, queue_bytes, task_size
+from d4pcwl.runtime.pool.exchange import (
+    QUEUE_BATCHES,
+    SLOW_SECONDS,
+    Packed,
+    Queue,
+    queue_bytes,
+    task_size,
+)
 from d4pcwl.runtime.pool.ways import MOST_AHEAD_BYTES
+
+_NO_ITEMS = Packed(b"")
 
 
 @dataclass(frozen=True)
@@ -52,8 +61,8 @@ class Batch:
 
     queue: Queue
     items: int
-    data: Sized
-    lows: Mapping[int, int] = field(default_factory=dict)
+    data: Packed
+    lows: dict[int, int] = field(default_factory=dict)
     attempts: int = 0
     levels: tuple[Level, ...] = ()
 
@@ -115,9 +124,9 @@ class Queues:
             known = {(instance, origin): level for instance, origin, level in batches[-1].levels}
             known.update(((instance, origin), level) for instance, origin, level in levels)
             told = tuple((*key, level) for key, level in known.items())
-            batches[-1] = Batch(queue, 0, b"", levels=told)
+            batches[-1] = Batch(queue, 0, _NO_ITEMS, levels=told)
         else:
-            self.put(Batch(queue, 0, b"", levels=tuple(levels)))
+            self.put(Batch(queue, 0, _NO_ITEMS, levels=tuple(levels)))
 
     def put_back(self, batch: Batch) -> None:
         """Add a batch at the head, because its worker has died."""
@@ -198,6 +207,11 @@ class Queues:
         for (index, _), lane in self._lanes.items():
             found[index] += sum(batch.items for batch in lane.batches)
         return found
+
+    @property
+    def batches(self) -> list[Batch]:
+        """All batches with items that wait."""
+        return [batch for lane in self._lanes.values() for batch in lane.batches if batch.items]
 
     def waits_for(self, instances: Iterable[int]) -> bool:
         """Whether a batch waits for one of the instances."""

@@ -12,20 +12,28 @@ worker that had not ended.
 
 A worker gets a task when it has nothing else to do. It gets a second task in advance only if both
 are fast: a slow task would wait behind another one, while another worker may have nothing to do.
+
+For a snapshot of the run (:meth:`Scheduler.pause`) the sources wait, and pinned instances get
+nothing more. When they have worked off what they had, their workers say what they keep. Meanwhile
+the pool goes on: its tasks have an effect only when their commit comes. So a snapshot has what
+pinned instances keep, the batches that wait, and the batches of all tasks that are not done: they
+are done again after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 from typing import Any, NamedTuple
 
 from d4pcwl.errors import D4pcwlError, WorkerDied
+from d4pcwl.runtime.checkpoint.kept import Snapshot
 from d4pcwl.runtime.engine.marks import NO_MORE, RESULTS, Level
 from d4pcwl.runtime.engine.plan import Plan
-from d4pcwl.runtime.pool.exchange import WINDOW, Parcel, Queue
+from d4pcwl.runtime.pool.exchange import WINDOW, Lot, Parcel, Queue
 from d4pcwl.runtime.pool.queues import Batch, Limits, Queues
+from d4pcwl.runtime.pool.roster import KnownWorker, Pause
 from d4pcwl.runtime.pool.scale import ATTEMPTS, Scale
 from d4pcwl.runtime.pool.ways import PoolOrder
 
@@ -36,45 +44,16 @@ PARENT = -1
 class Message(NamedTuple):
     """A message: what must be done. To a worker: ``task`` (number, queue, sizes, data), ``private``
     (queue, levels after it, data), ``told`` (queue, levels), ``ended`` (instance), ``go`` (writer,
-    parcels, sizes) and ``stop``. To the :data:`PARENT`: ``start`` (worker, process that is pinned
-    to it or None), ``results`` (data), ``levels`` of what results come from, behind those, and
-    ``event`` (what, text, number).
+    parcels, sizes),
+    ``pause`` (its sources wait), ``keep`` (it says what its instances keep), ``proceed`` (its
+    sources go on) and ``stop``. To the :data:`PARENT`: ``start`` (worker, process that is pinned to
+    it or None), ``results`` (data), ``levels`` of what results come from, behind those,
+    ``snapshot`` (by process, what it keeps; batches) and ``event`` (what, text, number).
     """
 
     to: int
     kind: str
     content: Any
-
-
-@dataclass
-class _Worker:
-    """What the scheduler knows about a worker.
-
-    :param guest: it has joined by itself, and does not count among the workers of the scale
-    :param in_hand: by instance, the number of private batches that it has not finished
-    :param owed: by the instance that writes (or :data:`RESULTS`), the queues that parcels of it
-        went to, parcel by parcel, for which there was to be room again
-    :param sent: how many messages it was sent; ``waits_after`` how many it had when it last said
-        that it waits, and ``settled`` whether nothing was left with it then
-    """
-
-    number: int
-    pinned: int | None
-    guest: bool = False
-    tasks: dict[int, Batch] = field(default_factory=dict)
-    in_hand: dict[int, int] = field(default_factory=dict)
-    owed: dict[int | None, list[set[Queue]]] = field(default_factory=dict)
-    ended_to_tell: dict[int, None] = field(default_factory=dict)
-    sent: int = 0
-    waits_after: int = -1
-    settled: bool = False
-    leaving: bool = False
-    idle_since: float | None = None
-
-    @property
-    def waits(self) -> bool:
-        """Whether it has reported that it waits, and got no message since then."""
-        return self.waits_after == self.sent
 
 
 class Scheduler:
@@ -83,6 +62,7 @@ class Scheduler:
     :param scale: how many workers there are
     :param limits: the most that queues, and receivers that put items in order, may hold
     :param paces: by PE id, seconds for one item, if a run is known
+    :param begun: what the run goes on with, if it is resumed
 
     ``failure`` is the reason why the run cannot go on; ``counts`` has the number of items of each
     instance.
@@ -94,22 +74,24 @@ class Scheduler:
         scale: Scale,
         limits: Limits | None = None,
         paces: Mapping[str, float] | None = None,
+        begun: Snapshot | None = None,
     ) -> None:
         self.plan, self.scale = plan, scale
         limits = limits or Limits.of(plan)
         self.order = PoolOrder(plan, limits.ahead)
         self.queues = Queues(plan, limits, paces)
         self.pool = self.queues.pool
-        self.workers: dict[int, _Worker] = {}
+        self.workers: dict[int, KnownWorker] = {}
         self.ended: set[int] = set()
         self.failure: D4pcwlError | None = None
         self.counts: dict[int, int] = {}
-        self._host: dict[int, _Worker] = {}
-        self._pinned: dict[int, _Worker] = {}  # workers to which something is pinned
+        self._host: dict[int, KnownWorker] = {}
+        self._pinned: dict[int, KnownWorker] = {}  # workers to which something is pinned
         self._guests = 0
+        self._pause: Pause | None = None
         # The others that stay, by how many tasks they have.
-        self._free: tuple[dict[int, _Worker], ...] = tuple({} for _ in range(WINDOW + 1))
-        self._owing: dict[int, _Worker] = {}
+        self._free: tuple[dict[int, KnownWorker], ...] = tuple({} for _ in range(WINDOW + 1))
+        self._owing: dict[int, KnownWorker] = {}
         self._awaited = [set(senders) for senders in plan.upstream]
         self._may_end = set(self.pool)
         self._loops = _pooled_loops(plan, self.pool)
@@ -120,6 +102,10 @@ class Scheduler:
             self._start(number)
         for _ in range(max(0, scale.first - len(pinned)) if self.pool else 0):
             self._start(None)
+        if begun is not None:
+            self._deliver(Parcel(list(begun.queued)))
+            for index in begun.ended:
+                self._end(index)
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -129,17 +115,20 @@ class Scheduler:
         :param kind: and content: ``commit`` (task, parcel, items worked on, seconds), ``stream``
             (writer, parcel), ``taken`` (instance that has worked off a private batch), ``idle``
             (messages that it has had, whether nothing is left with it), ``end`` (instance),
-            ``failed`` (error) and ``done`` (by instance, items taken)
+            ``kept`` (what its instances keep), ``failed`` (error) and ``done`` (by instance, items
+            taken)
         """
         worker = self.workers[number]
         if kind == "commit":
             task, parcel, items, seconds = content
             self._leave_place(worker)
             batch = worker.tasks.pop(task)
+            worker.has_written = False
             self._take_place(worker)
             self._commit(batch, parcel, items, seconds)
         elif kind == "stream":
             writer, parcel = content
+            worker.has_written = worker.pinned is None
             worker.owed.setdefault(writer, []).append({lot.to for lot in parcel.batches})
             self._owing[number] = worker
             self._deliver(parcel)
@@ -149,6 +138,9 @@ class Scheduler:
             worker.in_hand[content] -= 1
         elif kind == "end":
             self._end(content)
+        elif kind == "kept":
+            assert self._pause is not None
+            self._pause.note(worker, content)
         elif kind == "failed":
             self.failure = self.failure or content
         elif kind == "done":
@@ -173,6 +165,8 @@ class Scheduler:
         self._owing.pop(number, None)
         self._pinned.pop(number, None)
         self._guests -= worker.guest
+        if self._pause is not None:
+            self._pause.forget(number)
         if worker.leaving or self._all_ended or self.failure is not None:
             return
         held = [i for i, host in self._host.items() if host is worker and i not in self.ended]
@@ -200,6 +194,11 @@ class Scheduler:
         if not worker.guest:
             self._start(None)
 
+    def pause(self) -> None:
+        """Have the sources wait, for a snapshot, if they do not do so already. If the run ends
+        first, there is none."""
+        self._pause = self._pause or Pause()
+
     def decide(self, now: float) -> list[Message]:
         """Decide what is done now.
 
@@ -214,6 +213,8 @@ class Scheduler:
                 self._share_out()
                 self._scale_up()
                 self._scale_down(now)
+                if self._pause is not None:
+                    self._take_snapshot(self._pause)
         out, self._out = self._out, []
         return out
 
@@ -311,7 +312,7 @@ class Scheduler:
     # --- sharing out ----------------------------------------------------------------------------
 
     def _share_out(self) -> None:
-        for worker in self._pinned.values():
+        for worker in self._pinned.values() if self._pause is None else ():
             assert worker.pinned is not None
             self._give_private(worker, worker.pinned)
         for worker in list(self._owing.values()):
@@ -324,8 +325,10 @@ class Scheduler:
                 del self._owing[worker.number]
         self._give_tasks()
 
-    def _must_wait(self, worker: _Worker, writer: int | None) -> bool:
+    def _must_wait(self, worker: KnownWorker, writer: int | None) -> bool:
         if writer == RESULTS:
+            return False
+        if self._pause is not None:  # who must give it room may wait; and little is written now
             return False
         if writer is not None:
             return self.queues.full_after(writer) or self.order.is_far_ahead((writer,))
@@ -334,7 +337,7 @@ class Scheduler:
             or self.order.is_far_ahead(self.plan.processes[worker.pinned])
         )
 
-    def _give_private(self, worker: _Worker, process: int) -> None:
+    def _give_private(self, worker: KnownWorker, process: int) -> None:
         """Send a worker the batches for its pinned instances, then which senders have ended."""
         for queue in self.queues.of(process):
             while self.queues.has(queue) and worker.in_hand.get(queue[0], 0) < WINDOW:
@@ -354,7 +357,7 @@ class Scheduler:
         """Give out tasks in rounds: each worker gets one task before any gets a second one. Heavy
         items do not go to workers with pinned PEs, which would have to wait.
         """
-        if self.queues.next() is None:
+        if self.queues.next() is None or (self._pause is not None and self._pause.answered):
             return
         alone = len(self._pinned) == len(self.workers)
         for round_ in range(WINDOW):
@@ -366,7 +369,7 @@ class Scheduler:
                 if self._has_time(worker):
                     self._give_task(worker, queue)
 
-    def _give_task(self, worker: _Worker, queue: Queue) -> None:
+    def _give_task(self, worker: KnownWorker, queue: Queue) -> None:
         batch, number = self.queues.take(queue), next(self._tasks)
         self._leave_place(worker)
         worker.tasks[number] = batch
@@ -374,20 +377,52 @@ class Scheduler:
         sizes = self.queues.sizes_after(queue[0])
         self._send(worker.number, "task", (number, queue, sizes, batch.data))
 
-    def _take_place(self, worker: _Worker) -> None:
+    def _take_place(self, worker: KnownWorker) -> None:
         """Put a worker behind the others with the same number of tasks."""
         if worker.pinned is None and not worker.leaving:
             self._free[len(worker.tasks)][worker.number] = worker
 
-    def _leave_place(self, worker: _Worker) -> None:
+    def _leave_place(self, worker: KnownWorker) -> None:
         self._free[len(worker.tasks)].pop(worker.number, None)
 
-    def _has_time(self, worker: _Worker) -> bool:
+    def _has_time(self, worker: KnownWorker) -> bool:
         """Whether a worker can take a task, or another one in advance."""
         if worker.pinned is not None:
-            return not worker.tasks and worker.waits
+            return not worker.tasks and worker.waits and self._pause is None
         in_hand = worker.tasks.values()
         return all(self.queues.is_quick(batch.queue) for batch in in_hand)
+
+    # --- snapshots ------------------------------------------------------------------------------
+
+    def _take_snapshot(self, pause: Pause) -> None:
+        """Go on with a snapshot, as far as that is possible now."""
+        if not pause.begun:
+            pause.begun = True
+            self._tell_pinned("pause")
+        elif pause.asked is None and self._is_quiet:
+            pause.asked = set(self._pinned)
+            self._tell_pinned("keep")
+        elif pause.answered and not any(worker.has_written for worker in self.workers.values()):
+            self._pause = None
+            self._send(PARENT, "snapshot", (pause.kept, self._queued()))
+            self._tell_pinned("proceed")
+
+    def _tell_pinned(self, kind: str) -> None:
+        for number in self._pinned:
+            self._send(number, kind, None)
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether pinned instances have nothing left."""
+        return all(worker.waits and worker.settled for worker in self._pinned.values())
+
+    def _queued(self) -> list[Lot]:
+        """All batches that are to be worked on, the tasks of workers first."""
+        tasks = dict[int, Batch]()
+        for worker in self.workers.values():
+            tasks |= worker.tasks
+        batches = [*(tasks[number] for number in sorted(tasks)), *self.queues.batches]
+        return [Lot(batch.queue, batch.items, batch.data, batch.lows) for batch in batches]
 
     # --- workers --------------------------------------------------------------------------------
 
@@ -398,8 +433,8 @@ class Scheduler:
             self._host.update(dict.fromkeys(self.plan.processes[pinned], worker))
         self._send(PARENT, "start", (worker.number, pinned))
 
-    def _add(self, pinned: int | None, guest: bool = False) -> _Worker:
-        worker = _Worker(next(self._names), pinned, guest)
+    def _add(self, pinned: int | None, guest: bool = False) -> KnownWorker:
+        worker = KnownWorker(next(self._names), pinned, guest)
         self.workers[worker.number] = worker
         self._take_place(worker)
         return worker
@@ -439,7 +474,7 @@ class Scheduler:
     def _staying(self) -> int:
         return len(self._pinned) + sum(map(len, self._free)) - self._guests
 
-    def _let_go(self, worker: _Worker) -> None:
+    def _let_go(self, worker: KnownWorker) -> None:
         if not worker.leaving:
             worker.leaving = True
             self._leave_place(worker)

@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any
 
 from d4pcwl.errors import D4pcwlError
+from d4pcwl.runtime.checkpoint.sources import Pauses
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
@@ -33,11 +34,13 @@ from d4pcwl.runtime.local.worker import Duty, live
 from d4pcwl.runtime.pool.exchange import (
     TASK_SECONDS,
     Exchange,
+    Keep,
     Line,
     Lot,
     Parcel,
     Stopped,
     Task,
+    Todo,
     Told,
 )
 from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer, new_levels
@@ -57,6 +60,7 @@ class DynamicWorker:
 
     :param process: the number of its pinned process in the plan; None for a worker of the pool only
     :param idle: called before it waits
+    :param pausing: makes the pauses of its sources, from what is done in one, if there are any
     """
 
     def __init__(
@@ -67,13 +71,15 @@ class DynamicWorker:
         inputs: RootInputs,
         exchange: Exchange,
         idle: Callable[[], None],
+        pausing: Callable[[Callable[[], None]], Pauses] | None = None,
     ) -> None:
         self.plan, self.exchange, self.idle = plan, exchange, idle
-        self._deferred: deque[Task | Told | int] = deque()
+        self._deferred: deque[Todo] = deque()
+        self._pauses = pausing(self._wait) if pausing is not None else None
         self._pool_writer = Writer(plan, exchange)
         self._link = PinnedLink(Writer(plan, exchange), plan, process, exchange, self._help)
         pinned = plan if process is not None else _without_processes(plan)
-        self.pinned = Worker(graph, pinned, process or 0, inputs, self._link)
+        self.pinned = Worker(graph, pinned, process or 0, inputs, self._link, pauses=self._pauses)
         if process is not None and plan.order:
             told = new_levels(plan, process, self.pinned.level)
             self._link.writer.new_levels, self._link.writer.new_levels_of_last = told
@@ -145,13 +151,13 @@ class DynamicWorker:
         """How many items each instance has taken here."""
         return {**self.pinned.counts, **(self.pool.counts if self.pool else {})}
 
-    def _step(self) -> None:
+    def _step(self, *, feeding: bool = True) -> None:
         if self._deferred:
             self._handle(self._deferred.popleft())
             return
         message = self.exchange.receive(wait=False)
         if message is None:
-            if self.pinned.hungry:
+            if feeding and self.pinned.hungry and not (self._pauses and self._pauses.asked()):
                 self.pinned.feed()
                 return
             self._link.flush()
@@ -159,6 +165,11 @@ class DynamicWorker:
             message = self.exchange.receive(wait=True, settled=not self._link.writer.outbox)
         if message is not None:
             self._handle(message)
+
+    def _wait(self) -> None:
+        """Do other work while a source waits, with its work on an input half done."""
+        while self._pauses and self._pauses.asked():
+            self._step(feeding=False)
 
     def _help(self, instance: int) -> None:
         """Do other work while ``instance`` cannot write: for instances downstream, or for the pool.
@@ -173,23 +184,25 @@ class DynamicWorker:
         else:
             self._deferred.append(message)
 
-    def _deferred_for(self, instance: int) -> Task | Told | None:
+    def _deferred_for(self, instance: int) -> Todo | None:
         """Batches that had to wait during such other work. No later one may overtake them."""
         for place, message in enumerate(self._deferred):
-            if not isinstance(message, int) and self._may_handle(message, instance):
+            if self._may_handle(message, instance):
                 del self._deferred[place]
                 return message
         return None
 
-    def _may_handle(self, message: Task | Told | int, instance: int) -> bool:
-        if isinstance(message, int):
+    def _may_handle(self, message: Todo, instance: int) -> bool:
+        if isinstance(message, (int, Keep)):
             return False
         is_task = isinstance(message, Task) and message.key is not None
         return is_task or message.queue[0] > instance
 
-    def _handle(self, message: Task | Told | int) -> None:
+    def _handle(self, message: Todo) -> None:
         if isinstance(message, int):
             self.pinned.upstream_ended(message)
+        elif isinstance(message, Keep):
+            self.exchange.kept(self.pinned.keep())
         elif isinstance(message, Told):
             self.pinned.note(message.levels, message.queue)
         elif message.key is None:
@@ -209,12 +222,11 @@ class DynamicWorker:
         """Work on a task of the pool. If it takes much longer than expected, or writes a lot,
         return the rest to the pool."""
         assert self.pool is not None
-        memory = self.exchange.memory
         take = self.pool.receiver(*task.queue)
         run: Run = frames.loads(task.items.data)
         done, began = 0, time.monotonic()
         overdue = began + _OVERDUE_SECONDS
-        for item in run.items(memory.copy):
+        for item in run.items(self.exchange.memory.copy):
             take((item,))
             done += 1
             if time.monotonic() > overdue or self._pool_writer.outbox.bytes >= PARCEL_BYTES:
@@ -224,8 +236,8 @@ class DynamicWorker:
         # The pace of the rest is not known: the mean of fast items and a slow one has no meaning.
         parcel.batches += self._pool_writer.lots(run.part(done), 0)
         self.pool.settle()  # nobody may have an item whose record died with its worker
+        parcel.spent = list(places(run.entries[:done]))
         self.exchange.commit(task, parcel, done, seconds)
-        memory.free(places(run.entries[:done]))
 
 
 def _without_processes(plan: Plan) -> Plan:
@@ -277,20 +289,20 @@ def work(
     lock: LineLock,
     memory: Memory,
     arena: int,
+    pausing: Callable[[Callable[[], None]], Pauses] | None,
 ) -> None:
     """A worker process, from its fork to its end.
 
     :param open_line: makes the line to the parent
-
     :param memory: shared with the parent and the other workers
     :param arena: the number of the part of it that is its own
+    :param pausing: see :class:`DynamicWorker`
     """
 
     def enter() -> Duty:
         memory.enter(arena)
-        exchange = Exchange(open_line(), plan, pinned, memory)
-        return DynamicDuty(
-            exchange, partial(DynamicWorker, job.graph, plan, pinned, job.inputs, exchange)
-        )
+        exchange = Exchange(open_line(), plan, pinned, memory, pauses=pausing is not None)
+        make = partial(DynamicWorker, job.graph, plan, pinned, job.inputs, exchange)
+        return DynamicDuty(exchange, partial(make, pausing=pausing))
 
     live(enter, lock)

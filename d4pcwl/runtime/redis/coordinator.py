@@ -33,8 +33,13 @@ def run_by_redis(
     try:
         plan, number = job.plan(pooled=pooled), scale(job.processes or usable_cores())
         job.say(str(plan))
+        begun = None
+        if job.checkpoint is not None:
+            begun = job.checkpoint.begin(plan.results, str(plan))
+            if begun is None:
+                return
         client = Client(named if named is not None else own.wait() if own else Address())
-        processes = WorkerProcesses(job, plan, number)
+        processes = WorkerProcesses(job, plan, number, begun)
         with closing(
             RedisTransport(processes, client, owned=own is not None, compress=compress)
         ) as transport:

@@ -225,7 +225,7 @@ class RedisLine:
             [self._stored(part) for lot in lots for part in self._split(lot)]
             for lots in (parcel.batches, parcel.results)
         )
-        return Parcel(batches, results, parcel.levels)
+        return Parcel(batches, results, parcel.levels, parcel.spent)
 
     def _stored(self, lot: Lot) -> Lot:
         data = lot.data.data

@@ -212,6 +212,9 @@ class RedisTransport:
             raise ServerLost(f"items have disappeared from the Redis server at {self.address}")
         return plain(Packed(data, batch.shared))
 
+    def portable(self, data: Packed) -> Packed:
+        return self.processes.portable(self._here(data))
+
     def _drop(self, *names: str) -> None:
         """Remove batches from the server."""
         if any(names):

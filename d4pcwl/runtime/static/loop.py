@@ -148,10 +148,42 @@ def tell_levels(plan: Plan, number: int, channels: Mapping[int, Channel], level:
             channels[receiver].new_levels = NewLevels(wanted, level)
 
 
-def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], None]) -> None:
+class Pausing(Protocol):
+    """Pauses for snapshots of the run, as seen from a worker's loop."""
+
+    def asked(self) -> bool:
+        """Whether sources have to wait."""
+
+    def enter(
+        self, worker: Worker, take: Callable[[float | None], bool], flush: Callable[[], None]
+    ) -> None:
+        """The work begins.
+
+        :param take: takes the messages that are there
+        :param flush: sends what is waiting
+        """
+
+    def tell_quiet(self) -> None:
+        """Nothing is left to do here."""
+
+    def hear(self, what: str) -> None:
+        """Take a message of the parent."""
+
+    def leave(self) -> None:
+        """The work is done."""
+
+
+def work_off(
+    worker: Worker,
+    link: Channels,
+    inbox: Inbox,
+    idle: Callable[[], None],
+    pausing: Pausing | None = None,
+) -> None:
     """Feed the roots and handle messages of other processes, until all instances have ended.
 
     :param idle: called before waiting
+    :param pausing: if there are snapshots of the run
     :raises Disconnected: a process has ended before it has sent everything
     """
     receivers = {
@@ -172,17 +204,29 @@ def work_off(worker: Worker, link: Channels, inbox: Inbox, idle: Callable[[], No
                 portions.take(message[1], message[2])
             elif message[0] == "items":
                 deliver(receivers, message[1])
-            else:
+            elif message[0] == "end":
                 worker.upstream_ended(message[1])
+            elif pausing is not None:
+                pausing.hear(message[0])
         return taken
 
+    def flush() -> None:
+        link.flush()
+        idle()
+
+    if pausing is not None:
+        pausing.enter(worker, take, flush)
     worker.start()
     while not worker.done:
         if take(0):
             continue
-        if worker.hungry:
+        if worker.hungry and not (pausing is not None and pausing.asked()):
             worker.feed()
         else:
-            link.flush()
-            idle()
+            flush()
+            if pausing is not None:
+                pausing.tell_quiet()
             take(None)
+    if pausing is not None:
+        flush()
+        pausing.leave()

@@ -18,6 +18,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from d4pcwl.errors import D4pcwlError, WorkerDied
+from d4pcwl.runtime.checkpoint.kept import Snapshot
+from d4pcwl.runtime.checkpoint.request import Request
 from d4pcwl.runtime.engine.marks import RESULTS, SortedResults
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
@@ -35,6 +37,7 @@ from d4pcwl.runtime.static.loop import (
     tell_levels,
     work_off,
 )
+from d4pcwl.runtime.static.pauses import PausingParent, PausingWorker
 from d4pcwl.runtime.transport.channel import Channel, Sender, between_frames
 from d4pcwl.runtime.transport.outbox import deliver
 
@@ -71,17 +74,32 @@ def run_forked(job: Job, connect: Callable[[list[tuple[int, int]]], Transport]) 
     """
     plan = job.plan()
     job.say(str(plan))
-    pairs = [*sorted(joined(plan)), *((number, WATCH) for number in range(len(plan.processes)))]
-    _Watch(job, plan).run(connect(pairs))
+    numbers = range(len(plan.processes))
+    pairs = [*sorted(joined(plan)), *((number, WATCH) for number in numbers)]
+    if job.checkpoint is None:
+        _Watch(job, plan).run(connect(pairs))
+        return
+    begun = job.checkpoint.begin(plan.results, str(plan))
+    if begun is not None:
+        pairs += [(WATCH, number) for number in numbers]
+        _Watch(job, plan, begun).run(connect(pairs))
 
 
 class _Watch:
-    """The parent process."""
+    """The parent process.
 
-    def __init__(self, job: Job, plan: Plan) -> None:
+    :param begun: what the run goes on with, if there are snapshots of it
+    """
+
+    def __init__(self, job: Job, plan: Plan, begun: Snapshot | None = None) -> None:
         self.job, self.plan = job, plan
         takers = [job.sink.take(pe, output) for pe, output in plan.results]
         self.results = SortedResults(plan, takers)
+        self.begun = begun
+        self.request = None if begun is None else Request()
+        self.pausing: PausingParent | None = None
+        if begun is not None:
+            self.results.hold(begun.held)
         self.failure: D4pcwlError | None = None
         self.failed = 0  # the number of the first worker that did
         self.counts: dict[int, int] = {}
@@ -98,10 +116,13 @@ class _Watch:
             gc.freeze()  # what exists now is not copied page by page when workers collect garbage
             with signals_held_back():
                 for number in range(len(self.plan.processes)):
-                    self.workers.append(start(_work, self.job, self.plan, number, transport, lock))
+                    arguments = (self.job, self.plan, number, transport, self.begun, self.request)
+                    self.workers.append(start(_work, *arguments, lock))
                 # Interrupted in between, a transport could be left half made.
-                _, inbox = transport.enter(WATCH)
+                senders, inbox = transport.enter(WATCH)
             gc.unfreeze()
+            if self.job.checkpoint is not None and self.request is not None:
+                self.pausing = PausingParent(self.job.checkpoint, self.plan, self.request, senders)
             self._watch(inbox)
         finally:
             transport.close()
@@ -116,7 +137,11 @@ class _Watch:
         """Take results and reports until all workers have reported, or one has failed."""
         look = time.monotonic() + _LOOK_SECONDS
         while self.awaited and self.failure is None:
-            self._hear(inbox, _LOOK_SECONDS)
+            if self.pausing is None:
+                self._hear(inbox, _LOOK_SECONDS)
+            else:
+                self._hear(inbox, self.pausing.wait_seconds(_LOOK_SECONDS))
+                self.pausing.look(self.awaited, self.results)
             if time.monotonic() > look:
                 self.job.check()
                 self._look_for_dead(inbox)
@@ -145,6 +170,8 @@ class _Watch:
                 self._take(message)
             elif message[0] == "lap":
                 self.job.hear(message[1])
+            elif message[0] in ("quiet", "kept") and self.pausing is not None:
+                self.pausing.hear(number, *message)
             else:
                 self.awaited.discard(number)
                 if message[0] == "done":
@@ -226,18 +253,32 @@ def _downstream(plan: Plan, number: int) -> set[int]:
 
 
 class _Duty(Duty):
-    def __init__(self, job: Job, plan: Plan, number: int, transport: Transport) -> None:
+    def __init__(
+        self,
+        job: Job,
+        plan: Plan,
+        number: int,
+        transport: Transport,
+        begun: Snapshot | None,
+        request: Request | None,
+    ) -> None:
         self.job, self.plan, self.number, self.transport = job, plan, number, transport
         senders, self.inbox = transport.enter(number)
         self.results = ResultChannel(senders[WATCH], plan)
         self.senders = list(senders.values())
         others = {receiver: sender for receiver, sender in senders.items() if receiver != WATCH}
+        self.begun = begun or Snapshot()
+        self.pausing: PausingWorker | None = None
+        if request is not None:
+            self.pausing = PausingWorker(request, others, self.inbox, self.results)
+            others, self.inbox = {**self.pausing.senders}, self.pausing.inbox
         self.link = Channels(plan, number, others, self.results.result)
         self.counts: dict[int, int] = {}
 
     def work(self, idle: Callable[[], None]) -> None:
         job, plan, number, link = self.job, self.plan, self.number, self.link
-        worker = Worker(job.graph, plan, number, job.inputs, link)
+        pauses = None if self.pausing is None else self.pausing.pauses(self.begun, number)
+        worker = Worker(job.graph, plan, number, job.inputs, link, pauses=pauses)
         tell_levels(plan, number, {**link.channels, RESULTS: self.results}, worker.level)
 
         def idle_here() -> None:
@@ -251,7 +292,7 @@ class _Duty(Duty):
             waits=[type(self.inbox).receive],
             sends=[Channel.flush, *(type(sender).send for sender in self.senders)],
         ):
-            work_off(worker, link, self.inbox, idle_here)
+            work_off(worker, link, self.inbox, idle_here, self.pausing)
         self.tick()
         self.counts = worker.counts
 
@@ -279,5 +320,13 @@ class _Duty(Duty):
         self.transport.close(over=interrupted)
 
 
-def _work(job: Job, plan: Plan, number: int, transport: Transport, lock: LineLock) -> None:
-    live(lambda: _Duty(job, plan, number, transport), lock)
+def _work(
+    job: Job,
+    plan: Plan,
+    number: int,
+    transport: Transport,
+    begun: Snapshot | None,
+    request: Request | None,
+    lock: LineLock,
+) -> None:
+    live(lambda: _Duty(job, plan, number, transport, begun, request), lock)

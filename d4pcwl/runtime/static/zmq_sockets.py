@@ -83,7 +83,7 @@ class Sockets:
             push = self._context.socket(zmq.PUSH)
             push.set_hwm(_QUEUED_FRAMES)
             push.connect(self._addresses[receiver])
-            prefix = self._secret + number.to_bytes(4, "little")
+            prefix = self._secret + number.to_bytes(4, "little", signed=True)
             self._senders[receiver] = _ZmqSender(push, prefix, self._counts[number, receiver])
         counts = {sender: self._counts[sender, to] for sender, to in self._pairs if to == number}
         return self._senders, _ZmqInbox(pull, self._secret, counts)
@@ -195,7 +195,7 @@ class _ZmqInbox:
             return
         if not secrets.compare_digest(prefix.bytes[: len(self._secret)], self._secret):
             return
-        sender = int.from_bytes(prefix.bytes[len(self._secret) :], "little")
+        sender = int.from_bytes(prefix.bytes[len(self._secret) :], "little", signed=True)
         if sender not in self._counts:
             return
         self._counts[sender].taken += _size(frame.buffer for frame in (first, *buffers))

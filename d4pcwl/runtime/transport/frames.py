@@ -16,15 +16,14 @@ Frames are only sent between processes that one run has started. Files have anot
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import struct
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from d4pcwl.errors import ItemError
+from d4pcwl.streams.pickles import dumps as dumps
 
 Part = bytes | memoryview
 Fetch = Callable[[int, int], Any]
@@ -56,27 +55,6 @@ def pickled(message: Any) -> tuple[bytes, list[memoryview]]:
         return dumps(message, keep_apart), buffers
     except Exception as error:
         raise ItemError(f"{type(error).__name__}: {error}") from error
-
-
-def dumps(
-    message: Any, keep_apart: Callable[[pickle.PickleBuffer], bool | None] | None = None
-) -> bytes:
-    """The pickle of a message.
-
-    Objects of obspy are sent in the same form as in stream files. Its own pickles are slower, and
-    lose the references of resource ids in an event.
-
-    :param keep_apart: takes the buffers that are sent separately from the pickle
-    """
-    if "obspy.core" not in sys.modules:
-        return pickle.dumps(message, 5, buffer_callback=keep_apart)
-    from d4pcwl.streams.converters import obspy_reducers
-
-    buffer = io.BytesIO()
-    pickler = pickle.Pickler(buffer, protocol=5, buffer_callback=keep_apart)
-    pickler.dispatch_table = obspy_reducers()
-    pickler.dump(message)
-    return buffer.getvalue()
 
 
 def frame(data: bytes, buffers: Sequence[memoryview], places: Sequence[int] = ()) -> list[Part]:

@@ -55,10 +55,10 @@ class Call:
 
 @dataclass
 class Effects:
-    """The effects of one function: changes as ``(text, line)``, and uses and calls that are decided
-    later."""
+    """The effects of one function: changes as ``(text, line)``, with whether they are of something
+    that the PE does not hold; and uses and calls that are decided later."""
 
-    changes: dict[tuple[str, int], None] = field(default_factory=dict)
+    changes: dict[tuple[str, int], bool] = field(default_factory=dict)
     uses: dict[Use, None] = field(default_factory=dict)
     calls: dict[Call, None] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)  # attributes of self that it reads or calls
@@ -183,8 +183,10 @@ class _Reader(Names):
         for node in nodes:
             self.read(node)
 
-    def change(self, text: str, node: ast.expr) -> None:
-        self.found.changes[text, node.lineno] = None
+    def change(self, text: str, node: ast.expr, root: Root | None) -> None:
+        """:param root: what is changed; None for a variable outside of the function"""
+        outside = root is None or (root.outer and not root.held)
+        self.found.changes[text, node.lineno] = outside
 
     # -- binding ------------------------------------------------------------------------------
 
@@ -198,7 +200,7 @@ class _Reader(Names):
         match target:
             case ast.Name(id=name):
                 if name in self.declared:
-                    self.change(f"{verb} the {self.declared[name]} {name}", target)
+                    self.change(f"{verb} the {self.declared[name]} {name}", target, None)
                 else:
                     self.env[name] = root
                     if isinstance(value, ast.Attribute) and value.attr in MUTATORS:
@@ -217,12 +219,12 @@ class _Reader(Names):
             case ast.Attribute(value=base, attr=name):
                 owner = self.root(base)
                 if owner is not None:
-                    self.change(f"{verb} {owner.text}.{name}", target)
+                    self.change(f"{verb} {owner.text}.{name}", target, owner)
                 self.read(base)
             case ast.Subscript(value=base, slice=index):
                 owner = self.root(base)
                 if owner is not None:
-                    self.change(f"{verb} {owner.text}[{short(index)}]", target)
+                    self.change(f"{verb} {owner.text}[{short(index)}]", target, owner)
                 self.children([base, index])
             case _:
                 self.read(target)
@@ -235,7 +237,7 @@ class _Reader(Names):
         if root is None:
             return
         if isinstance(value, CONTAINER_NODES) or is_container(root.value):
-            self.change(f"extends {root.text}", target)
+            self.change(f"extends {root.text}", target, root)
         elif root.depth == 1 and root.attribute is not None:
             self.found.uses[Use(root.attribute, "+=", target.lineno)] = None
 
@@ -282,11 +284,11 @@ class _Reader(Names):
         ):
             fixed = not first.outer or not isinstance(first.value, ModuleType | type)
             if fixed or last in ("setattr", "delattr"):
-                self.change(f"calls {last}({first.text}, ...)", node)
+                self.change(f"calls {last}({first.text}, ...)", node, first)
         for keyword in node.keywords:
             target = self.root(keyword.value) if keyword.arg in ("out", "file") else None
             if target is not None:
-                self.change(f"writes its output to {target.text}", node)
+                self.change(f"writes its output to {target.text}", node, target)
         for value in values:
             if isinstance(value, ast.Attribute) and value.attr in MUTATORS:
                 self.bound_method(value)
@@ -298,25 +300,25 @@ class _Reader(Names):
         """A mutating method that is stored or passed on counts as called."""
         base = self.root(node.value)
         if base is not None and (base.depth or is_container(base.value)):
-            self.change(f"calls {base.text}.{node.attr}", node)
+            self.change(f"calls {base.text}.{node.attr}", node, base)
 
     def method(self, base: Root, func: ast.Attribute, node: ast.Call) -> None:
         name = func.attr
         if base.outer:
             self.found.parents.add(name)
             if name in MUTATORS and may_change(base.value):
-                self.change(f"calls {base.text}.{name}", node)
+                self.change(f"calls {base.text}.{name}", node, base)
             elif draws(base.value):
-                self.change(f"draws from {base.text}", node)
+                self.change(f"draws from {base.text}", node, base)
         elif base.depth == 0:
             if name in ("__setattr__", "__delattr__"):
-                self.change(f"calls {base.text}.{name}", node)
+                self.change(f"calls {base.text}.{name}", node, base)
             elif base.text != "super()":
                 self.found.uses[Use(name, "__call__", node.lineno)] = None
         elif base.depth == 1 and base.attribute == RNG:
             self.found.uses[Use(RNG, name, node.lineno)] = None
         elif name in MUTATORS or name in WRITERS:
-            self.change(f"calls {base.text}.{name}", node)
+            self.change(f"calls {base.text}.{name}", node, base)
         elif base.depth == 1 and base.attribute is not None:
             self.found.uses[Use(base.attribute, name, node.lineno)] = None
 

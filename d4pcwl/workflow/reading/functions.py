@@ -22,11 +22,13 @@ class StateReason:
     :param message: a clause such as ``assigns self.count in _process``
     :param file: the file of that line, if known
     :param line: the line, from 1
+    :param outside: it changes something that the PE does not hold, such as a global
     """
 
     message: str
     file: str | None = None
     line: int | None = None
+    outside: bool = False
 
     def __str__(self) -> str:
         return f"{self.message} ({self.file}:{self.line})" if self.file else self.message
@@ -68,14 +70,14 @@ def trace(function: FunctionType, roots: tuple[tuple[str, Root], ...] | None = N
             effects = effects_of(node, current, {**_default_roots(current), **dict(call.roots)})
         if effects is None:
             traced.readable = traced.readable and current is not function
-            changes = list(bytecode_changes(current))
+            changes = dict.fromkeys(bytecode_changes(current), False)
         else:
-            changes = list(effects.changes)
+            changes = effects.changes
             _merge(traced, effects, current, function)
             waiting += [c for c in effects.calls if not is_library(c.function)]
-        for text, line in changes:
+        for (text, line), outside in changes.items():
             traced.reasons.append(
-                StateReason(f"{text} in {current.__name__}", code.co_filename, line)
+                StateReason(f"{text} in {current.__name__}", code.co_filename, line, outside)
             )
     return traced
 

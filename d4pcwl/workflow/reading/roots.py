@@ -54,6 +54,7 @@ class Root:
     :param depth: steps below ``self`` or below the outer name
     :param outer: whether it is a global, a class, a default value or a variable of a closure
     :param value: the object itself where it is known, else ``MISSING``
+    :param held: it is outer, but the PE holds it, as an argument of its function
     """
 
     text: str
@@ -61,11 +62,12 @@ class Root:
     depth: int = 0
     outer: bool = False
     value: object = field(default=MISSING, compare=False, hash=False)
+    held: bool = False
 
     def below(self, text: str, attribute: str | None = None, value: object = MISSING) -> Root:
         """The object one attribute or one index deeper."""
         first = self.attribute if self.depth or self.outer else attribute
-        return Root(self.text + text, first, self.depth + 1, self.outer, value)
+        return Root(self.text + text, first, self.depth + 1, self.outer, value, self.held)
 
 
 def is_container(value: object) -> bool:

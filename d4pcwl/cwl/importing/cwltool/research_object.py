@@ -17,9 +17,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import sys
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -200,9 +203,7 @@ class ResearchObject:
         from cwltool.cwlprov.ro import ResearchObject as Library
         from cwltool.stdfsaccess import StdFsAccess
 
-        from d4pcwl import __version__
-
-        self.folder, self._author = Path(os.path.abspath(folder)), author
+        self.folder, self._author = Path(os.path.realpath(folder)), author
         if self.folder.exists() and not (self.folder.is_dir() and not any(self.folder.iterdir())):
             raise UsageError(f"--provenance {folder}: something is there; name a new folder")
         self._files = StdFsAccess("")
@@ -216,7 +217,8 @@ class ResearchObject:
         except ValueError as error:
             raise UsageError(f"--orcid: {str(error).splitlines()[0]}") from None
         self.data = os.path.join(self._object.folder, "data")
-        self._engine = self._object.cwltool_version = f"d4pcwl-runner {__version__}"
+        self._engine = f"d4pcwl-runner {sys.modules['d4pcwl'].__version__}"
+        self._object.cwltool_version = self._engine
         self._profiles: dict[WorkflowRun, _Profile] = {}
         self._main: WorkflowRun | None = None
         self._known: dict[tuple[str, str], dict[str, Any]] = {}
@@ -381,10 +383,10 @@ class ResearchObject:
         self._write_object("primary-job", inputs, profile)
 
     def _used(self, profile: _Profile, inputs: Any, uri: str, name: str | None) -> None:
-        profile.prov.used_artefacts(self._named(inputs, profile), uri, name)
+        profile.prov.used_artefacts(_for_xml(self._named(inputs, profile)), uri, name)
 
     def _generated(self, profile: _Profile, outputs: Any, uri: str, name: str | None) -> None:
-        profile.prov.generate_output_prov(self._named(outputs, profile), uri, name)
+        profile.prov.generate_output_prov(_for_xml(self._named(outputs, profile)), uri, name)
 
     def _named(self, value: Any, profile: _Profile) -> Any:
         """A value as :func:`kept` gives it, in which files and folders have ids. A file at one
@@ -423,7 +425,7 @@ class ResearchObject:
         """Write an input or output object, whose files are in the data."""
         from cwltool.cwlprov.writablebagfile import write_bag_file
 
-        text = json.dumps(_relative(self._named(values, profile)), indent=4, ensure_ascii=False)
+        text = json.dumps(_relative(self._named(values, profile)), indent=4)
         with write_bag_file(self._object, f"workflow/{name}.json") as file:
             file.write(text + "\n")
 
@@ -451,6 +453,8 @@ class ResearchObject:
             name = path.relative_to(self._object.folder).as_posix()
             self._object._add_to_bagit(name, sha1=path.name)
         os.chmod(self._object.folder, os.stat(self.data).st_mode)  # it was made as a private one
+        with suppress(FileNotFoundError):
+            self.folder.rmdir()  # or else the library removes it with all that is in it
         close_ro(self._object, str(self.folder))
 
 
@@ -458,6 +462,19 @@ _PLACES = ("location", "path", "dirname")
 
 _SAFE = ":/,#"
 """What the library leaves as it is in the names of steps."""
+
+
+_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""The characters that XML 1.0 does not have."""
+
+
+def _for_xml(value: Any) -> Any:
+    """A value that can be told in XML: replacement characters stand for those that cannot."""
+    if isinstance(value, list):
+        return [_for_xml(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: _for_xml(entry) for key, entry in value.items()}
+    return _NO_XML.sub("\ufffd", value) if isinstance(value, str) else value
 
 
 def _around(run: WorkflowRun) -> WorkflowRun:
