@@ -28,13 +28,16 @@ from simulation_flows import KEYS, Flow, Item, Keeper, flow_of
 from d4pcwl.errors import WorkerDied
 from d4pcwl.runtime.checkpoint.kept import Snapshot
 from d4pcwl.runtime.checkpoint.sources import Pauses
-from d4pcwl.runtime.engine.marks import NO_MORE, NewLevels, SortedResults, wanted_levels
+from d4pcwl.runtime.engine.marks import NO_MORE, RESULTS, SortedResults
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.pool.exchange import WINDOW, Lot, Parcel, Queue
+from d4pcwl.runtime.pool.links import new_levels
 from d4pcwl.runtime.pool.queues import Limits
 from d4pcwl.runtime.pool.scale import ATTEMPTS, Scale
 from d4pcwl.runtime.pool.scheduler import PARENT, Scheduler
+from d4pcwl.runtime.transport.outbox import Run
+from d4pcwl.runtime.transport.portions import levels_before
 
 SCHEDULES_OF_A_FLOW = 25
 """So many seeds in a row have the same graph."""
@@ -93,11 +96,12 @@ class Outgoing:
     def end(self, instance: int) -> None:
         self.ends.append(instance)
 
-    def parcel(self, size_of: Callable[[Queue], int]) -> Parcel:
+    def parcel(self, size_of: Callable[[Queue], int], *, only_results: bool = False) -> Parcel:
         """What waits."""
         parcel = Parcel()
-        gathered, self.items, self.count = self.items, {}, 0
-        for key, items in gathered.items():
+        for key in [key for key in self.items if isinstance(key, int) or not only_results]:
+            items = self.items.pop(key)
+            self.count -= len(items)
             if isinstance(key, int):
                 data = _Data([(key, items)])
                 parcel.results.append(Lot(key, len(items), data, self.lows(key, items)))
@@ -150,11 +154,7 @@ class SimulatedWorker:
             graph, inputs, pauses = run.flow.graph, run.flow.inputs, run.pauses_of(pinned)
             self.engine = Worker(graph, plan, pinned, inputs, self.out, own=False, pauses=pauses)
             run.engines.append(self.engine)
-            others = wanted_levels(plan, pinned)
-            wanted = {
-                level: None for to, levels in others.items() if to != pinned for level in levels
-            }
-            self.new_levels = NewLevels(wanted, self.engine.level) if plan.order else list
+            self.new_levels, self.new_levels_of_last = new_levels(plan, pinned, self.engine.level)
         self.moves = self._work()
 
     @property
@@ -197,18 +197,31 @@ class SimulatedWorker:
         if not self.inbox or (not wait and self.run.random.random() < 0.2):
             return None
         kind, content = self.inbox.popleft()
+        if kind == "room":
+            return None
         self.received += 1
         if kind == "stop":
             raise WorkerStopped
         if kind == "go":
-            writer, parcels, sizes = content
-            self.sizes.update(sizes)
-            self.credits[writer] += parcels
+            self._note_room(*content)
             return None
         if kind in ("pause", "proceed"):
             self.paused = kind == "pause"
             return None
         return kind, content
+
+    def _take_in(self) -> None:
+        """Note where there is room again, though it is busy; what waits for that looks again."""
+        others = [(kind, content) for kind, content in self.inbox if kind != "go"]
+        room = [content for kind, content in self.inbox if kind == "go"]
+        for content in room:
+            self.received += 1
+            self._note_room(*content)
+        self.inbox = deque([*others, ("room", None)] if room else others)
+
+    def _note_room(self, writer: int | None, parcels: int, sizes: dict[Queue, int]) -> None:
+        self.sizes.update(sizes)
+        self.credits[writer] += parcels
 
     def _await(self) -> Generator[None, None, tuple[str, Any] | None]:
         """Wait for what comes next."""
@@ -256,8 +269,19 @@ class SimulatedWorker:
             queue, levels = content
             self.engine.note(levels, queue)
         else:
-            queue, data = content
-            self.engine.receiver(*queue)(list(data))
+            queue, levels, data = content
+            items, take = list(data), self.engine.receiver(*queue)
+            if levels:  # as Portions does
+                done = self.run.random.randint(0, len(items))
+                take(items[:done])
+                del items[:done]
+                rest = Run(queue, items, [mark for mark, _ in items])
+                self.engine.note(levels_before([rest], levels), queue)
+                yield
+                yield from self._hand_on(before)
+                before = self.out.written
+            take(items)
+            self.engine.note(levels, queue)
             yield
         yield from self._hand_on(before)
         if kind == "private":
@@ -311,18 +335,26 @@ class SimulatedWorker:
         self._stream(index)
 
     def _flush(self) -> None:
+        if not self.may_stream():
+            self._take_in()
         if self.may_stream():
             self._stream(None)
+        elif self.may_stream(RESULTS):
+            parcel = self.out.parcel(self._size, only_results=True)
+            parcel.levels = self.new_levels_of_last()
+            self._send_parcel(parcel, RESULTS)
 
     def may_stream(self, writer: int | None = None) -> bool:
         """Whether there is room for what an instance writes."""
         return self.credits[writer] > 0
 
     def _stream(self, writer: int | None) -> None:
-        levels = self.new_levels()
-        if self.out.items or levels:
-            parcel = self.out.parcel(self._size)
-            parcel.levels = levels
+        parcel = self.out.parcel(self._size)
+        parcel.levels = self.new_levels() + self.new_levels_of_last()
+        self._send_parcel(parcel, writer)
+
+    def _send_parcel(self, parcel: Parcel, writer: int | None) -> None:
+        if parcel:
             self.credits[writer] -= 1
             self.send("stream", (writer, parcel))
 
@@ -708,7 +740,8 @@ class Simulation(Schedule):
         self.snapshots += 1
         for worker in self.workers.values():
             if worker.pinned is not None:
-                left = [*worker.inbox, *worker.deferred, *worker.tasks, *worker.out.ends]
+                left = [message for message in worker.inbox if message[0] != "room"]
+                left += [*worker.deferred, *worker.tasks, *worker.out.ends]
                 left += [sent for sent in worker.link if sent[0] not in ("idle", "closed")]
                 if left or worker.out.count:
                     raise self._broken(f"a snapshot is taken while a worker has {left}")

@@ -116,7 +116,7 @@ class _Worker(SimulatedWorker):
         items = list(frames.loads(found.items.data).items())
         if found.key is not None:
             return "task", (found, found.queue, {}, items)
-        return "private", (found.queue, items)
+        return "private", (found.queue, found.levels, items)
 
     def _await(self) -> Generator[None, None, tuple[str, Any] | None]:
         yield
@@ -130,7 +130,11 @@ class _Worker(SimulatedWorker):
 
     def _has_message(self) -> bool:
         self.line._looked = 0.0
-        return self.line.has_message()
+        return bool(self.exchange._inbox) or self.line.has_message()
+
+    def _take_in(self) -> None:
+        self.line._looked = 0.0
+        self.exchange.take_in()
 
     def may_stream(self, writer: int | None = None) -> bool:
         return self.exchange.may_stream(writer)

@@ -11,7 +11,7 @@ from mapping_kit import Flight, FlightSource, Gate, Mapping, Source, chain, join
 
 from d4pcwl import GenericPE, IterativePE, WorkflowGraph
 from d4pcwl.runtime.engine.marks import Mark, packed, unpacked
-from d4pcwl.runtime.static import loop
+from d4pcwl.runtime.transport import portions
 
 # --- PEs ------------------------------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ def test_who_does_not_care_need_not_wait(mapping: Mapping) -> None:
     assert sorted(found) == list(range(300))
 
 
-@pytest.mark.parametrize("name", ["multi", "zmq_multi"])
+@pytest.mark.parametrize("name", ["multi", "zmq_multi", "redis"])
 def test_who_puts_items_in_order_need_not_wait_for_all_that_were_sent_together(
     name: str, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +140,7 @@ def test_who_puts_items_in_order_need_not_wait_for_all_that_were_sent_together(
                 gate.open()
             return item
 
-    monkeypatch.setattr(loop, "_TELL_SECONDS", 0)
+    monkeypatch.setattr(portions, "_TELL_SECONDS", 0)
     found = Mapping(name, 4).items(chain(Source(range(40)), Waits(), Opens()))
     assert found == list(range(40))
 

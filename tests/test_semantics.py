@@ -34,6 +34,7 @@ from mapping_kit import (
     frozen,
     join,
     named,
+    wait_until,
 )
 
 import d4pcwl
@@ -851,6 +852,19 @@ def test_items_arrive_promptly(mapping: Mapping, gate: Gate, trail: Trail) -> No
     mapping.run(chain(Slow(), Identity(), Consumer()))
     lines = trail.lines()
     assert lines.index("1") < lines.index("third") < lines.index("3")
+
+
+def test_items_of_a_source_that_does_not_return_arrive(mapping: Mapping, trail: Trail) -> None:
+    """Each item is consumed before the next one is written."""
+
+    class Slow(ProducerPE):
+        def _process(self, inputs: Any) -> None:
+            for number in range(8):
+                self.write("output", number)
+                wait_until(lambda: len(trail.lines()) > number)  # noqa: B023
+
+    mapping.run(chain(Slow(), Identity(), TrailConsumer(trail)))
+    assert trail.lines() == [str(number) for number in range(8)]
 
 
 @pytest.mark.processes(2, 3)

@@ -15,11 +15,14 @@ import pytest
 from mapping_kit import (
     DiesAlways,
     DiesOnce,
+    Flight,
+    FlightSource,
     Gate,
     Homed,
     Mapping,
     Plus,
     Source,
+    Tag,
     Trail,
     chain,
     named,
@@ -30,11 +33,13 @@ from mapping_kit import (
 import d4pcwl
 from d4pcwl import GenericPE, IterativePE, ProducerPE, WorkflowGraph
 from d4pcwl.cli.dispel4py import main
-from d4pcwl.errors import WorkerDied
+from d4pcwl.errors import PEError, WorkerDied
 from d4pcwl.runtime.engine.plan import make_plan
 from d4pcwl.runtime.pool.exchange import SLOW_SECONDS, TASK_SECONDS, task_size
 from d4pcwl.runtime.pool.links import _portions
 from d4pcwl.runtime.pool.queues import QUEUE_BATCHES, Batch, Queues
+from d4pcwl.runtime.pool.scale import fixed
+from d4pcwl.runtime.pool.scheduler import Scheduler
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.inputs import root_inputs
 
@@ -164,6 +169,32 @@ def test_what_a_task_writes_is_a_result_when_it_ends(gate: Gate) -> None:
     assert [result.item for result in run] == [1]
 
 
+@pytest.mark.parametrize("kind", ["dyn_multi", "dyn_redis"])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_results_do_not_wait_for_room_in_queues(kind: str, copies: int, trail: Trail) -> None:
+    """The source and the last PE share a process, and the queue of the PE in between is full."""
+    flight = Flight()
+
+    class Waits(IterativePE):
+        stateful = False
+        heavy = True  # so that another process has it
+
+        def _process(self, data: int) -> tuple[int, int]:
+            flight.take(1)  # first of all, the source comes to a stop
+            wait_for(trail, data)
+            return data % 3, data
+
+    source = FlightSource(flight, int, 1, 100_000)
+    last = Tag([0], numprocesses=copies)
+    last.stateful = True
+    run = d4pcwl.stream(chain(source, Waits(), last), mapping=kind, processes=2)
+    for number in range(8):
+        _, (_, found) = next(run).item
+        assert found == number
+        trail.leave("seen")
+    run.close()
+
+
 @pytest.mark.parametrize("kind", ["dyn_multi", "dyn_auto_multi", "dyn_redis", "dyn_auto_redis"])
 def test_upstreams_consumer_timeout_is_refused(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -263,6 +294,16 @@ def test_a_task_that_kills_its_workers_ends_the_run(kind: str) -> None:
     graph = chain(Homed(range(1000)), named(DiesAlways(), "victim"), Plus())
     with nothing_left(), pytest.raises(WorkerDied, match="PE victim: 3 worker processes died"):
         Mapping(kind, 3).run(graph)
+
+
+def test_a_worker_that_has_told_of_its_failure_is_no_death() -> None:
+    """The parent may hear of both at once."""
+    flat = flatten(chain(Source([]), Plus()))
+    plan = make_plan(flat, 2, pooled=True, given=root_inputs(flat))
+    scheduler, failure = Scheduler(plan, fixed(2)), PEError("a PE failed")
+    scheduler.hear(0, "failed", failure)
+    scheduler.lost(0, "exited with code 0")
+    assert scheduler.failure is failure
 
 
 def test_sizes_of_tasks() -> None:

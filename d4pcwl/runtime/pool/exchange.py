@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+import threading
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -109,11 +110,15 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Task:
-    """A batch of items for a pooled PE (``key`` names it to the exchange) or for a pinned one."""
+    """A batch of items for a pooled PE (``key`` names it to the exchange) or for a pinned one.
+
+    :param levels: of the senders, for a pinned one; they hold after these items
+    """
 
     key: Any
     queue: Queue
     items: Packed
+    levels: Sequence[Level] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,10 @@ class Keep:
 Todo = Task | Told | Keep | int
 """What a worker gets to do: a task of the pool (with a key), a batch for a pinned instance (without
 one), the levels for one, a question, or the index of an instance that has ended."""
+
+
+_ROOM = "room"
+"""In the inbox: there is room again, as has been noted; whoever waits for it looks again."""
 
 
 class Line(Protocol):
@@ -172,6 +181,8 @@ class Exchange:
         self.line, self.memory = line, memory
         self._pool = plan.pooled
         self._tells_idle = pinned is not None and (bool(self._pool) or pauses)
+        self._receiving, self._counting = threading.Lock(), threading.Lock()
+        self._inbox: deque[tuple[str, Any]] = deque()  # what another thread has taken in
         self._received = 0
         self._credits: defaultdict[int | None, int] = defaultdict(lambda: WINDOW)
         self._sizes: dict[Queue, int] = {}
@@ -182,35 +193,61 @@ class Exchange:
         :param settled: there is nothing left to work on or to send here
         :raises Stopped: the run is over
         """
-        if wait and self._tells_idle and not self.line.has_message():
-            # The parent cannot know it in another way; a task must not wait behind a slow pinned
-            # PE, and a snapshot must have all items.
-            self.line.send("idle", (self._received, settled))
-        while wait or self.line.has_message():
-            kind, content = self.line.receive()
-            self._received += 1
-            if kind == "task":
-                number, queue, sizes, data = content
-                self._sizes.update(sizes)
-                return Task(number, queue, data)
-            if kind == "private":
-                return Task(None, *content)
-            if kind == "told":
-                return Told(*content)
-            if kind == "ended":
-                index: int = content
-                return index
-            if kind == "keep":
-                return Keep()
-            if kind in ("pause", "proceed"):
+        with self._receiving:
+            if not self._inbox and not self.line.has_message():
+                if not wait:
+                    return None
+                if self._tells_idle:
+                    # The parent cannot know it in another way; a task must not wait behind a slow
+                    # pinned PE, and a snapshot must have all items.
+                    self.line.send("idle", (self._received, settled))
+            kind, content = self._inbox.popleft() if self._inbox else self.line.receive()
+            if kind == _ROOM:
                 return None
-            if kind == "stop":
-                raise Stopped
-            writer, owed, sizes = content
+            self._received += 1
+            if kind == "go":
+                self._note_room(*content)
+                return None
+        if kind == "task":
+            number, queue, sizes, data = content
             self._sizes.update(sizes)
-            self._credits[writer] += owed
+            return Task(number, queue, data)
+        if kind == "private":
+            queue, levels, data = content
+            return Task(None, queue, data, levels)
+        if kind == "told":
+            return Told(*content)
+        if kind == "keep":
+            return Keep()
+        if kind in ("pause", "proceed"):
             return None
-        return None
+        if kind == "stop":
+            raise Stopped
+        index: int = content
+        return index
+
+    def take_in(self) -> None:
+        """Note where there is room again. Another thread than the receiving one may call this: an
+        item must not wait because that one is busy."""
+        if not self._receiving.acquire(blocking=False):
+            return
+        try:
+            while self.line.has_message():
+                kind, content = self.line.receive()
+                if kind == "go":
+                    self._received += 1
+                    self._note_room(*content)
+                    if self._inbox and self._inbox[-1][0] == _ROOM:
+                        continue
+                    kind, content = _ROOM, None
+                self._inbox.append((kind, content))
+        finally:
+            self._receiving.release()
+
+    def _note_room(self, writer: int | None, owed: int, sizes: dict[Queue, int]) -> None:
+        self._sizes.update(sizes)
+        with self._counting:
+            self._credits[writer] += owed
 
     def commit(self, task: Task, parcel: Parcel, items: int, seconds: float) -> None:
         """Report that a task of the pool is done, with its outputs.
@@ -227,15 +264,18 @@ class Exchange:
     def stream(self, parcel: Parcel, writer: int | None = None) -> None:
         """Send what pinned instances wrote, or what a task wrote before it is done.
 
-        :param writer: the instance that waits until this is sent, if one does
+        :param writer: the instance that waits until this is sent, if one does; or
+            ``marks.RESULTS`` for what goes to no queue
         """
-        self._credits[writer] -= 1
+        with self._counting:
+            self._credits[writer] -= 1
         self.line.send("stream", (writer, parcel))
 
     def may_stream(self, writer: int | None = None) -> bool:
         """Whether there is room in all queues that the pinned ``writer`` writes to; without a
         writer, in all queues that any instance here writes to. An instance that waits for room must
-        not wait for the queues of another one, because that one may wait for it.
+        not wait for the queues of another one, because that one may wait for it. For
+        ``marks.RESULTS``: whether the parent has taken the results that were sent before.
         """
         return self._credits[writer] > 0
 

@@ -248,7 +248,7 @@ class _Play:
         elif kind == "ended":
             self._note_end(worker, content)
         elif kind == "private":
-            queue, data = content
+            queue, _, data = content
             seconds = self._work(queue[0], data.items, worker.unsent, worker)
 
             def taken() -> None:

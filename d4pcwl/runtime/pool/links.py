@@ -8,7 +8,14 @@ from functools import partial
 from typing import Any
 
 from d4pcwl.runtime.engine.instance import Receive
-from d4pcwl.runtime.engine.marks import Level, lowest_numbers
+from d4pcwl.runtime.engine.marks import (
+    RESULTS,
+    Level,
+    LevelOf,
+    NewLevels,
+    lowest_numbers,
+    wanted_levels,
+)
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.policy import ERRORS
 from d4pcwl.runtime.engine.routing import counting
@@ -23,7 +30,11 @@ _SINGLES = 64
 
 
 class Writer:
-    """Gathers the items that PEs write, as values, until they are made a parcel."""
+    """Gathers the items that PEs write, as values, until they are made a parcel.
+
+    ``new_levels`` returns the levels that others do not know yet; ``new_levels_of_last`` those of
+    instances whose items are all results.
+    """
 
     def __init__(self, plan: Plan, exchange: Exchange) -> None:
         self.exchange, self.heavy = exchange, plan.heavy
@@ -31,6 +42,7 @@ class Writer:
         self._marked: set[Queue | int] = {plan.slots[port] for port in plan.order.results}
         self._marked.update(*plan.marked_after.values())
         self.new_levels: Callable[[], list[Level]] = list
+        self.new_levels_of_last: Callable[[], list[Level]] = list
         self.outbox = Outbox(PARCEL_BYTES, exchange.memory)
         self.outbox.measured = plan.measured
         self.outbox.traced = plan.recording is not None
@@ -91,10 +103,9 @@ class Writer:
             return self._pack(self.outbox.drain())
 
     def results_so_far(self) -> list[Lot]:
-        """The results among it; the rest is dropped."""
+        """The results among it, whatever was refused."""
         with self.lock:
-            runs = self.outbox.drain_rest()
-        return self._pack([run for run in runs if isinstance(run.key, int)]).results
+            return self._pack(self.outbox.drain_some(int)).results
 
     def _pack(self, runs: Iterable[Run]) -> Parcel:
         parcel, results = Parcel(), list[Run]()
@@ -123,6 +134,18 @@ class Writer:
             self.exchange.memory.hand_over(places(run.entries))
         lows = lowest_numbers(mark for run in runs for mark in run.marks or ())
         return Lot(to, sum(len(run.entries) for run in runs), packed(content, runs), lows)
+
+
+def new_levels(plan: Plan, process: int, level: LevelOf) -> tuple[NewLevels, NewLevels]:
+    """The levels of a process's instances that others have to know; and those of its instances
+    whose items are all results."""
+    wanted: dict[tuple[int, int], None] = {}
+    for receiver, of_receiver in wanted_levels(plan, process).items():
+        if receiver != process:
+            wanted.update(dict.fromkeys(of_receiver))
+    last = [(index, origin) for index, origin in wanted if not plan.downstream[index]]
+    others = [(index, origin) for index, origin in wanted if plan.downstream[index]]
+    return NewLevels(others, level), NewLevels(last, level)
 
 
 def _portions(count: int, size: int) -> list[tuple[int, int]]:
@@ -209,11 +232,21 @@ class PinnedLink:
         return self.writer.sent(source, (target, input))
 
     def flush(self) -> None:
-        """Send what was written, if there is room.
+        """Send what was written, if there is room. Results need no room in a queue.
 
         :raises Halt: an item was refused before
         """
-        self.hand_on(None)
+        with self.writer.lock:  # what another thread is sending now has left afterwards
+            if not self.exchange.may_stream():
+                self.exchange.take_in()
+            if self.exchange.may_stream():
+                self.hand_on(None)
+            elif self.exchange.may_stream(RESULTS):
+                self.writer.outbox.check()
+                levels = self.writer.new_levels_of_last()
+                parcel = Parcel(results=self.writer.results_so_far(), levels=levels)
+                if parcel:
+                    self.exchange.stream(parcel, RESULTS)
 
     def hand_on(self, writer: int | None) -> None:
         """Send what was written, if there is room, in the name of an instance."""
@@ -221,7 +254,8 @@ class PinnedLink:
             self.writer.outbox.check()
             if not self.exchange.may_stream(writer):
                 return
-            levels = self.writer.new_levels()  # the items that they refer to have been written
+            # The items that they refer to have been written.
+            levels = self.writer.new_levels() + self.writer.new_levels_of_last()
             if self.writer.outbox or levels:
                 parcel = self.writer.parcel()
                 parcel.levels = levels

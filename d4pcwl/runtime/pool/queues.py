@@ -142,6 +142,11 @@ class Queues:
             self.at_work[queue[0]] += 1
         return batch
 
+    def take_levels(self, queue: Queue) -> tuple[Level, ...]:
+        """Take the levels that come next in a queue, if some do."""
+        batches = self._lanes[queue].batches
+        return self.take(queue).levels if batches and batches[0].levels else ()
+
     def _note(self, batch: Batch, sign: int) -> None:
         queue, lane = batch.queue, self._lanes[batch.queue]
         lane.size += sign * len(batch.data)

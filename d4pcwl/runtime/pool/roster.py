@@ -15,8 +15,8 @@ class KnownWorker:
 
     :param guest: it has joined by itself, and does not count among the workers of the scale
     :param in_hand: by instance, the number of private batches that it has not finished
-    :param owed: by the instance that writes, the queues that parcels of it went to, parcel by
-        parcel, for which there was to be room again
+    :param owed: by the instance that writes (or ``marks.RESULTS``), the queues that parcels of it
+        went to, parcel by parcel, for which there was to be room again
     :param has_written: its task has written something before it is done (``GenericPE.hand_on``)
     :param sent: how many messages it was sent; ``waits_after`` how many it had when it last said
         that it waits, and ``settled`` whether nothing was left with it then

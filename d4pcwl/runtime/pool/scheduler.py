@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from d4pcwl.errors import D4pcwlError, WorkerDied
 from d4pcwl.runtime.checkpoint.kept import Snapshot
-from d4pcwl.runtime.engine.marks import NO_MORE, Level
+from d4pcwl.runtime.engine.marks import NO_MORE, RESULTS, Level
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.pool.exchange import WINDOW, Lot, Parcel, Queue
 from d4pcwl.runtime.pool.queues import Batch, Limits, Queues
@@ -43,7 +43,8 @@ PARENT = -1
 
 class Message(NamedTuple):
     """A message: what must be done. To a worker: ``task`` (number, queue, sizes, data), ``private``
-    (queue, data), ``told`` (queue, levels), ``ended`` (instance), ``go`` (writer, parcels, sizes),
+    (queue, levels after it, data), ``told`` (queue, levels), ``ended`` (instance), ``go`` (writer,
+    parcels, sizes),
     ``pause`` (its sources wait), ``keep`` (it says what its instances keep), ``proceed`` (its
     sources go on) and ``stop``. To the :data:`PARENT`: ``start`` (worker, process that is pinned to
     it or None), ``results`` (data), ``levels`` of what results come from, behind those,
@@ -166,7 +167,7 @@ class Scheduler:
         self._guests -= worker.guest
         if self._pause is not None:
             self._pause.forget(number)
-        if worker.leaving or self._all_ended:
+        if worker.leaving or self._all_ended or self.failure is not None:
             return
         held = [i for i, host in self._host.items() if host is worker and i not in self.ended]
         if held:
@@ -325,6 +326,8 @@ class Scheduler:
         self._give_tasks()
 
     def _must_wait(self, worker: KnownWorker, writer: int | None) -> bool:
+        if writer == RESULTS:
+            return False
         if self._pause is not None:  # who must give it room may wait; and little is written now
             return False
         if writer is not None:
@@ -343,7 +346,8 @@ class Scheduler:
                     self._send(worker.number, "told", (queue, batch.levels))
                     continue
                 worker.in_hand[queue[0]] = worker.in_hand.get(queue[0], 0) + 1
-                self._send(worker.number, "private", (queue, batch.data))
+                levels = self.queues.take_levels(queue)
+                self._send(worker.number, "private", (queue, levels, batch.data))
         if worker.ended_to_tell and not self.queues.of(process):
             for index in worker.ended_to_tell:
                 self._send(worker.number, "ended", index)

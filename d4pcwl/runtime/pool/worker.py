@@ -25,7 +25,6 @@ from typing import Any
 from d4pcwl.errors import D4pcwlError
 from d4pcwl.runtime.checkpoint.sources import Pauses
 from d4pcwl.runtime.engine.instance import Halt
-from d4pcwl.runtime.engine.marks import NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
@@ -44,10 +43,11 @@ from d4pcwl.runtime.pool.exchange import (
     Todo,
     Told,
 )
-from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer
+from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer, new_levels
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.outbox import Run, places
+from d4pcwl.runtime.transport.portions import Portions
 from d4pcwl.trace.observer import Carried, Way, with_sent
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
@@ -81,11 +81,11 @@ class DynamicWorker:
         pinned = plan if process is not None else _without_processes(plan)
         self.pinned = Worker(graph, pinned, process or 0, inputs, self._link, pauses=self._pauses)
         if process is not None and plan.order:
-            others = wanted_levels(plan, process)
-            wanted = {
-                level: None for to, levels in others.items() if to != process for level in levels
-            }
-            self._link.writer.new_levels = NewLevels(wanted, self.pinned.level)
+            told = new_levels(plan, process, self.pinned.level)
+            self._link.writer.new_levels, self._link.writer.new_levels_of_last = told
+        self._portions = Portions(
+            self.pinned, lambda queue: self.pinned.receiver(*queue), exchange.memory.take
+        )
         self.pool: Worker | None = None
         if plan.pool is not None:
             link = PoolLink(self._pool_writer)
@@ -206,14 +206,17 @@ class DynamicWorker:
         elif isinstance(message, Told):
             self.pinned.note(message.levels, message.queue)
         elif message.key is None:
-            self._run_batch(self.pinned, message)
+            self._run_batch(message)
             self.exchange.taken(message)
         else:
             self._run_task(message)
 
-    def _run_batch(self, worker: Worker, task: Task) -> None:
+    def _run_batch(self, task: Task) -> None:
         run: Run = frames.loads(task.items.data)
-        worker.receiver(*task.queue)(run.items(self.exchange.memory.take))
+        if task.levels:
+            self._portions.take([run], task.levels, task.queue)
+        else:
+            self.pinned.receiver(*task.queue)(run.items(self.exchange.memory.take))
 
     def _run_task(self, task: Task) -> None:
         """Work on a task of the pool. If it takes much longer than expected, or writes a lot,

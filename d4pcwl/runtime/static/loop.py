@@ -8,23 +8,19 @@ link from the senders, and handles the inbox until all instances have ended.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from d4pcwl.runtime.engine.chain import Take
 from d4pcwl.runtime.engine.instance import Receive
-from d4pcwl.runtime.engine.marks import Level, LevelOf, NewLevels, lowest_numbers, wanted_levels
+from d4pcwl.runtime.engine.marks import LevelOf, NewLevels, wanted_levels
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender
-from d4pcwl.runtime.transport.outbox import BATCH, Run, deliver
+from d4pcwl.runtime.transport.outbox import deliver
+from d4pcwl.runtime.transport.portions import Portions
 from d4pcwl.trace.observer import Carried, Way, with_sent
-
-_TELL_SECONDS = 0.05
-"""While a worker works on one frame, how often it tells others what they may work on."""
 
 
 class Inbox(Protocol):
@@ -152,47 +148,6 @@ def tell_levels(plan: Plan, number: int, channels: Mapping[int, Channel], level:
             channels[receiver].new_levels = NewLevels(wanted, level)
 
 
-class Portions:
-    """Passes on the items of frames with levels, in portions.
-
-    The levels hold after all items of a frame. If the items take long, lower levels are noted in
-    between. So receivers further down need not wait for the end of the frame.
-
-    :param takers: by slot
-    """
-
-    def __init__(self, worker: Worker, takers: Mapping[int, Take]) -> None:
-        self._worker, self._takers = worker, takers
-        self._most = 1
-
-    def take(self, runs: Sequence[Run], levels: Sequence[Level]) -> None:
-        """Take a frame's items, and its levels."""
-        noted = time.monotonic()
-        for place, run in enumerate(runs):
-            start, count = 0, len(run.entries)
-            while start < count:
-                began = time.monotonic()
-                stop = start + self._most
-                self._takers[run.key](run.part(start, stop).items())
-                start, now = stop, time.monotonic()
-                fitting = self._most * _TELL_SECONDS / max(now - began, 1e-9)
-                self._most = max(1, min(int(fitting), 2 * self._most, BATCH))
-                if now - noted > _TELL_SECONDS:
-                    self._note_before([run.part(start), *runs[place + 1 :]], levels)
-                    noted = time.monotonic()
-        self._worker.note(levels)
-
-    def _note_before(self, rest: Iterable[Run], levels: Iterable[Level]) -> None:
-        """Note the levels that hold already, although the rest of the frame is still to come."""
-        lows = lowest_numbers(mark for run in rest for mark in run.marks or ())
-        self._worker.note(
-            [
-                (sender, origin, min(level, lows.get(origin, level)))
-                for sender, origin, level in levels
-            ]
-        )
-
-
 class Pausing(Protocol):
     """Pauses for snapshots of the run, as seen from a worker's loop."""
 
@@ -236,7 +191,7 @@ def work_off(
         for (_, _, target, input), slot in link.slots.items()
         if target in worker.running
     }
-    portions = Portions(worker, receivers)
+    portions = Portions(worker, receivers.__getitem__)
 
     def take(timeout: float | None) -> bool:
         taken = False

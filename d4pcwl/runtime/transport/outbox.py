@@ -342,16 +342,25 @@ class Outbox:
     def drain_rest(self) -> list[Run]:
         """The same, whatever was refused."""
         self.bytes = 0
+        found = (self._take_out(self._ready.popleft()) for _ in range(len(self._ready)))
+        return [run for run in found if run.entries]
+
+    def drain_some(self, kind: type) -> list[Run]:
+        """Take out the lanes whose keys are of a type, whatever was refused. Meanwhile the outbox
+        has the others, and their bytes still count."""
         runs = []
-        for _ in range(len(self._ready)):
-            key = self._ready.popleft()
-            lane = self._lanes[key]
-            entries, marks = lane.drain()
-            if self.measured:
-                lane.bytes += _size(entries)
-            if entries:
-                runs.append(Run(key, entries, marks))
-        return runs
+        for key in self._ready.copy():
+            if type(key) is kind:
+                self._ready.remove(key)
+                runs.append(self._take_out(key))
+        return [run for run in runs if run.entries]
+
+    def _take_out(self, key: Any) -> Run:
+        lane = self._lanes[key]
+        entries, marks = lane.drain()
+        if self.measured:
+            lane.bytes += _size(entries)
+        return Run(key, entries, marks)
 
 
 def _size(entries: Sequence[Any]) -> int:
