@@ -19,6 +19,9 @@ AT_WORK: ContextVar[Tell | None] = ContextVar("AT_WORK", default=None)
 """Takes the files that are opened now, in this thread."""
 
 _CODE = (".py", ".pyc", ".so", ".pth", ".pyi")
+_METADATA = (".dist-info", ".egg-info")
+"""How the folders end that tell of installed packages, wherever they are."""
+
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """The folder of d4pcwl itself, wherever it is installed."""
 
@@ -40,7 +43,9 @@ def listen() -> None:
             name = os.path.abspath(os.fsdecode(path))
         except (OSError, TypeError, ValueError):  # whoever opens it gets to know
             return None
-        return None if name.startswith(outside) or name.endswith(_CODE) else name
+        if name.startswith(outside) or name.endswith(_CODE):
+            return None
+        return None if os.path.dirname(name).endswith(_METADATA) else name
 
     def hear(event: str, args: tuple[Any, ...]) -> None:
         if event != "open" and event != "os.rename":
