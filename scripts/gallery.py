@@ -47,7 +47,8 @@ _BEGIN = """# Gallery
 
 All examples, as `scripts/gallery` has run them: it makes this page, and checks the results.
 The times are from the start of a command to its end, on {cores} cores.
-A [notebook](../examples/notebook/first_workflow.ipynb) goes from a first PE to a picture, a run and a CWL document.
+A [notebook](../examples/notebook/first_workflow.ipynb) goes from a first PE to a picture, a run and
+a CWL document.
 """
 _CORES = re.compile(r"on (\d+) cores")
 _ROW = re.compile(r"^\| `(\S+)` \| (.+?) \| (.+) \|$", re.MULTILINE)

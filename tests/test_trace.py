@@ -508,11 +508,13 @@ class Terminal:
 @pytest.mark.parametrize(
     # There is no table in the first second.
     ("mapping_name", "count"),
-    [("simple", 120), ("multi", 120), ("dyn_multi", 360)],
+    [("simple", 120), ("multi", 120), ("dyn_multi", 360), ("mpi", 120)],
 )
 def test_a_table_below_what_is_printed(
     given: Given, script: Path, mapping_name: str, count: int
 ) -> None:
+    if mapping_name == "mpi":
+        pytest.importorskip("mpi4py")
     terminal = Terminal("run", mapping_name, str(script), "-n", "3", *given(count))
     assert terminal.close() == 0
     *lines, last, empty = terminal.screen
@@ -527,8 +529,20 @@ def test_a_table_below_what_is_printed(
     assert "of the inputs" in plain
 
 
-def test_ctrl_c_takes_the_table_away(given: Given, script: Path) -> None:
-    terminal = Terminal("run", "multi", str(script), "-n", "3", *given(5000), columns=40)
+def test_ranks_on_another_machine_than_the_terminal_show_lines(
+    given: Given, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mpi4py")
+    monkeypatch.setenv("D4PCWL_TERMINAL", '["another machine", {"2": "/dev/null"}]')
+    done = kit.command("dispel4py", "mpi", str(script), "-n", "2", *given(20))
+    assert re.fullmatch(r"20 items in .*; the slowest is Slow, .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("mapping_name", ["multi", "mpi"])
+def test_ctrl_c_takes_the_table_away(given: Given, script: Path, mapping_name: str) -> None:
+    if mapping_name == "mpi":
+        pytest.importorskip("mpi4py")
+    terminal = Terminal("run", mapping_name, str(script), "-n", "3", *given(5000), columns=40)
     wait_until(lambda: "items/s" in terminal.text)
     os.killpg(terminal.process.pid, signal.SIGINT)
     assert terminal.close() == 130

@@ -67,8 +67,7 @@ def _main(arguments: list[str]) -> int:
                 _be_silent(options, lambda: stack.enter_context(TemporaryDirectory()))
             return _run(options, run)
 
-    told = watching.of_ranks(options, arguments)
-    command = Command(told, options.num, _say_nothing if options.quiet else say)
+    command = Command(arguments, options.num, _say_nothing if options.quiet else say)
     return mapping.around(command, work)
 
 

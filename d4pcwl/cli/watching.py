@@ -105,11 +105,8 @@ def _kind(options: argparse.Namespace) -> str:
         return NONE
     if kind != AUTO:
         return kind
-    return LIVE if has_terminal() else NONE
+    if has_terminal():
+        return LIVE
+    from d4pcwl.runtime.mpi.terminal import TERMINAL
 
-
-def of_ranks(options: argparse.Namespace, arguments: list[str]) -> list[str]:
-    """The arguments for processes of the same command whose terminal is not theirs alone."""
-    if options.progress == AUTO and not options.quiet and has_terminal():
-        return [*arguments, "--progress", PLAIN]
-    return arguments
+    return PLAIN if TERMINAL in os.environ else NONE  # rank 0, on another machine

@@ -40,6 +40,10 @@ def around(command: Command, work: Work[MpiOptions]) -> int:
     if not is_rank() and (command.processes or 1) > 1:
         return start_ranks(command.processes or 1, command.arguments)
     session = CommandSession()
+    if session.first:
+        from d4pcwl.runtime.mpi import terminal
+
+        terminal.use()
 
     def run_in_session(job: Job, options: MpiOptions) -> None:
         session.run(job.placed(options.assignment(job.graph)), options.compress)

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from d4pcwl.runtime.local.processes import end_with_parent
+from d4pcwl.runtime.mpi import terminal
 from d4pcwl.runtime.mpi.memory import OF_MPICH
 
 LAUNCHED = "D4PCWL_LAUNCHED"
@@ -42,7 +43,7 @@ def launch(command: Sequence[str]) -> int:
     try:
         mpiexec = subprocess.Popen(
             command,
-            env={**os.environ, LAUNCHED: "1"},
+            env={**os.environ, LAUNCHED: "1", **terminal.told()},
             start_new_session=True,
             preexec_fn=end_with_parent(signal.SIGTERM),
         )
