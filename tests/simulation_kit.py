@@ -765,6 +765,8 @@ class Simulation(Schedule):
                 continue
             pinned, pooled = writers
             room = 2 * WINDOW * pinned + WINDOW * pooled * len(self.scheduler.workers)
+            if self.has_snapshots:  # all is sent then, and what was in hand is done
+                room += WINDOW * pinned
             most = self.limits.batches + self.largest * room
             if self.waiting[queue] > most:
                 raise self._broken(f"{self.waiting[queue]} batches wait in {queue}, not {most}")

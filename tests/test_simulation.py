@@ -17,7 +17,7 @@ from simulation_kit import Broken, Simulation
 from d4pcwl.runtime.engine.marks import NO_MORE
 from d4pcwl.runtime.pool.exchange import Lot, Parcel
 from d4pcwl.runtime.pool.queues import Limits
-from d4pcwl.runtime.pool.scheduler import PARENT, Scheduler
+from d4pcwl.runtime.pool.scheduler import PARENT, Message, Scheduler
 
 ROOT = Path(__file__).parent.parent
 CHUNK = 1000
@@ -168,6 +168,14 @@ class NeverGoesOn(Scheduler):
             super()._tell_pinned(kind)
 
 
+class PausesAnyTime(Scheduler):
+    """One pause follows the other, although each lets some more into full queues."""
+
+    def decide(self, now: float) -> list[Message]:
+        self._ahead.clear()
+        return super().decide(now)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -189,6 +197,11 @@ class NeverGoesOn(Scheduler):
 )
 def test_what_is_wrong_is_found(wrong: Callable[..., Scheduler]) -> None:
     assert not all(_is_kept(seed, wrong) for seed in range(5 * CHUNK))
+
+
+def test_queues_that_grow_with_each_pause_are_found() -> None:
+    """Only few schedules show it, so these seeds were looked for."""
+    assert not all(_is_kept(seed, PausesAnyTime) for seed in (52454, 69709))
 
 
 # --- bounds, and replays --------------------------------------------------------------------------

@@ -89,6 +89,8 @@ class Scheduler:
         self._pinned: dict[int, KnownWorker] = {}  # workers to which something is pinned
         self._guests = 0
         self._pause: Pause | None = None
+        self._is_pause_due = False
+        self._ahead: list[tuple[KnownWorker, int | None]] = []  # of the queues, by the last pause
         # The others that stay, by how many tasks they have.
         self._free: tuple[dict[int, KnownWorker], ...] = tuple({} for _ in range(WINDOW + 1))
         self._owing: dict[int, KnownWorker] = {}
@@ -196,8 +198,9 @@ class Scheduler:
 
     def pause(self) -> None:
         """Have the sources wait, for a snapshot, if they do not do so already. If the run ends
-        first, there is none."""
-        self._pause = self._pause or Pause()
+        first, there is none. In a pause, all that was written is sent, also to full queues; so the
+        next pause begins when there has been room in these again."""
+        self._is_pause_due = self._pause is None
 
     def decide(self, now: float) -> list[Message]:
         """Decide what is done now.
@@ -210,6 +213,10 @@ class Scheduler:
                 for worker in self.workers.values():
                     self._let_go(worker)
             else:
+                if self._pause is None:
+                    self._ahead = [who for who in self._ahead if self._must_wait(*who)]
+                    if self._is_pause_due and not self._ahead:
+                        self._pause, self._is_pause_due = Pause(), False
                 self._share_out()
                 self._scale_up()
                 self._scale_down(now)
@@ -317,7 +324,10 @@ class Scheduler:
             self._give_private(worker, worker.pinned)
         for worker in list(self._owing.values()):
             for writer, parcels in list(worker.owed.items()):
-                if not self._must_wait(worker, writer):
+                must_wait = self._must_wait(worker, writer)
+                if must_wait and self._pause is not None:  # who must give it room may wait
+                    self._ahead.append((worker, writer))
+                if not must_wait or self._pause is not None:
                     sizes = self.queues.sizes(set().union(*parcels))
                     self._send(worker.number, "go", (writer, len(parcels), sizes))
                     del worker.owed[writer]
@@ -327,8 +337,6 @@ class Scheduler:
 
     def _must_wait(self, worker: KnownWorker, writer: int | None) -> bool:
         if writer == RESULTS:
-            return False
-        if self._pause is not None:  # who must give it room may wait; and little is written now
             return False
         if writer is not None:
             return self.queues.full_after(writer) or self.order.is_far_ahead((writer,))
