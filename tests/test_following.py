@@ -259,7 +259,10 @@ def test_mappings_that_cannot_have_steps_read_along_run_them_one_by_one(
 
 def test_a_producer_that_fails_leaves_nobody_waiting(relay: Path) -> None:
     script = relay.with_name("relay.py")
-    script.write_text(script.read_text().replace("time.sleep(0.01)", 'raise ValueError("tired")'))
+    waits = "                time.sleep(0.01)\n"
+    script.write_text(
+        script.read_text().replace(waits, f'{waits}        raise ValueError("tired")\n')
+    )
     made, told = run(relay, code=1, outdir=relay.parent / "out", env=with_commands())
     assert made["results"] is None
     assert "step Numbers: permanentFail" in told

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 MADE_WITH = "_made_with"
 """The attribute of a PE that has its arguments, in their order and by name."""
 
+_CODE = (FunctionType, BuiltinFunctionType, MethodType, type)
 _MOST_LETTERS = 1000
 _MOST_ENTRIES = 100
 _DEEPEST = 6
@@ -25,6 +26,8 @@ def arguments(given: Sequence[Any], named: Mapping[str, Any]) -> tuple[list[Any]
 def made_with(pe: Any) -> dict[str, Any]:
     """By the names of its parameters, what a PE was made with; also what was not given, and has a
     default. It is empty for a PE that is not of our classes."""
+    import inspect
+
     if MADE_WITH not in vars(pe):
         return {}
     given, named = vars(pe)[MADE_WITH]
@@ -66,6 +69,6 @@ def plain(value: Any, depth: int = 0) -> Any:
         return [plain(entry, depth + 1) for entry in value]
     if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
         return f"ndarray {value.dtype} {value.shape}"
-    if inspect.isroutine(value) or inspect.isclass(value):
+    if isinstance(value, _CODE):
         return f"{value.__module__}.{value.__qualname__}"
     return kind.__qualname__
