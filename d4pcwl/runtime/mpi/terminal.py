@@ -7,9 +7,7 @@ machine of the command, it opens the terminal by its name, in place of these pip
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-from pathlib import Path
 
 TERMINAL = "D4PCWL_TERMINAL"
 """An environment variable of ranks whose command has a terminal, until they use that."""
@@ -17,12 +15,16 @@ TERMINAL = "D4PCWL_TERMINAL"
 
 def told() -> dict[str, str]:
     """What the environment tells ranks of the terminal on standard output and standard error."""
+    import json
+
     names = {fd: os.ttyname(fd) for fd in (1, 2) if os.isatty(fd)}
     return {TERMINAL: json.dumps([_machine(), names])} if names else {}
 
 
 def use() -> None:
     """Write to the terminal from now on, if it is one of this machine."""
+    import json
+
     machine, names = json.loads(os.environ.get(TERMINAL, "[null, {}]"))
     if machine != _machine():
         return
@@ -37,4 +39,5 @@ def use() -> None:
 
 def _machine() -> str:
     """What tells apart machines, also those with the same name."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
