@@ -505,6 +505,8 @@ def test_a_small_run_imports_little(tmp_path: Path) -> None:
     )
     loaded = set(ran.stdout.split())
     assert "d4pcwl.runtime.engine.worker" in loaded
-    heavy = "hashlib json networkx numpy ruamel.yaml shutil subprocess tempfile threading uuid"
+    heavy = (
+        "hashlib json networkx numpy pickle ruamel.yaml shutil subprocess tempfile threading uuid"
+    )
     ours = "cwl.compile runtime.stage streams.json_lines workflow.state workflow.texts"
     assert loaded.isdisjoint([*heavy.split(), *(f"d4pcwl.{name}" for name in ours.split())])

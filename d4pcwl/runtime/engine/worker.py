@@ -8,7 +8,6 @@ next one, so that no queue grows. Edges to other processes, and results, go to t
 from __future__ import annotations
 
 import contextlib
-import pickle
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,7 +42,6 @@ from d4pcwl.runtime.engine.routing import (
     local,
     or_complain,
 )
-from d4pcwl.streams.pickles import dumps
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import ALL, GLOBAL, GroupBy, parse_grouping
 from d4pcwl.workflow.inputs import RootInputs
@@ -106,8 +104,13 @@ class Worker:
         ]
         self._cycle_of = {pe: indices for cycle, indices in rounds for pe in cycle}
         self._floors = Floors(plan, plan.processes[process] if direct else ())
+        self._kept: dict[int, Kept] = {}
         if pauses is not None:
             pauses = replace(pauses, wait=partial(self._wait, pauses.wait))
+            if pauses.kept:
+                import pickle
+
+                self._kept = pickle.loads(pauses.kept)
         self._halts: dict[int, Halt] = {}
         self._recorder: Recorder | None = None
         if plan.recording is not None:
@@ -115,7 +118,6 @@ class Worker:
 
             self._recorder = Recorder(plan.recording)
         self._ended: set[int] = set() if pauses is None else set(pauses.ended & here)
-        self._kept: dict[int, Kept] = pickle.loads(pauses.kept) if pauses and pauses.kept else {}
         self._turns: dict[int, list[InTurn]] = {}
         self.running: dict[int, RunningPE] = {}
         own_taken: set[str] = set()
@@ -213,6 +215,7 @@ class Worker:
         :raises Halt: the state of a PE cannot be kept
         """
         from d4pcwl.runtime.checkpoint.kept import Kept
+        from d4pcwl.streams.pickles import dumps
 
         next_fed = [feed[0] for feed in self._feeds]
         next_fed = [*self._fed.difference(next_fed), *next_fed]  # one may be at work
