@@ -17,7 +17,7 @@ from typing import Any
 
 from d4pcwl.crate.crates import Crate
 from d4pcwl.crate.running import Output, Say, carry_out
-from d4pcwl.errors import LineageError
+from d4pcwl.errors import LineageError, RunError
 from d4pcwl.lineage.comparing import DIFFERENT, EQUAL, Verdict, compare, compare_items
 from d4pcwl.lineage.indexing import MADE
 from d4pcwl.lineage.record import INVOCATION, RESULT, Record
@@ -41,7 +41,7 @@ def stream_again(crate: Crate, record: Record, target: Path, say: Say) -> Iterat
     command = [sys.executable, "-m", "d4pcwl", "run", *arguments]
     try:
         carry_out([*command, "--provenance", str(target / _RECORD)], layout.folder, say)
-    except Exception:
+    except RunError:
         _tell_versions(record, say)
         raise
     again = Record(target / _RECORD)
