@@ -214,9 +214,7 @@ class Scheduler:
                     self._let_go(worker)
             else:
                 if self._pause is None:
-                    self._ahead = [who for who in self._ahead if self._must_wait(*who)]
-                    if self._is_pause_due and not self._ahead:
-                        self._pause, self._is_pause_due = Pause(), False
+                    self._look_for_pause()
                 self._share_out()
                 self._scale_up()
                 self._scale_down(now)
@@ -401,6 +399,12 @@ class Scheduler:
         return all(self.queues.is_quick(batch.queue) for batch in in_hand)
 
     # --- snapshots ------------------------------------------------------------------------------
+
+    def _look_for_pause(self) -> None:
+        """Begin a pause that is due, if there was room again for all that the last one let in."""
+        self._ahead = [who for who in self._ahead if self._must_wait(*who)]
+        if self._is_pause_due and not self._ahead:
+            self._pause, self._is_pause_due = Pause(), False
 
     def _take_snapshot(self, pause: Pause) -> None:
         """Go on with a snapshot, as far as that is possible now."""
