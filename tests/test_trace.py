@@ -439,7 +439,7 @@ def test_progress_as_lines(given: Given, script: Path, tmp_path: Path) -> None:
         (["--trace", "none/t.jsonl"], "none/t.jsonl cannot be written"),
         (
             ["--trace", "/dev/null", "--results", "/dev/null"],
-            "--trace /dev/null: another output is to be written there",
+            "--trace /dev/null: another output has the same path",
         ),
     ],
 )

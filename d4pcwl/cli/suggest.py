@@ -38,7 +38,7 @@ def suggestions(options: argparse.Namespace, processes: int) -> list[Suggestion]
         raise UsageError(f"-n {options.n}: at least one process is needed")
     if options.script is None:
         if options.attr is not None or options.n is not None:
-            raise UsageError("-a and -n go with --script SCRIPT")
+            raise UsageError("-a and -n need --script SCRIPT")
         return []
     from d4pcwl.cli.optimise import prediction
     from d4pcwl.runtime.engine.plan import make_plan, usable_cores

@@ -77,7 +77,7 @@ class _Page:
 
     def _tiles(self, main: Activity) -> Iterator[tuple[str, str]]:
         if main.began and main.ended:
-            yield units.seconds(main.ended - main.began), "from begin to end"
+            yield units.seconds(main.ended - main.began), "from start to end"
         streams = [activity for activity in main.all() if activity.record is not None]
         if main.record is None:
             yield str(len(main.plan.steps)), "steps"

@@ -469,7 +469,9 @@ class Lineage:
         """
         found = list(handles)
         if not all(handle is None or isinstance(handle, bytes) for handle in found):
-            raise PEError("derived_from takes what self.item_id() gave for each of the items")
+            raise PEError(
+                "derived_from must be a list of values of self.item_id(), one for each item"
+            )
         came = list(dict.fromkeys(filter(None, found)))
         return self._at_of(came, key), collected(derived_from(came), self._recorder.put)
 
@@ -505,7 +507,7 @@ class Lineage:
         for told in (extracted, said.get("metadata")):
             for part in told if isinstance(told, list) else [told or {}]:
                 if not isinstance(part, Mapping):
-                    raise PEError(f"metadata is a dictionary, not {brief(part)}")
+                    raise PEError(f"metadata must be a dictionary, not {brief(part)}")
                 found.update(plain(part))
         return found
 

@@ -73,7 +73,7 @@ def take_sample(job: Job, seconds: float = SECONDS) -> list[Record]:
     :raises UsageError: there can be no sample of this graph
     """
     if len(job.graph.pes) > _DEPTH or any(isinstance(pe, PreparingPE) for pe in job.graph.roots):
-        raise UsageError(f"this graph is not sampled; {HOW_TO_TRACE}")
+        raise UsageError(f"no sample can be taken of this graph; {HOW_TO_TRACE}")
     here, there = Pipe(duplex=False)
     process = start(_work, job, seconds, there)
     there.close()
@@ -87,7 +87,7 @@ def take_sample(job: Job, seconds: float = SECONDS) -> list[Record]:
     except EOFError:
         process.join()
         raise UsageError(
-            f"the sample's process ended by itself (exit code {process.exitcode}); {HOW_TO_TRACE}"
+            f"the process of the sample ended early (exit code {process.exitcode}); {HOW_TO_TRACE}"
         ) from None
     finally:
         here.close()
@@ -97,7 +97,7 @@ def take_sample(job: Job, seconds: float = SECONDS) -> list[Record]:
     return [record for line in told if (record := from_line(line)) is not None]
 
 
-HOW_TO_TRACE = "make a trace by a run with --trace FILE, and give it by --from FILE"
+HOW_TO_TRACE = "make a trace by a run with --trace FILE, and give it with --from FILE"
 """What to do where there is no sample."""
 
 

@@ -42,16 +42,16 @@ def verdict(before: Summary, after: Summary) -> list[str]:
     sentences = []
     if before.seconds > 0 and after.seconds > 0:
         ratio = before.seconds / after.seconds
-        what = f"{units.seconds(after.seconds)} in place of {units.seconds(before.seconds)}"
+        what = f"{units.seconds(after.seconds)} instead of {units.seconds(before.seconds)}"
         if abs(ratio - 1) < _SAME:
-            sentences.append(f"Both take as long: {what}.")
+            sentences.append(f"Both take equally long: {what}.")
         elif ratio > 1:
             sentences.append(f"The second run is {units.times(ratio)} as fast: {what}.")
         else:
             sentences.append(f"The second run takes {units.times(1 / ratio)} as long: {what}.")
     old, new = bottleneck(before), bottleneck(after)
     if old and new and (old.kind, old.pe) == (new.kind, new.pe):
-        sentences.append(f"The same holds both up: {new.says}")
+        sentences.append(f"Both have the same bottleneck: {new.says}")
     else:
         sentences += [f"First: {old.says}"] if old else []
         sentences += [f"Then: {new.says}"] if new else []

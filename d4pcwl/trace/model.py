@@ -137,7 +137,7 @@ def read_model(path: str | os.PathLike[str], graph: FlatGraph) -> CostModel:
             "a new one"
         )
     if not model.work:
-        raise UsageError(f"{shown(path)}: the trace tells of no time in any PE; trace a longer run")
+        raise UsageError(f"{shown(path)}: no PE takes any time in this trace; trace a longer run")
     return model
 
 

@@ -231,7 +231,7 @@ def _of_edges(facts: Facts, stages: Sharding) -> Iterator[Entry]:
         gathers = stages.cut.stage_of(edge.source) in stages.sharded
         if split or (gathers and passage is not Passage.ALIGNED):
             told = telling.at_or_behind(edge) if gathers else telling.behind(edge)
-            kept = "within a shard only: no PE behind depends on it"
+            kept = "only within a shard: no later PE depends on it"
             if told:
                 kept = "by a mark on each item, which puts the items of all shards in order again"
             yield Entry("order", f"the order of the items of {edge}", kept, *place)

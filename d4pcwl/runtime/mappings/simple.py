@@ -89,7 +89,7 @@ def _pauses(session: Session, begun: Snapshot, made: Callable[[], Worker]) -> Pa
 
 MAPPING = Mapping(
     "simple",
-    "one process; each item is worked through to the end before the next",
+    "one process; each item passes through the whole graph before the next one",
     run,
     Options,
     processes="number of processes; simple always uses one",
