@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 Learnt = tuple["Job", Sequence[str]]
-"""A job as it is to be run, and what is told of how long that would take."""
+"""A job as it is to be run, and lines that say how long it would take."""
 
 
 def add_option(group: argparse._ArgumentGroup) -> None:

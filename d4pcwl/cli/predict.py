@@ -1,4 +1,4 @@
-"""``d4pcwl predict SCRIPT --from TRACE --processes 1,8,64``: what a run would take elsewhere."""
+"""``d4pcwl predict SCRIPT --from TRACE --processes 1,8,64``: how long a run takes elsewhere."""
 
 from __future__ import annotations
 

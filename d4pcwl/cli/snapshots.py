@@ -1,4 +1,4 @@
-"""``--checkpoint``, ``--every`` and ``--resume``: a run that was killed goes on where it was."""
+"""``--checkpoint``, ``--every`` and ``--resume``: a run that was killed is resumed."""
 
 from __future__ import annotations
 

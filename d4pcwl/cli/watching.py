@@ -1,4 +1,4 @@
-"""``--trace`` and ``--progress``: what is told of a run while it lasts, and left about it."""
+"""``--trace`` and ``--progress``: what a run shows while it lasts, and the trace that it writes."""
 
 from __future__ import annotations
 

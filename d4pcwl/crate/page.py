@@ -24,9 +24,9 @@ METADATA = "ro-crate-metadata.json"
 _LARGEST_IMAGE, _ALL_IMAGES = 2_000_000, 12_000_000
 """Bytes of images that are put into the page; others are shown from their files."""
 _FOLDED = 12
-"""Of more things, the first are shown, and the others folded away."""
+"""If there are more things, only the first are shown at once."""
 _LINES, _LETTERS = 12, 4000
-"""What is shown of a text."""
+"""The number of letters of a text that are shown."""
 _SHOWN = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 _TEXTS = ("text/", "application/json", "application/geo+json", "application/jsonl")
 

@@ -158,7 +158,7 @@ class _Builder:
     # --- records --------------------------------------------------------------------------------
 
     def _record(self, record: Record, name: str) -> dict[str, Any]:
-        """Take a record; return what is told of it."""
+        """Take a record; return a description of it."""
         streams = ["", *record.head["streams"]]
         came = [bytearray() for _ in streams]  # what the results derive from
         counts = [0] * len(streams)
@@ -336,7 +336,7 @@ def _most_alike(file: _File, files: Sequence[_File]) -> list[_File]:
 
 
 def _told(record: Record, name: str, results: int) -> dict[str, Any]:
-    """What the index tells of a run."""
+    """What the index knows about a run."""
     head, tail = record.head, record.tail
     script = head["script"]
     return {

@@ -556,7 +556,7 @@ class Lineage:
                     read[path] = None
             elif not os.path.exists(path):
                 continue  # it was there only meanwhile
-            elif path in self._held:  # what came to it is told in the end
+            elif path in self._held:  # what came to it is recorded in the end
                 found.append([path, how, b"", []])
             else:
                 found.append([path, how, *self._sources_of_file(path, before)])

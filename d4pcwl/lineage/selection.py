@@ -35,7 +35,7 @@ ABOUT = (
     "s-prov:WFExecutionInputs",
     "s-prov:WFExecutionsInputs",
 )
-"""Terms whose values are told of the run, as they are."""
+"""Terms whose values are copied into the description of the run."""
 
 _REFUSED = {
     "s-prov:transfer-rules": "items are not transferred; write them to a file in a PE",
@@ -77,7 +77,7 @@ class Selection:
         that is said
     :param clusters: by PE, the part of the workflow that it belongs to
     :param activities: :data:`EACH` invocation, or :data:`SUMMED` up by PE
-    :param about: what is told of the run
+    :param about: the description of the run
     """
 
     pes: frozenset[str] | None = None

@@ -226,7 +226,7 @@ def stage_sink(
     :param targets: the stream files of each output that other stages take from
     :param results: takes the items of outputs that nobody takes from
     :param stage: the graph of the stage
-    :param record: is told which items go to which file, if the run is recorded
+    :param record: notes which items go to which file, if the run is recorded
     :raises UsageError: an output has no file, or a file is given for what is no such output
     """
     chosen, names = {id(pe) for pe in pes}, graph.names

@@ -51,13 +51,13 @@ from d4pcwl.workflow.lazy import cached_property
 ALGORITHMS = ("naive", "staging", "best")
 
 _EXACT = 8
-"""PEs, or cycles of them, up to which all ways to group them are looked at."""
+"""Up to this number of PEs (or cycles), all ways to group them are tried."""
 
 _EFFORT = 400_000
-"""PEs and edges that are looked at for larger graphs, all steps together."""
+"""For larger graphs: the number of PEs and edges that all steps together may look at."""
 
 _EXACTNESS = 1e-3
-"""By what part a time has to be better to be better."""
+"""The smallest relative difference that makes a time better."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What holds a run up, in a sentence, and what to do about it.
+"""The bottleneck of a run, in a sentence, and what to do about it.
 
 A process works for one item at a time, so the process that works most of the time sets the pace:
 those before it are blocked, and those behind it wait. The PE that takes most of its time is the

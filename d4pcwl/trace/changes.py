@@ -10,7 +10,7 @@ from d4pcwl.trace.bottleneck import bottleneck
 from d4pcwl.trace.summary import Summary
 
 _SAME = 0.05
-"""Smaller changes are not told: runs differ by as much without a reason."""
+"""Smaller changes are not reported: runs differ by as much without a reason."""
 
 _SAME_SHARE = 0.02
 """The same for shares of time."""

@@ -127,7 +127,7 @@ def read_model(path: str | os.PathLike[str], graph: FlatGraph) -> CostModel:
     """The cost model of a trace that is to be of this graph.
 
     :raises TraceError: the trace cannot be read
-    :raises UsageError: it is of another graph, or tells of no work
+    :raises UsageError: it is of another graph, or has no work in it
     """
     model = cost_model(read_trace(path))
     unknown = [graph.names[pe.id] for pe in graph.pes if pe.id not in model.works]

@@ -180,7 +180,7 @@ class Observer:
         )
 
     def hear(self, lap: Lap) -> None:
-        """Take what a process tells of itself."""
+        """Take a report of a process."""
         with self._lock:
             records: list[Record] = []
             start, end = self._since(lap.start), self._since(lap.end)

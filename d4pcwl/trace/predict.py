@@ -1,4 +1,4 @@
-"""What a plan would take, by the cost model of a trace.
+"""How long a run with a plan would take, by the cost model of a trace.
 
 A stream's time is that of the process with the most to do, its *bottleneck*: the others wait for
 it. A process has to do what its instances do, and to send and receive what passes between it and

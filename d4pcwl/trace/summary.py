@@ -23,7 +23,7 @@ from d4pcwl.trace.format import (
 )
 
 STATES = ("busy", "encoding", "blocked", "waiting")
-"""What an instance does; the rest of its time its process works for others."""
+"""What an instance does; in the rest of the time, its process works for others."""
 
 _ENOUGH_CALLS = 20
 """With a smaller sample, percentiles would say more than is known."""

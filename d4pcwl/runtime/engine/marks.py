@@ -34,7 +34,7 @@ NO_MORE = 1 << 62
 """The level of an instance that has ended."""
 
 _TRY_AGAIN = 1000
-"""After so many more items are held back, there is a check whether some may be passed on."""
+"""After this number of further items is held back, some may be passed on: this is checked."""
 
 _mark_of, _item_of = itemgetter(0), itemgetter(1)
 

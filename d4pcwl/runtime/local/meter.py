@@ -38,7 +38,7 @@ from d4pcwl.trace.observer import Carried, Did, Lap, Sent, Way, resident_bytes
 
 FIRST_LAP, USUAL_LAP, LONGEST_LAP = 0.05, 1.0, 60.0
 _LAPS = 600
-"""After so many usual laps they become longer, so that a run of hours gives a small file."""
+"""After this number of laps, they become longer, so that a run of hours gives a small file."""
 
 _FIRST_PAUSE, _USUAL_PAUSE, _LONGEST_PAUSE = 0.002, 0.01, 0.1
 """Seconds between two samples: short at first, for short runs, and longer if sampling takes too
@@ -52,7 +52,7 @@ _LAPS_SHARE = 0.02
 """The most time for sending laps; with many instances, laps are longer."""
 
 _MANY = 100
-"""With so many instances in a process, laps leave out those that did nothing."""
+"""From this number of instances in a process on, laps leave out those that did nothing."""
 
 _TURN = 2e-3
 """Seconds after which the working thread gives another thread its turn."""
@@ -129,7 +129,7 @@ class Meter:
         self._thread.join()
         sys.setswitchinterval(self._turn)
         self._end_call(time.monotonic())
-        with contextlib.suppress(BaseException):  # the end of the work is told otherwise
+        with contextlib.suppress(BaseException):  # the end of the work is reported in another way
             self._end_lap(time.monotonic())
         self._clock.close()
 
@@ -200,7 +200,7 @@ class Meter:
         self._call_looks += 1
 
     def _end_call(self, now: float) -> None:
-        """The call that was seen is over; one that was seen twice is told."""
+        """The call that was seen is over; one that was seen twice is reported."""
         if self._call is not None and self._call_looks > 1 and len(self._spans) < _MOST_SPANS:
             index, number, _ = self._call
             # A chain counts an item when it is through with it, else it is counted at first.

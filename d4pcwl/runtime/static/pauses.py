@@ -149,7 +149,7 @@ class PausingWorker:
                 self._take(None)
 
     def tell_quiet(self) -> None:
-        """Nothing is left to do here; in a pause, the parent is told."""
+        """Nothing is left to do here; in a pause, the parent gets a report."""
         if self.asked():
             quiet = (self._request.number, self._sent, self.inbox.counts.copy())
             if quiet != self._told:
@@ -157,7 +157,7 @@ class PausingWorker:
                 self._results.send("quiet", quiet)
 
     def leave(self) -> None:
-        """The work is done. The parent is told what was sent, for later pauses."""
+        """The work is done. Report to the parent what was sent, for later pauses."""
         self._results.send("quiet", (_AT_THE_END, self._sent, Counter()))
 
     @property

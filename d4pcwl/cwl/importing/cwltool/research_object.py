@@ -48,12 +48,12 @@ WorkflowRun = tuple[StepPath, tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Author:
-    """What is told of the user.
+    """What is recorded about the user.
 
     :param orcid: the user's ORCID iD, or empty
     :param full_name: the user's name, or empty
-    :param account: the name of the account is told
-    :param host: the name of the machine is told
+    :param account: record the name of the account
+    :param host: record the name of the machine
     """
 
     orcid: str = ""
