@@ -93,7 +93,7 @@ class TranslationError(D4pcwlError):
 
 
 class TraceError(D4pcwlError):
-    """A file is no trace of a run, is damaged, or is of a later format."""
+    """A file is not the trace of a run, is damaged, or is of a later format."""
 
     exit_code = 2
 

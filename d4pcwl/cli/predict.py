@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     from d4pcwl.trace.predict import Machine
     from d4pcwl.workflow.load import load
 
-    # What a script prints is no part of the answer, and where it goes to is not ours.
+    # What a script prints is not part of the answer, and a change of folder is not for us.
     with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
         script = load(options.script, options.attr, lambda b: b.settled({}, partly=True))
         graph = script.flat()

@@ -70,7 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do what the parsed arguments ask for; return the exit code.
 
-    :raises D4pcwlError: a file is no trace, or what is asked for cannot be written
+    :raises D4pcwlError: a file is not a trace, or what is asked for cannot be written
     """
     output: Path | None = getattr(options, "output", None)
     if output is None:

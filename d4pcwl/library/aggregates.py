@@ -80,7 +80,7 @@ class Tally:
         return made
 
     def measure(self, name: str) -> float | int | None:
-        """One of :data:`MEASURES`, rounded once; None where there are too few numbers.
+        """One of :data:`MEASURES`, rounded once; None if there are too few numbers.
 
         ``std`` is the standard deviation of a sample: the divisor is count - 1.
         """

@@ -70,7 +70,7 @@ Rule = tuple[str, str, Any]
 class Selection:
     """What is recorded.
 
-    :param pes: the PEs, by name or id, whose items are; all of them where it is None
+    :param pes: the PEs, by name or id, whose items are recorded; None: all
     :param one_in: of the items of sources, and all that comes from them, one in so many
     :param rules: by PE, what an item must fulfil
     :param patterns: by PE, whether its items derive from all inputs since the last write, where

@@ -396,7 +396,7 @@ class _Search:
         return place(0)
 
     def _in_order(self, groups: list[list[int]]) -> list[list[int]] | None:
-        """Groups, each behind those that it depends on; None where there is a circle."""
+        """Groups, each behind those that it depends on; None if there is a circle."""
         group_of = {unit: number for number, group in enumerate(groups) for unit in group}
         behind: list[set[int]] = [set() for _ in groups]
         for source, target, _, _ in self._edges:

@@ -140,7 +140,7 @@ class _Period:
 
 
 def _busiest_period(summary: Summary, start: float, end: float) -> _Period | None:
-    """The longest time in which one PE holds the run up; None where that is short."""
+    """The longest time in which one PE is the bottleneck; None if that is short."""
     width = (end - start) / _PARTS
     work: dict[int, list[float]] = {}
     for instance in summary.working:

@@ -21,7 +21,7 @@ class Change:
     """One figure, before and after.
 
     :ivar told: how much it has changed
-    :ivar better: None where that is not known, or nothing has changed
+    :ivar better: None if that is not known, or nothing has changed
     """
 
     what: str
@@ -113,7 +113,7 @@ def _figure(
 ) -> Change:
     """A change of a figure.
 
-    :param more: whether more of it is better; None where nobody can say
+    :param more: whether more of it is better; None if nobody can say
     """
     if abs(after - before) <= _SAME * before:
         return Change(what, text(before), text(after), "", None)

@@ -69,7 +69,7 @@ class Passage:
     """What one edge cost, or would where it left a process.
 
     :param items: that went along it
-    :param bytes: of an item, as encoded; None where it is not known
+    :param bytes: of an item, as encoded; None if it is not known
     :param sending: seconds for an item on the side that sends it
     :param hot: the part of the items that have the commonest key, where the edge is keyed
     """

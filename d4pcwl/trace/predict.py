@@ -27,7 +27,7 @@ COPY_BYTES = 256
 class Machine:
     """On what a plan would run.
 
-    :param cores: how many there are; as many as processes, where it is None
+    :param cores: how many there are; None: as many as processes
     :param bandwidth: bytes a second between any two processes; None: they share a memory
     :param latency: seconds for a message between any two processes
     """

@@ -277,7 +277,7 @@ class Compressor:
     def _measured(self, choice: Choice, data: Part) -> Part:
         size, seconds = len(data), 0.0
         if choice.compresses or choice.wants_sample:
-            _zstd()  # its import is no part of the time
+            _zstd()  # its import does not count
             began = time.thread_time()
             frame = compressed(data)
             packed = time.thread_time()
@@ -302,7 +302,7 @@ class Compressor:
 
 
 def compressor(mode: str, far: bool, lag: int = 0) -> Compressor | None:
-    """What compresses the batches of a link; None where nothing does.
+    """What compresses the batches of a link; None if nothing does.
 
     :param mode: what users choose, if it is :func:`usable`
     :param far: whether the link leaves the machine
