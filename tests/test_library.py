@@ -437,7 +437,7 @@ def test_one_horizontal_component_is_not_enough(record: Path) -> None:
 
 def test_a_place_is_on_earth(tmp_path: Path) -> None:
     for item in ({"latitude": 1.0}, {"longitude": 0.0, "latitude": 91.0}):
-        with pytest.raises(D4pcwlError, match=r"no longitude and latitude|is no place on Earth"):
+        with pytest.raises(D4pcwlError, match=r"no longitude and latitude|is not a place on Earth"):
             d4pcwl.run(chain(Source([item]), seismology.GeoJSON(tmp_path / "x.geojson")))
     assert not (tmp_path / "x.geojson").exists()
 

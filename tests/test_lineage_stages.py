@@ -157,5 +157,5 @@ def test_a_configuration_is_a_part_of_the_document() -> None:
     (output,) = [entry for entry in tool["outputs"] if entry["id"] == "provenance"]
     assert output["type"] == "Directory"
     assert {"package": "prov"} in tool["hints"][-1]["packages"]
-    with pytest.raises(UsageError, match="add that"):
+    with pytest.raises(UsageError, match="--provenance-config needs --provenance"):
         d4pcwl.to_cwl(SCRIPT, provenance_config=config)
