@@ -17,7 +17,7 @@ from d4pcwl.crate.credits import Credits
 from d4pcwl.crate.entities import media_type
 from d4pcwl.crate.places import Places, is_record
 from d4pcwl.crate.runs import Activity, Folder, Person, Plan, Port, Run, Stored, Stream, files_in
-from d4pcwl.pages.ground import TABLE_END, document, drawing, escaped, table_begin, tiles
+from d4pcwl.pages.html import TABLE_END, document, drawing, escaped, table_begin, tiles
 from d4pcwl.trace import units
 
 METADATA = "ro-crate-metadata.json"

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from d4pcwl.pages.ground import escaped
+from d4pcwl.pages.html import escaped
 from d4pcwl.trace import units
 
 PARTS = 160

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib import resources
 
-from d4pcwl.pages.ground import TABLE_END, document, escaped, legend, table_begin, tiles
+from d4pcwl.pages.html import TABLE_END, document, escaped, legend, table_begin, tiles
 from d4pcwl.trace import picture, units
 from d4pcwl.trace.bottleneck import findings
 from d4pcwl.trace.changes import Change, changes, verdict
