@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from d4pcwl.crate.again import run_again
 from d4pcwl.crate.crates import opened
 from d4pcwl.crate.holdings import held_in
+from d4pcwl.crate.rerun import rerun
 from d4pcwl.errors import LineageError
 from d4pcwl.lineage.comparing import DIFFERENT, EQUAL, SAME_VALUES, Verdict, compare
 from d4pcwl.lineage.index import Index
@@ -158,7 +158,7 @@ def test_names_that_leave_the_crate_are_refused(made: Path, tmp_path: Path) -> N
         named = [*told["@graph"], {"@id": name, "@type": "File", "sha256": "00"}]
         metadata.write_text(json.dumps({**told, "@graph": named}))
         with pytest.raises(LineageError, match=f"{name} is outside of the crate"):
-            run_again(crate, tmp_path / "again", print)
+            rerun(crate, tmp_path / "again", print)
         held = held_in(crate)
         assert held is not None
         with pytest.raises(LineageError, match=f"{name} is outside of the crate"):
@@ -188,7 +188,7 @@ def test_a_record_cannot_lead_out_of_the_new_folder(
     metadata = crate / "ro-crate-metadata.json"
     metadata.write_text(metadata.read_text().replace('"sha256"', '"sha-256"'))
     with pytest.raises(LineageError, match=told):
-        run_again(crate, tmp_path / "again", print)
+        rerun(crate, tmp_path / "again", print)
     assert sorted(os.listdir(tmp_path)) in (["crate"], ["again", "crate"])
 
 
@@ -263,7 +263,7 @@ def test_documents_that_leave_the_crate_are_refused(compiled: Path, tmp_path: Pa
         order["more"] = {"class": "File", "location": place}
         job.write_text(json.dumps(order))
         with pytest.raises(LineageError, match=f"outside of the crate: {place}"):
-            run_again(crate, tmp_path / "again", print)
+            rerun(crate, tmp_path / "again", print)
 
 
 # --- comparing ------------------------------------------------------------------------------------

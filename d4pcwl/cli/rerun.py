@@ -51,8 +51,8 @@ def run(options: argparse.Namespace) -> int:
     """
     import tempfile
 
-    from d4pcwl.crate.again import run_again
     from d4pcwl.crate.crates import METADATA, is_crate, opened
+    from d4pcwl.crate.rerun import rerun
     from d4pcwl.errors import UsageError, presentable
     from d4pcwl.lineage.comparing import DIFFERENT
 
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="d4pcwl-again-") as work:
         target = Path(work, "run") if options.verify else _new_folder(options)
         with opened(options.crate) as folder:
-            outputs = run_again(
+            outputs = rerun(
                 folder, target.absolute(), (lambda text: None) if options.quiet else say
             )
     different = [each for each in outputs if each.verdict.kind == DIFFERENT]

@@ -25,10 +25,10 @@ _OUTPUTS = "outputs"
 _REFERENCES = ("$import", "$include", "$mixin", "$graph", "run")
 
 
-def cwl_again(
+def rerun_cwl(
     crate: Crate, action: Entity, document: Path, target: Path, say: Say
 ) -> Iterator[Output]:
-    """Run a workflow again; see :func:`~d4pcwl.crate.again.run_again`."""
+    """Run a workflow again; see :func:`~d4pcwl.crate.rerun.rerun`."""
     home = _Home(crate, document.parent)
     target.mkdir(parents=True, exist_ok=True)
     copies = []

@@ -32,8 +32,8 @@ _UPWARD = re.compile(r"""[^\s"'=,]*\.\.[^\s"',]*""")
 _MOST_SHOWN = 5
 
 
-def stream_again(crate: Crate, record: Record, target: Path, say: Say) -> Iterator[Output]:
-    """Run a stream again; see :func:`~d4pcwl.crate.again.run_again`."""
+def rerun_stream(crate: Crate, record: Record, target: Path, say: Say) -> Iterator[Output]:
+    """Run a stream again; see :func:`~d4pcwl.crate.rerun.rerun`."""
     results = _results(record)
     layout = _Layout(crate, record, target / _FILES)
     layout.lay_out()
