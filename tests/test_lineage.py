@@ -36,11 +36,11 @@ import d4pcwl
 from d4pcwl import GenericPE, IterativePE
 from d4pcwl.errors import LineageError, PEError, UsageError
 from d4pcwl.library import Match, Window
-from d4pcwl.lineage.holdings import of_records
 from d4pcwl.lineage.identity import each
 from d4pcwl.lineage.index import Index
 from d4pcwl.lineage.prov import write_prov
 from d4pcwl.lineage.record import COLLECTION, GIVEN, INVOCATION, RESULT, Record
+from d4pcwl.lineage.run_set import of_records
 
 
 def recorded(mapping: Mapping, graph: Any, folder: Path, inputs: Any = None, **told: Any) -> Any:

@@ -15,10 +15,10 @@ import d4pcwl
 from d4pcwl import IterativePE
 from d4pcwl.errors import UsageError
 from d4pcwl.lineage.asking import ask, follow
-from d4pcwl.lineage.holdings import of_records
 from d4pcwl.lineage.index import Index
 from d4pcwl.lineage.record import Record
 from d4pcwl.lineage.run_record import RunRecord
+from d4pcwl.lineage.run_set import of_records
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.shards import Sharding, shard, staged
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from d4pcwl.crate.crates import opened
-from d4pcwl.crate.holdings import held_in
 from d4pcwl.crate.rerun import rerun
+from d4pcwl.crate.run_set import run_set_of
 from d4pcwl.errors import LineageError
 from d4pcwl.lineage.comparing import DIFFERENT, EQUAL, SAME_VALUES, Verdict, compare
 from d4pcwl.lineage.index import Index
@@ -159,7 +159,7 @@ def test_names_that_leave_the_crate_are_refused(made: Path, tmp_path: Path) -> N
         metadata.write_text(json.dumps({**told, "@graph": named}))
         with pytest.raises(LineageError, match=f"{name} is outside of the crate"):
             rerun(crate, tmp_path / "again", print)
-        held = held_in(crate)
+        held = run_set_of(crate)
         assert held is not None
         with pytest.raises(LineageError, match=f"{name} is outside of the crate"):
             Index(held)

@@ -108,7 +108,7 @@ def _near(what: str) -> Path:
     :raises LineageError: there is none, or several
     """
     from d4pcwl.errors import LineageError
-    from d4pcwl.lineage.holdings import is_record
+    from d4pcwl.lineage.run_set import is_record
 
     path = Path(what.partition("#")[0])
     near = dict.fromkeys((path.parent, Path()))
@@ -135,16 +135,16 @@ def _answer(folder: Path, what: str | None, options: argparse.Namespace) -> str:
 
     :raises LineageError: there is no record, or it does not have what is asked for
     """
-    from d4pcwl.crate.holdings import held_in
+    from d4pcwl.crate.run_set import run_set_of
     from d4pcwl.errors import LineageError
     from d4pcwl.lineage.answers import dot_of, json_of, text_of
     from d4pcwl.lineage.asking import ask
     from d4pcwl.lineage.index import Index
 
-    holdings = held_in(folder)
-    if holdings is None:
+    run_set = run_set_of(folder)
+    if run_set is None:
         raise LineageError(f"{folder}: there is no record of a run here")
-    with Index(holdings) as index:
+    with Index(run_set) as index:
         if what is None:
             return _summary(index)
         if not all(run.complete for run in index.runs.values()):

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from d4pcwl.crate.crates import Crate
-from d4pcwl.crate.holdings import record_of
 from d4pcwl.crate.rerun_cwl import rerun_cwl
 from d4pcwl.crate.rerun_stream import rerun_stream
+from d4pcwl.crate.run_set import record_of
 from d4pcwl.crate.running import Output, Say
 from d4pcwl.errors import LineageError
 

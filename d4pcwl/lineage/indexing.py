@@ -20,7 +20,6 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
-from d4pcwl.lineage.holdings import Holdings, Step
 from d4pcwl.lineage.identity import SIZE, each, sources
 from d4pcwl.lineage.opened import READ
 from d4pcwl.lineage.record import (
@@ -33,6 +32,7 @@ from d4pcwl.lineage.record import (
     files_behind,
     reading,
 )
+from d4pcwl.lineage.run_set import RunSet, Step
 
 ITEM, INPUT, FILE, MANY = "item", "input", "file", "collection"
 RESULTS, STREAM, WRITTEN = "results", "stream", "written"
@@ -87,13 +87,13 @@ INSERT INTO edges SELECT node, source FROM exact;
 """
 
 
-def build(base: sqlite3.Connection, holdings: Holdings) -> None:
+def build(base: sqlite3.Connection, run_set: RunSet) -> None:
     """Fill an empty database.
 
     :raises LineageError: a record cannot be read
     """
     base.executescript(_SCHEMA)
-    _Builder(base).take(*holdings.read())
+    _Builder(base).take(*run_set.read())
     base.executescript(_MERGE + _INDICES + _LOCATE)
 
 
