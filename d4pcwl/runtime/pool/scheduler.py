@@ -32,8 +32,8 @@ from d4pcwl.runtime.checkpoint.kept import Snapshot
 from d4pcwl.runtime.engine.marks import NO_MORE, RESULTS, Level
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.pool.exchange import WINDOW, Lot, Parcel, Queue
+from d4pcwl.runtime.pool.known_workers import KnownWorker, Pause
 from d4pcwl.runtime.pool.queues import Batch, Limits, Queues
-from d4pcwl.runtime.pool.roster import KnownWorker, Pause
 from d4pcwl.runtime.pool.scale import ATTEMPTS, Scale
 from d4pcwl.runtime.pool.ways import PoolOrder
 
