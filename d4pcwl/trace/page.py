@@ -119,7 +119,7 @@ class _Run:
         yield units.seconds(summary.seconds), "from start to end"
         if summary.from_sources:
             yield units.count(summary.from_sources), "items from sources"
-            yield f"{units.count(summary.from_sources / summary.seconds)}/s", "items per second"
+            yield f"{units.count(summary.from_sources / summary.seconds)}/s", "items a second"
         count = len(summary.processes)
         yield units.percent(summary.at_work), f"of {units.number(count, 'process')}, at work"
         cpu = sum(place.cpu for place in summary.processes.values())
