@@ -68,7 +68,7 @@ def cwl_run(folder: Path) -> Run:
     :raises LineageError: it is not complete, or damaged
     """
     plans = _Plans(folder / DOCUMENT)
-    happened = _Happened(folder)
+    happened = _ProvDocuments(folder)
     main = happened.activity(happened.root, plans.main)
     documents: dict[str, Path | str] = {"packed.cwl": plans.path}
     records = {
@@ -203,7 +203,7 @@ def _term(key: str) -> str:
 # --- what happened --------------------------------------------------------------------------------
 
 
-class _Happened:
+class _ProvDocuments:
     """The activities and entities of all PROV documents of a folder.
 
     :ivar root: the name of the activity of the whole

@@ -30,7 +30,7 @@ def collected(members: bytes, put: Put) -> bytes:
     return own
 
 
-class Came(list[Trace]):
+class NewTraces(list[Trace]):
     """The traces of the items that came since the PE last wrote."""
 
     _told: dict[str, int] | None = None

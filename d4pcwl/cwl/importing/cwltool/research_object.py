@@ -93,7 +93,7 @@ class Entered:
 
 
 @dataclass(frozen=True)
-class Left:
+class SubworkflowOutput:
     """An output of a run of a subworkflow is there."""
 
     run: WorkflowRun
@@ -102,7 +102,7 @@ class Left:
     value: Any
 
 
-Event = Execution | Entered | Left
+Event = Execution | Entered | SubworkflowOutput
 
 
 def kept(value: Any, data: str) -> Any:
@@ -364,7 +364,7 @@ class ResearchObject:
             self._generated(profile, event.outputs, uri, event.step)
             prov.document.wasEndedBy(uri, None, prov.workflow_run_uri, event.ended)
 
-    def _subworkflow(self, event: Entered | Left) -> None:
+    def _subworkflow(self, event: Entered | SubworkflowOutput) -> None:
         profile, outer = self._profile(event.run, event.when), self._profile(_around(event.run))
         uri, name = profile.prov.workflow_run_uri, event.run[0][-1]
         if isinstance(event, Entered):
