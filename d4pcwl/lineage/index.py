@@ -65,7 +65,7 @@ class Run:
 
     :param name: of the step, or of the script
     :param pes: by id; none of a step without a record
-    :param complete: whether it came to its end
+    :param complete: whether it finished
     :param failed: why not, if that is known
     :param about: its id, script, mapping, parameters, working folder and number of results
     """

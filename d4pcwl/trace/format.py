@@ -303,7 +303,7 @@ def to_line(record: Record) -> str:
 def from_line(line: str | bytes) -> Record | None:
     """The record that a line holds; None if it is of a kind that is not known here.
 
-    :raises ValueError: it is none; the message says why
+    :raises ValueError: it is not valid; the message says why
     """
     values = json.loads(line)
     if not isinstance(values, dict) or not isinstance(values.get("kind"), str):

@@ -100,7 +100,7 @@ class CostModel:
 
     :param inputs: how many inputs and iterations the roots were given in the run
     :param seconds: how long the run took
-    :param complete: whether it came to its end; else, the sums are of a part of it
+    :param complete: whether it finished; else, the sums are of a part of it
     """
 
     works: dict[str, Work]

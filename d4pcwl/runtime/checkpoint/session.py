@@ -89,7 +89,7 @@ class Session:
 
         :param results: the outputs whose items are results, as in the plan
         :param plan: what runs where
-        :returns: what the run goes on with; None if it had come to its end
+        :returns: the snapshot to continue from; None if the run was already complete
         :raises CheckpointError: the run before was another one, or nothing of it can be read
         """
         self._facts["plan"] = plan.splitlines()
@@ -139,7 +139,7 @@ class Session:
     # --- of who asks for it ---------------------------------------------------------------------
 
     def finish(self) -> None:
-        """The run has come to its end: a resumed run only has the results again.
+        """The run is complete: a resumed run only gives the results again.
 
         :raises OutputError: the last snapshot cannot be written
         """

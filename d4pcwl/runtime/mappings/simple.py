@@ -76,7 +76,7 @@ def run(job: Job, options: Options) -> None:
 
 
 def _pauses(session: Session, begun: Snapshot, made: Callable[[], Worker]) -> Pauses:
-    """Nothing is under way while a source waits, so the snapshot is taken there."""
+    """While a source waits, no item is on its way, so the snapshot is taken there."""
     from d4pcwl.runtime.checkpoint.kept import Snapshot
     from d4pcwl.runtime.checkpoint.sources import Pauses
 

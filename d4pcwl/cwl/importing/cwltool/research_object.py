@@ -254,8 +254,8 @@ class ResearchObject:
             raise self._failed(error) from None
 
     def end(self, outputs: Mapping[str, Any]) -> None:
-        """The document has come to its end, with this output object. Its files are still where the
-        tools have made them.
+        """The run of the document is complete, with this output object. Its files are still where
+        the tools have made them.
 
         :raises OutputError: it cannot be written
         """
