@@ -281,7 +281,7 @@ def test_a_sample_that_ends_by_itself_is_told() -> None:
         os._exit(3)
 
     graph = chain(Source(range(3)), d4pcwl.SimpleFunctionPE(leave))
-    with pytest.raises(UsageError, match=r"ended by itself \(exit code 3\); make a trace"):
+    with pytest.raises(UsageError, match=r"ended early \(exit code 3\); make a trace"):
         take_sample(job_of(graph))
 
 
