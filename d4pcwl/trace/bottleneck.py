@@ -362,27 +362,22 @@ def _copies(period: _Period, share: _Share) -> Finding:
 
 def _outside(period: _Period) -> str:
     """More processes than cores help those that wait for something else than a processor."""
-    part = _cpu(period)
-    if part is None or part >= _OUTSIDE:
+    used = _used(period)
+    if not used:
         return ""
     return (
-        f". Its work uses a processor only {units.percent(part)} of its time (it waits for files, "
-        "a network, or a free core), so there may be more processes than cores"
+        f". {used} (it waits for files, a network, or a free core), so there may be more processes "
+        "than cores"
     )
 
 
 def _outside_alone(period: _Period) -> str:
-    part = _cpu(period)
-    if part is None or part >= _OUTSIDE:
-        return ""
-    return (
-        f" Its work uses a processor only {units.percent(part)} of its time: it waits for files, a "
-        "network, or a free core."
-    )
+    used = _used(period)
+    return f" {used}: it waits for files, a network, or a free core." if used else ""
 
 
-def _cpu(period: _Period) -> float | None:
-    """The part of the work of the busy processes in which they used a processor."""
+def _used(period: _Period) -> str:
+    """How much of the work of the busy processes used a processor, if that was little."""
     places = {instance.record.process for instance in period.hot}
     usages = [
         usage
@@ -390,7 +385,10 @@ def _cpu(period: _Period) -> float | None:
         for usage in period.summary.processes[place].usages
     ]
     work = sum(period.summary.instances[i.record.instance].seconds.work for i in period.hot)
-    return sum(usage.cpu for usage in usages) / work if usages and work else None
+    part = sum(usage.cpu for usage in usages) / work if usages and work else 1.0
+    if part >= _OUTSIDE:
+        return ""
+    return f"Its work uses a processor only {units.percent(part)} of its time"
 
 
 def _keyed(summary: Summary, pe: OfPE) -> bool:
@@ -417,7 +415,8 @@ def _lack_of_cores(period: _Period) -> Finding | None:
     part = ready.get(most, 0.0)
     if part < _READY or period.load[most] + part < _BUSY:
         return None
-    busiest = max(summary.in_process(most), key=lambda i: period.of(i).work)
+    there = [i for i in summary.working if i.record.process == most]
+    busiest = max(there, key=lambda i: period.of(i).work)
     name = summary.name(busiest.record.pe)
     work = sum(period.of(instance).work for instance in summary.working)
     of_pe = sum(period.of(i).work for i in summary.pes[busiest.record.pe].instances)
@@ -442,12 +441,16 @@ def _reader_is_slow(period: _Period) -> Finding | None:
         blocked = period.of(instance).blocked / (period.end - period.start)
         if blocked < _BLOCKED:
             continue
-        behind = {e.record.dest for e in summary.edges.values()} & _behind(summary, instance)
+        behind = {
+            edge.record.dest
+            for edge in summary.edges.values()
+            if edge.record.source == instance.record.pe
+        }
+        steps = {summary.pes[pe].record.step for pe in behind & summary.pes.keys()} - {None}
         loads = [
             period.load[other.record.process]
-            for pe in behind
-            if pe in summary.pes
-            for other in summary.pes[pe].instances
+            for other in summary.working
+            if other.record.pe in behind or summary.pes[other.record.pe].record.step in steps
         ]
         if max(loads, default=0.0) < _BUSY / 2:
             says = (
@@ -461,14 +464,6 @@ def _reader_is_slow(period: _Period) -> Finding | None:
             )
             return Finding("reader", says, advice, instance.record.pe)
     return None
-
-
-def _behind(summary: Summary, instance: OfInstance) -> set[str]:
-    return {
-        edge.record.dest
-        for edge in summary.edges.values()
-        if edge.record.source == instance.record.pe
-    }
 
 
 def _waiting(period: _Period) -> Finding:
