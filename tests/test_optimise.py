@@ -269,7 +269,7 @@ def test_items_that_are_left_out_are_left_out_of_a_sample() -> None:
         return 1 // (data - 1)
 
     graph = chain(Source(range(3)), d4pcwl.SimpleFunctionPE(fail), Total())
-    job = replace(job_of(graph), policy=parse_policy("skip", None, "on_error"))
+    job = replace(job_of(graph), policy=parse_policy("skip"))
     model = cost_model(take_sample(job))
     assert [work.items for work in model.works.values()] == [1, 3, 2]
 
