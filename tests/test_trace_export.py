@@ -161,7 +161,7 @@ def test_chrome_events_have_the_figures() -> None:
     summary = summed(records())
     told = chrome_trace(summary)["traceEvents"]
     taken = sum(e["args"]["in"] for e in told if e.get("cat") == "sample")
-    assert taken == summary.items
+    assert taken == sum(pe.taken for pe in summary.pes.values())
     (call, other) = [e for e in told if e.get("cat") == "call"]
     assert (call["ts"], call["dur"], call["args"]) == (100_000, 100_000, {"item": 3})
     assert "args" not in other

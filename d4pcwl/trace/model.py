@@ -52,8 +52,6 @@ class Work:
     :param cpu: of these, seconds of processor time
     """
 
-    pe: str
-    name: str
     items: int = 0
     seconds: float = 0.0
     cpu: float = 0.0
@@ -99,14 +97,12 @@ class CostModel:
     """See the module.
 
     :param inputs: how many inputs and iterations the roots were given in the run
-    :param seconds: how long the run took
     :param complete: whether it came to its end; else, the sums are of a part of it
     """
 
     works: dict[str, Work]
     passages: dict[tuple[str, str, str, str], Passage]
     inputs: int = 1
-    seconds: float = 0.0
     complete: bool = True
 
     @property
@@ -157,7 +153,6 @@ class _Sums:
     weighed: dict[int, tuple[int, int]] = field(default_factory=dict)  # items and their bytes
     hot: dict[int, float] = field(default_factory=dict)
     inputs: int | None = None
-    seconds: float = 0.0
     complete: bool = False
 
     def add(self, record: Record) -> None:
@@ -182,7 +177,7 @@ class _Sums:
             case Keys():
                 self.hot[record.edge] = record.most / max(1, record.items)
             case End():
-                self.seconds, self.complete = record.at, record.complete
+                self.complete = record.complete
 
     def _add_sample(self, record: Sample) -> None:
         instance = self.instances.get(record.instance)
@@ -193,7 +188,6 @@ class _Sums:
         self.written[pe] = self.written.get(pe, 0) + (record.written or 0)
         self.busy[at] = self.busy.get(at, 0.0) + record.busy
         self.encoding[pe] = self.encoding.get(pe, 0.0) + record.encoding
-        self.seconds = max(self.seconds, record.end)
 
     def model(self) -> CostModel:
         taken = dict.fromkeys(self.pes, 0)
@@ -210,7 +204,7 @@ class _Sums:
             passage = self._passage(number, edge, along[number], carried[edge.source])
             passages[passage.key] = passage
         roots = sum(taken[pe] for pe, record in self.pes.items() if record.source)
-        return CostModel(works, passages, self.inputs or roots or 1, self.seconds, self.complete)
+        return CostModel(works, passages, self.inputs or roots or 1, self.complete)
 
     def _works(self, taken: dict[str, int]) -> dict[str, Work]:
         """Processor time is known by process: there, PEs have it as they are busy."""
@@ -223,10 +217,7 @@ class _Sums:
             part = min(1.0, self.cpu[process] / whole[process]) if known else 1.0
             seconds[pe] = seconds.get(pe, 0.0) + busy
             cpu[pe] = cpu.get(pe, 0.0) + busy * part
-        return {
-            pe: Work(pe, told.name or pe, taken[pe], seconds[pe], cpu[pe])
-            for pe, told in self.pes.items()
-        }
+        return {pe: Work(taken[pe], seconds[pe], cpu[pe]) for pe in self.pes}
 
     def _items(self, taken: dict[str, int]) -> dict[int, float]:
         """How many items went along each edge: what its target took, shared out among those that

@@ -264,6 +264,11 @@ class Summary:
         """What people call an instance: as the plan does."""
         return f"{self.name(instance.record.pe)}[{instance.record.copy}]"
 
+    def way(self, edge: OfEdge) -> str:
+        """From where to where an edge goes."""
+        told = edge.record
+        return f"{self.name(told.source)}.{told.output} → {self.name(told.dest)}.{told.input}"
+
     def in_process(self, process: int) -> list[OfInstance]:
         """The instances that are in a process."""
         return [i for i in self.instances.values() if i.record.process == process]
@@ -305,11 +310,6 @@ class Summary:
         if not samples:
             return 0.0, 0.0
         return min(start for start, _ in samples), max(end for _, end in samples)
-
-    @property
-    def items(self) -> int:
-        """How many items PEs have worked on, in all."""
-        return sum(pe.taken for pe in self.pes.values())
 
     @property
     def from_sources(self) -> int:
