@@ -29,10 +29,6 @@ class Sink(Protocol):
         """The run is over."""
 
 
-def _silent(message: str) -> None:
-    """Show no messages."""
-
-
 class Session:
     """The snapshots of one run. It is a context: at its end, others may use the folder.
 
@@ -54,7 +50,7 @@ class Session:
         *,
         resume: bool = False,
         parameters: Mapping[str, Any] | None = None,
-        say: Callable[[str], None] = _silent,
+        say: Callable[[str], None] = lambda message: None,
     ) -> None:
         every = EVERY_SECONDS if every is None else every
         if not every > 0:
