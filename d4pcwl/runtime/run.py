@@ -133,20 +133,19 @@ shared_memory?
     own = chosen.options.of(options, chosen.name)
     job = _job(flat, inputs, iterations, processes, results, policy, seed)
     script = os.fspath(workflow) if isinstance(workflow, (str, os.PathLike)) else None
-    record = _record(provenance, provenance_config, chosen, script, parameters)
     takers: list[Take] = [] if notebook() is None else [NotebookBlock().take]
-    snapshots = _snapshots(chosen, checkpoint, every, resume, parameters)
+    # Each is made when those before it are entered: they clean up if it cannot be made.
     with (
+        _record(provenance, provenance_config, chosen, script, parameters) as record,
+        _snapshots(chosen, checkpoint, every, resume, parameters) as session,
         TraceWriter(trace) if trace is not None else nullcontext() as writer,
-        record as told,
-        snapshots as session,
     ):
         if writer is not None:
             takers.append(writer.write)
         if takers:
             observer = Observer(takers, script=script, thorough=writer is not None)
             job = replace(job, observer=observer)
-        run_job(chosen, replace(job, record=told, checkpoint=session), own)
+        run_job(chosen, replace(job, record=record, checkpoint=session), own)
     return results
 
 

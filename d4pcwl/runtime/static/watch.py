@@ -12,8 +12,8 @@ import gc
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
@@ -114,14 +114,12 @@ class _Watch:
         sys.stderr.flush()
         lock = LineLock()
         try:
-            gc.freeze()  # what exists now is not copied page by page when workers collect garbage
-            with signals_held_back():
+            with signals_held_back(), _frozen():
                 for number in range(len(self.plan.processes)):
                     arguments = (self.job, self.plan, number, transport, self.begun, self.request)
                     self.workers.append(start(live, partial(_Duty, *arguments), lock))
                 # Interrupted in between, a transport could be left half made.
                 senders, inbox = transport.enter(WATCH)
-            gc.unfreeze()
             if self.job.checkpoint is not None and self.request is not None:
                 self.pausing = PausingParent(self.job.checkpoint, self.plan, self.request, senders)
             self._watch(inbox)
@@ -238,6 +236,16 @@ class _Watch:
             number,
             WorkerDied(f"the worker process of {names} {how}; items that it held are lost"),
         )
+
+
+@contextmanager
+def _frozen() -> Iterator[None]:
+    """What exists now is not copied page by page when forked workers collect garbage."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _downstream(plan: Plan, number: int) -> set[int]:
