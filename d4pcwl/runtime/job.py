@@ -49,7 +49,7 @@ class Job:
 
     :param graph: what runs
     :param inputs: the inputs of the roots
-    :param sink: takes the results; its owner closes it
+    :param sink: takes the results
     :param results: the outputs whose items are results; None: the unconnected outputs
     :param processes: how many processes the mapping may use; None: the usable cores
     :param assignment: the processes that each PE runs in, if they are chosen already

@@ -25,9 +25,6 @@ class Sink(Protocol):
     def take(self, pe: str, output: str) -> Receive:
         """A function that takes the items of one output."""
 
-    def close(self, complete: bool) -> None:
-        """The run is over. The results so far are ``complete``, or only a part."""
-
 
 class Results(Mapping[str, dict[str, list[Any]]]):
     """All results of a run: PE → output → items.
@@ -60,9 +57,6 @@ class Results(Mapping[str, dict[str, list[Any]]]):
             self._items.setdefault(name, {}).setdefault(output, []).append(own)
 
         return receive
-
-    def close(self, complete: bool) -> None:
-        """Nothing is left to do."""
 
     def __getitem__(self, pe: Any) -> dict[str, list[Any]]:
         key = pe.id if is_pe(pe) else pe
@@ -98,6 +92,7 @@ class JsonLinesPrinted:
         return receive
 
     def close(self, complete: bool) -> None:
+        """The run is over; see :meth:`JsonLinesFile.close`."""
         sys.stdout.flush()
 
 
@@ -142,7 +137,7 @@ class JsonLinesFile:
             raise self._failed(error) from error
 
     def close(self, complete: bool) -> None:
-        """The run is over; see :class:`Sink`.
+        """The run is over. The results so far are ``complete``, or only a part.
 
         :raises OutputError: the rest cannot be written
         """
@@ -223,7 +218,7 @@ class StreamFileSink:
         return receive_marked if self._marked else receive
 
     def close(self, complete: bool) -> None:
-        """The run is over; see :class:`Sink`.
+        """The run is over; see :meth:`JsonLinesFile.close`.
 
         :raises OutputError: the rest cannot be written
         """
@@ -248,9 +243,6 @@ class Named:
     def take(self, pe: str, output: str) -> Receive:
         return self._sink.take(self._names.get(pe, pe), output)
 
-    def close(self, complete: bool) -> None:
-        self._sink.close(complete)
-
 
 class SinkByPort:
     """Sends the items of each output to the sinks of that output."""
@@ -267,10 +259,6 @@ class SinkByPort:
 
         return receive if len(takers) != 1 else takers[0]
 
-    def close(self, complete: bool) -> None:
-        for sink in {id(sink): sink for sinks in self._sinks.values() for sink in sinks}.values():
-            sink.close(complete)
-
 
 class WithErrors:
     """Sends the descriptions of items that were left out to ``tell``, and results to ``sink``."""
@@ -280,9 +268,6 @@ class WithErrors:
 
     def take(self, pe: str, output: str) -> Receive:
         return self._tell if (pe, output) == ERRORS else self._sink.take(pe, output)
-
-    def close(self, complete: bool) -> None:
-        self._sink.close(complete)
 
 
 class ErrorLines(JsonLinesFile):
@@ -301,13 +286,16 @@ class ErrorLines(JsonLinesFile):
         self.write(json.dumps(description, ensure_ascii=False))
 
 
+ResultFile = JsonLinesFile | StreamFileSink | JsonLinesPrinted
+"""A sink that is to be closed by who has opened it."""
+
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson", ".json")
 STREAM_SUFFIXES = (".d4ps", ".stream")
 
 
 def file_sink(
     path: Path, ports: Iterable[tuple[str, str]], *, allow_pickle: bool = False
-) -> JsonLinesFile | StreamFileSink | JsonLinesPrinted:
+) -> ResultFile:
     """The sink for ``--results``: JSON lines or a stream file, by the file's suffix.
 
     A pipe or a device needs no suffix. Standard output is recognised by its path.

@@ -299,9 +299,6 @@ class _QueueSink:
         if self._stopped:
             raise _Closed
 
-    def close(self, complete: bool) -> None:
-        """Do nothing: :meth:`feed_from` puts the end into the queue."""
-
     def feed_from(self, work: Callable[[], None]) -> None:
         end: BaseException | None = None
         try:

@@ -25,9 +25,6 @@ class Sink(Protocol):
     def take(self, pe: str, output: str) -> Callable[[Any], None]:
         """A function that takes the items of one output."""
 
-    def close(self, complete: bool) -> None:
-        """The run is over."""
-
 
 class Session:
     """The snapshots of one run. It is a context: at its end, others may use the folder.
@@ -178,9 +175,6 @@ class _Logged:
             take(item)
 
         return receive
-
-    def close(self, complete: bool) -> None:
-        self._sink.close(complete)
 
 
 def _told(value: Any) -> str:
