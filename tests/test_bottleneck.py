@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trace_kit import Stage, begun, simulated, summed
+from trace_kit import Stage, begun, simulated
 
 from d4pcwl.trace.bottleneck import Finding, bottleneck, findings
 from d4pcwl.trace.format import (
@@ -22,6 +22,7 @@ from d4pcwl.trace.format import (
     Sample,
     Usage,
 )
+from d4pcwl.trace.summary import summed
 
 SKEWED = (5.0, 1.0, 1.0)
 

@@ -37,7 +37,8 @@ def sample(instance: int, taken: int, **more: Any) -> t.Sample:
 
 def traced(records: Sequence[t.Record]) -> list[t.Record]:
     run = t.Run(id="", began="", mapping="multi", processes=3, inputs=1)
-    return [run, *PES, *EDGES, *records, t.End(at=2.0, complete=True)]
+    places = [t.Process(process=n, host="here", pid=n, at=0.0) for n in range(3)]
+    return [run, *PES, *EDGES, *places, *records, t.End(at=2.0, complete=True)]
 
 
 def test_seconds_are_added_up_over_copies_and_intervals() -> None:

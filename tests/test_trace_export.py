@@ -11,11 +11,12 @@ from typing import Any
 
 import cwl_kit as kit
 import pytest
-from trace_kit import Stage, begun, simulated, summed, write
+from trace_kit import Stage, begun, simulated, write
 
 from d4pcwl.trace.chrome import chrome_trace
 from d4pcwl.trace.format import End, Event, Instance, Record, Sample, Span, Usage
 from d4pcwl.trace.otlp import otlp_traces
+from d4pcwl.trace.summary import summed
 
 FLOW = [Stage({"read0": 0.002}), Stage({"parse1": 0.004, "count2": 0.003}, copies=2)]
 

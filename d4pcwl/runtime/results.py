@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from d4pcwl.errors import OutputError, StreamFileError, UsageError, nearest
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.policy import ERRORS
+from d4pcwl.runtime.engine.routing import fan_out
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
 from d4pcwl.streams.output_file import OutputFile, is_standard_output
 from d4pcwl.workflow.pe import is_pe
@@ -251,13 +252,7 @@ class SinkByPort:
         self._sinks = sinks
 
     def take(self, pe: str, output: str) -> Receive:
-        takers = [sink.take(pe, output) for sink in self._sinks[(pe, output)]]
-
-        def receive(item: Any) -> None:
-            for take in takers:
-                take(item)
-
-        return receive if len(takers) != 1 else takers[0]
+        return fan_out([sink.take(pe, output) for sink in self._sinks[pe, output]])
 
 
 class WithErrors:

@@ -12,6 +12,7 @@ from d4pcwl.trace.format import (
     End,
     Event,
     Instance,
+    Keys,
     Process,
     Record,
     Run,
@@ -177,6 +178,7 @@ class OfEdge:
 
     record: Edge
     traffic: list[Traffic] = field(default_factory=list)
+    keys: Keys | None = None
 
     @property
     def items(self) -> int:
@@ -234,6 +236,8 @@ class Summary:
             case Traffic() if record.edge in self.edges:
                 self.edges[record.edge].traffic.append(record)
                 self._see(record.end)
+            case Keys() if record.edge in self.edges:
+                self.edges[record.edge].keys = record
             case Span() if record.instance in self.instances:
                 self.instances[record.instance].calls.append(record)
                 self._see(record.end)
@@ -334,10 +338,15 @@ def summary_of(path: str | os.PathLike[str]) -> Summary:
 
     :raises TraceError: the file cannot be read, is no trace, is empty, or a line is damaged
     """
-    run, *records = read_trace(path)
+    return summed(read_trace(path))
+
+
+def summed(records: Iterable[Record]) -> Summary:
+    """The figures of all records of a trace; the first is a :class:`Run`."""
+    run, *others = records
     assert isinstance(run, Run), "a reader sees to that"
     summary = Summary(run)
-    for record in records:
+    for record in others:
         summary.take(record)
     return summary
 
