@@ -209,6 +209,7 @@ def _before_a_step(seconds: dict[str, float], *, inner: float, ready: float) -> 
         ({"busy": 1.0, "blocked": 9.0}, 1.0, 0.0, "reader"),
         ({"busy": 1.0, "blocked": 9.0}, 5.0, 0.0, "waiting"),
         ({"busy": 4.0}, 1.0, 5.0, "cores"),
+        ({"busy": 0.0}, 0.0, 8.0, "waiting"),
     ],
 )
 def test_a_step_that_shares_a_process(

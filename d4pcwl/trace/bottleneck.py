@@ -412,13 +412,12 @@ def _lack_of_cores(period: _Period) -> Finding | None:
         for number, place in summary.processes.items()
     }
     most = max(period.load, key=lambda number: period.load[number] + ready.get(number, 0.0))
-    part = ready.get(most, 0.0)
-    if part < _READY or period.load[most] + part < _BUSY:
+    part, work = ready.get(most, 0.0), sum(period.of(instance).work for instance in summary.working)
+    if part < _READY or period.load[most] + part < _BUSY or not work:
         return None
     there = [i for i in summary.working if i.record.process == most]
     busiest = max(there, key=lambda i: period.of(i).work)
     name = summary.name(busiest.record.pe)
-    work = sum(period.of(instance).work for instance in summary.working)
     of_pe = sum(period.of(i).work for i in summary.pes[busiest.record.pe].instances)
     return Finding(
         "cores",

@@ -93,7 +93,7 @@ class Totals:
         if sample.queue is not None:
             total.queue = sample.queue
         total.recent.append((sample.end, total.moved - before))
-        while total.recent[0][0] < self.at - _RECENT_SECONDS:
+        while total.recent and total.recent[0][0] < self.at - _RECENT_SECONDS:
             total.recent.pop(0)
 
     def rate(self, total: PETotal) -> float:
