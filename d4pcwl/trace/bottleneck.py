@@ -9,8 +9,10 @@ bottleneck. (Users of Flink find it so by hand: the first task behind those that
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from d4pcwl.trace import units
 from d4pcwl.trace.summary import OfInstance, OfPE, OfProcess, Seconds, Summary, spread
@@ -171,11 +173,11 @@ def _busiest_period(summary: Summary, start: float, end: float) -> _Period | Non
 def _runs(values: Sequence[str | None]) -> Iterator[tuple[int, int]]:
     """From where to where the same value stands."""
     start = 0
-    for place in range(1, len(values) + 1):
-        if place == len(values) or values[place] != values[start]:
-            if values[start] is not None:
-                yield start, place
-            start = place
+    for value, same in groupby(values):
+        end = start + len(list(same))
+        if value is not None:
+            yield start, end
+        start = end
 
 
 # --- work holds it up ----------------------------------------------------------------------------
@@ -527,9 +529,9 @@ def _counted(summary: Summary) -> Iterator[Finding]:
     words = {"skip": "skipped", "retry": "tried again"}
     for what, done in words.items():
         events = [event for event in summary.events if event.what == what]
-        by_pe: dict[str, int] = {}
+        by_pe = Counter[str]()
         for event in events:
-            by_pe[event.pe or ""] = by_pe.get(event.pe or "", 0) + (event.number or 1)
+            by_pe[event.pe or ""] += event.number or 1
         for pe, number in by_pe.items():
             why = next(event.why for event in events if (event.pe or "") == pe)
             items = "1 item was" if number == 1 else f"{units.count(number)} items were"
