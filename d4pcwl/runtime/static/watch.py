@@ -8,12 +8,11 @@ processes.
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
@@ -114,7 +113,7 @@ class _Watch:
         sys.stderr.flush()
         lock = LineLock()
         try:
-            with signals_held_back(), _frozen():
+            with signals_held_back():
                 for number in range(len(self.plan.processes)):
                     arguments = (self.job, self.plan, number, transport, self.begun, self.request)
                     self.workers.append(start(live, partial(_Duty, *arguments), lock))
@@ -236,16 +235,6 @@ class _Watch:
             number,
             WorkerDied(f"the worker process of {names} {how}; items that it held are lost"),
         )
-
-
-@contextmanager
-def _frozen() -> Iterator[None]:
-    """What exists now is not copied page by page when forked workers collect garbage."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _downstream(plan: Plan, number: int) -> set[int]:
