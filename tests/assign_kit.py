@@ -24,10 +24,7 @@ def costs(
     :param hot: the part of the commonest key
     """
     each = [sending] * len(graph.edges) if isinstance(sending, float) else sending
-    works = {
-        pe.id: Work(pe.id, pe.name, items, cost, cost)
-        for pe, cost in zip(graph.pes, seconds, strict=True)
-    }
+    works = {pe.id: Work(items, cost, cost) for pe, cost in zip(graph.pes, seconds, strict=True)}
     passages = {}
     for edge, cost in zip(graph.edges, each, strict=True):
         key = (edge.source.id, edge.output, edge.target.id, edge.input)

@@ -54,12 +54,13 @@ def run_stages(
             graph = stage_graph(found.cut.graph, stage.pes, sources)
             place_of_record = folder / f"{place}.{number}"
             with RunRecord(place_of_record) if recorded else nullcontext() as record:
-                sink, ports = stage_sink(
+                sink, ports, written = stage_sink(
                     found.cut.graph, stage.pes, targets, results, stage=graph, record=record
                 )
                 inputs = root_inputs(graph)
                 inputs.update({pe.id: 1 for pe in graph.pes if isinstance(pe, READERS)})
                 job = Job(graph, inputs, sink, results=ports, own_pes=False, processes=processes)
                 run_job(find_mapping(mapping), replace(job, record=record))
-                sink.close(True)
+                for file in written:
+                    file.close(True)
             yield stage, results

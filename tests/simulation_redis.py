@@ -182,9 +182,6 @@ class _Sink:
     def take(self, pe: str, output: str) -> Callable[[Any], None]:
         return self.results[self.flow.plan.slots[pe, output]].append
 
-    def close(self, complete: bool) -> None:
-        """Nothing is held open."""
-
 
 class RedisSchedule(Schedule):
     """One schedule, on a server."""

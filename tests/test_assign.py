@@ -16,6 +16,7 @@ from d4pcwl import WorkflowGraph
 from d4pcwl.errors import GraphError, UsageError
 from d4pcwl.runtime.engine.plan import make_plan
 from d4pcwl.trace.assign import ALGORITHMS, assign, best, naive, staging, useful_workers
+from d4pcwl.trace.model import CostModel
 from d4pcwl.trace.predict import Machine, Prediction, keyed_share, predict
 from d4pcwl.workflow.assignment import Assignment, aligned, check, keeps_promises
 from d4pcwl.workflow.flat import FlatGraph, flatten
@@ -192,7 +193,7 @@ def test_naive_leaves_what_keeps_state_in_one_piece() -> None:
 
 def test_stages_end_where_data_is_shuffled() -> None:
     graph = flat_chain(Source([]), Plus(), Plus(), CountKeys(), Plus(), Total())
-    found = staging(graph, 9)
+    found = staging(graph, CostModel({}, {}), 9)
     assert [[pe.id for pe in stage.pes] for stage in found.stages.stages] == [
         ["Source0"],
         ["Plus1", "Plus2"],
@@ -211,7 +212,7 @@ def test_stages_end_where_data_is_shuffled() -> None:
 
 def test_stages_that_are_too_many_are_put_together() -> None:
     graph = flat_chain(Source([]), Plus(), Plus(), Total())
-    found = staging(graph, 2, costs(graph, [1, 5, 5, 1]))
+    found = staging(graph, costs(graph, [1, 5, 5, 1]), 2)
     assert found.assignment.count == 2
 
 

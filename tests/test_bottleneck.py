@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trace_kit import Stage, begun, simulated, summed
+from trace_kit import Stage, begun, simulated
 
 from d4pcwl.trace.bottleneck import Finding, bottleneck, findings
 from d4pcwl.trace.format import (
@@ -22,6 +22,7 @@ from d4pcwl.trace.format import (
     Sample,
     Usage,
 )
+from d4pcwl.trace.summary import summed
 
 SKEWED = (5.0, 1.0, 1.0)
 
@@ -181,6 +182,43 @@ def test_a_slow_way_between_processes() -> None:
     assert found is not None
     assert (found.kind, found.pe) == ("reader", "read0")
     assert "The connection between them is slow" in found.advice
+
+
+def _before_a_step(seconds: dict[str, float], *, inner: float, ready: float) -> list[Record]:
+    """A source that writes to a step. One of the step's two instances shares its process; the PEs
+    of the step are in a third process."""
+    return [
+        *_one_sample(seconds)[:-1],
+        Usage(process=0, start=0.0, end=10.0, cpu=1.0, ready=ready),
+        PE(pe="step9", class_="CommandLineTool", step="Work", heavy=True),
+        PE(pe="Work/add", class_="Add", step="Work"),
+        Edge(edge=0, source="read0", output="output", dest="step9", input="input"),
+        Process(process=1, host="here", pid=8, at=0.0),
+        Process(process=2, host="here", pid=9, at=0.0),
+        Instance(instance=8, pe="step9", copy=0, process=0),
+        Instance(instance=9, pe="step9", copy=1, process=1),
+        Instance(instance=10, pe="Work/add", copy=0, process=2),
+        Sample(instance=10, start=0.0, end=10.0, taken=9, busy=inner),
+        End(at=10.0, complete=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "inner", "ready", "kind"),
+    [
+        ({"busy": 1.0, "blocked": 9.0}, 1.0, 0.0, "reader"),
+        ({"busy": 1.0, "blocked": 9.0}, 5.0, 0.0, "waiting"),
+        ({"busy": 4.0}, 1.0, 5.0, "cores"),
+        ({"busy": 0.0}, 0.0, 8.0, "waiting"),
+    ],
+)
+def test_a_step_that_shares_a_process(
+    seconds: dict[str, float], inner: float, ready: float, kind: str
+) -> None:
+    """The work of a step is that of its PEs, wherever its instances are."""
+    found = bottleneck(summed(_before_a_step(seconds, inner=inner, ready=ready)))
+    assert found is not None
+    assert found.kind == kind
 
 
 def test_all_wait() -> None:

@@ -651,6 +651,13 @@ def test_what_a_configuration_cannot_say_is_refused(
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize("told", [{"trace": "/no/such/trace"}, {"every": 1.0}])
+def test_a_run_that_cannot_begin_leaves_no_record(told: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        recorded(Mapping("simple", 1), stateless(), tmp_path / "r", **told)
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_record_is_never_written_over(tmp_path: Path) -> None:
     recorded(Mapping("simple", 1), stateless(), tmp_path / "r")
     before = (tmp_path / "r" / "lineage.msgpack").read_bytes()

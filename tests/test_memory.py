@@ -67,9 +67,6 @@ def test_results_in_flight_to_a_slow_sink_are_bounded(mapping: Mapping) -> None:
         def take(self, pe: str, output: str) -> Callable[[Any], None]:
             return lambda item: flight.take(SIZE)
 
-        def close(self, complete: bool) -> None:
-            """Nothing is kept."""
-
     flight, count = Flight(), 400
     flat = flatten(chain(FlightSource(flight, MAKERS["tuple"], SIZE, count), Identity()))
     job = Job(flat, root_inputs(flat), SlowSink(), processes=mapping.processes)

@@ -76,9 +76,14 @@ def test_other_words_are_refused(text: str) -> None:
         parse_policy(text)
 
 
-def test_a_time_out_leaves_time() -> None:
-    with pytest.raises(UsageError, match="must be more than 0 s"):
-        parse_policy("fail", 0)
+@pytest.mark.parametrize("time_out", [0, -1.5, float("nan"), float("inf"), "soon"])
+def test_a_time_out_leaves_time(time_out: Any) -> None:
+    with pytest.raises(UsageError, match="--time-out: a time-out must be more than 0 s"):
+        parse_policy("fail", time_out)
+    pe = Picky()
+    pe.time_out = time_out  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match=r"^Picky\.time_out: a time-out must be more than 0 s"):
+        policy_of(pe, False, FAIL)
 
 
 def test_a_pe_says_otherwise_than_the_run() -> None:

@@ -513,6 +513,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         UsageError, "runs of mpi cannot be resumed; use one of", checkpoint=folder, mapping="mpi"
     )
     refused(UsageError, "provenance", checkpoint=folder, provenance=tmp_path / "record")
+    assert not (tmp_path / "record").exists()
     assert not newest(folder)
     d4pcwl.run(*plain(), checkpoint=folder)
     refused(

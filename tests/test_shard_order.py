@@ -19,7 +19,7 @@ from test_order import Difference, Numbered, Pair, Scatter, by_way, random_graph
 from d4pcwl import GenericPE, IterativePE, to_cwl
 from d4pcwl.errors import StreamFileError
 from d4pcwl.runtime import stage as stages
-from d4pcwl.runtime.stage_streams import SourceFile, StreamFiles
+from d4pcwl.runtime.stage_streams import SourceFile, StreamFiles, streams_by_name
 from d4pcwl.streams.live import awaited
 from d4pcwl.streams.reader import StreamReader
 from d4pcwl.streams.writer import StreamWriter
@@ -257,6 +257,14 @@ def test_a_file_of_a_shard_that_is_missing_is_told_of(tmp_path: Path) -> None:
         stages.stage_graph(graph, graph.pes[-1:], files)
 
 
+@pytest.mark.parametrize("name", ["split", "from"])
+def test_metadata_that_no_stage_writes_are_told_of(name: str, tmp_path: Path) -> None:
+    with StreamWriter(tmp_path / "s", [("A", "output")], metadata={name: "train"}):
+        pass
+    with pytest.raises(StreamFileError, match=f"s: '{name}' in its metadata is not what a stage"):
+        streams_by_name([SourceFile(tmp_path / "s")], allow_pickle=False)
+
+
 def test_files_are_merged_while_they_are_written(tmp_path: Path) -> None:
     stream = StreamFiles("A.output", allow_pickle=False)
     items: list[Any] = []
@@ -264,7 +272,7 @@ def test_files_are_merged_while_they_are_written(tmp_path: Path) -> None:
         writers = []
         for name in "ab":
             locks.enter_context(awaited(tmp_path / name))
-            stream.add(tmp_path / name)
+            stream.add(tmp_path / name, None)
             writers.append(
                 StreamWriter(tmp_path / name, [("A", "output")], metadata={"marks": True})
             )

@@ -289,11 +289,12 @@ def two(key: Any = 0) -> FlatGraph:
 
 def leave(graph: FlatGraph, targets: list[Target]) -> None:
     stage = stage_graph(graph, graph.pes[:1], [])
-    sink, ports = stage_sink(graph, graph.pes[:1], targets, Results(), stage=stage)
+    sink, ports, written = stage_sink(graph, graph.pes[:1], targets, Results(), stage=stage)
     try:
         run_job(find_mapping("simple"), Job(stage, root_inputs(graph), sink, ports))
     finally:
-        sink.close(True)
+        for file in written:
+            file.close(True)
 
 
 def test_files_of_different_shards_do_not_mix(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def run_stage(
     stage = stage_graph(graph, pes, [SourceFile(path, port) for port, path in sources.items()])
     results = Results(graph.names)
     files = [Target(port, (path,)) for port, path in targets.items()]
-    sink, ports = stage_sink(graph, pes, files, results, stage=stage)
+    sink, ports, written = stage_sink(graph, pes, files, results, stage=stage)
     inputs = {pe: n for pe, n in root_inputs(graph).items() if graph.names[pe] in names}
     inputs.update({pe.id: 1 for pe in stage.pes if isinstance(pe, READERS)})
     complete = False
@@ -73,7 +73,8 @@ def run_stage(
         )
         complete = True
     finally:
-        sink.close(complete)
+        for file in written:
+            file.close(complete)
     return results
 
 

@@ -633,6 +633,18 @@ def test_how_much_is_left() -> None:
     assert totals.done is None
 
 
+def test_what_comes_late_is_counted() -> None:
+    """The clocks of hosts differ, and what a step did is told when it is over."""
+    totals = Totals()
+    for number, pe in enumerate(("a0", "b1")):
+        totals.take(PE(pe=pe, class_="A"))
+        totals.take(Instance(instance=number, pe=pe, copy=0, process=number))
+    totals.take(Sample(instance=0, start=99, end=100, taken=10))
+    totals.take(Sample(instance=1, start=9, end=10, taken=3))
+    late = totals.pes["b1"]
+    assert (late.taken, totals.rate(late), totals.at) == (3, 0, 100)
+
+
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
 @pytest.mark.parametrize("height", [3, 24])
 def test_the_table_fits(width: int, height: int) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import cwl_kit as kit
 import pytest
-from trace_kit import Stage, begun, simulated, summed, write
+from trace_kit import Stage, begun, simulated, write
 
 from d4pcwl.trace.chrome import chrome_trace
 from d4pcwl.trace.format import End, Event, Instance, Record, Sample, Span, Usage
 from d4pcwl.trace.otlp import otlp_traces
+from d4pcwl.trace.summary import summed
 
 FLOW = [Stage({"read0": 0.002}), Stage({"parse1": 0.004, "count2": 0.003}, copies=2)]
 
@@ -161,7 +162,7 @@ def test_chrome_events_have_the_figures() -> None:
     summary = summed(records())
     told = chrome_trace(summary)["traceEvents"]
     taken = sum(e["args"]["in"] for e in told if e.get("cat") == "sample")
-    assert taken == summary.items
+    assert taken == sum(pe.taken for pe in summary.pes.values())
     (call, other) = [e for e in told if e.get("cat") == "call"]
     assert (call["ts"], call["dur"], call["args"]) == (100_000, 100_000, {"item": 3})
     assert "args" not in other

@@ -27,7 +27,6 @@ from d4pcwl.trace.format import (
     TraceWriter,
     Traffic,
 )
-from d4pcwl.trace.summary import Summary
 
 ROOM = 8
 """How many items wait between two stages."""
@@ -102,16 +101,6 @@ def simulated(
                 records += _traffic(number, process, stage, taken, end, every)
             process += 1
     return [*records, End(at=end, complete=True)]
-
-
-def summed(records: Sequence[Record]) -> Summary:
-    """The figures of records."""
-    run, *others = records
-    assert isinstance(run, Run)
-    summary = Summary(run)
-    for record in others:
-        summary.take(record)
-    return summary
 
 
 def begun(**told: Any) -> Run:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from d4pcwl.runtime.job import Origin
     from d4pcwl.runtime.mappings.registry import Mapping, Run
-    from d4pcwl.runtime.results import ErrorLines, Sink
+    from d4pcwl.runtime.results import ErrorLines, ResultFile, Sink
     from d4pcwl.streams.output_file import OutputFile
     from d4pcwl.workflow.load import Script
 
@@ -290,14 +290,16 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     ):
         if options.stage:
             given = with_paths(given)
-            graph, inputs, sink, ports = stage.read(options, graph, given, files.results, record)
+            graph, inputs, sink, ports, written = stage.read(
+                options, graph, given, files.results, record
+            )
+            files.open += written
         elif options.targets or options.splits or options.expect:
             raise UsageError("--to, --split and --expect need --stage")
         else:
             inputs = with_files(graph, root_inputs(graph, given, options.iter), options.file)
             sink = files.results([(pe.id, output) for pe, output in graph.unconnected])
             ports = None
-        files.sink = sink
         errors = files.errors()
         if not options.quiet:
             for pe in idle_roots(graph, inputs):
@@ -399,14 +401,16 @@ def _origin(options: argparse.Namespace, folder: str, loaded: Script) -> Origin:
 
 
 class _Files:
-    """The files of ``--results`` and ``--errors``: renamed at the end, or kept as partial files."""
+    """The files of ``--results`` and ``--errors``: renamed at the end, or kept as partial files.
+
+    :ivar open: these and others that are closed at the end
+    """
 
     def __init__(self, options: argparse.Namespace, names: dict[str, str]) -> None:
         self._options, self._names = options, names
+        self.open: list[ResultFile] = []
         self._outputs: list[OutputFile] = []
-        self._errors: ErrorLines | None = None
         self._results: OutputFile | None = None
-        self.sink: Sink | None = None
 
     def results(self, ports: list[tuple[str, str]]) -> Sink:
         """The sink for the results of these outputs.
@@ -418,10 +422,12 @@ class _Files:
         if self._options.results is None or self._options.dry_run:
             if ports:
                 require_output("--results FILE writes results to a file")
-            return Named(JsonLinesPrinted(), self._names)
+            printed = JsonLinesPrinted()
+            self.open.append(printed)
+            return Named(printed, self._names)
         ports = [(self._names.get(pe, pe), output) for pe, output in ports]
         sink = file_sink(self._options.results, ports, allow_pickle=self._options.allow_pickle)
-        self.sink = sink
+        self.open.append(sink)
         if not isinstance(sink, JsonLinesPrinted):
             self._results = self._noted(sink.output)
         return Named(sink, self._names)
@@ -433,10 +439,12 @@ class _Files:
         """
         from d4pcwl.runtime.results import ErrorLines
 
-        if self._options.errors and not self._options.dry_run:
-            self._errors = ErrorLines(self._options.errors)
-            self._noted(self._errors.output)
-        return self._errors
+        if self._options.dry_run or not self._options.errors:
+            return None
+        errors = ErrorLines(self._options.errors)
+        self.open.append(errors)
+        self._noted(errors.output)
+        return errors
 
     def _noted(self, output: OutputFile) -> OutputFile:
         self._outputs.append(output)
@@ -460,10 +468,9 @@ class _Files:
             for output in self._outputs:
                 output.drop()
         failure: OutputError | None = None
-        for file in (self.sink, self._errors):
+        for file in self.open:
             try:
-                if file is not None:
-                    file.close(kind is None)
+                file.close(kind is None)
             except OutputError as error:
                 failure = failure or error
         for output in self._outputs:

@@ -31,12 +31,11 @@ def dry_run(
     :raises UsageError: result files cannot be written
     :raises ImportError: what the mapping needs is not installed
     """
-    from d4pcwl.runtime.engine.plan import usable_cores
     from d4pcwl.runtime.mappings.registry import planned
 
     plan = planned(options.mapping, job, options.own)
     lines = [f"script: {shown(script.path)}, graph {script.attr}", *_parameters(script)]
-    count = len(plan.processes) if plan.pool is None else job.processes or usable_cores()
+    count = len(plan.processes) if plan.pool is None else job.most_processes
     processes = "1 process" if count == 1 else f"{count} processes"
     lines += [f"mapping: {options.mapping.name}, {processes}", *_indented(str(plan).splitlines())]
     lines += prediction

@@ -71,11 +71,10 @@ def learn(options: argparse.Namespace, script: Script, job: Job) -> Learnt:
 
 def _with_paces(job: Job, model: CostModel) -> Job:
     """The job, with what a dynamic mapping begins with."""
-    from d4pcwl.runtime.engine.plan import usable_cores
     from d4pcwl.trace.assign import useful_workers
 
     paces = {pe: work.pace for pe, work in model.works.items()}
-    workers = useful_workers(job.graph, model, job.processes or usable_cores())
+    workers = useful_workers(job.graph, model, job.most_processes)
     return replace(job, paces=paces, workers=workers)
 
 
@@ -107,9 +106,7 @@ def _optimised(options: argparse.Namespace, script: Script, job: Job, traces: li
 
 def _processes(mapping: Any, job: Job) -> int:
     if not mapping.ranks:
-        from d4pcwl.runtime.engine.plan import usable_cores
-
-        return job.processes or usable_cores()
+        return job.most_processes
     from d4pcwl.runtime.mpi.session import is_rank, rank_count
 
     if not is_rank():  # nothing runs yet

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from d4pcwl.lineage.run_record import RunRecord
-    from d4pcwl.runtime.results import Sink
+    from d4pcwl.runtime.results import Sink, StreamFileSink
     from d4pcwl.runtime.stage import Target
     from d4pcwl.runtime.stage_streams import SourceFile
     from d4pcwl.workflow.flat import FlatGraph
@@ -58,8 +58,9 @@ def read(
     given: Any,
     make_sink: Callable[[list[tuple[str, str]]], Sink],
     record: RunRecord | None,
-) -> tuple[FlatGraph, RootInputs, Sink, list[tuple[Any, str]]]:
-    """The graph, inputs, sink and results of the stage that the options name.
+) -> tuple[FlatGraph, RootInputs, Sink, list[tuple[Any, str]], list[StreamFileSink]]:
+    """The graph, inputs, sink and results of the stage that the options name, and the stream files
+    that it writes.
 
     :param given: the inputs of roots; they may contain roots of other stages, too
     :param make_sink: makes the sink for the results of the given outputs
@@ -95,10 +96,10 @@ def read(
     ]
     # A compiled step has no way to get --allow-pickle.
     asked = None if options.expect and not pickles else pickles
-    sink, ports = stage_sink(
+    sink, ports, written = stage_sink(
         whole, pes, targets, make_sink(ends), stage=graph, allow_pickle=asked, record=record
     )
-    return graph, inputs, sink, ports
+    return graph, inputs, sink, ports, written
 
 
 def _stage_names(whole: FlatGraph, text: str) -> list[str]:

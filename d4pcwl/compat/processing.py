@@ -109,9 +109,6 @@ class _QueueSink:
             (pe, output, item if type(item) in IMMUTABLE else snapshot(item))
         )
 
-    def close(self, complete: bool) -> None:
-        """Nothing is left to do."""
-
     def ended(self) -> queue.Queue[Any] | None:
         """The queue, with its end marked."""
         if self._queue is not None:

@@ -49,7 +49,7 @@ class Job:
 
     :param graph: what runs
     :param inputs: the inputs of the roots
-    :param sink: takes the results; its owner closes it
+    :param sink: takes the results
     :param results: the outputs whose items are results; None: the unconnected outputs
     :param processes: how many processes the mapping may use; None: the usable cores
     :param assignment: the processes that each PE runs in, if they are chosen already
@@ -86,6 +86,11 @@ class Job:
     recording: Recording | None = None
     checkpoint: Session | None = None
 
+    @property
+    def most_processes(self) -> int:
+        """How many processes the mapping may use."""
+        return self.processes or usable_cores()
+
     def placed(self, assignment: Assignment | None) -> Job:
         """The job with its PEs in these processes; as it is, where that is None."""
         return self if assignment is None else replace(self, assignment=assignment)
@@ -99,11 +104,11 @@ class Job:
     ) -> Plan:
         """The plan of this run.
 
-        :param processes: the number of processes (default: that of the job, or the usable cores)
+        :param processes: the number of processes (default: as many as the mapping may use)
         :param pooled: for a dynamic mapping: PEs that may run anywhere are put into a pool
         :param copies: whether PEs may have several instances
         """
-        number = processes or self.processes or usable_cores()
+        number = processes or self.most_processes
         plan = make_plan(
             self.graph,
             number,

@@ -21,12 +21,10 @@ def observed(mapping: str, job: Job) -> Iterator[None]:
     if observer is None:
         yield
         return
-    from d4pcwl.runtime.engine.plan import usable_cores
-
-    inputs = [given if isinstance(given, int) else _length(given) for given in job.inputs.values()]
+    inputs = [_count(given) for given in job.inputs.values()]
     observer.begin(
         mapping,
-        job.processes or usable_cores(),
+        job.most_processes,
         pe_records(job.graph, thorough=observer.thorough),
         edge_records(job.graph),
         None if None in inputs else sum(filter(None, inputs)),
@@ -40,7 +38,10 @@ def observed(mapping: str, job: Job) -> Iterator[None]:
     observer.end()
 
 
-def _length(given: Any) -> int | None:
+def _count(given: Any) -> int | None:
+    """How many inputs a root is given, if that is known before."""
+    if isinstance(given, int):
+        return given
     return len(given) if isinstance(given, Sized) else None
 
 

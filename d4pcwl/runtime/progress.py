@@ -15,7 +15,7 @@ from typing import Any
 
 from d4pcwl.runtime.local.console import Lines, LineWriter
 from d4pcwl.trace.format import Record
-from d4pcwl.trace.totals import Totals, last_line, progress_line
+from d4pcwl.trace.totals import Totals, how_far, last_line, progress_line
 from d4pcwl.workflow.cells import running_shell
 
 _EVERY = 0.25
@@ -166,7 +166,7 @@ class NotebookBlock(Progress):
             + (f", wrote {total.written:,}" if total.written else "")
             for total in self.totals.pes.values()
         ]
-        shown = {"text/plain": "\n".join([*lines, progress_line(self.totals).partition(":")[0]])}
+        shown = {"text/plain": "\n".join([*lines, ", ".join(how_far(self.totals))])}
         if self._handle is None:
             display = import_module("IPython.display").display
             self._handle = display(shown, raw=True, display_id=True)

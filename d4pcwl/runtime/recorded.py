@@ -75,9 +75,7 @@ class _TracedSink:
     :param marked: the outputs whose items come with their marks, as pairs of a mark and such a pair
     """
 
-    def __init__(
-        self, sink: Sink, record: RunRecord, marked: Collection[tuple[str, str]] = ()
-    ) -> None:
+    def __init__(self, sink: Sink, record: RunRecord, marked: Collection[tuple[str, str]]) -> None:
         self._sink, self._record, self._marked = sink, record, marked
 
     def take(self, pe: str, output: str) -> Receive:
@@ -100,9 +98,6 @@ class _TracedSink:
 
         return receive_marked if (pe, output) in self._marked else receive
 
-    def close(self, complete: bool) -> None:
-        self._sink.close(complete)
-
 
 class StreamSink:
     """A sink for a stream file of a recorded stage: the record notes each item in it."""
@@ -118,6 +113,3 @@ class StreamSink:
             note()
 
         return receive
-
-    def close(self, complete: bool) -> None:
-        self._sink.close(complete)

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from d4pcwl.errors import OutputError, StreamFileError, UsageError, nearest
 from d4pcwl.runtime.engine.instance import Receive
 from d4pcwl.runtime.engine.policy import ERRORS
+from d4pcwl.runtime.engine.routing import fan_out
 from d4pcwl.runtime.engine.values import IMMUTABLE, snapshot
 from d4pcwl.streams.output_file import OutputFile, is_standard_output
 from d4pcwl.workflow.pe import is_pe
@@ -24,9 +25,6 @@ class Sink(Protocol):
 
     def take(self, pe: str, output: str) -> Receive:
         """A function that takes the items of one output."""
-
-    def close(self, complete: bool) -> None:
-        """The run is over. The results so far are ``complete``, or only a part."""
 
 
 class Results(Mapping[str, dict[str, list[Any]]]):
@@ -60,9 +58,6 @@ class Results(Mapping[str, dict[str, list[Any]]]):
             self._items.setdefault(name, {}).setdefault(output, []).append(own)
 
         return receive
-
-    def close(self, complete: bool) -> None:
-        """Nothing is left to do."""
 
     def __getitem__(self, pe: Any) -> dict[str, list[Any]]:
         key = pe.id if is_pe(pe) else pe
@@ -98,6 +93,7 @@ class JsonLinesPrinted:
         return receive
 
     def close(self, complete: bool) -> None:
+        """The run is over; see :meth:`JsonLinesFile.close`."""
         sys.stdout.flush()
 
 
@@ -142,7 +138,7 @@ class JsonLinesFile:
             raise self._failed(error) from error
 
     def close(self, complete: bool) -> None:
-        """The run is over; see :class:`Sink`.
+        """The run is over. The results so far are ``complete``, or only a part.
 
         :raises OutputError: the rest cannot be written
         """
@@ -223,7 +219,7 @@ class StreamFileSink:
         return receive_marked if self._marked else receive
 
     def close(self, complete: bool) -> None:
-        """The run is over; see :class:`Sink`.
+        """The run is over; see :meth:`JsonLinesFile.close`.
 
         :raises OutputError: the rest cannot be written
         """
@@ -248,9 +244,6 @@ class Named:
     def take(self, pe: str, output: str) -> Receive:
         return self._sink.take(self._names.get(pe, pe), output)
 
-    def close(self, complete: bool) -> None:
-        self._sink.close(complete)
-
 
 class SinkByPort:
     """Sends the items of each output to the sinks of that output."""
@@ -259,17 +252,7 @@ class SinkByPort:
         self._sinks = sinks
 
     def take(self, pe: str, output: str) -> Receive:
-        takers = [sink.take(pe, output) for sink in self._sinks[(pe, output)]]
-
-        def receive(item: Any) -> None:
-            for take in takers:
-                take(item)
-
-        return receive if len(takers) != 1 else takers[0]
-
-    def close(self, complete: bool) -> None:
-        for sink in {id(sink): sink for sinks in self._sinks.values() for sink in sinks}.values():
-            sink.close(complete)
+        return fan_out([sink.take(pe, output) for sink in self._sinks[pe, output]])
 
 
 class WithErrors:
@@ -280,9 +263,6 @@ class WithErrors:
 
     def take(self, pe: str, output: str) -> Receive:
         return self._tell if (pe, output) == ERRORS else self._sink.take(pe, output)
-
-    def close(self, complete: bool) -> None:
-        self._sink.close(complete)
 
 
 class ErrorLines(JsonLinesFile):
@@ -301,13 +281,16 @@ class ErrorLines(JsonLinesFile):
         self.write(json.dumps(description, ensure_ascii=False))
 
 
+ResultFile = JsonLinesFile | StreamFileSink | JsonLinesPrinted
+"""A sink that is to be closed by who has opened it."""
+
 JSON_LINES_SUFFIXES = (".jsonl", ".ndjson", ".json")
 STREAM_SUFFIXES = (".d4ps", ".stream")
 
 
 def file_sink(
     path: Path, ports: Iterable[tuple[str, str]], *, allow_pickle: bool = False
-) -> JsonLinesFile | StreamFileSink | JsonLinesPrinted:
+) -> ResultFile:
     """The sink for ``--results``: JSON lines or a stream file, by the file's suffix.
 
     A pipe or a device needs no suffix. Standard output is recognised by its path.

@@ -128,25 +128,24 @@ shared_memory?
     """
     flat = _flat(workflow, parameters)
     results = Results(flat.names)
-    policy = parse_policy(on_error, time_out, "on_error")
+    policy = parse_policy(on_error, time_out, ("on_error", "time_out"))
     chosen = find_mapping(mapping)
     own = chosen.options.of(options, chosen.name)
     job = _job(flat, inputs, iterations, processes, results, policy, seed)
-    record = _record(provenance, provenance_config, chosen, workflow, parameters)
+    script = os.fspath(workflow) if isinstance(workflow, (str, os.PathLike)) else None
     takers: list[Take] = [] if notebook() is None else [NotebookBlock().take]
-    snapshots = _snapshots(chosen, checkpoint, every, resume, parameters)
+    # Each is made when those before it are entered: they clean up if it cannot be made.
     with (
+        _record(provenance, provenance_config, chosen, script, parameters) as record,
+        _snapshots(chosen, checkpoint, every, resume, parameters) as session,
         TraceWriter(trace) if trace is not None else nullcontext() as writer,
-        record as told,
-        snapshots as session,
     ):
         if writer is not None:
             takers.append(writer.write)
         if takers:
-            name = os.fspath(workflow) if isinstance(workflow, (str, os.PathLike)) else None
-            observer = Observer(takers, script=name, thorough=writer is not None)
+            observer = Observer(takers, script=script, thorough=writer is not None)
             job = replace(job, observer=observer)
-        run_job(chosen, replace(job, record=told, checkpoint=session), own)
+        run_job(chosen, replace(job, record=record, checkpoint=session), own)
     return results
 
 
@@ -172,7 +171,7 @@ def _record(
     folder: str | os.PathLike[str] | None,
     config: dict[str, Any] | str | os.PathLike[str] | None,
     mapping: Mapping[Any],
-    workflow: Any,
+    script: str | None,
     parameters: dict[str, Any],
 ) -> AbstractContextManager[RunRecord | None]:
     """The record of a run, if it is asked for."""
@@ -187,7 +186,6 @@ def _record(
             return nullcontext()
     from d4pcwl.lineage.run_record import RunRecord
 
-    script = os.fspath(workflow) if isinstance(workflow, (str, os.PathLike)) else None
     return RunRecord(folder, config, script=script, parameters=parameters)
 
 
@@ -218,7 +216,7 @@ def stream(
     """
     flat = _flat(workflow, parameters)
     sink = _QueueSink()
-    policy = parse_policy(on_error, time_out, "on_error")
+    policy = parse_policy(on_error, time_out, ("on_error", "time_out"))
     named = Named(sink, flat.names)
     job = replace(_job(flat, inputs, iterations, processes, named, policy, seed), check=sink.check)
     chosen = find_mapping(mapping)
@@ -300,9 +298,6 @@ class _QueueSink:
         """Raise an error if nobody reads the results any more."""
         if self._stopped:
             raise _Closed
-
-    def close(self, complete: bool) -> None:
-        """Do nothing: :meth:`feed_from` puts the end into the queue."""
 
     def feed_from(self, work: Callable[[], None]) -> None:
         end: BaseException | None = None

@@ -35,6 +35,7 @@ from d4pcwl.trace.format import (
     End,
     Instance,
     Keys,
+    Process,
     Record,
     Run,
     Sample,
@@ -280,6 +281,7 @@ class _Meter:
             number, taken = self.pes[pe.id], max(self.taken[pe.id], counts[pe.id])
             out = [self.ways[_key(edge)] for edge in graph.out_of(pe)]
             records += [
+                Process(process=number, host="", pid=0, at=0.0),
                 Instance(instance=number, pe=pe.id, copy=0, process=number),
                 Sample(
                     instance=number,

@@ -220,8 +220,9 @@ def stage_sink(
     stage: FlatGraph,
     allow_pickle: bool | None = False,
     record: RunRecord | None = None,
-) -> tuple[SinkByPort, list[tuple[Any, str]]]:
-    """The sink of a stage's items, and the outputs that they come from.
+) -> tuple[SinkByPort, list[tuple[Any, str]], list[StreamFileSink]]:
+    """The sink of a stage's items, the outputs that they come from, and the stream files that must
+    be closed after the run.
 
     :param targets: the stream files of each output that other stages take from
     :param results: takes the items of outputs that nobody takes from
@@ -247,13 +248,14 @@ def stage_sink(
     ends = [(pe, output) for pe, output in graph.unconnected if id(pe) in chosen]
     for pe, output in ends:
         sinks[pe.id, output] = [results]
-    return SinkByPort(sinks), [*ports.values(), *ends]
+    return SinkByPort(sinks), [*ports.values(), *ends], make.files
 
 
 class _Sinks:
     """Makes the sinks of a stage.
 
     :param leaving: the edges to other stages, by output and input
+    :ivar files: those that it has opened
     """
 
     def __init__(
@@ -266,6 +268,7 @@ class _Sinks:
     ) -> None:
         self._graph, self._leaving, self._pickle = graph, leaving, allow_pickle
         self._record = record
+        self.files: list[StreamFileSink] = []
         self._ordered = OrderedEdges(graph)
         roots = [pe for pe in stage.pes if isinstance(pe, READERS)]
         self._entrance = next((pe.entrance for pe in roots if isinstance(pe, MarkedReader)), None)
@@ -310,6 +313,7 @@ class _Sinks:
         file = StreamFileSink(
             path, ports, allow_pickle=self._pickle, metadata=metadata, marked=marked
         )
+        self.files.append(file)
         sink = file if self._record is None else StreamSink(file, self._record, path)
         return Named(sink, names)
 
@@ -357,10 +361,6 @@ class SplitSink:
 
         marked = self._marked or self._numbered
         return by_key(takers, self._grouping, self._where, refuse, marked=marked)
-
-    def close(self, complete: bool) -> None:
-        for sink in self._sinks:
-            sink.close(complete)
 
 
 def _raise_port_faults(option: str, missing: set[str], unknown: set[str], known: set[str]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from d4pcwl.errors import StreamFileError
+from d4pcwl.errors import StreamFileError, brief
 from d4pcwl.runtime.engine.order import Entrance, EntrancePE
 from d4pcwl.workflow.pe import GenericPE
 
@@ -120,18 +120,19 @@ class StreamFiles:
     def __init__(self, name: str, allow_pickle: bool) -> None:
         self.name, self.allow_pickle = name, allow_pickle
         self.paths: list[Path] = []
-        self.heads: list[_Head] = []
+        self.heads: dict[Path, _Head] = {}
 
-    def add(self, path: Path, head: _Head | None = None) -> None:
-        """Add a file; return its head, if it can be read before the run."""
-        self.paths.append(Path(os.path.abspath(path)))  # PEs may change the folder
+    def add(self, path: Path, head: _Head | None) -> None:
+        """Add a file, with its head if that can be read before the run."""
+        path = Path(os.path.abspath(path))  # PEs may change the folder
+        self.paths.append(path)
         if head is not None:
-            self.heads.append(head)
+            self.heads[path] = head
 
     @property
     def marked(self) -> bool:
         """Whether all files are known to have marks."""
-        return len(self.heads) == len(self.paths) and all(head.marked for head in self.heads)
+        return all(path in self.heads and self.heads[path].marked for path in self.paths)
 
     def shards(self) -> dict[tuple[int, int], Path]:
         """The shards that these files are for, as number and number of shards; none if they are for
@@ -139,9 +140,8 @@ class StreamFiles:
 
         :raises StreamFileError: files of some of the shards that have written them are missing
         """
-        heads = dict(zip(self.paths, self.heads, strict=False))
-        written = {path: head.writer for path, head in heads.items() if head.writer}
-        if len(written) == 1 and not any(head.split for head in self.heads):
+        written = {path: head.writer for path, head in self.heads.items() if head.writer}
+        if len(written) == 1 and not any(head.split for head in self.heads.values()):
             return {writer: path for path, writer in written.items()}
         for _, count in list(written.values())[:1]:
             if sorted(number for number, _ in written.values()) != list(range(count)):
@@ -151,7 +151,7 @@ class StreamFiles:
                     f"needed; given are {', '.join(given)}"
                 )
         found: dict[tuple[int, int], Path] = {}
-        for path, head in heads.items():
+        for path, head in self.heads.items():
             if head.split and head.split["of"] > 1:
                 found.setdefault((head.split["shard"], head.split["of"]), path)
         return found
@@ -236,11 +236,30 @@ def _head(path: Path, allow_pickle: bool) -> _Head:
     from d4pcwl.streams.reader import StreamReader
 
     with StreamReader(path, allow_pickle=allow_pickle) as reader:
-        metadata = reader.header["metadata"]
-        writer = metadata.get(WRITER)
+        metadata = reader.header.get("metadata")
+        told = metadata if isinstance(metadata, dict) else {}
+        writer = _entry(path, told, WRITER, {"of": int, "shard": int})
         return _Head(
             ", ".join(".".join(port) for port in reader.ports),
-            metadata.get(SPLIT),
+            _entry(path, told, SPLIT, {"grouping": str, "of": int, "shard": int}),
             reader.marked,
             (writer["shard"], writer["of"]) if writer else None,
         )
+
+
+def _entry(
+    path: Path, metadata: dict[str, Any], name: str, form: dict[str, type]
+) -> dict[str, Any] | None:
+    """An entry of a file's metadata, if it is there.
+
+    :raises StreamFileError: it is not one that a stage has written
+    """
+    entry = metadata.get(name)
+    if entry is None:
+        return None
+    if not isinstance(entry, dict) or {key: type(entry[key]) for key in entry} != form:
+        raise StreamFileError(
+            f"--from {path}: '{name}' in its metadata is not what a stage writes there, but "
+            f"{brief(entry)}"
+        )
+    return entry

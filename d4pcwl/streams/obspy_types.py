@@ -38,8 +38,7 @@ def register_all(register: Callable[..., None]) -> None:
             if not isinstance(cls, type) or cls.__module__ != module.__name__:
                 continue
             if issubclass(cls, (CustomFloat, CustomComplex)):
-                base = float if issubclass(cls, float) else complex
-                register(cls, f"obspy.{cls.__name__}", _Number(base), _RebuildNumber(cls))
+                register(cls, f"obspy.{cls.__name__}", _number_to_plain, _RebuildNumber(cls))
             elif issubclass(cls, ComparingObject):
                 register(cls, f"obspy.{cls.__name__}", _attributes, _Rebuild(cls))
     _register_events(register)
@@ -120,24 +119,23 @@ def _identifier_from_plain(plain: Any) -> Any:
     return identifier
 
 
-class _Number:
+def _number_to_plain(number: Any) -> Any:
     """A number that has attributes (its uncertainty, its unit) as ``[number, attributes]``."""
+    return [_base(type(number))(number), _attributes(number)]
 
-    def __init__(self, base: type[float] | type[complex]) -> None:
-        self.base = base
 
-    def __call__(self, number: Any) -> Any:
-        return [self.base(number), dict(vars(number))]
+def _base(cls: type) -> Any:
+    return float if issubclass(cls, float) else complex
 
 
 class _RebuildNumber:
-    """Undo :class:`_Number`."""
+    """Undo :func:`_number_to_plain`."""
 
     def __init__(self, cls: Any) -> None:
         self.cls = cls
 
     def __call__(self, plain: Any) -> Any:
-        base: Any = float if issubclass(self.cls, float) else complex
+        base = _base(self.cls)
         value, attributes = whole(plain, (base, dict), "a number and its attributes")
         number = base.__new__(self.cls, value)
         vars(number).update(attributes)

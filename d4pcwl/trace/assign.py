@@ -89,7 +89,7 @@ def assign(
     if how == "naive":
         return naive(graph, model, processes)
     if how == "staging":
-        return staging(graph, processes, model)
+        return staging(graph, model, processes)
     return best(graph, model, processes, machine or Machine())
 
 
@@ -147,17 +147,14 @@ def naive(graph: FlatGraph, model: CostModel, processes: int) -> Choice:
 # --- staging --------------------------------------------------------------------------------------
 
 
-def staging(graph: FlatGraph, processes: int, model: CostModel | None = None) -> Choice:
-    """Staging; see the module.
-
-    :param model: which stages have little to do, where there are more of them than processes
-    """
+def staging(graph: FlatGraph, model: CostModel, processes: int) -> Choice:
+    """Staging; see the module. The model says which stages have little to do, where there are more
+    of them than processes."""
 
     def is_narrow(edge: Edge) -> bool:
         alike = may_have_copies(graph, edge.source) == may_have_copies(graph, edge.target)
         return alike and graph.grouping(edge) == SHUFFLE
 
-    model = model or CostModel({}, {})
     stages = _fitting(cut_between(graph, is_narrow), model, processes)
     costs = _Costs(graph, model)
     able = [stage.name for stage in stages.stages if costs.able(stage.pes)]
@@ -457,7 +454,7 @@ def best(graph: FlatGraph, model: CostModel, processes: int, machine: Machine) -
     """The assignment with the least predicted time; see the module."""
     search = _Search(graph, model, processes, machine)
     starts = [[list(range(len(search.units)))]]
-    for choice in (naive(graph, model, processes), staging(graph, processes, model)):
+    for choice in (naive(graph, model, processes), staging(graph, model, processes)):
         grouped = [
             sorted({search.unit_of[id(pe)] for pe in stage.pes}) for stage in choice.stages.stages
         ]

@@ -9,8 +9,10 @@ bottleneck. (Users of Flink find it so by hand: the first task behind those that
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from d4pcwl.trace import units
 from d4pcwl.trace.summary import OfInstance, OfPE, OfProcess, Seconds, Summary, spread
@@ -171,11 +173,11 @@ def _busiest_period(summary: Summary, start: float, end: float) -> _Period | Non
 def _runs(values: Sequence[str | None]) -> Iterator[tuple[int, int]]:
     """From where to where the same value stands."""
     start = 0
-    for place in range(1, len(values) + 1):
-        if place == len(values) or values[place] != values[start]:
-            if values[start] is not None:
-                yield start, place
-            start = place
+    for value, same in groupby(values):
+        end = start + len(list(same))
+        if value is not None:
+            yield start, end
+        start = end
 
 
 # --- work holds it up ----------------------------------------------------------------------------
@@ -362,27 +364,22 @@ def _copies(period: _Period, share: _Share) -> Finding:
 
 def _outside(period: _Period) -> str:
     """More processes than cores help those that wait for something else than a processor."""
-    part = _cpu(period)
-    if part is None or part >= _OUTSIDE:
+    used = _used(period)
+    if not used:
         return ""
     return (
-        f". Its work uses a processor only {units.percent(part)} of its time (it waits for files, "
-        "a network, or a free core), so there may be more processes than cores"
+        f". {used} (it waits for files, a network, or a free core), so there may be more processes "
+        "than cores"
     )
 
 
 def _outside_alone(period: _Period) -> str:
-    part = _cpu(period)
-    if part is None or part >= _OUTSIDE:
-        return ""
-    return (
-        f" Its work uses a processor only {units.percent(part)} of its time: it waits for files, a "
-        "network, or a free core."
-    )
+    used = _used(period)
+    return f" {used}: it waits for files, a network, or a free core." if used else ""
 
 
-def _cpu(period: _Period) -> float | None:
-    """The part of the work of the busy processes in which they used a processor."""
+def _used(period: _Period) -> str:
+    """How much of the work of the busy processes used a processor, if that was little."""
     places = {instance.record.process for instance in period.hot}
     usages = [
         usage
@@ -390,7 +387,10 @@ def _cpu(period: _Period) -> float | None:
         for usage in period.summary.processes[place].usages
     ]
     work = sum(period.summary.instances[i.record.instance].seconds.work for i in period.hot)
-    return sum(usage.cpu for usage in usages) / work if usages and work else None
+    part = sum(usage.cpu for usage in usages) / work if usages and work else 1.0
+    if part >= _OUTSIDE:
+        return ""
+    return f"Its work uses a processor only {units.percent(part)} of its time"
 
 
 def _keyed(summary: Summary, pe: OfPE) -> bool:
@@ -414,12 +414,12 @@ def _lack_of_cores(period: _Period) -> Finding | None:
         for number, place in summary.processes.items()
     }
     most = max(period.load, key=lambda number: period.load[number] + ready.get(number, 0.0))
-    part = ready.get(most, 0.0)
-    if part < _READY or period.load[most] + part < _BUSY:
+    part, work = ready.get(most, 0.0), sum(period.of(instance).work for instance in summary.working)
+    if part < _READY or period.load[most] + part < _BUSY or not work:
         return None
-    busiest = max(summary.in_process(most), key=lambda i: period.of(i).work)
+    there = [i for i in summary.working if i.record.process == most]
+    busiest = max(there, key=lambda i: period.of(i).work)
     name = summary.name(busiest.record.pe)
-    work = sum(period.of(instance).work for instance in summary.working)
     of_pe = sum(period.of(i).work for i in summary.pes[busiest.record.pe].instances)
     return Finding(
         "cores",
@@ -442,12 +442,16 @@ def _reader_is_slow(period: _Period) -> Finding | None:
         blocked = period.of(instance).blocked / (period.end - period.start)
         if blocked < _BLOCKED:
             continue
-        behind = {e.record.dest for e in summary.edges.values()} & _behind(summary, instance)
+        behind = {
+            edge.record.dest
+            for edge in summary.edges.values()
+            if edge.record.source == instance.record.pe
+        }
+        steps = {summary.pes[pe].record.step for pe in behind & summary.pes.keys()} - {None}
         loads = [
             period.load[other.record.process]
-            for pe in behind
-            if pe in summary.pes
-            for other in summary.pes[pe].instances
+            for other in summary.working
+            if other.record.pe in behind or summary.pes[other.record.pe].record.step in steps
         ]
         if max(loads, default=0.0) < _BUSY / 2:
             says = (
@@ -461,14 +465,6 @@ def _reader_is_slow(period: _Period) -> Finding | None:
             )
             return Finding("reader", says, advice, instance.record.pe)
     return None
-
-
-def _behind(summary: Summary, instance: OfInstance) -> set[str]:
-    return {
-        edge.record.dest
-        for edge in summary.edges.values()
-        if edge.record.source == instance.record.pe
-    }
 
 
 def _waiting(period: _Period) -> Finding:
@@ -532,9 +528,9 @@ def _counted(summary: Summary) -> Iterator[Finding]:
     words = {"skip": "skipped", "retry": "tried again"}
     for what, done in words.items():
         events = [event for event in summary.events if event.what == what]
-        by_pe: dict[str, int] = {}
+        by_pe = Counter[str]()
         for event in events:
-            by_pe[event.pe or ""] = by_pe.get(event.pe or "", 0) + (event.number or 1)
+            by_pe[event.pe or ""] += event.number or 1
         for pe, number in by_pe.items():
             why = next(event.why for event in events if (event.pe or "") == pe)
             items = "1 item was" if number == 1 else f"{units.count(number)} items were"

@@ -96,12 +96,7 @@ def _of_pe(pe: str, before: Summary, after: Summary) -> Iterator[Change]:
 
 
 def _sent(summary: Summary) -> dict[str, int]:
-    names = {pe.record.pe: pe.name for pe in summary.pes.values()}
-    return {
-        f"{names.get(e.record.source, e.record.source)}.{e.record.output} → "
-        f"{names.get(e.record.dest, e.record.dest)}.{e.record.input}": e.bytes or 0
-        for e in summary.edges.values()
-    }
+    return {summary.way(edge): edge.bytes or 0 for edge in summary.edges.values()}
 
 
 def _words(what: str, before: str, after: str) -> Change:

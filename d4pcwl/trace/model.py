@@ -13,23 +13,13 @@ an edge left a process.
 from __future__ import annotations
 
 import os
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from d4pcwl.errors import UsageError, shown
-from d4pcwl.trace.format import (
-    PE,
-    Edge,
-    End,
-    Instance,
-    Keys,
-    Record,
-    Run,
-    Sample,
-    Traffic,
-    Usage,
-    read_trace,
-)
+from d4pcwl.trace.format import Record, read_trace
+from d4pcwl.trace.summary import OfEdge, Summary, summed
 from d4pcwl.workflow.flat import FlatGraph
 
 ITEM_SECONDS = 2e-6
@@ -52,8 +42,6 @@ class Work:
     :param cpu: of these, seconds of processor time
     """
 
-    pe: str
-    name: str
     items: int = 0
     seconds: float = 0.0
     cpu: float = 0.0
@@ -99,14 +87,12 @@ class CostModel:
     """See the module.
 
     :param inputs: how many inputs and iterations the roots were given in the run
-    :param seconds: how long the run took
     :param complete: whether it finished; else, the sums are of a part of it
     """
 
     works: dict[str, Work]
     passages: dict[tuple[str, str, str, str], Passage]
     inputs: int = 1
-    seconds: float = 0.0
     complete: bool = True
 
     @property
@@ -117,10 +103,20 @@ class CostModel:
 
 def cost_model(records: Iterable[Record]) -> CostModel:
     """The cost model of a trace."""
-    sums = _Sums()
-    for record in records:
-        sums.add(record)
-    return sums.model()
+    summary = summed(records)
+    along = _items(summary)
+    carried = defaultdict[str, float](
+        float
+    )  # by source, how long its items should have taken to send
+    for edge in summary.edges.values():
+        carried[edge.record.source] += _carried(edge)
+    passages = {}
+    for number, edge in summary.edges.items():
+        passage = _passage(summary, edge, along[number], carried[edge.record.source])
+        passages[passage.key] = passage
+    roots = sum(pe.taken for pe in summary.pes.values() if pe.record.source)
+    complete = summary.end is not None and summary.end.complete
+    return CostModel(_works(summary), passages, summary.run.inputs or roots or 1, complete)
 
 
 def read_model(path: str | os.PathLike[str], graph: FlatGraph) -> CostModel:
@@ -141,139 +137,76 @@ def read_model(path: str | os.PathLike[str], graph: FlatGraph) -> CostModel:
     return model
 
 
-@dataclass
-class _Sums:
-    """What is added up of the records of a trace."""
+def _works(summary: Summary) -> dict[str, Work]:
+    """Processor time is known by process: there, PEs have it as they are busy."""
+    busy = defaultdict[int, float](float)
+    for instance in summary.instances.values():
+        busy[instance.record.process] += instance.seconds.busy
+    part = {
+        number: min(1.0, place.cpu / busy[number])
+        for number, place in summary.processes.items()
+        if place.usages and busy[number]
+    }
+    return {
+        pe: Work(
+            found.taken,
+            found.seconds.busy,
+            sum(i.seconds.busy * part.get(i.record.process, 1.0) for i in found.instances),
+        )
+        for pe, found in summary.pes.items()
+    }
 
-    pes: dict[str, PE] = field(default_factory=dict)
-    edges: dict[int, Edge] = field(default_factory=dict)
-    instances: dict[int, Instance] = field(default_factory=dict)
-    taken: dict[int, int] = field(default_factory=dict)
-    written: dict[str, int] = field(default_factory=dict)
-    busy: dict[tuple[int, str], float] = field(default_factory=dict)  # by process and PE
-    encoding: dict[str, float] = field(default_factory=dict)
-    cpu: dict[int, float] = field(default_factory=dict)
-    sent: dict[int, int] = field(default_factory=dict)
-    weighed: dict[int, tuple[int, int]] = field(default_factory=dict)  # items and their bytes
-    hot: dict[int, float] = field(default_factory=dict)
-    inputs: int | None = None
-    seconds: float = 0.0
-    complete: bool = False
 
-    def add(self, record: Record) -> None:
-        match record:
-            case Run():
-                self.inputs = record.inputs
-            case PE():
-                self.pes[record.pe] = record
-            case Edge():
-                self.edges[record.edge] = record
-            case Instance():
-                self.instances[record.instance] = record
-            case Sample():
-                self._add_sample(record)
-            case Usage():
-                self.cpu[record.process] = self.cpu.get(record.process, 0.0) + record.cpu
-            case Traffic():
-                self.sent[record.edge] = self.sent.get(record.edge, 0) + record.items
-                if record.bytes is not None:
-                    items, size = self.weighed.get(record.edge, (0, 0))
-                    self.weighed[record.edge] = (items + record.items, size + record.bytes)
-            case Keys():
-                self.hot[record.edge] = record.most / max(1, record.items)
-            case End():
-                self.seconds, self.complete = record.at, record.complete
+def _items(summary: Summary) -> dict[int, float]:
+    """How many items went along each edge: what its target took, shared out among those that end
+    there by what is known to have been sent, else by what their sources wrote."""
+    into = defaultdict[str, list[OfEdge]](list)
+    out_of = Counter(edge.record.source for edge in summary.edges.values())
+    for edge in summary.edges.values():
+        into[edge.record.dest].append(edge)
+    found: dict[int, float] = {}
+    for dest, edges in into.items():
+        taken = summary.pes[dest].taken if dest in summary.pes else 0
+        weights = {}
+        for edge in edges:
+            source = summary.pes.get(edge.record.source)
+            written = (source.written or 0) / out_of[edge.record.source] if source else 0
+            weights[edge.record.edge] = float(edge.items or written or 1)
+        whole = sum(weights.values())
+        found |= {number: taken * weight / whole for number, weight in weights.items()}
+    return found
 
-    def _add_sample(self, record: Sample) -> None:
-        instance = self.instances.get(record.instance)
-        if instance is None:  # it is told before it works; a damaged trace may have lost that
-            return
-        pe, at = instance.pe, (instance.process, instance.pe)
-        self.taken[record.instance] = self.taken.get(record.instance, 0) + record.taken
-        self.written[pe] = self.written.get(pe, 0) + (record.written or 0)
-        self.busy[at] = self.busy.get(at, 0.0) + record.busy
-        self.encoding[pe] = self.encoding.get(pe, 0.0) + record.encoding
-        self.seconds = max(self.seconds, record.end)
 
-    def model(self) -> CostModel:
-        taken = dict.fromkeys(self.pes, 0)
-        for index, items in self.taken.items():
-            pe = self.instances[index].pe
-            taken[pe] = taken.get(pe, 0) + items
-        works = self._works(taken)
-        along = self._items(taken)
-        carried: dict[str, float] = {}  # by source, how long its items should have taken to send
-        for number, edge in self.edges.items():
-            carried[edge.source] = carried.get(edge.source, 0.0) + self._carried(number)
-        passages = {}
-        for number, edge in self.edges.items():
-            passage = self._passage(number, edge, along[number], carried[edge.source])
-            passages[passage.key] = passage
-        roots = sum(taken[pe] for pe, record in self.pes.items() if record.source)
-        return CostModel(works, passages, self.inputs or roots or 1, self.seconds, self.complete)
+def _carried(edge: OfEdge) -> float:
+    return edge.items * ITEM_SECONDS + (edge.bytes or 0) * BYTE_SECONDS
 
-    def _works(self, taken: dict[str, int]) -> dict[str, Work]:
-        """Processor time is known by process: there, PEs have it as they are busy."""
-        whole: dict[int, float] = {}
-        for (process, _), busy in self.busy.items():
-            whole[process] = whole.get(process, 0.0) + busy
-        seconds, cpu = dict.fromkeys(self.pes, 0.0), dict.fromkeys(self.pes, 0.0)
-        for (process, pe), busy in self.busy.items():
-            known = process in self.cpu and whole[process] > 0
-            part = min(1.0, self.cpu[process] / whole[process]) if known else 1.0
-            seconds[pe] = seconds.get(pe, 0.0) + busy
-            cpu[pe] = cpu.get(pe, 0.0) + busy * part
-        return {
-            pe: Work(pe, told.name or pe, taken[pe], seconds[pe], cpu[pe])
-            for pe, told in self.pes.items()
-        }
 
-    def _items(self, taken: dict[str, int]) -> dict[int, float]:
-        """How many items went along each edge: what its target took, shared out among those that
-        end there by what is known to have been sent, else by what their sources wrote."""
-        into: dict[str, list[int]] = {}
-        out_of: dict[str, int] = {}
-        for number, edge in self.edges.items():
-            into.setdefault(edge.dest, []).append(number)
-            out_of[edge.source] = out_of.get(edge.source, 0) + 1
-        found: dict[int, float] = {}
-        for pe, numbers in into.items():
-            weights = {}
-            for number in numbers:
-                source = self.edges[number].source
-                written = self.written.get(source, 0) / out_of[source]
-                weights[number] = float(self.sent.get(number) or written or 1)
-            for number in numbers:
-                found[number] = taken.get(pe, 0) * weights[number] / sum(weights.values())
-        return found
+def _passage(summary: Summary, edge: OfEdge, items: float, carried: float) -> Passage:
+    """The seconds of sending are told by PE: its edges have them by what they carried."""
+    told = edge.record
+    weighed = sum(traffic.items for traffic in edge.traffic if traffic.bytes is not None)
+    each = (edge.bytes or 0) / weighed if weighed else None
+    sending = ITEM_SECONDS + BYTE_SECONDS * (each or 0)
+    encoding = summary.pes[told.source].seconds.encoding if told.source in summary.pes else 0.0
+    if encoding and edge.items:
+        sending = encoding * _carried(edge) / carried / edge.items
+    ways = (told.source, told.output, told.dest, told.input)
+    return Passage(*ways, items, each, sending, _hot(summary, edge))
 
-    def _carried(self, number: int) -> float:
-        size = self.weighed.get(number, (0, 0))[1]
-        return self.sent.get(number, 0) * ITEM_SECONDS + size * BYTE_SECONDS
 
-    def _passage(self, number: int, edge: Edge, items: float, carried: float) -> Passage:
-        """The seconds of sending are told by PE: its edges have them by what they carried."""
-        weighed, size = self.weighed.get(number, (0, 0))
-        each = size / weighed if weighed else None
-        sending = ITEM_SECONDS + BYTE_SECONDS * (each or 0)
-        encoding = self.encoding.get(edge.source, 0.0)
-        if encoding and self.sent.get(number):
-            sending = encoding * self._carried(number) / carried / self.sent[number]
-        ways = (edge.source, edge.output, edge.dest, edge.input)
-        return Passage(*ways, items, each, sending, self._hot(number, edge))
+def _hot(summary: Summary, edge: OfEdge) -> float:
+    """The part of the commonest key: as it is told, else by how unevenly copies were fed.
 
-    def _hot(self, number: int, edge: Edge) -> float:
-        """The part of the commonest key: as it is told, else by how unevenly copies were fed.
-
-        With n copies, one of which has the commonest key, that one gets h + (1 - h) / n of the
-        items.
-        """
-        if number in self.hot:
-            return self.hot[number]
-        if not (edge.grouping or "").startswith("group-by"):
-            return 0.0
-        fed = [n for i, n in self.taken.items() if self.instances[i].pe == edge.dest]
-        if len(fed) < 2 or not sum(fed):
-            return 0.0
-        even = 1 / len(fed)
-        return max(0.0, (max(fed) / sum(fed) - even) / (1 - even))
+    With n copies, one of which has the commonest key, that one gets h + (1 - h) / n of the
+    items.
+    """
+    if edge.keys is not None:
+        return edge.keys.most / max(1, edge.keys.items)
+    if not (edge.record.grouping or "").startswith("group-by"):
+        return 0.0
+    copies = summary.pes[edge.record.dest].instances if edge.record.dest in summary.pes else ()
+    fed = [copy.taken for copy in copies if copy.samples]
+    if len(fed) < 2 or not sum(fed):
+        return 0.0
+    even = 1 / len(fed)
+    return max(0.0, (max(fed) / sum(fed) - even) / (1 - even))

@@ -131,7 +131,7 @@ def _hops(graph: FlatGraph, processes: ProcessesOf) -> int:
 
 def work_of(model: CostModel, pe: Any) -> Work:
     """What a PE cost: nothing, where the trace does not know it."""
-    return model.works.get(pe.id) or Work(pe.id, pe.id)
+    return model.works.get(pe.id) or Work()
 
 
 def passage_of(model: CostModel, edge: Edge) -> Passage:

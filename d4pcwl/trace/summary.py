@@ -12,6 +12,7 @@ from d4pcwl.trace.format import (
     End,
     Event,
     Instance,
+    Keys,
     Process,
     Record,
     Run,
@@ -177,6 +178,7 @@ class OfEdge:
 
     record: Edge
     traffic: list[Traffic] = field(default_factory=list)
+    keys: Keys | None = None
 
     @property
     def items(self) -> int:
@@ -234,6 +236,8 @@ class Summary:
             case Traffic() if record.edge in self.edges:
                 self.edges[record.edge].traffic.append(record)
                 self._see(record.end)
+            case Keys() if record.edge in self.edges:
+                self.edges[record.edge].keys = record
             case Span() if record.instance in self.instances:
                 self.instances[record.instance].calls.append(record)
                 self._see(record.end)
@@ -263,6 +267,11 @@ class Summary:
     def title(self, instance: OfInstance) -> str:
         """What people call an instance: as the plan does."""
         return f"{self.name(instance.record.pe)}[{instance.record.copy}]"
+
+    def way(self, edge: OfEdge) -> str:
+        """From where to where an edge goes."""
+        told = edge.record
+        return f"{self.name(told.source)}.{told.output} → {self.name(told.dest)}.{told.input}"
 
     def in_process(self, process: int) -> list[OfInstance]:
         """The instances that are in a process."""
@@ -307,11 +316,6 @@ class Summary:
         return min(start for start, _ in samples), max(end for _, end in samples)
 
     @property
-    def items(self) -> int:
-        """How many items PEs have worked on, in all."""
-        return sum(pe.taken for pe in self.pes.values())
-
-    @property
     def from_sources(self) -> int:
         """How many items came into the graph: what sources wrote, or else took."""
         return sum(pe.items for pe in self.pes.values() if pe.record.source and not pe.within)
@@ -334,10 +338,15 @@ def summary_of(path: str | os.PathLike[str]) -> Summary:
 
     :raises TraceError: the file cannot be read, is not a trace, is empty, or a line is damaged
     """
-    run, *records = read_trace(path)
+    return summed(read_trace(path))
+
+
+def summed(records: Iterable[Record]) -> Summary:
+    """The figures of all records of a trace; the first is a :class:`Run`."""
+    run, *others = records
     assert isinstance(run, Run), "a reader sees to that"
     summary = Summary(run)
-    for record in records:
+    for record in others:
         summary.take(record)
     return summary
 

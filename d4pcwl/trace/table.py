@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 
-from d4pcwl.trace import units
-from d4pcwl.trace.totals import PETotal, Totals, last_line
+from d4pcwl.trace.totals import PETotal, Totals, how_far, last_line
 
 _NARROW, _NARROWER = 70, 50
 _BAR = 10
@@ -82,11 +81,8 @@ def _cells(totals: Totals, total: PETotal) -> dict[str, str]:
 def _status(totals: Totals) -> str:
     if totals.end is not None:
         return last_line(totals)
-    parts = [units.seconds(totals.at, 2)]
-    done = totals.done
-    if done is not None:
-        filled = round(_BAR * done)
-        parts.append(f"{'█' * filled}{'░' * (_BAR - filled)} {done:.0%} of the {totals.inputs}")
-        if totals.left is not None:
-            parts.append(f"about {units.seconds(totals.left, 2)} left")
-    return "  ".join(parts)
+    time, *parts = how_far(totals)
+    if totals.done is not None:
+        filled = round(_BAR * totals.done)
+        parts[0] = f"{'█' * filled}{'░' * (_BAR - filled)} {parts[0]}"
+    return "  ".join([time, *parts])

@@ -9,7 +9,7 @@ from d4pcwl.trace import units
 from d4pcwl.trace.bottleneck import findings
 from d4pcwl.trace.changes import changes, verdict
 from d4pcwl.trace.suggestion import Suggestion
-from d4pcwl.trace.summary import Summary
+from d4pcwl.trace.summary import STATES, Summary
 
 _FIRST = 8
 """The largest number of lines of one kind."""
@@ -30,10 +30,7 @@ def summary_text(summary: Summary, suggestions: Sequence[Suggestion] = ()) -> st
     heads = ["PE", "inst.", "in", "out", "busy", "enc.", "blocked", "waiting", "mean", "99 %"]
     rows = [heads]
     for pe in summary.shown:
-        shares = [
-            units.percent(summary.share(pe.instances, s))
-            for s in ("busy", "encoding", "blocked", "waiting")
-        ]
+        shares = [units.percent(summary.share(pe.instances, state)) for state in STATES]
         longest = pe.percentile(0.99)
         rows.append(
             [
@@ -51,8 +48,7 @@ def summary_text(summary: Summary, suggestions: Sequence[Suggestion] = ()) -> st
     compressed = any(edge.sent is not None for edge in edges)
     sent = [["edge", "items", "bytes", *(["sent"] if compressed else [])]] + [
         [
-            f"{summary.name(edge.record.source)}.{edge.record.output} → "
-            f"{summary.name(edge.record.dest)}.{edge.record.input}",
+            summary.way(edge),
             units.count(edge.items),
             "" if edge.bytes is None else units.size(edge.bytes),
             *(["" if edge.sent is None else units.size(edge.sent)] if compressed else []),

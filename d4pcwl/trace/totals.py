@@ -93,7 +93,7 @@ class Totals:
         if sample.queue is not None:
             total.queue = sample.queue
         total.recent.append((sample.end, total.moved - before))
-        while total.recent[0][0] < self.at - _RECENT_SECONDS:
+        while total.recent and total.recent[0][0] < self.at - _RECENT_SECONDS:
             total.recent.pop(0)
 
     def rate(self, total: PETotal) -> float:
@@ -164,18 +164,23 @@ class Totals:
         return max(worked, key=lambda total: total.share, default=None)
 
 
-def progress_line(totals: Totals) -> str:
-    """How far a run is, in one line."""
+def how_far(totals: Totals) -> list[str]:
+    """The time, and where they can be told, the part that is done and the time that is left."""
     parts = [units.seconds(totals.at, 2)]
     if totals.done is not None:
         parts.append(f"{totals.done:.0%} of the {totals.inputs}")
         if totals.left is not None and totals.end is None:
             parts.append(f"about {units.seconds(totals.left, 2)} left")
+    return parts
+
+
+def progress_line(totals: Totals) -> str:
+    """How far a run is, in one line."""
     pes = [
         f"{total.name} {total.moved:,}" + (f" ({total.errors:,} errors)" if total.errors else "")
         for total in totals.shown
     ]
-    return f"{', '.join(parts)}: {', '.join(pes)}"
+    return f"{', '.join(how_far(totals))}: {', '.join(pes)}"
 
 
 def last_line(totals: Totals) -> str:

@@ -25,13 +25,6 @@ class Sink(Protocol):
     def take(self, pe: str, output: str) -> Callable[[Any], None]:
         """A function that takes the items of one output."""
 
-    def close(self, complete: bool) -> None:
-        """The run is over."""
-
-
-def _silent(message: str) -> None:
-    """Show no messages."""
-
 
 class Session:
     """The snapshots of one run. It is a context: at its end, others may use the folder.
@@ -54,7 +47,7 @@ class Session:
         *,
         resume: bool = False,
         parameters: Mapping[str, Any] | None = None,
-        say: Callable[[str], None] = _silent,
+        say: Callable[[str], None] = lambda message: None,
     ) -> None:
         every = EVERY_SECONDS if every is None else every
         if not every > 0:
@@ -183,9 +176,6 @@ class _Logged:
             take(item)
 
         return receive
-
-    def close(self, complete: bool) -> None:
-        self._sink.close(complete)
 
 
 def _told(value: Any) -> str:

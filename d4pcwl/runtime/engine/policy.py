@@ -18,14 +18,15 @@ source do.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, NoReturn
 
-from d4pcwl.errors import UsageError
+from d4pcwl.errors import UsageError, brief
 
 ERRORS = ("", "errors")
 """The PE and output under which items that were left out are passed on, beside the results."""
@@ -50,21 +51,41 @@ class Policy:
 FAIL = Policy()
 
 
-def parse_policy(text: str, time_out: float | None = None, where: str = "--on-error") -> Policy:
+def parse_policy(
+    text: str,
+    time_out: float | None = None,
+    where: tuple[str, str] = ("--on-error", "--time-out"),
+) -> Policy:
     """Read a policy.
 
     >>> parse_policy("retry:2,skip", time_out=60)
-    Policy(retries=2, skip=True, time_out=60)
+    Policy(retries=2, skip=True, time_out=60.0)
 
+    :param where: what the policy and the time-out are called in messages
     :raises UsageError: it has none of the forms above, or the time-out is not positive
     """
     found = _FORM.fullmatch(text)
     if found is None:
-        raise UsageError(f"{where}: expected fail, skip, retry:N or retry:N,skip, not {text!r}")
-    if time_out is not None and time_out <= 0:
-        raise UsageError(f"{where}: a time-out must be more than 0 s, not {time_out} s")
+        raise UsageError(f"{where[0]}: expected fail, skip, retry:N or retry:N,skip, not {text!r}")
+    limit = None if time_out is None else _limit(time_out, where[1])
     skip = text == "skip" or bool(found["skip"])
-    return Policy(int(found["retries"] or 0), skip, time_out)
+    return Policy(int(found["retries"] or 0), skip, limit)
+
+
+def _limit(given: Any, where: str) -> float:
+    """The seconds of a time-out.
+
+    :raises UsageError: they are not a positive number
+    """
+    try:
+        seconds = float(given)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError(
+            f"{where}: a time-out must be more than 0 s, and finite, not {brief(given)}"
+        )
+    return seconds
 
 
 def policy_of(pe: Any, is_source: bool, default: Policy) -> Policy:
@@ -72,14 +93,12 @@ def policy_of(pe: Any, is_source: bool, default: Policy) -> Policy:
 
     :raises UsageError: an attribute is not valid
     """
-    inherited = FAIL if is_source else default
+    policy = FAIL if is_source else default
     own, time_out = getattr(pe, "on_error", None), getattr(pe, "time_out", None)
-    if own is None and time_out is None:
-        return inherited
-    limit = inherited.time_out if time_out is None else float(time_out)
-    if own is None:
-        return Policy(inherited.retries, inherited.skip, limit)
-    return parse_policy(str(own), limit, f"{pe.name}.on_error")
+    where = (f"{pe.name}.on_error", f"{pe.name}.time_out")
+    if time_out is not None:
+        policy = replace(policy, time_out=_limit(time_out, where[1]))
+    return policy if own is None else parse_policy(str(own), policy.time_out, where)
 
 
 class TimeOut(Exception):

@@ -83,8 +83,8 @@ class InTurn:
     :ivar passed: how many
     """
 
-    def __init__(self, takers: Sequence[Receive], passed: int = 0) -> None:
-        self._takers, self.passed = takers, passed
+    def __init__(self, takers: Sequence[Receive]) -> None:
+        self._takers, self.passed = takers, 0
 
     def __call__(self, item: Any) -> None:
         number = self.passed

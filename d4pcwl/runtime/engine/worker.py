@@ -122,36 +122,14 @@ class Worker:
         self.running: dict[int, RunningPE] = {}
         own_taken: set[str] = set()
         for index in plan.processes[process]:
-            instance = plan.instances[index]
-            pe = pes[instance.pe]
+            pe = pes[plan.instances[index].pe]
             if pe.id in own_taken:
                 pe = own_copy(pe)
             elif not own:
                 with contextlib.suppress(PEError):  # one that holds a lock or a file runs itself
                     pe = own_copy(pe)
-            own_taken.add(instance.pe)
-            siblings = len(plan.of(instance.pe))
-            title = plan.name(index)
-            if siblings > 1:
-                title += f" (instance {instance.number + 1} of {siblings})"
-            policy = plan.policies.get(instance.pe, FAIL)
-            recorder = self._recorder
-            keeping = None if pauses is None else self._keeping(index, pe, title, pauses, inputs)
-            self.running[index] = RunningPE(
-                pe,
-                title,
-                index,
-                alone=siblings == 1 and index not in plan.pooled,
-                in_cycle=instance.pe in self._cycle_of,
-                policy=policy,
-                leave_out=link.result(*ERRORS) if policy.skip else None,
-                halts=self._halts,
-                seed=plan.seed,
-                recorder=None
-                if recorder is None
-                else partial(recorder.lineage, number=instance.number),
-                keeping=keeping,
-            )
+            own_taken.add(pe.id)
+            self.running[index] = self._instance(index, pe, pauses, inputs)
         self._heard = ReceivedLevels()
         self._positions: dict[int, Position] = {}
         self._gathers: dict[tuple[int, str], Gather] = {}
@@ -183,6 +161,32 @@ class Worker:
             self._feeds = deque(sorted(self._feeds, key=lambda feed: self._kept[feed[0]].place))
         self._fed = {feed[0] for feed in self._feeds}
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + self._floors.frames))
+
+    def _instance(
+        self, index: int, pe: Any, pauses: Pauses | None, inputs: RootInputs
+    ) -> RunningPE:
+        """The instance with an index, which runs this PE."""
+        plan, instance, lineage = self.plan, self.plan.instances[index], None
+        if self._recorder is not None:
+            lineage = partial(self._recorder.lineage, number=instance.number)
+        siblings = len(plan.of(instance.pe))
+        title = plan.name(index)
+        if siblings > 1:
+            title += f" (instance {instance.number + 1} of {siblings})"
+        policy = plan.policies.get(instance.pe, FAIL)
+        return RunningPE(
+            pe,
+            title,
+            index,
+            alone=siblings == 1 and index not in plan.pooled,
+            in_cycle=instance.pe in self._cycle_of,
+            policy=policy,
+            leave_out=self.link.result(*ERRORS) if policy.skip else None,
+            halts=self._halts,
+            seed=plan.seed,
+            recorder=lineage,
+            keeping=None if pauses is None else self._keeping(index, pe, title, pauses, inputs),
+        )
 
     # --- snapshots ------------------------------------------------------------------------------
 

@@ -29,30 +29,13 @@ def measured(
     :param waits: the functions in which a worker waits for something to do
     :param sends: those in which it waits until others take what it wrote
     """
-    try:
-        with _metered(workers, tell, sent, waits, sends):
-            yield
-    finally:
+    with contextlib.ExitStack() as stack:
         for worker in workers:
-            worker.close()
+            stack.callback(worker.close)
+        if any(worker.plan.measured for worker in workers):
+            from d4pcwl.runtime.local.meter import Meter
 
-
-@contextlib.contextmanager
-def _metered(
-    workers: Sequence[Worker],
-    tell: Callable[[Lap], None],
-    sent: Sent,
-    waits: Iterable[Callable[..., Any]],
-    sends: Iterable[Callable[..., Any]],
-) -> Iterator[None]:
-    if not any(worker.plan.measured for worker in workers):
+            meter = Meter(workers, tell, sent, waits, sends)
+            meter.start()
+            stack.callback(meter.stop)
         yield
-        return
-    from d4pcwl.runtime.local.meter import Meter
-
-    meter = Meter(workers, tell, sent, waits, sends)
-    meter.start()
-    try:
-        yield
-    finally:
-        meter.stop()

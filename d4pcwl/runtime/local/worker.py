@@ -21,10 +21,9 @@ from d4pcwl.runtime.transport.channel import Disconnected
 
 
 class Duty:
-    """The work of a worker process; each mapping has its own."""
-
-    gone: tuple[type[BaseException], ...] = (Disconnected,)
-    """The errors that its methods raise if another process that it needs has ended."""
+    """The work of a worker process; each mapping has its own. Its methods raise
+    :class:`~d4pcwl.runtime.transport.channel.Disconnected` if another process that it needs has
+    ended."""
 
     def work(self, idle: Callable[[], None]) -> None:
         """Work until the run is over.
@@ -118,11 +117,11 @@ def _report(duty: Duty, error: BaseException | None) -> int:
             duty.done()
         elif isinstance(error, Interrupted):
             return -signal.SIGTERM
-        elif isinstance(error, duty.gone):
+        elif isinstance(error, Disconnected):
             duty.lost()
             return 1
         else:
             duty.failed(explained(error))
-    except duty.gone:
+    except Disconnected:
         return 1
     return 0

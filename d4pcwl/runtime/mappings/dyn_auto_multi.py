@@ -30,12 +30,13 @@ def run(job: Job, options: DynAutoMultiOptions) -> None:
 
     :raises RunError: a PE failed, or a worker died that held the state of PEs
     """
-    from d4pcwl.runtime.pool.pipes import run_by_pipes
+    from d4pcwl.runtime.pool.parent import run_dynamic
+    from d4pcwl.runtime.pool.pipes import PipeTransport
 
     def scale(processes: int) -> Scale:
         return Scale(min(2, processes), processes, options.threshold, at_first=job.workers)
 
-    run_by_pipes(job, scale)
+    run_dynamic(job, scale, PipeTransport)
 
 
 MAPPING = Mapping(

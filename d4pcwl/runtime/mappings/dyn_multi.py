@@ -16,10 +16,11 @@ def run(job: Job, options: Options) -> None:
 
     :raises RunError: a PE failed, or a worker died that held the state of PEs
     """
-    from d4pcwl.runtime.pool.pipes import run_by_pipes
+    from d4pcwl.runtime.pool.parent import run_dynamic
+    from d4pcwl.runtime.pool.pipes import PipeTransport
     from d4pcwl.runtime.pool.scale import fixed
 
-    run_by_pipes(job, fixed)
+    run_dynamic(job, fixed, PipeTransport)
 
 
 MAPPING = Mapping(

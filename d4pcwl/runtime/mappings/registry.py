@@ -234,8 +234,8 @@ def run_job(mapping: Mapping[Own], job: Job, options: Own | None = None) -> None
                 inputs[pe.id] = stack.enter_context(around)
         chosen = mapping.options() if options is None else options
         stack.enter_context(observed(mapping.name, job))
+        job = checkpointed(mapping.name, job)  # which may refuse it
         job = recorded(mapping.name, job)
-        job = checkpointed(mapping.name, job)
         mapping.run(replace(job, inputs=inputs), chosen)
         if job.checkpoint is not None:
             job.checkpoint.finish()

@@ -19,7 +19,7 @@ from types import FrameType
 
 from d4pcwl.runtime.local.processes import end_with_parent
 from d4pcwl.runtime.mpi import terminal
-from d4pcwl.runtime.mpi.memory import OF_MPICH
+from d4pcwl.runtime.mpi.memory import segments, unlink
 
 LAUNCHED = "D4PCWL_LAUNCHED"
 """An environment variable of ranks whose launcher reports signals itself."""
@@ -86,14 +86,12 @@ def _kill_all(mpiexec: subprocess.Popen[bytes], started: set[int]) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
         stopped |= found
-    segments = {name for pid in stopped for name in _segments(pid)}
+    names = {name for pid in stopped for name in segments(pid)}
     for pid in stopped:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     mpiexec.wait()
-    for name in segments:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+    unlink(names)
 
 
 def _descendants(pid: int) -> Iterator[int]:
@@ -127,14 +125,3 @@ def _hears(pid: int, signum: int) -> bool:
             if line.startswith("SigCgt:"):
                 return bool(int(line.split()[1], 16) >> (signum - 1) & 1)
     return False
-
-
-def _segments(pid: int) -> set[str]:
-    """What a process has of MPICH's shared memory: mapped, or just opened."""
-    names: set[str] = set()
-    with contextlib.suppress(OSError):
-        maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
-        names = {line.split(maxsplit=5)[5] for line in maps.splitlines() if OF_MPICH in line}
-    with contextlib.suppress(OSError):
-        names |= {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
-    return {name for name in names if name.startswith(OF_MPICH) and " (deleted)" not in name}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from d4pcwl.runtime.transport.arena import Arena, arena_bytes
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-OF_MPICH = "/dev/shm/mpich_shm_"
+_OF_MPICH = "/dev/shm/mpich_shm_"
 
 
 def share(
@@ -25,10 +26,10 @@ def share(
         fds = {to: os.memfd_create("d4pcwl") for sender, to in pairs if sender == rank}
     ways_out = {to: Arena(size, fd) for to, fd in fds.items()}
     ways_in: dict[int, Arena] = {}
-    here = _machine()
+    here = machine()
     offers = comm.allgather((here, os.getpid(), fds))
-    for sender, (machine, pid, theirs) in enumerate(offers):
-        if here and machine == here and rank in theirs:
+    for sender, (there, pid, theirs) in enumerate(offers):
+        if here and there == here and rank in theirs:
             with contextlib.suppress(OSError):
                 fd = os.open(f"/proc/{pid}/fd/{theirs[rank]}", os.O_RDWR)
                 ways_in[sender] = Arena(size, fd)
@@ -39,8 +40,9 @@ def share(
     return {to: arena for to, arena in ways_out.items() if rank in taken[to]}, ways_in
 
 
-def _machine() -> str:
-    """A value that is equal for processes that can open each other's descriptors."""
+def machine() -> str:
+    """A value that is equal for processes that can open each other's descriptors; empty where that
+    cannot be known."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
         return boot + os.readlink("/proc/self/ns/pid")
@@ -54,14 +56,24 @@ def unlink_segments(comm: MPI.Intracomm) -> None:
     as a rank does. Only segments that this process has mapped are touched.
     """
     comm.Barrier()
+    unlink(segments(os.getpid()))
+
+
+def segments(pid: int) -> set[str]:
+    """What a process has of MPICH's shared memory under a name: mapped, or just opened."""
+    names: set[str] = set()
     with contextlib.suppress(OSError):
-        for name in _mapped(OF_MPICH):
-            with contextlib.suppress(FileNotFoundError):  # another rank was quicker
-                os.unlink(name)
+        maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+        names = {line.split(maxsplit=5)[5] for line in maps.splitlines() if _OF_MPICH in line}
+    with contextlib.suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # that of the folder itself
+                names.add(os.readlink(link))
+    return {name for name in names if name.startswith(_OF_MPICH) and " (deleted)" not in name}
 
 
-def _mapped(prefix: str) -> set[str]:
-    """The files that this process has mapped and that still have that name."""
-    lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
-    names = {line.split(maxsplit=5)[5] for line in lines if prefix in line}
-    return {name for name in names if name.startswith(prefix) and " (deleted)" not in name}
+def unlink(names: Iterable[str]) -> None:
+    """Remove the names of segments, as far as nobody else has done so."""
+    for name in names:
+        with contextlib.suppress(OSError):
+            os.unlink(name)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+from d4pcwl.runtime.mpi.memory import machine
+
 TERMINAL = "D4PCWL_TERMINAL"
 """An environment variable of ranks whose command has a terminal, until they use that."""
 
@@ -18,15 +20,15 @@ def told() -> dict[str, str]:
     import json
 
     names = {fd: os.ttyname(fd) for fd in (1, 2) if os.isatty(fd)}
-    return {TERMINAL: json.dumps([_machine(), names])} if names else {}
+    return {TERMINAL: json.dumps([machine(), names])} if names else {}
 
 
 def use() -> None:
     """Write to the terminal from now on, if it is one of this machine."""
     import json
 
-    machine, names = json.loads(os.environ.get(TERMINAL, "[null, {}]"))
-    if machine != _machine():
+    there, names = json.loads(os.environ.get(TERMINAL, "[null, {}]"))
+    if not there or there != machine():
         return
     with contextlib.suppress(OSError):
         for fd, name in names.items():
@@ -35,9 +37,3 @@ def use() -> None:
             os.dup2(terminal, int(fd))
             os.close(terminal)
         del os.environ[TERMINAL]
-
-
-def _machine() -> str:
-    """What tells apart machines, also those with the same name."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()

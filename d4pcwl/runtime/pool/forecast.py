@@ -133,7 +133,6 @@ class _Play:
         self.workers: dict[int, _Worker] = {}
         self.ever: list[_Worker] = []
         self.carry: dict[tuple[str, str, str], float] = {}
-        self.turn: dict[str, int] = {}
         self.now = self.parent_free = self.parent_busy = 0.0
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.numbers = count()
@@ -239,8 +238,12 @@ class _Play:
             number, queue, _, data = content
             parcel = Parcel()
             seconds = self._work(queue[0], data.items, parcel.batches, worker)
-            said = ("commit", (number, parcel, data.items, seconds))
-            self._work_for(worker, TASK_SECONDS + seconds, lambda: self._say(worker, *said))
+            done = (number, parcel, data.items, seconds)
+            self._work_for(
+                worker,
+                TASK_SECONDS + seconds,
+                lambda: self._hear(worker, "commit", done, _size(parcel)),
+            )
             return
         if kind == "go":
             worker.room += content[1]
@@ -253,17 +256,11 @@ class _Play:
 
             def taken() -> None:
                 self._stream(worker)
-                self._say(worker, "taken", queue[0])
+                self._hear(worker, "taken", queue[0])
 
             self._work_for(worker, seconds, taken)
             return
         self._go_on(worker)
-
-    def _say(self, worker: _Worker, kind: str, content: Any) -> None:
-        size = 0
-        if kind == "commit":
-            size = sum(len(lot.data) for lot in content[1].batches)
-        self._hear(worker, kind, content, size)
 
     def _work_for(self, worker: _Worker, seconds: float, then: Callable[[], None]) -> None:
         worker.working = True
@@ -338,8 +335,7 @@ class _Play:
         if worker.unsent and worker.room > 0:
             worker.room -= 1
             parcel, worker.unsent = Parcel(worker.unsent), []
-            size = sum(len(lot.data) for lot in parcel.batches)
-            self._hear(worker, "stream", (None, parcel), size)
+            self._hear(worker, "stream", (None, parcel), _size(parcel))
 
     def _note_end(self, worker: _Worker, sender: int) -> None:
         for index in self.plan.downstream[sender]:
@@ -355,3 +351,8 @@ class _Play:
             self._stream(worker)
         self._hear(worker, "end", index)
         self._note_end(worker, index)
+
+
+def _size(parcel: Parcel) -> int:
+    """The bytes of a parcel."""
+    return sum(len(lot.data) for lot in parcel.batches)

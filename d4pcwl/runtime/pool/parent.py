@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
@@ -24,10 +25,11 @@ from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.console import LineLock
 from d4pcwl.runtime.local.processes import GRACE_SECONDS, end, release, signals_held_back, start
 from d4pcwl.runtime.local.reports import cause_of_death
+from d4pcwl.runtime.local.worker import live
 from d4pcwl.runtime.pool.exchange import Line, Lot, Packed
 from d4pcwl.runtime.pool.scale import IDLE_SECONDS, Scale
 from d4pcwl.runtime.pool.scheduler import PARENT, Scheduler
-from d4pcwl.runtime.pool.worker import work
+from d4pcwl.runtime.pool.worker import duty
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.arena import Memory, lowest_free
 from d4pcwl.runtime.transport.outbox import deliver, with_buffers
@@ -56,11 +58,10 @@ class WorkerProcesses:
         :param open_line: makes its line; called in its process
         """
         arena = lowest_free(arena for _, arena in self._at_work.values())
-        job, plan, lock, memory = self.job, self.plan, self._lock, self.memory
         pausing = self._pausing(pinned)
+        enter = partial(duty, self.job, self.plan, pinned, open_line, self.memory, arena, pausing)
         with signals_held_back():
-            process = start(work, job, plan, pinned, open_line, lock, memory, arena, pausing)
-            self._at_work[number] = process, arena
+            self._at_work[number] = start(live, enter, self._lock), arena
 
     def _pausing(self, pinned: int | None) -> Callable[[Callable[[], None]], Pauses] | None:
         """What makes the pauses of a worker's sources, if there are any."""
@@ -91,8 +92,9 @@ class WorkerProcesses:
         return cause_of_death(code)
 
     def end(self) -> None:
-        """End all that are left."""
+        """End all that are left; no more are forked."""
         end([process for process, _ in self._at_work.values()])
+        self._at_work.clear()
         self._lock.close()
 
 
@@ -103,6 +105,9 @@ class Transport(Protocol):
     """
 
     processes: WorkerProcesses
+
+    def prepare(self) -> None:
+        """Make what all workers need; called before the first one is started."""
 
     def start(self, number: int, pinned: int | None) -> None:
         """Start a worker.
@@ -122,6 +127,38 @@ class Transport(Protocol):
 
         :param seconds: how long to wait for a message
         """
+
+    def close(self) -> None:
+        """The run is over."""
+
+
+def run_dynamic(
+    job: Job,
+    scale: Callable[[int], Scale],
+    connect: Callable[[WorkerProcesses], Transport],
+    *,
+    pooled: bool = True,
+) -> None:
+    """Run a job.
+
+    :param scale: from the number of processes asked for to how many run at a time
+    :param connect: makes the transport
+    :param pooled: any free worker runs PEs that keep no state
+    :raises RunError: a PE failed, or a worker died that held the state of PEs
+    """
+    plan, number = job.plan(pooled=pooled), scale(job.most_processes)
+    job.say(str(plan))
+    begun = None
+    if job.checkpoint is not None:
+        begun = job.checkpoint.begin(plan.results, str(plan))
+        if begun is None:
+            return
+    processes = WorkerProcesses(job, plan, number, begun)
+    try:
+        with closing(connect(processes)) as transport:
+            Broker(job, plan, number, transport).run()
+    finally:
+        processes.end()
 
 
 class Broker:
@@ -148,6 +185,7 @@ class Broker:
         sys.stdout.flush()
         sys.stderr.flush()
         scheduler = self.scheduler
+        self.transport.prepare()
         try:
             self._act()
             while not scheduler.is_over:

@@ -7,17 +7,13 @@ import os
 import select
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from d4pcwl.runtime.engine.plan import usable_cores
-from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.local.processes import signals_held_back
 from d4pcwl.runtime.pool.exchange import Packed, Queue
 from d4pcwl.runtime.pool.parent import Broker, WorkerProcesses
-from d4pcwl.runtime.pool.scale import Scale
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.channel import Disconnected
 
@@ -40,6 +36,9 @@ class PipeTransport:
         self._to: dict[int, _Pipes] = {}
         self._by_fd: dict[int, _Pipes] = {}
         self._poll = select.poll()
+
+    def prepare(self) -> None:
+        """Each worker has pipes of its own."""
 
     def start(self, number: int, pinned: int | None) -> None:
         with signals_held_back():
@@ -108,7 +107,6 @@ class PipeTransport:
     def close(self) -> None:
         for pipes in list(self._to.values()):
             self._forget(pipes)
-        self.processes.end()
 
 
 class PipeLine:
@@ -144,21 +142,3 @@ class PipeLine:
 
     def sent(self) -> dict[Queue, int]:
         return {}
-
-
-def run_by_pipes(job: Job, scale: Callable[[int], Scale]) -> None:
-    """Run a job dynamically, with pipes between this process and the workers.
-
-    :param scale: from the number of processes asked for to how many run at a time
-    :raises RunError: a PE failed, or a worker died that held the state of PEs
-    """
-    plan, number = job.plan(pooled=True), scale(job.processes or usable_cores())
-    job.say(str(plan))
-    begun = None
-    if job.checkpoint is not None:
-        begun = job.checkpoint.begin(plan.results, str(plan))
-        if begun is None:
-            return
-    processes = WorkerProcesses(job, plan, number, begun)
-    with contextlib.closing(PipeTransport(processes)) as transport:
-        Broker(job, plan, number, transport).run()

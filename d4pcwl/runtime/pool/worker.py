@@ -28,9 +28,8 @@ from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.job import Job
-from d4pcwl.runtime.local.console import LineLock
 from d4pcwl.runtime.local.measured import measured
-from d4pcwl.runtime.local.worker import Duty, live
+from d4pcwl.runtime.local.worker import Duty
 from d4pcwl.runtime.pool.exchange import (
     TASK_SECONDS,
     Exchange,
@@ -281,28 +280,23 @@ class DynamicDuty(Duty):
         self.exchange.report("failed", error)
 
 
-def work(
+def duty(
     job: Job,
     plan: Plan,
     pinned: int | None,
     open_line: Callable[[], Line],
-    lock: LineLock,
     memory: Memory,
     arena: int,
     pausing: Callable[[Callable[[], None]], Pauses] | None,
-) -> None:
-    """A worker process, from its fork to its end.
+) -> DynamicDuty:
+    """What a worker process does that the parent has forked; called in that process.
 
     :param open_line: makes the line to the parent
     :param memory: shared with the parent and the other workers
     :param arena: the number of the part of it that is its own
     :param pausing: see :class:`DynamicWorker`
     """
-
-    def enter() -> Duty:
-        memory.enter(arena)
-        exchange = Exchange(open_line(), plan, pinned, memory, pauses=pausing is not None)
-        make = partial(DynamicWorker, job.graph, plan, pinned, job.inputs, exchange)
-        return DynamicDuty(exchange, partial(make, pausing=pausing))
-
-    live(enter, lock)
+    memory.enter(arena)
+    exchange = Exchange(open_line(), plan, pinned, memory, pauses=pausing is not None)
+    make = partial(DynamicWorker, job.graph, plan, pinned, job.inputs, exchange)
+    return DynamicDuty(exchange, partial(make, pausing=pausing))

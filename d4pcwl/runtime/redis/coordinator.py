@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 
-from d4pcwl.runtime.engine.plan import usable_cores
 from d4pcwl.runtime.job import Job
 from d4pcwl.runtime.options import RedisOptions
-from d4pcwl.runtime.pool.parent import Broker, WorkerProcesses
+from d4pcwl.runtime.pool.parent import WorkerProcesses, run_dynamic
 from d4pcwl.runtime.pool.scale import Scale
 from d4pcwl.runtime.redis.client import Address, Client
 from d4pcwl.runtime.redis.server import OwnServer, named_server
@@ -30,21 +28,13 @@ def run_by_redis(
     compress = usable(options.compress)
     named = named_server(options)
     own = OwnServer() if named is None else None
-    try:
-        plan, number = job.plan(pooled=pooled), scale(job.processes or usable_cores())
-        job.say(str(plan))
-        begun = None
-        if job.checkpoint is not None:
-            begun = job.checkpoint.begin(plan.results, str(plan))
-            if begun is None:
-                return
+
+    def connect(processes: WorkerProcesses) -> RedisTransport:
         client = Client(named if named is not None else own.wait() if own else Address())
-        processes = WorkerProcesses(job, plan, number, begun)
-        with closing(
-            RedisTransport(processes, client, owned=own is not None, compress=compress)
-        ) as transport:
-            transport.prepare()
-            Broker(job, plan, number, transport).run()
+        return RedisTransport(processes, client, owned=own is not None, compress=compress)
+
+    try:
+        run_dynamic(job, scale, connect, pooled=pooled)
     finally:
         if own is not None:
             own.stop()

@@ -16,7 +16,7 @@ from d4pcwl.errors import GraphError, RunError
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.local.console import LineLock
 from d4pcwl.runtime.local.processes import end, signals_held_back, start
-from d4pcwl.runtime.local.worker import Duty, live
+from d4pcwl.runtime.local.worker import live
 from d4pcwl.runtime.pool.exchange import Exchange
 from d4pcwl.runtime.pool.worker import DynamicDuty, DynamicWorker
 from d4pcwl.runtime.redis.client import Address, Client, ServerError, ServerLost
@@ -76,7 +76,8 @@ def join(
             name = f"{host}-{os.getpid()}-{number}"
             open_line = partial(RedisLine, address, run, plan, name, compress=told["compress"])
             with signals_held_back():
-                processes.append(start(_work, graph, plan, open_line, lock, name=name))
+                enter = partial(_GuestDuty, graph, plan, open_line)
+                processes.append(start(live, enter, lock, name=name))
             say(f"worker {name} joined run {run}")
         for process in processes:
             process.join()
@@ -91,22 +92,14 @@ def join(
         raise RunError(f"a worker process ended with code {next(filter(None, codes))}")
 
 
-def _work(graph: FlatGraph, plan: Plan, open_line: Callable[[], RedisLine], lock: LineLock) -> None:
-    """A worker process, from its fork to its end."""
-
-    def enter() -> Duty:
-        return _GuestDuty(graph, plan, open_line())
-
-    live(enter, lock)
-
-
 class _GuestDuty(DynamicDuty):
     """The work of a worker that has joined: it sends a heartbeat, too."""
 
-    def __init__(self, graph: FlatGraph, plan: Plan, line: RedisLine) -> None:
-        exchange = Exchange(line, plan, None, Memory(0))
+    def __init__(self, graph: FlatGraph, plan: Plan, open_line: Callable[[], RedisLine]) -> None:
+        self._line = open_line()
+        exchange = Exchange(self._line, plan, None, Memory(0))
         super().__init__(exchange, partial(DynamicWorker, graph, plan, None, {}, exchange))
-        self._line, self._next_beat = line, time.monotonic() + ALIVE_SECONDS / 4
+        self._next_beat = time.monotonic() + ALIVE_SECONDS / 4
 
     def tick(self) -> None:
         if time.monotonic() > self._next_beat:

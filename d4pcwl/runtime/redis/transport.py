@@ -91,7 +91,7 @@ class RedisTransport:
         self._numbers = count()
 
     def prepare(self) -> None:
-        """Make the keys.
+        """Make the keys; see :class:`~d4pcwl.runtime.pool.parent.Transport`.
 
         :raises ServerError: the server refuses them
         """

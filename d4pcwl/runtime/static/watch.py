@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
@@ -115,7 +116,7 @@ class _Watch:
             with signals_held_back():
                 for number in range(len(self.plan.processes)):
                     arguments = (self.job, self.plan, number, transport, self.begun, self.request)
-                    self.workers.append(start(_work, *arguments, lock))
+                    self.workers.append(start(live, partial(_Duty, *arguments), lock))
                 # Interrupted in between, a transport could be left half made.
                 senders, inbox = transport.enter(WATCH)
             if self.job.checkpoint is not None and self.request is not None:
@@ -315,15 +316,3 @@ class _Duty(Duty):
 
     def close(self, *, interrupted: bool) -> None:
         self.transport.close(over=interrupted)
-
-
-def _work(
-    job: Job,
-    plan: Plan,
-    number: int,
-    transport: Transport,
-    begun: Snapshot | None,
-    request: Request | None,
-    lock: LineLock,
-) -> None:
-    live(lambda: _Duty(job, plan, number, transport, begun, request), lock)

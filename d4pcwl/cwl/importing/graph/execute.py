@@ -130,9 +130,6 @@ class Run:
             return self.research.take
         return self._take_failure if output == FAILURES else self._take_result
 
-    def close(self, complete: bool) -> None:
-        """Nothing is left to do."""
-
     def _take_failure(self, report: dict[str, Any]) -> None:
         message = report["message"]
         self._failed.add(report["job"])
