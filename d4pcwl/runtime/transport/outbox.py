@@ -29,7 +29,7 @@ from d4pcwl.runtime.engine.chain import Receive, Take
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import Mark, packed
 from d4pcwl.runtime.engine.marks import unpacked as unpacked_marks
-from d4pcwl.runtime.engine.values import BIG_INT, SMALL, is_plain_array
+from d4pcwl.runtime.engine.values import SMALL, is_plain_array
 from d4pcwl.runtime.transport import frames
 from d4pcwl.workflow.load import fault_of_writer
 
@@ -41,6 +41,9 @@ LARGE = frames.LARGE
 
 _SHARED_IN_PLACE_OF_ONE = 4
 """A batch may be this many times larger if its buffers are in shared memory and stay there."""
+
+_LOOK = 50
+"""A lane's numbers are weighed together: the first in a batch, and then so many at a time."""
 
 _LIGHT = 64
 """Bytes of an entry that weighs no more than a number does: how many there are is bound enough."""
@@ -125,10 +128,10 @@ class _Lane:
     were taken out.
     """
 
-    __slots__ = ("bytes", "entries", "items", "listed", "marks", "most", "settle")
+    __slots__ = ("bytes", "due", "entries", "items", "listed", "marks", "settle")
 
     def __init__(self, marked: bool) -> None:
-        self.listed, self.most = False, BATCH
+        self.listed, self.due = False, 0
         self.settle: Callable[[], None]
         self.items = self.bytes = 0
         self.entries: list[Any] = []
@@ -136,7 +139,8 @@ class _Lane:
 
     def drain(self) -> tuple[list[Any], list[Mark] | None]:
         """Take out all entries. Another thread that writes meanwhile lists the lane again."""
-        self.listed, count = False, len(self.entries)
+        self.listed = False
+        self.due, count = 0, len(self.entries)
         marks = None if self.marks is None else _cut(self.marks, count)
         self.items += count
         return _cut(self.entries, count), marks
@@ -212,14 +216,20 @@ class Outbox:
             if len(entries) >= BATCH or self.bytes >= most:
                 full()
 
-        lane.settle = settle
+        def weigh() -> None:
+            start, count = lane.due - _LOOK, len(entries)
+            lane.due = count + _LOOK - count % _LOOK  # before another thread finds it not listed
+            self.bytes += _size_of_integers(entries[start:])
+            settle()
+
+        lane.settle = weigh
 
         def take(item: Any) -> None:
             kind = type(item)
-            if kind in SMALL and (kind is not int or -BIG_INT < item < BIG_INT):
+            if kind in SMALL:
                 append(item)
-                if not lane.listed or len(entries) >= BATCH:
-                    settle()
+                if len(entries) >= lane.due:
+                    weigh()
                 return
             if kind is tuple and len(item) == 2:  # most have a key and a value
                 first, second = item
@@ -250,12 +260,14 @@ class Outbox:
 
         def take_pair(pair: tuple[Mark, Any]) -> None:
             mark, item = pair
-            kind = type(item)
-            small = kind in SMALL and (kind is not int or -BIG_INT < item < BIG_INT)
+            small = type(item) in SMALL
             entry = item if small else pack(item, name)
             append_mark(mark)
             append(entry)
-            if not 1 < len(entries) < BATCH or self.bytes >= most:
+            if small:
+                if len(entries) >= lane.due:
+                    weigh()
+            elif not lane.listed or len(entries) >= BATCH or self.bytes >= most:
                 settle()
 
         return take_pair
@@ -363,6 +375,16 @@ class Outbox:
         return Run(key, entries, marks)
 
 
+def _size_of_integers(entries: Sequence[Any]) -> int:
+    """The bytes of the integers among entries, if any may have more than numbers usually have."""
+    try:
+        if len(marshal.dumps(entries, _MARSHAL)) <= _LIGHT * len(entries):  # one call for all
+            return 0
+    except ValueError:  # not all are numbers or texts
+        pass
+    return sum(entry.bit_length() for entry in entries if type(entry) is int) // 8
+
+
 def _size(entries: Sequence[Any]) -> int:
     """About how many bytes entries have: of many, some are weighed."""
     step = 1 + len(entries) // _WEIGHED
@@ -377,6 +399,8 @@ def _weight(entry: Any) -> int:
     if kind is Apart:
         sizes = (kept[1] if type(kept) is tuple else _nbytes(kept) for kept in entry.buffers)
         return len(entry.data) + sum(sizes)
+    if kind is int:
+        return max(_NUMBER_BYTES, entry.bit_length() // 8)
     return int(getattr(entry, "nbytes", _NUMBER_BYTES))
 
 
