@@ -93,32 +93,36 @@ class Run(NamedTuple):
     """Entries of one lane, in order.
 
     :param marks: of each of them, where the lane has marked items
+    :param plain: they are all numbers and short texts
     """
 
     key: Any
     entries: list[Any]
     marks: list[Mark] | None
+    plain: bool = False
 
     def items(self, fetch: Fetch | None = None) -> Iterable[Any]:
         """The items, marked ones as pairs. Items that take time are decoded when they are used.
 
         :param fetch: finds buffers in shared memory
         """
-        items = unpacked(self.entries, fetch)
+        items = self.entries if self.plain else unpacked(self.entries, fetch)
         return items if self.marks is None else zip(self.marks, items, strict=True)
 
     def __reduce__(self) -> Any:
+        entries = marshal.dumps(self.entries, _MARSHAL) if self.plain else self.entries
         marks = None if self.marks is None else packed(self.marks)
-        return _run, (self.key, self.entries, marks)
+        return _run, (self.key, entries, marks, self.plain)
 
     def part(self, start: int, stop: int | None = None) -> Run:
         """Some of it."""
         marks = None if self.marks is None else self.marks[start:stop]
-        return Run(self.key, self.entries[start:stop], marks)
+        return Run(self.key, self.entries[start:stop], marks, self.plain)
 
 
-def _run(key: Any, entries: list[Any], marks: tuple[int, Sequence[Any]] | None) -> Run:
-    return Run(key, entries, None if marks is None else unpacked_marks(*marks))
+def _run(key: Any, entries: Any, marks: tuple[int, Sequence[Any]] | None, plain: bool) -> Run:
+    entries = marshal.loads(entries) if plain else entries
+    return Run(key, entries, None if marks is None else unpacked_marks(*marks), plain)
 
 
 class _Lane:
@@ -128,10 +132,21 @@ class _Lane:
     were taken out.
     """
 
-    __slots__ = ("bytes", "due", "entries", "items", "listed", "marks", "settle")
+    __slots__ = (
+        "bytes",
+        "due",
+        "entries",
+        "items",
+        "listed",
+        "marks",
+        "plain",
+        "settle",
+        "weighed",
+    )
 
     def __init__(self, marked: bool) -> None:
-        self.listed, self.due = False, 0
+        self.listed, self.plain = False, True
+        self.weighed = self.due = 0
         self.settle: Callable[[], None]
         self.items = self.bytes = 0
         self.entries: list[Any] = []
@@ -140,7 +155,8 @@ class _Lane:
     def drain(self) -> tuple[list[Any], list[Mark] | None]:
         """Take out all entries. Another thread that writes meanwhile lists the lane again."""
         self.listed = False
-        self.due, count = 0, len(self.entries)
+        self.weighed = self.due = 0
+        count = len(self.entries)
         marks = None if self.marks is None else _cut(self.marks, count)
         self.items += count
         return _cut(self.entries, count), marks
@@ -217,16 +233,19 @@ class Outbox:
                 full()
 
         def weigh() -> None:
-            start, count = lane.due - _LOOK, len(entries)
-            lane.due = count + _LOOK - count % _LOOK  # before another thread finds it not listed
-            self.bytes += _size_of_integers(entries[start:])
+            start, count = lane.weighed, len(entries)
+            lane.weighed = count
+            size = _size_of_integers(entries[start:])
+            self.bytes += size
+            # Set before another thread's emptying is noticed, which sets it to 0.
+            lane.due = count + (1 if size else _LOOK - count % _LOOK)
             settle()
 
         lane.settle = weigh
 
         def take(item: Any) -> None:
             kind = type(item)
-            if kind in SMALL:
+            if kind in SMALL or (kind is str and len(item) <= _LIGHT):
                 append(item)
                 if len(entries) >= lane.due:
                     weigh()
@@ -243,12 +262,13 @@ class Outbox:
             else:
                 flat = kind is tuple and len(item) <= _MOST_LEAVES and are_leaves(map(type, item))
             if flat:
-                data = dumps(item, _MARSHAL)
-                append(data)
-                if len(data) > _LIGHT:
-                    self.bytes += len(data)
+                entry = dumps(item, _MARSHAL)
+                if len(entry) > _LIGHT:
+                    self.bytes += len(entry)
             else:
-                append(pack(item, name))
+                entry = pack(item, name)
+            lane.plain = False
+            append(entry)
             if not lane.listed or len(entries) >= BATCH or self.bytes >= most:
                 settle()
 
@@ -260,14 +280,17 @@ class Outbox:
 
         def take_pair(pair: tuple[Mark, Any]) -> None:
             mark, item = pair
-            small = type(item) in SMALL
-            entry = item if small else pack(item, name)
-            append_mark(mark)
-            append(entry)
-            if small:
+            if type(item) in SMALL:
+                append_mark(mark)
+                append(item)
                 if len(entries) >= lane.due:
                     weigh()
-            elif not lane.listed or len(entries) >= BATCH or self.bytes >= most:
+                return
+            entry = pack(item, name)
+            lane.plain = False
+            append_mark(mark)
+            append(entry)
+            if not lane.listed or len(entries) >= BATCH or self.bytes >= most:
                 settle()
 
         return take_pair
@@ -372,7 +395,7 @@ class Outbox:
         entries, marks = lane.drain()
         if self.measured:
             lane.bytes += _size(entries)
-        return Run(key, entries, marks)
+        return Run(key, entries, marks, lane.plain)
 
 
 def _size_of_integers(entries: Sequence[Any]) -> int:
@@ -447,9 +470,9 @@ def _buffer(kept: Any, fetch: Fetch | None) -> Any:
     return fetch(*kept)
 
 
-def places(entries: Iterable[Any]) -> Iterator[tuple[int, int]]:
-    """The places and sizes of the buffers of entries that are in shared memory."""
-    for entry in entries:
+def places(run: Run) -> Iterator[tuple[int, int]]:
+    """The places and sizes of the buffers of a run's entries that are in shared memory."""
+    for entry in () if run.plain else run.entries:
         if type(entry) is Apart:
             yield from (kept for kept in entry.buffers if type(kept) is tuple)
 
