@@ -1,8 +1,8 @@
 """The outbox: written items, encoded and with known size, until they are sent to another process in
 batches. All transports use it. A written item waits in the *lane* of its key, as an *entry*:
 
-- None, a number or a text is its own entry, and is pickled with the others of its batch; so is a
-  copy of a small array;
+- None, a number or a text is its own entry, and is encoded with the others of its batch; so is a
+  copy of a small array. Numbers and short texts are weighed together, some at a time;
 - any other item is encoded when it is written. So its size is known exactly, receivers do not see
   later changes, and an item that cannot be encoded fails at the line that wrote it. Its entry is a
   pickle, with the item's buffers if it has any. For a small tuple, list or dictionary of only
@@ -43,10 +43,11 @@ _SHARED_IN_PLACE_OF_ONE = 4
 """A batch may be this many times larger if its buffers are in shared memory and stay there."""
 
 _LOOK = 50
-"""A lane's numbers are weighed together: the first in a batch, and then so many at a time."""
+"""How many numbers are weighed together, after the first of a batch, and while they are light."""
 
 _LIGHT = 64
-"""Bytes of an entry that weighs no more than a number does: how many there are is bound enough."""
+"""Bytes of an entry that weighs no more than a number does: how many there are is bound enough.
+Also letters of such a text."""
 
 _LEAVES = frozenset({bool, bytes, complex, float, int, str, type(None)})
 _MARSHAL = 2
@@ -128,8 +129,9 @@ def _run(key: Any, entries: Any, marks: tuple[int, Sequence[Any]] | None, plain:
 class _Lane:
     """The entries for one key: a :class:`~d4pcwl.runtime.engine.chain.Lane`.
 
-    ``listed`` says whether emptying the outbox finds them. ``items`` and ``bytes`` are those that
-    were taken out.
+    ``listed`` says whether emptying the outbox finds them, ``plain`` whether all that it ever had
+    are numbers and short texts, and ``weighed`` how many of the entries were weighed. ``items`` and
+    ``bytes`` are those that were taken out.
     """
 
     __slots__ = (
@@ -237,7 +239,7 @@ class Outbox:
             lane.weighed = count
             size = _size_of_integers(entries[start:])
             self.bytes += size
-            # Set before another thread's emptying is noticed, which sets it to 0.
+            # If another thread empties the lane meanwhile, it is not listed when this is set.
             lane.due = count + (1 if size else _LOOK - count % _LOOK)
             settle()
 
@@ -398,14 +400,15 @@ class Outbox:
         return Run(key, entries, marks, lane.plain)
 
 
-def _size_of_integers(entries: Sequence[Any]) -> int:
-    """The bytes of the integers among entries, if any may have more than numbers usually have."""
+def _size_of_integers(entries: list[Any]) -> int:
+    """The bytes of those integers among entries that are not light."""
     try:
         if len(marshal.dumps(entries, _MARSHAL)) <= _LIGHT * len(entries):  # one call for all
             return 0
     except ValueError:  # not all are numbers or texts
         pass
-    return sum(entry.bit_length() for entry in entries if type(entry) is int) // 8
+    sizes = (entry.bit_length() // 8 for entry in entries if type(entry) is int)
+    return sum(size for size in sizes if size > _LIGHT)
 
 
 def _size(entries: Sequence[Any]) -> int:
@@ -423,7 +426,7 @@ def _weight(entry: Any) -> int:
         sizes = (kept[1] if type(kept) is tuple else _nbytes(kept) for kept in entry.buffers)
         return len(entry.data) + sum(sizes)
     if kind is int:
-        return max(_NUMBER_BYTES, entry.bit_length() // 8)
+        return max(_NUMBER_BYTES, int(entry.bit_length() // 8))
     return int(getattr(entry, "nbytes", _NUMBER_BYTES))
 
 
