@@ -2,7 +2,7 @@
 batches. All transports use it. A written item waits in the *lane* of its key, as an *entry*:
 
 - None, a number or a text is its own entry, and is encoded with the others of its batch; so is a
-  copy of a small array. Numbers and short texts are weighed together, some at a time;
+  copy of a small array. Integers are weighed together, some at a time;
 - any other item is encoded when it is written. So its size is known exactly, receivers do not see
   later changes, and an item that cannot be encoded fails at the line that wrote it. Its entry is a
   pickle, with the item's buffers if it has any. For a small tuple, list or dictionary of only
