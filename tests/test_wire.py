@@ -19,6 +19,7 @@ from d4pcwl.errors import ItemError
 from d4pcwl.runtime.engine.instance import Halt, RunningPE
 from d4pcwl.runtime.local.attended import Attended
 from d4pcwl.runtime.transport import frames
+from d4pcwl.runtime.transport import outbox as outbox_module
 from d4pcwl.runtime.transport.channel import BATCH_BYTES, Channel, Disconnected, between_frames
 from d4pcwl.runtime.transport.outbox import BATCH, LARGE, Outbox, deliver
 from d4pcwl.runtime.transport.pipes import Pipe
@@ -303,6 +304,43 @@ def test_a_source_fills_batches(pipe: Pipe, item: Any) -> None:
         source.write("output", item)
     assert full == [BATCH, BATCH]
     assert len(outbox.drain()[0].entries) == 1
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_items_that_are_written_while_another_thread_empties_a_lane(
+    marked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, items = Outbox(1 << 30), iter(range(4))
+    take = outbox.outlet("key", "a.out", lambda: None, marked=marked)
+
+    def write() -> None:
+        item = next(items)
+        take(((0, item), item) if marked else item)
+
+    cut = outbox_module._cut
+
+    def cut_later(values: list[Any], count: int) -> list[Any]:
+        monkeypatch.undo()
+        write()
+        return cut(values, count)
+
+    write()
+    write()
+    monkeypatch.setattr(outbox_module, "_cut", cut_later)
+    assert [run.entries for run in outbox.drain()] == [[0, 1]]
+    write()
+    assert [run.entries for run in outbox.drain()] == [[2, 3]]
+
+
+def test_large_integers_after_small_ones_are_weighed() -> None:
+    waiting, source = list[int](), ProducerPE()
+    outbox = Outbox(10_000)
+    take = outbox.outlet("key", "a.out", lambda: waiting.append(len(outbox.drain()[0].entries)))
+    RunningPE(source, "source", 0, in_cycle=False).bind("output", take)
+    for item in [1] * 10 + [-(1 << 8000)] * 500:
+        source.write("output", item)
+    assert waiting[0] <= 50  # numbers that wait for others
+    assert set(waiting[1:-1]) == {10}
 
 
 def test_large_buffers_go_to_shared_memory_while_there_is_room() -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from types import NoneType
 from typing import Any, Protocol, cast
 
-from d4pcwl.runtime.engine.values import BIG_INT, IMMUTABLE, SMALL, is_plain_tuple
+from d4pcwl.runtime.engine.values import IMMUTABLE, SMALL, is_plain_tuple
 from d4pcwl.workflow.load import is_an_order
 
 Receive = Callable[[Any], None]
@@ -33,14 +33,12 @@ PLAIN = IMMUTABLE - {NoneType}
 class Lane(Protocol):
     """Where items wait for another process.
 
-    What is of a type in :data:`NUMBERS`, and no integer beyond ``BIG_INT``, may be put into
-    ``entries`` as it is. Who does so calls ``settle`` where the lane is not ``listed``, or has as
-    many entries as ``most``.
+    What is of a type in :data:`NUMBERS` may be put into ``entries`` as it is. Who does so calls
+    ``settle`` where the lane then has as many entries as ``due``.
     """
 
     entries: list[Any]
-    listed: bool
-    most: int
+    due: int
     settle: Callable[[], None]
 
 
@@ -127,30 +125,32 @@ class Step:
     def _make_taker(self) -> Take:
         works, end, step_of, through = self._works, self._end, self._step_of, 0
         self._taken.append(lambda: through)
-        lane, append, send, numbers, encoded = self._way_out()
+        lane, entries, send, numbers, encoded = self._way_out()
 
         def run_along(items: Iterable[Any]) -> None:
             nonlocal through
             for item in items:
+                work = last = end
                 try:
-                    for work in works:
-                        item = work(item)
-                        if type(item) not in PLAIN and not is_plain_tuple(item):
-                            step_of[id(work)]._leave(item)
-                            break
-                    else:
-                        work = end
-                        item = end(item)
-                        if item is not None:
-                            kind = type(item)
-                            if kind in numbers and (kind is not int or -BIG_INT < item < BIG_INT):
-                                append(item)
-                                if not lane.listed or len(lane.entries) >= lane.most:
-                                    lane.settle()
-                            elif kind in encoded:
-                                send(item)
-                            else:
-                                step_of[id(end)]._hand_on(item)
+                    if works:  # a loop over nothing takes as long as the work of a small PE
+                        for work in works:
+                            item = work(item)
+                            if type(item) not in PLAIN and not is_plain_tuple(item):
+                                last = step_of[id(work)]._leave
+                                break
+                        else:
+                            work = end
+                    item = last(item)
+                    if item is not None:
+                        kind = type(item)
+                        if kind in numbers:
+                            entries.append(item)
+                            if len(entries) >= lane.due:
+                                lane.settle()
+                        elif kind in encoded:
+                            send(item)
+                        else:
+                            step_of[id(end)]._hand_on(item)
                 except BaseException as error:
                     if is_an_order(error):
                         raise
@@ -167,32 +167,34 @@ class Step:
         """
         works, end, step_of, through = self._works, self._end, self._step_of, 0
         self._taken.append(lambda: through)
-        lane, append, send, numbers, encoded = self._way_out()
+        lane, entries, send, numbers, encoded = self._way_out()
 
         def write(name: str, data: Any, **kwargs: Any) -> None:
             nonlocal through
             if name != output or (type(data) not in PLAIN and not is_plain_tuple(data)):
                 otherwise(name, data)
                 return
+            work = last = end
             try:
-                for work in works:
-                    data = work(data)
-                    if type(data) not in PLAIN and not is_plain_tuple(data):
-                        step_of[id(work)]._leave(data)
-                        break
-                else:
-                    work = end
-                    data = end(data)
-                    if data is not None:
-                        kind = type(data)
-                        if kind in numbers and (kind is not int or -BIG_INT < data < BIG_INT):
-                            append(data)
-                            if not lane.listed or len(lane.entries) >= lane.most:
-                                lane.settle()
-                        elif kind in encoded:
-                            send(data)
-                        else:
-                            step_of[id(end)]._hand_on(data)
+                if works:
+                    for work in works:
+                        data = work(data)
+                        if type(data) not in PLAIN and not is_plain_tuple(data):
+                            last = step_of[id(work)]._leave
+                            break
+                    else:
+                        work = end
+                data = last(data)
+                if data is not None:
+                    kind = type(data)
+                    if kind in numbers:
+                        entries.append(data)
+                        if len(entries) >= lane.due:
+                            lane.settle()
+                    elif kind in encoded:
+                        send(data)
+                    else:
+                        step_of[id(end)]._hand_on(data)
             except BaseException as error:
                 if is_an_order(error):
                     raise
@@ -203,12 +205,12 @@ class Step:
 
     def _way_out(
         self,
-    ) -> tuple[Lane, Receive, Receive, frozenset[type], frozenset[type]]:
+    ) -> tuple[Lane, list[Any], Receive, frozenset[type], frozenset[type]]:
         """How the chain puts items into a lane; the types are none where it does not."""
         outlet = self._outlet
         if outlet is None:
-            return cast(Lane, None), _nowhere, _nowhere, frozenset(), frozenset()
-        return outlet.lane, outlet.lane.entries.append, outlet, NUMBERS, _ENCODED
+            return cast(Lane, None), [], _nowhere, frozenset(), frozenset()
+        return outlet.lane, outlet.lane.entries, outlet, NUMBERS, _ENCODED
 
     def _leave(self, result: Any) -> None:
         self._hand_on(result)
@@ -229,15 +231,15 @@ def lane_writer(output: str, outlet: Outlet, otherwise: Callable[..., None]) -> 
 
     :param otherwise: writes to other outputs, and values that are not plain
     """
-    lane, append = outlet.lane, outlet.lane.entries.append
+    lane, entries, numbers = outlet.lane, outlet.lane.entries, NUMBERS
 
     def write(name: str, data: Any, **kwargs: Any) -> None:
         kind = type(data)
         if name != output:
             otherwise(name, data)
-        elif kind in NUMBERS and (kind is not int or -BIG_INT < data < BIG_INT):
-            append(data)
-            if not lane.listed or len(lane.entries) >= lane.most:
+        elif kind in numbers:
+            entries.append(data)
+            if len(entries) >= lane.due:
                 lane.settle()
         elif kind in _ENCODED:
             outlet(data)

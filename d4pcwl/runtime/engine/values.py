@@ -152,9 +152,7 @@ _COPIERS: dict[type, Callable[[Any], Any]] = {
 
 
 SMALL: frozenset[type] = frozenset({bool, float, int, types.NoneType})
-"""Types whose objects are very small, except for integers beyond :data:`BIG_INT`."""
-
-BIG_INT = 1 << 512
+"""Types whose objects are very small, except for a few integers."""
 
 _LEAVES = (IMMUTABLE | {bytearray}) - {
     range,

@@ -70,7 +70,7 @@ def packed(content: Any, runs: Iterable[Run]) -> Packed:
 
     :param runs: all that are in it
     """
-    shared = sum(size for run in runs for _, size in places(run.entries))
+    shared = sum(size for run in runs for _, size in places(run))
     return Packed(frames.dumps(content), shared)
 
 

@@ -133,7 +133,7 @@ class Writer:
 
     def _lot(self, to: Queue | int, runs: Sequence[Run], content: Any) -> Lot:
         for run in runs:
-            self.exchange.memory.hand_over(places(run.entries))
+            self.exchange.memory.hand_over(places(run))
         lows = lowest_numbers(mark for run in runs for mark in run.marks or ())
         return Lot(to, sum(len(run.entries) for run in runs), packed(content, runs), lows)
 

@@ -235,7 +235,7 @@ class DynamicWorker:
         # The pace of the rest is not known: the mean of fast items and a slow one has no meaning.
         parcel.batches += self._pool_writer.lots(run.part(done), 0)
         self.pool.settle()  # nobody may have an item whose record died with its worker
-        parcel.spent = list(places(run.entries[:done]))
+        parcel.spent = list(places(run.part(0, done)))
         self.exchange.commit(task, parcel, done, seconds)
 
 

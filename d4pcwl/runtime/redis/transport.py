@@ -199,7 +199,7 @@ class RedisTransport:
         """A task's items, for a worker that does not share the memory with their buffers."""
         run = frames.loads(self._here(data).data)
         copy = frames.dumps(with_buffers(run, self.processes.memory.copy))
-        lent.shared, lent.copy = list(places(run.entries)), f"copy-{next(self._numbers)}"
+        lent.shared, lent.copy = list(places(run)), f"copy-{next(self._numbers)}"
         self.client.calls(self.keys.store(lent.copy, copy))
         return Stored(lent.copy, len(copy), 0)
 

@@ -1,8 +1,8 @@
 """The outbox: written items, encoded and with known size, until they are sent to another process in
 batches. All transports use it. A written item waits in the *lane* of its key, as an *entry*:
 
-- None, a number or a text is its own entry, and is pickled with the others of its batch; so is a
-  copy of a small array;
+- None, a number or a text is its own entry, and is encoded with the others of its batch; so is a
+  copy of a small array. Integers are weighed together, some at a time;
 - any other item is encoded when it is written. So its size is known exactly, receivers do not see
   later changes, and an item that cannot be encoded fails at the line that wrote it. Its entry is a
   pickle, with the item's buffers if it has any. For a small tuple, list or dictionary of only
@@ -29,7 +29,7 @@ from d4pcwl.runtime.engine.chain import Receive, Take
 from d4pcwl.runtime.engine.instance import Halt
 from d4pcwl.runtime.engine.marks import Mark, packed
 from d4pcwl.runtime.engine.marks import unpacked as unpacked_marks
-from d4pcwl.runtime.engine.values import BIG_INT, SMALL, is_plain_array
+from d4pcwl.runtime.engine.values import SMALL, is_plain_array
 from d4pcwl.runtime.transport import frames
 from d4pcwl.workflow.load import fault_of_writer
 
@@ -42,8 +42,12 @@ LARGE = frames.LARGE
 _SHARED_IN_PLACE_OF_ONE = 4
 """A batch may be this many times larger if its buffers are in shared memory and stay there."""
 
+_LOOK = 50
+"""How many numbers are weighed together, after the first of a batch, and while they are light."""
+
 _LIGHT = 64
-"""Bytes of an entry that weighs no more than a number does: how many there are is bound enough."""
+"""Bytes of an entry that weighs no more than a number does: how many there are is bound enough.
+Also letters of such a text."""
 
 _LEAVES = frozenset({bool, bytes, complex, float, int, str, type(None)})
 _MARSHAL = 2
@@ -90,45 +94,61 @@ class Run(NamedTuple):
     """Entries of one lane, in order.
 
     :param marks: of each of them, where the lane has marked items
+    :param plain: they are all numbers and short texts
     """
 
     key: Any
     entries: list[Any]
     marks: list[Mark] | None
+    plain: bool = False
 
     def items(self, fetch: Fetch | None = None) -> Iterable[Any]:
         """The items, marked ones as pairs. Items that take time are decoded when they are used.
 
         :param fetch: finds buffers in shared memory
         """
-        items = unpacked(self.entries, fetch)
+        items = self.entries if self.plain else unpacked(self.entries, fetch)
         return items if self.marks is None else zip(self.marks, items, strict=True)
 
     def __reduce__(self) -> Any:
+        entries = marshal.dumps(self.entries, _MARSHAL) if self.plain else self.entries
         marks = None if self.marks is None else packed(self.marks)
-        return _run, (self.key, self.entries, marks)
+        return _run, (self.key, entries, marks, self.plain)
 
     def part(self, start: int, stop: int | None = None) -> Run:
         """Some of it."""
         marks = None if self.marks is None else self.marks[start:stop]
-        return Run(self.key, self.entries[start:stop], marks)
+        return Run(self.key, self.entries[start:stop], marks, self.plain)
 
 
-def _run(key: Any, entries: list[Any], marks: tuple[int, Sequence[Any]] | None) -> Run:
-    return Run(key, entries, None if marks is None else unpacked_marks(*marks))
+def _run(key: Any, entries: Any, marks: tuple[int, Sequence[Any]] | None, plain: bool) -> Run:
+    entries = marshal.loads(entries) if plain else entries
+    return Run(key, entries, None if marks is None else unpacked_marks(*marks), plain)
 
 
 class _Lane:
     """The entries for one key: a :class:`~d4pcwl.runtime.engine.chain.Lane`.
 
-    ``listed`` says whether emptying the outbox finds them. ``items`` and ``bytes`` are those that
-    were taken out.
+    ``listed`` says whether emptying the outbox finds them, ``plain`` whether all that it ever had
+    are numbers and short texts, and ``weighed`` how many of the entries were weighed. ``items`` and
+    ``bytes`` are those that were taken out.
     """
 
-    __slots__ = ("bytes", "entries", "items", "listed", "marks", "most", "settle")
+    __slots__ = (
+        "bytes",
+        "due",
+        "entries",
+        "items",
+        "listed",
+        "marks",
+        "plain",
+        "settle",
+        "weighed",
+    )
 
     def __init__(self, marked: bool) -> None:
-        self.listed, self.most = False, BATCH
+        self.listed, self.plain = False, True
+        self.weighed = self.due = 0
         self.settle: Callable[[], None]
         self.items = self.bytes = 0
         self.entries: list[Any] = []
@@ -136,7 +156,9 @@ class _Lane:
 
     def drain(self) -> tuple[list[Any], list[Mark] | None]:
         """Take out all entries. Another thread that writes meanwhile lists the lane again."""
-        self.listed, count = False, len(self.entries)
+        self.listed = False
+        self.weighed = self.due = 0
+        count = len(self.entries)
         marks = None if self.marks is None else _cut(self.marks, count)
         self.items += count
         return _cut(self.entries, count), marks
@@ -212,14 +234,23 @@ class Outbox:
             if len(entries) >= BATCH or self.bytes >= most:
                 full()
 
-        lane.settle = settle
+        def weigh() -> None:
+            start, count = lane.weighed, len(entries)
+            lane.weighed = count
+            size = _size_of_integers(entries[start:])
+            self.bytes += size
+            # If another thread empties the lane meanwhile, it is not listed when this is set.
+            lane.due = count + (1 if size else _LOOK - count % _LOOK)
+            settle()
+
+        lane.settle = weigh
 
         def take(item: Any) -> None:
             kind = type(item)
-            if kind in SMALL and (kind is not int or -BIG_INT < item < BIG_INT):
+            if kind in SMALL or (kind is str and len(item) <= _LIGHT):
                 append(item)
-                if not lane.listed or len(entries) >= BATCH:
-                    settle()
+                if len(entries) >= lane.due:
+                    weigh()
                 return
             if kind is tuple and len(item) == 2:  # most have a key and a value
                 first, second = item
@@ -233,12 +264,13 @@ class Outbox:
             else:
                 flat = kind is tuple and len(item) <= _MOST_LEAVES and are_leaves(map(type, item))
             if flat:
-                data = dumps(item, _MARSHAL)
-                append(data)
-                if len(data) > _LIGHT:
-                    self.bytes += len(data)
+                entry = dumps(item, _MARSHAL)
+                if len(entry) > _LIGHT:
+                    self.bytes += len(entry)
             else:
-                append(pack(item, name))
+                entry = pack(item, name)
+            lane.plain = False
+            append(entry)
             if not lane.listed or len(entries) >= BATCH or self.bytes >= most:
                 settle()
 
@@ -250,12 +282,17 @@ class Outbox:
 
         def take_pair(pair: tuple[Mark, Any]) -> None:
             mark, item = pair
-            kind = type(item)
-            small = kind in SMALL and (kind is not int or -BIG_INT < item < BIG_INT)
-            entry = item if small else pack(item, name)
+            if type(item) in SMALL:
+                append_mark(mark)
+                append(item)
+                if len(entries) >= lane.due:
+                    weigh()
+                return
+            entry = pack(item, name)
+            lane.plain = False
             append_mark(mark)
             append(entry)
-            if not 1 < len(entries) < BATCH or self.bytes >= most:
+            if not lane.listed or len(entries) >= BATCH or self.bytes >= most:
                 settle()
 
         return take_pair
@@ -360,7 +397,18 @@ class Outbox:
         entries, marks = lane.drain()
         if self.measured:
             lane.bytes += _size(entries)
-        return Run(key, entries, marks)
+        return Run(key, entries, marks, lane.plain)
+
+
+def _size_of_integers(entries: list[Any]) -> int:
+    """The bytes of those integers among entries that are not light."""
+    try:
+        if len(marshal.dumps(entries, _MARSHAL)) <= _LIGHT * len(entries):  # one call for all
+            return 0
+    except ValueError:  # not all are numbers or texts
+        pass
+    sizes = (entry.bit_length() // 8 for entry in entries if type(entry) is int)
+    return sum(size for size in sizes if size > _LIGHT)
 
 
 def _size(entries: Sequence[Any]) -> int:
@@ -377,6 +425,8 @@ def _weight(entry: Any) -> int:
     if kind is Apart:
         sizes = (kept[1] if type(kept) is tuple else _nbytes(kept) for kept in entry.buffers)
         return len(entry.data) + sum(sizes)
+    if kind is int:
+        return max(_NUMBER_BYTES, int(entry.bit_length() // 8))
     return int(getattr(entry, "nbytes", _NUMBER_BYTES))
 
 
@@ -423,9 +473,9 @@ def _buffer(kept: Any, fetch: Fetch | None) -> Any:
     return fetch(*kept)
 
 
-def places(entries: Iterable[Any]) -> Iterator[tuple[int, int]]:
-    """The places and sizes of the buffers of entries that are in shared memory."""
-    for entry in entries:
+def places(run: Run) -> Iterator[tuple[int, int]]:
+    """The places and sizes of the buffers of a run's entries that are in shared memory."""
+    for entry in () if run.plain else run.entries:
         if type(entry) is Apart:
             yield from (kept for kept in entry.buffers if type(kept) is tuple)
 
