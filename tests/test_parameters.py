@@ -317,7 +317,17 @@ def test_stream_and_scripts_take_parameters(folder: Path) -> None:
     assert len(items(d4pcwl.run(script))) == 2
 
 
+def test_an_annotation_that_is_no_type() -> None:
+    def made(sizes: [int]) -> WorkflowGraph:  # type: ignore[valid-type]
+        return WorkflowGraph()
+
+    with pytest.raises(ScriptError, match=r"sizes: .* its annotation may be int"):
+        read_builder(made)  # type: ignore[arg-type]
+
+
 def test_faults_in_python() -> None:
+    with pytest.raises(InputError, match="amount: expected a number, not 1000"):
+        d4pcwl.run(adding, amount=10**400)
     with pytest.raises(InputError) as caught:
         d4pcwl.run(adding, times=1.5, how="left", tmes=3)
     assert str(caught.value).splitlines() == [

@@ -6,11 +6,14 @@ import os
 import sys
 
 from d4pcwl.cli.common import (
+    OWN,
+    check_processes,
     current_folder,
     end_if_asked,
     given,
     guarded,
     say,
+    say_nothing,
     tell,
     uncollected,
     version,
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
     from d4pcwl.runtime.results import ErrorLines, Sink
     from d4pcwl.streams.output_file import OutputFile
     from d4pcwl.workflow.load import Script
-
-_OWN = "mapping_"
-"""The prefix of the mapping's own options in the namespace of the command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def _main(arguments: list[str]) -> int:
                 _be_silent(options, lambda: stack.enter_context(TemporaryDirectory()))
             return _run(options, run)
 
-    command = Command(arguments, options.num, _say_nothing if options.quiet else say)
+    command = Command(arguments, options.num, say_nothing if options.quiet else say)
     return mapping.around(command, work)
 
 
@@ -85,7 +85,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             f"{parsed.script} (or d4pcwl cwl), or make a script from it with cwl2d4p"
         )
     parsed.arguments = arguments
-    parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, _OWN)
+    parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, OWN)
     return parsed
 
 
@@ -131,7 +131,7 @@ def _parser(
     mapping = find_mapping(arguments[0])
     completion.skip_word()
     script = _add_options(parser)
-    mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"), _OWN)
+    mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"), OWN)
     return parser, script, mapping
 
 
@@ -262,8 +262,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     from d4pcwl.workflow.silent import forgotten_returns
     from d4pcwl.workflow.undeclared import UNDECLARED
 
-    if options.num is not None and options.num < 1:
-        raise UsageError(f"-n {options.num}: at least one process is needed")
+    check_processes(options.num)
     leave_out_unset(os.environ)
     folder = current_folder()
     script = load(options.script, options.attr, partial(parameters.settle, options))
@@ -316,7 +315,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             WithErrors(sink, errors.tell if errors else _say_left_out),
             results=ports,
             processes=options.num,
-            say=say if options.verbose else _say_nothing,
+            say=say if options.verbose else say_nothing,
             origin=None if options.stage else _origin(options, folder, script),
             policy=parse_policy(options.on_error, options.time_out),
             seed=options.seed,
@@ -348,6 +347,9 @@ def _stay(options: argparse.Namespace, folder: str) -> None:
         path = getattr(options, name)
         if path is not None:
             setattr(options, name, type(path)(os.path.join(folder, path)))
+    config = options.provenance_config
+    if config is not None and not config.lstrip().startswith("{"):
+        options.provenance_config = os.path.join(folder, config)
     options.sources = [replace(s, path=Path(folder, s.path)) for s in options.sources]
     options.targets = [
         replace(t, paths=tuple(Path(folder, path) for path in t.paths)) for t in options.targets
@@ -495,10 +497,6 @@ def _say_left_out(description: dict[str, Any]) -> None:
     item = "an item" if number is None else f"item {number}"
     where = f"{item} of '{description['input']}'"
     say(f"left out: {where} of PE {description['pe']}: {description['error']}")
-
-
-def _say_nothing(message: str) -> None:
-    """Show no progress (without -v)."""
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ Types are those of CWL: ``File``, ``Directory``, ``int``, ``long``, ``float``, `
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -376,7 +377,7 @@ def _root_inputs(value: Any, where: str) -> dict[str, RootInput]:
 
 
 def _variables(value: Any, where: str) -> dict[str, Variable]:
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
         value = dict.fromkeys(value)
     variables: dict[str, Variable] = {}
     for name, entry in _mapping(value, where).items():
@@ -397,7 +398,8 @@ def _resources(value: Any, where: str) -> dict[str, int | float]:
     for key, amount in _mapping(value, where).items():
         if key not in known:
             raise DeclarationError(f"{where}: {key}: not known{nearest(key, known)}")
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or amount <= 0:
+        number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
+        if not number or not 0 < amount < math.inf:
             raise DeclarationError(f"{where}: {key}: expected a positive number, not {amount!r}")
     return dict(value)
 
@@ -413,8 +415,10 @@ def _gpu(value: Any, where: str) -> dict[str, Any]:
 def _software(value: Any, where: str) -> dict[str, list[str]]:
     packages: dict[str, list[str]] = {}
     for package, versions in _mapping(value, where).items():
-        listed = [versions] if isinstance(versions, str) else list(versions or ())
-        packages[package] = [str(version) for version in listed]
+        listed = versions if isinstance(versions, (list, tuple)) else [versions]
+        if not all(each is None or isinstance(each, (str, int, float)) for each in listed):
+            raise DeclarationError(f"{where}: {package}: expected versions, not {versions!r}")
+        packages[package] = [str(each) for each in listed if each is not None]
     return packages
 
 

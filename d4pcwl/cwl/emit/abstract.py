@@ -21,7 +21,7 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
     :raises TranslationError: PEs form a cycle
     """
     graph, names = facts.graph, facts.graph.names
-    circles = [component for component in graph.cycles if len(component) > 1]
+    circles = list(filter(graph.is_cycle, graph.cycles))
     if circles:
         shown = "; ".join(" → ".join(names[pe.id] for pe in circle) for circle in circles)
         raise TranslationError(f"an abstract CWL workflow cannot show a cycle: {shown}")

@@ -23,7 +23,7 @@ class Parameter:
     """An input of a tool.
 
     :param type: a CWL type, as it is written
-    :param default: its default; :data:`REQUIRED` for none
+    :param default: its default, if ``has_default``
     :param binding: its ``inputBinding``
     :param sample: a value for the job order, if there is no default
     :param key: what it is, for wiring

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from d4pcwl.cwl.files import local_path
+from d4pcwl.cwl.files import uri_path
 from d4pcwl.cwl.importing.cwltool.settings import Settings
 from d4pcwl.errors import OutputError, RunError, UsageError
 
@@ -152,7 +152,7 @@ def relocated(
 
     def make_stand_alone(item: Any) -> None:
         if item["location"].startswith("file://"):
-            path = local_path({"location": item["location"]})
+            path = uri_path(item["location"])
             if is_inside(path, settings.folder):
                 stand_alone(path)
 
