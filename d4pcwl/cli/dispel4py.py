@@ -23,13 +23,15 @@ from d4pcwl.cli.standard import require_output
 TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from d4pcwl.runtime.job import Origin
     from d4pcwl.runtime.mappings.registry import Mapping, Run
     from d4pcwl.runtime.results import ErrorLines, Sink
     from d4pcwl.streams.output_file import OutputFile
+    from d4pcwl.workflow.flat import FlatGraph
+    from d4pcwl.workflow.inputs import RootInputs
     from d4pcwl.workflow.load import Script
 
 
@@ -257,10 +259,8 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     from d4pcwl.runtime.job import Job
     from d4pcwl.runtime.mappings.registry import run_job
     from d4pcwl.runtime.results import WithErrors
-    from d4pcwl.workflow.inputs import idle_roots, root_inputs
+    from d4pcwl.workflow.inputs import root_inputs
     from d4pcwl.workflow.load import load
-    from d4pcwl.workflow.silent import forgotten_returns
-    from d4pcwl.workflow.undeclared import UNDECLARED
 
     check_processes(options.num)
     leave_out_unset(os.environ)
@@ -299,15 +299,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
         files.sink = sink
         errors = files.errors()
         if not options.quiet:
-            for pe in idle_roots(graph, inputs):
-                say(f"note: no input is given for {names.get(pe, pe)}, so it does not run")
-            for pe, output in graph.unconnected:
-                if pe.outputconnections[output].get(UNDECLARED):
-                    say(
-                        f"note: {names[pe.id]} is a consumer, but writes to '{output}': its "
-                        "items are results"
-                    )
-            for text in forgotten_returns(graph):
+            for text in _notes(graph, inputs):
                 say(f"note: {text}")
         job = Job(
             graph,
@@ -336,6 +328,21 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
                 job = replace(job, observer=observer)
                 run_job(replace(options.mapping, run=run), job, options.own)
     return 0
+
+
+def _notes(graph: FlatGraph, inputs: RootInputs) -> Iterator[str]:
+    """What users may not expect of a run."""
+    from d4pcwl.workflow.inputs import idle_roots
+    from d4pcwl.workflow.silent import forgotten_returns
+    from d4pcwl.workflow.undeclared import UNDECLARED
+
+    for pe in idle_roots(graph, inputs):
+        yield f"no input is given for {graph.names.get(pe, pe)}, so it does not run"
+    for pe, output in graph.unconnected:
+        if pe.outputconnections[output].get(UNDECLARED):
+            name = graph.names[pe.id]
+            yield f"{name} is a consumer, but writes to '{output}': its items are results"
+    yield from forgotten_returns(graph)
 
 
 def _stay(options: argparse.Namespace, folder: str) -> None:

@@ -380,7 +380,7 @@ def _run(options: argparse.Namespace) -> int:
             try:
                 with watching(options, options.document, options.arguments) as run.observer:
                     run.run()
-                run.finish()
+                run.hand_out()
             except NotPlaced:
                 place.keep()
                 say(f"note: the output files are kept in {place.folder}")
