@@ -297,6 +297,7 @@ def test_documents_that_are_none(tmp_path: Path, text: str, message: str) -> Non
         ("cwltool:overrides: {a.cwl: 3}", "each with the key overrideTarget"),
         ("cwltool:overrides: {a.cwl: {requirements: 3}}", "overrides: requirements: expected"),
         ("a: {class: File, location: 3}", "location of a File: expected a text, not 3"),
+        ("a: {class: File, path: a.cwl, location: null, size: 3, contents: [a]}", "contents of a"),
         ("a: {class: File, contents: 3}", "contents of a File: expected a text, not 3"),
         ("a: {class: File, location: 'http://[x'}", "Invalid IPv6 URL"),
     ],

@@ -230,12 +230,15 @@ def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
 
 
 def _check_fields(item: Any) -> None:
-    """Check the fields of a File or Directory that are read before its type is checked.
+    """Check the fields of a File or Directory that are read before its type is checked. Null is as
+    good as nothing.
 
     :raises InputError: one is not a text
     """
     for name in ("location", "path", "basename", "format", "contents"):
-        if not isinstance(item.get(name, ""), str):
+        if item.get(name) is None:
+            item.pop(name, None)
+        elif not isinstance(item[name], str):
             raise InputError(
                 f"job order: {name} of a {item['class']}: expected a text, not {brief(item[name])}"
             )
