@@ -374,9 +374,8 @@ def _script(workflow: Any, attr: str | None, parameters: ParameterValues | Settl
         if not path.is_file() and attr is None:
             path = Path(os.fspath(workflow).rpartition(":")[0])
         if path.is_file():
-            _readable(
-                path
-            )  # reports all that is missing; a run of the script, only the first thing
+            # It reports all that is missing; a run of the script, only the first thing.
+            _readable(path)
         with aside():
             return load(workflow, attr, settle)
     if isinstance(workflow, FunctionType):

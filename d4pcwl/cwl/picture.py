@@ -117,7 +117,9 @@ def _is_data(entry: Mapping[str, Any]) -> bool:
 def _has_files(kind: Any) -> bool:
     if isinstance(kind, list):
         return any(map(_has_files, kind))
-    return _has_files(kind["items"]) if "items" in kind else kind in ("File", "Directory")
+    if isinstance(kind, Mapping):
+        return "items" in kind and _has_files(kind["items"])
+    return kind in ("File", "Directory")
 
 
 def _of_run(tool: Mapping[str, Any]) -> set[str]:

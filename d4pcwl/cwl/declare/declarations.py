@@ -184,22 +184,21 @@ def sidecar_path(script: Path) -> Path:
     return script.with_suffix(".d4p.yml")
 
 
-def read_declarations(graph: FlatGraph, script: Path | None, module: Any = None) -> Declarations:
+def read_declarations(graph: FlatGraph, script: Path, module: object) -> Declarations:
     """Gather the declarations in the script, on its PEs, and in the sidecar file.
 
-    :param script: the script's path, where it has one
+    :param script: the script's path
     :param module: the loaded script
     :raises DeclarationError: with all faults of all places
     """
     faults: list[str] = []
-    name = str(script) if script else "the graph"
-    whole = _parse(getattr(module, "cwl", None), f"{name}: cwl", faults, whole=True)
+    whole = _parse(getattr(module, "cwl", None), f"{script}: cwl", faults, whole=True)
     by_pe: dict[str, Declaration] = {}
     for pe in graph.pes:
-        where = f"{name}: {type(pe).__name__}.cwl"
+        where = f"{script}: {type(pe).__name__}.cwl"
         by_pe[pe.id] = _parse(getattr(pe, "cwl", None), where, faults, pe=pe)
-    sidecar = sidecar_path(script) if script else None
-    if sidecar is not None and sidecar.is_file():
+    sidecar = sidecar_path(script)
+    if sidecar.is_file():
         content = _load_sidecar(sidecar)
         pes_part = content.pop("pes", None) or {}
         if not isinstance(pes_part, Mapping):
@@ -216,16 +215,16 @@ def read_declarations(graph: FlatGraph, script: Path | None, module: Any = None)
         whole = _parse(content, str(sidecar), faults, whole=True).over(whole)
     faults += _disagreements(whole, by_pe)
     for use in (use for each in (whole, *by_pe.values()) for use in each.reads.values()):
-        if use.default is not None and script is not None:
+        if use.default is not None:
             place = script.parent / use.default
             if not (place.is_dir() if use.type.base == "Directory" else place.is_file()):
-                faults.append(f"{name}: reads: {use.name}: no {use.type.base} is at {place}")
+                faults.append(f"{script}: reads: {use.name}: no {use.type.base} is at {place}")
     for pe in graph.pes:
         # What a class declares is for those of its objects that are roots.
         by_class = _parse(getattr(type(pe), "cwl", None), "", [], pe=pe).inputs
         if by_pe[pe.id].inputs.keys() - by_class.keys() and graph.into(pe):
             faults.append(
-                f"{name}: {type(pe).__name__}.cwl: inputs are declared for {graph.names[pe.id]}, "
+                f"{script}: {type(pe).__name__}.cwl: inputs are declared for {graph.names[pe.id]}, "
                 "but a stream feeds it; only roots take inputs from outside"
             )
     raise_faults(DeclarationError, dict.fromkeys(faults))

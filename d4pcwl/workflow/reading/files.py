@@ -68,8 +68,8 @@ class Files:
         self,
         root: Path,
         modules: frozenset[str],
-        attributes: Attributes | None = None,
-        builder: str | None = None,
+        attributes: Attributes | None,
+        builder: str | None,
     ) -> None:
         self.root = root
         self.modules = modules
