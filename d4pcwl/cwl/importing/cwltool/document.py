@@ -229,7 +229,7 @@ class Document:
 
 
 def document_uri(location: str) -> str:
-    """A path, with ``#id`` or without, as a URI; URIs as they are."""
+    """A path, with ``#id`` or without, as a URI; URIs, and paths of nothing, as they are."""
     from schema_salad.ref_resolver import file_uri
 
     path, mark, name = location.partition("#")
@@ -237,7 +237,7 @@ def document_uri(location: str) -> str:
         return location
     if os.path.exists(location):
         return file_uri(os.path.abspath(location))
-    return f"{file_uri(os.path.abspath(path))}{mark}{name}"
+    return f"{file_uri(os.path.abspath(path))}#{name}" if mark else location
 
 
 def short_name(identifier: str) -> str:
