@@ -36,7 +36,7 @@ def suggestions(options: argparse.Namespace, processes: int) -> list[Suggestion]
     check_processes(options.n)
     if options.script is None:
         if options.attr is not None or options.n is not None:
-            raise UsageError("-a and -n go with --script SCRIPT")
+            raise UsageError("-a and -n need --script SCRIPT")
         return []
     from d4pcwl.cli.optimise import prediction
     from d4pcwl.cli.parameters import load_aside
