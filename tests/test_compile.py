@@ -557,6 +557,12 @@ graph.connect(first, "a-b", last, "a_b")
     assert len(names) == len(set(names))
 
 
+def test_an_abstract_workflow_shows_no_cycle(tmp_path: Path) -> None:
+    text = kit.CHAIN + "\ngraph.connect(graph.nodes[1], 'output', graph.nodes[1], 'input')\n"
+    with pytest.raises(TranslationError, match="cannot show a cycle"):
+        compiled(tmp_path, text, abstract=True)
+
+
 def test_the_abstract_workflow_shows_every_pe_and_edge(tmp_path: Path) -> None:
     result = compiled(tmp_path, kit.TWO_EDGES, abstract=True)
     document = result.document

@@ -18,17 +18,7 @@ from cwl_kit import command, own_modules
 from mapping_kit import have_ended
 from mpi_kit import needs_mpi
 from runner_kit import CHAIN, LOGGING_TOOL, run, without_places, write
-from test_runner import (
-    CONDITIONS,
-    COPY,
-    FILES,
-    INNER,
-    JOBS,
-    LENGTHS,
-    SAY,
-    SCATTERS,
-    TREE,
-)
+from test_runner import JOBS, SAY, with_documents
 
 import d4pcwl
 from d4pcwl import CwlGraph, from_cwl
@@ -115,28 +105,10 @@ ALL_JOBS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def documents(tmp_path: Path) -> Path:
-    (tmp_path / "folder").mkdir()
-    for name in ("one.txt", "two.txt"):
-        (tmp_path / "folder" / name).write_text(name)
     for name, job in ALL_JOBS.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(job))
-    return write(
-        tmp_path,
-        say_cwl=SAY,
-        lengths_cwl=LENGTHS,
-        inner_cwl=INNER,
-        copy_cwl=COPY,
-        tree_cwl=TREE,
-        data_txt="some data",
-        scatters_cwl=SCATTERS,
-        conditions_cwl=CONDITIONS,
-        files_cwl=FILES,
-        nested_cwl=NESTED,
-        awkward_cwl=AWKWARD,
-        tool_cwl=LOGGING_TOOL,
-        chain_cwl=CHAIN,
-        **{"data.txt_idx": "an index", "data_note": "a note"},
-    )
+    more = {"nested_cwl": NESTED, "awkward_cwl": AWKWARD}
+    return with_documents(tmp_path, tool_cwl=LOGGING_TOOL, chain_cwl=CHAIN, **more)
 
 
 def script_of(document: Path, *options: str, name: str = "flow.py") -> Path:

@@ -440,6 +440,7 @@ def test_all_faults_are_told_at_once_with_the_nearest_names(tmp_path: Path) -> N
         ({"inputs": {"input": "Any"}}, r"give Any\[\]"),
         ({"resources": {"ram": -1}}, "positive number"),
         ({"resources": {"ram": True}}, "positive number"),
+        ({"env": [["A"]]}, "expected a dictionary"),
         ({"gpu": {"cuda": 12}}, "as a string"),
         (["reads"], "expected a dictionary, not list"),
     ],

@@ -10,6 +10,8 @@ from pathlib import Path
 import cwl_kit as kit
 import pytest
 
+from d4pcwl.cli.parser import Parser
+
 HEAD = """\
 from dispel4py.base import *
 from dispel4py.workflow_graph import WorkflowGraph
@@ -242,6 +244,13 @@ def test_wrong_usage_is_told_with_one_line_of_usage(command: str, tmp_path: Path
     assert MISSPELT[command] in message
     assert usage.startswith("usage: ")
     assert "--help" in usage
+
+
+@pytest.mark.parametrize("rest", ["", " ", " -x"])
+def test_an_argument_too_many(rest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        Parser(prog="d4pcwl").parse_args([rest])
+    assert f"unrecognized arguments: {rest}" in capsys.readouterr().err
 
 
 TOOL = """\

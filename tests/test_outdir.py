@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from mapping_kit import wait_until
 from runner_kit import run, start
+
+from d4pcwl.cwl.importing.graph.workplace import Workplace
 
 WAITS = """\
 cwlVersion: v1.2
@@ -78,3 +81,10 @@ def test_a_folder_that_cannot_be_written_is_told_of_before_anything_runs(tmp_pat
     _, told = run(document, given, outdir=tmp_path / "file" / "out", code=2)
     assert f"--outdir {tmp_path}/file/out: cannot be written: Not a directory" in told
     assert not (tmp_path / "go.began").exists()
+
+
+def test_a_folder_that_cannot_be_made_leaves_no_other(tmp_path: Path) -> None:
+    place = Workplace(str(tmp_path / "outputs"), "/dev/null/scratch")
+    with pytest.raises(OSError, match="/dev/null"):
+        place.__enter__()
+    assert list(tmp_path.iterdir()) == []

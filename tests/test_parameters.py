@@ -158,8 +158,12 @@ def test_files_of_parameters(folder: Path) -> None:
 def test_paths_are_meant_from_where_the_command_was_given(folder: Path) -> None:
     (folder / "flow.py").write_text("import os\nos.chdir('/')\n" + SCRIPT)
     (folder / "params.yml").write_text("radius: 4\n")
-    done = simple(folder, "--stations", "stations.txt", "--params", "params.yml")
+    (folder / "config.json").write_text('{"s-prov:workflowName": "around"}')
+    recorded = ["--provenance", "record", "--provenance-config", "config.json"]
+    done = simple(folder, "--stations", "stations.txt", "--params", "params.yml", *recorded)
     assert [item[:2] for item in data(done.stdout)] == [["one", "4.0"], ["two", "4.0"]]
+    told = kit.command("d4pcwl", "lineage", "record", cwd=folder).stdout
+    assert "params.yml  sha256" in told
 
 
 def test_an_option_of_the_command_is_no_parameter(folder: Path) -> None:
@@ -317,7 +321,17 @@ def test_stream_and_scripts_take_parameters(folder: Path) -> None:
     assert len(items(d4pcwl.run(script))) == 2
 
 
+def test_an_annotation_that_is_no_type() -> None:
+    def made(sizes: [int]) -> WorkflowGraph:  # type: ignore[valid-type]
+        return WorkflowGraph()
+
+    with pytest.raises(ScriptError, match=r"sizes: .* its annotation may be int"):
+        read_builder(made)  # type: ignore[arg-type]
+
+
 def test_faults_in_python() -> None:
+    with pytest.raises(InputError, match="amount: expected a number, not 1000"):
+        d4pcwl.run(adding, amount=10**400)
     with pytest.raises(InputError) as caught:
         d4pcwl.run(adding, times=1.5, how="left", tmes=3)
     assert str(caught.value).splitlines() == [

@@ -10,6 +10,7 @@ from pathlib import Path
 import cwl_kit as kit
 import pytest
 
+from d4pcwl.cwl.picture import picture_of_cwl
 from d4pcwl.errors import UsageError
 from d4pcwl.workflow.nodes import Arrow, Box, Node
 from d4pcwl.workflow.picture import Picture
@@ -202,6 +203,24 @@ def test_the_ways_of_the_data_unless_all_is_asked_for(tmp_path: Path) -> None:
     assert "results" in data
     said = kit.command("d4pcwl", "graph", script, "--all-edges", code=2).stderr
     assert "--all-edges is for CWL documents" in said
+
+
+def test_an_input_of_a_named_type(tmp_path: Path) -> None:
+    path = tmp_path / "flow.cwl"
+    path.write_text("""\
+cwlVersion: v1.2
+class: Workflow
+requirements: {SchemaDefRequirement: {types: [{name: items, type: enum, symbols: [a]}]}}
+inputs: {how: ['null', '#items'], file: File}
+outputs: {}
+steps: {a: {in: {file: file}, out: [], run: tool.cwl}}
+""")
+    (tmp_path / "tool.cwl").write_text(
+        "{cwlVersion: v1.2, class: CommandLineTool, inputs: {file: File}, outputs: {}}"
+    )
+    drawn = picture_of_cwl(str(path)).mermaid()
+    assert 'inputs -->|"file"| step0' in drawn
+    assert "how" not in drawn
 
 
 @pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")

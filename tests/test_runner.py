@@ -237,11 +237,16 @@ baseCommand: [sh, -c, 'mkdir -p made/sub; cp "$0"/* made; cp "$1" made/sub; ls "
 
 @pytest.fixture
 def documents(tmp_path: Path) -> Path:
-    (tmp_path / "folder").mkdir()
+    return with_documents(tmp_path)
+
+
+def with_documents(folder: Path, **more: str) -> Path:
+    """A folder with the documents, more of them, and what their jobs refer to."""
+    (folder / "folder").mkdir()
     for name in ("one.txt", "two.txt"):
-        (tmp_path / "folder" / name).write_text(name)
+        (folder / "folder" / name).write_text(name)
     return write(
-        tmp_path,
+        folder,
         say_cwl=SAY,
         lengths_cwl=LENGTHS,
         inner_cwl=INNER,
@@ -252,6 +257,7 @@ def documents(tmp_path: Path) -> Path:
         conditions_cwl=CONDITIONS,
         files_cwl=FILES,
         **{"data.txt_idx": "an index", "data_note": "a note"},
+        **more,
     )
 
 

@@ -87,31 +87,25 @@ def test_stages_one_after_the_other_are_the_graph(tmp_path: Path, mapping: Any) 
     assert sorted(results["Half"]["output"]) == [float(number) for number in range(10)]
 
 
-def test_one_stream_feeds_all_that_take_it(tmp_path: Path) -> None:
-    def graph() -> FlatGraph:
-        graph = WorkflowGraph()
-        numbers, double, half = Numbers(), Double(), Half()
-        graph.connect(numbers, "output", double, "input")
-        graph.connect(numbers, "output", half, "input")
-        return flatten(graph)
+def forked() -> FlatGraph:
+    graph = WorkflowGraph()
+    numbers, double, half = Numbers(), Double(), Half()
+    graph.connect(numbers, "output", double, "input")
+    graph.connect(numbers, "output", half, "input")
+    return flatten(graph)
 
+
+def test_one_stream_feeds_all_that_take_it(tmp_path: Path) -> None:
     stream = tmp_path / "s.d4ps"
-    run_stage(graph(), ["Numbers"], {}, {"Numbers.output": stream})
-    results = run_stage(graph(), ["Double", "Half"], {"Numbers.output": stream}, {})
+    run_stage(forked(), ["Numbers"], {}, {"Numbers.output": stream})
+    results = run_stage(forked(), ["Double", "Half"], {"Numbers.output": stream}, {})
     assert results["Double"]["output"] == [2 * number for number in range(10)]
     assert results["Half"]["output"] == [number / 2 for number in range(10)]
 
 
 def test_an_output_taken_inside_and_outside_goes_both_ways(tmp_path: Path) -> None:
-    def graph() -> FlatGraph:
-        graph = WorkflowGraph()
-        numbers, double, half = Numbers(), Double(), Half()
-        graph.connect(numbers, "output", double, "input")
-        graph.connect(numbers, "output", half, "input")
-        return flatten(graph)
-
     stream = tmp_path / "s.d4ps"
-    results = run_stage(graph(), ["Numbers", "Double"], {}, {"Numbers.output": stream})
+    results = run_stage(forked(), ["Numbers", "Double"], {}, {"Numbers.output": stream})
     assert len(results["Double"]["output"]) == 10
     with StreamReader(stream) as reader:
         assert [item for _, item in reader] == list(range(10))

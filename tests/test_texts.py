@@ -20,7 +20,7 @@ from d4pcwl.cli.cwl2d4p import main as cwl2d4p
 from d4pcwl.cli.dispel4py import main as dispel4py
 from d4pcwl.cli.main import main as d4pcwl
 from d4pcwl.cwl.importing.cwltool.document import Document
-from d4pcwl.cwl.importing.cwltool.joborder import read_job_order, read_jobs
+from d4pcwl.cwl.importing.cwltool.joborder import initial_inputs, read_job_order, read_jobs
 from d4pcwl.cwl.importing.cwltool.settings import Settings
 from d4pcwl.errors import InputError, UnreadableText
 from d4pcwl.workflow.texts import MAX_DEPTH, parse_json, parse_yaml, read_file
@@ -275,6 +275,8 @@ def test_what_is_run_is_looked_at_too(tmp_path: Path) -> None:
         ("cwlVersion: [v1.2]\n", "a.cwl: "),
         (TOOL.replace("inputs: []", "inputs: 3"), "a.cwl: "),
         (running("b.cwl").replace("in: []", "in: {1: [2]}"), "a.cwl: "),
+        (running("b.cwl").partition("{a:")[0] + "3\n", "a.cwl: "),
+        (running("b.cwl").partition("{a:")[0] + "[b]\n", "a.cwl: "),
         (TOOL + "$namespaces: 3\n", "a.cwl: "),
         (TOOL + "$graph: 3\n", "a.cwl: "),
         (TOOL + "$schemas: {a: b}\n", "a.cwl: "),
@@ -285,6 +287,26 @@ def test_documents_that_are_none(tmp_path: Path, text: str, message: str) -> Non
     path = write(tmp_path, a=text, b=TOOL)
     with pytest.raises(InputError, match=message):
         _ = Document(str(path), Settings()).process
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cwl:requirements: [3]", "cwl:requirements: expected a list of objects"),
+        ("cwl:requirements: {NetworkAccess: b}", "each with the key class"),
+        ("cwltool:overrides: {a.cwl: 3}", "each with the key overrideTarget"),
+        ("cwltool:overrides: {a.cwl: {requirements: 3}}", "overrides: requirements: expected"),
+        ("a: {class: File, location: 3}", "location of a File: expected a text, not 3"),
+        ("a: {class: File, path: a.cwl, location: null, size: 3, contents: [a]}", "contents of a"),
+        ("a: {class: File, contents: 3}", "contents of a File: expected a text, not 3"),
+        ("a: {class: File, location: 'http://[x'}", "Invalid IPv6 URL"),
+    ],
+)
+def test_job_orders_of_another_form(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, a=TOOL, b=text)
+    process = Document(str(path), Settings()).process
+    with pytest.raises(InputError, match=message):
+        initial_inputs(read_job_order(str(tmp_path / "b.cwl"), str(path)), process)
 
 
 def test_what_is_included_is_no_yaml(tmp_path: Path) -> None:

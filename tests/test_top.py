@@ -98,7 +98,7 @@ def test_a_terminal(way: str, tmp_path: Path) -> None:
     [
         (["missing.jsonl"], "missing.jsonl: cannot be read: No such file or directory"),
         (["no.jsonl"], "no.jsonl:1: not a trace"),
-        (["no.jsonl", "--every", "0"], "argument --every: invalid"),
+        (["no.jsonl", "--every", "0"], "argument --every: expected seconds"),
     ],
 )
 def test_errors(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _AGAIN_SECONDS = 0.01
 
+OWN = "mapping_"
+"""The prefix of a mapping's own options in the namespace of a command."""
+
 
 def given(argv: Sequence[str] | None) -> list[str]:
     """The arguments of a command. If a shell asks for completions, those that are typed so far.
@@ -241,6 +244,10 @@ def say(message: str) -> None:
     _write(message)
 
 
+def say_nothing(message: str) -> None:
+    """Take the place of :func:`say` where nothing is to be shown."""
+
+
 def begin_with_time(wanted: bool) -> None:
     """Choose whether messages begin with the time from now on."""
     global _write_time
@@ -292,6 +299,17 @@ def add_extension_options(parser: Any) -> None:
     parser.add_argument(
         "--enable-dev", action="store_true", help="allow development versions, such as v1.3.0-dev1"
     )
+
+
+def check_processes(number: int | None) -> None:
+    """Check the number of processes that ``-n`` asks for, if it does.
+
+    :raises UsageError: it is too small
+    """
+    if number is not None and number < 1:
+        from d4pcwl.errors import UsageError
+
+        raise UsageError(f"-n {number}: at least one process is needed")
 
 
 def current_folder() -> str:

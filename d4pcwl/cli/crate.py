@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d4pcwl.cli.common import say
+from d4pcwl.cli.common import say, say_nothing
 
 if TYPE_CHECKING:
     from typing import Any
@@ -81,6 +81,6 @@ def run(options: argparse.Namespace) -> int:
         license_=options.license,
         as_zip=options.zip,
         take=options.take,
-        say=(lambda text: None) if options.quiet else say,
+        say=say_nothing if options.quiet else say,
     )
     return 0

@@ -138,6 +138,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from dataclasses import replace
     from functools import partial
     from pathlib import Path
 
@@ -182,18 +183,17 @@ def _run(options: argparse.Namespace) -> int:
     end_if_asked()
     parameters.refuse_rest(options.rest, options.taken, f"d4p2cwl {options.script}")
     written: dict[Path, str] = {}
-    documents: set[Path] = set()
     if as_folder:
         folder = Path(options.output)
         written.update({folder / name: document_text(d) for name, d in compiled.files.items()})
     elif options.output:
         written[Path(options.output)] = str(compiled)
-    documents.update(written)
+    documents = set(written)
     if options.job in documents:
         raise UsageError(f"--job {options.job}: the document has the same path; give another one")
     if options.job is not None:
         job = _relocated(compiled.job, options, as_folder)
-        written[options.job] = type(compiled)(**{**vars(compiled), "job": job}).job_text()
+        written[options.job] = replace(compiled, job=job).job_text()
     if options.report is not None:
         if options.report in written:
             raise UsageError(

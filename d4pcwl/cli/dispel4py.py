@@ -6,11 +6,14 @@ import os
 import sys
 
 from d4pcwl.cli.common import (
+    OWN,
+    check_processes,
     current_folder,
     end_if_asked,
     given,
     guarded,
     say,
+    say_nothing,
     tell,
     uncollected,
     version,
@@ -20,17 +23,16 @@ from d4pcwl.cli.standard import require_output
 TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from d4pcwl.runtime.job import Origin
     from d4pcwl.runtime.mappings.registry import Mapping, Run
     from d4pcwl.runtime.results import ErrorLines, ResultFile, Sink
     from d4pcwl.streams.output_file import OutputFile
+    from d4pcwl.workflow.flat import FlatGraph
+    from d4pcwl.workflow.inputs import RootInputs
     from d4pcwl.workflow.load import Script
-
-_OWN = "mapping_"
-"""The prefix of the mapping's own options in the namespace of the command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +69,7 @@ def _main(arguments: list[str]) -> int:
                 _be_silent(options, lambda: stack.enter_context(TemporaryDirectory()))
             return _run(options, run)
 
-    command = Command(arguments, options.num, _say_nothing if options.quiet else say)
+    command = Command(arguments, options.num, say_nothing if options.quiet else say)
     return mapping.around(command, work)
 
 
@@ -85,7 +87,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             f"{parsed.script} (or d4pcwl cwl), or make a script from it with cwl2d4p"
         )
     parsed.arguments = arguments
-    parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, _OWN)
+    parsed.mapping, parsed.own = mapping, parsed_options(parsed, mapping.options, OWN)
     return parsed
 
 
@@ -131,7 +133,7 @@ def _parser(
     mapping = find_mapping(arguments[0])
     completion.skip_word()
     script = _add_options(parser)
-    mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"), _OWN)
+    mapping.add_options(parser.add_argument_group(f"options of {arguments[0]}"), OWN)
     return parser, script, mapping
 
 
@@ -257,13 +259,10 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     from d4pcwl.runtime.job import Job
     from d4pcwl.runtime.mappings.registry import run_job
     from d4pcwl.runtime.results import WithErrors
-    from d4pcwl.workflow.inputs import idle_roots, root_inputs
+    from d4pcwl.workflow.inputs import root_inputs
     from d4pcwl.workflow.load import load
-    from d4pcwl.workflow.silent import forgotten_returns
-    from d4pcwl.workflow.undeclared import UNDECLARED
 
-    if options.num is not None and options.num < 1:
-        raise UsageError(f"-n {options.num}: at least one process is needed")
+    check_processes(options.num)
     leave_out_unset(os.environ)
     folder = current_folder()
     script = load(options.script, options.attr, partial(parameters.settle, options))
@@ -302,15 +301,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             ports = None
         errors = files.errors()
         if not options.quiet:
-            for pe in idle_roots(graph, inputs):
-                say(f"note: no input is given for {names.get(pe, pe)}, so it does not run")
-            for pe, output in graph.unconnected:
-                if pe.outputconnections[output].get(UNDECLARED):
-                    say(
-                        f"note: {names[pe.id]} is a consumer, but writes to '{output}': its "
-                        "items are results"
-                    )
-            for text in forgotten_returns(graph):
+            for text in _notes(graph, inputs):
                 say(f"note: {text}")
         job = Job(
             graph,
@@ -318,7 +309,7 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
             WithErrors(sink, errors.tell if errors else _say_left_out),
             results=ports,
             processes=options.num,
-            say=say if options.verbose else _say_nothing,
+            say=say if options.verbose else say_nothing,
             origin=None if options.stage else _origin(options, folder, script),
             policy=parse_policy(options.on_error, options.time_out),
             seed=options.seed,
@@ -341,6 +332,21 @@ def _run(options: argparse.Namespace, run: Run[Any]) -> int:
     return 0
 
 
+def _notes(graph: FlatGraph, inputs: RootInputs) -> Iterator[str]:
+    """What users may not expect of a run."""
+    from d4pcwl.workflow.inputs import idle_roots
+    from d4pcwl.workflow.silent import forgotten_returns
+    from d4pcwl.workflow.undeclared import UNDECLARED
+
+    for pe in idle_roots(graph, inputs):
+        yield f"no input is given for {graph.names.get(pe, pe)}, so it does not run"
+    for pe, output in graph.unconnected:
+        if pe.outputconnections[output].get(UNDECLARED):
+            name = graph.names[pe.id]
+            yield f"{name} is a consumer, but writes to '{output}': its items are results"
+    yield from forgotten_returns(graph)
+
+
 def _stay(options: argparse.Namespace, folder: str) -> None:
     """The script changed the folder: keep the places of the named files."""
     from dataclasses import replace
@@ -350,6 +356,9 @@ def _stay(options: argparse.Namespace, folder: str) -> None:
         path = getattr(options, name)
         if path is not None:
             setattr(options, name, type(path)(os.path.join(folder, path)))
+    config = options.provenance_config
+    if config is not None and not config.lstrip().startswith("{"):
+        options.provenance_config = os.path.join(folder, config)
     options.sources = [replace(s, path=Path(folder, s.path)) for s in options.sources]
     options.targets = [
         replace(t, paths=tuple(Path(folder, path) for path in t.paths)) for t in options.targets
@@ -502,10 +511,6 @@ def _say_left_out(description: dict[str, Any]) -> None:
     item = "an item" if number is None else f"item {number}"
     where = f"{item} of '{description['input']}'"
     say(f"left out: {where} of PE {description['pe']}: {description['error']}")
-
-
-def _say_nothing(message: str) -> None:
-    """Show no progress (without -v)."""
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ _WIDTH = 200
 
 
 def dry_run(
-    options: argparse.Namespace, script: Script, job: Job, prediction: Iterable[str] = ()
+    options: argparse.Namespace, script: Script, job: Job, prediction: Iterable[str]
 ) -> str:
     """What a run would do, line by line.
 

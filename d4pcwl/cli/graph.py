@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         description="Draw the graph of a script, with its composites or the stages of a cut as "
         "boxes; or the steps of a CWL document.",
     )
-    parser.add_argument("file", metavar="SCRIPT|CWL", help="a script, or a .cwl document")
+    parser.add_argument("script", metavar="SCRIPT|CWL", help="a script, or a .cwl document")
     parser.add_argument(
         "-a", "--attr", metavar="NAME", help="the graph to use, if there are several"
     )
@@ -87,23 +85,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _picture(options: argparse.Namespace) -> Picture:
-    if Path(options.file.partition("#")[0]).suffix in (".cwl", ".yml", ".yaml", ".json"):
+    if Path(options.script.partition("#")[0]).suffix in (".cwl", ".yml", ".yaml", ".json"):
         given = [name for name in ("attr", "cut", "shards") if getattr(options, name)]
         if given:
-            raise UsageError(f"--{given[0]} is for scripts, and {options.file} is a CWL document")
+            raise UsageError(f"--{given[0]} is for scripts, and {options.script} is a CWL document")
         from d4pcwl.cwl.picture import picture_of_cwl
 
-        return picture_of_cwl(options.file, all_edges=options.all_edges)
+        return picture_of_cwl(options.script, all_edges=options.all_edges)
     if options.all_edges:
-        raise UsageError(f"--all-edges is for CWL documents, and {options.file} is a script")
+        raise UsageError(f"--all-edges is for CWL documents, and {options.script} is a script")
+    from d4pcwl.cli.parameters import load_aside
     from d4pcwl.workflow.draw import picture
-    from d4pcwl.workflow.load import load
     from d4pcwl.workflow.nodes import Box
     from d4pcwl.workflow.shards import staged
 
-    # Text that a script prints is not part of the picture, and its current folder is not ours.
-    with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
-        graph = load(options.file, options.attr, lambda b: b.settled({}, partly=True)).flat()
+    graph = load_aside(options).flat()
     if options.cut is None and options.shards is None:
         return picture(graph)
     stages = staged(graph, options.cut, options.shards)

@@ -12,8 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-_COMMANDS = {"run": "dispel4py", "compile": "d4p2cwl", "import": "cwl2d4p", "cwl": "runner"}
-"""The commands that have names of their own, by their modules."""
+_COMMANDS = {
+    "run": ("dispel4py", "run a script's graph (the command dispel4py)"),
+    "compile": ("d4p2cwl", "compile a script's graph to CWL (the command d4p2cwl)"),
+    "import": ("cwl2d4p", "make a script from a CWL document (the command cwl2d4p)"),
+    "cwl": ("runner", "run a CWL document (the command d4pcwl-runner)"),
+}
+"""The commands that have names of their own: their modules, and what they do."""
+
+_OTHERS = (
+    "stream", "graph", "library", "trace", "lineage", "rerun", "crate", "top", "predict",
+    "completion",
+)  # fmt: skip
+"""The modules of the others, which are called so."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,50 +35,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             from d4pcwl.cli import completion
 
             completion.skip_word()
-        command = import_module(f"d4pcwl.cli.{_COMMANDS[arguments[0]]}")
+        command = import_module(f"d4pcwl.cli.{_COMMANDS[arguments[0]][0]}")
         code: int = command.main(arguments[1:])
         return code
     return guarded("d4pcwl", lambda: _other(arguments), debug="--debug" in arguments)
 
 
 def _other(arguments: list[str]) -> int:
-    from d4pcwl.cli import (
-        completion,
-        crate,
-        graph,
-        library,
-        lineage,
-        predict,
-        rerun,
-        stream,
-        top,
-        trace,
-    )
     from d4pcwl.cli.parser import Parser
 
     parser = Parser(prog="d4pcwl", description="The bridge between dispel4py and CWL.")
     parser.add_argument("--version", action="version", version=version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    commands.add_parser("run", help="run a script's graph (the command dispel4py)", add_help=False)
-    commands.add_parser(
-        "compile", help="compile a script's graph to CWL (the command d4p2cwl)", add_help=False
-    )
-    commands.add_parser(
-        "import", help="make a script from a CWL document (the command cwl2d4p)", add_help=False
-    )
-    commands.add_parser(
-        "cwl", help="run a CWL document (the command d4pcwl-runner)", add_help=False
-    )
-    stream.add_parser(commands)
-    graph.add_parser(commands)
-    library.add_parser(commands)
-    trace.add_parser(commands)
-    lineage.add_parser(commands)
-    rerun.add_parser(commands)
-    crate.add_parser(commands)
-    top.add_parser(commands)
-    predict.add_parser(commands)
-    completion.add_parser(commands)
+    for name, (_, told) in _COMMANDS.items():
+        commands.add_parser(name, help=told, add_help=False)
+    for name in _OTHERS:
+        import_module(f"d4pcwl.cli.{name}").add_parser(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)
     return code

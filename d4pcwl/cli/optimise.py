@@ -42,8 +42,8 @@ def learn(options: argparse.Namespace, script: Script, job: Job) -> Learnt:
     :raises TraceError: the trace cannot be read
     """
     mapping, traces = options.mapping, [source.path for source in options.sources]
-    if options.stage or not (options.optimise or traces):
-        if options.stage and options.optimise:
+    if options.stage:
+        if options.optimise:
             raise UsageError("--optimise is for a whole graph: leave out --stage")
         return job, ()
     if len(traces) > 1:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,7 @@ def parse(
         _add_for_shell(parser, script, arguments, roots)
     options, rest = parser.parse_known_args(arguments)
     options.rest, options.taken, options.folder = rest, taken, current_folder()
+    options.param_files = []  # those that --params names
     options.used = {argument.partition("=")[0] for argument in arguments} & taken
     return options
 
@@ -90,20 +91,25 @@ def _add_for_shell(
     with contextlib.suppress(SystemExit, D4pcwlError):
         options, _ = argparse.ArgumentParser.parse_known_args(parser, arguments)
         if options.script is not None:
-            _add_script(parser, _loaded(options), set(parser._option_string_actions), roots)
+            _add_script(parser, load_aside(options), set(parser._option_string_actions), roots)
     script.nargs, script.required = None, True
 
 
-def _loaded(options: argparse.Namespace) -> Script:
-    from d4pcwl.workflow.load import load
+def load_aside(options: argparse.Namespace) -> Script:
+    """The script that a command looks at and does not run: parameters have samples for values. What
+    it prints is no part of the answer.
 
-    with contextlib.redirect_stdout(sys.stderr):
+    :raises D4pcwlError: it cannot be loaded
+    """
+    from d4pcwl.workflow.load import aside, load
+
+    with aside():
         return load(options.script, options.attr, lambda b: b.settled({}, partly=True))
 
 
 def _help(command: str, options: argparse.Namespace, roots: bool) -> argparse.ArgumentParser:
     """The help text for the options of the script."""
-    script = _loaded(options)
+    script = load_aside(options)
     builder = script.builder
     parser = argparse.ArgumentParser(
         usage=f"{command} {options.script} [options of the script] [options]",
@@ -160,6 +166,7 @@ def _settled(options: argparse.Namespace, builder: Builder, partly: bool) -> dic
         elif entry.lstrip().startswith("{"):
             given |= parse_json(entry, "--params")
         else:
+            options.param_files.append(os.path.abspath(entry))
             content = read_file(entry)
             if not isinstance(content, Mapping):
                 raise InputError(

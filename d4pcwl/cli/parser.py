@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
         :raises SystemExit: always, with 2
         """
-        option = message.removeprefix(_UNKNOWN).split(maxsplit=1)[0].partition("=")[0]
+        option = message.removeprefix(_UNKNOWN).partition(" ")[0].partition("=")[0]
         if message.startswith(_UNKNOWN) and option.startswith("-"):
             message += closest(option, self._option_string_actions)
         usage = self.usage or " ".join(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import re
 import sys
 from pathlib import Path
@@ -74,15 +72,12 @@ def run(options: argparse.Namespace) -> int:
 
     :raises D4pcwlError: the script or the trace is not right
     """
+    from d4pcwl.cli.parameters import load_aside
     from d4pcwl.runtime.mappings.registry import find_mapping
     from d4pcwl.trace.model import read_model
     from d4pcwl.trace.predict import Machine
-    from d4pcwl.workflow.load import load
 
-    # What a script prints is not part of the answer, and a change of folder is not for us.
-    with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
-        script = load(options.script, options.attr, lambda b: b.settled({}, partly=True))
-        graph = script.flat()
+    graph = load_aside(options).flat()
     model = read_model(options.trace, graph)
     machine = Machine(None, *(options.network or (None, 0.0)))
     pooled = find_mapping(options.mapping).pooled

@@ -46,11 +46,10 @@ def recording(
         return nullcontext()
     if options.dry_run:
         return nullcontext()
-    from d4pcwl.cli.common import say
+    from d4pcwl.cli.common import say, say_nothing
     from d4pcwl.lineage.run_record import RunRecord
     from d4pcwl.workflow.parameters import plain_values
 
-    params = [text for text in options.params if "=" not in text and not text.startswith("{")]
     return RunRecord(
         options.provenance,
         options.provenance_config,
@@ -58,6 +57,6 @@ def recording(
         arguments=options.arguments,
         parameters=plain_values(script.builder, script.values),
         results=options.results,
-        files=[path for path in (options.file, *params) if path is not None],
-        say=(lambda text: None) if options.quiet else lambda text: say(f"note: {text}"),
+        files=[*([options.file] if options.file else []), *options.param_files],
+        say=say_nothing if options.quiet else lambda text: say(f"note: {text}"),
     )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from d4pcwl.cli.common import (
+    OWN,
     add_container_options,
     add_extension_options,
     begin_with_time,
+    check_processes,
     end_if_asked,
     given,
     guarded,
     say,
+    say_nothing,
     version,
 )
 from d4pcwl.cli.standard import require_output
@@ -27,9 +31,6 @@ if TYPE_CHECKING:
     from d4pcwl.cwl.importing.cwltool.settings import Settings
     from d4pcwl.cwl.importing.graph.execute import Finished, Run
     from d4pcwl.runtime.mappings.registry import Mapping
-
-OWN = "mapping_"
-"""The prefix of the mapping's own options in the namespace of the command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +61,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
     from d4pcwl.cli import research
     from d4pcwl.cli.parser import Parser
-    from d4pcwl.errors import UsageError
     from d4pcwl.runtime.mappings.registry import find_mapping
     from d4pcwl.runtime.options import parsed_options
 
@@ -111,8 +111,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("give --jobs or a job order, not both")
     if options.jobs and options.provenance:
         parser.error("--provenance is the record of one job: leave out --jobs")
-    if options.num is not None and options.num < 1:
-        raise UsageError(f"-n {options.num}: at least one process is needed")
+    check_processes(options.num)
     # Without --mapping, the best one is found later, so only the options of all mappings count.
     options.arguments = arguments
     options.own = parsed_options(options, chosen.options, OWN) if named else None
@@ -381,7 +380,7 @@ def _run(options: argparse.Namespace) -> int:
             try:
                 with watching(options, options.document, options.arguments) as run.observer:
                     run.run()
-                run.finish()
+                run.hand_out()
             except NotPlaced:
                 place.keep()
                 say(f"note: the output files are kept in {place.folder}")
@@ -396,20 +395,20 @@ def _run_of(
     document: Document,
     jobs: list[dict[str, Any]],
     finished: Callable[[Finished], None] = lambda job: None,
-    failed: Callable[[str], None] = lambda message: None,
+    failed: Callable[[str], None] = say_nothing,
 ) -> Run:
     from d4pcwl.cwl.importing.graph.execute import Run
 
     return Run(
         document,
         jobs,
-        options.outdir,
+        options.outdir or os.curdir,
         finished,
         failed,
         mapping=options.mapping,
         processes=options.num,
         options=options.own,
-        say=say if options.verbose else _say_nothing,
+        say=say if options.verbose else say_nothing,
         apart=bool(options.jobs),
         empty_printed=options.empty_printed,
     )
@@ -450,8 +449,6 @@ def _more(options: argparse.Namespace) -> dict[str, Any]:
 
     :raises UsageError: a folder cannot be made
     """
-    import os
-
     from d4pcwl.errors import UsageError
 
     more: dict[str, Any] = {"rm_tmpdir": not options.leave_tmpdir}
@@ -511,10 +508,6 @@ def _print(outputs: dict[str, Any], *, as_line: bool) -> None:
     text = json.dumps(outputs, indent=None if as_line else 4, ensure_ascii=False, default=str)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-def _say_nothing(message: str) -> None:
-    """Without --verbose."""
 
 
 if __name__ == "__main__":

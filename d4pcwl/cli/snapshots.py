@@ -56,7 +56,7 @@ def snapshots(
             raise UsageError(f"--checkpoint does not work with {other}")
     if options.dry_run:
         return nullcontext()
-    from d4pcwl.cli.common import tell
+    from d4pcwl.cli.common import say_nothing, tell
     from d4pcwl.runtime.checkpoint.session import Session
     from d4pcwl.workflow.parameters import plain_values
 
@@ -65,5 +65,5 @@ def snapshots(
         options.every,
         resume=options.resume,
         parameters=plain_values(script.builder, script.values),
-        say=(lambda text: None) if options.quiet else lambda text: tell(f"note: {text}"),
+        say=say_nothing if options.quiet else lambda text: tell(f"note: {text}"),
     )

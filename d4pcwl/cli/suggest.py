@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 from typing import TYPE_CHECKING, Any
+
+from d4pcwl.cli.common import check_processes
 
 if TYPE_CHECKING:
     import argparse
@@ -34,23 +33,20 @@ def suggestions(options: argparse.Namespace, processes: int) -> list[Suggestion]
     """
     from d4pcwl.errors import UsageError
 
-    if options.n is not None and options.n < 1:
-        raise UsageError(f"-n {options.n}: at least one process is needed")
+    check_processes(options.n)
     if options.script is None:
         if options.attr is not None or options.n is not None:
             raise UsageError("-a and -n need --script SCRIPT")
         return []
     from d4pcwl.cli.optimise import prediction
+    from d4pcwl.cli.parameters import load_aside
     from d4pcwl.runtime.engine.plan import make_plan, usable_cores
     from d4pcwl.trace.assign import ALGORITHMS, assign
     from d4pcwl.trace.model import read_model
     from d4pcwl.trace.predict import Machine
     from d4pcwl.trace.suggestion import Suggestion
-    from d4pcwl.workflow.load import load
 
-    # What a script prints is not part of the answer, and a change of folder is not for us.
-    with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
-        graph = load(options.script, options.attr, lambda b: b.settled({}, partly=True)).flat()
+    graph = load_aside(options).flat()
     model, machine = read_model(options.trace, graph), Machine(cores=usable_cores())
     found = []
     for how in ("default", *ALGORITHMS):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from d4pcwl.cli.common import say
-from d4pcwl.cli.standard import give_up_output, require_output
+from d4pcwl.cli.standard import require_output
 from d4pcwl.errors import presentable
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected seconds, more than 0, not {text!r}")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -72,10 +72,7 @@ def run(options: argparse.Namespace) -> int:
         if sys.stdout.isatty():
             _show(reader, options.every or _SECONDS)
         else:
-            try:
-                _print(reader, options.every or _PLAIN_SECONDS)
-            except BrokenPipeError:  # the reader of our output has had enough
-                give_up_output()
+            _print(reader, options.every or _PLAIN_SECONDS)
     return 0
 
 

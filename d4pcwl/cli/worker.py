@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from d4pcwl.cli.common import end_if_asked, given, guarded, say, version
+from d4pcwl.cli.common import (
+    check_processes,
+    end_if_asked,
+    given,
+    guarded,
+    say,
+    say_nothing,
+    version,
+)
 
 TYPE_CHECKING = False  # an interrupt during these imports cannot end the command properly
 if TYPE_CHECKING:
@@ -70,9 +78,7 @@ def _run(options: argparse.Namespace) -> int:
     from d4pcwl.runtime.redis.server import named_server
     from d4pcwl.workflow.load import load
 
-    number = options.num if options.num is not None else usable_cores()
-    if number < 1:
-        raise UsageError(f"-n {number}: at least one process is needed")
+    check_processes(options.num)
     address = named_server(parsed_options(options, ServerOptions))
     if address is None:
         raise UsageError("name the run's Redis server: --redis-url URL, or -ri HOST")
@@ -87,12 +93,9 @@ def _run(options: argparse.Namespace) -> int:
     attr = options.attr or (None if options.script else told["attr"] or None)
     graph = load(script, attr, json.loads(told["parameters"])).flat()
     end_if_asked()
-    join(address, options.run, graph, told, number, say if options.verbose else _say_nothing)
+    number = options.num or usable_cores()
+    join(address, options.run, graph, told, number, say if options.verbose else say_nothing)
     return 0
-
-
-def _say_nothing(message: str) -> None:
-    """Show nothing (without -v)."""
 
 
 if __name__ == "__main__":

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import queue
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from d4pcwl.errors import InputError, nearest
-from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import root_inputs
 from d4pcwl.workflow.numbering import to_run
 
@@ -19,33 +17,6 @@ STATUS_ACTIVE = 10
 STATUS_INACTIVE = 11
 STATUS_TERMINATED = 12
 STATUS = {STATUS_ACTIVE: "ACTIVE", STATUS_INACTIVE: "INACTIVE", STATUS_TERMINATED: "TERMINATED"}
-
-
-def run_own(workflow: Any, inputs: Any, resultmappings: Any = None) -> dict[str, Any]:
-    """Run the graph's own PEs in this process, one instance of each.
-
-    :param inputs: from PE (object, id or name) to a list of input dictionaries or a number of
-        iterations
-    :param resultmappings: from PE to the names of the outputs whose items are results; without it
-        they are those of the unconnected outputs
-    :returns: from PE id to output to its items
-    :raises D4pcwlError: the graph or its inputs are not right, or a PE failed
-    """
-    from d4pcwl.runtime.job import Job
-    from d4pcwl.runtime.mappings.registry import find_mapping, run_job
-    from d4pcwl.runtime.results import Results
-
-    flat = to_run(workflow)
-    results = Results()
-    job = Job(
-        flat,
-        root_inputs(flat, inputs),
-        results,
-        results=None if resultmappings is None else _chosen_outputs(flat, resultmappings),
-        own_pes=True,
-    )
-    run_job(find_mapping("simple"), job)
-    return {pe: dict(outputs) for pe, outputs in results.items()}
 
 
 def process_with(
@@ -114,15 +85,3 @@ class _QueueSink:
         if self._queue is not None:
             self._queue.put(STATUS_TERMINATED)
         return self._queue
-
-
-def _chosen_outputs(flat: FlatGraph, chosen: Mapping[Any, Any]) -> list[tuple[Any, str]]:
-    found: list[tuple[Any, str]] = []
-    for key, outputs in chosen.items():
-        pes = [pe for pe in flat.pes if pe is key] or flat.find(str(key))
-        if not pes:
-            known = nearest(str(key), (pe.id for pe in flat.pes))
-            raise InputError(f"results of '{key}' are asked for: no such PE{known}")
-        for output in [outputs] if isinstance(outputs, str) else outputs:
-            found += [(pe, output) for pe in pes if output in pe.outputconnections]
-    return found

@@ -79,7 +79,7 @@ def with_inputs(compiled: Compiled, path: str, gathering: Gathering) -> Compiled
 
 
 def write_bundle(
-    target: str, compiled: Compiled, gathering: Gathering, *, image: str | None = None
+    target: str, compiled: Compiled, gathering: Gathering, *, image: str | None
 ) -> None:
     """Write a document with everything that was gathered for it, or nothing.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections.abc
-import contextlib
 import json
 import math
 import os
@@ -37,7 +36,7 @@ from d4pcwl.workflow.cells import script_of_cells
 from d4pcwl.workflow.edges import is_graph
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.graph import is_workflow
-from d4pcwl.workflow.load import Script, Settle, build, load
+from d4pcwl.workflow.load import Script, Settle, aside, build, load
 from d4pcwl.workflow.parameters import Builder, builders, read_builder, texts_of
 from d4pcwl.workflow.reading.files import changes
 from d4pcwl.workflow.reading.owners import known_attributes, lines_of
@@ -318,12 +317,7 @@ def _known_attributes(script: Script, graph: FlatGraph) -> Attributes:
 def _has_several_graphs(script: Script) -> bool:
     if script.builder is not None:
         return len(builders(script.module)) > 1
-    graphs = {
-        id(value): value
-        for value in vars(script.module).values()
-        if is_graph(value) and not isinstance(value, type) and is_workflow(value)
-    }
-    return len(graphs) > 1
+    return len({id(value) for value in vars(script.module).values() if is_workflow(value)}) > 1
 
 
 def _packages(
@@ -380,12 +374,9 @@ def _script(workflow: Any, attr: str | None, parameters: ParameterValues | Settl
         if not path.is_file() and attr is None:
             path = Path(os.fspath(workflow).rpartition(":")[0])
         if path.is_file():
-            _readable(
-                path
-            )  # reports everything that is missing; running the script only the first thing
-        # Text that a script prints while it is loaded must not get into the document. Files are
-        # looked for in the present folder, also if the script changes it.
-        with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
+            # It reports all that is missing; a run of the script, only the first thing.
+            _readable(path)
+        with aside():
             return load(workflow, attr, settle)
     if isinstance(workflow, FunctionType):
         return build(read_builder(workflow), settle)

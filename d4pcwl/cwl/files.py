@@ -74,8 +74,10 @@ def _uri(folder: str, path: str) -> str:
 
 def local_path(file: dict[str, Any]) -> str:
     """The path of a File or Directory object, from its ``path`` or its ``location``."""
-    if "path" in file:
-        return str(file["path"])
-    location = str(file["location"])
+    return str(file["path"]) if "path" in file else uri_path(str(file["location"]))
+
+
+def uri_path(location: str) -> str:
+    """The path of a file URI; any other location as it is."""
     parts = urlsplit(location)
     return unquote(parts.path) if parts.scheme == "file" else location

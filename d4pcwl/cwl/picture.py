@@ -32,14 +32,12 @@ def picture_of_cwl(location: str, *, all_edges: bool = False) -> Picture:
     from d4pcwl.cwl.importing.graph.cwl_graph import runner_graph
 
     document = Document(location, Settings(quiet=True))
-    drawing = _Drawing(all_edges)
-    if document.process.tool["class"] == "Workflow":
-        drawing.add_document(runner_graph(document))
-    else:
-        tool = document.process.tool
+    tool = document.process.tool
+    if tool["class"] != "Workflow":
         title = str(tool.get("label", short_name(tool["id"])))
-        drawing.nodes.append(Node("tool", title, *_ports(document.process)))
-        return Picture(drawing.nodes)
+        return Picture([Node("tool", title, *_ports(document.process))])
+    drawing = _Drawing(all_edges)
+    drawing.add_document(runner_graph(document))
     if all_edges:
         return Picture(drawing.nodes, drawing.arrows)
     return _in_use(drawing.nodes, _bundled(drawing.arrows))
@@ -119,7 +117,9 @@ def _is_data(entry: Mapping[str, Any]) -> bool:
 def _has_files(kind: Any) -> bool:
     if isinstance(kind, list):
         return any(map(_has_files, kind))
-    return _has_files(kind["items"]) if "items" in kind else kind in ("File", "Directory")
+    if isinstance(kind, Mapping):
+        return "items" in kind and _has_files(kind["items"])
+    return kind in ("File", "Directory")
 
 
 def _of_run(tool: Mapping[str, Any]) -> set[str]:

@@ -17,7 +17,7 @@ from d4pcwl.workflow.edges import Edge, Nodes, is_graph, label, mapped_port
 from d4pcwl.workflow.grouping import Grouping, of_numbered, parse_grouping
 from d4pcwl.workflow.lazy import cached_property
 from d4pcwl.workflow.pe import GROUPING, RESULT, is_pe, unknown_port
-from d4pcwl.workflow.place import place_of_work
+from d4pcwl.workflow.place import place_of_work, told_at
 from d4pcwl.workflow.unused import note_use
 
 
@@ -193,7 +193,7 @@ def flatten(graph: Any) -> FlatGraph:
             _check_inside((source, target), inside)
             flat_edges.append(Edge(source, output, target, target_input, edge.place))
         except GraphError as fault:
-            faults.append(_at(edge, f"{edge}: {fault}"))
+            faults.append(told_at(edge.place, f"{edge}: {fault}"))
     pes = tuple(pe for pe, _ in nodes)
     _settle_ids(pes)
     flat = FlatGraph(
@@ -207,14 +207,9 @@ def flatten(graph: Any) -> FlatGraph:
         try:
             flat.grouping(edge)
         except GraphError as fault:
-            place = place_of_work(edge.target)
-            faults.append(str(place.fault(str(fault)) if place else fault))
+            faults.append(told_at(place_of_work(edge.target), str(fault)))
     raise_faults(GraphError, dict.fromkeys(faults))
     return flat
-
-
-def _at(edge: Edge, message: str) -> str:
-    return str(edge.place.fault(message)) if edge.place is not None else message
 
 
 def _collect(

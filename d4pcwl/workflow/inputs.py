@@ -14,6 +14,7 @@ from typing import Any
 from d4pcwl.errors import GraphError, InputError, brief, nearest, raise_faults
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.pe import ConsumerPE, IterativePE, PreparingPE, is_pe, unknown_port
+from d4pcwl.workflow.place import told_at
 
 RootInputs = dict[str, list[dict[str, Any]] | int]
 """From a PE's id to its input dictionaries, or to its number of iterations."""
@@ -154,9 +155,8 @@ def _no_root(graph: FlatGraph) -> str:
     cycle = next([*component, component[0]] for component in graph.cycles)
     way = " → ".join(graph.names[pe.id] for pe in cycle)
     example = json.dumps({graph.names[cycle[0].id]: [dict.fromkeys(cycle[0].inputconnections, 0)]})
-    message = (
+    return told_at(
+        graph.into(cycle[0])[0].place,
         f"no PE of the graph can begin, because each waits for another one: {way}; connect a "
-        f"source to one of them, or give it items, for example with -d '{example}'"
+        f"source to one of them, or give it items, for example with -d '{example}'",
     )
-    place = graph.into(cycle[0])[0].place
-    return str(place.fault(message) if place is not None else message)

@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -72,6 +73,14 @@ class Script:
             if not is_workflow(value) and not getattr(value, "name", None):
                 value.name = name
         return to_run(self.graph)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """For loading a script while something else is written to standard output: what it prints goes
+    to standard error. If it changes the current folder, that is undone at the end."""
+    with redirect_stdout(sys.stderr), chdir(os.curdir):
+        yield
 
 
 def load(

@@ -17,6 +17,7 @@ The annotations of its parameters say which values they take. Its docstring desc
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import inspect
 import os
 import typing
@@ -131,7 +132,8 @@ class Kind:
                 return Path(value)
         elif self.base == "float" and isinstance(value, (int, float)):
             if not isinstance(value, bool):
-                return float(value)
+                with contextlib.suppress(OverflowError):  # of an integer
+                    return float(value)
         elif type(value).__name__ == self.base:
             return value
         raise self._refusal(value)
@@ -316,7 +318,7 @@ def _kind(hint: Any, marks: Iterable[Any] = ()) -> Kind:
                 return replace(kind, many=tuple if origin is tuple else list)
     elif origin is Literal:
         return Kind("enum", {str(value): value for value in inner})
-    elif hint in _PLAIN:
+    elif isinstance(hint, type) and hint in _PLAIN:
         return Kind(_PLAIN[hint])
     elif hint in (Path, os.PathLike) or origin is os.PathLike:
         return Kind(next((mark for mark in marks if mark in _PATHS), "Path"))

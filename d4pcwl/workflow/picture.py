@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from d4pcwl.errors import UsageError
 from d4pcwl.workflow.dot import dot_text
@@ -24,7 +24,7 @@ class Picture:
     """Nodes and arrows between them."""
 
     nodes: Sequence[Node]
-    arrows: Sequence[Arrow] = field(default=())
+    arrows: Sequence[Arrow] = ()
 
     def dot(self) -> str:
         """The picture in Graphviz' language."""

@@ -30,6 +30,11 @@ class Place(NamedTuple):
         return Fault(message, shown(self.file), self.line, None, text or None)
 
 
+def told_at(place: Place | None, message: str) -> str:
+    """A message with its place, if that is known."""
+    return message if place is None else str(place.fault(message))
+
+
 def calling_line() -> Place | None:
     """The line of the user's code that called us."""
     frame = sys._getframe(1)

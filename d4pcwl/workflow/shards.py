@@ -57,12 +57,14 @@ class Sharding:
 
     def passage(self, edge: Edge) -> Passage:
         """How the items of an edge pass from stage to stage."""
-        return _passage(
-            self.cut.graph,
-            edge,
-            self.cut.stage_of(edge.source) in self.sharded,
-            self.cut.stage_of(edge.target) in self.sharded,
-        )
+        grouping = self.cut.graph.grouping(edge)
+        if self.cut.stage_of(edge.target) not in self.sharded:
+            return Passage.WHOLE
+        if grouping == ALL:
+            return Passage.ALL
+        if grouping == SHUFFLE and self.cut.stage_of(edge.source) in self.sharded:
+            return Passage.ALIGNED
+        return Passage.SPLIT
 
     @cached_property
     def _first(self) -> dict[Any, Edge]:
@@ -218,14 +220,3 @@ def _is_sharded(graph: FlatGraph, stage: Stage, able: set[int]) -> bool:
 def _any_shard_will_do(graph: FlatGraph, edge: Edge) -> bool:
     """Whether the results of a keyed PE depend on the shard that has a key."""
     return isinstance(graph.grouping(edge), GroupBy) and keeps_state(edge.target) is None
-
-
-def _passage(graph: FlatGraph, edge: Edge, from_shards: bool, to_shards: bool) -> Passage:
-    grouping = graph.grouping(edge)
-    if not to_shards:
-        return Passage.WHOLE
-    if grouping == ALL:
-        return Passage.ALL
-    if grouping == SHUFFLE and from_shards:
-        return Passage.ALIGNED
-    return Passage.SPLIT

@@ -33,6 +33,7 @@ Types are those of CWL: ``File``, ``Directory``, ``int``, ``long``, ``float``, `
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -183,22 +184,21 @@ def sidecar_path(script: Path) -> Path:
     return script.with_suffix(".d4p.yml")
 
 
-def read_declarations(graph: FlatGraph, script: Path | None, module: Any = None) -> Declarations:
+def read_declarations(graph: FlatGraph, script: Path, module: object) -> Declarations:
     """Gather the declarations in the script, on its PEs, and in the sidecar file.
 
-    :param script: the script's path, where it has one
+    :param script: the script's path
     :param module: the loaded script
     :raises DeclarationError: with all faults of all places
     """
     faults: list[str] = []
-    name = str(script) if script else "the graph"
-    whole = _parse(getattr(module, "cwl", None), f"{name}: cwl", faults, whole=True)
+    whole = _parse(getattr(module, "cwl", None), f"{script}: cwl", faults, whole=True)
     by_pe: dict[str, Declaration] = {}
     for pe in graph.pes:
-        where = f"{name}: {type(pe).__name__}.cwl"
+        where = f"{script}: {type(pe).__name__}.cwl"
         by_pe[pe.id] = _parse(getattr(pe, "cwl", None), where, faults, pe=pe)
-    sidecar = sidecar_path(script) if script else None
-    if sidecar is not None and sidecar.is_file():
+    sidecar = sidecar_path(script)
+    if sidecar.is_file():
         content = _load_sidecar(sidecar)
         pes_part = content.pop("pes", None) or {}
         if not isinstance(pes_part, Mapping):
@@ -215,16 +215,16 @@ def read_declarations(graph: FlatGraph, script: Path | None, module: Any = None)
         whole = _parse(content, str(sidecar), faults, whole=True).over(whole)
     faults += _disagreements(whole, by_pe)
     for use in (use for each in (whole, *by_pe.values()) for use in each.reads.values()):
-        if use.default is not None and script is not None:
+        if use.default is not None:
             place = script.parent / use.default
             if not (place.is_dir() if use.type.base == "Directory" else place.is_file()):
-                faults.append(f"{name}: reads: {use.name}: no {use.type.base} is at {place}")
+                faults.append(f"{script}: reads: {use.name}: no {use.type.base} is at {place}")
     for pe in graph.pes:
         # What a class declares is for those of its objects that are roots.
         by_class = _parse(getattr(type(pe), "cwl", None), "", [], pe=pe).inputs
         if by_pe[pe.id].inputs.keys() - by_class.keys() and graph.into(pe):
             faults.append(
-                f"{name}: {type(pe).__name__}.cwl: inputs are declared for {graph.names[pe.id]}, "
+                f"{script}: {type(pe).__name__}.cwl: inputs are declared for {graph.names[pe.id]}, "
                 "but a stream feeds it; only roots take inputs from outside"
             )
     raise_faults(DeclarationError, dict.fromkeys(faults))
@@ -376,7 +376,7 @@ def _root_inputs(value: Any, where: str) -> dict[str, RootInput]:
 
 
 def _variables(value: Any, where: str) -> dict[str, Variable]:
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
         value = dict.fromkeys(value)
     variables: dict[str, Variable] = {}
     for name, entry in _mapping(value, where).items():
@@ -397,7 +397,8 @@ def _resources(value: Any, where: str) -> dict[str, int | float]:
     for key, amount in _mapping(value, where).items():
         if key not in known:
             raise DeclarationError(f"{where}: {key}: not known{nearest(key, known)}")
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or amount <= 0:
+        number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
+        if not number or not 0 < amount < math.inf:
             raise DeclarationError(f"{where}: {key}: expected a positive number, not {amount!r}")
     return dict(value)
 
@@ -413,8 +414,10 @@ def _gpu(value: Any, where: str) -> dict[str, Any]:
 def _software(value: Any, where: str) -> dict[str, list[str]]:
     packages: dict[str, list[str]] = {}
     for package, versions in _mapping(value, where).items():
-        listed = [versions] if isinstance(versions, str) else list(versions or ())
-        packages[package] = [str(version) for version in listed]
+        listed = versions if isinstance(versions, (list, tuple)) else [versions]
+        if not all(each is None or isinstance(each, (str, int, float)) for each in listed):
+            raise DeclarationError(f"{where}: {package}: expected versions, not {versions!r}")
+        packages[package] = [str(each) for each in listed if each is not None]
     return packages
 
 

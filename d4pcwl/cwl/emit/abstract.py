@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from d4pcwl.cwl.emit.parameter import NAMESPACE, identifier
+from d4pcwl.cwl.emit.parameter import NAMESPACE, new_identifier
 from d4pcwl.cwl.emit.parts import Facts
 from d4pcwl.errors import TranslationError
 from d4pcwl.workflow.cut import Cut
@@ -21,7 +21,7 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
     :raises TranslationError: PEs form a cycle
     """
     graph, names = facts.graph, facts.graph.names
-    circles = [component for component in graph.cycles if len(component) > 1]
+    circles = list(filter(graph.is_cycle, graph.cycles))
     if circles:
         shown = "; ".join(" → ".join(names[pe.id] for pe in circle) for circle in circles)
         raise TranslationError(f"an abstract CWL workflow cannot show a cycle: {shown}")
@@ -30,12 +30,6 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
     for pe in graph.pes:
         inputs_of[id(pe)], outputs_of[id(pe)] = _port_ids(pe)
     taken = set(ids.values())
-
-    def free(name: str) -> str:
-        found = identifier(name, taken)
-        taken.add(found)
-        return found
-
     inputs: list[dict[str, Any]] = []
     outputs: list[dict[str, Any]] = []
     steps = []
@@ -48,7 +42,7 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
                 if edge.input == port
             ]
             if not sources:
-                name = free(f"{ids[id(pe)]}_{port}")
+                name = new_identifier(f"{ids[id(pe)]}_{port}", taken)
                 inputs.append(
                     {"id": name, "type": "Any?", "label": f"Items of {names[pe.id]}.{port}"}
                 )
@@ -70,7 +64,7 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
     for pe, port in graph.unconnected:
         outputs.append(
             {
-                "id": free(f"{ids[id(pe)]}_{port}"),
+                "id": new_identifier(f"{ids[id(pe)]}_{port}", taken),
                 "type": "Any?",
                 "label": f"Items of {names[pe.id]}.{port}",
                 "outputSource": f"{ids[id(pe)]}/{outputs_of[id(pe)][port]}",
@@ -91,10 +85,8 @@ def abstract_workflow(facts: Facts, cut: Cut) -> dict[str, Any]:
 
 def _identifiers(names: Iterable[str]) -> list[str]:
     """An id for each name."""
-    ids: list[str] = []
-    for name in names:
-        ids.append(identifier(name, ids))
-    return ids
+    taken = set[str]()
+    return [new_identifier(name, taken) for name in names]
 
 
 def _port_ids(pe: Any) -> tuple[dict[str, str], dict[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from d4pcwl.cwl.emit.parameter import Output, Parameter, identifier
+from d4pcwl.cwl.emit.parameter import Output, Parameter, identifier, new_identifier
 from d4pcwl.cwl.emit.workflow import Link, Step, Workflow
 from d4pcwl.workflow.composite import own_doc
 from d4pcwl.workflow.cut import Cut, Stage
@@ -105,8 +105,7 @@ def enclose(
         for output in step.outputs:
             place = f"{step.id}/{output.id}"
             if place in wanted:
-                own = identifier(output.id, taken)
-                taken.add(own)
+                own = new_identifier(output.id, taken)
                 results.append((replace(output, id=own), Link((place,))))
                 places[place] = f"{name}/{own}"
     inner = Workflow(name, title, doc, list(entrance.parameters.values()), steps, results)

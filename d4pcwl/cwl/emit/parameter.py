@@ -23,7 +23,7 @@ class Parameter:
     """An input of a tool.
 
     :param type: a CWL type, as it is written
-    :param default: its default; :data:`REQUIRED` for none
+    :param default: its default, if ``has_default``
     :param binding: its ``inputBinding``
     :param sample: a value for the job order, if there is no default
     :param key: what it is, for wiring
@@ -69,7 +69,7 @@ class Output:
     doc: str = ""
     format: str = ""
     streamable: bool = False
-    key: Any = field(default=None)
+    key: Any = None
 
     def to_cwl(self) -> dict[str, Any]:
         """The output as CWL."""
@@ -135,6 +135,13 @@ def identifier(name: str, taken: Iterable[str] = ()) -> str:
     while candidate in known:
         candidate, number = f"{text}_{number}", number + 1
     return candidate
+
+
+def new_identifier(name: str, taken: set[str]) -> str:
+    """As :func:`identifier`; the id is taken from then on."""
+    found = identifier(name, taken)
+    taken.add(found)
+    return found
 
 
 def parameter_identifier(name: str, taken: Iterable[str] = ()) -> str:

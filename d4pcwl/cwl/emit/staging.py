@@ -10,7 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from d4pcwl.cwl.declare.declarations import FileUse
 from d4pcwl.cwl.emit.enclosing import enclosed_composites, enclosed_runs
-from d4pcwl.cwl.emit.parameter import Output, Parameter, identifier, parameter_identifier
+from d4pcwl.cwl.emit.parameter import (
+    Output,
+    Parameter,
+    identifier,
+    new_identifier,
+    parameter_identifier,
+)
 from d4pcwl.cwl.emit.parts import SHARD, Facts, Tool
 from d4pcwl.cwl.emit.streams import Stream, Taken, streams_of
 from d4pcwl.cwl.emit.tool import make_tool
@@ -120,15 +126,13 @@ class _Building:
         kinds = [output.id for _, output in self.by_step]
         for step, output in self.by_step:
             alone = kinds.count(output.id) == 1
-            name = identifier(output.id if alone else f"{step}_{output.id}", taken)
+            name = new_identifier(output.id if alone else f"{step}_{output.id}", taken)
             label = f"{output.label}, in {step}" if output.label and not alone else output.label
-            taken.add(name)
             link = Link((f"{step}/{output.id}",))
             results.append((replace(output, id=name, label=label), link))
         for written in self.written.values():
             output, link = _last_written(written)
-            name = identifier(output.id, taken)
-            taken.add(name)
+            name = new_identifier(output.id, taken)
             results.append((replace(output, id=name), link))
         return results
 
@@ -160,8 +164,7 @@ def _tools(facts: Facts, sharding: Sharding) -> dict[Stage, Tool]:
     tools: dict[Stage, Tool] = {}
     names: set[str] = set()
     for stage in sharding.cut.stages:
-        name = identifier(stage.name, names)
-        names.add(name)
+        name = new_identifier(stage.name, names)
         streams = streams_of(sharding, stage)
         tools[stage] = make_tool(facts, name, stage.pes, doc=stage.doc, streams=streams)
     inputs = {parameter.id for tool in tools.values() for parameter in tool.parameters}

@@ -10,8 +10,10 @@ from typing import Final
 
 from d4pcwl.workflow.reading.model import EnvVar, Note, SourceFile, VariablePath
 from d4pcwl.workflow.reading.paths import Paths
+from d4pcwl.workflow.reading.roots import catches, words
 
-STANDARD: Final = frozenset({"HOME", "PATH", "TMPDIR"})
+STANDARD: Final = words("HOME PATH TMPDIR")
+_GUARDS: Final = words("KeyError LookupError Exception")
 
 
 class Environment:
@@ -76,7 +78,7 @@ class _EnvironmentReader:
                 tested = frozenset(self.tested(node.test))
                 self.under(tested, orelse if negated else body)
                 self.children(body if negated else orelse)
-            case ast.Try() if any(_catches_key_error(h.type) for h in node.handlers):
+            case ast.Try() if any(catches(h.type, _GUARDS) for h in node.handlers):
                 before, self.all_guarded = self.all_guarded, True
                 self.children(node.body)
                 self.all_guarded = before
@@ -181,9 +183,3 @@ def _aliases(tree: ast.Module) -> tuple[set[str], set[str], set[str]]:
                 if alias.name in ("getenv", "*"):
                     getters.add(alias.asname or "getenv")
     return modules, environs, getters
-
-
-def _catches_key_error(node: ast.expr | None) -> bool:
-    if isinstance(node, ast.Tuple):
-        return any(map(_catches_key_error, node.elts))
-    return node is None or ast.unparse(node) in ("KeyError", "LookupError", "Exception")

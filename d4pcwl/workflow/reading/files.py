@@ -68,8 +68,8 @@ class Files:
         self,
         root: Path,
         modules: frozenset[str],
-        attributes: Attributes | None = None,
-        builder: str | None = None,
+        attributes: Attributes | None,
+        builder: str | None,
     ) -> None:
         self.root = root
         self.modules = modules
@@ -286,14 +286,11 @@ class _FileReader:
             if text not in ("", "."):
                 self.found.writes.add(NamedPath(str(PurePosixPath(text)), *where))
             return
-        self.found.writes.add(_some_files(place, *where))
-        if not self.named(place):
+        found = _some_files(place, *where)
+        self.found.writes.add(found)
+        if not found.path:
             said = f"writes a file whose name is only known when it runs: {_short(target)}"
             self.found.notes.add(Note(said, *where))
-
-    @staticmethod
-    def named(place: Parts) -> bool:
-        return bool(_some_files(place, "", 0).path)
 
     def inside(self, parts: Parts, node: ast.expr) -> Parts | None:
         """A path relative to the script's folder, or None if it is outside of it."""

@@ -13,7 +13,7 @@ from typing import Final
 from d4pcwl.errors import Fault
 from d4pcwl.workflow.reading.model import LocalFile, Note, SourceFile, parse
 from d4pcwl.workflow.reading.paths import Paths
-from d4pcwl.workflow.reading.roots import words
+from d4pcwl.workflow.reading.roots import catches, last_name, words
 
 FRAMEWORK: Final = frozenset({"dispel4py", "d4pcwl"})
 GUARDS: Final = words("ImportError ModuleNotFoundError Exception BaseException")
@@ -196,7 +196,7 @@ class Imports:
     # -- imports by calls, and more places to look --------------------------------------------
 
     def _dynamic(self, call: ast.Call, source: SourceFile) -> None:
-        name = _called(call)
+        name = last_name(call.func)
         if name in ("import_module", "__import__") and call.args:
             literal = call.args[0]
             if isinstance(literal, ast.Constant) and isinstance(literal.value, str):
@@ -250,12 +250,13 @@ def _guarded_nodes(tree: ast.Module) -> Iterator[ast.AST]:
     """Code under ``except ImportError`` (also its fallback), or only for type checkers."""
     for node in ast.walk(tree):
         inside: list[ast.stmt] = []
-        if isinstance(node, ast.Try) and any(_catches(h.type) for h in node.handlers):
+        if isinstance(node, ast.Try) and any(catches(h.type, GUARDS) for h in node.handlers):
             inside = [*node.body, *(s for h in node.handlers for s in h.body)]
         elif (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)) or (
             isinstance(node, ast.With)
             and any(
-                _called(i.context_expr) == "suppress" and any(map(_catches, i.context_expr.args))
+                last_name(i.context_expr.func) == "suppress"
+                and any(catches(a, GUARDS) for a in i.context_expr.args)
                 for i in node.items
                 if isinstance(i.context_expr, ast.Call)
             )
@@ -265,18 +266,8 @@ def _guarded_nodes(tree: ast.Module) -> Iterator[ast.AST]:
             yield from ast.walk(statement)
 
 
-def _catches(node: ast.expr | None) -> bool:
-    if isinstance(node, ast.Tuple):
-        return any(map(_catches, node.elts))
-    return node is None or ast.unparse(node).rpartition(".")[2] in GUARDS
-
-
 def _calls(tree: ast.Module) -> Iterator[ast.Call]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
-
-
-def _called(call: ast.Call) -> str:
-    return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -90,7 +90,7 @@ def _around(things: Iterable[type | FunctionType]) -> set[Lines]:
     return found
 
 
-def known_attributes(pes: Iterable[Any], module: object) -> Attributes:
+def known_attributes(pes: Iterable[Any], module: ModuleType) -> Attributes:
     """Known parts of paths: texts that are equal in all instances of a user's class, and the values
     of the script's own names."""
     known: dict[tuple[str, str], dict[str, set[str]]] = {}
@@ -104,7 +104,7 @@ def known_attributes(pes: Iterable[Any], module: object) -> Attributes:
             into = known.setdefault((file, base.__name__), {})
             for name, text in texts.items():
                 into.setdefault(name, set()).add(text)
-    scope = vars(module) if module is not None else {}
+    scope = vars(module)
     here = known.setdefault((os.path.realpath(scope.get("__file__") or ""), ""), {})
     here.update({name: {text} for name, text in _texts(scope).items()})
     for owner, value in scope.items():

@@ -13,7 +13,14 @@ from pathlib import PurePosixPath
 from typing import Final, TypeGuard
 
 from d4pcwl.workflow.reading.model import SourceFile
-from d4pcwl.workflow.reading.roots import FunctionNode, bound_names, declarations, parameters, words
+from d4pcwl.workflow.reading.roots import (
+    FunctionNode,
+    bound_names,
+    declarations,
+    last_name,
+    parameters,
+    words,
+)
 
 SAME: Final = words("Path PurePath str fspath abspath realpath normpath expanduser")
 SAME_METHODS: Final = words("resolve absolute as_posix expanduser")
@@ -107,13 +114,13 @@ class Paths:
             ):
                 return (self.given[f"{owner}.{name}"],)
             case ast.BinOp(left=left, op=ast.Div(), right=right):
-                return self._join([left, right])
+                return _joined(map(self.parts, [left, right]))
             case ast.BinOp(left=left, op=ast.Add(), right=right):
-                return self._glue([self.parts(left), self.parts(right)])
+                return _glued([self.parts(left), self.parts(right)])
             case ast.BinOp(left=left, op=ast.Mod(), right=right):
                 return self._percent(left, right)
             case ast.JoinedStr(values=values):
-                return self._glue([self._formatted(value) for value in values])
+                return _glued([self._formatted(value) for value in values])
             case ast.Subscript(
                 value=ast.Attribute(value=base, attr="parents"),
                 slice=ast.Constant(value=int() as n),
@@ -123,7 +130,7 @@ class Paths:
                 return self._variable(key)
             case ast.Subscript(
                 value=ast.Call(func=func, args=[one]), slice=ast.Constant(value=0)
-            ) if _last(func) == "splitext":
+            ) if last_name(func) == "splitext":
                 return _without_suffix(self.parts(one))
             case ast.Call(func=func, args=args, keywords=keywords):
                 return self._call(func, args, keywords)
@@ -187,7 +194,7 @@ class Paths:
         return (UnknownPart(name),) if name else UNKNOWN
 
     def _call(self, func: ast.expr, args: list[ast.expr], keywords: list[ast.keyword]) -> Parts:
-        name = _last(func)
+        name = last_name(func)
         base = func.value if isinstance(func, ast.Attribute) else None
         if base is not None and name == "format":
             return self._format(base, args, keywords)
@@ -204,13 +211,13 @@ class Paths:
                 return self._parent(one)
             case (("join" | "Path" | "PurePath"), [_, _, *_]):
                 is_join = name != "join" or base is None or ast.unparse(base).endswith("path")
-                return self._join(args) if is_join else UNKNOWN
+                return _joined(map(self.parts, args)) if is_join else UNKNOWN
             case "joinpath", [_, *_] if base is not None:
-                return self._join([base, *args])
+                return _joined(map(self.parts, [base, *args]))
             case "with_name", [one] if base is not None:
                 return _joined([self._parent(base), self.parts(one)])
             case "with_suffix", [one] if base is not None:
-                return self._glue([_without_suffix(self.parts(base)), self.parts(one)])
+                return _glued([_without_suffix(self.parts(base)), self.parts(one)])
             case same, [one] if same in SAME:
                 return self._formatted(one) if same == "str" else self.parts(one)
             case same, [] if same in SAME_METHODS and base is not None:
@@ -244,7 +251,7 @@ class Paths:
             value = next(values, None)
             plain = not found["spec"] and found["key"] is None and found["kind"] in "sd"
             parts.append(self._formatted(value) if plain and value is not None else UNKNOWN)
-        return self._glue([*parts, (text[at:],)])
+        return _glued([*parts, (text[at:],)])
 
     def _format(self, base: ast.expr, args: list[ast.expr], keywords: list[ast.keyword]) -> Parts:
         """``"result_{}.txt".format(name)``."""
@@ -268,22 +275,7 @@ class Paths:
                 value = args[int(place)]
             plain = value is not None and not spec and not conversion
             parts.append(self._formatted(value) if plain and value is not None else UNKNOWN)
-        return self._glue(parts)
-
-    def _glue(self, pieces: Iterable[Parts]) -> Parts:
-        parts: list[str | UnknownPart] = []
-        for part in (part for piece in pieces for part in piece):
-            last = parts[-1] if parts else None
-            if isinstance(part, str) and isinstance(last, str):
-                parts[-1] = last + part
-            elif part != "" or not parts:
-                parts.append(part)
-        if len(parts) > 1 and parts[0] == "":
-            del parts[0]
-        return tuple(parts)
-
-    def _join(self, nodes: list[ast.expr]) -> Parts:
-        return _joined([self.parts(node) for node in nodes])
+        return _glued(parts)
 
     def _parent(self, node: ast.expr, times: int = 1) -> Parts:
         parts = self.parts(node)
@@ -305,7 +297,7 @@ class Paths:
         return parts
 
 
-def _joined(pieces: list[Parts]) -> Parts:
+def _joined(pieces: Iterable[Parts]) -> Parts:
     """Paths that are joined as by ``os.path.join``."""
     parts: list[str | UnknownPart] = []
     for piece in pieces:
@@ -316,15 +308,21 @@ def _joined(pieces: list[Parts]) -> Parts:
         if parts and (isinstance(last, UnknownPart) or (last and not last.endswith("/"))):
             parts.append("/")
         parts += piece
-    glued: list[str | UnknownPart] = []
-    for part in parts:
-        if glued and isinstance(part, str) and isinstance(glued[-1], str):
-            glued[-1] += part
-        else:
-            glued.append(part)
-    if len(glued) > 1 and glued[0] == "":
-        del glued[0]
-    return tuple(glued)
+    return _glued([tuple(parts)])
+
+
+def _glued(pieces: Iterable[Parts]) -> Parts:
+    """The parts of a text that is put together from pieces."""
+    parts: list[str | UnknownPart] = []
+    for part in (part for piece in pieces for part in piece):
+        last = parts[-1] if parts else None
+        if isinstance(part, str) and isinstance(last, str):
+            parts[-1] = last + part
+        elif part != "" or not parts:
+            parts.append(part)
+    if len(parts) > 1 and parts[0] == "":
+        del parts[0]
+    return tuple(parts)
 
 
 def _without_suffix(parts: Parts) -> Parts:
@@ -336,11 +334,7 @@ def _without_suffix(parts: Parts) -> Parts:
 
 def is_environ(node: ast.expr | None) -> bool:
     """Whether ``node`` is ``os.environ``, as it is mostly written."""
-    return node is not None and _last(node) == "environ"
-
-
-def _last(node: ast.expr) -> str:
-    return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
+    return node is not None and last_name(node) == "environ"
 
 
 class _OwnAttributes:

@@ -163,6 +163,13 @@ def last_name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
 
 
+def catches(node: ast.expr | None, names: frozenset[str]) -> bool:
+    """Whether the type of an ``except`` is one of these errors, or all errors."""
+    if isinstance(node, ast.Tuple):
+        return any(catches(each, names) for each in node.elts)
+    return node is None or ast.unparse(node).rpartition(".")[2] in names
+
+
 def short(node: ast.expr) -> str:
     text = ast.unparse(node)
     return text if len(text) <= 30 else "..."

@@ -51,11 +51,7 @@ def findWorkflowGraph(mod: ModuleType, attr: str | None = None) -> Any:  # noqa:
         if not hasattr(mod, attr):
             raise ScriptError(f"{mod.__name__} has no attribute '{attr}'")
         return getattr(mod, attr)
-    graphs = {
-        id(value): (name, value)
-        for name, value in vars(mod).items()
-        if is_workflow(value) and not isinstance(value, type)
-    }
+    graphs = {id(value): (name, value) for name, value in vars(mod).items() if is_workflow(value)}
     if len(graphs) != 1:
         names = ", ".join(name for name, _ in graphs.values())
         what = f"several workflow graphs: {names}" if graphs else "no workflow graph"

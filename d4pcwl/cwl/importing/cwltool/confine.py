@@ -66,6 +66,8 @@ class ConfinedMapper(PathMapper):
     anywhere = False
     """Whether entries may have a place outside of the folder, as in a container."""
 
+    _by_target: dict[str, tuple[str, str]] | None = None
+
     def visit(
         self, obj: Any, stagedir: str, basedir: str, copy: bool = False, staged: bool = False
     ) -> None:
@@ -79,7 +81,7 @@ class ConfinedMapper(PathMapper):
         if not (at_home or self.anywhere):
             name = os.path.join(folder, obj["basename"])
             raise Outside(f"'{name}' is outside of the folder {self.stagedir}")
-        self._by_target: dict[str, tuple[str, str]] | None = None
+        self._by_target = None
         super().visit(obj, stagedir, basedir, copy=copy, staged=staged)
 
     def update(self, key: str, *entry: Any, **named: Any) -> Any:
@@ -89,11 +91,10 @@ class ConfinedMapper(PathMapper):
 
     def reversemap(self, target: str) -> tuple[str, str] | None:
         """See cwltool."""
-        if getattr(self, "_by_target", None) is None:
+        if self._by_target is None:
             self._by_target = {}
             for key, entry in self.items():
                 self._by_target.setdefault(entry.target, (key, entry.resolved))
-        assert self._by_target is not None
         return self._by_target.get(target)
 
 

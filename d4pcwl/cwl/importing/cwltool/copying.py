@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from d4pcwl.cwl.files import local_path
+from d4pcwl.cwl.files import uri_path
 from d4pcwl.cwl.importing.cwltool.document import Document
 from d4pcwl.errors import UsageError
 
@@ -52,4 +52,4 @@ def _referred_to(document: Document, main: str) -> Iterator[str]:
         pending += [*file.get("secondaryFiles", ()), *file.get("listing", ())]
         location = str(file.get("location", "")).partition("#")[0]
         if location.startswith("file://"):
-            yield os.path.realpath(local_path({"location": location}))
+            yield os.path.realpath(uri_path(location))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -230,11 +229,15 @@ class Document:
 
 
 def document_uri(location: str) -> str:
-    """A path, with ``#id`` or without, as a URI; URIs as they are."""
+    """A path, with ``#id`` or without, as a URI; URIs, and paths of nothing, as they are."""
+    from schema_salad.ref_resolver import file_uri
+
     path, mark, name = location.partition("#")
-    if "://" in location or os.path.exists(location) or not mark:
+    if "://" in location:
         return location
-    return f"{pathlib.Path(path).absolute().as_uri()}#{name}"
+    if os.path.exists(location):
+        return file_uri(os.path.abspath(location))
+    return f"{file_uri(os.path.abspath(path))}#{name}" if mark else location
 
 
 def short_name(identifier: str) -> str:
@@ -273,19 +276,15 @@ def listen_to_cwltool(settings: Settings) -> None:
     """
     from cwltool.loghandler import _logger as logger
 
-    logger.handlers[:] = [_ToStandardError()]
+    level = logging.ERROR if settings.quiet else logging.WARNING
+    handler = _ToStandardError(logging.DEBUG if settings.debug else level)
     if settings.timestamps:
-        logger.handlers[0].setFormatter(logging.Formatter("[%(asctime)s] %(message)s", TIME))
-    if settings.debug:
-        level = logging.DEBUG
-    else:
-        level = logging.ERROR if settings.quiet else logging.WARNING
-    for handler in logger.handlers:
-        handler.setLevel(level)
+        handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", TIME))
+    logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if settings.debug else logging.WARNING)
     salad = logging.getLogger("salad")
-    salad.handlers[:] = logger.handlers
-    salad.setLevel(logging.ERROR if settings.quiet else logging.WARNING)
+    salad.handlers[:] = [handler]
+    salad.setLevel(level)
 
 
 def with_defaults(process: Process, given: dict[str, Any], names: Sequence[str]) -> Any:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
+from d4pcwl.cwl.files import uri_path
 from d4pcwl.errors import Fault, UnreadableText
 from d4pcwl.workflow.texts import Extent, check_yaml, not_yaml, read_text
 
@@ -49,7 +50,7 @@ def checked_fetcher() -> Callable[[Any, Any], Fetcher]:
             found = texts.get(url)
             if found is None:
                 if urlsplit(url).scheme == "file":
-                    found = read_text(name_of(url))
+                    found = read_text(uri_path(url))
                 else:
                     found = super().fetch_text(
                         url, None if content_types is _RAW else content_types
@@ -63,7 +64,7 @@ def checked_fetcher() -> Callable[[Any, Any], Fetcher]:
                 open_.append(url)
                 try:
                     extent = check_yaml(
-                        text, name_of(url), imported=lambda *given: self._imported(url, *given)
+                        text, uri_path(url), imported=lambda *given: self._imported(url, *given)
                     )
                 finally:
                     open_.pop()
@@ -75,10 +76,10 @@ def checked_fetcher() -> Callable[[Any, Any], Fetcher]:
             if urlsplit(url).scheme not in ("file", "http", "https"):
                 return Extent(0, 0)  # the library says what is wrong with it
             if url in open_:
-                message = f"imports {name_of(url)}, which imports it in turn"
+                message = f"imports {uri_path(url)}, which imports it in turn"
                 if url == importer:
                     message = "imports itself"
-                raise UnreadableText(str(Fault(message, name_of(importer), line)))
+                raise UnreadableText(str(Fault(message, uri_path(importer), line)))
             if url in extents:
                 return extents[url]._replace(own=0)
             try:
@@ -88,12 +89,6 @@ def checked_fetcher() -> Callable[[Any, Any], Fetcher]:
             return self._measure(url, text)
 
     return CheckedFetcher
-
-
-def name_of(url: str) -> str:
-    """The name of a text in messages: its path, if it is a file."""
-    parts = urlsplit(url)
-    return unquote(parts.path) if parts.scheme == "file" else url
 
 
 _GENERATED = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|_[0-9a-f]{40}\b")
@@ -124,7 +119,7 @@ def told(location: str) -> Iterator[None]:
         cause = error.__cause__ or error.__context__  # the compiled library sets the second one
         if isinstance(cause, YAMLError):
             mark = getattr(cause, "problem_mark", None)
-            raise not_yaml(cause, name_of(getattr(mark, "name", "") or location)) from error
+            raise not_yaml(cause, uri_path(getattr(mark, "name", "") or location)) from error
         raise
     except StopIteration:
         raise UnreadableText(f"{location}: is empty") from None
@@ -151,7 +146,7 @@ def refuse_endless(context: LoadingContext) -> None:
         identifier = str(process.get("id", ""))
         if identifier and identifier in open_:
             ring = [
-                name_of(i) + _fragment(i)
+                uri_path(i) + _fragment(i)
                 for i in (*open_[open_.index(identifier) :], identifier)
                 if i  # a reference has none of its own
             ]

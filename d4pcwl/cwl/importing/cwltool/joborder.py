@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urldefrag
 
-from d4pcwl.cwl.files import local_path
+from d4pcwl.cwl.files import local_path, uri_path
 from d4pcwl.cwl.importing.cwltool.document import (
     Document,
     document_uri,
@@ -18,7 +20,7 @@ from d4pcwl.cwl.importing.cwltool.document import (
     short_name,
 )
 from d4pcwl.cwl.importing.cwltool.fetching import checked_fetcher, told, without_ids
-from d4pcwl.errors import InputError, UnreadableText, nearest, raise_faults, shown
+from d4pcwl.errors import InputError, UnreadableText, brief, nearest, raise_faults, shown
 from d4pcwl.workflow.texts import check_yaml, parse_json, read_text
 
 if TYPE_CHECKING:
@@ -55,36 +57,51 @@ def read_job_order(path: str, document: str) -> JobOrder:
     :raises InputError: it cannot be read, could cost too much to read, or is not an object
     """
     from cwltool import CWL_CONTENT_TYPES
-    from schema_salad.exceptions import SchemaSaladException
 
     loader = _loader()
-    try:
-        with told(path):
-            if path == "-":
-                basedir = os.getcwd()
-                given, _ = loader.resolve_all(_from_standard_input(), _uri(basedir) + "/")
-            else:
-                local = "://" not in path
-                basedir = os.path.dirname(os.path.abspath(path)) if local else os.getcwd()
-                given, _ = loader.resolve_ref(
-                    path, checklinks=False, content_types=CWL_CONTENT_TYPES
-                )
-    except (SchemaSaladException, OSError) as error:
-        raise InputError(f"{path}: {error}") from error
+    with _faults(path):
+        if path == "-":
+            basedir = os.getcwd()
+            given, _ = loader.resolve_all(_from_standard_input(), _uri(basedir) + "/")
+        else:
+            local = "://" not in path
+            basedir = os.path.dirname(os.path.abspath(path)) if local else os.getcwd()
+            given, _ = loader.resolve_ref(path, checklinks=False, content_types=CWL_CONTENT_TYPES)
     return _job_order(given, path, basedir, document)
 
 
-def _from_standard_input() -> Any:
-    import sys
+@contextmanager
+def _faults(where: str) -> Iterator[None]:
+    """Turn errors of cwltool's library about a job order into our own errors.
 
-    from schema_salad.utils import yaml_no_ts
+    :raises InputError: the block raises such an error
+    """
+    from schema_salad.exceptions import SchemaSaladException
 
     try:
-        text = sys.stdin.read()
-    except UnicodeDecodeError:
-        raise UnreadableText("standard input: it is not UTF-8 text") from None
+        with told(where):
+            yield
+    except UnreadableText:
+        raise  # though it is a ValueError, too
+    except (SchemaSaladException, OSError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _from_standard_input() -> Any:
+    from schema_salad.utils import yaml_no_ts
+
+    text = _standard_input()
     check_yaml(text, "standard input")
     return yaml_no_ts().load(text)
+
+
+def _standard_input() -> str:
+    import sys
+
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise UnreadableText("standard input: it is not UTF-8 text") from None
 
 
 def read_jobs(path: str, document: str) -> Iterator[JobOrder]:
@@ -92,19 +109,17 @@ def read_jobs(path: str, document: str) -> Iterator[JobOrder]:
 
     :raises InputError: names the line
     """
-    import sys
-
     from schema_salad.sourceline import cmap
 
     basedir = os.getcwd() if path == "-" else os.path.dirname(os.path.abspath(path))
-    text = sys.stdin.read() if path == "-" else read_text(path)
+    text = _standard_input() if path == "-" else read_text(path)
     loader = _loader()
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         given = parse_json(line, path, number)
         if isinstance(given, dict):
-            with told(f"{path}:{number}"):
+            with _faults(f"{path}:{number}"):
                 given, _ = loader.resolve_all(cmap(given), _uri(basedir) + "/", checklinks=False)
         job = _job_order(given, f"{path}:{number}", basedir, document)
         if job.overrides or job.requirements:
@@ -177,6 +192,7 @@ def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
     from cwltool.utils import (
         adjustDirObjs,
         normalizeFilesDirs,
+        path_to_loc,
         trim_listing,
         visit_files,
         visit_files_directories,
@@ -199,7 +215,8 @@ def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
             file["format"] = loader.expand_url(file["format"], "")
 
     try:
-        visit_files_directories(values, _path_to_location)
+        visit_files_directories(values, _check_fields)
+        visit_files_directories(values, path_to_loc)
         _check_files(process, values, job.values)
         visit_files(values, partial(add_sizes, StdFsAccess(job.basedir)))
         visit_files(values, expand_format)
@@ -210,6 +227,21 @@ def initial_inputs(job: JobOrder, process: Process) -> dict[str, Any]:
     values.pop("$schemas", None)
     inputs: dict[str, Any] = plain(values)
     return inputs
+
+
+def _check_fields(item: Any) -> None:
+    """Check the fields of a File or Directory that are read before its type is checked. Null is as
+    good as nothing.
+
+    :raises InputError: one is not a text
+    """
+    for name in ("location", "path", "basename", "format", "contents"):
+        if item.get(name) is None:
+            item.pop(name, None)
+        elif not isinstance(item[name], str):
+            raise InputError(
+                f"job order: {name} of a {item['class']}: expected a text, not {brief(item[name])}"
+            )
 
 
 def _check_files(process: Process, values: dict[str, Any], given: Mapping[str, Any]) -> None:
@@ -231,7 +263,7 @@ def _check_files(process: Process, values: dict[str, Any], given: Mapping[str, A
     )
     if absent and is_ours(process.metadata):
         places = dict.fromkeys(place for places in absent.values() for place in places)
-        document = shown(local_path({"location": process.tool["id"].partition("#")[0]}))
+        document = shown(uri_path(process.tool["id"].partition("#")[0]))
         raise InputError(
             f"{document} refers to files that do not exist: {', '.join(places)}; copy them "
             "together with the document, or make a bundle, which contains them: d4p2cwl SCRIPT "
@@ -252,12 +284,6 @@ def absent_files(value: Any) -> list[str]:
 
     visit_files_directories(value, note)
     return absent
-
-
-def _path_to_location(item: Any) -> None:
-    from cwltool.utils import path_to_loc
-
-    path_to_loc(item)
 
 
 def _loader() -> Loader:
@@ -281,11 +307,20 @@ def of_script(values: Mapping[str, Any], document: str) -> JobOrder:
     return _job_order(given, os.getcwd(), os.getcwd(), document)
 
 
-def _requirements(given: Any) -> list[Any]:
-    """``cwl:requirements`` as a list, which may be given by class."""
+def _listed(given: Any, key: str, where: str) -> list[dict[str, Any]]:
+    """Objects of a job order as a list; they may be given by the value of a key of theirs.
+
+    :raises InputError: it has another form
+    """
     if isinstance(given, Mapping):
-        return [{"class": name, **(entry or {})} for name, entry in given.items()]
-    return list(given)
+        given = [
+            {key: name, **(entry or {})} if isinstance(entry, Mapping | None) else entry
+            for name, entry in given.items()
+        ]
+    listed = list(given) if isinstance(given, list | tuple) else [given]
+    if not all(isinstance(entry, Mapping) and isinstance(entry.get(key), str) for entry in listed):
+        raise InputError(f"{where}: expected a list of objects, each with the key {key}")
+    return listed
 
 
 def _job_order(given: Any, name: str, basedir: str, document: str) -> JobOrder:
@@ -297,14 +332,18 @@ def _job_order(given: Any, name: str, basedir: str, document: str) -> JobOrder:
     job = JobOrder(values, basedir)
     for ours in ("cwl:tool", _TOOL, "__id"):  # what is said of the job order, not in it
         values.pop(ours, None)
-    job.requirements = _requirements(values.pop(_REQUIREMENTS, None) or [])
+    requirements = values.pop(_REQUIREMENTS, None) or []
+    job.requirements = _listed(requirements, "class", f"{name}: cwl:requirements")
     overrides = values.pop(_OVERRIDES, None)
     if overrides is not None:
-        from cwltool.load_tool import resolve_overrides, resolve_tool_uri
+        from cwltool.load_tool import resolve_overrides
         from schema_salad.sourceline import cmap
 
+        where = f"{name}: cwltool:overrides"
+        for entry in _listed(overrides, "overrideTarget", where):
+            _listed(entry.get("requirements", ()), "class", f"{where}: requirements")
         base = _uri(name if os.path.exists(name) else basedir)
-        target = resolve_tool_uri(document_uri(document))[1]
+        target = urldefrag(document_uri(document))[0]
         document_part: Any = cmap({_OVERRIDES: overrides})
         job.overrides = list(resolve_overrides(document_part, base, target))
     return job

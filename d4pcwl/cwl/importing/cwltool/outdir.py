@@ -10,10 +10,10 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
-from d4pcwl.cwl.files import local_path
+from d4pcwl.cwl.files import uri_path
 from d4pcwl.cwl.importing.cwltool.settings import Settings
 from d4pcwl.errors import OutputError, RunError, UsageError
 
@@ -131,7 +131,8 @@ def _lock(path: str) -> int:
 def relocated(
     outputs: dict[str, Any], outdir: str, action: str, settings: Settings
 ) -> dict[str, Any]:
-    """An output object with its files in their final places.
+    """An output object with its files in their final places. No other run puts files there
+    meanwhile.
 
     :param action: what happens to the files: ``move``, ``copy`` or ``leave``
     :raises RunError: one cannot be put there
@@ -152,24 +153,24 @@ def relocated(
 
     def make_stand_alone(item: Any) -> None:
         if item["location"].startswith("file://"):
-            path = local_path({"location": item["location"]})
+            path = uri_path(item["location"])
             if is_inside(path, settings.folder):
                 stand_alone(path)
 
     try:
         check_names(outputs)
-        if action != "leave":
-            os.makedirs(outdir, exist_ok=True)
-            visit_directories(outputs, make_stand_alone)
-        final: Any = relocateOutputs(
-            outputs,
-            os.path.abspath(outdir),
-            {settings.folder},
-            action,
-            StdFsAccess(""),
-            settings.compute_checksum,
-            ConfinedMapper,
-        )
+        with nullcontext() if action == "leave" else placing(outdir):
+            if action != "leave":
+                visit_directories(outputs, make_stand_alone)
+            final: Any = relocateOutputs(
+                outputs,
+                os.path.abspath(outdir),
+                {settings.folder},
+                action,
+                StdFsAccess(""),
+                settings.compute_checksum,
+                ConfinedMapper,
+            )
     except (WorkflowException, SchemaSaladException) as error:
         raise RunError(f"the outputs cannot be put into {outdir}: {error}") from error
     visit_files_directories(final, _location_to_path)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import urldefrag, urljoin, urlsplit
 
+from d4pcwl.cwl.files import uri_path
 from d4pcwl.errors import Fault, UnreadableText, UnsupportedFeature, raise_faults
 from d4pcwl.workflow.texts import check_yaml, read_text
 
@@ -128,7 +129,7 @@ def _faults_of_file(location: str, seen: set[str], extended: bool) -> Iterator[F
     if uri in seen or urlsplit(uri).scheme != "file":
         return
     seen.add(uri)
-    path = unquote(urlsplit(uri).path)
+    path = uri_path(uri)
     try:
         text = read_text(path)
         check_yaml(text, path)
@@ -178,15 +179,18 @@ def _faults_of_part(part: Any, at: _Place) -> Iterator[Fault]:
         if why:
             key = name if isinstance(requirements, Mapping) else place
             yield at.fault(requirements, key, f"{name}: {why}")
-    steps = part.get("steps", ())
-    named = steps.items() if isinstance(steps, Mapping) else ((s.get("id"), s) for s in steps or ())
+    steps = part.get("steps")
+    listed = steps if isinstance(steps, list) else ()
+    named = steps.items() if isinstance(steps, Mapping) else ((None, step) for step in listed)
     for name, inner in named:
-        run = inner.get("run") if isinstance(inner, Mapping) else None
+        if not isinstance(inner, Mapping):
+            continue
+        run = inner.get("run")
         if isinstance(run, str):
             target = urljoin(at.uri, run)
             if urldefrag(target)[0] != at.uri:
                 yield from _faults_of_file(target, at.seen, at.extended)
-        inside = replace(at, step=str(name))
+        inside = replace(at, step=str(name or inner.get("id")))
         yield from _faults_of_part(inner, inside)
         yield from _faults_of_part(run, inside)
     yield from _faults_of_part(part.get("$graph"), at)
@@ -219,7 +223,11 @@ def _last(identifier: str) -> str:
 
 
 def _fault(item: Any, key: str, step: str, message: str) -> Fault:
-    """A fault with the place of ``item`` in its file, if that is known."""
+    return fault_at(item, f"step {step}: {message}" if step else message, key)
+
+
+def fault_at(item: Any, message: str, key: str | None = None) -> Fault:
+    """A fault with the place of a part of a document, or of a key of it, if that is known."""
     marks = getattr(item, "lc", None)
     file = getattr(marks, "filename", None)
     line = None
@@ -227,5 +235,4 @@ def _fault(item: Any, key: str, step: str, message: str) -> Fault:
         data = getattr(marks, "data", None) or {}
         at = data.get(key, (marks.line,))[0]
         line = None if at is None else at + 1
-    name = unquote(urlsplit(file).path) if file else None
-    return Fault(f"step {step}: {message}" if step else message, name, line)
+    return Fault(message, uri_path(file) if file else None, line)

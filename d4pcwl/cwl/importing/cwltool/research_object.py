@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from d4pcwl.cwl.emit.parameter import NAMESPACE
-from d4pcwl.cwl.files import local_path
+from d4pcwl.cwl.files import uri_path
 from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, short_name
 from d4pcwl.cwl.importing.cwltool.printing import packed_text
 from d4pcwl.errors import OutputError, UsageError
@@ -131,7 +131,7 @@ def _path_of(value: Mapping[str, Any]) -> str | None:
         return None
     location = str(value.get("location", ""))
     # Its "path" is where the tool has seen it.
-    return local_path({"location": location}) if location.startswith("file://") else None
+    return uri_path(location) if location.startswith("file://") else None
 
 
 def _listing(folder: str) -> Iterator[dict[str, Any]]:

@@ -121,9 +121,11 @@ def _write(path: Path, schema: Any) -> None:
         _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(schema)
         pickle.loads(buffer.getvalue())
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(buffer.getvalue())
-        os.replace(file.name, path)
+        with tempfile.TemporaryDirectory(dir=path.parent) as made:
+            whole = Path(made, path.name)
+            whole.touch(0o600)
+            whole.write_bytes(buffer.getvalue())
+            os.replace(whole, path)
     except Exception:  # noqa: BLE001 - a cache that cannot be written is not an error of the run
         return
 

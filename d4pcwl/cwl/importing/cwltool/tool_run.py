@@ -80,6 +80,7 @@ def run_tool(
         is known
     """
     from cwltool.errors import UnsupportedRequirement
+    from cwltool.loghandler import _logger as logger
 
     from d4pcwl.cwl.importing.cwltool import confine
 
@@ -120,19 +121,20 @@ def run_tool(
             if isinstance(context.mutation_manager, SharedMutations):
                 context.mutation_manager.release_all()
     # A tool that writes cwl.output.json may leave out what can be null.
-    needed = [short_name(e["id"]) for e in process.tool["outputs"] if "null" not in e["type"]]
+    declared = {short_name(entry["id"]): entry for entry in process.tool["outputs"]}
+    needed = [name for name, entry in declared.items() if "null" not in entry["type"]]
     missing = [name for name in needed if name not in outcome.outputs]
     if outcome.status == SUCCESS and missing:
         outcome.status = "permanentFail"
         outcome.reasons.append(f"there is no output {', '.join(missing)}")
-    declared = {short_name(entry["id"]) for entry in process.tool["outputs"]}
     for name in [name for name in outcome.outputs if name not in declared]:
         del outcome.outputs[name]
         outcome.reasons.append(
             f"cwl.output.json has {name!r}, which is not an output of the tool: it is left out"
         )
     if outcome.status == SUCCESS:
-        _warn(outcome.reasons)
+        for message in outcome.reasons:
+            logger.warning(message)
     return outcome
 
 
@@ -198,13 +200,6 @@ def explanation(error: Exception) -> str:
             text += "; give the file another name, or use --relax-path-checks"
         return text
     return f"{type(error).__name__}: {error}"
-
-
-def _warn(messages: list[str]) -> None:
-    from cwltool.loghandler import _logger as logger
-
-    for message in messages:
-        logger.warning(message)
 
 
 _SAYS_NOTHING = (

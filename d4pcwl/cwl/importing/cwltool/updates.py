@@ -72,6 +72,7 @@ class SharedMutations:
 
         :raises WorkflowException: it has been updated since, or is being updated
         """
+        import psutil
         from cwltool.errors import WorkflowException
 
         if obj["location"] in self._reading:
@@ -79,7 +80,7 @@ class SharedMutations:
         while True:
             with self._state(obj) as state:
                 self._check(stepname, "modify", obj, state)
-                state["readers"] = [pid for pid in state["readers"] if _is_alive(pid)]
+                state["readers"] = list(filter(psutil.pid_exists, state["readers"]))
                 if not state["readers"]:
                     state["generation"] += 1
                     state["step"] = stepname
@@ -125,13 +126,3 @@ class SharedMutations:
             file.seek(0)
             file.truncate()
             json.dump(state, file)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -23,9 +23,7 @@ class LeavePE(ReportingPE):
 
     stateful: ClassVar[bool] = True
 
-    def __init__(
-        self, path: StepPath, links: Iterable[Link], *, reports: bool, kept: str = ""
-    ) -> None:
+    def __init__(self, path: StepPath, links: Iterable[Link], *, reports: bool, kept: str) -> None:
         super().__init__(reports=reports, kept=kept)
         self.name = "/".join(path) + ".leave"
         self.path = path

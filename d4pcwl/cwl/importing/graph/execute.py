@@ -11,7 +11,7 @@ from typing import Any
 from d4pcwl.cwl.emit.parameter import TRACE_FORMAT
 from d4pcwl.cwl.files import local_path
 from d4pcwl.cwl.importing.cwltool.document import Document
-from d4pcwl.cwl.importing.cwltool.outdir import placing, relocated
+from d4pcwl.cwl.importing.cwltool.outdir import relocated
 from d4pcwl.cwl.importing.cwltool.research_object import ResearchObject
 from d4pcwl.cwl.importing.graph.cwl_graph import DocumentGraph, runner_graph
 from d4pcwl.cwl.importing.graph.loops import ITERATION, LoopPE
@@ -148,10 +148,10 @@ class Run:
             for file in _traces(outputs):
                 self.observer.join(file)
         if len(self.jobs) > 1:
-            self._hand_out()
+            self.hand_out()
 
-    def _hand_out(self) -> None:
-        """Pass on the next outputs in order."""
+    def hand_out(self) -> None:
+        """Pass on the outputs that are there, in the order of the jobs. Call it at the end."""
         while self._next in self._waiting:
             outputs, failed = self._waiting.pop(self._next)
             failed = failed or self._next in self._failed
@@ -161,20 +161,13 @@ class Run:
             self.finished(Finished(self._next, final, failed))
             self._next += 1
 
-    def finish(self) -> None:
-        """Pass on the rest when everything has ended."""
-        self._hand_out()
-
     def _relocated(self, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
         for name in self._printed & outputs.keys():
             outputs[name] = _without_empty(outputs[name])
         settings = self.document.settings
         action = settings.outputs if self._move or settings.outputs != "move" else "copy"
         outdir = os.path.join(self.outdir, str(number + 1)) if self.apart else self.outdir
-        if action == "leave":
-            return relocated(outputs, outdir, action, settings)
-        with placing(outdir):
-            return relocated(outputs, outdir, action, settings)
+        return relocated(outputs, outdir, action, settings)
 
 
 def _traces(outputs: Any) -> Iterator[str]:

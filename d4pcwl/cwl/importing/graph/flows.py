@@ -91,12 +91,12 @@ class Flows:
     @cached_property
     def _takers(self) -> _BySource:
         """To each source the inputs of steps that take from it."""
-        return _by_source(self.inputs)
+        return by_source(self.inputs)
 
     @cached_property
     def _leavers(self) -> _BySource:
         """To each source the outputs of workflows that take it."""
-        return _by_source(self.outputs)
+        return by_source(self.outputs)
 
     def _is_plain(self, path: StepPath, link: Link) -> bool:
         """Whether a step's input takes the values of its sources directly, without an
@@ -124,7 +124,8 @@ class Flows:
         )
 
 
-def _by_source(links: Mapping[StepPath, Sequence[Link]]) -> _BySource:
+def by_source(links: Mapping[StepPath, Sequence[Link]]) -> _BySource:
+    """The links of steps or workflows by their sources."""
     found: _BySource = defaultdict(list)
     for path, some in links.items():
         for link in some:

@@ -11,6 +11,8 @@ from typing import Any
 
 from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, short_name
 from d4pcwl.cwl.importing.cwltool.updates import in_place
+from d4pcwl.cwl.importing.graph.declared import listed
+from d4pcwl.cwl.importing.graph.flows import by_source
 from d4pcwl.cwl.importing.graph.links import Link
 from d4pcwl.cwl.importing.graph.pes import AFTER, input_origin, origin
 
@@ -22,27 +24,24 @@ def readers_before(
 
     :param links: the inputs of its steps
     """
-    takers: dict[str, list[tuple[StepPath, str]]] = {}
-    before: dict[StepPath, set[StepPath]] = {path: set() for path in links}
+    takers = by_source(links)
     owners = {
         origin(path, short_name(entry["id"])): path
         for path in links
         for entry in document.step(path).tool["outputs"]
     }
-    for path, some in links.items():
-        for link in some:
-            for source in link.sources:
-                takers.setdefault(source, []).append((path, link.name))
-                if source in owners:
-                    before[path].add(owners[source])
+    before = {
+        path: {owners[source] for link in some for source in link.sources if source in owners}
+        for path, some in links.items()
+    }
     found: dict[StepPath, list[StepPath]] = {}
     for path, some in links.items():
         for link in some:
             if not _changes(document, path, link.name):
                 continue
             for source in link.sources:
-                for reader, name in takers[source]:
-                    if reader != path and not _changes(document, reader, name):
+                for reader, taken in takers[source]:
+                    if reader != path and not _changes(document, reader, taken.name):
                         found.setdefault(path, []).append(reader)
     result: dict[StepPath, list[StepPath]] = {}
     for path, readers in found.items():
@@ -85,9 +84,8 @@ def _changes(document: Document, path: StepPath, name: str) -> bool:
     source = input_origin(path, name)
     for inner in process.steps:
         for entry in inner.tool["inputs"]:
-            given = entry.get("source", [])
-            names = [given] if isinstance(given, str) else given
-            ids = {input_origin(path, short_name(one)) for one in names if _is_input(process, one)}
+            given = [one for one in listed(entry.get("source")) if _is_input(process, one)]
+            ids = {input_origin(path, short_name(one)) for one in given}
             inside = (*path, short_name(inner.id))
             if source in ids and _changes(document, inside, short_name(entry["id"])):
                 return True

@@ -128,15 +128,13 @@ class ResultsPE(OutputsPE):
 
     def _relocated(self, number: int, outputs: dict[str, Any]) -> dict[str, Any]:
         from d4pcwl.cwl.importing.cwltool.document import plain
-        from d4pcwl.cwl.importing.cwltool.outdir import placing, relocated
+        from d4pcwl.cwl.importing.cwltool.outdir import relocated
 
         place = self.place
         outdir = os.path.join(place.outdir, str(number + 1)) if place.apart else place.outdir
         action = "move" if place.move else "copy"
-        with placing(outdir):
-            final = relocated(outputs, outdir, action, self.document.settings)
-        moved: dict[str, Any] = plain(final)
-        return moved
+        final: dict[str, Any] = plain(relocated(outputs, outdir, action, self.document.settings))
+        return final
 
 
 @contextmanager

@@ -8,9 +8,7 @@ tools.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +22,7 @@ from d4pcwl.cwl.importing.graph.pes import input_origin, origin
 from d4pcwl.cwl.importing.graph.steps import CwlStep, CwlSubworkflow, Steps, made_by
 from d4pcwl.errors import InputError, ScriptError
 from d4pcwl.workflow.flat import FlatGraph
-from d4pcwl.workflow.load import Script, load
+from d4pcwl.workflow.load import Script, aside, load
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def script_of(graph: CwlGraph) -> Script | None:
     if len(scripts) > 1 or path is None or not os.path.isfile(path):
         return None
     try:
-        with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
+        with aside():
             script = load(path, attr)
             flat = script.flat()
     except (ScriptError, InputError):

@@ -32,8 +32,12 @@ class Workplace:
     def __enter__(self) -> Workplace:
         prefix, scratch = self._prefixes
         self.folder = make_folder(prefix or scratch)
-        self.scratch = make_folder(scratch) if scratch else os.path.join(self.folder, "tmp")
-        os.makedirs(self.scratch, exist_ok=True)
+        try:
+            self.scratch = make_folder(scratch) if scratch else os.path.join(self.folder, "tmp")
+            os.makedirs(self.scratch, exist_ok=True)
+        except OSError:
+            remove_folder(self.folder)
+            raise
         adopt_orphans(True)
         return self
 
