@@ -477,6 +477,38 @@ def test_what_is_not_recorded_is_passed_over(mapping: Mapping, tmp_path: Path) -
     assert roots_of(record, "29") == ["1", "2", "4", "8"]  # also what was left out leads on
 
 
+class Claims(IterativePE):
+    """Says that its items come from what something made of its own identity is."""
+
+    def __init__(self, handles: Callable[[bytes], Any]) -> None:
+        super().__init__()
+        self.handles = handles
+
+    def _process(self, data: int) -> None:
+        own = self.item_id()
+        assert own is not None
+        self.write("output", data, derived_from=self.handles(own))
+
+
+@pytest.mark.parametrize(
+    "handles",
+    [
+        lambda own: [b"no"],
+        lambda own: [own[::-1]],  # of no item that came
+        lambda own: [own[:-1]],
+        lambda own: [own.hex()],
+        lambda own: own,
+        lambda own: 5,
+    ],
+)
+def test_a_pe_cannot_name_what_is_no_ancestor(
+    handles: Callable[[bytes], Any], tmp_path: Path
+) -> None:
+    graph = chain(Source([1]), Claims(handles))
+    with pytest.raises(PEError, match=r"Claims\.output: .*what self.item_id\(\) gave in this PE"):
+        recorded(Mapping("simple", 1), graph, tmp_path / "r")
+
+
 @pytest.mark.processes(3)
 def test_one_in_so_many(mapping: Mapping, tmp_path: Path) -> None:
     config = {"d4p:one-in": 4}

@@ -22,7 +22,7 @@ from typing import IO, Any, TypeVar
 
 from d4pcwl.errors import OutputError, PEError, brief
 from d4pcwl.lineage import opened
-from d4pcwl.lineage.gathered import Came, FilesRead, collected, derived_from
+from d4pcwl.lineage.gathered import Asked, Came, FilesRead, collected, derived_from
 from d4pcwl.lineage.identity import (
     ITERATION,
     SIZE,
@@ -193,6 +193,7 @@ class Lineage:
         self._held: dict[str, tuple[bytearray, dict[str, None]]] = {}
         """Files that stay open, what came since, and what was read since."""
         self._said: Mapping[str, Any] = _NOTHING
+        self._asked: Asked | None = None
         self._made_of: dict[Any, tuple[bytes, bytes]] = {}
         """By key, what items of this invocation are made of; see :meth:`_known`."""
         self._counts: dict[bytes, int] = {}
@@ -269,7 +270,12 @@ class Lineage:
 
     def item_id(self) -> bytes | None:
         """See :meth:`~d4pcwl.workflow.pe.GenericPE.item_id`."""
-        return self._trace if self._open and not self._alone else None
+        if not self._open or self._alone:
+            return None
+        if self._asked is None:  # few PEs ask
+            self._asked = Asked()
+        self._asked.add(self._trace)
+        return self._trace
 
     def _follow(self, name: str, trace: Trace, key: Any, used: bytes) -> None:
         self._trace = trace
@@ -465,12 +471,17 @@ class Lineage:
     def _told(self, handles: Any, key: Any) -> tuple[bytes, bytes]:
         """The same, as the PE says it.
 
-        :raises PEError: these are not identities
+        :raises PEError: these are not what :meth:`item_id` has given
         """
-        found = list(handles)
-        if not all(handle is None or isinstance(handle, bytes) for handle in found):
-            raise PEError("derived_from takes what self.item_id() gave for each of the items")
-        came = list(dict.fromkeys(filter(None, found)))
+        given = handles if isinstance(handles, Iterable) else [handles]
+        found = [handle for handle in given if handle is not None]
+        for handle in found:
+            if type(handle) is not bytes or self._asked is None or handle not in self._asked:
+                raise PEError(
+                    "derived_from takes a list of what self.item_id() gave in this PE for each of "
+                    f"the items, not {brief(handles)}"
+                )
+        came = list(dict.fromkeys(found))
         return self._at_of(came, key), collected(derived_from(came), self._recorder.put)
 
     def _at_of(self, came: Sequence[Trace], key: Any) -> bytes:
