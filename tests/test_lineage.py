@@ -524,6 +524,38 @@ def test_one_in_so_many(mapping: Mapping, tmp_path: Path) -> None:
             assert source in items
 
 
+class Notes(IterativePE):
+    """Notes all odd numbers in a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def _process(self, data: int) -> int:
+        if data % 2:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{data}\n")
+        return data
+
+
+def test_what_is_made_of_items_that_were_not_chosen(tmp_path: Path) -> None:
+    """It has the same identity under every mapping, and files are recorded all the same."""
+    config = {"d4p:one-in": 3}
+    made = []
+    for mapping in (Mapping("simple", 1), Mapping("multi", 4)):
+        folder, notes = tmp_path / mapping.name, tmp_path / f"{mapping.name}.txt"
+        plus = Plus()
+        graph = chain(Source(range(30)), plus, Kept())
+        graph.connect(plus, "output", Notes(notes), "input")
+        _, record = recorded(mapping, graph, folder, provenance_config=config)
+        made.append(items_of(record))
+        noted = [v for v in record if v[0] == INVOCATION and v[9]]
+        assert len(noted) == 15
+        assert record.tail["files"][str(notes)]["role"] == "written"
+    assert made[0] == made[1]
+    assert 0 < sum(pe.startswith("Kept") for pe, *_ in made[0].values()) < 30
+
+
 class Reads(IterativePE):
     def _process(self, path: str) -> Any:
         with open(path, encoding="utf-8") as file:
