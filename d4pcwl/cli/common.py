@@ -246,6 +246,11 @@ def say(message: str) -> None:
     _write(message)
 
 
+def unless_quiet(options: Any) -> Callable[[str], None]:
+    """What takes the messages of a command: it shows them, but not with ``--quiet``."""
+    return (lambda text: None) if options.quiet else say
+
+
 def begin_with_time(wanted: bool) -> None:
     """Choose whether messages begin with the time from now on."""
     global _write_time

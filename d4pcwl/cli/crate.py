@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d4pcwl.cli.common import say
+from d4pcwl.cli.common import unless_quiet
 
 if TYPE_CHECKING:
     from typing import Any
@@ -81,6 +81,6 @@ def run(options: argparse.Namespace) -> int:
         license_=options.license,
         as_zip=options.zip,
         take=options.take,
-        say=(lambda text: None) if options.quiet else say,
+        say=unless_quiet(options),
     )
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d4pcwl.cli.common import say
-from d4pcwl.cli.standard import give_up_output, require_output
+from d4pcwl.cli.standard import require_output
 
 if TYPE_CHECKING:
     from typing import Any
@@ -77,11 +77,7 @@ def run(options: argparse.Namespace) -> int:
             return _write_prov(folder, about)
         require_output("the lineage is written to standard output")
         text = _answer(folder, None if about else options.what, options)
-    try:
-        sys.stdout.write(presentable(text))
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has had enough
-        give_up_output()
+    sys.stdout.write(presentable(text))
     return 0
 
 

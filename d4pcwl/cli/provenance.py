@@ -46,7 +46,7 @@ def recording(
         return nullcontext()
     if options.dry_run:
         return nullcontext()
-    from d4pcwl.cli.common import say
+    from d4pcwl.cli.common import unless_quiet
     from d4pcwl.lineage.run_record import RunRecord
     from d4pcwl.workflow.parameters import plain_values
 
@@ -59,5 +59,5 @@ def recording(
         parameters=plain_values(script.builder, script.values),
         results=options.results,
         files=[path for path in (options.file, *params) if path is not None],
-        say=(lambda text: None) if options.quiet else lambda text: say(f"note: {text}"),
+        say=unless_quiet(options),
     )

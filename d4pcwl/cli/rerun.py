@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d4pcwl.cli.common import say
+from d4pcwl.cli.common import say, unless_quiet
 from d4pcwl.cli.standard import require_output
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="d4pcwl-again-") as work:
         target = Path(work, "run") if options.verify else _new_folder(options)
         with opened(options.crate) as folder:
-            outputs = run_again(
-                folder, target.absolute(), (lambda text: None) if options.quiet else say
-            )
+            outputs = run_again(folder, target.absolute(), unless_quiet(options))
     different = [each for each in outputs if each.verdict.kind == DIFFERENT]
     for output in different if options.quiet else outputs:
         told = f": {output.verdict.told}" if output.verdict.told else ""

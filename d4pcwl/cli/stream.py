@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cli.common import say
-from d4pcwl.cli.standard import give_up_output, require_output
+from d4pcwl.cli.standard import require_output
 
 _LONGEST_SHOWN = 1_000_000
 """The largest size in bytes of an item that ``head`` shows completely."""
@@ -57,13 +57,7 @@ def run(args: argparse.Namespace) -> int:
     :raises StreamFileError: the file is not a stream file, or ``cat`` or ``head`` find damage
     """
     require_output("the output cannot be written")
-    try:
-        code = _info(args) if args.verb == "info" else _print_items(args)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has ended
-        give_up_output()
-        return 0
-    return code
+    return _info(args) if args.verb == "info" else _print_items(args)
 
 
 def _count(text: str) -> int:

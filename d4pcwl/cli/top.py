@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from d4pcwl.cli.common import say
-from d4pcwl.cli.standard import give_up_output, require_output
+from d4pcwl.cli.standard import require_output
 from d4pcwl.errors import presentable
 
 if TYPE_CHECKING:
@@ -71,10 +71,7 @@ def run(options: argparse.Namespace) -> int:
         if sys.stdout.isatty():
             _show(reader, options.every or _SECONDS)
         else:
-            try:
-                _print(reader, options.every or _PLAIN_SECONDS)
-            except BrokenPipeError:  # the reader of our output has had enough
-                give_up_output()
+            _print(reader, options.every or _PLAIN_SECONDS)
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from d4pcwl.cli import suggest
 from d4pcwl.cli.common import write_files
-from d4pcwl.cli.standard import give_up_output, require_output
+from d4pcwl.cli.standard import require_output
 from d4pcwl.errors import UsageError, presentable
 
 if TYPE_CHECKING:
@@ -76,12 +76,8 @@ def run(options: argparse.Namespace) -> int:
     text = options.work(options)
     if output is not None:
         write_files({output: text})
-        return 0
-    try:
+    else:
         sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has had enough
-        give_up_output()
     return 0
 
 
