@@ -22,7 +22,7 @@ from typing import IO, Any, TypeVar
 
 from d4pcwl.errors import OutputError, PEError, brief
 from d4pcwl.lineage import opened
-from d4pcwl.lineage.gathered import Asked, Came, FilesRead, collected, derived_from
+from d4pcwl.lineage.gathered import Asked, FilesRead, NewTraces, collected, derived_from
 from d4pcwl.lineage.identity import (
     ITERATION,
     PASSED_OVER,
@@ -57,7 +57,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 Send = Callable[[Any], None]
 Take = Callable[[Iterable[Any]], None]
-Gathered = TypeVar("Gathered", Came, FilesRead)
+Gathered = TypeVar("Gathered", NewTraces, FilesRead)
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Lineage:
         extract = getattr(pe, "extractItemMetadata", None)
         self._extract: Callable[[Any, str], Any] | None = extract if callable(extract) else None
         self._salts: dict[str, bytes] = {}
-        self._reached: dict[Any, Came] = {}  # by key, what came since the last write
+        self._reached: dict[Any, NewTraces] = {}  # by key, what came since the last write
         self._read: dict[Any, FilesRead] = {}  # by key, the files that were read
         self._held: dict[str, tuple[bytearray, dict[str, None]]] = {}
         """Files that stay open, what came since, and what was read since."""
@@ -301,7 +301,7 @@ class Lineage:
         else:
             self._at = identity(self._salt("on", name), trace[:SIZE])
             if self._stateful:
-                self._reached.setdefault(key, Came()).append(trace)
+                self._reached.setdefault(key, NewTraces()).append(trace)
         for came, _ in self._held.values():
             came += used
 
@@ -316,7 +316,7 @@ class Lineage:
         self._count = 0
         self._began = time.time()
         if self._stateful:
-            self._reached.setdefault(key, Came()).append(trace)
+            self._reached.setdefault(key, NewTraces()).append(trace)
 
     def _follow_after_all(self) -> None:
         """The PE opens a file, or says what its items come from, or keeps state and writes, or has
@@ -356,7 +356,7 @@ class Lineage:
             for key in self._made_of or (self._key,):
                 if key is None:
                     self._reached.clear()
-                self._reached[key] = Came()
+                self._reached[key] = NewTraces()
         if self._chosen and (
             self._writes or files or (not self._rules and (self._used or self._one_in == 1))
         ):
@@ -526,8 +526,8 @@ class Lineage:
         for handle in found:
             if type(handle) is not bytes or self._asked is None or handle not in self._asked:
                 raise PEError(
-                    "derived_from takes a list of what self.item_id() gave in this PE for each of "
-                    f"the items, not {brief(handles)}"
+                    "derived_from must be a list of values of self.item_id() of this PE, one for "
+                    f"each item, not {brief(handles)}"
                 )
         came = list(dict.fromkeys(found))
         return self._at_of(came, key), collected(derived_from(came), self._recorder.put)
@@ -564,7 +564,7 @@ class Lineage:
         for told in (extracted, said.get("metadata")):
             for part in told if isinstance(told, list) else [told or {}]:
                 if not isinstance(part, Mapping):
-                    raise PEError(f"metadata is a dictionary, not {brief(part)}")
+                    raise PEError(f"metadata must be a dictionary, not {brief(part)}")
                 found.update(plain(part))
         return found
 
@@ -614,7 +614,7 @@ class Lineage:
                     read[path] = None
             elif not os.path.exists(path):
                 continue  # it was there only meanwhile
-            elif path in self._held:  # what came to it is told in the end
+            elif path in self._held:  # what came to it is recorded in the end
                 found.append([path, how, b"", []])
             else:
                 found.append([path, how, *self._sources_of_file(path, before)])
