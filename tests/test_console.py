@@ -353,13 +353,13 @@ graph.add(pe)
     ("encoding", "shown"),
     [("ascii", b"gr\\xf6\\xdfe \\u65e5"), ("latin-1", b"gr\xf6\xdfe \\u65e5")],
 )
-@pytest.mark.parametrize("mapping", ["simple", "multi"])
+@pytest.mark.parametrize("how", ["simple", "multi"])
 def test_a_terminal_without_all_characters(
-    encoding: str, shown: bytes, mapping: str, tmp_path: Path
+    encoding: str, shown: bytes, how: str, tmp_path: Path
 ) -> None:
     (tmp_path / "letters.py").write_text(_LETTERS, encoding="utf-8")
     env = {**os.environ, "PYTHONIOENCODING": encoding}
-    run = [mapping, "letters.py", "-n", "1", "-q", "-d", '[{"input": "a"}]']
+    run = [how, "letters.py", "-n", "1", "-q", "-d", '[{"input": "a"}]']
     ours, theirs = pty.openpty()
     for command in (["run", *run], ["graph", "letters.py"]):
         process = [sys.executable, "-m", "d4pcwl", *command]
