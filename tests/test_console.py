@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -332,3 +333,42 @@ def test_results_come_at_once_and_a_reader_that_goes_ends_the_run(
 @needs_mpi
 def test_results_of_ranks_come_at_once(tmp_path: Path) -> None:
     check_results_as_they_come(["mpi", "-n", "2"], tmp_path)
+
+
+_LETTERS = """
+from d4pcwl import IterativePE, WorkflowGraph
+
+class Letters(IterativePE):
+    def _process(self, text):
+        print("gr\u00f6\u00dfe", "\u65e5", text)
+
+pe = Letters()
+pe.name = "\u65e5"
+graph = WorkflowGraph()
+graph.add(pe)
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("ascii", b"gr\\xf6\\xdfe \\u65e5"), ("latin-1", b"gr\xf6\xdfe \\u65e5")],
+)
+@pytest.mark.parametrize("how", ["simple", "multi"])
+def test_a_terminal_without_all_characters(
+    encoding: str, shown: bytes, how: str, tmp_path: Path
+) -> None:
+    (tmp_path / "letters.py").write_text(_LETTERS, encoding="utf-8")
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    run = [how, "letters.py", "-n", "1", "-q", "-d", '[{"input": "a"}]']
+    ours, theirs = pty.openpty()
+    for command in (["run", *run], ["graph", "letters.py"]):
+        process = [sys.executable, "-m", "d4pcwl", *command]
+        subprocess.run(process, cwd=tmp_path, env=env, stdout=theirs, check=True, timeout=60)
+        seen = os.read(ours, 1 << 12)
+        assert (shown if command[0] == "run" else b"\\u65e5") in seen
+        piped = subprocess.run(
+            process, cwd=tmp_path, env=env, capture_output=True, check=True, timeout=60
+        )
+        assert "\u65e5" in piped.stdout.decode("utf-8")
+    os.close(ours)
+    os.close(theirs)

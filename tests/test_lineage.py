@@ -477,6 +477,38 @@ def test_what_is_not_recorded_is_passed_over(mapping: Mapping, tmp_path: Path) -
     assert roots_of(record, "29") == ["1", "2", "4", "8"]  # also what was left out leads on
 
 
+class Claims(IterativePE):
+    """Says that its items come from what something made of its own identity is."""
+
+    def __init__(self, handles: Callable[[bytes], Any]) -> None:
+        super().__init__()
+        self.handles = handles
+
+    def _process(self, data: int) -> None:
+        own = self.item_id()
+        assert own is not None
+        self.write("output", data, derived_from=self.handles(own))
+
+
+@pytest.mark.parametrize(
+    "handles",
+    [
+        lambda own: [b"no"],
+        lambda own: [own[::-1]],  # of no item that came
+        lambda own: [own[:-1]],
+        lambda own: [own.hex()],
+        lambda own: own,
+        lambda own: 5,
+    ],
+)
+def test_a_pe_cannot_name_what_is_no_ancestor(
+    handles: Callable[[bytes], Any], tmp_path: Path
+) -> None:
+    graph = chain(Source([1]), Claims(handles))
+    with pytest.raises(PEError, match=r"Claims\.output: .*values of self.item_id\(\) of this PE"):
+        recorded(Mapping("simple", 1), graph, tmp_path / "r")
+
+
 @pytest.mark.processes(3)
 def test_one_in_so_many(mapping: Mapping, tmp_path: Path) -> None:
     config = {"d4p:one-in": 4}
@@ -490,6 +522,38 @@ def test_one_in_so_many(mapping: Mapping, tmp_path: Path) -> None:
         if pe != "Source0.output":
             (source,) = made
             assert source in items
+
+
+class Notes(IterativePE):
+    """Notes all odd numbers in a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def _process(self, data: int) -> int:
+        if data % 2:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{data}\n")
+        return data
+
+
+def test_what_is_made_of_items_that_were_not_chosen(tmp_path: Path) -> None:
+    """It has the same identity under every mapping, and files are recorded all the same."""
+    config = {"d4p:one-in": 3}
+    made = []
+    for mapping in (Mapping("simple", 1), Mapping("multi", 4)):
+        folder, notes = tmp_path / mapping.name, tmp_path / f"{mapping.name}.txt"
+        plus = Plus()
+        graph = chain(Source(range(30)), plus, Kept())
+        graph.connect(plus, "output", Notes(notes), "input")
+        _, record = recorded(mapping, graph, folder, provenance_config=config)
+        made.append(items_of(record))
+        noted = [v for v in record if v[0] == INVOCATION and v[9]]
+        assert len(noted) == 15
+        assert record.tail["files"][str(notes)]["role"] == "written"
+    assert made[0] == made[1]
+    assert 0 < sum(pe.startswith("Kept") for pe, *_ in made[0].values()) < 30
 
 
 class Reads(IterativePE):

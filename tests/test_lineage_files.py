@@ -3,7 +3,10 @@ the files that one has written and another one has read."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +255,40 @@ def test_the_record_says_what_pes_were_made_with(tmp_path: Path) -> None:
         "by": "builtins.len",
         "n": str(2**70),
     }
+
+
+_OPENS = """
+import os, sys
+from d4pcwl import IterativePE, WorkflowGraph
+
+class Opens(IterativePE):
+    def _process(self, path):
+        names = [path, "in_cache/there", "fonts/list.json", "__pycache__/code.nbi"]
+        for name in names:
+            os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+            open(name, "a").close()
+            open(name).close()
+
+pe = Opens()
+graph = WorkflowGraph()
+graph.add(pe)
+"""
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_caches_are_no_inputs(inside: bool, tmp_path: Path) -> None:
+    """Unless the run works in them."""
+    (tmp_path / "opens.py").write_text(_OPENS)
+    (tmp_path / "data.txt").touch()
+    env = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(tmp_path if inside else tmp_path / "in_cache"),
+        "MPLCONFIGDIR": str(tmp_path / "fonts"),
+    }
+    run = ["run", "simple", "opens.py", "-d", '[{"input": "data.txt"}]', "--provenance", "record"]
+    command = [sys.executable, "-m", "d4pcwl", *run]
+    subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=60)
+    told = Record(tmp_path / "record")
+    assert list(told)
+    known = {Path(path).name for path in told.tail["files"]}
+    assert known == ({"data.txt", "there"} if inside else {"data.txt"})

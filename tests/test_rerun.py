@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,23 @@ def test_a_workflow_is_run_again(compiled: Path) -> None:
     assert lines
     assert all(line.startswith("equal  ") for line in lines), lines
     assert any("jsonl" in line for line in lines)
+
+
+def test_the_document_of_a_crate_is_of_no_machine(compiled: Path, tmp_path: Path) -> None:
+    """Earlier crates name the script where it was; they can be run again all the same."""
+    document = compiled / "crate" / "workflow" / "packed.cwl"
+    assert str(compiled.parent) not in document.read_text()
+    script = '"location": "word_count.py"'
+    assert script in document.read_text()
+    earlier = copied(compiled, tmp_path) / "workflow" / "packed.cwl"
+    told = document.read_text().replace(script, '"location": "file:///gone/word_count.py"')
+    earlier.write_text(told)
+    metadata = earlier.parents[1] / "ro-crate-metadata.json"
+    digest = sha256(document.read_bytes()).hexdigest()
+    assert digest in metadata.read_text()
+    metadata.write_text(metadata.read_text().replace(digest, sha256(told.encode()).hexdigest()))
+    outputs = rerun(earlier.parents[1], tmp_path / "again", print)
+    assert {output.verdict.kind for output in outputs} == {EQUAL}
 
 
 def test_documents_that_leave_the_crate_are_refused(compiled: Path, tmp_path: Path) -> None:

@@ -152,6 +152,11 @@ def _explained(error: Exception) -> str:
     what = str(error)
     if isinstance(error, MemoryError):
         return "there is not enough memory"
+    if isinstance(error, UnicodeEncodeError) and error.encoding != "utf-8":
+        return (
+            f"{what}; the names of files are in {error.encoding} here: set PYTHONUTF8=1, or a "
+            "locale with UTF-8"
+        )
     if isinstance(error, ImportError) and error.name:
         return f"{what}; {_how_to_install(error.name.partition('.')[0])}"
     if isinstance(error, OSError):

@@ -58,5 +58,5 @@ def recording(
         parameters=plain_values(script.builder, script.values),
         results=options.results,
         files=[*([options.file] if options.file else []), *options.param_files],
-        say=say_nothing if options.quiet else lambda text: say(f"note: {text}"),
+        say=say_nothing if options.quiet else say,
     )

@@ -21,15 +21,14 @@ def prepare() -> None:
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
     if sys.stdout is None:
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     elif sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
         from d4pcwl.runtime.local.console import LineWriter
 
-        before = sys.stdout
-        before.flush()
-        sys.stdout = LineWriter(1, encoding=before.encoding, errors=before.errors)
+        sys.stdout.flush()
+        sys.stdout = LineWriter(1)
     if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
 
 
 def _open_as(fd: int, flags: int) -> None:

@@ -97,7 +97,7 @@ def _show(reader: TraceReader, every: float) -> None:
     with contextlib.suppress(KeyboardInterrupt), _screen_of_its_own() as pressed:
         for totals in _followed(reader):
             width, height = shutil.get_terminal_size()
-            rows = table(totals, width, height - 1)
+            rows = table(totals, width, height - 1, sys.stdout.encoding)
             shown = "".join(f"{row}\x1b[K\n" for row in rows)
             sys.stdout.write(f"\x1b[H{shown}\x1b[J")
             sys.stdout.flush()

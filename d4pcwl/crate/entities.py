@@ -165,9 +165,7 @@ class Entities:
         :param kinds: by place, the types of those that are more than files
         """
         for place, content in sorted(self._places.files.items()):
-            source: Any = content
-            if not isinstance(content, Path):
-                source = BytesIO(content.encode() if isinstance(content, str) else content)
+            data = content.encode() if isinstance(content, str) else content
             told: dict[str, Any] = {
                 "@type": kinds.get(place, "File"),
                 "name": place.rpartition("/")[2],
@@ -175,10 +173,14 @@ class Entities:
             file = self._places.stored.get(place)
             if file is not None:
                 told |= {"sha256": file.digest, "contentSize": str(file.size)}
-            elif isinstance(content, Path):
-                size = str(content.stat().st_size)
-                told |= {"sha256": sha256_of(content), "contentSize": size}
+            elif isinstance(data, Path):
+                size = str(data.stat().st_size)
+                told |= {"sha256": sha256_of(data), "contentSize": size}
+            else:
+                digest = hashlib.sha256(data).hexdigest()
+                told |= {"sha256": digest, "contentSize": str(len(data))}
             told["encodingFormat"] = media_type(place, file.format if file else "")
+            source = data if isinstance(data, Path) else BytesIO(data)
             self._crate.add_file(source, place, properties=_known(told))
         for home in self._places.records.values():
             folder = self._crate.add_dataset(dest_path=home)

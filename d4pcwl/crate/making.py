@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from d4pcwl.crate.credits import Credits, credits_of
 from d4pcwl.crate.cwlprov import cwl_run, is_cwlprov
 from d4pcwl.crate.entities import CONTEXT, Entities
 from d4pcwl.crate.pictures import drawn, pictures
 from d4pcwl.crate.places import Places, is_record
-from d4pcwl.crate.runs import Activity, Folder, Plan, Run, Stored
+from d4pcwl.crate.runs import Activity, Folder, Plan, Run, Stored, files_in
 from d4pcwl.crate.stream import fill_step, stream_run
 from d4pcwl.errors import LineageError, UsageError, shown
 from d4pcwl.lineage.record import NAME, PARTS
+from d4pcwl.lineage.run_record import sha256_of
+from d4pcwl.workflow.texts import read_file
 
 PREVIEW = "ro-crate-preview.html"
 JOB = "job.json"
@@ -123,7 +126,8 @@ def _placed(runs: Sequence[Run], take: Sequence[str]) -> tuple[Places, dict[Plan
         places.add_run(run, number)
         home = places.documents[id(run)].rpartition("/")[0]
         if run.language == "CWL":
-            places.files[f"{home}/{JOB}"] = _job(run, places)
+            places.files[f"{home}/{JOB}"] = _job(run, places, home)
+            places.files[places.documents[id(run)]] = _document(run, places, home)
         for plan, picture in pictures(run).items():
             suffix, content = drawn(picture)
             stem = "picture" if plan is run.main.plan else f"pictures/{plan.key.replace('/', '_')}"
@@ -132,21 +136,75 @@ def _placed(runs: Sequence[Run], take: Sequence[str]) -> tuple[Places, dict[Plan
     return places, images
 
 
-def _job(run: Run, places: Places) -> str:
-    """The job order of a run of a CWL document, for the files of the crate."""
+def _job(run: Run, places: Places, home: str) -> str:
+    """The job order of a run of a CWL document, for the files of the crate.
+
+    :param home: the folder of the document
+    """
 
     def value_of(value: Any) -> Any:
         if isinstance(value, Stored):
             place = places.of(value)
-            return {"class": "File", "location": f"../{quote(place)}"} if place else None
+            return {"class": "File", "location": _reference(place, home)} if place else None
         if isinstance(value, Folder):
-            return {"class": "Directory", "location": f"../{quote(places.folders[value])}"}
+            return {"class": "Directory", "location": _reference(places.folders[value], home)}
         if isinstance(value, dict):
             return {key: value_of(entry) for key, entry in value.items()}
         return [value_of(entry) for entry in value] if isinstance(value, list) else value
 
-    inputs = {name: value_of(value) for name, value in run.main.inputs.items()}
-    return json.dumps(inputs, indent=1, ensure_ascii=False) + "\n"
+    return _text({name: value_of(value) for name, value in run.main.inputs.items()})
+
+
+def _document(run: Run, places: Places, home: str) -> str:
+    """The document of a run of CWL, which names the files of the crate, and none of the machine
+    that ran it. A file that no step has read is named by its name alone."""
+    there: dict[str, dict[str | None, str]] = defaultdict(dict)  # by name and digest
+    for activity in run.main.all():
+        for file in files_in(list(activity.inputs.values())):
+            if place := places.of(file):
+                there[file.name][file.digest] = place
+    for folder, place in places.folders.items():
+        there[folder.name][""] = place
+
+    def of_crate(location: str) -> str:
+        path = _local(location)
+        if not path:
+            return location
+        name = os.path.basename(path.rstrip("/"))
+        alike = there[name]
+        digest = next(iter(alike), "") if len(alike) == 1 else sha256_of(path)
+        return _reference(alike[digest], home) if digest in alike else quote(name)
+
+    def told(value: Any) -> Any:
+        if isinstance(value, list):
+            return [told(entry) for entry in value]
+        if not isinstance(value, dict):
+            return value
+        made = {key: told(entry) for key, entry in value.items()}
+        if value.get("class") in ("File", "Directory"):
+            for key in {"location", "path"} & value.keys():
+                made[key] = of_crate(value[key])
+        if "$schemas" in value:
+            made["$schemas"] = [name for name in value["$schemas"] if not _local(name)]
+        return made
+
+    return _text(told(read_file(next(iter(run.documents.values())))))
+
+
+def _local(location: str) -> str:
+    """The absolute path of a file of this machine; empty for others."""
+    parts = urlsplit(location)
+    path = unquote(parts.path)
+    return path if parts.scheme in ("", "file") and os.path.isabs(path) else ""
+
+
+def _reference(place: str, home: str) -> str:
+    """A place in the crate, as a document refers to it."""
+    return quote(os.path.relpath(place, home))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def _write(crate: Crate, target: Path, work: Path, as_zip: bool) -> None:

@@ -117,14 +117,16 @@ class _Home:
         return made
 
     def _lacks(self, value: Any) -> bool:
-        """Whether a value has a file of another machine that the crate does not have."""
+        """Whether a value has a file that the crate does not have."""
         if isinstance(value, list):
             return any(map(self._lacks, value))
         if not isinstance(value, dict) or value.get("class") != "File":
             return False
         parts = urlsplit(value.get("location") or value.get("path") or "")
-        path = Path(unquote(parts.path))
-        return parts.scheme == "file" and not self._crate.has(path) and not self._same(path)
+        path = self._folder / unquote(parts.path)
+        if parts.scheme not in ("", "file") or not parts.path:
+            return False
+        return not (self._crate.has(path) and path.exists()) and not self._same(path)
 
     def _same(self, path: Path) -> set[Path]:
         """The files of the crate with a name."""

@@ -43,7 +43,7 @@ def carry_out(command: list[str], folder: Path, say: Say, *, keep: bool = False)
             env={**os.environ, "PATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if keep else sys.stderr.fileno(),
-            text=True,
+            encoding="utf-8",
             check=False,
         )
     except OSError as error:

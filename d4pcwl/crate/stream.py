@@ -28,7 +28,7 @@ from d4pcwl.crate.runs import (
 )
 from d4pcwl.errors import UsageError, raise_faults
 from d4pcwl.lineage.opened import READ
-from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, RESULT, WORKER, Record
+from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, RESULT, WORKER, Record, storable
 from d4pcwl.lineage.run_record import sha256_of
 
 DISPEL4PY = "dispel4py"
@@ -171,8 +171,8 @@ class _Stream:
         within = "" if within.startswith(os.pardir) else within
         hidden = any(part.startswith(".") for part in Path(within or path).parts)
         private = "it is hidden, or in a hidden folder" if hidden else ""
-        name, size = os.path.basename(path), told.get("bytes", 0)
-        return Stored(name, there, digest, size, within=within, private=private)
+        name, within = storable(os.path.basename(path)), storable(within)
+        return Stored(name, there, digest, told.get("bytes", 0), within=within, private=private)
 
     # --- plans and activities -------------------------------------------------------------------
 
@@ -180,7 +180,9 @@ class _Stream:
         """Make PEs the steps of an activity's plan, and what they did its parts."""
         head, tail, plan = self.head, self.record.tail, activity.plan
         activity.record = self.record.folder
-        activity.command = [DISPEL4PY, *head["arguments"]] if head["arguments"] else ()
+        activity.command = (
+            [DISPEL4PY, *map(storable, head["arguments"])] if head["arguments"] else ()
+        )
         activity.began = activity.began or head["began"]
         activity.ended = activity.ended or tail.get("ended")
         if not tail.get("complete"):

@@ -16,7 +16,8 @@ from d4pcwl.errors import LineageError, closest
 from d4pcwl.lineage.entries import entries
 from d4pcwl.lineage.identity import digest_of
 from d4pcwl.lineage.index import Index, Node
-from d4pcwl.lineage.indexing import RESULTS, STREAM, storable
+from d4pcwl.lineage.indexing import RESULTS, STREAM
+from d4pcwl.lineage.record import storable
 from d4pcwl.lineage.run_record import sha256_of
 
 _LEAST_DIGITS = 6

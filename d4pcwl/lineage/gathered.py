@@ -15,6 +15,9 @@ from d4pcwl.lineage.record import COLLECTION, packed
 _MOST = 16
 """Up to this number, identities and files are recorded one by one."""
 
+_BITS = 1 << 24
+"""Of the memory of :class:`Asked`: 2 MB."""
+
 Put = Callable[[bytes], None]
 
 
@@ -69,6 +72,30 @@ class FilesRead:
             self._put(packed([COLLECTION, own, self.before, self.last]))
             self.last, self.before = [], own
         self.last.append(path)
+
+
+class Asked:
+    """The items that a PE has asked the identities of, in the same memory however many they are: a
+    filter with two bits for each (Bloom, "Space/time trade-offs in hash coding with allowable
+    errors", CACM 13 (1970), doi:10.1145/362686.362692). Of the others, few are taken for one: 1 %
+    after a million.
+    """
+
+    def __init__(self) -> None:
+        self._bits = bytearray(_BITS // 8)
+
+    def add(self, trace: Trace) -> None:
+        """Remember an item."""
+        for bit in _two_bits(trace):
+            self._bits[bit >> 3] |= 1 << (bit & 7)
+
+    def __contains__(self, trace: Trace) -> bool:
+        return all(self._bits[bit >> 3] >> (bit & 7) & 1 for bit in _two_bits(trace))
+
+
+def _two_bits(trace: Trace) -> tuple[int, int]:
+    number = hash(trace)
+    return number % _BITS, (number >> 32) % _BITS
 
 
 def derived_from(traces: Iterable[Trace]) -> bytes:

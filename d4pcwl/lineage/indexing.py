@@ -31,6 +31,7 @@ from d4pcwl.lineage.record import (
     Record,
     files_behind,
     reading,
+    storable,
 )
 from d4pcwl.lineage.run_set import RunSet, Step
 
@@ -354,8 +355,3 @@ def _told(record: Record, name: str, results: int) -> dict[str, Any]:
 
 def _is_made(file: _File) -> bool:
     return file.made
-
-
-def storable(path: str) -> str:
-    """A path as text in UTF-8, whatever bytes it has."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 READ, WRITTEN, RENAMED = "r", "w", "m"
@@ -25,6 +26,11 @@ _METADATA = (".dist-info", ".egg-info")
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """The folder of d4pcwl itself, wherever it is installed."""
 
+_CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "PYTHONPYCACHEPREFIX")
+"""Environment variables that name folders of caches."""
+
+_USERS_CACHES = ("~/.cache", "~/Library/Caches")
+
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -32,7 +38,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 def listen() -> None:
     """Tell :data:`AT_WORK` of files from now on, unless they are to be read and are not there. A
     process cannot stop that; while nobody is at work, it costs very little."""
-    installed = [sys.prefix, sys.base_prefix, _OWN, *sysconfig.get_paths().values()]
+    installed = [sys.prefix, sys.base_prefix, _OWN, *sysconfig.get_paths().values(), *_caches()]
     system = ("/proc", "/sys", "/dev", *map(os.path.realpath, installed), *installed)
     outside = tuple(folder.rstrip("/") + "/" for folder in system)
 
@@ -43,7 +49,7 @@ def listen() -> None:
             name = os.path.abspath(os.fsdecode(path))
         except (OSError, TypeError, ValueError):  # whoever opens it gets to know
             return None
-        if name.startswith(outside) or name.endswith(_CODE):
+        if name.startswith(outside) or name.endswith(_CODE) or "/__pycache__/" in name:
             return None
         return None if os.path.dirname(name).endswith(_METADATA) else name
 
@@ -70,6 +76,14 @@ def listen() -> None:
                 tell(READ, path, "")
 
     sys.addaudithook(hear)
+
+
+def _caches() -> list[str]:
+    """The folders in which programs keep what they can make again, but not one in which we work."""
+    named = filter(None, map(os.environ.get, _CACHES))
+    folders = [os.path.abspath(os.path.expanduser(name)) for name in (*_USERS_CACHES, *named)]
+    here = Path(os.getcwd())
+    return [name for name in folders if not here.is_relative_to(os.path.realpath(name))]
 
 
 def is_open(path: str) -> bool:

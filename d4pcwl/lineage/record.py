@@ -59,7 +59,7 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return storable(value)
     if hasattr(value, "tolist"):  # numpy's
         return plain(value.tolist())
     if isinstance(value, float) and math.isfinite(value):
@@ -73,6 +73,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     return value.isoformat() if isinstance(value, (date, datetime)) else plain(str(value))
+
+
+def storable(text: str) -> str:
+    """A text, such as a path, in UTF-8: bytes that are not in UTF-8 become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def packed(record: Any) -> bytes:

@@ -22,9 +22,10 @@ from typing import IO, Any, TypeVar
 
 from d4pcwl.errors import OutputError, PEError, brief
 from d4pcwl.lineage import opened
-from d4pcwl.lineage.gathered import FilesRead, NewTraces, collected, derived_from
+from d4pcwl.lineage.gathered import Asked, FilesRead, NewTraces, collected, derived_from
 from d4pcwl.lineage.identity import (
     ITERATION,
+    PASSED_OVER,
     SIZE,
     Trace,
     described,
@@ -34,6 +35,7 @@ from d4pcwl.lineage.identity import (
     sources,
     unique,
     unrecorded,
+    unsampled,
 )
 from d4pcwl.lineage.record import GIVEN, HELD, INVOCATION, PARTS, WORKER, packed, plain
 from d4pcwl.lineage.selection import Selection, fulfils
@@ -90,6 +92,7 @@ class Recorder:
         """The file; it begins with the first record."""
         host, pid, number = socket.gethostname(), os.getpid(), 0
         folder = os.path.join(self.recording.folder, PARTS)
+        at_work = opened.AT_WORK.set(None)  # it is no file of the PE
         while True:
             path = os.path.join(folder, f"{host}-{pid}-{number}")
             try:
@@ -102,6 +105,7 @@ class Recorder:
                     f"{folder}: the record cannot be written on {host}: {error.strerror}; all "
                     "hosts of a run must share the folder of --provenance"
                 ) from None
+        opened.AT_WORK.reset(at_work)
         self._file.write(packed([WORKER, self.recording.run, host, pid, number]))
         return self._file
 
@@ -193,6 +197,7 @@ class Lineage:
         self._held: dict[str, tuple[bytearray, dict[str, None]]] = {}
         """Files that stay open, what came since, and what was read since."""
         self._said: Mapping[str, Any] = _NOTHING
+        self._asked: Asked | None = None
         self._made_of: dict[Any, tuple[bytes, bytes]] = {}
         """By key, what items of this invocation are made of; see :meth:`_known`."""
         self._counts: dict[bytes, int] = {}
@@ -203,6 +208,9 @@ class Lineage:
         """Whether another worker may do the same again: it puts the same together."""
         self._may_be_void = False
         """What the PE writes may not count in the end."""
+        self._unsampled = False
+        """Nothing that the PE does now is recorded, as far as is known; see :meth:`_pass_over`."""
+        self._name_in = 0
         self._clear("", b"", None, b"", "")
         self._open = False
         if not self.passes:
@@ -215,17 +223,23 @@ class Lineage:
         """The function that takes pairs of a trace and an item, from one that takes the items of
         an input."""
         begin = self._follow if self.passes else self._begin
-        end = self._end
+        pass_over, end, note_file = self._pass_over, self._end, self._note_file
+        samples = self._one_in > 1 and not self.passes
+        name_in = int.from_bytes(self._salt("on", name)[:SIZE])
         key_of = self._keys_in.get(name) if self._stateful else None
+        at_work = opened.AT_WORK
 
         def items(pairs: Iterable[tuple[Trace, Any]]) -> Iterator[Any]:
             for trace, item in pairs:
                 key = None if key_of is None else _key(key_of, item)
-                begin(name, trace, key, sources(trace))
-                before = opened.AT_WORK.get()
-                opened.AT_WORK.set(self._note_file)
+                if samples and trace[SIZE:] == PASSED_OVER:
+                    pass_over(name, trace, key, name_in)
+                else:
+                    begin(name, trace, key, sources(trace))
+                before = at_work.get()
+                at_work.set(note_file)
                 yield item
-                opened.AT_WORK.set(before)
+                at_work.set(before)
                 end()
 
         return lambda pairs: take(items(pairs))
@@ -269,7 +283,12 @@ class Lineage:
 
     def item_id(self) -> bytes | None:
         """See :meth:`~d4pcwl.workflow.pe.GenericPE.item_id`."""
-        return self._trace if self._open and not self._alone else None
+        if not self._open or self._alone:
+            return None
+        if self._asked is None:  # few PEs ask
+            self._asked = Asked()
+        self._asked.add(self._trace)
+        return self._trace
 
     def _follow(self, name: str, trace: Trace, key: Any, used: bytes) -> None:
         self._trace = trace
@@ -286,8 +305,31 @@ class Lineage:
         for came, _ in self._held.values():
             came += used
 
+    def _pass_over(self, name: str, trace: Trace, key: Any, name_in: int) -> None:
+        """An invocation begins for an item that was not chosen (``d4p:one-in``). It is not
+        recorded, unless it turns out that it must be: see :meth:`_follow_after_all`.
+
+        :param name_in: stands for the PE and its input
+        """
+        self._open, self._unsampled, self._alone = True, True, ""
+        self._input, self._trace, self._key, self._name_in = name, trace, key, name_in
+        self._count = 0
+        self._began = time.time()
+        if self._stateful:
+            self._reached.setdefault(key, NewTraces()).append(trace)
+
+    def _follow_after_all(self) -> None:
+        """The PE opens a file, or says what its items come from, or keeps state and writes, or has
+        failed. If the item was not chosen, its invocation is followed from now on."""
+        if self._unsampled:
+            began, count = self._began, self._count
+            self._clear(self._input, self._trace, self._key, b"", "")
+            self._at = identity(self._salt("on", self._input), self._trace[:SIZE])
+            self._began, self._count = began, count
+
     def _clear(self, name: str, trace: Trace, key: Any, used: bytes, alone: str) -> None:
         self._open, self._input, self._alone = True, name, alone
+        self._unsampled = False
         self._key, self._used, self._trace = key, used, trace
         self._at = b""
         self._count = 0
@@ -306,6 +348,8 @@ class Lineage:
         if self.passes:
             return
         self._open = False
+        if self._unsampled:
+            return
         now = time.time()
         files = self._settled_files() if self._files else []
         if self._count and self._stateful and not self._alone:
@@ -350,6 +394,7 @@ class Lineage:
         """Record what has not ended."""
         if self._open and not self.passes and self._chosen:
             self._open = False
+            self._follow_after_all()
             self._recorder.put(self._packed(time.time(), self._settled_files(), False))
         for path, (came, read) in self._held.items():
             held = [HELD, self._pe.id, self._number, path, unique(bytes(came)), list(read)]
@@ -366,11 +411,20 @@ class Lineage:
         if self.passes:
             return lambda item: send((self._trace, item))
         mark = salt(output)
-        plain = not self._stateful and self._extract is None
+        name_out = int.from_bytes(mark[:SIZE])
+        stateful = self._stateful
+        plain = not stateful and self._extract is None
         takes_all, keeps = self._takes_all, self._keeps
 
         def write(item: Any) -> None:
             said = self._said
+            if self._unsampled:
+                if not stateful and not said:
+                    count = self._count
+                    self._count = count + 1
+                    send((unsampled(self._trace, self._name_in ^ name_out, count), item))
+                    return
+                self._follow_after_all()
             if self._writes and not self._may_be_void:
                 self._put_writes()
             if plain and not said:
@@ -465,14 +519,17 @@ class Lineage:
     def _told(self, handles: Any, key: Any) -> tuple[bytes, bytes]:
         """The same, as the PE says it.
 
-        :raises PEError: these are not identities
+        :raises PEError: these are not what :meth:`item_id` has given
         """
-        found = list(handles)
-        if not all(handle is None or isinstance(handle, bytes) for handle in found):
-            raise PEError(
-                "derived_from must be a list of values of self.item_id(), one for each item"
-            )
-        came = list(dict.fromkeys(filter(None, found)))
+        given = handles if isinstance(handles, Iterable) else [handles]
+        found = [handle for handle in given if handle is not None]
+        for handle in found:
+            if type(handle) is not bytes or self._asked is None or handle not in self._asked:
+                raise PEError(
+                    "derived_from must be a list of values of self.item_id() of this PE, one for "
+                    f"each item, not {brief(handles)}"
+                )
+        came = list(dict.fromkeys(found))
         return self._at_of(came, key), collected(derived_from(came), self._recorder.put)
 
     def _at_of(self, came: Sequence[Trace], key: Any) -> bytes:
@@ -534,6 +591,7 @@ class Lineage:
     # --- files ----------------------------------------------------------------------------------
 
     def _note_file(self, how: str, path: str, new: str) -> None:
+        self._follow_after_all()
         if how != opened.RENAMED:
             if self._files.get(path) != opened.WRITTEN:
                 self._files[path] = how

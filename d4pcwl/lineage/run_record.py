@@ -228,7 +228,7 @@ class RunRecord:
             write_prov(Record(self.folder))
             return
         self._say(
-            f"{count} items and invocations were recorded, so PROV is not written now; "
+            f"note: {count} items and invocations were recorded, so PROV is not written now; "
             f"d4pcwl lineage {self.folder} --prov writes it"
         )
 

@@ -125,9 +125,10 @@ class LiveTable(Progress):
         size = os.get_terminal_size(2)
         columns, height = size.columns or 80, size.lines or 24
         with self._lock:
-            rows = table(self.totals, max(20, columns), max(3, height - 1))
+            encoding = self._errors.encoding
+            rows = table(self.totals, max(20, columns), max(3, height - 1), encoding)
         lines = "".join(f"\r{row}\x1b[K\n" for row in rows)
-        return f"{lines}\x1b[{len(rows)}A".encode("utf-8", "replace")
+        return f"{lines}\x1b[{len(rows)}A".encode(encoding)
 
     def finish(self) -> None:
         if not self._over.is_set():

@@ -13,11 +13,13 @@ _NAME = 6
 """The smallest number of columns for a name."""
 
 
-def table(totals: Totals, width: int, height: int) -> list[str]:
+def table(totals: Totals, width: int, height: int, encoding: str) -> list[str]:
     """The rows of the table, as a terminal takes them.
 
     :param width: columns of the terminal
     :param height: the most rows
+    :param encoding: of the terminal; characters that it does not have become ``?``, which is as
+        wide
     """
     from rich.console import Console
     from rich.table import Table
@@ -48,7 +50,7 @@ def table(totals: Totals, width: int, height: int) -> list[str]:
         console.print(f"… and {len(pes) - len(fitting)} more", no_wrap=True)
     console.print(_status(totals), style="dim", no_wrap=True, overflow="ellipsis")
     assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().splitlines()
+    return console.file.getvalue().encode(encoding, "replace").decode(encoding).splitlines()
 
 
 def _columns(totals: Totals, width: int) -> list[str]:

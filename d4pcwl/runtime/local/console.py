@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
@@ -30,6 +31,9 @@ _ERASE = b"\x1b[J"
 """Tells a terminal to clear all from the cursor on."""
 
 _MOST_BELOW = 1 << 16
+
+_ESCAPED = "d4pcwl-escaped"
+"""The name of :func:`_escaped` among the error handlers of codecs."""
 
 
 class LineLock:
@@ -224,11 +228,23 @@ class Lines(io.BufferedIOBase):
             raise OutputError(f"standard output: cannot be written: {error.strerror}") from error
 
 
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What is written of characters that an encoding does not have: the bytes of a file's name as
+    they are, others as escapes."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)
+
+
 class LineWriter(io.TextIOWrapper):
     """A text stream that writes only whole lines, several at a time. Lines are held back until
     there are 8 KiB of them, or :meth:`flush` is called, or a tenth of a second has passed.
 
-    :param fd: where they go
+    A file or a pipe gets UTF-8, whatever the locale is, so programs can read it. A terminal gets
+    its own encoding, with escapes for the characters that it does not have.
+
+    :param fd: where they go; 1 or 2
     :param lock: shared by all processes that write there; without it, :meth:`flush` also writes a
         line without an end
     :param put: takes the lines instead, and only when it is called
@@ -240,15 +256,16 @@ class LineWriter(io.TextIOWrapper):
         lock: LineLock | None = None,
         *,
         put: Put | None = None,
-        encoding: str = "utf-8",
-        errors: str | None = "surrogateescape",
     ) -> None:
         self.lines = Lines(fd, lock, put)
-        super().__init__(self.lines, encoding, errors, newline="", write_through=True)
+        python = sys.__stdout__ if fd == 1 else sys.__stderr__  # knows the encoding
+        encoding = python.encoding if python is not None and os.isatty(fd) else "utf-8"
+        codecs.register_error(_ESCAPED, _escaped)
+        super().__init__(self.lines, encoding, _ESCAPED, newline="", write_through=True)
 
     def put_lines(self, text: str) -> None:
         """Take whole lines of another source, but not into the middle of a line."""
-        self.lines.put_lines(text.encode("utf-8", "surrogateescape"))
+        self.lines.put_lines(text.encode(self.encoding, _ESCAPED))
 
     def finish(self) -> None:
         """Hand on everything; a last line that has no end gets one."""
