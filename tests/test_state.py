@@ -44,6 +44,7 @@ GIVEN = iter([1])
 def counts(): return COUNTS
 def make_tally(): return Tally()
 def fill(out, x): out[x] = 1
+def walk(node): return walk(node.left) if node.left else walk(node.right)
 def once(fn):
     seen = set()
     @functools.wraps(fn)
@@ -248,6 +249,8 @@ PURE = [
     "print(data, file=sys.stderr)",
     "import numpy as np\na = np.zeros(3)\na[0] = 1\nnp.add.at(a, [1], data)\nreturn a",
     "return self.late.peek(), self.tallies[0].peek()",
+    "return walk(self.late)",
+    "return data" + ".more(1)" * 40,
 ]
 
 

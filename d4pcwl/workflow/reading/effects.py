@@ -128,6 +128,7 @@ class _Reader(Names):
         self.function = function
         self.depth = depth
         self.found = Effects()
+        self.known: dict[ast.Call, Root | None] = {}  # results, while no name changes
         self.declared: dict[str, str] = {}  # name -> "global" | "nonlocal"
 
     # -- scopes -------------------------------------------------------------------------------
@@ -145,10 +146,12 @@ class _Reader(Names):
         env.update(dict.fromkeys(bound_names(body) - set(declared)))
         env.update(dict.fromkeys(own))
         env.update(roots)
-        outside, self.env = self.env, env
+        outside = self.env
+        self.let(env)
         for statement in body:
             self.read(statement)
-        self.env, self.declared = outside, kept
+        self.let(outside)
+        self.declared = kept
 
     def nested(self, node: FunctionNode) -> None:
         returns, results = self.found.returns, [*self.found.results]
@@ -162,12 +165,12 @@ class _Reader(Names):
         assigned."""
         merged = dict(self.env)
         for block in blocks:
-            self.env = dict(merged)
+            self.let(dict(merged))
             for statement in block:
                 self.read(statement)
             for name, root in self.env.items():
                 merged[name] = merged.get(name) or root
-        self.env = merged
+        self.let(merged)
 
     # -- statements and expressions -----------------------------------------------------------
 
@@ -269,7 +272,7 @@ class _Reader(Names):
                 if name in self.declared:
                     self.change(f"{verb} the {self.declared[name]} {name}", target, None)
                 else:
-                    self.env[name] = root
+                    self.let({**self.env, name: root})
                     if isinstance(value, ast.Attribute) and value.attr in MUTATORS:
                         self.bound_method(value)
             case ast.Tuple(elts=targets) | ast.List(elts=targets):
@@ -330,7 +333,8 @@ class _Reader(Names):
             for pattern in ast.walk(case.pattern):
                 if isinstance(pattern, ast.MatchAs) and pattern.name is not None:
                     whole = pattern is case.pattern
-                    self.env[pattern.name] = root if whole else root and root.below("[...]")
+                    held = root if whole else root and root.below("[...]")
+                    self.let({**self.env, pattern.name: held})
         self.blocks(*([case.guard, *case.body] if case.guard else case.body for case in cases))
 
     def imported(self, node: ast.Import | ast.ImportFrom) -> None:
@@ -340,7 +344,8 @@ class _Reader(Names):
             if isinstance(node, ast.Import):
                 whole = alias.name if alias.asname else alias.name.partition(".")[0]
                 value: object = sys.modules.get(whole, ModuleType(whole))
-                self.env[alias.asname or whole] = Root(whole, outer=True, value=value)
+                module_root = Root(whole, outer=True, value=value)
+                self.let({**self.env, alias.asname or whole: module_root})
                 continue
             package = self.globals.get("__package__") or ""
             path = "." * node.level + (node.module or "")
@@ -349,16 +354,26 @@ class _Reader(Names):
             except ImportError:
                 module = None
             found = vars(module).get(alias.name, MISSING) if module is not None else MISSING
-            self.env[name] = None if found is MISSING else Root(name, outer=True, value=found)
+            given = None if found is MISSING else Root(name, outer=True, value=found)
+            self.let({**self.env, name: given})
 
     # -- attributes and calls -----------------------------------------------------------------
 
     def root(self, node: ast.expr) -> Root | None:
-        found = super().root(node)
-        if found is not None or not isinstance(node, ast.Call) or self.depth > DEPTH:
-            return found
-        results = (_result(call, self.depth + 1) for call in self.targets(node, lasting=True))
-        return next((result for result in results if result is not None), None)
+        if not isinstance(node, ast.Call):
+            return super().root(node)
+        if node not in self.known:
+            found = super().root(node)
+            if found is None and self.depth <= DEPTH:
+                results = (_result(c, self.depth + 1) for c in self.targets(node, lasting=True))
+                found = next((result for result in results if result is not None), None)
+            self.known[node] = found
+        return self.known[node]
+
+    def let(self, env: dict[str, Root | None]) -> None:
+        """Go on with these names."""
+        self.env = env
+        self.known.clear()
 
     def attribute(self, node: ast.Attribute, call: ast.Call | None = None) -> None:
         """Read an attribute. A method that is not called at once may be called later."""

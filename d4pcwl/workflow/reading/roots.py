@@ -52,6 +52,8 @@ CONTAINER_NODES: Final = (ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Dict
 FIXED: Final = (ModuleType, FunctionType, str, bytes, tuple, int, float, frozenset)
 SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
+DEEPEST: Final = 6
+
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -77,7 +79,10 @@ class Root:
     kind: type | None = None
 
     def below(self, text: str, attribute: str | None = None, value: object = MISSING) -> Root:
-        """The object one attribute or one index deeper."""
+        """The object one attribute or one index deeper; deep inside, all objects are one, so that
+        the reading of a recursive function ends."""
+        if self.depth == DEEPEST:
+            return self
         first = self.attribute if self.depth or self.outer else attribute
         return Root(self.text + text, first, self.depth + 1, self.outer, value, self.held)
 
