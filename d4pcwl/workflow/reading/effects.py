@@ -102,8 +102,8 @@ def effects_of(
 @functools.lru_cache(maxsize=4096)
 def _result(call: Call, depth: int) -> Root | None:
     """The object that a call returns, if it lasts: ``self.store()`` may be ``self.items``."""
-    node = source_node(call.function)
-    if node is None or is_library(call.function) or depth > DEPTH:
+    node = None if is_library(call.function) else source_node(call.function)
+    if node is None:
         return None
     results = effects_of(node, call.function, dict(call.roots), depth).results
     return results[0] if results else None
