@@ -142,10 +142,16 @@ def test_no_such_graph(write: Write, text: str, attr: str | None, message: str) 
         ("no.such.module", "no such script or module: no.such.module"),
         ("package", "package is a folder; give the script itself"),
         ("sys", "module sys has no file"),
+        (
+            "flow.ipynb",
+            "flow.ipynb is a notebook; make a script of it: jupyter nbconvert --to script "
+            "flow.ipynb",
+        ),
     ],
 )
 def test_no_such_script(write: Write, source: str, message: str) -> None:
     write("flow.py")
+    write("flow.ipynb")
     write("package/other.py")
     with pytest.raises(ScriptError, match=message):
         load(source)

@@ -15,7 +15,8 @@ import pytest
 from d4pcwl.workflow.state import StateReason, keeps_state
 
 PREFIX = """
-import bisect, collections, functools, heapq, itertools, random
+import bisect, collections, contextlib, functools, heapq, io, itertools, queue, random, sys, zlib
+import numpy as np
 RESULTS, SEEN, COUNTS, LIMITS = [], set(), {}, (1, 2)
 TOTAL = 0
 def helper(x): return x + 1
@@ -28,7 +29,36 @@ class Tally:
     def __init__(self): self.n = 0
     def hit(self): self.n += 1
     def peek(self): return self.n
+    def note(self, store, x): store.append(x)
+    @property
+    def next(self): self.n += 1; return self.n
+    def __enter__(self): self.n += 1; return self
+    @classmethod
+    def shared(cls): return cls.only
+class Item:
+    made = 0
+    def __init__(self, x): Item.made += 1
 TALLY = Tally()
+Tally.only = TALLY
+GIVEN = iter([1])
+def counts(): return COUNTS
+def make_tally(): return Tally()
+def fill(out, x): out[x] = 1
+def walk(node): return walk(node.left) if node.left else walk(node.right)
+def once(fn):
+    seen = set()
+    @functools.wraps(fn)
+    def wrapper(self, data):
+        if data not in seen:
+            seen.add(data)
+            return fn(self, data)
+    return wrapper
+def timed(fn):
+    @functools.wraps(fn)
+    def wrapper(*args):
+        print(fn.__name__, file=sys.stderr)
+        return fn(*args)
+    return wrapper
 class Base:
     words = {}
     count = 0
@@ -36,6 +66,14 @@ class Base:
         self.items, self.d, self.h, self.n = [], {}, [], 0
         self.it, self.tally, self.threshold = iter([]), Tally(), 3
         self.rng, self.fn, self.inner = random.Random(1), helper, Tally()
+        self.a, self.z, self.late, self.file = np.zeros(3), zlib.compressobj(), None, io.StringIO()
+        self.q, self.tallies, self.kind = queue.Queue(), [Tally()], Tally
+        self.steps, self.next_id = [abs, TALLY.hit], itertools.count().__next__
+    def store(self): return self.items
+    def fresh(self): return []
+    def keep(self, store, x): store.append(x)
+    @contextlib.contextmanager
+    def opened(self): yield self.items
     def write(self, name, data): pass
     def log(self, text): pass
     write.__module__ = log.__module__ = "d4pcwl.workflow.pe"
@@ -127,6 +165,40 @@ STATEFUL = [
     ("self.tally.hit()", "assigns self.n in hit"),
     ("TALLY.hit()", "assigns TALLY.n in hit"),
     ("helper.calls += 1", "assigns helper.calls"),
+    ("self.store().append(data)", "calls self.items.append"),
+    ("items = self.store()\nitems.append(data)", "calls self.items.append"),
+    ("with self.opened() as items: items.append(data)", "calls self.items.append"),
+    ("counts()[data] = 1", "assigns COUNTS[data]"),
+    ("globals()['TOTAL'] = data", "assigns globals()['TOTAL']"),
+    ("self.keep(self.items, data)", "calls self.items.append in keep"),
+    ("self.keep(store=self.items, x=data)", "calls self.items.append in keep"),
+    ("self.tally.note(self.items, data)", "calls self.items.append in note"),
+    ("self.late.hit()", "assigns self.late.n in hit"),
+    ("self.tallies[0].hit()", "assigns self.tallies[0].n in hit"),
+    ("for tally in self.tallies: tally.hit()", "assigns self.tallies[...].n in hit"),
+    ("hit = self.tally.hit\nhit()", "assigns self.n in hit"),
+    ("list(map(self.tally.hit, data))", "assigns self.n in hit"),
+    ("list(map(TALLY.hit, data))", "assigns TALLY.n in hit"),
+    ("return self.tally.next", "assigns self.n in next"),
+    ("with self.tally: pass", "assigns self.n in __enter__"),
+    ("Tally.shared().hit()", "assigns Tally.only.n in hit"),
+    ("self.kind.shared().hit()", "assigns"),
+    ("return Item(data)", "assigns Item.made in __init__"),
+    ("for step in self.steps: data = step(data)", "assigns self.n in hit"),
+    ("return self.next_id()", "calls __next__ of an object"),
+    ("return list(itertools.islice(self.it, 2))", "draws from self.it"),
+    ("return data in self.it", "draws from self.it"),
+    ("for x in GIVEN: return x", "draws from GIVEN"),
+    ("return self.q.get()", "calls get of self.q"),
+    ("return self.z.compress(data)", "calls compress of self.z"),
+    ("return self.file.read(1)", "calls read of self.file"),
+    ("np.add.at(self.a, data, 1)", "calls at(self.a, ...)"),
+    ("part = self.a[1:]\npart += data", "extends self.a"),
+    ("column = self.a.reshape(3, 1)\ncolumn[0] = data", "assigns self.a[...][0]"),
+    ("self.frame.drop(data, inplace=True)", "calls self.frame.drop"),
+    ("match self.items:\n    case items: items.append(data)", "calls self.items.append"),
+    ("import random\nrandom.count += 1", "assigns random.count"),
+    ("from random import _inst\n_inst.last = data", "assigns _inst.last"),
 ]
 
 
@@ -167,6 +239,18 @@ PURE = [
     "return functools.reduce(lambda a, b: a + b, data, self.threshold)",
     "return self.d.get(data, None), RESULTS[0], COUNTS.get(1)",
     "return",
+    "out = self.fresh()\nout.append(data)\nreturn out",
+    "out = {}\nfill(out, data)\nself.keep([], data)\nreturn out",
+    "row = {'items': self.items, 'n': self.threshold}\nrow['data'] = data\nreturn row",
+    "part = self.a[1:] * 2\npart += data\nreturn part",
+    "first = self.d['first']\nfirst += data\nreturn first",
+    "tally = Tally()\ntally.hit()\nreturn tally",
+    "tally = self.kind()\ntally.hit()\nreturn tally",
+    "print(data, file=sys.stderr)",
+    "import numpy as np\na = np.zeros(3)\na[0] = 1\nnp.add.at(a, [1], data)\nreturn a",
+    "return self.late.peek(), self.tallies[0].peek()",
+    "return walk(self.late)",
+    "return data" + ".more(1)" * 40,
 ]
 
 
@@ -248,6 +332,68 @@ CLASSES = {
             def _process(self, data): self.total = data
         """,
         "assigns self.total in _process",
+    ),
+    "decorated with a memory": (
+        """
+        class PE(Base):
+            @once
+            def _process(self, data): return data
+        """,
+        "calls seen.add in _process",
+    ),
+    "decorated without one": (
+        """
+        class PE(Base):
+            @timed
+            def _process(self, data): return data
+        """,
+        None,
+    ),
+    "handlers": (
+        """
+        class PE(Base):
+            def __init__(self):
+                super().__init__()
+                self.on = {'a': self._add}
+            def _add(self, x): self.n += x
+            def _process(self, data): return self.on[data](1)
+        """,
+        "assigns self.n in _add",
+    ),
+    "handlers, pure": (
+        """
+        class PE(Base):
+            def __init__(self): self.on = {'a': self._add}
+            def _add(self, x): return x + 1
+            def _process(self, data): return self.on[data](1)
+        """,
+        None,
+    ),
+    "static method that is given it": (
+        """
+        class PE(Base):
+            @staticmethod
+            def bump(counts, x): counts[x] = 1
+            def _process(self, data): self.bump(self.d, data)
+        """,
+        "assigns self.d[x] in bump",
+    ),
+    "static method that is given something new": (
+        """
+        class PE(Base):
+            @staticmethod
+            def bump(counts, x): counts[x] = 1
+            def _process(self, data): self.bump({}, data)
+        """,
+        None,
+    ),
+    "made by a function in the set-up": (
+        """
+        class PE(Base):
+            def _preprocess(self): self.helper = make_tally()
+            def _process(self, data): return self.helper.hit()
+        """,
+        "assigns self.helper.n in hit",
     ),
     "property setter": (
         """
@@ -360,6 +506,12 @@ FUNCTIONS = {
     "callable object, pure": ("class Fn:\n    def __call__(self, x): return x\nfn = Fn()", None),
     "bound method": ("fn = TALLY.hit", "assigns self.n in hit"),
     "bound method, pure": ("fn = TALLY.peek", None),
+    "decorated with a memory": ("fn = once(helper)", "calls seen.add in helper"),
+    "decorated by an object": (
+        "class Counted:\n    def __init__(self, fn): functools.update_wrapper(self, fn)\n"
+        "    def __call__(self, x): self.n = x\nfn = Counted(helper)",
+        "assigns self.n in __call__",
+    ),
     "calls another": ("def fn(x): count_up()", "assigns the global TOTAL in count_up"),
     "param": ("def fn(x, acc=None): acc[x] = 1", "assigns the argument acc[x] in fn"),
 }

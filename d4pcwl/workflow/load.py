@@ -154,6 +154,10 @@ def build(
 def _import(name: str) -> tuple[ModuleType, Path]:
     path = Path(name)
     if os.path.isfile(path):
+        if path.suffix == ".ipynb":
+            raise ScriptError(
+                f"{name} is a notebook; make a script of it: jupyter nbconvert --to script {name}"
+            )
         return _run_file(path), path
     if os.path.isdir(path):
         raise ScriptError(f"{name} is a folder; give the script itself")

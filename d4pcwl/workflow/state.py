@@ -13,15 +13,15 @@ import inspect
 import sys
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from types import FunctionType
+from itertools import islice
+from types import BuiltinMethodType, FunctionType, MethodType, MethodWrapperType
 from typing import Final, cast
 
 from d4pcwl.workflow.reading.drawing import draws_numbers
-from d4pcwl.workflow.reading.effects import Use
+from d4pcwl.workflow.reading.effects import Use, bound_call
 from d4pcwl.workflow.reading.functions import (
     StateReason,
     Traced,
-    is_library,
     method_roots,
     trace,
 )
@@ -31,12 +31,15 @@ from d4pcwl.workflow.reading.roots import (
     MUTATORS,
     RNG,
     Root,
+    consumes,
     draws,
+    functions_of,
     is_container,
     is_framework,
     plain_function,
     words,
 )
+from d4pcwl.workflow.reading.source import is_generated, is_library, methods_beside
 
 __all__ = ["StateReason", "keeps_state", "keeps_state_outside", "writes_at_once"]
 
@@ -145,7 +148,7 @@ def _of_object(pe: object, seen: frozenset[int]) -> StateReason | None:
 @functools.lru_cache(maxsize=1024)
 def _profile(key: Hashable, hooks: frozenset[str]) -> _Profile:
     cls = cast(type, key)
-    methods = {name: _traced(definitions) for name, definitions in _definitions(cls).items()}
+    methods = {name: _traced(found, cls) for name, found in _definitions(cls).items()}
     reached = _reached(methods, hooks, own=_own_names(cls))
     uses: list[tuple[Use, FunctionType]] = []
     reasons: list[StateReason] = []
@@ -195,27 +198,22 @@ def _functions(value: object) -> list[FunctionType]:
         parts = (value.func,)
     else:
         parts = (value,)
-    return [f for f in map(plain_function, parts) if f is not None and not _made(f)]
+    return [f for part in parts for f in functions_of(part) if not is_generated(f)]
 
 
-def _made(function: FunctionType) -> bool:
-    """Whether it was generated, for example by dataclasses: such methods do nothing after the
-    set-up."""
-    return function.__name__.startswith("__") and function.__code__.co_filename == "<string>"
-
-
-def _traced(definitions: list[Definition]) -> Traced:
+def _traced(definitions: list[Definition], cls: type) -> Traced:
     """What a method does; an overridden definition counts where it is called through super()."""
     whole = Traced()
     for number, (functions, static) in enumerate(definitions):
         for function in functions:
             if number == 0 or function.__name__ in whole.parents:
-                whole.add(trace(function, () if static else None))
+                whole.add(trace(function, () if static else method_roots(function, cls)))
     return whole
 
 
 def _reached(methods: Mapping[str, Traced], hooks: frozenset[str], own: set[str]) -> set[str]:
-    """The methods that may run after the set-up: all but those called from the set-up only."""
+    """The methods that may run after the set-up: all but those that are only called, and only from
+    the set-up."""
 
     def closure(start: set[str]) -> set[str]:
         waiting, done = list(start), set[str]()
@@ -228,7 +226,8 @@ def _reached(methods: Mapping[str, Traced], hooks: frozenset[str], own: set[str]
 
     called = {n for m, t in methods.items() for n in (t.names | t.parents) if n != m}
     roots = {n for n in methods if n in own and n not in SETUP and (n in hooks or n not in called)}
-    running = closure(roots)
+    held = {name for traced in methods.values() for name in traced.held}
+    running = closure(roots | (held & own - SETUP))
     return running | ((methods.keys() & own) - closure(set(SETUP)) - SETUP)
 
 
@@ -274,20 +273,25 @@ def _of_callable(
         names = _argument_names(value.func)
         bound = {**dict(zip(names, value.args, strict=False)), **value.keywords}
         return _of_callable(value.func, pe, seen, bound)
-    if inspect.isbuiltin(value):
-        owner = value.__self__
-        changes = value.__name__ in MUTATORS and is_container(owner)
-        return StateReason(f"calls {value.__name__} of a container") if changes else None
+    if isinstance(value, BuiltinMethodType | MethodWrapperType):
+        owner, name = value.__self__, value.__name__
+        kind = "a container" if is_container(owner) else "an object"
+        changes = consumes(owner) or (name in MUTATORS and is_container(owner))
+        return StateReason(f"calls {name} of {kind}") if changes else None
     if (
         inspect.ismethod(value)
         and not isinstance(value.__self__, type)
         and value.__self__ is not pe
     ):
         return _of_method(value.__self__, value.__name__, seen)
+    if isinstance(value, type):
+        return None
     function = plain_function(value)
-    if function is None:
-        return None if isinstance(value, type) else _of_method(value, "__call__", seen)
-    if is_library(function):
+    if not isinstance(value, FunctionType | MethodType):
+        reason = _of_method(value, "__call__", seen)
+        if reason is not None:
+            return reason
+    if function is None or is_library(function):
         return None
     given = dict(params or {})
     extra = inspect.getattr_static(pe, "params", None)
@@ -299,8 +303,12 @@ def _of_callable(
     )
     if inspect.ismethod(value):
         roots += method_roots(function)
-    reasons = trace(function, roots).reasons
-    return reasons[0] if reasons else None
+    for layer in functions_of(value):
+        if not is_library(layer):
+            reasons = trace(layer, roots if layer is function else ()).reasons
+            if reasons:
+                return reasons[0]
+    return None
 
 
 def _argument_names(value: object) -> tuple[str, ...]:
@@ -308,21 +316,32 @@ def _argument_names(value: object) -> tuple[str, ...]:
     return function.__code__.co_varnames[: function.__code__.co_argcount] if function else ()
 
 
-def _of_method(owner: object, name: str, seen: frozenset[int]) -> StateReason | None:
-    """Whether calling method ``name`` of an object, in the user's code, changes that object."""
-    member = _member(type(owner), name)
-    function = plain_function(member)
-    if function is None or is_library(function) or id(owner) in seen:
+def _of_method(
+    owner: object, name: str, seen: frozenset[int], use: Use | None = None
+) -> StateReason | None:
+    """Whether calling method ``name`` of an object, in the user's code, changes that object, or
+    what it is given in this ``use``."""
+    cls = owner if isinstance(owner, type) else type(owner)
+    member = _member(cls, name)
+    layers = [layer for layer in _functions(member) if not is_library(layer)]
+    if not layers or id(owner) in seen or (cls is owner and name == "__call__"):
         return None
-    traced = trace(function, () if isinstance(member, staticmethod) else None)
-    methods = _definitions(type(owner))
+    traced = Traced()
+    static = isinstance(member, staticmethod)
+    for layer in layers:
+        traced.add(trace(layer, () if static else method_roots(layer, cls)))
+        if use is not None and any((*use.given, *dict(use.named).values())):
+            given = use.given if static else (None, *use.given)
+            call = bound_call(layer, given, dict(use.named))
+            traced.reasons += trace(layer, call.roots).reasons
+    methods = _definitions(cls)
     waiting, done = list(traced.names), {name}
     reasons, uses = list(traced.reasons), list(traced.uses)
     while waiting and not reasons:
         current = waiting.pop()
         if current in methods and current not in done:
             done.add(current)
-            lower = _traced(methods[current])
+            lower = _traced(methods[current], cls)
             reasons, waiting = lower.reasons, waiting + list(lower.names)
             uses += lower.uses
     if reasons:
@@ -337,8 +356,8 @@ def _of_use(
 ) -> StateReason | None:
     """Whether the use of an attribute by ``pe`` changes it, as its value shows."""
     value = inspect.getattr_static(pe, use.attribute, MISSING)
-    if value is MISSING:
-        return None
+    if value is MISSING or value is None:
+        return _of_unknown(use, function)
     place = functools.partial(StateReason, file=function.__code__.co_filename, line=use.line)
     text = f"self.{use.attribute} in {function.__name__}"
     if use.attribute == RNG and use.method in MUTATORS:
@@ -347,14 +366,43 @@ def _of_use(
         mutable = issubclass(type(value), CONTAINERS) or hasattr(type(value), "__iadd__")
         return place(f"extends {text}") if mutable else None
     if use.method == "iter":
-        return place(f"draws from {text}") if hasattr(type(value), "__next__") else None
+        if hasattr(type(value), "__next__"):
+            return place(f"draws from {text}")
+        return _of_method(value, "__iter__", seen)
+    if use.method == "element()":
+        reasons = (_of_callable(e, pe, seen) for e in _elements(value) if callable(e))
+        return next((reason for reason in reasons if reason is not None), None)
     if draws(value):
         return place(f"draws from {text}")
+    if use.method == "[:] +=":
+        return place(f"extends {text}") if type(value).__module__ == "numpy" else None
+    if consumes(value) and callable(_member(type(value), use.method)):
+        return place(f"calls {use.method} of {text}")
     if use.method == "__call__":
         if inspect.ismethoddescriptor(value) and use.attribute in MUTATORS:
             return place(f"calls {text}")
-        return None if inspect.isdatadescriptor(value) else _of_callable(value, pe, seen)
-    return _of_method(value, use.method, seen)
+        found = None if inspect.isdatadescriptor(value) else _of_callable(value, pe, seen)
+        return place(found.message) if found is not None and found.file is None else found
+    return _of_method(value, use.method, seen, use)
+
+
+def _elements(value: object) -> list[object]:
+    """The first elements of a list, tuple or dict."""
+    if isinstance(value, dict):
+        return list(islice(value.values(), 100))
+    return list(value[:100]) if isinstance(value, list | tuple) else []
+
+
+def _of_unknown(use: Use, function: FunctionType) -> StateReason | None:
+    """Whether the use of an attribute that has no value before the set-up changes it: the methods
+    of this name in the user's classes decide."""
+    self = Root(f"self.{use.attribute}", use.attribute, 1)
+    for method in methods_beside(function, use.method):
+        call = bound_call(method, [self, *use.given], dict(use.named))
+        reasons = trace(method, call.roots).reasons
+        if reasons:
+            return reasons[0]
+    return None
 
 
 def _member(cls: type, name: str) -> object:

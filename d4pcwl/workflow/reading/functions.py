@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import functools
-import linecache
-import sysconfig
-import warnings
 from dataclasses import dataclass, field
 from types import FunctionType
+from typing import Final
 
 from d4pcwl.workflow.reading.bytecode import bytecode_changes
 from d4pcwl.workflow.reading.effects import Call, Effects, Use, effects_of
-from d4pcwl.workflow.reading.roots import FunctionNode, Root, is_container, is_framework, parameters
+from d4pcwl.workflow.reading.roots import Root, is_container
+from d4pcwl.workflow.reading.source import is_library, same_package, source_node
+
+MOST: Final = 1000
+"""So many calls of functions are read."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Traced:
     reasons: list[StateReason] = field(default_factory=list)
     uses: list[tuple[Use, FunctionType]] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
     parents: set[str] = field(default_factory=set)
     returns: bool = False
     readable: bool = True
@@ -50,6 +51,7 @@ class Traced:
         self.reasons += other.reasons
         self.uses += other.uses
         self.names |= other.names
+        self.held |= other.held
         self.parents |= other.parents
         self.returns |= other.returns
         self.readable &= other.readable
@@ -59,7 +61,10 @@ def trace(function: FunctionType, roots: tuple[tuple[str, Root], ...] | None = N
     """Read ``function`` and what it calls. By default, its first parameter is self."""
     traced, seen = Traced(), set[Call]()
     waiting = [Call(function, method_roots(function) if roots is None else roots)]
-    while waiting and len(seen) < 200:
+    while waiting:
+        if len(seen) == MOST:
+            traced.reasons.append(StateReason(f"{function.__name__} calls too much to be read"))
+            break
         call = waiting.pop(0)
         if call in seen:
             continue
@@ -74,7 +79,11 @@ def trace(function: FunctionType, roots: tuple[tuple[str, Root], ...] | None = N
         else:
             changes = effects.changes
             _merge(traced, effects, current, function)
-            waiting += [c for c in effects.calls if not is_library(c.function)]
+            waiting += [
+                c
+                for c in effects.calls
+                if not is_library(c.function) or same_package(c.function, function)
+            ]
         for (text, line), outside in changes.items():
             traced.reasons.append(
                 StateReason(f"{text} in {current.__name__}", code.co_filename, line, outside)
@@ -85,17 +94,19 @@ def trace(function: FunctionType, roots: tuple[tuple[str, Root], ...] | None = N
 def _merge(traced: Traced, effects: Effects, current: FunctionType, first: FunctionType) -> None:
     traced.uses += [(use, current) for use in effects.uses]
     traced.names |= effects.names
+    traced.held |= effects.held
     if current is first:
         traced.parents |= effects.parents
         traced.returns |= effects.returns
 
 
-def method_roots(function: FunctionType) -> tuple[tuple[str, Root], ...]:
+def method_roots(function: FunctionType, kind: type | None = None) -> tuple[tuple[str, Root], ...]:
+    """The object of the first parameter of a method of class ``kind``."""
     code = function.__code__
     if not code.co_argcount:
         return ()
     name = code.co_varnames[0]
-    return ((name, Root(name, outer=name in ("cls", "klass"))),)
+    return ((name, Root(name, outer=name in ("cls", "klass"), kind=kind)),)
 
 
 def _default_roots(function: FunctionType) -> dict[str, Root]:
@@ -107,51 +118,3 @@ def _default_roots(function: FunctionType) -> dict[str, Root]:
         for name, value in defaults.items()
         if is_container(value)
     }
-
-
-def is_library(function: FunctionType) -> bool:
-    """Whether ``function`` is the framework's or comes with Python or an installed package."""
-    return is_framework(function.__module__) or is_library_file(function.__code__.co_filename)
-
-
-def is_library_file(file: str) -> bool:
-    """Whether a file comes with Python or an installed package."""
-    return file.startswith(_library_folders())
-
-
-@functools.lru_cache(maxsize=1)
-def _library_folders() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    folders = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return (*sorted(f"{folder}/" for folder in folders), "<frozen ")
-
-
-def source_node(function: FunctionType) -> FunctionNode | None:
-    """The syntax tree of ``function``, or None if its source is missing or uncertain."""
-    code = function.__code__
-    lines = linecache.getlines(code.co_filename, function.__globals__)
-    found = _nodes("".join(lines)).get((code.co_name, code.co_firstlineno), ()) if lines else ()
-    count = code.co_argcount + code.co_kwonlyargcount
-    fitting = [n for n in found if tuple(parameters(n)) == code.co_varnames[:count]]
-    if len(fitting) > 1:
-        columns = {p[2] for p in code.co_positions() if p[2] is not None}
-        fitting = [n for n in fitting if isinstance(n, ast.Lambda) and n.body.col_offset in columns]
-    return fitting[0] if len(fitting) == 1 else None
-
-
-@functools.lru_cache(maxsize=64)
-def _nodes(text: str) -> dict[tuple[str, int], list[FunctionNode]]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError):
-            return {}
-    found: dict[tuple[str, int], list[FunctionNode]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Lambda):
-            found.setdefault(("<lambda>", node.lineno), []).append(node)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-            found.setdefault((node.name, first), []).append(node)
-    return found

@@ -14,9 +14,9 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from d4pcwl.workflow.reading.files import FOLDER_READERS, LOADERS
-from d4pcwl.workflow.reading.functions import is_library, source_node
 from d4pcwl.workflow.reading.paths import SAME, SAME_METHODS
 from d4pcwl.workflow.reading.roots import last_name, parameters, plain_function, words
+from d4pcwl.workflow.reading.source import is_library, source_node
 
 _OPENERS: Final = LOADERS | words(
     "parse getdata read_file read_feather read_sas read_stata read_spss read_orc read_xml read_json"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any, Final, cast
 
-from d4pcwl.workflow.reading.functions import is_library, is_library_file
 from d4pcwl.workflow.reading.paths import Attributes
 from d4pcwl.workflow.reading.roots import is_framework, named_by, plain_function
+from d4pcwl.workflow.reading.source import is_library, is_library_file
 
 _TEXTS: Final = (str, os.PathLike)
 

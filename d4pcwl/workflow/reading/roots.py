@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -32,15 +33,26 @@ RNG: Final = "rng"
 """The attribute of a PE with a generator of random numbers: the runtime's, or its own."""
 
 WRITERS: Final = words("write writelines writerow writerows readline readlines")
+CONSUMED: Final = words(
+    "_io._IOBase queue.Queue _queue.SimpleQueue zlib.Compress zlib.Decompress _bz2.BZ2Compressor"
+    " _bz2.BZ2Decompressor _lzma.LZMACompressor _lzma.LZMADecompressor codecs.IncrementalDecoder"
+    " codecs.IncrementalEncoder threading.Event threading.Semaphore"
+)
+"""Classes of Python whose methods change the object."""
 FIRST_ARGUMENT: Final = words(
     "heappush heappop heapify heapreplace heappushpop insort insort_left insort_right next anext"
-    " setattr delattr shuffle setitem delitem iadd copyto put place putmask"
+    " setattr delattr shuffle setitem delitem iadd copyto put place putmask at fill_diagonal"
+    " put_along_axis"
 )
-ELEMENTS: Final = words("get values items keys setdefault __getitem__ pop")
+ELEMENTS: Final = words(
+    "get values items keys setdefault __getitem__ pop reshape ravel view swapaxes transpose squeeze"
+)
 PASS_THROUGH: Final = words("enumerate zip reversed sorted iter list tuple")
 CONTAINER_NODES: Final = (ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Dict, ast.DictComp)
 FIXED: Final = (ModuleType, FunctionType, str, bytes, tuple, int, float, frozenset)
 SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+DEEPEST: Final = 6
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -55,6 +67,7 @@ class Root:
     :param outer: whether it is a global, a class, a default value or a variable of a closure
     :param value: the object itself where it is known, else ``MISSING``
     :param held: it is outer, but the PE holds it, as an argument of its function
+    :param kind: the class of ``self``, if it is known
     """
 
     text: str
@@ -63,9 +76,13 @@ class Root:
     outer: bool = False
     value: object = field(default=MISSING, compare=False, hash=False)
     held: bool = False
+    kind: type | None = None
 
     def below(self, text: str, attribute: str | None = None, value: object = MISSING) -> Root:
-        """The object one attribute or one index deeper."""
+        """The object one attribute or one index deeper; deep inside, all objects are one, so that
+        the reading of a recursive function ends."""
+        if self.depth == DEEPEST:
+            return self
         first = self.attribute if self.depth or self.outer else attribute
         return Root(self.text + text, first, self.depth + 1, self.outer, value, self.held)
 
@@ -83,15 +100,24 @@ def is_framework(module: object) -> bool:
 
 def plain_function(value: object) -> FunctionType | None:
     """The Python function behind ``value``, through methods, wrappers and descriptors."""
+    *_, last = _unwrapped(value)
+    return last if isinstance(last, FunctionType) else None
+
+
+def functions_of(value: object) -> list[FunctionType]:
+    """All Python functions behind ``value``: those of its decorators, then the decorated one."""
+    return [layer for layer in _unwrapped(value) if isinstance(layer, FunctionType)]
+
+
+def _unwrapped(value: object) -> Iterator[object]:
     for _ in range(32):
+        yield value
         if isinstance(value, staticmethod | classmethod) or inspect.ismethod(value):
             value = value.__func__
         else:
-            inner = inspect.getattr_static(value, "__wrapped__", None)
-            if inner is None:
-                break
-            value = inner
-    return value if isinstance(value, FunctionType) else None
+            value = inspect.getattr_static(value, "__wrapped__", None)
+            if value is None:
+                return
 
 
 def named_by(function: FunctionType) -> Iterator[object]:
@@ -125,6 +151,19 @@ def parameters(node: FunctionNode) -> list[str]:
     """The names of the positional parameters of ``node``, then the keyword-only ones."""
     args = node.args
     return [arg.arg for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
+
+
+def is_terminal(value: object) -> bool:
+    """Whether ``value`` is standard output or standard error."""
+    return value is sys.stdout or value is sys.stderr
+
+
+def consumes(value: object) -> bool:
+    """Whether a call of any method of ``value`` may change it: an iterator, a file or a queue."""
+    if is_terminal(value):
+        return False
+    names = (f"{c.__module__}.{c.__qualname__}" for c in type(value).__mro__)
+    return hasattr(type(value), "__next__") or not CONSUMED.isdisjoint(names)
 
 
 def draws(value: object) -> bool:
@@ -255,6 +294,8 @@ class Names:
                 if owner is None or (owner.outer and not is_container(owner.value)):
                     return None
                 return owner.below("[...]") if owner.depth or owner.outer else None
+            case ast.Call(func=ast.Name(id="globals"), args=[]):
+                return Root("globals()", outer=True) if "globals" not in self.env else None
             case ast.Call(func=ast.Name(id="super"), args=[]):
                 return Root("super()") if "super" not in self.env else None
             case ast.Call(
