@@ -190,6 +190,22 @@ def test_inputs_that_do_not_fit_are_told_of(chain: Path) -> None:
     assert "'texts' field" in told
 
 
+def test_messages_have_the_names_of_files_as_people_write_them(tmp_path: Path) -> None:
+    folder = tmp_path / "a b+c"
+    folder.mkdir()
+    write(
+        folder,
+        none_cwl="cwlVersion: v1.2\nclass: CommandLineTool\nbaseCommand: 'true'\ninputs: []\n"
+        "outputs: {file: {type: File, outputBinding: {glob: none}}}\n",
+        two_cwl="cwlVersion: v1.2\nclass: Workflow\ninputs: {a: Any, b: Any}\n"
+        "steps: []\noutputs: {both: {type: Any, outputSource: [a, b]}}\n",
+    )
+    _, told = run(folder / "none.cwl", outdir=tmp_path / "out", code=1)
+    assert "a b+c/none.cwl:5:" in told
+    _, told = run(folder / "two.cwl", "--validate", outdir=tmp_path / "out", code=1)
+    assert "a b+c/two.cwl:5: both has several sources" in told
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("options", [("--mapping", "simple"), ("-n", "2"), ("--mapping", "multi")])
 def test_an_interrupt_leaves_nothing(

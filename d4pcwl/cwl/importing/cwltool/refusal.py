@@ -219,7 +219,11 @@ def _last(identifier: str) -> str:
 
 
 def _fault(item: Any, key: str, step: str, message: str) -> Fault:
-    """A fault with the place of ``item`` in its file, if that is known."""
+    return fault_at(item, f"step {step}: {message}" if step else message, key)
+
+
+def fault_at(item: Any, message: str, key: str = "") -> Fault:
+    """A fault with the place of a part of a document, or of a key in it, if that is known."""
     marks = getattr(item, "lc", None)
     file = getattr(marks, "filename", None)
     line = None
@@ -227,5 +231,4 @@ def _fault(item: Any, key: str, step: str, message: str) -> Fault:
         data = getattr(marks, "data", None) or {}
         at = data.get(key, (marks.line,))[0]
         line = None if at is None else at + 1
-    name = unquote(urlsplit(file).path) if file else None
-    return Fault(f"step {step}: {message}" if step else message, name, line)
+    return Fault(message, unquote(urlsplit(file).path) if file else None, line)

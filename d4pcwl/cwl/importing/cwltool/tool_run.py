@@ -220,7 +220,7 @@ class _Reasons(logging.Handler):
         self.reasons = reasons
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = re.sub(r"^\[(?:job|step) [^]]*\]+ ", "", record.getMessage())
+        message = re.sub(r"^\[(?:job|step) [^]]*\]+ ", "", without_ids(record.getMessage()))
         if not message.endswith(_SAYS_NOTHING):
             self.reasons.append(message.removeprefix("Job error:\n"))
 

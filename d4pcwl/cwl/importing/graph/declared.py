@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from d4pcwl.cwl.importing.cwltool.document import Document, StepPath, is_loop, plain, short_name
+from d4pcwl.cwl.importing.cwltool.refusal import fault_at
 from d4pcwl.cwl.importing.graph.links import Link
 from d4pcwl.cwl.importing.graph.pes import input_origin, origin
 from d4pcwl.errors import Fault, InputError, raise_faults
@@ -103,11 +104,7 @@ class DeclaredLinks:
         return link_of(entry, [origins[source] for source in ids if source in origins])
 
     def _fault(self, entry: Any, message: str) -> None:
-        marks = getattr(entry, "lc", None)
-        line = getattr(marks, "line", None)
-        file = getattr(marks, "filename", None)
-        place = file.removeprefix("file://") if file else None
-        self._faults.append(Fault(message, place, line and line + 1))
+        self._faults.append(fault_at(entry, message))
 
 
 def link_of(entry: Any, sources: Sequence[str] = ()) -> Link:
