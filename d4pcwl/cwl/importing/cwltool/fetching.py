@@ -98,15 +98,13 @@ def name_of(url: str) -> str:
 
 
 _GENERATED = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|_[0-9a-f]{40}\b")
-_ENCODED = re.compile(r"\S*%\S*(?=:\d+:\d+: )")
-
-
+_ENCODED = re.compile(r"(?<!\S)\S*%\S*(?=:\d+:\d+: )")
 _TO_PROCESS = re.compile(rf"\{{'{REFERENCE}': '([^']*)'\}}")
 _PLACE = re.compile(r"^\S+:\d+:\d+: ", re.MULTILINE)
 _SCRIPT = re.compile(
-    r"[^\n]*\n[^\n]*\bscript was:\n.*?\bstdout was: '(?P<value>.*?)'\n"
+    r"^[^\n]*\n[^\n]*\bscript was:\n.*?\bstdout was: '(?P<value>.*?)'\n"
     r"[^\n]*\bstderr was: '(?P<said>(?:.*?\n[^\n]* at [^\n]*)?)'(?=\n|\Z)",
-    re.DOTALL,
+    re.DOTALL | re.MULTILINE,
 )
 """What cwltool's library says if an expression fails: the whole script, its value, and what Node.js
 says: where it failed, the line with a caret, the error, and the calls that led to it."""
