@@ -4,7 +4,7 @@
 
     D4pcwlError                 1   the base of them all
     ├── UsageError              2   the command line or an API argument is wrong
-    │   └── CheckpointError     2   a run cannot go on after its snapshots
+    │   └── CheckpointError     2   a run cannot be resumed from its snapshots
     ├── ScriptError             2   the script cannot be loaded, or has no graph, or several
     ├── GraphError              2   the graph is not valid
     ├── InputError              2   the root inputs (-f, -d) do not fit the graph
@@ -22,7 +22,7 @@
     ├── StreamFileError         1   a stream file is truncated or damaged, or not a stream file
     └── UnsupportedFeature     33   a CWL feature that is not supported
 
-One error reports all faults of a document, so that users can mend them all at once.
+One error reports all faults of a document, so that users can correct them all at once.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class TranslationError(D4pcwlError):
 
 
 class TraceError(D4pcwlError):
-    """A file is no trace of a run, is damaged, or is of a later format."""
+    """A file is not the trace of a run, is damaged, or is of a later format."""
 
     exit_code = 2
 

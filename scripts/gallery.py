@@ -45,7 +45,7 @@ LARGEST = 250_000
 
 _BEGIN = """# Gallery
 
-All examples, as `scripts/gallery` has run them: it makes this page, and checks the results.
+All examples. `scripts/gallery` has run them, checked their results, and made this page.
 The times are from the start of a command to its end, on {cores} cores.
 A [notebook](../examples/notebook/first_workflow.ipynb) goes from a first PE to a picture, a run and
 a CWL document.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib.util
 import os
 import shutil
@@ -104,6 +105,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         cases += [Mapping(name, 3, {"compress": "always"}) for name in ("redis", "dyn_redis")]
         ids += ["redis-compressed", "dyn_redis-compressed"]
     metafunc.parametrize("mapping", cases, ids=ids)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each process of the suite begins with tests of the mappings. They fork, which takes longer in
+    a large process; and what other tests import makes it large."""
+    if not hasattr(config, "workerinput"):
+        return
+    parts = config.workerinput["workercount"]  # xdist gives each process a stretch of this length
+    kinds: tuple[list[pytest.Item], list[pytest.Item]] = ([], [])
+    for item in items:
+        kinds["mapping" not in getattr(item, "fixturenames", ())].append(item)
+    items[:] = [
+        item
+        for part in range(parts)
+        for kind in kinds
+        for item in kind[len(kind) * part // parts : len(kind) * (part + 1) // parts]
+    ]
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what has been imported is not looked through again and again for garbage
 
 
 @pytest.fixture(scope="session", autouse=True)

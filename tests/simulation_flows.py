@@ -289,15 +289,15 @@ def _by_simple(
 ) -> tuple[dict[tuple[str, str], list[Item]], list[list[Item]]]:
     plan = make_plan(flat, 1, given=inputs, copies=False)
     link = _Plain(plan)
-    worker = Worker(flat, plan, 0, inputs, link)
+    worker = Worker(flat, plan, 0, inputs, link, own=False)
     worker.start()
     while worker.hungry:
         worker.feed()
     assert worker.done
     seen = {
-        (pe.id, name): list(items)
-        for pe in flat.pes
-        if isinstance(pe, Keeper)
-        for name, items in pe.seen.items()
+        (running.pe.id, name): items
+        for running in worker.running.values()
+        if isinstance(running.pe, Keeper)
+        for name, items in running.pe.seen.items()
     }
     return seen, link.results

@@ -30,9 +30,9 @@ from d4pcwl.runtime.pool.exchange import (
     Packed,
     Parcel,
     Queue,
+    QueueLevels,
     Stopped,
     Task,
-    Told,
     packed,
 )
 from d4pcwl.runtime.pool.parent import Broker, WorkerProcesses
@@ -111,7 +111,7 @@ class _Worker(SimulatedWorker):
             raise WorkerStopped from None
         if found is None or isinstance(found, int):
             return None if found is None else ("ended", found)
-        if isinstance(found, Told):
+        if isinstance(found, QueueLevels):
             return "told", (found.queue, [tuple(level) for level in found.levels])
         items = list(frames.loads(found.items.data).items())
         if found.key is not None:

@@ -173,21 +173,21 @@ def test_results_that_nobody_takes() -> None:
     found = bottleneck(summed(_one_sample({"busy": 1.0, "blocked": 9.0})))
     assert found is not None
     assert (found.kind, found.pe) == ("reader", "read0")
-    assert "Look where results go" in found.advice
+    assert "Check where results go" in found.advice
 
 
 def test_a_slow_way_between_processes() -> None:
     found = bottleneck(summed(_one_sample({"busy": 1.0, "blocked": 9.0}, behind=1.0)))
     assert found is not None
     assert (found.kind, found.pe) == ("reader", "read0")
-    assert "The way between them is slow" in found.advice
+    assert "The connection between them is slow" in found.advice
 
 
 def test_all_wait() -> None:
     found = bottleneck(summed(_one_sample({"busy": 2.0, "waiting": 8.0}, behind=1.0)))
     assert found is not None
     assert (found.kind, found.pe) == ("waiting", None)
-    assert "one process has time enough" in found.advice
+    assert "one process is enough" in found.advice
 
 
 def test_a_run_that_is_over_at_once() -> None:
@@ -246,7 +246,7 @@ def test_processes_that_wait_for_a_processor() -> None:
     found = bottleneck(summed([*records[:-1], usage, End(at=12.0, complete=True)]))
     assert found is not None
     assert (found.kind, found.pe) == ("cores", "fetch1")
-    assert "could work for 100 % of the time, but for 75 % it had to wait" in found.says
+    assert "has work 100 % of the time, but 75 % of the time it waits for a processor" in found.says
     assert "More processes do not help" in found.advice
 
 

@@ -266,7 +266,7 @@ def test_a_bundle_that_cannot_be_made_leaves_nothing(project: Path, tmp_path: Pa
         "it is a file": ("--bundle", "flow.py"),
         "leave out -o, --job and --abstract": ("--bundle", "../made", "-o", "x.cwl"),
         "need --bundle": ("--dockerfile",),
-        "--take nowhere: it is not there": ("--bundle", "../made", "--take", "nowhere"),
+        "--take nowhere: it does not exist": ("--bundle", "../made", "--take", "nowhere"),
         "did you mean table?": ("--bundle", "../made", "--inputs", "../bad.yml"),
         "there is no file or folder": ("--bundle", "../made", "--inputs", "../bad.yml"),
         "cannot be made": ("--bundle", "/proc/no/made"),

@@ -279,7 +279,11 @@ BAD_RUNS: dict[str, tuple[list[str], int, str]] = {
         2,
         "--from x: no such file",
     ),
-    "from without stage": (["simple", "flow.py", "--from", "a.b=c"], 2, "--from needs --stage"),
+    "from without stage": (
+        ["simple", "flow.py", "--from", "a.b=c"],
+        2,
+        "--from PE.PORT=FILE needs --stage",
+    ),
     "digest": (
         ["simple", "flow.py", "--stage", "Double", "--from", "Numbers.output=x", "--expect", "0"],
         2, "has changed since this CWL was made",

@@ -316,7 +316,7 @@ def test_pages_need_no_network(crates: Path, name: str) -> None:
 
 
 def test_what_is_no_run(tmp_path: Path, runs: Path, crates: Path) -> None:
-    with pytest.raises(LineageError, match="is of no run"):
+    with pytest.raises(LineageError, match="is not the folder of a run"):
         make_crate([tmp_path], tmp_path / "crate")
     with pytest.raises(UsageError, match="something is there"):
         make_crate([runs / "alone"], crates / "alone")

@@ -36,11 +36,11 @@ import d4pcwl
 from d4pcwl import GenericPE, IterativePE
 from d4pcwl.errors import LineageError, PEError, UsageError
 from d4pcwl.library import Match, Window
-from d4pcwl.lineage.holdings import of_records
 from d4pcwl.lineage.identity import each
 from d4pcwl.lineage.index import Index
 from d4pcwl.lineage.prov import write_prov
 from d4pcwl.lineage.record import COLLECTION, GIVEN, INVOCATION, RESULT, Record
+from d4pcwl.lineage.run_set import of_records
 
 
 def recorded(mapping: Mapping, graph: Any, folder: Path, inputs: Any = None, **told: Any) -> Any:
@@ -681,7 +681,7 @@ def test_metadata_may_be_anything(tmp_path: Path) -> None:
     document(tmp_path / "r")
     wrong = Tells()
     wrong.extractItemMetadata = lambda *_: "text"
-    with pytest.raises(PEError, match="metadata is a dictionary, not 'text'"):
+    with pytest.raises(PEError, match="metadata must be a dictionary, not 'text'"):
         recorded(Mapping("simple", 1), chain(Source([1]), wrong), tmp_path / "wrong")
 
 
@@ -773,7 +773,7 @@ def test_a_killed_run_leaves_a_record(tmp_path: Path) -> None:
     assert (tmp_path / "P" / "parts").is_dir()
     done_text = command(tmp_path, "lineage", "P")
     assert done_text.returncode == 0, done_text.stderr
-    assert "the run did not come to its end: it was killed" in done_text.stdout
+    assert "the run did not finish: it was killed" in done_text.stdout
     items = items_of(Record(tmp_path / "P"))  # also of the invocation that had not ended
     assert len([pe for pe, *_ in items.values() if pe.startswith("Numbers")]) >= 1000
     assert command(tmp_path, "lineage", "P", "--prov").returncode == 0

@@ -15,10 +15,10 @@ from d4pcwl import IterativePE
 from d4pcwl.errors import LineageError
 from d4pcwl.library import Match, ReadCSV, ReadJSON, WriteCSV, WriteJSON
 from d4pcwl.lineage.asking import Answer, ask
-from d4pcwl.lineage.holdings import Holdings, Step, StepFile, of_records
 from d4pcwl.lineage.index import Index
 from d4pcwl.lineage.record import Record
 from d4pcwl.lineage.run_record import sha256_of
+from d4pcwl.lineage.run_set import RunSet, Step, StepFile, of_records
 
 
 def asked(folder: Path, what: str, **told: Any) -> Answer:
@@ -156,7 +156,7 @@ def test_files_with_the_same_bytes_are_told_apart_by_their_names(tmp_path: Path)
     assert files_of(answer) == {"a.ok"}
 
 
-def held(folder: Path) -> Holdings:
+def held(folder: Path) -> RunSet:
     found = of_records(folder)
     assert found is not None
     return found
@@ -177,7 +177,7 @@ def test_a_step_without_a_record_is_a_black_box(tmp_path: Path) -> None:
     )
     box = Step(box.name, None, box.used, box.made, {"reverse": True})
     steps = [box, Step("later", Record(tmp_path / "record"))]
-    with Index(Holdings(tmp_path, [tmp_path / "in.csv"], lambda: (steps, {}))) as index:
+    with Index(RunSet(tmp_path, [tmp_path / "in.csv"], lambda: (steps, {}))) as index:
         (item,) = (
             n
             for n in index.nodes(range(100)).values()

@@ -12,9 +12,9 @@ from ra_kit import REFERENCE
 
 import d4pcwl
 from d4pcwl.lineage.asking import Answer, ask
-from d4pcwl.lineage.holdings import of_records
 from d4pcwl.lineage.index import Index
 from d4pcwl.lineage.run_record import sha256_of
+from d4pcwl.lineage.run_set import of_records
 
 if not (REFERENCE / "observed").is_dir():
     pytest.skip(f"the data of the event are not there: {REFERENCE}", allow_module_level=True)

@@ -15,10 +15,10 @@ import d4pcwl
 from d4pcwl import IterativePE
 from d4pcwl.errors import UsageError
 from d4pcwl.lineage.asking import ask, follow
-from d4pcwl.lineage.holdings import of_records
 from d4pcwl.lineage.index import Index
 from d4pcwl.lineage.record import Record
 from d4pcwl.lineage.run_record import RunRecord
+from d4pcwl.lineage.run_set import of_records
 from d4pcwl.workflow.flat import flatten
 from d4pcwl.workflow.shards import Sharding, shard, staged
 
@@ -157,5 +157,5 @@ def test_a_configuration_is_a_part_of_the_document() -> None:
     (output,) = [entry for entry in tool["outputs"] if entry["id"] == "provenance"]
     assert output["type"] == "Directory"
     assert {"package": "prov"} in tool["hints"][-1]["packages"]
-    with pytest.raises(UsageError, match="add that"):
+    with pytest.raises(UsageError, match="--provenance-config needs --provenance"):
         d4pcwl.to_cwl(SCRIPT, provenance_config=config)

@@ -281,7 +281,7 @@ def test_a_sample_that_ends_by_itself_is_told() -> None:
         os._exit(3)
 
     graph = chain(Source(range(3)), d4pcwl.SimpleFunctionPE(leave))
-    with pytest.raises(UsageError, match=r"ended by itself \(exit code 3\); make a trace"):
+    with pytest.raises(UsageError, match=r"ended early \(exit code 3\); make a trace"):
         take_sample(job_of(graph))
 
 
@@ -373,12 +373,12 @@ def test_dynamic_mappings_begin_with_a_trace(script: Path, trace: Path, name: st
         (["multi", "--optimise", "bets"], "there is no algorithm 'bets'; did you mean best"),
         (
             ["multi", "--from", "trace.jsonl"],
-            "or --optimise or a dynamic mapping, for the trace of a run",
+            "--from TRACE needs --optimise or a dynamic mapping",
         ),
         (["multi", "-s", "--optimise", "best"], "--optimise and -s both say"),
-        (["simple", "--optimise", "best"], "and not for simple"),
-        (["dyn_multi", "--optimise", "best"], "first sizes of tasks from a trace"),
-        (["multi", "--optimise", "best", "--dry-run"], "takes no sample: give a trace by --from"),
+        (["simple", "--optimise", "best"], "--optimise is not for simple"),
+        (["dyn_multi", "--optimise", "best"], "leave out --optimise: --from TRACE"),
+        (["multi", "--optimise", "best", "--dry-run"], "takes no sample: give a trace with --from"),
         (["multi", "--optimise", "best", "--from", "no.jsonl"], "no.jsonl: cannot be read"),
         (["multi", "--optimise", "best", "--from", "other.jsonl"], "a trace of another graph"),
     ],
@@ -399,7 +399,7 @@ def test_a_script_that_writes_files_is_not_sampled(script: Path) -> None:
     )
     script.write_text(text)
     _, told = command("run", "multi", script, "--optimise", "best", code=2)
-    assert "the script writes files, and would in a sample, too: out.txt" in told
+    assert "the script writes files, and a sample would write them, too: out.txt" in told
     assert "--from FILE" in told
 
 
@@ -407,6 +407,6 @@ def test_a_cut_by_a_trace(script: Path, trace: Path) -> None:
     document, _ = command("compile", script, "--cut", "staging", "--from", trace)
     assert "class: Workflow" in document
     _, told = command("compile", script, "--cut", "best", code=2)
-    assert "give the trace of one (--from TRACE)" in told
+    assert "needs the trace of a run: --from TRACE" in told
     _, told = command("compile", script, "--cut", "pe", "--from", trace, code=2)
     assert "a trace is for the cuts naive, staging, best" in told

@@ -127,7 +127,7 @@ def test_a_trace_without_time_is_refused(tmp_path: Path) -> None:
     run = t.Run(id="", began="", mapping="multi", processes=1)
     pes = [t.PE(pe=pe.id, class_="") for pe in graph.pes]
     path = write_trace(tmp_path / "trace.jsonl", [run, *pes])
-    with pytest.raises(UsageError, match="tells of no time in any PE"):
+    with pytest.raises(UsageError, match="no PE takes any time in this trace"):
         read_model(path, graph)
     path = write_trace(tmp_path / "trace.jsonl", [run, *pes[:1]])
     with pytest.raises(UsageError, match="it does not know Plus; make a new one"):
@@ -230,7 +230,7 @@ def test_a_table(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[1].split() == ["1", "1", "21", "48", "1.0", "B"]
     assert lines[2].split()[:2] == ["3", "3"]
     assert lines[3].split()[-1] == "A"
-    assert lines[4].startswith("more than 32 processes do not pay: twice as many gain ")
+    assert lines[4].startswith("more than 32 processes help little: twice as many are ")
 
 
 @pytest.mark.parametrize("how", ["default", "naive", "staging"])
@@ -253,9 +253,9 @@ def test_a_slow_network(script: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        (["--processes", "0"], "expected numbers from 1, as 1,8,64"),
-        (["--network", "fast"], "'fast' is no amount of bit, kbit"),
-        (["--network", "1Gbit,soon"], "'soon' is no amount of ns, us"),
+        (["--processes", "0"], "expected numbers from 1, such as 1,8,64"),
+        (["--network", "fast"], "'fast' is not a number with a unit (bit, kbit"),
+        (["--network", "1Gbit,soon"], "'soon' is not a number with a unit (ns, us"),
         (["--optimise", "bets"], "there is no algorithm 'bets'"),
         (["--mapping", "mulit"], "no mapping is called 'mulit'"),
     ],

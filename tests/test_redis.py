@@ -72,6 +72,13 @@ COMMAND = [sys.executable, "-m", "d4pcwl.cli.dispel4py"]
 WORKER = [sys.executable, "-m", "d4pcwl.cli.dispel4py", "worker"]
 
 
+@pytest.fixture(autouse=True)
+def _slow_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Commands find no bytecode, so those that join a run come late."""
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "nothing"))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """A server of the test's own, which the mappings use."""

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from d4pcwl.crate.again import run_again
 from d4pcwl.crate.crates import opened
-from d4pcwl.crate.holdings import held_in
+from d4pcwl.crate.rerun import rerun
+from d4pcwl.crate.run_set import run_set_of
 from d4pcwl.errors import LineageError
 from d4pcwl.lineage.comparing import DIFFERENT, EQUAL, SAME_VALUES, Verdict, compare
 from d4pcwl.lineage.index import Index
@@ -126,7 +126,10 @@ def test_what_differs_is_told(made: Path, tmp_path: Path) -> None:
     before = script.read_bytes()
     script.write_bytes(before.replace(b"len(row", b"1 + len(row"))
     done = d4pcwl("rerun", "crate", folder=tmp_path, code=2)
-    assert "files have changed" in done.stderr or "needs what is not in it" in done.stderr
+    assert (
+        "files have changed" in done.stderr
+        or "needs files that are not in the crate" in done.stderr
+    )
     script.write_bytes(before)
     record = next((crate / "records").rglob("lineage.msgpack"))
     record.write_bytes(record.read_bytes().replace(b"--factor\xa13", b"--factor\xa14"))
@@ -138,10 +141,10 @@ def test_what_differs_is_told(made: Path, tmp_path: Path) -> None:
     metadata.write_text(json.dumps(told))
     done = d4pcwl("rerun", "crate", "--verify", folder=tmp_path, code=1)
     assert sorted(done.stdout.splitlines()) == [
-        "differs  all.jsonl: line 1.data.size: 9 was there, 12 came; 2 values differ, by at most "
+        "differs  all.jsonl: line 1.data.size: 9 before, 12 now; 2 values differ, by at most "
         "0.3 of their size",
-        "differs  out/one.json: size: 9 was there, 12 came; by at most 0.3 of their size",
-        "differs  out/three.json: size: 15 was there, 20 came; by at most 0.3 of their size",
+        "differs  out/one.json: size: 9 before, 12 now; by at most 0.3 of their size",
+        "differs  out/three.json: size: 15 before, 20 now; by at most 0.3 of their size",
     ]
 
 
@@ -155,8 +158,8 @@ def test_names_that_leave_the_crate_are_refused(made: Path, tmp_path: Path) -> N
         named = [*told["@graph"], {"@id": name, "@type": "File", "sha256": "00"}]
         metadata.write_text(json.dumps({**told, "@graph": named}))
         with pytest.raises(LineageError, match=f"{name} is outside of the crate"):
-            run_again(crate, tmp_path / "again", print)
-        held = held_in(crate)
+            rerun(crate, tmp_path / "again", print)
+        held = run_set_of(crate)
         assert held is not None
         with pytest.raises(LineageError, match=f"{name} is outside of the crate"):
             Index(held)
@@ -171,7 +174,7 @@ def test_names_that_leave_the_crate_are_refused(made: Path, tmp_path: Path) -> N
     ("was", "now", "told"),
     [
         (b"names.py\xa2-n", b"../../up\xa2-n", "the command names ../../up"),
-        (b"/work/data/table.txt", b"/work/../../../e.txt", "its record has the path"),
+        (b"/work/data/table.txt", b"/work/../../../e.txt", "its record has an invalid path"),
     ],
 )
 def test_a_record_cannot_lead_out_of_the_new_folder(
@@ -185,7 +188,7 @@ def test_a_record_cannot_lead_out_of_the_new_folder(
     metadata = crate / "ro-crate-metadata.json"
     metadata.write_text(metadata.read_text().replace('"sha256"', '"sha-256"'))
     with pytest.raises(LineageError, match=told):
-        run_again(crate, tmp_path / "again", print)
+        rerun(crate, tmp_path / "again", print)
     assert sorted(os.listdir(tmp_path)) in (["crate"], ["again", "crate"])
 
 
@@ -260,7 +263,7 @@ def test_documents_that_leave_the_crate_are_refused(compiled: Path, tmp_path: Pa
         order["more"] = {"class": "File", "location": place}
         job.write_text(json.dumps(order))
         with pytest.raises(LineageError, match=f"outside of the crate: {place}"):
-            run_again(crate, tmp_path / "again", print)
+            rerun(crate, tmp_path / "again", print)
 
 
 # --- comparing ------------------------------------------------------------------------------------
@@ -271,11 +274,11 @@ def test_documents_that_leave_the_crate_are_refused(compiled: Path, tmp_path: Pa
     [
         ("a.json", '{"a": [1, 2.0]}', '{"a":[1.0,2]}', SAME_VALUES, ""),
         ("a.json", '{"a": NaN}', '{"a":  NaN}', SAME_VALUES, ""),
-        ("a.json", '{"a": true}', '{"a": 1}', DIFFERENT, "a: true was there, 1 came"),
-        ("a.geojson", '{"a": [1]}', '{"a": [1, 2]}', DIFFERENT, "a[1]: nothing was there, 2 came"),
+        ("a.json", '{"a": true}', '{"a": 1}', DIFFERENT, "a: true before, 1 now"),
+        ("a.geojson", '{"a": [1]}', '{"a": [1, 2]}', DIFFERENT, "a[1]: nothing before, 2 now"),
         ("a.csv", "x,y\n1,2\n", "x,y\n1.0,2\n", SAME_VALUES, ""),
-        ("a.csv", "x,y\n1,2\n", "x,y\n1,3\n", DIFFERENT, "line 2.y: 2 was there, 3 came; by at m"),
-        ("a.txt", "1", "1.0", DIFFERENT, "it had 1 bytes, and has 3 now"),
+        ("a.csv", "x,y\n1,2\n", "x,y\n1,3\n", DIFFERENT, "line 2.y: 2 before, 3 now; by at m"),
+        ("a.txt", "1", "1.0", DIFFERENT, "1 bytes before, 3 now"),
         ("a.png", "abc", "abd", DIFFERENT, "at byte 2"),
         ("a.json", "{", "[]", DIFFERENT, "it cannot be compared as values"),
         (
@@ -290,7 +293,7 @@ def test_documents_that_leave_the_crate_are_refused(compiled: Path, tmp_path: Pa
             '{"pe":"a","port":"o","data":1}\n{"pe":"a","port":"o","data":2}\n',
             '{"pe":"a","port":"o","data":2}\n{"pe":"a","port":"o","data":1}\n',
             DIFFERENT,
-            "line 1.data: 1 was there, 2 came; 2 values differ, by at most 1 of their size",
+            "line 1.data: 1 before, 2 now; 2 values differ, by at most 1 of their size",
         ),
     ],
 )
@@ -319,11 +322,11 @@ def test_arrays_and_stream_files_are_compared_as_values(tmp_path: Path) -> None:
     changed[1, 1] = 5
     np.save(tmp_path / "b.npy", changed)
     verdict = compare(tmp_path / "a.npy", tmp_path / "b.npy")
-    assert verdict.told == "[1, 1]: 4.0 was there, 5.0 came; by at most 0.2 of their size"
+    assert verdict.told == "[1, 1]: 4.0 before, 5.0 now; by at most 0.2 of their size"
     for name, array in (("a.d4ps", values), ("b.d4ps", changed)):
         with StreamWriter(tmp_path / name, [("pe", "out")]) as writer:
             writer.write(0, {"k": 1, "array": array})
             writer.write(0, [name])
     verdict = compare(tmp_path / "a.d4ps", tmp_path / "b.d4ps")
     assert verdict.kind == DIFFERENT
-    assert verdict.told.startswith("item 1.array[1, 1]: 4.0 was there, 5.0 came; 2 values differ")
+    assert verdict.told.startswith("item 1.array[1, 1]: 4.0 before, 5.0 now; 2 values differ")

@@ -515,9 +515,11 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     refused(UsageError, "provenance", checkpoint=folder, provenance=tmp_path / "record")
     assert not newest(folder)
     d4pcwl.run(*plain(), checkpoint=folder)
-    refused(UsageError, "add --resume to go on with it, or remove the folder", checkpoint=folder)
+    refused(
+        UsageError, "add --resume to continue this run, or remove the folder", checkpoint=folder
+    )
     resumes: dict[str, Any] = {"checkpoint": folder, "resume": True}
-    refused(CheckpointError, "another one:\n  seed: 0 before, 3 now", seed=3, **resumes)
+    refused(CheckpointError, "was different:\n  seed: 0 before, 3 now", seed=3, **resumes)
     refused(CheckpointError, "mapping: simple before, multi now", mapping="multi", **resumes)
     refused(CheckpointError, "inputs", *plain(21), **resumes)
     _, inputs = plain()
@@ -554,7 +556,8 @@ def test_a_damaged_snapshot(damage: str, tmp_path: Path, monkeypatch: pytest.Mon
             each.write_bytes(b"")
         refused(
             CheckpointError,
-            "snapshot-7: it is not whole; no snapshot can be used: remove .* to begin again",
+            "snapshot-7: it is incomplete or damaged; no snapshot can be used: remove .* to begin "
+            "again",
             *make(lambda count: False),
             checkpoint=tmp_path,
             resume=True,
@@ -604,7 +607,7 @@ def test_a_command_that_was_interrupted(how: tuple[str, ...], tmp_path: Path) ->
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130
-    assert "note: the same command with --resume goes on after the last snapshot" in errors
+    assert "note: the same command with --resume continues after the last snapshot" in errors
     (tmp_path / "go_on").touch()
     for results in (["--results", "r.jsonl"], ["--results", "r.d4ps"], []):
         done = call([*started, "--resume", *results], tmp_path)

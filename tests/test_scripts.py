@@ -16,7 +16,7 @@ from d4pcwl import load, to_cwl
 from d4pcwl.workflow.pe import takes_bare_items
 from d4pcwl.workflow.reading.items import opened_inputs
 from d4pcwl.workflow.reading.model import SourceFile
-from d4pcwl.workflow.reading.paths import Hole, Paths
+from d4pcwl.workflow.reading.paths import Paths, UnknownPart
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,8 @@ def test_a_path_is_worked_out_as_far_as_it_goes(tmp_path: Path, text: str, expec
     with paths.inside(function):
         parts = paths.parts(returned.value)
     shown = "".join(
-        f"${p.variable}" * bool(p.variable) or "*" if isinstance(p, Hole) else p for p in parts
+        f"${p.variable}" * bool(p.variable) or "*" if isinstance(p, UnknownPart) else p
+        for p in parts
     )
     assert shown == expected
 

@@ -103,7 +103,7 @@ def test_what_cannot_be_prepared_is_named(data: Path, tmp_path: Path) -> None:
     stream = obspy.read(data / "observed" / "XX.ACRE..BHZ.mseed")
     for pe, message in (
         (seismology.RemoveResponse(tmp_path), r"XX\.ACRE\.\.BHZ: there is no .*XX\.ACRE\.xml"),
-        (seismology.RemoveResponse(data / "processing.json"), "processing.json is no StationXML"),
+        (seismology.RemoveResponse(data / "processing.json"), "processing.json is not StationXML"),
         (seismology.Resample(50.0), r"XX\.ACRE\.\.BHZ: 20 Hz cannot be brought to 50 Hz"),
         (seismology.Bandpass(1.0, 10.0), r"at 20 Hz there is no band up to 10 Hz"),
     ):

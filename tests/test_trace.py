@@ -54,7 +54,7 @@ from d4pcwl.trace.format import (
     Usage,
     read_trace,
 )
-from d4pcwl.trace.observer import Carried, Did, Lap, Observer
+from d4pcwl.trace.observer import EdgeTraffic, InstanceLap, Lap, Observer
 from d4pcwl.trace.table import table
 from d4pcwl.trace.totals import Totals, last_line, progress_line
 
@@ -439,7 +439,7 @@ def test_progress_as_lines(given: Given, script: Path, tmp_path: Path) -> None:
         (["--trace", "none/t.jsonl"], "none/t.jsonl cannot be written"),
         (
             ["--trace", "/dev/null", "--results", "/dev/null"],
-            "--trace /dev/null: another output is to be written there",
+            "--trace /dev/null: another output has the same path",
         ),
     ],
 )
@@ -566,16 +566,18 @@ def watched(inputs: int | None = 10) -> tuple[Observer, list[Record]]:
     return observer, records
 
 
-def lap(pid: int, did: dict[int, Did], **more: Any) -> Lap:
+def lap(pid: int, did: dict[int, InstanceLap], **more: Any) -> Lap:
     now = time.time()
     return Lap("host", pid, now - 1, now, did=did, **more)
 
 
 def test_processes_and_instances_are_numbered() -> None:
     observer, records = watched()
-    observer.hear(lap(5, {0: Did("a0", 0, taken=4, written=4)}))
-    observer.hear(lap(6, {1: Did("b1", None, taken=1), 2: Did("b1", None, taken=2)}))
-    observer.hear(lap(7, {1: Did("b1", None, taken=3)}, events=[(1, "skip", "why", 2)]))
+    observer.hear(lap(5, {0: InstanceLap("a0", 0, taken=4, written=4)}))
+    observer.hear(
+        lap(6, {1: InstanceLap("b1", None, taken=1), 2: InstanceLap("b1", None, taken=2)})
+    )
+    observer.hear(lap(7, {1: InstanceLap("b1", None, taken=3)}, events=[(1, "skip", "why", 2)]))
     observer.end()
     found = [r for r in records if isinstance(r, Instance)]
     assert [(i.instance, i.pe, i.copy, i.process) for i in found] == [
@@ -594,16 +596,18 @@ def test_processes_and_instances_are_numbered() -> None:
 def test_how_many_items_wait() -> None:
     observer, records = watched()
     way = ("a0", "output", "b1", "input")
-    observer.hear(lap(5, {0: Did("a0", 0, taken=1, written=50)}, sent={way: Carried(50, 400)}))
-    observer.hear(lap(6, {1: Did("b1", 0, taken=20)}))
-    observer.hear(lap(7, {2: Did("b1", 1, taken=5)}))
+    observer.hear(
+        lap(5, {0: InstanceLap("a0", 0, taken=1, written=50)}, sent={way: EdgeTraffic(50, 400)})
+    )
+    observer.hear(lap(6, {1: InstanceLap("b1", 0, taken=20)}))
+    observer.hear(lap(7, {2: InstanceLap("b1", 1, taken=5)}))
     observer.queues = lambda: {1: 7, 2: 2}  # the mapping knows; but what was sent is known, too
-    observer.hear(lap(6, {1: Did("b1", 0, taken=10)}))
+    observer.hear(lap(6, {1: InstanceLap("b1", 0, taken=10)}))
     assert waiting(records, "b1") == [30, 25, 15]
-    observer.hear(lap(5, {1: Did("b1", 2, taken=1)}))  # here items need not be sent
+    observer.hear(lap(5, {1: InstanceLap("b1", 2, taken=1)}))  # here items need not be sent
     assert waiting(records, "b1")[3:] == [9]
     observer.queues = dict
-    observer.hear(lap(6, {1: Did("b1", 0, taken=1)}))
+    observer.hear(lap(6, {1: InstanceLap("b1", 0, taken=1)}))
     assert waiting(records, "b1")[4:] == [None]
     assert waiting(records, "a0") == [None]
 
@@ -615,8 +619,8 @@ def waiting(records: list[Record], pe: str) -> list[int | None]:
 
 def test_how_much_is_left() -> None:
     observer, records = watched(inputs=100)
-    observer.hear(lap(5, {0: Did("a0", 0, taken=50, written=50)}))
-    observer.hear(lap(6, {1: Did("b1", 0, taken=25, busy=0.5)}))
+    observer.hear(lap(5, {0: InstanceLap("a0", 0, taken=50, written=50)}))
+    observer.hear(lap(6, {1: InstanceLap("b1", 0, taken=25, busy=0.5)}))
     totals = Totals()
     for record in records:
         totals.take(record)

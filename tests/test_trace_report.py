@@ -364,8 +364,8 @@ def test_nothing_changed() -> None:
     summary = summed(flow())
     assert [change.what for change in changes(summary, summary)] == ["time"]
     same, held = verdict(summary, summary)
-    assert same.startswith("Both take as long")
-    assert held.startswith("The same holds both up: count3 is busy")
+    assert same.startswith("Both take equally long")
+    assert held.startswith("Both have the same bottleneck: count3 is busy")
 
 
 def test_pes_that_came_and_went() -> None:
@@ -414,9 +414,9 @@ def test_the_quickest_plan_is_told_how_to_run() -> None:
     [
         (["summary", "a.jsonl", "--script", "slow.py"], "a trace of another graph"),
         (["summary", "a.jsonl", "--script", "gone.py"], "gone.py"),
-        (["summary", "a.jsonl", "-n", "3"], "-a and -n go with --script"),
+        (["summary", "a.jsonl", "-n", "3"], "-a and -n need --script"),
         (["summary", "a.jsonl", "--script", "slow.py", "-n", "0"], "at least one process"),
-        (["report", "a.jsonl", "a.jsonl", "--script", "slow.py"], "--script goes with one trace"),
+        (["report", "a.jsonl", "a.jsonl", "--script", "slow.py"], "--script: give only one trace"),
     ],
 )
 def test_plans_that_cannot_be_made(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from d4pcwl.runtime.redis.server import OwnServer
 from d4pcwl.runtime.transport.compression import compressed, decompressed
 from d4pcwl.runtime.transport.outbox import Outbox
 
-SPEEDS = ["items", "bytes left", "compressed, MB/s", "decompressed, MB/s", "pays below, MB/s"]
+SPEEDS = ["items", "bytes left", "compressed, MB/s", "decompressed, MB/s", "saves time below, MB/s"]
 HEADINGS = ["items", "MB/s", "never, s", "auto, s", "always, s", "auto / never", "CPU", "always"]
 MODES = ("never", "auto", "always")
 RATES = (10, 100, 1000, 0)

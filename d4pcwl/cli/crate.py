@@ -59,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         action="append",
         default=[],
         metavar="PATH",
-        help="take in a file that is left out by default because it may be private: its name, or "
+        help="include a file that is left out by default because it may be private: its name, or "
         "its path in the run",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no notes on standard error")

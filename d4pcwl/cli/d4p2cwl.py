@@ -89,7 +89,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--provenance-config",
         metavar="FILE|JSON",
-        help="which items are recorded, and what is told of the run, in the terms of S-PROV",
+        help="which items to record, and facts about the run, in the terms of S-PROV",
     )
     parser.add_argument(
         "-o",

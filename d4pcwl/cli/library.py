@@ -22,9 +22,14 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "library",
         help="list the PEs that come with d4pcwl",
-        description="List the PEs that come with d4pcwl, with a line each; or tell all of one.",
+        description="List the PEs that come with d4pcwl, or describe one of them.",
     )
-    parser.add_argument("pe", nargs="?", metavar="PE", help="what it takes, gives and keeps")
+    parser.add_argument(
+        "pe",
+        nargs="?",
+        metavar="PE",
+        help="describe this PE: its parameters, items, ports and state",
+    )
     parser.add_argument("--debug", action="store_true", help="tracebacks")
     parser.set_defaults(run=run)
 
@@ -34,12 +39,12 @@ def run(options: argparse.Namespace) -> int:
 
     :raises UsageError: there is no such PE
     """
-    require_output("it is a list to read")
+    require_output("the list is printed there")
     packages = [import_module(name) for name in _PACKAGES]
     known = {name: getattr(package, name) for package in packages for name in package.__all__}
     if options.pe is not None:
         if options.pe not in known:
-            raise UsageError(f"no PE is called {options.pe}{nearest(options.pe, known)}")
+            raise UsageError(f"there is no PE {options.pe}{nearest(options.pe, known)}")
         cls = known[options.pe]
         signature = inspect.signature(cls).parameters.values()
         bare = [each.replace(annotation=inspect.Parameter.empty) for each in signature]

@@ -21,8 +21,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "lineage",
         help="what an item or a file comes from, or went into",
-        description="Tell what an item or a file comes from, or what it went into, by the record "
-        "that dispel4py --provenance has made.",
+        description="Show what an item or a file comes from, or what it went into. This uses the "
+        "record that dispel4py --provenance has made.",
     )
     parser.add_argument(
         "run_folder",
@@ -30,13 +30,14 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         nargs="?",
         type=Path,
         help="the folder of a record or of several, a folder of cwltool --provenance, or a crate; "
-        "default: the record that is here, or beside the file",
+        "default: the record in the current folder, or beside the file",
     )
     parser.add_argument(
         "what",
         metavar="WHAT",
         help="a file that the run read or wrote, FILE:LINE, FILE#KEY=VALUE, or the identity of an "
-        "item (its first digits are enough); for a RUN, what is in it",
+        "item (its first digits are enough); without RUN, it may be a RUN: then its contents are "
+        "listed",
     )
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument(
@@ -47,7 +48,9 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="what it comes from (the default)",
     )
     ways.add_argument("--down", action="store_true", help="what it went into")
-    parser.add_argument("--depth", type=int, metavar="N", help="so many steps (default: all)")
+    parser.add_argument(
+        "--depth", type=int, metavar="N", help="the number of steps to follow (default: all)"
+    )
     parser.add_argument(
         "--format", choices=("text", "dot", "json"), default="text", help="default: text"
     )
@@ -75,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     with opened(place) as folder:
         if options.prov:
             return _write_prov(folder, about)
-        require_output("the lineage is written to standard output")
+        require_output("the answer is printed there")
         text = _answer(folder, None if about else options.what, options)
     try:
         sys.stdout.write(presentable(text))
@@ -105,7 +108,7 @@ def _near(what: str) -> Path:
     :raises LineageError: there is none, or several
     """
     from d4pcwl.errors import LineageError
-    from d4pcwl.lineage.holdings import is_record
+    from d4pcwl.lineage.run_set import is_record
 
     path = Path(what.partition("#")[0])
     near = dict.fromkeys((path.parent, Path()))
@@ -132,20 +135,20 @@ def _answer(folder: Path, what: str | None, options: argparse.Namespace) -> str:
 
     :raises LineageError: there is no record, or it does not have what is asked for
     """
-    from d4pcwl.crate.holdings import held_in
+    from d4pcwl.crate.run_set import run_set_of
     from d4pcwl.errors import LineageError
     from d4pcwl.lineage.answers import dot_of, json_of, text_of
     from d4pcwl.lineage.asking import ask
     from d4pcwl.lineage.index import Index
 
-    holdings = held_in(folder)
-    if holdings is None:
+    run_set = run_set_of(folder)
+    if run_set is None:
         raise LineageError(f"{folder}: there is no record of a run here")
-    with Index(holdings) as index:
+    with Index(run_set) as index:
         if what is None:
             return _summary(index)
         if not all(run.complete for run in index.runs.values()):
-            say("note: the run did not come to its end; what was done last may be missing")
+            say("note: the run did not finish; the record may lack its last moments")
         answer = ask(index, what, down=options.down, depth=options.depth)
         make = {"text": text_of, "json": json_of, "dot": dot_of}[options.format]
         return make(answer, index.runs)
@@ -163,7 +166,7 @@ def _summary(index: Index) -> str:
         script = run.about["script"] or "a graph"
         lines.append(f"run {run.about['run']}: {script} under {run.about['mapping']}")
         if not run.complete:
-            lines.append(f"the run did not come to its end: {run.failed or 'it was killed'}")
+            lines.append(f"the run did not finish: {run.failed or 'it was killed'}")
     results = sum(run.about.get("results", 0) for run in index.runs.values())
     lines.append(f"{index.count(ITEM)} items, {index.count(INPUT)} inputs, {results} results")
     for file in index.files():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 Learnt = tuple["Job", Sequence[str]]
-"""A job as it is to be run, and what is told of how long that would take."""
+"""A job as it is to be run, and lines that say how long it would take."""
 
 
 def add_option(group: argparse._ArgumentGroup) -> None:
@@ -30,8 +30,8 @@ def add_option(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--optimise",
         metavar="naive|staging|best",
-        help="plan by what a run has cost: give its trace by --from TRACE, else a sample of the "
-        "input is run first",
+        help="choose the plan by measured times: give the trace of a run with --from TRACE; "
+        "without it, a sample of the input runs first",
     )
 
 
@@ -44,24 +44,25 @@ def learn(options: argparse.Namespace, script: Script, job: Job) -> Learnt:
     mapping, traces = options.mapping, [source.path for source in options.sources]
     if options.stage or not (options.optimise or traces):
         if options.stage and options.optimise:
-            raise UsageError("--optimise is for a whole graph, and not for a --stage")
+            raise UsageError("--optimise is for a whole graph: leave out --stage")
         return job, ()
     if len(traces) > 1:
-        raise UsageError("--from names one trace")
+        raise UsageError("--from: give only one trace")
     if not options.optimise:
         if not mapping.pooled:
             raise UsageError(
-                "--from needs --stage; or --optimise or a dynamic mapping, for the trace of a run"
+                "--from TRACE needs --optimise or a dynamic mapping; --from PE.PORT=FILE needs "
+                "--stage"
             )
         from d4pcwl.trace.model import read_model
 
         model = read_model(traces[0], job.graph)
         return _with_paces(job, model), ()
     if mapping.pooled or not mapping.parallel:
-        advice = "; it takes its first sizes of tasks from a trace: --from TRACE alone"
+        advice = "; to give it a trace, leave out --optimise: --from TRACE"
         raise UsageError(
-            f"--optimise is for mappings in which PEs stay in their processes, and not for "
-            f"{mapping.name}{advice if mapping.pooled else ''}"
+            f"--optimise is not for {mapping.name}; use it with a mapping in which PEs stay in "
+            f"their processes, such as multi{advice if mapping.pooled else ''}"
         )
     if getattr(options.own, "simple", False):
         raise UsageError("--optimise and -s both say which PEs share a process: give one of them")
@@ -95,7 +96,7 @@ def _optimised(options: argparse.Namespace, script: Script, job: Job, traces: li
     if options.optimise == "best" and usual.seconds < chosen.seconds:  # the search is bounded
         placed, chosen = job, usual
     lines = (
-        f"prediction for what the {'traced run' if traces else 'sample'} has done:",
+        f"prediction for the work of the {'traced run' if traces else 'sample'}:",
         f"  by default: {told(job.graph, usual)}",
         f"  {options.optimise}: {told(job.graph, chosen)}",
     )
@@ -125,11 +126,13 @@ def _sampled(options: argparse.Namespace, script: Script, job: Job) -> CostModel
     from d4pcwl.trace.model import cost_model
 
     if options.dry_run:
-        raise UsageError("--dry-run runs no PE, and so takes no sample: give a trace by --from")
+        raise UsageError(
+            "--dry-run runs no PE, so it takes no sample: give a trace with --from TRACE"
+        )
     written = _written(options, script, job)
     if written:
         raise UsageError(
-            f"the script writes files, and would in a sample, too: {', '.join(written)}; "
+            f"the script writes files, and a sample would write them, too: {', '.join(written)}; "
             + HOW_TO_TRACE
         )
     if not options.quiet:
@@ -152,7 +155,7 @@ def _written(options: argparse.Namespace, script: Script, job: Job) -> list[str]
 
 
 def prediction(graph: FlatGraph, model: CostModel, plan: Plan, machine: Machine) -> Prediction:
-    """What a plan would take."""
+    """How long a run with this plan would take."""
     from d4pcwl.trace.predict import predict
 
     places = {pe.id: tuple(i.process for i in plan.of(pe.id)) for pe in graph.pes}
@@ -160,16 +163,16 @@ def prediction(graph: FlatGraph, model: CostModel, plan: Plan, machine: Machine)
 
 
 def told(graph: FlatGraph, predicted: Prediction) -> str:
-    """A prediction as people are told of it."""
+    """A prediction, for people."""
     number = len(predicted.loads)
     processes = "1 process" if number == 1 else f"{number} processes"
-    return f"{predicted.seconds:.3g} s by {processes}; {', '.join(_bound(graph, predicted))}"
+    return f"{predicted.seconds:.3g} s with {processes}; {', '.join(_bound(graph, predicted))}"
 
 
 def _bound(graph: FlatGraph, predicted: Prediction) -> Iterator[str]:
     if predicted.by_cores:
-        yield "the cores are the bound"
+        yield "there are too few cores"
     load = predicted.loads[predicted.bottleneck]
     part = 100 * load.works.get(predicted.heaviest, 0.0) / (predicted.seconds or 1.0)
     name = graph.names.get(predicted.heaviest, predicted.heaviest)
-    yield f"{name} is at work in {part:.0f} % of it in the busiest process"
+    yield f"in the busiest process, {name} works {part:.0f} % of the time"

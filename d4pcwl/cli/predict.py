@@ -1,4 +1,4 @@
-"""``d4pcwl predict SCRIPT --from TRACE --processes 1,8,64``: what a run would take elsewhere."""
+"""``d4pcwl predict SCRIPT --from TRACE --processes 1,8,64``: how long a run takes elsewhere."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _BITS = {"bit": 1e0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9, "tbit": 1e12}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 _AMOUNT = re.compile(r"([0-9.]+)\s*([a-zµ]+)", re.IGNORECASE)
 _PAYS = 1.1
-"""So many times faster must twice the processes be, to pay."""
+"""Twice the processes are worth it if the run gets faster by this factor."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     """Add ``predict``; :func:`run` is set as the ``run`` of the arguments."""
     parser = subparsers.add_parser(
         "predict",
-        help="what a run would take with other numbers of processes",
-        description="Predict, from the trace of a run, how long the same would take with other "
-        "numbers of processes, what would be the bottleneck, and where more processes stop paying.",
+        help="how long a run would take with other numbers of processes",
+        description="Predict from the trace of a run how long it would take with other numbers of "
+        "processes, what the bottleneck would be, and when more processes no longer help.",
     )
     parser.add_argument("script", metavar="SCRIPT", help="a file, or a module")
     parser.add_argument("-a", "--attr", metavar="NAME", help="which graph, if there are several")
@@ -44,26 +44,26 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         type=_numbers,
         metavar="N,N,…",
         default=[1, 2, 4, 8, 16, 32, 64],
-        help="how many, each of which has a core of its own (default: 1,2,4,…,64)",
+        help="numbers of processes; each process has its own core (default: 1,2,4,…,64)",
     )
     parser.add_argument(
         "--network",
         type=_network,
         metavar="BITS,TIME",
-        help="each process is on a host of its own, as 10Gbit,50us apart; by default, they share a "
-        "memory",
+        help="each process is on its own host, with a network of this bandwidth and latency, such "
+        "as 10Gbit,50us (default: all processes on one machine)",
     )
     parser.add_argument(
         "--optimise",
         metavar="naive|staging|best|default",
         default="best",
-        help="how the processes are used (default: best)",
+        help="how the plan is chosen (default: best)",
     )
     parser.add_argument(
         "--mapping",
         default="multi",
         metavar="MAPPING",
-        help="where it is a dynamic one, its scheduler is played through (default: multi)",
+        help="the mapping; for a dynamic one, its scheduler is simulated (default: multi)",
     )
     parser.add_argument("--debug", action="store_true", help="tracebacks")
     parser.set_defaults(run=run)
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     from d4pcwl.trace.predict import Machine
     from d4pcwl.workflow.load import load
 
-    # What a script prints is no part of the answer, and where it goes to is not ours.
+    # What a script prints is not part of the answer, and a change of folder is not for us.
     with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
         script = load(options.script, options.attr, lambda b: b.settled({}, partly=True))
         graph = script.flat()
@@ -129,19 +129,19 @@ def by_plan(
     load = found.loads[found.bottleneck]
     name = graph.names.get(found.heaviest, found.heaviest)
     if load.passing > load.works[found.heaviest]:
-        name = f"what passes between {name} and its neighbours"
+        name = f"sending items between {name} and its neighbours"
     return Timed(found.seconds, len(found.loads), name)
 
 
 def by_pool(graph: FlatGraph, model: CostModel, processes: int, machine: Machine) -> Timed:
-    """What a run would take by workers that take tasks as they have time."""
+    """How long a run would take with workers that take tasks when they are free."""
     from d4pcwl.runtime.pool.forecast import forecast
 
     found = forecast(graph, model, processes, machine)
     held = ", ".join(graph.names.get(pe, pe) for pe in found.held)
     parts = {
         "the parent, which hands out the tasks": found.parent,
-        f"{held}, which cannot be shared out": found.pinned,
+        f"{held}, which cannot be divided": found.pinned,
         "the number of workers": found.busy,
     }
     return Timed(found.seconds, processes, max(parts, key=lambda what: parts[what]))
@@ -169,9 +169,10 @@ def _where_it_stops(timed: Callable[[int], Timed], most: int) -> str:
         if seconds < _PAYS * twice:
             gain = 100 * (seconds / twice - 1) if twice else 0.0
             processes = "1 process" if number == 1 else f"{number} processes"
-            return f"more than {processes} do not pay: twice as many gain {max(gain, 0.0):.0f} %"
+            faster = f"twice as many are {max(gain, 0.0):.0f} % faster"
+            return f"more than {processes} help little: {faster}"
         number, seconds = 2 * number, twice
-    return f"up to {number} processes, more of them pay"
+    return f"more processes help, at least up to {number}"
 
 
 def items_of(graph: FlatGraph, model: CostModel) -> float:
@@ -188,7 +189,7 @@ def _numbers(text: str) -> list[int]:
     except ValueError:
         numbers = [0]
     if min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"expected numbers from 1, as 1,8,64, not {text!r}")
+        raise argparse.ArgumentTypeError(f"expected numbers from 1, such as 1,8,64, not {text!r}")
     return numbers
 
 
@@ -198,14 +199,14 @@ def _network(text: str) -> tuple[float, float]:
     try:
         return _amount(bits, _BITS) / 8, _amount(time, _SECONDS) if time else 0.0
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}; expected as 10Gbit,50us") from None
+        raise argparse.ArgumentTypeError(f"{error}; give it as 10Gbit,50us") from None
 
 
 def _amount(text: str, units: dict[str, float]) -> float:
     """
-    :raises ValueError: it is no amount above 0
+    :raises ValueError: it is not an amount above 0
     """
     found = _AMOUNT.fullmatch(text.strip())
     if found is None or found[2].lower() not in units or not float(found[1]) > 0:
-        raise ValueError(f"{text!r} is no amount of {', '.join(units)}")
+        raise ValueError(f"{text!r} is not a number with a unit ({', '.join(units)})")
     return float(found[1]) * units[found[2].lower()]

@@ -27,7 +27,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--provenance-config",
         metavar="FILE|JSON",
-        help="which items are recorded, and what is told of the run, in the terms of S-PROV",
+        help="which items to record, and facts about the run, in the terms of S-PROV",
     )
 
 

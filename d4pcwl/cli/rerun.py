@@ -51,18 +51,18 @@ def run(options: argparse.Namespace) -> int:
     """
     import tempfile
 
-    from d4pcwl.crate.again import run_again
     from d4pcwl.crate.crates import METADATA, is_crate, opened
+    from d4pcwl.crate.rerun import rerun
     from d4pcwl.errors import UsageError, presentable
     from d4pcwl.lineage.comparing import DIFFERENT
 
     if not is_crate(options.crate):
-        raise UsageError(f"{options.crate} is no crate: there is no {METADATA} in it")
-    require_output("the verdicts are written to standard output")
+        raise UsageError(f"{options.crate} is not a crate: it has no {METADATA}")
+    require_output("the results of the comparison are printed there")
     with tempfile.TemporaryDirectory(prefix="d4pcwl-again-") as work:
         target = Path(work, "run") if options.verify else _new_folder(options)
         with opened(options.crate) as folder:
-            outputs = run_again(
+            outputs = rerun(
                 folder, target.absolute(), (lambda text: None) if options.quiet else say
             )
     different = [each for each in outputs if each.verdict.kind == DIFFERENT]
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         told = f": {output.verdict.told}" if output.verdict.told else ""
         sys.stdout.write(presentable(f"{output.verdict.kind}  {output.name}{told}\n"))
     if not outputs:
-        say("note: the run of the crate had no outputs to be compared")
+        say("note: the run of the crate had no outputs to compare")
     return 1 if different else 0
 
 

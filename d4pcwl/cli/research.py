@@ -45,7 +45,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
             f"--disable-{what}-provenance",
             dest=names.dest,
             action="store_false",
-            help="do not (default)",
+            help="do not write it (default)",
         )
 
 

@@ -188,8 +188,8 @@ def _add_run_options(
         "--on-error",
         choices=["stop", "continue"],
         default="stop",
-        help="when a tool fails: start nothing more (default), or go on with all that does not "
-        "depend on it",
+        help="if a tool fails: start no more tools (default), or continue with everything that "
+        "does not depend on it",
     )
     group.add_argument(
         "-t",

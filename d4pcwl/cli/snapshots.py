@@ -1,4 +1,4 @@
-"""``--checkpoint``, ``--every`` and ``--resume``: a run that was killed goes on where it was."""
+"""``--checkpoint``, ``--every`` and ``--resume``: a run that was killed is resumed."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         "--checkpoint",
         type=Path,
         metavar="DIR",
-        help="write snapshots of the run into a folder; after a kill, the same command with "
-        "--resume goes on",
+        help="write snapshots of the run into a folder; if the run is killed, the same command "
+        "with --resume continues it",
     )
     group.add_argument(
         "--every",
         type=float,
         metavar="SECONDS",
-        help="from one snapshot to the next (default: 60)",
+        help="time from one snapshot to the next (default: 60)",
     )
     group.add_argument(
         "--resume",
         action="store_true",
-        help="go on after the newest snapshot in DIR; if there is none, begin at the beginning",
+        help="continue after the newest snapshot in DIR; if there is none, start from the "
+        "beginning",
     )
 
 

@@ -38,7 +38,7 @@ def suggestions(options: argparse.Namespace, processes: int) -> list[Suggestion]
         raise UsageError(f"-n {options.n}: at least one process is needed")
     if options.script is None:
         if options.attr is not None or options.n is not None:
-            raise UsageError("-a and -n go with --script SCRIPT")
+            raise UsageError("-a and -n need --script SCRIPT")
         return []
     from d4pcwl.cli.optimise import prediction
     from d4pcwl.runtime.engine.plan import make_plan, usable_cores
@@ -48,7 +48,7 @@ def suggestions(options: argparse.Namespace, processes: int) -> list[Suggestion]
     from d4pcwl.trace.suggestion import Suggestion
     from d4pcwl.workflow.load import load
 
-    # What a script prints is no part of the answer, and where it goes to is not ours.
+    # What a script prints is not part of the answer, and a change of folder is not for us.
     with contextlib.redirect_stdout(sys.stderr), contextlib.chdir(os.curdir):
         graph = load(options.script, options.attr, lambda b: b.settled({}, partly=True)).flat()
     model, machine = read_model(options.trace, graph), Machine(cores=usable_cores())

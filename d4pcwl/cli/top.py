@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from d4pcwl.trace.totals import Totals
 
 _SECONDS = 0.5
-"""Between two looks at the file, on a terminal."""
+"""The time between two looks at the file, on a terminal."""
 
 _PLAIN_SECONDS = 10.0
-"""Between two lines, elsewhere."""
+"""The time between two lines, elsewhere."""
 
 _SILENT_SECONDS = 60.0
-"""A run that has told nothing for so long may be no more: that is said."""
+"""After this time without new records, a message says that the run may have been killed."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -37,9 +37,10 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "top",
         help="watch a run by the trace that it writes",
-        description="Watch a run that goes on, here or on a cluster, by the file that its option "
-        "--trace writes: on a terminal a table, which q or Ctrl-C ends; elsewhere a line now and "
-        "then. It ends with the run.",
+        description="Watch a run, here or on a cluster, by the file that its option --trace "
+        "writes. "
+        "On a terminal it shows a table; q or Ctrl-C ends it. Elsewhere it prints a line from time "
+        "to time. It ends when the run ends.",
     )
     parser.add_argument("trace", metavar="TRACE", help="the file that --trace writes")
     parser.add_argument(
@@ -62,11 +63,11 @@ def _seconds(text: str) -> float:
 def run(options: argparse.Namespace) -> int:
     """Do what the parsed arguments ask for; return the exit code.
 
-    :raises TraceError: the file is no trace, or it is damaged
+    :raises TraceError: the file is not a trace, or it is damaged
     """
     from d4pcwl.trace.format import TraceReader
 
-    require_output("that is where it shows the run")
+    require_output("the progress is shown there")
     with TraceReader(options.trace) as reader, contextlib.suppress(KeyboardInterrupt):
         if sys.stdout.isatty():
             _show(reader, options.every or _SECONDS)
@@ -122,7 +123,10 @@ def _followed(reader: TraceReader) -> Iterator[Totals]:
         silent = time.monotonic() - heard
         if silent > _SILENT_SECONDS and not told:
             told = True
-            say(f"{reader.path}: nothing new for {units.seconds(silent)}; the run may be no more")
+            say(
+                f"{reader.path}: nothing new for {units.seconds(silent)}; the run may have been "
+                "killed"
+            )
         yield totals
 
 

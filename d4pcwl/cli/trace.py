@@ -33,14 +33,16 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         verb.set_defaults(run=run, work=work)
         return verb
 
-    summary = add("summary", _summary, help="print what held the run up, and a table of the PEs")
+    summary = add(
+        "summary", _summary, help="print the bottleneck of the run, and a table of the PEs"
+    )
     suggest.add_options(summary)
     report = add(
         "report",
         _report,
         help="make a page for a browser",
-        description="Make one HTML page that needs no other file: what held the run up, a "
-        "timeline, tables, the graph. Of two traces, it shows what changed as well.",
+        description="Make one HTML page that needs no other file: the bottleneck, a timeline, "
+        "tables, the graph. For two traces, it also shows what changed.",
     )
     report.add_argument("other", metavar="OTHER", nargs="?", help="the trace of a second run")
     suggest.add_options(report)
@@ -49,8 +51,8 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     export = add(
         "export",
         _export,
-        help="write what other programs read",
-        description="Write what other programs read: --chrome for Perfetto and chrome://tracing, "
+        help="write a file for other programs",
+        description="Write a file for other programs: --chrome for Perfetto and chrome://tracing, "
         "--otlp for collectors of OpenTelemetry.",
     )
     forms = export.add_mutually_exclusive_group(required=True)
@@ -68,7 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do what the parsed arguments ask for; return the exit code.
 
-    :raises D4pcwlError: a file is no trace, or what is asked for cannot be written
+    :raises D4pcwlError: a file is not a trace, or what is asked for cannot be written
     """
     output: Path | None = getattr(options, "output", None)
     if output is None:
@@ -111,7 +113,7 @@ def _report(options: argparse.Namespace) -> str:
         found = suggest.suggestions(options, summary.run.processes)
         return page([(options.trace, summary)], found)
     if options.script is not None:
-        raise UsageError("--script goes with one trace")
+        raise UsageError("--script: give only one trace")
     return page([(options.trace, summary), (options.other, summary_of(options.other))])
 
 

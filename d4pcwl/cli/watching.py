@@ -1,4 +1,4 @@
-"""``--trace`` and ``--progress``: what is told of a run while it lasts, and left about it."""
+"""``--trace`` and ``--progress``: what a run shows while it lasts, and the trace that it writes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         "--progress-interval",
         type=float,
         metavar="SECONDS",
-        help="between two plain lines (default: 10)",
+        help="time between two plain lines (default: 10)",
     )
 
 
@@ -74,7 +74,9 @@ def watching(
         raise UsageError(f"--progress-interval {options.progress_interval}: more than 0 is needed")
     others = [getattr(options, name, None) for name in ("results", "errors")]
     if options.trace is not None and options.trace in others:
-        raise UsageError(f"--trace {options.trace}: another output is to be written there")
+        raise UsageError(
+            f"--trace {options.trace}: another output has the same path; give another one"
+        )
     if options.trace is None and kind == NONE:
         yield None
         return

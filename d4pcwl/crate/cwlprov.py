@@ -68,7 +68,7 @@ def cwl_run(folder: Path) -> Run:
     :raises LineageError: it is not complete, or damaged
     """
     plans = _Plans(folder / DOCUMENT)
-    happened = _Happened(folder)
+    happened = _ProvDocuments(folder)
     main = happened.activity(happened.root, plans.main)
     documents: dict[str, Path | str] = {"packed.cwl": plans.path}
     records = {
@@ -203,7 +203,7 @@ def _term(key: str) -> str:
 # --- what happened --------------------------------------------------------------------------------
 
 
-class _Happened:
+class _ProvDocuments:
     """The activities and entities of all PROV documents of a folder.
 
     :ivar root: the name of the activity of the whole
@@ -237,7 +237,7 @@ class _Happened:
             and str(start.get("prov:starter")) in self._engines
         ]
         if not roots:
-            raise LineageError(f"{places[0]}: it tells of no run of a workflow")
+            raise LineageError(f"{places[0]}: it describes no run of a workflow")
         self.root = roots[0]
 
     def _read(self, place: Path) -> None:
@@ -399,4 +399,6 @@ class _Happened:
                 else:
                     self._stored[sha1] = Stored(base, path, digest, path.stat().st_size)
             return replace(self._stored[sha1], name=base, format=form)
-        raise LineageError(f"{self._folder}: the bytes of {name} are not named")
+        raise LineageError(
+            f"{self._folder}: the checksum of {name} is missing in the PROV documents"
+        )

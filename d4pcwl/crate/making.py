@@ -96,8 +96,8 @@ def _read(folder: Path, work: Path) -> Run:
     if (folder / NAME).exists() or (folder / PARTS).exists():
         return stream_run(folder)
     raise LineageError(
-        f"{folder} is of no run: it has neither the record of dispel4py --provenance ({NAME}), nor "
-        "the folders of cwltool --provenance"
+        f"{folder} is not the folder of a run: it has neither the record of dispel4py --provenance "
+        f"({NAME}), nor the folders of cwltool --provenance"
     )
 
 
@@ -160,7 +160,7 @@ def _write(crate: Crate, target: Path, work: Path, as_zip: bool) -> None:
     plan = crate.runs[0].main.plan
     made.name = plan.title
     made.description = (
-        plan.doc or f"A run of the workflow {plan.title}, and how its results came about"
+        plan.doc or f"A run of the workflow {plan.title}, with the provenance of its results"
     )
     made.datePublished = datetime.now(UTC).isoformat(timespec="seconds")
     entities = Entities(made, crate.places)

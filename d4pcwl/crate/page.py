@@ -17,16 +17,16 @@ from d4pcwl.crate.credits import Credits
 from d4pcwl.crate.entities import media_type
 from d4pcwl.crate.places import Places, is_record
 from d4pcwl.crate.runs import Activity, Folder, Person, Plan, Port, Run, Stored, Stream, files_in
-from d4pcwl.pages.ground import TABLE_END, document, drawing, escaped, table_begin, tiles
+from d4pcwl.pages.html import TABLE_END, document, drawing, escaped, table_begin, tiles
 from d4pcwl.trace import units
 
 METADATA = "ro-crate-metadata.json"
 _LARGEST_IMAGE, _ALL_IMAGES = 2_000_000, 12_000_000
 """Bytes of images that are put into the page; others are shown from their files."""
 _FOLDED = 12
-"""Of more things, the first are shown, and the others folded away."""
+"""If there are more things, only the first are shown at once."""
 _LINES, _LETTERS = 12, 4000
-"""What is shown of a text."""
+"""The number of letters of a text that are shown."""
 _SHOWN = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 _TEXTS = ("text/", "application/json", "application/geo+json", "application/jsonl")
 
@@ -77,7 +77,7 @@ class _Page:
 
     def _tiles(self, main: Activity) -> Iterator[tuple[str, str]]:
         if main.began and main.ended:
-            yield units.seconds(main.ended - main.began), "from begin to end"
+            yield units.seconds(main.ended - main.began), "from start to end"
         streams = [activity for activity in main.all() if activity.record is not None]
         if main.record is None:
             yield str(len(main.plan.steps)), "steps"

@@ -1,4 +1,4 @@
-"""What a crate tells of a run: plans, what was done by them, and the values that went in and out.
+"""What a crate says about a run: plans, activities, and the values that went in and out.
 
 A *plan* is what can be run: a workflow with steps, or a tool without them. An *activity* is one run
 of a plan; its parts are the runs of the steps. A step of a CWL workflow and a PE of a stream are

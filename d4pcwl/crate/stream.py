@@ -33,7 +33,7 @@ from d4pcwl.lineage.run_record import sha256_of
 
 DISPEL4PY = "dispel4py"
 _SHOWN = 20
-"""The largest number of inputs of a root that are told one by one."""
+"""The largest number of inputs of a root that are listed one by one."""
 
 _READ, _WRITTEN = "files_read", "files_written"
 _RESULTS = "results"

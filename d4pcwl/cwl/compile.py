@@ -220,7 +220,7 @@ def _recorded(
     """
     if not provenance:
         if config is not None:
-            raise UsageError("--provenance-config is for the records of --provenance: add that")
+            raise UsageError("--provenance-config needs --provenance")
         return None
     given = read_config(config)
     selection = parse_selection(given).of_ids(graph.names)
@@ -245,11 +245,11 @@ def _learnt_stages(
     :raises UsageError: there is none, or shards are asked for
     """
     if trace is None:
-        raise UsageError(
-            f"the cut '{how}' is made by what a run has cost: give the trace of one (--from TRACE)"
-        )
+        raise UsageError(f"the cut '{how}' needs the trace of a run: --from TRACE")
     if shards is not None:
-        raise UsageError(f"the cut '{how}' has no shards: give no --shards, or another cut")
+        raise UsageError(
+            f"the cut '{how}' has no shards: leave out --shards, or choose another cut"
+        )
     stages = assign(how, graph, read_model(trace, graph), processes).stages
     return Sharding(stages, 1, frozenset())
 

@@ -66,7 +66,7 @@ class Gathering:
 
     def __init__(self, target: str | os.PathLike[str], asked: Sequence[str] = ()) -> None:
         raise_faults(
-            UsageError, (f"--take {p}: it is not there" for p in asked if not os.path.exists(p))
+            UsageError, (f"--take {p}: it does not exist" for p in asked if not os.path.exists(p))
         )
         self._target = Path(os.path.realpath(target))
         self._asked = {os.path.realpath(path): path for path in asked}
@@ -193,7 +193,7 @@ def _walk(
         why = (
             "it is a link to something that does not exist"
             if source.is_symlink()
-            else "it is not there"
+            else "it does not exist"
         )
     elif not source.is_file() and not source.is_dir():
         why = "it is neither a file nor a folder"

@@ -1,6 +1,6 @@
 """PEs for every field: joins, aggregates, windows, files. They import the PE model and streams.
 
-Each says in its docstring what it takes, gives and keeps; docs/library.md shows them at work.
+The docstring of each says what it reads, writes and keeps; docs/library.md shows how to use them.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Tally:
         return made
 
     def measure(self, name: str) -> float | int | None:
-        """One of :data:`MEASURES`, rounded once; None where there are too few numbers.
+        """One of :data:`MEASURES`, rounded once; None if there are too few numbers.
 
         ``std`` is the standard deviation of a sample: the divisor is count - 1.
         """
@@ -134,20 +134,20 @@ def _root(value: Fraction) -> float:
 
 
 class Aggregate(CompositePE):
-    """Counts numbers, and gives their sum, mean, and other aggregates, when the last has come.
+    """Counts numbers, and writes their sum, mean, and other aggregates at the end.
 
     :param measures: some of ``count``, ``min``, ``max``, ``sum``, ``mean``, ``std``
-    :param value: the key or index of the number in an item; the item itself where it is None
-    :param by: keys; each key has aggregates of its own
+    :param value: the key or index of the number in an item; None: the item itself
+    :param by: keys; each key has its own aggregates
     :param quantiles: fractions from 0 to 1: 0.5 is the median
     :raises GraphError: there is no such measure or quantile
 
     Input ``input``: items with finite numbers. Output ``output``: dictionaries, one for each key in
-    the order of the keys, with the keys, the measures, and ``quantiles`` as a list; without keys
-    one. State: some sums for each key; with quantiles, all numbers.
+    the order of the keys, with the keys, the measures, and ``quantiles`` as a list. Without keys,
+    there is one dictionary. State: some sums for each key; with quantiles, all numbers.
 
     It is two PEs: copies of the first add up parts of the stream, side by side, and the second
-    joins the parts. The results are the same to the last bit.
+    combines the parts. The results are the same to the last bit.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Aggregate(CompositePE):
                 f"Aggregate: no measure is called {unknown}{nearest(unknown, MEASURES)}"
             )
         for wrong in [fraction for fraction in quantiles if not 0 <= fraction <= 1]:
-            raise GraphError(f"Aggregate: a quantile is from 0 to 1, not {wrong}")
+            raise GraphError(f"Aggregate: a quantile must be from 0 to 1, not {wrong}")
         names = () if by is None else grouped_by(by, "Aggregate.input").keys
         part = _Parts(value, by, keep=bool(quantiles))
         whole = _Whole(tuple(measures), names, tuple(quantiles))

@@ -15,19 +15,19 @@ _DAYS = "days since 1850-01-01"
 
 
 class ClimateIndex(IterativePE):
-    """Writes a climate index of each netCDF file, such as the number of summer days, by icclim.
+    """Computes a climate index of each netCDF file with icclim, such as the number of summer days.
 
-    :param index: its name, such as ``SU`` (summer days), ``FD`` (frost days) or ``TX90p``; those of
-        ECA&D are known to icclim
-    :param out: the folder of the files that are written, ``NAME_INDEX.nc``; it is made
+    :param index: its name, such as ``SU`` (summer days), ``FD`` (frost days) or ``TX90p``; icclim
+        knows those of ECA&D
+    :param out: the folder for the files, ``NAME_INDEX.nc``; it is made if necessary
     :param per: a time of icclim's: ``year``, ``month``, ``DJF``, …
-    :param variable: in the files, where icclim is not to find it by its name
-    :param reference: first and last day of the period that percentiles are of, as 1961-01-01
-    :param folder: where relative paths begin; the working folder where it is None
-    :raises ValueError: while it runs, icclim does not know the index, or cannot make it of a file
+    :param variable: its name in the files; None: icclim finds it
+    :param reference: first and last day of the period for percentiles, such as 1961-01-01
+    :param folder: where relative paths begin; None: the working folder
+    :raises ValueError: while it runs, icclim does not know the index, or cannot compute it
 
-    Input: paths of netCDF files, daily values in each. Output: dictionaries with ``index``,
-    ``input`` (the path that came) and ``path`` (of the index: in days for counts of days).
+    Input: paths of netCDF files with daily values. Output: dictionaries with ``index``, ``input``
+    (the path that came) and ``path`` (of the index: in days for counts of days).
     """
 
     def __init__(

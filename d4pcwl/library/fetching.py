@@ -33,19 +33,19 @@ _BLOCK = 1 << 20
 
 
 class Fetch(IterativePE):
-    """Fetches files by HTTP, and keeps them in a folder, from which they are taken next time.
+    """Downloads files by HTTP, and keeps them in a folder for the next time.
 
-    :param folder: where files are kept; it is made
-    :param retries: how often it tries again, where a server is busy or a connection breaks
-    :param wait: seconds before it tries again; each time twice as long, at most a minute. What a
-        server says in ``Retry-After`` counts instead
+    :param folder: where files are kept; it is made if necessary
+    :param retries: how often it tries again if a server is busy or a connection breaks
+    :param wait: seconds before it tries again; each time twice as long, at most a minute. If a
+        server sends ``Retry-After``, this is used instead
     :param timeout: seconds without an answer, after which a connection counts as broken
     :raises ValueError: while it runs, a file has another checksum than the one that is given
-    :raises OSError: while it runs, a file cannot be had
+    :raises OSError: while it runs, a file cannot be downloaded
 
-    Input: URLs, or dictionaries with ``url``, and with ``sha256`` where it is known; what else they
-    have is passed on. Output: dictionaries with ``url`` and ``path``. A file has its last name in
-    the URL, behind a digest of the URL.
+    Input: URLs, or dictionaries with ``url``, and with ``sha256`` if it is known. Output:
+    dictionaries with ``url``, ``path``, and the other keys of the input. The name of a file is a
+    digest of the URL and the last part of the URL.
     """
 
     heavy = True
@@ -61,7 +61,7 @@ class Fetch(IterativePE):
         super().__init__()
         checked_number(retries, "retries", self, least=0)
         if not (wait >= 0 and timeout > 0):
-            raise GraphError("Fetch: wait is at least 0, and timeout above 0")
+            raise GraphError("Fetch: wait must be at least 0, and timeout more than 0")
         self.folder = os.fspath(folder)
         self.retries, self.wait, self.timeout = retries, wait, timeout
 
@@ -95,7 +95,7 @@ def fetch(url: str, path: Path, sha256: str | None = None, timeout: float = 60.0
     :raises ValueError: it has another checksum, or the URL is not of HTTP
     """
     if urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError(f"{url} is no URL of HTTP")
+        raise ValueError(f"{url} is not an HTTP URL")
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=timeout) as answer:
         length = answer.headers.get("Content-Length")

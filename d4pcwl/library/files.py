@@ -28,12 +28,12 @@ class ListFiles(ProducerPE):
     """Lists the files of a folder.
 
     :param folder: where they are
-    :param pattern: of their names, as in a shell; ``**/*.nc`` are also those of folders in it
+    :param pattern: of their names, as in a shell; ``**/*.nc`` also finds files in subfolders
     :raises ValueError: while it runs, there is no such file
 
     Input: none, it is a source. Output: their paths, relative to the folder, in alphabetical order.
-    Another step of CWL may have the folder in another place, so who reads the files is given the
-    folder, too.
+    Another step of CWL may have the folder in another place, so give the folder also to the PE that
+    reads the files.
     """
 
     def __init__(self, folder: str | os.PathLike[str], pattern: str = "*") -> None:
@@ -48,7 +48,7 @@ class ListFiles(ProducerPE):
 
 
 class ReadLines(IterativePE):
-    """Reads a text file, and gives its lines, without the ends of lines.
+    """Reads the lines of a text file, without the ends of lines.
 
     :param encoding: of the text
 
@@ -68,9 +68,9 @@ class ReadLines(IterativePE):
 
 
 class ReadJSON(IterativePE):
-    """Reads a JSON file: what is in each line of ``.jsonl`` or ``.ndjson``, else the whole.
+    """Reads a JSON file: the value in each line of ``.jsonl`` or ``.ndjson``, else the whole file.
 
-    Input: paths. Output: values; of a list in a whole file, its entries.
+    Input: paths. Output: values; if the whole file is a list, its entries.
     """
 
     cwl = _FILE
@@ -107,7 +107,7 @@ class ReadCSV(IterativePE):
             for row in filter(None, table):
                 if len(row) != len(names):
                     raise ValueError(
-                        f"{path}:{table.line_num}: {len(row)} entries, and {len(names)} columns"
+                        f"{path}:{table.line_num}: {len(row)} entries, but {len(names)} columns"
                     )
                 values = map(number_or_text, row) if self.numbers else row
                 yield dict(zip(names, values, strict=True))
@@ -116,7 +116,7 @@ class ReadCSV(IterativePE):
 class ReadParquet(IterativePE):
     """Reads a Parquet table.
 
-    :param columns: those that are wanted; all where it is None
+    :param columns: the columns to read; None: all
 
     Input: paths. Output: dictionaries from column to value, one for each row.
     """
@@ -155,7 +155,7 @@ class ReadZarr(IterativePE):
 
 
 class Checksum(IterativePE):
-    """Gives size and SHA-256 of files, and checks them where they are known.
+    """Computes size and SHA-256 of files, and checks them if they are known.
 
     :raises ValueError: while it runs, a file has another checksum than the one that is given
 
@@ -235,8 +235,8 @@ class WriteLines(WriteFile):
 
     :param path: the file
 
-    Input: texts, or what ``str`` makes texts of; none has an end of line in it. Output: a
-    dictionary with ``path``, ``items``, ``bytes`` and ``sha256``.
+    Input: texts, or objects for ``str``, without an end of line. Output: a dictionary with
+    ``path``, ``items``, ``bytes`` and ``sha256``.
     """
 
     def begin(self, file: IO[bytes]) -> None:
@@ -279,7 +279,7 @@ class WriteCSV(WriteFile):
     """Writes a table: a line with the names of the columns, then a line for each item.
 
     :param path: the file
-    :param columns: the columns; those of the first item where it is None
+    :param columns: the columns; None: those of the first item
     :raises ValueError: while it runs, an item has other columns
 
     Input: dictionaries from column to entry. Output: a dictionary with ``path``,
@@ -301,7 +301,7 @@ class WriteCSV(WriteFile):
             self.columns = list(item)
             self.table.writerow(self.columns)
         if item.keys() != set(self.columns):
-            raise ValueError(f"the columns are {self.columns}, and the item has {list(item)}")
+            raise ValueError(f"the columns are {self.columns}, but the item has {list(item)}")
         self.table.writerow([item[name] for name in self.columns])
 
     def end(self) -> None:
@@ -309,7 +309,7 @@ class WriteCSV(WriteFile):
 
 
 class WriteParquet(WriteFile):
-    """Writes a Parquet table; the first rows say the types of the columns.
+    """Writes a Parquet table; the first rows decide the types of the columns.
 
     :param path: the file
     :param rows: how many rows are written at a time
@@ -351,12 +351,12 @@ class WriteParquet(WriteFile):
 class WriteZarr(IterativePE):
     """Writes a Zarr array, item by item along the first axis.
 
-    :param path: the folder of the array; it is there when all is written. Until then what there is
-        is in ``PATH.partial``
-    :raises FileExistsError: while it runs, something is there already
+    :param path: the folder of the array. It gets this name when it is complete, and is
+        ``PATH.partial`` until then
+    :raises FileExistsError: while it runs, the path already exists
 
-    Input: numpy arrays whose shapes differ in the first axis only; the first has the rows of a
-    chunk. Output: when the array is there, a dictionary with ``path`` and ``shape``.
+    Input: numpy arrays whose shapes differ only in the first axis; the first array has as many rows
+    as a chunk. Output: at the end, a dictionary with ``path`` and ``shape``.
     """
 
     stateful = True
@@ -370,7 +370,7 @@ class WriteZarr(IterativePE):
 
     def _preprocess(self) -> None:
         if os.path.lexists(self.path):
-            raise FileExistsError(f"{self.path} is there already")
+            raise FileExistsError(f"{self.path} already exists; remove it, or give another path")
         self.zarr = needed("zarr", "zarr")
 
     def _process(self, data: Any) -> None:
@@ -386,7 +386,7 @@ class WriteZarr(IterativePE):
 
     def _postprocess(self) -> None:
         if self.array is None:
-            raise ValueError(f"no item has come, so it is not known what {self.path} is to have")
+            raise ValueError(f"no item has come, so the shape and type of {self.path} are unknown")
         os.rename(f"{self.path}.partial", self.path)
         self.write("output", {"path": self.path, "shape": list(self.array.shape)})
 

@@ -9,10 +9,10 @@ from d4pcwl.workflow.pe import SimpleFunctionPE
 
 
 class Map(SimpleFunctionPE):
-    """Gives what a function makes of each item.
+    """Applies a function to each item.
 
-    :param function: called as ``function(item, **params)``; None means that there is nothing to
-        give, and of a generator the items are given one by one
+    :param function: called as ``function(item, **params)``; if it returns None, nothing is written;
+        the items of a generator are written one by one
     :param params: its further keyword arguments
 
     Input: any items. Output: what the function returns.
@@ -23,7 +23,7 @@ class Map(SimpleFunctionPE):
 
 
 class Filter(Map):
-    """Passes on the items for which a function is true.
+    """Writes the items for which a function is true.
 
     :param function: called as ``function(item, **params)``
 
@@ -36,7 +36,7 @@ class Filter(Map):
 
 
 class FlatMap(Map):
-    """Gives, one by one, the items that a function makes of each item.
+    """Writes, one by one, the items that a function returns for each item.
 
     :param function: called as ``function(item, **params)``; it returns an iterable
 
@@ -50,7 +50,7 @@ class FlatMap(Map):
 
 
 class Tee(Map):
-    """Passes every item on, and calls a function with it for what that does.
+    """Writes every item unchanged, and calls a function with it.
 
     :param function: called as ``function(item, **params)``; what it returns is not used
 

@@ -16,20 +16,19 @@ class Match(GenericPE):
 
     :param by: the keys, the same in all inputs, as for a grouping
     :param inputs: the names of the inputs, two or more
-    :param alone: what becomes of items that find no partner: ``"error"`` ends the run, ``"emit"``
-        gives them on ``output``, without what is missing, ``"port"`` gives them on the output
-        ``alone``
-    :param window: how far apart the times of items may be that belong together; at any distance
-        where it is None. The items of a key must come in the order of their times
+    :param alone: what happens to items without a partner: ``"error"`` ends the run, ``"emit"``
+        writes them to ``output``, ``"port"`` writes them to the output ``alone``
+    :param window: the largest difference between the times of items that belong together; None:
+        any. The items of a key must come in the order of their times
     :param time: with ``window``, the key or index of an item's time
     :param most: how many items of one instance may wait for partners
-    :raises ValueError: while it runs, more items wait, an item is earlier than the one before it
-        of its key and input, or items are left over and that is an error
+    :raises ValueError: while it runs, more items wait, items of a key are not in the order of their
+        times, or an item has no partner and ``alone`` is ``"error"``
 
     Inputs: items with these keys; instances share the keys. Outputs: ``output``, dictionaries from
-    input to item; ``alone``, such dictionaries with what there was. The first items of a key belong
-    together, then the second ones, and so on: so it does not matter which input is quicker. State:
-    the items that wait.
+    input to item; ``alone``, the same with the items that were there. The first items of a key
+    belong together, then the second ones, and so on: so it does not matter which input is faster.
+    State: the items that wait.
     """
 
     stateful = True
@@ -45,9 +44,9 @@ class Match(GenericPE):
     ) -> None:
         super().__init__()
         if len(set(inputs)) < 2 or len(set(inputs)) < len(inputs):
-            raise GraphError(f"Match: inputs are two or more names, each once, not {inputs!r}")
+            raise GraphError(f"Match: inputs must be two or more different names, not {inputs!r}")
         if alone not in ("error", "emit", "port"):
-            raise GraphError(f"Match: alone is error, emit or port, not {alone!r}")
+            raise GraphError(f"Match: alone must be error, emit or port, not {alone!r}")
         if window is not None and not window >= 0:
             raise GraphError(f"Match: window is {window}; it must be at least 0")
         checked_number(most, "most", self)
@@ -77,7 +76,9 @@ class Match(GenericPE):
             if not any(queues.values()):
                 del self.waiting[key]
             if self.count > self.most:
-                raise ValueError(f"{self.count} items wait for partners, and {self.most} may")
+                raise ValueError(
+                    f"{self.count} items wait for partners; at most {self.most} may wait (most)"
+                )
 
     def _check_time(self, key: Hashable, port: str, item: Any) -> None:
         time = item[self.time]
@@ -115,10 +116,10 @@ class Match(GenericPE):
     def _leave(self, found: dict[str, tuple[Any, bytes | None]]) -> None:
         if self.alone == "error":
             (item, _), *_ = found.values()
-            missing = sorted(self.inputconnections.keys() - found.keys()) or ["others in time"]
+            missing = sorted(self.inputconnections.keys() - found.keys()) or ["the time window"]
             raise ValueError(
-                f"key {self.key(item)!r} has come to {' and '.join(found)}, "
-                f"and not to {' and '.join(missing)}"
+                f"the item with the key {self.key(item)!r} in {' and '.join(found)} has no partner "
+                f"in {' and '.join(missing)}"
             )
         self._give("output" if self.alone == "emit" else "alone", found)
 

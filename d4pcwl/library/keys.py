@@ -34,7 +34,7 @@ def grouped_by(keys: Keys, where: str) -> GroupBy:
     """
     grouping = parse_grouping(keys, where)
     if not isinstance(grouping, GroupBy):
-        raise GraphError(f"{where}: {keys!r} are no keys; give indices or names")
+        raise GraphError(f"{where}: {keys!r} are not keys; give indices or names")
     return grouping
 
 

@@ -42,10 +42,10 @@ class Batch(IterativePE):
 
 
 class Window(IterativePE):
-    """Gives the last items as a list, each time that some more have come.
+    """Writes the last items as a list, again and again.
 
     :param size: how many items a list has
-    :param step: after how many more the next list comes; one that is not full is not given
+    :param step: after how many more items the next list is written; a list is always full
     :param by: keys; each key has windows of its own, and instances share the keys
 
     Input: any items, in order. Output: lists of ``size`` items. State: ``size`` items for each key.
@@ -81,18 +81,18 @@ class Window(IterativePE):
 
 
 class TimeWindow(IterativePE):
-    """Gathers the items of each stretch of time.
+    """Gathers the items of each time window.
 
     :param length: of a window, in the unit of the items' times
     :param time: the key or index of an item's time, a number
-    :param step: from the start of a window to that of the next; its length where it is None.
-        Windows start at whole multiples of it
+    :param step: from the start of a window to the start of the next; None: the length. Windows
+        start at whole multiples of it
     :param by: keys; each key has windows of its own, and instances share the keys
     :raises ValueError: while it runs, an item is earlier than the one before it
 
     Input: items in the order of their times. Output: dictionaries ``{"start", "end", "items"}``,
-    where start <= time < end; windows without items are not given. State: the items of the windows
-    that are open, for each key.
+    where start <= time < end; windows without items are not written. State: the items of the
+    windows that are open, for each key.
     """
 
     stateful = True
@@ -107,7 +107,9 @@ class TimeWindow(IterativePE):
         super().__init__()
         self.length, self.step = length, length if step is None else step
         if not min(length, self.step) > 0:
-            raise GraphError(f"TimeWindow: length and step are above 0, not {length} and {step}")
+            raise GraphError(
+                f"TimeWindow: length and step must be more than 0, not {length} and {step}"
+            )
         group_input(self, "input", by)
         self.time, self.by = time, by
         self.open: dict[Hashable, dict[int, list[tuple[Any, bytes | None]]]] = {}
@@ -150,10 +152,10 @@ def windows_of(time: float, length: float, step: float) -> Iterator[int]:
 
 
 class Sort(IterativePE):
-    """Gives all items in order, when the last has come.
+    """Sorts all items, and writes them at the end.
 
-    :param by: the keys to sort by; the items themselves where it is None. Items with equal keys
-        stay in the order in which they came
+    :param by: the keys to sort by; None: the items themselves. Items with equal keys stay in the
+        order in which they came
     :param reverse: the largest first
 
     Input: any items. Output: the same items. State: all items.
@@ -183,11 +185,11 @@ class Sort(IterativePE):
 
 
 class Deduplicate(IterativePE):
-    """Passes on the first of equal items.
+    """Writes the first of equal items.
 
-    :param by: the keys by which items are equal; the whole items where it is None
-    :param memory: how many different items it remembers, the last that came; all where it is None.
-        With keys and no limit, instances share the keys
+    :param by: the keys that are compared; None: the whole items
+    :param memory: how many of the last different items it remembers; None: all. With keys and no
+        limit, instances share the keys
 
     Input: any items. Output: some of them, unchanged. State: the keys that it remembers.
     """

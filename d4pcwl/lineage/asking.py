@@ -86,7 +86,7 @@ def find(index: Index, what: str) -> list[Node]:
         if count == 1:
             return found
         if count:
-            raise LineageError(f"{what}: {count} items begin so; give more digits")
+            raise LineageError(f"{what}: {count} items begin with these digits; give more digits")
     if os.path.exists(what):
         return _files(index, what)
     name, mark, rest = what.partition("#")
@@ -138,7 +138,7 @@ def _files(index: Index, name: str) -> list[Node]:
     if same:
         names = ", ".join(node.shown for node in same[:_MOST_NAMES])
         names += ", …" if len(same) > _MOST_NAMES else ""
-        raise LineageError(f"{name}: several files are meant: {names}; give the whole path")
+        raise LineageError(f"{name}: there are several such files: {names}; give the whole path")
     known = [os.path.basename(node.shown) for node in files]
     raise LineageError(
         f"{name}: the run has neither read nor written such a file{closest(name, known)} (ask for "
@@ -164,7 +164,9 @@ def _result(index: Index, file: Node, number: int) -> Node:
     count = index.count_results(file)
     if not 0 < number <= count:
         raise LineageError(f"{file.shown} has {count} results; there is none in line {number}")
-    raise LineageError(f"result {number} of {file.shown} was not among the items to be recorded")
+    raise LineageError(
+        f"result {number} of {file.shown} was not recorded: --provenance-config has chosen others"
+    )
 
 
 def _with_value(index: Index, file: Node, key: str, value: str) -> list[Node]:
@@ -240,8 +242,8 @@ class _Became:
         """No item is known to have become an entry."""
         name = self.place
         return LineageError(
-            f"{name}, {where}: no item of the record can be told to have become this; ask for the "
-            f"whole file ({name})"
+            f"{name}, {where}: no recorded item can be found for this; ask for the whole file "
+            f"({name})"
         )
 
 

@@ -102,7 +102,7 @@ def _verdict(found: Iterator[Difference]) -> Verdict:
         numbers = numbers and each.relative is not None
         largest = max(largest or 0.0, each.relative or 0.0)
     told = f"{first.place}: " if first.place else ""
-    told += first.told or f"{_shown(first.before)} was there, {_shown(first.after)} came"
+    told += first.told or f"{_shown(first.before)} before, {_shown(first.after)} now"
     if count > 1:
         told += f"; {count} values differ"
     if numbers and largest is not None:
@@ -120,9 +120,9 @@ def compare_items(before: Sequence[Any], after: Sequence[Any], *, ordered: bool 
         first = next(at, None)
         if first is None:
             return Verdict(SAME_VALUES)
-        return Verdict(DIFFERENT, f"item {first} is another one")
+        return Verdict(DIFFERENT, f"item {first} is different")
     if ordered:
-        return Verdict(DIFFERENT, f"{len(before)} items were there, {len(after)} came")
+        return Verdict(DIFFERENT, f"{len(before)} items before, {len(after)} now")
     return _verdict(_of_multisets(Counter(before), Counter(after), "items"))
 
 
@@ -142,7 +142,7 @@ def _same_bytes(before: Path, after: Path) -> bool:
 def _of_bytes(before: Path, after: Path) -> str:
     sizes = [path.stat().st_size for path in (before, after)]
     if sizes[0] != sizes[1]:
-        return f"it had {sizes[0]} bytes, and has {sizes[1]} now"
+        return f"{sizes[0]} bytes before, {sizes[1]} now"
     at = 0
     with before.open("rb") as one, after.open("rb") as other:
         while (block := one.read(_BLOCK)) == (now := other.read(_BLOCK)):
@@ -205,7 +205,7 @@ def _key(entry: Any) -> Any:
 def _of_multisets(before: Counter[Any], after: Counter[Any], what: str) -> Iterator[Difference]:
     lost, more = before - after, after - before
     if lost or more:
-        yield Difference(what, lost, more, f"{lost.total()} did not come, {more.total()} are new")
+        yield Difference(what, lost, more, f"{lost.total()} are missing, {more.total()} are new")
 
 
 def _of_entries(

@@ -13,7 +13,7 @@ from d4pcwl.lineage.identity import SIZE, Trace, each, identity, joined, sources
 from d4pcwl.lineage.record import COLLECTION, packed
 
 _MOST = 16
-"""So many identities, or files, are recorded one by one."""
+"""Up to this number, identities and files are recorded one by one."""
 
 Put = Callable[[bytes], None]
 
@@ -30,7 +30,7 @@ def collected(members: bytes, put: Put) -> bytes:
     return own
 
 
-class Came(list[Trace]):
+class NewTraces(list[Trace]):
     """The traces of the items that came since the PE last wrote."""
 
     _told: dict[str, int] | None = None

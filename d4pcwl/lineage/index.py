@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from d4pcwl.errors import LineageError
-from d4pcwl.lineage.holdings import Holdings
 from d4pcwl.lineage.identity import SIZE
+from d4pcwl.lineage.run_set import RunSet
 
 NAME = "lineage.sqlite"
 _VERSION = 3
@@ -65,7 +65,7 @@ class Run:
 
     :param name: of the step, or of the script
     :param pes: by id; none of a step without a record
-    :param complete: whether it came to its end
+    :param complete: whether it finished
     :param failed: why not, if that is known
     :param about: its id, script, mapping, parameters, working folder and number of results
     """
@@ -84,12 +84,12 @@ class Index:
     :raises LineageError: a record cannot be read, or the index cannot be written
     """
 
-    def __init__(self, holdings: Holdings) -> None:
-        self.path = holdings.folder / NAME
+    def __init__(self, run_set: RunSet) -> None:
+        self.path = run_set.folder / NAME
         try:
-            self._key = f"{_VERSION} {holdings.key}"
+            self._key = f"{_VERSION} {run_set.key}"
             if not self._is_current():
-                self._build(holdings)
+                self._build(run_set)
             self._base = sqlite3.connect(self.path)
             rows = self._base.execute("SELECT number, told FROM runs ORDER BY number")
             self.runs = _runs({number: json.loads(told) for number, told in rows})
@@ -114,7 +114,7 @@ class Index:
             return False
         return found is not None and found[0] == self._key
 
-    def _build(self, holdings: Holdings) -> None:
+    def _build(self, run_set: RunSet) -> None:
         from d4pcwl.lineage.indexing import build
 
         place = self.path.with_name(f"{NAME}.partial")
@@ -122,7 +122,7 @@ class Index:
         with closing(sqlite3.connect(place)) as base:
             base.execute("PRAGMA synchronous = OFF")
             base.execute("PRAGMA journal_mode = OFF")
-            build(base, holdings)
+            build(base, run_set)
             base.execute("CREATE TABLE about (key TEXT)")
             base.execute("INSERT INTO about VALUES (?)", (self._key,))
             base.commit()

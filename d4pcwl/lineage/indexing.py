@@ -20,7 +20,6 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
-from d4pcwl.lineage.holdings import Holdings, Step
 from d4pcwl.lineage.identity import SIZE, each, sources
 from d4pcwl.lineage.opened import READ
 from d4pcwl.lineage.record import (
@@ -33,6 +32,7 @@ from d4pcwl.lineage.record import (
     files_behind,
     reading,
 )
+from d4pcwl.lineage.run_set import RunSet, Step
 
 ITEM, INPUT, FILE, MANY = "item", "input", "file", "collection"
 RESULTS, STREAM, WRITTEN = "results", "stream", "written"
@@ -87,13 +87,13 @@ INSERT INTO edges SELECT node, source FROM exact;
 """
 
 
-def build(base: sqlite3.Connection, holdings: Holdings) -> None:
+def build(base: sqlite3.Connection, run_set: RunSet) -> None:
     """Fill an empty database.
 
     :raises LineageError: a record cannot be read
     """
     base.executescript(_SCHEMA)
-    _Builder(base).take(*holdings.read())
+    _Builder(base).take(*run_set.read())
     base.executescript(_MERGE + _INDICES + _LOCATE)
 
 
@@ -158,7 +158,7 @@ class _Builder:
     # --- records --------------------------------------------------------------------------------
 
     def _record(self, record: Record, name: str) -> dict[str, Any]:
-        """Take a record; return what is told of it."""
+        """Take a record; return a description of it."""
         streams = ["", *record.head["streams"]]
         came = [bytearray() for _ in streams]  # what the results derive from
         counts = [0] * len(streams)
@@ -336,7 +336,7 @@ def _most_alike(file: _File, files: Sequence[_File]) -> list[_File]:
 
 
 def _told(record: Record, name: str, results: int) -> dict[str, Any]:
-    """What the index tells of a run."""
+    """What the index knows about a run."""
     head, tail = record.head, record.tail
     script = head["script"]
     return {

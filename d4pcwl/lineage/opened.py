@@ -20,7 +20,7 @@ AT_WORK: ContextVar[Tell | None] = ContextVar("AT_WORK", default=None)
 
 _CODE = (".py", ".pyc", ".so", ".pth", ".pyi")
 _METADATA = (".dist-info", ".egg-info")
-"""How the folders end that tell of installed packages, wherever they are."""
+"""The ends of the names of folders that describe installed packages."""
 
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """The folder of d4pcwl itself, wherever it is installed."""

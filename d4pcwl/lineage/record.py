@@ -93,7 +93,7 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         told = f"{type(error).__name__}: {brief(str(error), 80)}"
-        raise LineageError(f"{path} is damaged, or not the record of a run ({told})") from error
+        raise LineageError(f"{path} is damaged, or is not the record of a run ({told})") from error
 
 
 def values_in(path: Path, *, may_be_torn: bool = False) -> Iterator[tuple[Any, bytes]]:
@@ -209,7 +209,9 @@ class Record:
                     fcntl.flock(head, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     merge(self.folder, None)
             except BlockingIOError:
-                raise LineageError(f"{folder}: the run that it is of still lasts") from None
+                raise LineageError(
+                    f"{folder}: the run is still running; ask when it has ended"
+                ) from None
             except OSError as error:
                 raise LineageError(f"{self.path}: cannot be written: {error.strerror}") from None
         if not self.path.exists():

@@ -22,7 +22,7 @@ from typing import IO, Any, TypeVar
 
 from d4pcwl.errors import OutputError, PEError, brief
 from d4pcwl.lineage import opened
-from d4pcwl.lineage.gathered import Came, FilesRead, collected, derived_from
+from d4pcwl.lineage.gathered import FilesRead, NewTraces, collected, derived_from
 from d4pcwl.lineage.identity import (
     ITERATION,
     SIZE,
@@ -55,7 +55,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 Send = Callable[[Any], None]
 Take = Callable[[Iterable[Any]], None]
-Gathered = TypeVar("Gathered", Came, FilesRead)
+Gathered = TypeVar("Gathered", NewTraces, FilesRead)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Lineage:
         extract = getattr(pe, "extractItemMetadata", None)
         self._extract: Callable[[Any, str], Any] | None = extract if callable(extract) else None
         self._salts: dict[str, bytes] = {}
-        self._reached: dict[Any, Came] = {}  # by key, what came since the last write
+        self._reached: dict[Any, NewTraces] = {}  # by key, what came since the last write
         self._read: dict[Any, FilesRead] = {}  # by key, the files that were read
         self._held: dict[str, tuple[bytearray, dict[str, None]]] = {}
         """Files that stay open, what came since, and what was read since."""
@@ -282,7 +282,7 @@ class Lineage:
         else:
             self._at = identity(self._salt("on", name), trace[:SIZE])
             if self._stateful:
-                self._reached.setdefault(key, Came()).append(trace)
+                self._reached.setdefault(key, NewTraces()).append(trace)
         for came, _ in self._held.values():
             came += used
 
@@ -312,7 +312,7 @@ class Lineage:
             for key in self._made_of or (self._key,):
                 if key is None:
                     self._reached.clear()
-                self._reached[key] = Came()
+                self._reached[key] = NewTraces()
         if self._chosen and (
             self._writes or files or (not self._rules and (self._used or self._one_in == 1))
         ):
@@ -469,7 +469,9 @@ class Lineage:
         """
         found = list(handles)
         if not all(handle is None or isinstance(handle, bytes) for handle in found):
-            raise PEError("derived_from takes what self.item_id() gave for each of the items")
+            raise PEError(
+                "derived_from must be a list of values of self.item_id(), one for each item"
+            )
         came = list(dict.fromkeys(filter(None, found)))
         return self._at_of(came, key), collected(derived_from(came), self._recorder.put)
 
@@ -505,7 +507,7 @@ class Lineage:
         for told in (extracted, said.get("metadata")):
             for part in told if isinstance(told, list) else [told or {}]:
                 if not isinstance(part, Mapping):
-                    raise PEError(f"metadata is a dictionary, not {brief(part)}")
+                    raise PEError(f"metadata must be a dictionary, not {brief(part)}")
                 found.update(plain(part))
         return found
 
@@ -554,7 +556,7 @@ class Lineage:
                     read[path] = None
             elif not os.path.exists(path):
                 continue  # it was there only meanwhile
-            elif path in self._held:  # what came to it is told in the end
+            elif path in self._held:  # what came to it is recorded in the end
                 found.append([path, how, b"", []])
             else:
                 found.append([path, how, *self._sources_of_file(path, before)])

@@ -35,7 +35,7 @@ ABOUT = (
     "s-prov:WFExecutionInputs",
     "s-prov:WFExecutionsInputs",
 )
-"""Terms whose values are told of the run, as they are."""
+"""Terms whose values are copied into the description of the run."""
 
 _REFUSED = {
     "s-prov:transfer-rules": "items are not transferred; write them to a file in a PE",
@@ -70,14 +70,14 @@ Rule = tuple[str, str, Any]
 class Selection:
     """What is recorded.
 
-    :param pes: the PEs, by name or id, whose items are; all of them where it is None
+    :param pes: the PEs, by name or id, whose items are recorded; None: all
     :param one_in: of the items of sources, and all that comes from them, one in so many
     :param rules: by PE, what an item must fulfil
     :param patterns: by PE, whether its items derive from all inputs since the last write, where
         that is said
     :param clusters: by PE, the part of the workflow that it belongs to
     :param activities: :data:`EACH` invocation, or :data:`SUMMED` up by PE
-    :param about: what is told of the run
+    :param about: the description of the run
     """
 
     pes: frozenset[str] | None = None

@@ -118,7 +118,7 @@ class Job:
         return replace(plan, measured=self.observer is not None, recording=self.recording)
 
     def hear(self, lap: Lap) -> None:
-        """Take what a process tells of itself."""
+        """Take a report of a process."""
         if self.observer is not None:
             self.observer.hear(lap)
 

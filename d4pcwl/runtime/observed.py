@@ -45,7 +45,7 @@ def _length(given: Any) -> int | None:
 
 
 def pe_records(graph: FlatGraph, *, thorough: bool = True) -> list[PE]:
-    """What a trace tells of the PEs.
+    """What a trace says about the PEs.
 
     :param thorough: also whether they keep state
     """
@@ -67,7 +67,7 @@ def pe_records(graph: FlatGraph, *, thorough: bool = True) -> list[PE]:
 
 
 def edge_records(graph: FlatGraph) -> list[Edge]:
-    """What a trace tells of the edges."""
+    """What a trace says about the edges."""
     from d4pcwl.trace.format import Edge
 
     return [

@@ -211,8 +211,8 @@ class ServerOptions(Options):
         "-ri",
         "--redis-ip",
         metavar="HOST",
-        help="the Redis server's host (default: REDIS_URL or REDIS_HOST; without any, a server "
-        "of its own is started)",
+        help="the host of the Redis server (default: REDIS_URL or REDIS_HOST; without any of "
+        "these, the run starts its own server)",
     )
     redis_port: int | None = option(
         "-rp", "--redis-port", metavar="PORT", help="its port (default: REDIS_PORT, else 6379)"

@@ -19,7 +19,7 @@ from d4pcwl.trace.totals import Totals, last_line, progress_line
 from d4pcwl.workflow.cells import running_shell
 
 _EVERY = 0.25
-"""Seconds after which a picture is put there again: programs may have written over it."""
+"""Seconds after which a picture is drawn again: programs may have written over it."""
 
 _EVERY_RENDERED = 1.0
 """Seconds between two pictures of the table. Processes report no more often."""
@@ -28,7 +28,7 @@ _AT_FIRST = 1.0
 """Seconds before the first picture: a quick run shows none."""
 
 PLAIN_SECONDS = 10.0
-"""Seconds between two plain lines, if nobody says another number."""
+"""The default time between two plain lines, in seconds."""
 
 
 def notebook() -> Any:

@@ -105,7 +105,7 @@ class _TracedSink:
 
 
 class StreamSink:
-    """A sink for a stream file of a recorded stage: the record is told of each item in it."""
+    """A sink for a stream file of a recorded stage: the record notes each item in it."""
 
     def __init__(self, sink: Sink, record: RunRecord, path: Path) -> None:
         self._sink, self._note = sink, record.stream(path)

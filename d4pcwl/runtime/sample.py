@@ -57,12 +57,12 @@ _GIVE_UP_SECONDS = 120.0
 """How long a single item may take."""
 
 _PICKLED = 1000
-"""Items of an edge that are all pickled; of those behind, one in :data:`_EVERY`."""
+"""So many items of an edge are all pickled; of later ones, one in :data:`_EVERY`."""
 
 _EVERY = 16
 _KEYS = 1 << 16
 _DEPTH = 500
-"""PEs up to which an item may go through them all, each called by the one before."""
+"""The largest number of PEs: an item goes through all of them by nested calls."""
 
 
 def take_sample(job: Job, seconds: float = SECONDS) -> list[Record]:
@@ -73,7 +73,7 @@ def take_sample(job: Job, seconds: float = SECONDS) -> list[Record]:
     :raises UsageError: there can be no sample of this graph
     """
     if len(job.graph.pes) > _DEPTH or any(isinstance(pe, PreparingPE) for pe in job.graph.roots):
-        raise UsageError(f"this graph is not sampled; {HOW_TO_TRACE}")
+        raise UsageError(f"no sample can be taken of this graph; {HOW_TO_TRACE}")
     here, there = Pipe(duplex=False)
     process = start(_work, job, seconds, there)
     there.close()
@@ -87,7 +87,7 @@ def take_sample(job: Job, seconds: float = SECONDS) -> list[Record]:
     except EOFError:
         process.join()
         raise UsageError(
-            f"the sample's process ended by itself (exit code {process.exitcode}); {HOW_TO_TRACE}"
+            f"the process of the sample ended early (exit code {process.exitcode}); {HOW_TO_TRACE}"
         ) from None
     finally:
         here.close()
@@ -97,7 +97,7 @@ def take_sample(job: Job, seconds: float = SECONDS) -> list[Record]:
     return [record for line in told if (record := from_line(line)) is not None]
 
 
-HOW_TO_TRACE = "make a trace by a run with --trace FILE, and give it by --from FILE"
+HOW_TO_TRACE = "make a trace by a run with --trace FILE, and give it with --from FILE"
 """What to do where there is no sample."""
 
 
@@ -146,7 +146,7 @@ class _Way:
         begun = time.perf_counter()
         try:
             data = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
-        except Exception:  # noqa: BLE001 - users' classes; a run tells of it if it comes to that
+        except Exception:  # noqa: BLE001 - users' classes; a run reports it if it comes to that
             return snapshot(item)
         self.seconds += time.perf_counter() - begun
         self.pickled += 1
@@ -157,7 +157,7 @@ class _Way:
         try:
             key = self._read(item) if self._read is not None else None
         except (LookupError, TypeError):
-            return  # the run tells of it
+            return  # the run reports it
         if not isinstance(key, Hashable):
             key = repr(key)
         if key in self.keys or len(self.keys) < _KEYS:
@@ -257,7 +257,7 @@ class _Meter:
         if now >= self.most or (now >= self.enough and not self.unseen):
             self.tell()
 
-    # --- what is told ---
+    # --- reports ---
 
     def tell(self) -> NoReturn:
         """Send the parent what was measured, and end."""

@@ -45,7 +45,7 @@ from d4pcwl.runtime.stage_streams import (
 from d4pcwl.workflow.edges import Edge
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.grouping import GroupBy, Grouping
-from d4pcwl.workflow.telling import Telling
+from d4pcwl.workflow.ordering import OrderedEdges
 
 if TYPE_CHECKING:
     from d4pcwl.lineage.run_record import RunRecord
@@ -192,7 +192,7 @@ def _entrance(
     inside = {id(pe) for pe in pes}
     if shard is None or inside & graph.cyclic:
         return None
-    telling = Telling(graph)
+    ordered = OrderedEdges(graph)
     marked: set[int] = set()  # the PEs to which all items come with marks
     for pe in graph.in_order():
         into = graph.into(pe) if id(pe) in inside else []
@@ -205,7 +205,7 @@ def _entrance(
         for edge in graph.edges
         if id(edge.source) in marked
         and id(edge.target) not in inside
-        and telling.at_or_behind(edge)
+        and ordered.needed_at_or_after(edge)
     )
     depths = {pe.id: depth for depth, pe in enumerate(graph.in_order())}
     return Entrance(wanted, depths, *shard) if wanted else None
@@ -226,7 +226,7 @@ def stage_sink(
     :param targets: the stream files of each output that other stages take from
     :param results: takes the items of outputs that nobody takes from
     :param stage: the graph of the stage
-    :param record: is told which items go to which file, if the run is recorded
+    :param record: notes which items go to which file, if the run is recorded
     :raises UsageError: an output has no file, or a file is given for what is no such output
     """
     chosen, names = {id(pe) for pe in pes}, graph.names
@@ -266,7 +266,7 @@ class _Sinks:
     ) -> None:
         self._graph, self._leaving, self._pickle = graph, leaving, allow_pickle
         self._record = record
-        self._telling = Telling(graph)
+        self._ordered = OrderedEdges(graph)
         roots = [pe for pe in stage.pes if isinstance(pe, READERS)]
         self._entrance = next((pe.entrance for pe in roots if isinstance(pe, MarkedReader)), None)
         self._in_shard = any(pe.in_shard for pe in roots)
@@ -297,7 +297,7 @@ class _Sinks:
             for (output, _), other in self._leaving.items()
             if output == target.port and self._graph.grouping(other) == grouping
         )
-        numbered = not self._in_shard and any(map(self._telling.behind, alike))
+        numbered = not self._in_shard and any(map(self._ordered.needed_after, alike))
         sinks = []
         for shard, path in enumerate(target.paths):
             split = {"grouping": str(grouping), "shard": shard, "of": count}

@@ -21,8 +21,8 @@ _NORMS = ("mean", "max", "geometric")
 class ReadStream(IterativePE):
     """Reads the waveforms of a file, in any format that ObsPy knows.
 
-    :param format: the name of the format, where ObsPy is not to find it out
-    :param folder: where relative paths begin; the working folder where it is None
+    :param format: the name of the format; None: ObsPy finds it out
+    :param folder: where relative paths begin; None: the working folder
 
     Input: paths. Output: ObsPy's ``Stream`` objects, one for each file.
     """
@@ -72,7 +72,7 @@ class _Horizontals(IterativePE):
 
 
 class Norm(_Horizontals):
-    """Gives one peak of two horizontal components, in some norms.
+    """Computes one peak of two horizontal components, in some norms.
 
     :param norms: some of ``mean``, ``max``, ``geometric``
 
@@ -85,7 +85,7 @@ class Norm(_Horizontals):
 
 
 class PeakGroundMotion(_Horizontals):
-    """Gives the peaks of acceleration, velocity and displacement.
+    """Computes the peaks of acceleration, velocity and displacement.
 
     :param norms: some of ``mean``, ``max``, ``geometric``
 
@@ -100,7 +100,7 @@ class PeakGroundMotion(_Horizontals):
 
 
 class SpectralAcceleration(_Horizontals):
-    """Gives the pseudo-spectral acceleration of damped oscillators.
+    """Computes the pseudo-spectral acceleration of damped oscillators.
 
     :param frequencies: their natural frequencies, in Hz
     :param damping: as a fraction of the critical damping
@@ -118,7 +118,9 @@ class SpectralAcceleration(_Horizontals):
     ) -> None:
         super().__init__(norms)
         if not all(frequency > 0 for frequency in frequencies) or not 0 < damping < 1:
-            raise GraphError("SpectralAcceleration: frequencies are above 0, damping is below 1")
+            raise GraphError(
+                "SpectralAcceleration: frequencies must be more than 0, and damping less than 1"
+            )
         self.frequencies, self.damping = tuple(frequencies), damping
 
     def series(self, samples: Samples, dt: float) -> dict[str, Samples]:
@@ -154,12 +156,12 @@ class GeoJSON(WriteFile):
 
 
 class ShakeMap(WriteFile):
-    """Writes a map of ground motion: stations, what lies between them, and coasts.
+    """Draws a map of ground motion: stations, values between them, and coasts.
 
     :param path: the PNG file
-    :param quantity: what is shown, as items call it, such as ``PGA``
+    :param quantity: the key of the value that is shown, such as ``PGA``
     :param unit: its unit, for people
-    :param epicentre: longitude and latitude in degrees, where a star shall stand
+    :param epicentre: longitude and latitude of a star, in degrees
 
     Between stations, the logarithm is interpolated linearly in Delaunay triangles; nothing is
     painted outside of them.
@@ -218,7 +220,7 @@ def feature(item: Mapping[str, Any]) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"no longitude and latitude are in {dict(item)!r}") from None
     if not (-180 <= longitude <= 180 and -90 <= latitude <= 90):
-        raise ValueError(f"longitude {longitude}, latitude {latitude} is no place on Earth")
+        raise ValueError(f"longitude {longitude}, latitude {latitude} is not a place on Earth")
     rest = {name: value for name, value in item.items() if name not in ("longitude", "latitude")}
     point = {"type": "Point", "coordinates": [longitude, latitude]}
     return {"type": "Feature", "geometry": point, "properties": rest}

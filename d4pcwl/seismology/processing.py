@@ -40,7 +40,7 @@ class _EachTrace(IterativePE):
 
 
 class Detrend(_EachTrace):
-    """Takes a trend off each trace.
+    """Removes a trend from each trace.
 
     :param kind: ``linear`` (a line fitted to all samples), ``demean`` (the mean), or ``simple``
         (the line from the first sample to the last)
@@ -67,7 +67,9 @@ class Taper(_EachTrace):
     def __init__(self, fraction: float = 0.05) -> None:
         super().__init__()
         if not 0 < fraction <= 0.5:
-            raise GraphError(f"Taper: fraction is {fraction}; it is above 0 and at most 0.5")
+            raise GraphError(
+                f"Taper: fraction is {fraction}; it must be more than 0, and at most 0.5"
+            )
         self.fraction = fraction
 
     def change(self, trace: Trace) -> None:
@@ -75,10 +77,11 @@ class Taper(_EachTrace):
 
 
 class Resample(_EachTrace):
-    """Brings each trace to a lower sampling rate, after a zero-phase low-pass.
+    """Resamples each trace to a lower rate, after a zero-phase low-pass.
 
     :param rate: in Hz
-    :raises ValueError: while it runs, a trace has a lower rate, or one in no ratio of small numbers
+    :raises ValueError: while it runs, the rate of a trace is lower, or the ratio of the rates is
+        not one of small numbers
 
     Input: streams. Output: streams.
     """
@@ -97,18 +100,17 @@ class Resample(_EachTrace):
 
 
 class RemoveResponse(_EachTrace):
-    """Makes motion of the ground of counts, by the response of the instrument.
+    """Converts counts to ground motion, with the response of the instrument.
 
     :param stations: a StationXML file, or a folder with a file ``NETWORK.STATION.xml`` for each
         station, as ObsPy's mass downloader writes them
     :param output: ``DISP`` (m), ``VEL`` (m/s) or ``ACC`` (m/s2)
-    :param corners: four frequencies in Hz: below the first and above the fourth nothing is left,
-        between the second and the third all; all frequencies where it is None
-    :param water_level: in dB below the response's largest amplitude, the least that is divided by
+    :param corners: four frequencies in Hz: everything below the first and above the fourth is
+        removed, and everything between the second and the third is kept; None: keep all
+    :param water_level: the smallest divisor, in dB below the largest amplitude of the response
     :raises ValueError: while it runs, there is no response of a trace
 
-    Input: streams of counts. Output: streams. Trend and ends are not touched: detrend and taper
-    first.
+    Input: streams of counts. Output: streams. It does not detrend or taper: do this first.
     """
 
     def __init__(
@@ -136,11 +138,11 @@ class RemoveResponse(_EachTrace):
 class Bandpass(_EachTrace):
     """Keeps the frequencies of a band (Butterworth).
 
-    :param lowest: frequency that is kept, in Hz
-    :param highest: frequency that is kept, in Hz
+    :param lowest: the lowest frequency that is kept, in Hz
+    :param highest: the highest frequency that is kept, in Hz
     :param order: of the filter
-    :param zero_phase: whether it runs forward and backward, so that it moves no peak in time
-    :raises ValueError: while it runs, the band does not end below half the rate of a trace
+    :param zero_phase: filter forward and backward, so that no peak moves in time
+    :raises ValueError: while it runs, the band does not end below half the sampling rate of a trace
 
     Input: streams. Output: streams.
     """
@@ -166,7 +168,7 @@ class Bandpass(_EachTrace):
 
 
 class Normalise(_EachTrace):
-    """Divides each trace by its own strength, so that earthquakes weigh no more than noise.
+    """Divides each trace by its own amplitude, so that earthquakes count no more than noise.
 
     :param how: ``time``, by the running mean of the absolute value; ``envelope``, by the envelope
     :param lowest: the lowest frequency of the traces, in Hz; the running mean is over half of its
@@ -186,10 +188,10 @@ class Normalise(_EachTrace):
 
 
 class Whiten(_EachTrace):
-    """Gives all frequencies of a band the same amplitude, and takes all others off.
+    """Gives all frequencies of a band the same amplitude, and removes all others.
 
-    :param lowest: frequency of the band, in Hz
-    :param highest: frequency of the band, in Hz
+    :param lowest: the lowest frequency of the band, in Hz
+    :param highest: the highest frequency of the band, in Hz
 
     Input: streams. Output: streams, without a unit.
     """
@@ -207,10 +209,11 @@ class Whiten(_EachTrace):
 class WriteStream(IterativePE):
     """Writes each trace to a MiniSEED file, ``ID__START__END.mseed``.
 
-    :param folder: where the files are written; it is made. A file has its name when it is complete
+    :param folder: where the files are written; it is made if necessary. A file gets its name when
+        it is complete
 
     Input: streams. Output: for each trace a dictionary with ``id``, ``path``, ``start`` (in
-    nanoseconds since 1970-01-01 UTC), ``rate`` (in Hz) and ``samples`` (how many).
+    nanoseconds since 1970-01-01 UTC), ``rate`` (in Hz) and ``samples`` (their number).
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -251,7 +254,7 @@ def inventory(stations: str, network: str, station: str) -> Inventory:
     try:
         return read_inventory(str(path))
     except Exception as error:
-        raise ValueError(f"{path} is no StationXML: {error}") from error
+        raise ValueError(f"{path} is not StationXML: {error}") from error
 
 
 def _known(value: str, choices: Any, pe: object) -> str:
@@ -272,5 +275,5 @@ def _band(lowest: float, highest: float, pe: object) -> tuple[float, float]:
     :raises GraphError: they are none
     """
     if not 0 < lowest < highest:
-        raise GraphError(f"{type(pe).__name__}: {lowest} to {highest} Hz is no band")
+        raise GraphError(f"{type(pe).__name__}: {lowest} to {highest} Hz is not a band")
     return lowest, highest

@@ -51,13 +51,13 @@ from d4pcwl.workflow.lazy import cached_property
 ALGORITHMS = ("naive", "staging", "best")
 
 _EXACT = 8
-"""PEs, or cycles of them, up to which all ways to group them are looked at."""
+"""Up to this number of PEs (or cycles), all ways to group them are tried."""
 
 _EFFORT = 400_000
-"""PEs and edges that are looked at for larger graphs, all steps together."""
+"""For larger graphs: the number of PEs and edges that all steps together may look at."""
 
 _EXACTNESS = 1e-3
-"""By what part a time has to be better to be better."""
+"""The smallest relative difference that makes a time better."""
 
 
 @dataclass(frozen=True)
@@ -396,7 +396,7 @@ class _Search:
         return place(0)
 
     def _in_order(self, groups: list[list[int]]) -> list[list[int]] | None:
-        """Groups, each behind those that it depends on; None where there is a circle."""
+        """Groups, each behind those that it depends on; None if there is a circle."""
         group_of = {unit: number for number, group in enumerate(groups) for unit in group}
         behind: list[set[int]] = [set() for _ in groups]
         for source, target, _, _ in self._edges:

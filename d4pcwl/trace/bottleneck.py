@@ -1,4 +1,4 @@
-"""What holds a run up, in a sentence, and what to do about it.
+"""The bottleneck of a run, in a sentence, and what to do about it.
 
 A process works for one item at a time, so the process that works most of the time sets the pace:
 those before it are blocked, and those behind it wait. The PE that takes most of its time is the
@@ -16,10 +16,10 @@ from d4pcwl.trace import units
 from d4pcwl.trace.summary import OfInstance, OfPE, OfProcess, Seconds, Summary, spread
 
 _BUSY = 0.6
-"""A process that works for this part of the time holds the run up."""
+"""A process that works for this part of the time is a bottleneck."""
 
 _AS_BUSY = 0.85
-"""Processes with this part of the work of the busiest one hold the run up together with it."""
+"""Processes with this part of the work of the busiest one are bottlenecks, too."""
 
 _MOST = 0.6
 """What takes this part of the work of a process is named alone."""
@@ -81,7 +81,7 @@ def findings(summary: Summary) -> list[Finding]:
 
 
 def bottleneck(summary: Summary) -> Finding | None:
-    """What holds a run up; None where nothing was worked on."""
+    """The bottleneck of a run; None if nothing was worked on."""
     start, end = summary.when_working
     if end <= start:
         return None
@@ -127,7 +127,7 @@ class _Period:
 
     @property
     def hot(self) -> list[OfInstance]:
-        """The instances in the processes that hold the run up."""
+        """The instances in the processes that are the bottleneck."""
         hot = {place for place, load in self.load.items() if load >= _AS_BUSY * self.top}
         return [i for i in self.summary.working if i.record.process in hot]
 
@@ -140,7 +140,7 @@ class _Period:
 
 
 def _busiest_period(summary: Summary, start: float, end: float) -> _Period | None:
-    """The longest time in which one PE holds the run up; None where that is short."""
+    """The longest time in which one PE is the bottleneck; None if that is short."""
     width = (end - start) / _PARTS
     work: dict[int, list[float]] = {}
     for instance in summary.working:
@@ -263,7 +263,7 @@ def _encodes(period: _Period, share: _Share, part: float) -> Finding:
 def _shared(
     period: _Period, places: Collection[int], shares: Collection[_Share], share: _Share
 ) -> Finding:
-    """Several PEs make up the work of the processes that hold the run up."""
+    """Several PEs share the work of the processes that are the bottleneck."""
     part = share.seconds.work / sum(other.seconds.work for other in shares)
     names = _listed([other.pe.name for other in shares])
     load = units.percent(min(1.0, period.top))
@@ -275,17 +275,17 @@ def _shared(
         says += f"{period.when()}; {most}."
     if len(period.load) == 1:
         number = min(_MANY, max(2, len(period.summary.pes)))
-        advice = f"Take several processes, as by the mapping multi with -n {number}."
+        advice = f"Use several processes: the mapping multi with -n {number}."
     else:
         advice = f"Take more processes (-n), as long as there are cores for them{_outside(period)}."
     return Finding("shared", says, advice, share.pe.record.pe)
 
 
 def _source(period: _Period, share: _Share) -> Finding:
-    says = f"{_busy(period, share)}. It is a source, and the PEs behind it wait for what it writes."
+    says = f"{_busy(period, share)}. It is a source, and the PEs after it wait for its items."
     advice = (
-        "Let it do less for each item: leave work to a PE behind it, which can run in several "
-        "processes. Or split what it reads among several sources."
+        "Let it do less for each item: move work to a PE after it, which can run in several "
+        "processes. Or split its data among several sources."
     )
     return Finding("source", says, advice + _outside_alone(period), share.pe.record.pe)
 
@@ -293,8 +293,8 @@ def _source(period: _Period, share: _Share) -> Finding:
 def _state(period: _Period, share: _Share) -> Finding:
     says = f"{_busy(period, share)} and keeps state, so it runs once."
     advice = (
-        "Group its input by a key, so that several processes have some of the keys each; or leave "
-        "what needs no state to a PE before it."
+        "Group its input by a key, so that several processes can share the keys; or move the work "
+        "that needs no state to a PE before it."
     )
     return Finding("state", says, advice + _outside_alone(period), share.pe.record.pe)
 
@@ -324,12 +324,12 @@ def _skewed(period: _Period, share: _Share, hottest: OfInstance, parts: Sequence
     )
     if taken * len(parts) > _SKEW:
         says += f"it has {units.percent(taken)} of the items. A few keys have most of them."
-        advice = "let a PE before it, which needs no grouping, put the items of a key together."
+        advice = "combine the items of a key in a PE before it, which needs no grouping."
     else:
         says += (
             f"it has {units.percent(taken)} of the items, but the items of its keys take longer."
         )
-        advice = "leave what needs no state to a PE before it."
+        advice = "move the work that needs no state to a PE before it."
     return Finding("skew", says, f"Group by a finer key; or {advice}", share.pe.record.pe)
 
 
@@ -423,11 +423,11 @@ def _lack_of_cores(period: _Period) -> Finding | None:
     of_pe = sum(period.of(i).work for i in summary.pes[busiest.record.pe].instances)
     return Finding(
         "cores",
-        f"The process of {name} could work for {units.percent(period.load[most] + part)} "
-        f"{period.when()}, but for {units.percent(part)} it had to wait for a processor: other "
-        f"processes had them. {name} takes {units.percent(of_pe / work)} of all work.",
-        f"More processes do not help as long as no processor is free. Make {name} quicker, or take "
-        "a machine that has more processors, or less else to do.",
+        f"The process of {name} has work {units.percent(period.load[most] + part)} "
+        f"{period.when()}, but {units.percent(part)} of the time it waits for a processor, because "
+        f"other processes use them. {name} does {units.percent(of_pe / work)} of all work.",
+        f"More processes do not help if no processor is free. Make {name} faster, or use a machine "
+        "with more processors, or with fewer other programs.",
         busiest.record.pe,
     )
 
@@ -436,7 +436,7 @@ def _lack_of_cores(period: _Period) -> Finding | None:
 
 
 def _reader_is_slow(period: _Period) -> Finding | None:
-    """What is written is not taken, and nobody behind is busy."""
+    """What is written is not taken, and no PE after it is busy."""
     summary = period.summary
     for instance in summary.working:
         blocked = period.of(instance).blocked / (period.end - period.start)
@@ -452,12 +452,12 @@ def _reader_is_slow(period: _Period) -> Finding | None:
         if max(loads, default=0.0) < _BUSY / 2:
             says = (
                 f"{summary.name(instance.record.pe)} is blocked {units.percent(blocked)} "
-                f"{period.when()}: what it writes is not taken, and no PE behind it is busy."
+                f"{period.when()}: its output is not taken, and no PE after it is busy."
             )
             advice = (
-                "Look where results go: a program that reads them slowly, a disk, or a network."
+                "Check where results go: to a program that reads slowly, a disk, or a network."
                 if not behind
-                else "The way between them is slow: put them into one process, or send less."
+                else "The connection between them is slow: put them into one process, or send less."
             )
             return Finding("reader", says, advice, instance.record.pe)
     return None
@@ -479,30 +479,29 @@ def _waiting(period: _Period) -> Finding:
         return Finding(
             "waiting",
             f"The process works {load} {period.when()}. The rest is waiting, and passing items on.",
-            "Where items are small, larger ones cost less: some hundred values in one.",
+            "If items are small, put some hundred values into one item: that costs less.",
         )
-    says = f"No process works for more than {load} {period.when()}: they wait for one another."
+    says = f"No process works for more than {load} {period.when()}: they wait for each other."
     enough = max(1, math.ceil(total / 0.9))
     if enough < count:
-        only = "one process has" if enough == 1 else f"{enough} processes have"
-        advice = (
-            f"For {units.percent(total)} of a process' time, {only} time enough: take a smaller -n."
-        )
+        only = "one process is" if enough == 1 else f"{enough} processes are"
+        advice = f"The work takes {units.percent(total)} of the time of one process, so {only} "
+        advice += "enough: take a smaller -n."
     else:
-        advice = "Larger items, some hundred values in one, cost less to pass on."
+        advice = "Put some hundred values into one item: larger items cost less to send."
     return Finding("waiting", says, advice)
 
 
 def _started_late(summary: Summary) -> Finding | None:
-    """Most of the time is beginning and end."""
+    """Most of the time is start and end."""
     start, end = summary.when_working
     if end - start >= _LATE * summary.seconds:
         return None
     says = (
         f"Of {units.seconds(summary.seconds)}, PEs were at work for {units.seconds(end - start)}: "
-        "the rest is beginning and end."
+        "the rest is start and end."
     )
-    return Finding("start", says, "For so little work, the mapping simple is the quickest.")
+    return Finding("start", says, "For so little work, the mapping simple is the fastest.")
 
 
 # --- troubles ------------------------------------------------------------------------------------
@@ -513,7 +512,7 @@ def _troubles(summary: Summary) -> Iterator[Finding]:
     if summary.end is None:
         yield Finding(
             "cut",
-            f"The trace has no end: the run goes on, or it was killed after "
+            f"The trace has no end: the run is still running, or was killed after "
             f"{units.seconds(summary.seconds)}.",
         )
     elif summary.end.failed:
@@ -563,10 +562,10 @@ def _memory(summary: Summary, place: OfProcess) -> Iterator[Finding]:
         f"{units.size(last)}, by {rate} a second."
     )
     advice = (
-        f"{_listed(keeping)} in it {'keeps' if len(keeping) == 1 else 'keep'} state: look at what "
+        f"{_listed(keeping)} in it {'keeps' if len(keeping) == 1 else 'keep'} state: check what "
         "is kept, and for how long."
         if keeping
-        else f"Look at what {_listed([pe.name for pe in pes.values()])} keep of their items."
+        else f"Check what {_listed([pe.name for pe in pes.values()])} keep of their items."
     )
     yield Finding("memory", says, advice)
 

@@ -10,7 +10,7 @@ from d4pcwl.trace.bottleneck import bottleneck
 from d4pcwl.trace.summary import Summary
 
 _SAME = 0.05
-"""Smaller changes are not told: runs differ by as much without a reason."""
+"""Smaller changes are not reported: runs differ by as much without a reason."""
 
 _SAME_SHARE = 0.02
 """The same for shares of time."""
@@ -21,7 +21,7 @@ class Change:
     """One figure, before and after.
 
     :ivar told: how much it has changed
-    :ivar better: None where that is not known, or nothing has changed
+    :ivar better: None if that is not known, or nothing has changed
     """
 
     what: str
@@ -42,16 +42,16 @@ def verdict(before: Summary, after: Summary) -> list[str]:
     sentences = []
     if before.seconds > 0 and after.seconds > 0:
         ratio = before.seconds / after.seconds
-        what = f"{units.seconds(after.seconds)} in place of {units.seconds(before.seconds)}"
+        what = f"{units.seconds(after.seconds)} instead of {units.seconds(before.seconds)}"
         if abs(ratio - 1) < _SAME:
-            sentences.append(f"Both take as long: {what}.")
+            sentences.append(f"Both take equally long: {what}.")
         elif ratio > 1:
             sentences.append(f"The second run is {units.times(ratio)} as fast: {what}.")
         else:
             sentences.append(f"The second run takes {units.times(1 / ratio)} as long: {what}.")
     old, new = bottleneck(before), bottleneck(after)
     if old and new and (old.kind, old.pe) == (new.kind, new.pe):
-        sentences.append(f"The same holds both up: {new.says}")
+        sentences.append(f"Both have the same bottleneck: {new.says}")
     else:
         sentences += [f"First: {old.says}"] if old else []
         sentences += [f"Then: {new.says}"] if new else []
@@ -113,7 +113,7 @@ def _figure(
 ) -> Change:
     """A change of a figure.
 
-    :param more: whether more of it is better; None where nobody can say
+    :param more: whether more of it is better; None if nobody can say
     """
     if abs(after - before) <= _SAME * before:
         return Change(what, text(before), text(after), "", None)

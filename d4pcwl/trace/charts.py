@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from d4pcwl.pages.ground import escaped
+from d4pcwl.pages.html import escaped
 from d4pcwl.trace import units
 
 PARTS = 160
@@ -19,7 +19,7 @@ PARTS = 160
 _HEIGHT = 100
 _TICKS = 6
 _LAST_TICK = 0.96
-"""Behind this part of the axis, the text of a tick would not have room."""
+"""After this part of the axis, there is no room for the text of a tick."""
 
 _ROUND_SECONDS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 

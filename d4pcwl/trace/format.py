@@ -74,7 +74,7 @@ class PE(Record):
     """A PE of the graph, or a step of a CWL document.
 
     :ivar pe: its id
-    :ivar name: what people call it; the id where it is None
+    :ivar name: what people call it; None: the id
     :ivar class_: its class; of a step that of the process it runs, such as ``CommandLineTool``
     :ivar state: whether it keeps state, and so must not be replicated at will
     :ivar source: whether it is a root
@@ -97,7 +97,7 @@ class Edge(Record):
     """A connection between two PEs.
 
     :ivar edge: its number
-    :ivar grouping: as messages show it; None where there is none
+    :ivar grouping: as messages show it; None if there is none
     """
 
     kind = "edge"
@@ -141,7 +141,7 @@ class Sample(Record):
     """What an instance did from ``start`` until before ``end``.
 
     :ivar taken: items that it has worked on; iterations, where it is a root without inputs
-    :ivar written: items that it has written, over all outputs; None where nobody counts them
+    :ivar written: items that it has written, over all outputs; None if nobody counts them
     :ivar busy: seconds in the PE's own code
     :ivar waiting: seconds in which its process waited for something to do
     :ivar blocked: seconds in which what it wrote could not be taken
@@ -301,9 +301,9 @@ def to_line(record: Record) -> str:
 
 
 def from_line(line: str | bytes) -> Record | None:
-    """The record that a line holds; None where it is of a kind that is not known here.
+    """The record that a line holds; None if it is of a kind that is not known here.
 
-    :raises ValueError: it is none; the message says why
+    :raises ValueError: it is not valid; the message says why
     """
     values = json.loads(line)
     if not isinstance(values, dict) or not isinstance(values.get("kind"), str):
@@ -419,7 +419,7 @@ class TraceReader:
         A last line that is cut off is kept for the next call. Kinds that are not known are passed
         over.
 
-        :raises TraceError: the file is no trace, or a line is damaged
+        :raises TraceError: the file is not a trace, or a line is damaged
         """
         while data := self._read():
             *lines, self._rest = (self._rest + data).split(b"\n")
@@ -464,7 +464,7 @@ class TraceReader:
 def read_trace(path: str | os.PathLike[str]) -> Iterator[Record]:
     """The records of a trace, in their order; the first is a :class:`Run`.
 
-    :raises TraceError: the file cannot be read, is no trace, is empty, or a line is damaged
+    :raises TraceError: the file cannot be read, is not a trace, is empty, or a line is damaged
     """
     with TraceReader(path) as reader:
         empty = True

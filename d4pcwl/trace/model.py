@@ -69,7 +69,7 @@ class Passage:
     """What one edge cost, or would where it left a process.
 
     :param items: that went along it
-    :param bytes: of an item, as encoded; None where it is not known
+    :param bytes: of an item, as encoded; None if it is not known
     :param sending: seconds for an item on the side that sends it
     :param hot: the part of the items that have the commonest key, where the edge is keyed
     """
@@ -100,7 +100,7 @@ class CostModel:
 
     :param inputs: how many inputs and iterations the roots were given in the run
     :param seconds: how long the run took
-    :param complete: whether it came to its end; else, the sums are of a part of it
+    :param complete: whether it finished; else, the sums are of a part of it
     """
 
     works: dict[str, Work]
@@ -127,7 +127,7 @@ def read_model(path: str | os.PathLike[str], graph: FlatGraph) -> CostModel:
     """The cost model of a trace that is to be of this graph.
 
     :raises TraceError: the trace cannot be read
-    :raises UsageError: it is of another graph, or tells of no work
+    :raises UsageError: it is of another graph, or has no work in it
     """
     model = cost_model(read_trace(path))
     unknown = [graph.names[pe.id] for pe in graph.pes if pe.id not in model.works]
@@ -137,7 +137,7 @@ def read_model(path: str | os.PathLike[str], graph: FlatGraph) -> CostModel:
             "a new one"
         )
     if not model.work:
-        raise UsageError(f"{shown(path)}: the trace tells of no time in any PE; trace a longer run")
+        raise UsageError(f"{shown(path)}: no PE takes any time in this trace; trace a longer run")
     return model
 
 

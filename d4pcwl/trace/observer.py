@@ -41,7 +41,7 @@ Way = tuple[str, str, str, str]
 """An edge: PE, output, PE, input."""
 
 
-class Carried(NamedTuple):
+class EdgeTraffic(NamedTuple):
     """What has left a process along an edge.
 
     :param bytes: as encoded
@@ -52,16 +52,16 @@ class Carried(NamedTuple):
     bytes: int = 0
     sent: int = 0
 
-    def plus(self, other: Carried) -> Carried:
+    def plus(self, other: EdgeTraffic) -> EdgeTraffic:
         """Both together."""
-        return Carried(*(a + b for a, b in zip(self, other, strict=True)))
+        return EdgeTraffic(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-Sent = Callable[[], Mapping[Way, Carried]]
+Sent = Callable[[], Mapping[Way, EdgeTraffic]]
 """Gives, by edge, what has left the process."""
 
 
-def with_sent(ways: Mapping[Way, Carried], sent: int) -> dict[Way, Carried]:
+def with_sent(ways: Mapping[Way, EdgeTraffic], sent: int) -> dict[Way, EdgeTraffic]:
     """What has left by edges whose batches are compressed together: each has the part of the bytes
     sent that it has of the bytes."""
     whole = max(1, sum(carried.bytes for carried in ways.values()))
@@ -69,7 +69,7 @@ def with_sent(ways: Mapping[Way, Carried], sent: int) -> dict[Way, Carried]:
 
 
 @dataclass
-class Did:
+class InstanceLap:
     """What one instance did in a lap; the amounts are those of a :class:`Sample`.
 
     :param copy: its number among the copies of the PE, where the plan has one for it
@@ -106,8 +106,8 @@ class Lap:
     memory: int | None = None
     idle: float = 0.0
     ready: float = 0.0
-    did: dict[int, Did] = field(default_factory=dict)
-    sent: dict[Way, Carried] = field(default_factory=dict)
+    did: dict[int, InstanceLap] = field(default_factory=dict)
+    sent: dict[Way, EdgeTraffic] = field(default_factory=dict)
     spans: list[tuple[int, float, float, int]] = field(default_factory=list)
     events: list[tuple[int, str, str, int]] = field(default_factory=list)
 
@@ -180,7 +180,7 @@ class Observer:
         )
 
     def hear(self, lap: Lap) -> None:
-        """Take what a process tells of itself."""
+        """Take a report of a process."""
         with self._lock:
             records: list[Record] = []
             start, end = self._since(lap.start), self._since(lap.end)
@@ -355,7 +355,7 @@ class Observer:
         return self._processes[key]
 
     def _instance_of(
-        self, index: int, did: Did, process: int, start: float, records: list[Record]
+        self, index: int, did: InstanceLap, process: int, start: float, records: list[Record]
     ) -> int:
         """The number of an instance; its record, where it is new."""
         key = (process, index)
@@ -377,7 +377,7 @@ class Observer:
 
 
 def resident_bytes() -> int | None:
-    """The memory that this process has now; None where the system does not tell."""
+    """The memory that this process has now; None if the system does not tell."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -18,7 +18,7 @@ from d4pcwl.trace.summary import STATES, OfInstance, Summary
 Json = dict[str, Any]
 
 _INTERNAL = 1
-"""The kind of spans that are no request to somebody else, nor one from there."""
+"""The kind of spans that are not requests."""
 
 _OK, _ERROR = 1, 2
 

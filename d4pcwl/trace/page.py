@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib import resources
 
-from d4pcwl.pages.ground import TABLE_END, document, escaped, legend, table_begin, tiles
+from d4pcwl.pages.html import TABLE_END, document, escaped, legend, table_begin, tiles
 from d4pcwl.trace import picture, units
 from d4pcwl.trace.bottleneck import findings
 from d4pcwl.trace.changes import Change, changes, verdict
@@ -15,16 +15,16 @@ from d4pcwl.trace.suggestion import Suggestion
 from d4pcwl.trace.summary import STATES, OfInstance, OfPE, Summary, levels, spread
 
 _FOLDED = 8
-"""Of more instances or processes, the first lines are shown, and the others folded away."""
+"""With more instances or processes than this, only the first are shown at once."""
 
 _COLOURS = 8
 _MOST_EVENTS = 200
 
-_FOOTER = """Seconds are estimates: many times a second, each process is asked what it does.
-Busy is the PE's own code; encoding, to make bytes of what it writes; blocked, until that is taken;
-waiting, for something to do. The rest of a line is time for other PEs of the process. Mean is busy
-time by items. Median, 90 % and 99 % stand where they are known: calls shorter than some hundredths
-of a second are not seen one by one. Made by d4pcwl trace report."""
+_FOOTER = """Seconds are estimates: each process is sampled many times a second. Busy is the time in
+the code of the PE; encoding, the time to encode its output; blocked, the time until the output is
+sent; waiting, the time without work. The rest of a line is time for other PEs of the process. Mean
+is the busy time divided by the items. Median, 90 % and 99 % are given only if they are known: calls
+shorter than some hundredths of a second are not recorded singly. Made by d4pcwl trace report."""
 
 Interval = tuple[float, float, float]
 
@@ -75,7 +75,7 @@ class _Run:
 
     @property
     def hot(self) -> str | None:
-        """The id of the PE that holds the run up."""
+        """The id of the PE that is the bottleneck."""
         return self.findings[0].pe if self.findings else None
 
     def html(self) -> Iterator[str]:
@@ -116,7 +116,7 @@ class _Run:
 
     def _tiles(self) -> Iterator[tuple[str, str]]:
         summary = self.summary
-        yield units.seconds(summary.seconds), "from begin to end"
+        yield units.seconds(summary.seconds), "from start to end"
         if summary.from_sources:
             yield units.count(summary.from_sources), "items from sources"
             yield f"{units.count(summary.from_sources / summary.seconds)}/s", "items a second"

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Collection, Iterator
 
-from d4pcwl.pages.ground import drawing
+from d4pcwl.pages.html import drawing
 from d4pcwl.trace import units
 from d4pcwl.trace.summary import OfEdge, OfPE, Summary
 from d4pcwl.workflow.nodes import SINK, SOURCE, STATE, Arrow, Box, Node

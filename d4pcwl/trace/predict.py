@@ -1,4 +1,4 @@
-"""What a plan would take, by the cost model of a trace.
+"""How long a run with a plan would take, by the cost model of a trace.
 
 A stream's time is that of the process with the most to do, its *bottleneck*: the others wait for
 it. A process has to do what its instances do, and to send and receive what passes between it and
@@ -27,7 +27,7 @@ COPY_BYTES = 256
 class Machine:
     """On what a plan would run.
 
-    :param cores: how many there are; as many as processes, where it is None
+    :param cores: how many there are; None: as many as processes
     :param bandwidth: bytes a second between any two processes; None: they share a memory
     :param latency: seconds for a message between any two processes
     """

@@ -23,7 +23,7 @@ from d4pcwl.trace.format import (
 )
 
 STATES = ("busy", "encoding", "blocked", "waiting")
-"""What an instance does; the rest of its time its process works for others."""
+"""What an instance does; in the rest of the time, its process works for others."""
 
 _ENOUGH_CALLS = 20
 """With a smaller sample, percentiles would say more than is known."""
@@ -112,7 +112,7 @@ class OfPE:
 
     @property
     def written(self) -> int | None:
-        """Items that it has written; None where nobody has counted them."""
+        """Items that it has written; None if nobody has counted them."""
         counts = [i.written for i in self.instances if i.written is not None]
         return sum(counts) if counts else None
 
@@ -152,7 +152,7 @@ class OfProcess:
 
     @property
     def memory(self) -> int | None:
-        """The most bytes that were seen; None where nobody has looked."""
+        """The most bytes that were seen; None if nobody has looked."""
         return max((u.memory for u in self.usages if u.memory is not None), default=None)
 
     @property
@@ -185,13 +185,13 @@ class OfEdge:
 
     @property
     def bytes(self) -> int | None:
-        """Their size as encoded; None where it is not known."""
+        """Their size as encoded; None if it is not known."""
         sizes = [traffic.bytes for traffic in self.traffic if traffic.bytes is not None]
         return sum(sizes) if sizes else None
 
     @property
     def sent(self) -> int | None:
-        """The same after compression; None where nothing was compressed."""
+        """The same after compression; None if nothing was compressed."""
         sizes = [traffic.sent for traffic in self.traffic if traffic.sent is not None]
         return sum(sizes) if sizes else None
 
@@ -332,7 +332,7 @@ class Summary:
 def summary_of(path: str | os.PathLike[str]) -> Summary:
     """The figures of the trace in a file.
 
-    :raises TraceError: the file cannot be read, is no trace, is empty, or a line is damaged
+    :raises TraceError: the file cannot be read, is not a trace, is empty, or a line is damaged
     """
     run, *records = read_trace(path)
     assert isinstance(run, Run), "a reader sees to that"
@@ -393,7 +393,7 @@ def percentile(part: float, calls: Sequence[float], count: int, busy: float) -> 
     :param part: such as 0.5 for the median
     :param calls: seconds of those that were seen
     :param busy: seconds of all
-    :returns: None where it is not known
+    :returns: None if it is not known
 
     >>> percentile(0.5, [1.0, 2.0, 3.0], 3, 6.0)
     2.0

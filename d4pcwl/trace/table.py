@@ -11,7 +11,7 @@ _NARROW, _NARROWER = 70, 50
 _BAR = 10
 _GAP = 2
 _NAME = 6
-"""The fewest columns of the terminal that a name has."""
+"""The smallest number of columns for a name."""
 
 
 def table(totals: Totals, width: int, height: int) -> list[str]:

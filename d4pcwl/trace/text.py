@@ -12,7 +12,7 @@ from d4pcwl.trace.suggestion import Suggestion
 from d4pcwl.trace.summary import Summary
 
 _FIRST = 8
-"""How many lines of a kind are shown of what may be many."""
+"""The largest number of lines of one kind."""
 
 
 def summary_text(summary: Summary, suggestions: Sequence[Suggestion] = ()) -> str:

@@ -127,7 +127,7 @@ class Totals:
 
     @property
     def done(self) -> float | None:
-        """The part of the roots' inputs that has been worked through, 0 to 1; None where it says
+        """The part of the roots' inputs that has been worked through, 0 to 1; None if it says
         nothing: they are not counted, or are one for each root."""
         inputs = self.run.inputs if self.run is not None else None
         if self.steps:

@@ -100,14 +100,14 @@ def _faults(graph: FlatGraph, assignment: Assignment) -> Iterator[str]:
     if known != set(assignment.processes):
         missing = ", ".join(sorted(known - set(assignment.processes)))
         other = ", ".join(sorted(set(assignment.processes) - known))
-        yield "the assignment is of another graph" + (
-            f": it does not speak of {missing}" if missing else f": the graph has no {other}"
+        yield "the assignment is for another graph" + (
+            f": it has no {missing}" if missing else f": the graph has no {other}"
         )
         return
     for pe in graph.pes:
         number, asked = len(assignment.of(pe)), asked_copies(graph, pe)
         if number != asked and not may_have_copies(graph, pe):
-            yield f"{pe.id} would have {number} instances; other than {asked} change results"
+            yield f"{pe.id} would have {number} instances; only {asked} gives the same results"
     for component in graph.cycles:
         if graph.is_cycle(component) and len({p for e in component for p in assignment.of(e)}) > 1:
             yield f"the cycle of {', '.join(pe.id for pe in component)} has to share a process"

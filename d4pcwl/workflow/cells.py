@@ -57,7 +57,7 @@ def script_of_cells(graph: Any) -> tuple[Path, str] | None:
     if not same:
         raise UsageError(
             f"the cells that were run do not make {attr} as it is now; run the notebook from its "
-            f"beginning (what was found is in {path})"
+            f"beginning (the script that was made is {path})"
         )
     return path, attr
 

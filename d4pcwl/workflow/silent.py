@@ -24,7 +24,7 @@ _VALUES = ("BINARY", "BUILD", "CALL", "COMPARE", "FORMAT")
 def forgotten_returns(graph: FlatGraph) -> list[str]:
     """What to say of PEs that neither return nor write an item, though others wait for one.
 
-    A PE that feeds no other may work for its side effects: it is told of if it has none.
+    A PE that feeds no other may work for its side effects: it is reported if it has none.
     """
     return [text for pe in graph.pes for text in _of(graph, pe)]
 

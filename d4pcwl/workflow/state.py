@@ -67,7 +67,7 @@ class _Profile:
 
 
 def keeps_state(pe: object) -> StateReason | None:
-    """Why ``pe`` must not be copied, or None where its instances can be any number.
+    """Why ``pe`` must not be copied, or None if its instances can be any number.
 
     :param pe: a PE, of our classes or of upstream's, or any object with such methods
     :returns: the reason with its place, or None; it never raises for what the class is like

@@ -1,7 +1,7 @@
 """Indices of climate, year by year
 
-Each netCDF file of daily temperatures, of one model each, gives some indices on its grid. The
-table has their means over the grid, weighted by area.
+Computes some indices from each netCDF file of daily temperatures of a model, on its grid. The table
+has their means over the grid, weighted by area.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from d4pcwl.library import ClimateIndex, FlatMap, ListFiles, Sort, WriteCSV
 
 
 def means(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The mean of an index over the grid, for each year: cells count by the cosine of latitude."""
+    """The mean of an index over the grid, for each year; the weights are the cosines of
+    latitude."""
     import numpy as np
     import xarray
 

@@ -154,13 +154,13 @@ def build(
     """Cross-correlate the ambient noise at all pairs of stations
 
     :param records: a folder of waveforms, in any format that ObsPy reads
-    :param stations: how many of them; all where it is left out
-    :param rate: to which all records are resampled, in Hz
+    :param stations: how many of them; all by default
+    :param rate: the rate to which all records are resampled, in Hz
     :param lags: the largest lag, in samples at that rate
     :param normalise: by the running mean, by the envelope, or not at all
     :param whiten: give all frequencies of the band the same amplitude
     :param dtype: of the correlations
-    :param copies: of `correlate`, under mappings in which a PE has processes of its own
+    :param copies: the number of copies of `correlate`, under static mappings
     """
     listed, read = Records(records, rate, stations), Read(records, rate)
     prepare, spectrum = Prepare(rate, normalise, whiten), Spectrum(lags, dtype)

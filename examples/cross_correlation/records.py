@@ -1,5 +1,5 @@
-"""Records of stations: which there are in a folder, and their samples. Read by ObsPy, in any format
-that it knows.
+"""Records of stations in a folder, and their samples. ObsPy reads them, in any format that it
+knows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def listed(folder: Path, rate: float, most: int | None = None) -> list[Record]:
     """The records in a folder, sorted by id, with the time that they have in common.
 
     :param rate: in Hz, that of the samples that are wanted
-    :param most: how many are wanted; all where it is None
+    :param most: how many are wanted; None: all
     :returns: for each {"id", "files": names, "start": ns since 1970-01-01 UTC, "samples": how many
         at `rate`}
     :raises ValueError: with all files that cannot be read, or the records have no time in common

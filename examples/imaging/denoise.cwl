@@ -1,6 +1,6 @@
 cwlVersion: v1.2
 class: CommandLineTool
-label: Take the noise off an image
+label: Remove the noise from an image
 baseCommand: python3
 inputs:
   script:

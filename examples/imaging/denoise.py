@@ -1,4 +1,4 @@
-"""Take the noise off an image: the median of the neighbours of each pixel, then an even background
+"""Remove the noise from an image: a median filter, then an even background
 
     python denoise.py IMAGE WIDTH
 

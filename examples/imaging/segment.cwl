@@ -1,6 +1,6 @@
 cwlVersion: v1.2
 class: CommandLineTool
-label: Tell the cells of an image apart
+label: Separate the cells of an image
 baseCommand: python3
 inputs:
   script:

@@ -1,9 +1,9 @@
-"""Tell the cells of an image apart: a threshold between dark and bright, then connected regions
+"""Separate the cells of an image: a threshold between dark and bright, then connected regions
 
     python segment.py IMAGE SMALLEST
 
 The threshold is that of Otsu (1979, IEEE Trans. Systems, Man, and Cybernetics 9, 62-66): the parts
-above and below vary least. Regions of less than SMALLEST pixels are no cells. The pixels of the
+above and below vary least. Regions of less than SMALLEST pixels are not cells. The pixels of the
 output have the numbers of their cells, from 1; 0 is the background.
 """
 

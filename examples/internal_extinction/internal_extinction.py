@@ -1,7 +1,7 @@
 """Internal extinction of galaxies
 
-Asks a cone-search service of the Virtual Observatory for the shape of each galaxy, and works out
-how much of its blue light is absorbed by its own dust.
+Asks a cone-search service of the Virtual Observatory for the shape of each galaxy, and computes how
+much of its blue light is absorbed by its own dust.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def read_answer(galaxy: dict[str, Any]) -> dict[str, Any]:
 
 
 def raise_error(votable: Any) -> None:
-    """Raise the error that a VOTable tells of, in one of the ways that the standards allow."""
+    """Raise the error that a VOTable reports, in one of the ways that the standards allow."""
     for part in [votable, *votable.resources]:
         for said in [*part.infos, *part.params]:
             if said.name == "Error":  # Simple Cone Search
@@ -114,10 +114,10 @@ def work_out(galaxy: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(service: str = HYPERLEDA, radius: float = 0.001) -> WorkflowGraph:
-    """Work out the internal extinction of galaxies
+    """Compute the internal extinction of galaxies
 
     :param service: the URL of a cone search of HyperLEDA's catalogue
-    :param radius: how far from its position a galaxy is looked for, in degrees
+    :param radius: the largest distance of a galaxy from its position, in degrees
     """
     pes = {
         "galaxies": ReadCSV(),

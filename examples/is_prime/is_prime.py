@@ -1,6 +1,6 @@
 """Is it prime?
 
-Draws random numbers and passes on those that are prime, each once.
+Draws random numbers, and writes each prime among them once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Numbers(ProducerPE):
 
 
 def is_prime(number: int) -> bool:
-    """Whether a number is prime, by trial division: quick if it has a small divisor."""
+    """Whether a number is prime, by trial division: fast if it has a small divisor."""
     if number < 4:
         return number > 1
     if number % 2 == 0:

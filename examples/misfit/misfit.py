@@ -1,8 +1,8 @@
 """Compare observed with synthetic seismograms
 
 Both are brought to the same band, rate and time, and are compared in windows around P and S: time
-shift, amplitude, correlation and misfit. It leaves windows.csv, summary.json, and, in waveforms/,
-what was compared.
+shift, amplitude, correlation and misfit. The results are windows.csv, summary.json, and the
+compared waveforms in waveforms/.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def build(
     :param observed: a folder of raw waveforms, in any format that ObsPy reads
     :param synthetic: a folder of NETWORK.STATION.CHANNEL.semv.sac: velocity in m/s, times relative
         to the origin
-    :param lowest: frequency that is kept, in Hz
-    :param highest: frequency that is kept, in Hz
-    :param rate: at which waveforms are compared, in Hz
+    :param lowest: the lowest frequency that is kept, in Hz
+    :param highest: the highest frequency that is kept, in Hz
+    :param rate: the rate at which waveforms are compared, in Hz
     :param before: how long before the arrival a window begins, in s
     :param after: how long after the arrival a window ends, in s
-    :param snr: the least signal-to-noise ratio of a window that is accepted
-    :param correlation: the least correlation, at the best shift
+    :param snr: the smallest signal-to-noise ratio of an accepted window
+    :param correlation: the smallest correlation, at the best shift
     :param shift: the largest time shift, in s
     :param dlna: the largest amplitude anomaly
     """

@@ -11,7 +11,7 @@ from obspy import UTCDateTime
 from ra_figures import FACTOR, NORM, QUANTITIES, heading
 from ra_waveforms import KINDS, STYLE
 
-from d4pcwl.pages.ground import TABLE_END, document, escaped, legend, tiles
+from d4pcwl.pages.html import TABLE_END, document, escaped, legend, tiles
 
 STYLE_OF_MAPS = """
 .pictures { display: grid; gap: 1rem; }

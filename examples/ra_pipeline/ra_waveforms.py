@@ -12,7 +12,7 @@ import numpy as np
 from ra_stations import PARTS, horizontals
 from ra_traces import PlainTrace
 
-from d4pcwl.pages.ground import escaped
+from d4pcwl.pages.html import escaped
 
 #: The size of a drawing, in its own units; a page makes it as wide as there is room.
 WIDTH, HEIGHT = 1200, 240

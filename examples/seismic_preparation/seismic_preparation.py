@@ -1,8 +1,8 @@
 """Prepare the records of seismic stations
 
-Each record is brought to a common rate, to motion of the ground, and to the band of interest; then
-all frequencies of the band get the same amplitude. What comes out is ready to be correlated with
-other stations.
+Each record is resampled to a common rate, converted to ground motion, and filtered to the band of
+interest; with --whiten, all frequencies of the band get the same amplitude. The results can be
+correlated with those of other stations.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def build(
 
     :param records: a folder of waveforms, in any format that ObsPy reads
     :param stations: a folder with the StationXML of each station, NETWORK.STATION.xml
-    :param rate: to which all records are brought, in Hz
-    :param lowest: frequency that is kept, in Hz
-    :param highest: frequency that is kept, in Hz
+    :param rate: the rate to which all records are resampled, in Hz
+    :param lowest: the lowest frequency that is kept, in Hz
+    :param highest: the highest frequency that is kept, in Hz
     :param output: displacement in m, velocity in m/s, or acceleration in m/s2
-    :param normalise: divide by the running mean, so that earthquakes weigh no more than noise
+    :param normalise: divide by the running mean, so that earthquakes count no more than noise
     :param whiten: give all frequencies of the band the same amplitude
     """
     corners = (lowest / 2, lowest, highest, min(2 * highest, rate / 2))

@@ -2,8 +2,8 @@
 
     python make_readings.py [--sensors 12] [--readings 200] [--faults 5] [--seed 1] > readings.csv
 
-Each sensor has a mean and a deviation of its own (normal noise), and is read once a minute. Some
-sensors have a fault: one reading that is 10 to 20 deviations off. Standard error tells of them.
+Each sensor has its own mean and deviation (normal noise), and is read once a minute. Some sensors
+have a fault: one reading that is 10 to 20 deviations away. Standard error names them.
 """
 
 from __future__ import annotations

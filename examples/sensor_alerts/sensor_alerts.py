@@ -1,7 +1,7 @@
 """Alerts of sensors
 
-Watches the readings of many sensors, and tells of each reading that is far from the mean of those
-before it from the same sensor, measured by their standard deviation.
+Watches the readings of many sensors, and reports each reading that is far from the mean of earlier
+readings of the same sensor, measured by their standard deviation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from d4pcwl.library import Aggregate, Map, ReadCSV, Window, WriteCSV
 
 
 def alert(readings: list[dict[str, Any]], limit: float) -> dict[str, Any] | None:
-    """The last of some readings of a sensor, if it is off; else None.
+    """The last of some readings of a sensor, if it is unusual; else None.
 
     :param readings: in the order of time; those before the last say what is usual
     :param limit: how many standard deviations a reading may be from the mean
@@ -29,9 +29,9 @@ def alert(readings: list[dict[str, Any]], limit: float) -> dict[str, Any] | None
 
 
 def build(window: int = 20, limit: float = 6.0) -> WorkflowGraph:
-    """Tell of readings that are off
+    """Report unusual readings
 
-    :param window: how many readings before it a reading is compared with
+    :param window: how many earlier readings a reading is compared with
     :param limit: how many standard deviations it may be from their mean
     """
     readings = ReadCSV()

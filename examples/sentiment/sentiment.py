@@ -19,11 +19,11 @@ WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 
 
 class Score(IterativePE):
-    """Gives the place of an article, and the mean score of its terms that are in a lexicon.
+    """Writes the place of an article, and the mean score of its terms that are in a lexicon.
 
-    The lexicon has the form of AFINN (Nielsen 2011, arXiv:1103.2903): in each line a term, a
-    tabulator, and its score. Where several terms begin at a word, the longest counts. An article
-    without a term has the score 0.
+    The lexicon has the form of AFINN (Nielsen 2011, arXiv:1103.2903): in each line a term, a tab,
+    and its score. If several terms begin at a word, the longest counts. An article without a term
+    has the score 0.
     """
 
     def __init__(self, lexicon: Path) -> None:
@@ -55,7 +55,7 @@ class Score(IterativePE):
 
 
 class Happiest(IterativePE):
-    """Gives the places with the largest sums of scores, when the last has come."""
+    """Writes the places with the largest sums of scores, at the end."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def build(lexicon: Path, top: int = 3) -> WorkflowGraph:
     """Find the happiest places
 
     :param lexicon: terms and their scores, in the form of AFINN
-    :param top: how many places are told
+    :param top: how many places are written
     """
     articles, placed = ReadCSV(numbers=False), Filter(has_place)
     score, happiest = Score(lexicon), Happiest(top)

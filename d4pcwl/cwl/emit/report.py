@@ -19,11 +19,11 @@ from d4pcwl.cwl.declare.found_inputs import FoundInput
 from d4pcwl.cwl.emit.parts import Facts, covered
 from d4pcwl.workflow.edges import label
 from d4pcwl.workflow.numbering import Numbering
+from d4pcwl.workflow.ordering import OrderedEdges
 from d4pcwl.workflow.reading.model import VALUE
 from d4pcwl.workflow.reading.script import NamedPath
 from d4pcwl.workflow.shards import Passage, Sharding, kept_whole
 from d4pcwl.workflow.state import keeps_state
-from d4pcwl.workflow.telling import Telling
 
 _ACCEPTED = re.compile(r"[\w.+,:@\]^\u2600-\u26ff\U0001f600-\U0001f64f-]+")
 """The file names that cwltool accepts (``PathCheckingMode.STRICT`` in its source)."""
@@ -220,7 +220,7 @@ def _of_pe(facts: Facts, pe: Any) -> Iterator[Entry]:
 
 
 def _of_edges(facts: Facts, stages: Sharding) -> Iterator[Entry]:
-    telling = Telling(facts.graph)
+    ordered = OrderedEdges(facts.graph)
     for edge in stages.cut.crossing:
         place = _place(edge.target, str(facts.script))
         grouping = facts.graph.grouping(edge)
@@ -230,8 +230,8 @@ def _of_edges(facts: Facts, stages: Sharding) -> Iterator[Entry]:
         yield Entry("stream", f"{edge} ({grouping})", f"{kept}; the next step waits for it", *place)
         gathers = stages.cut.stage_of(edge.source) in stages.sharded
         if split or (gathers and passage is not Passage.ALIGNED):
-            told = telling.at_or_behind(edge) if gathers else telling.behind(edge)
-            kept = "within a shard only: no PE behind depends on it"
+            told = ordered.needed_at_or_after(edge) if gathers else ordered.needed_after(edge)
+            kept = "only within a shard: no later PE depends on it"
             if told:
                 kept = "by a mark on each item, which puts the items of all shards in order again"
             yield Entry("order", f"the order of the items of {edge}", kept, *place)

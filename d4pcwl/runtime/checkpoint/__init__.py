@@ -1,12 +1,13 @@
-"""Snapshots of a run, with which it can go on after it was killed.
+"""Snapshots of a run, with which it can be resumed after it was killed.
 
-A snapshot is taken when nothing is under way. The sources wait, all items are worked off, and then
-no channel and no queue has anything in it. So a snapshot has only what instances keep, how far the
-sources are, and how many results there were. This is a simple form of the snapshots of Chandy and
-Lamport ("Distributed snapshots", ACM TOCS 3 (1985), doi:10.1145/214451.214456) and of the aligned
-barriers of Carbone et al. ("Lightweight asynchronous snapshots for distributed dataflows", 2015,
-arXiv:1506.08603). These write down what is under way; here there is nothing. Only the queues of a
-pool are written down, because one process has them all.
+A snapshot is taken when no item is between two instances. The sources wait until all items are
+finished, and then all channels and queues are empty. So a snapshot has only the states of
+instances, the positions of sources, and the number of results. This is a simple form of the
+snapshots of Chandy and Lamport ("Distributed snapshots", ACM TOCS 3 (1985),
+doi:10.1145/214451.214456) and of the aligned barriers of Carbone et al. ("Lightweight asynchronous
+snapshots for distributed dataflows", 2015, arXiv:1506.08603). Chandy and Lamport also save the
+contents of channels; here they are empty. Only the queues of a pool are saved, because one process
+has all of them.
 
 How a mapping takes part:
 
@@ -14,15 +15,15 @@ How a mapping takes part:
   then has ``job.checkpoint``, a :class:`~d4pcwl.runtime.checkpoint.session.Session`, or None.
 - In the parent, when the plan is made: ``begun = session.begin(plan.results, str(plan))``, a
   :class:`~d4pcwl.runtime.checkpoint.kept.Snapshot`, which is empty if the run is new. If it is
-  None, the run had come to its end, and there is nothing to do. Earlier results have gone to the
-  sink by then; all further ones go through ``job.sink``, which logs them. What a ``SortedResults``
-  held back is given to its ``hold``.
-- In each worker: ``Worker(…, pauses=Pauses(asked, wait, kept, ended))``, with what that process
-  kept. ``asked()`` is called after each write of a source, so it must be fast. If it is true, the
-  source calls ``wait()``, which lets other instances work until the sources may go on. The mapping
-  itself looks before it feeds a source.
-- When the session is ``due``, the parent has the sources wait. When nothing is under way (each
-  mapping finds that out in its own way), the workers answer with ``worker.keep()`` and
-  ``worker.ended``, the parent calls ``session.save(…)``, and the sources go on. Items that are held
-  back for their order may stay where they are: they are among what is kept.
+  None, the run was already complete, and there is nothing to do. At this point, earlier results are
+  already in the sink; all further ones go through ``job.sink``, which logs them. Results that a
+  ``SortedResults`` held back are given to its ``hold``.
+- In each worker: ``Worker(…, pauses=Pauses(asked, wait, kept, ended))``, with the saved state of
+  that process. ``asked()`` is called after each write of a source, so it must be fast. If it is
+  true, the source calls ``wait()``, which lets other instances work until the sources may continue.
+  The mapping itself checks it before it feeds a source.
+- When the session is ``due``, the parent makes the sources wait. When all channels are empty (each
+  mapping finds this out in its own way), the workers answer with ``worker.keep()`` and
+  ``worker.ended``, the parent calls ``session.save(…)``, and the sources continue. Items that are
+  held back for their order may stay where they are: they are part of the saved state.
 """

@@ -69,11 +69,11 @@ class Keeping:
         if keeps_state(self._pe) is not None:
             self._state = State(self._pe, self._title)
             if self._earlier is not None and self._earlier.state is not None:
-                with self._telling("take the state that was kept"):
+                with self._telling("restore its state"):
                     self._state.restore(self._earlier.state)
             self._state.keep()
         if self.source is not None:
-            with self._telling("seek the position that was kept"):
+            with self._telling("continue at its position"):
                 self.source.begin(self._state)
 
     def keep(self) -> tuple[bytes | None, Spot | None]:
@@ -82,7 +82,7 @@ class Keeping:
         :raises PEError: the state cannot be kept
         """
         if self.source is not None:
-            with self._telling("tell its position"):
+            with self._telling("give its position"):
                 spot, state = self.source.keep()
             return state, spot
         return self._state.keep() if self._state is not None else None, None

@@ -69,8 +69,9 @@ class Session:
         if not resume and self._store.is_used:
             self._store.close()
             raise UsageError(
-                f"--checkpoint {folder}: a run has been here; add --resume to go on with it, or "
-                "remove the folder"
+                f"--checkpoint {folder}: the folder has snapshots of a run; add --resume to "
+                "continue "
+                "this run, or remove the folder"
             )
 
     # --- of who runs it -------------------------------------------------------------------------
@@ -88,7 +89,7 @@ class Session:
 
         :param results: the outputs whose items are results, as in the plan
         :param plan: what runs where
-        :returns: what the run goes on with; None if it had come to its end
+        :returns: the snapshot to continue from; None if the run was already complete
         :raises CheckpointError: the run before was another one, or nothing of it can be read
         """
         self._facts["plan"] = plan.splitlines()
@@ -106,12 +107,12 @@ class Session:
         self._next = time.monotonic() + self.every
         if found is None:
             if self._resume:
-                self._say("there is no snapshot yet, so the run begins at the beginning")
+                self._say("there is no snapshot yet, so the run starts from the beginning")
             return Snapshot()
         if self._is_finished:
-            self._say("the run had come to its end; these are its results")
+            self._say("the run was already complete; these are its results")
             return None
-        self._say(f"the run goes on after snapshot {found.number}")
+        self._say(f"the run continues after snapshot {found.number}")
         return found.snapshot
 
     def _log(self, port: Port, item: Any) -> None:
@@ -138,7 +139,7 @@ class Session:
     # --- of who asks for it ---------------------------------------------------------------------
 
     def finish(self) -> None:
-        """The run has come to its end: a resumed run only has the results again.
+        """The run is complete: a resumed run only gives the results again.
 
         :raises OutputError: the last snapshot cannot be written
         """
@@ -150,7 +151,7 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and self._next < float("inf") and self._store.has_snapshots:
-            self._say("the same command with --resume goes on after the last snapshot")
+            self._say("the same command with --resume continues after the last snapshot")
         self._store.close()
 
     def _compare(self, before: Mapping[str, Any]) -> None:
@@ -163,7 +164,7 @@ class Session:
         ]
         if differing:
             raise CheckpointError(
-                f"--resume: the run in {self._store.folder} was another one:\n  "
+                f"--resume: the run in {self._store.folder} was different:\n  "
                 + "\n  ".join(differing)
             )
 

@@ -191,19 +191,19 @@ class Store:
             try:
                 head = json.loads(file.readline())
             except ValueError:
-                raise CheckpointError("it is not whole") from None
+                raise CheckpointError("it is incomplete or damaged") from None
             if not isinstance(head, dict) or head.get("format") != FORMAT:
                 raise CheckpointError("it is not a snapshot of this version of d4pcwl")
             data = file.read()
         if sha256(data).hexdigest() != head["sha256"]:
-            raise CheckpointError("it is not whole")
+            raise CheckpointError("it is incomplete or damaged")
         digest, left = sha256(), head["log"]
         with (self.folder / LOG).open("rb") as file:
             while left and (part := file.read(min(left, _READ_BYTES))):
                 digest.update(part)
                 left -= len(part)
         if digest.hexdigest() != head["log_sha256"]:
-            raise CheckpointError(f"{LOG} is not whole")
+            raise CheckpointError(f"{LOG} is incomplete or damaged")
         return Found(number, head["run"], head["log"], pickle.loads(data))
 
     @contextlib.contextmanager

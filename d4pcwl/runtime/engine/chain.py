@@ -227,7 +227,7 @@ def _nowhere(item: Any) -> None:
 def lane_writer(output: str, outlet: Outlet, otherwise: Callable[..., None]) -> Callable[..., None]:
     """``write`` for a PE whose output goes to another process.
 
-    :param otherwise: writes to other outputs, and what is no plain value
+    :param otherwise: writes to other outputs, and values that are not plain
     """
     lane, append = outlet.lane, outlet.lane.entries.append
 

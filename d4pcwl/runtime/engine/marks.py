@@ -34,7 +34,7 @@ NO_MORE = 1 << 62
 """The level of an instance that has ended."""
 
 _TRY_AGAIN = 1000
-"""After so many more items are held back, there is a check whether some may be passed on."""
+"""After this number of further items is held back, some may be passed on: this is checked."""
 
 _mark_of, _item_of = itemgetter(0), itemgetter(1)
 
@@ -206,7 +206,7 @@ class Gather:
     deliver: Take
 
     def __init__(
-        self, least: Least, at_once: Collection[int] = (), *, in_turn: bool = False
+        self, least: LowestLevel, at_once: Collection[int] = (), *, in_turn: bool = False
     ) -> None:
         self._least, self._in_turn = least, in_turn
         self._held: dict[int, list[tuple[Mark, Any]]] = {
@@ -272,7 +272,7 @@ class Gather:
         self.waiting -= len(ready)
 
 
-class Heard:
+class ReceivedLevels:
     """The levels that instances in other processes have sent."""
 
     def __init__(self) -> None:
@@ -318,7 +318,7 @@ class NewLevels:
         return changed
 
 
-class Least:
+class LowestLevel:
     """The level of several instances, by origin: the lowest level of those that have it.
 
     :param senders: the instances
@@ -348,7 +348,7 @@ class SortedResults:
     """
 
     def __init__(self, plan: Plan, takers: Sequence[Receive]) -> None:
-        self._heard = Heard()
+        self._heard = ReceivedLevels()
         self._gathers: dict[int, list[Gather]] = {}
         self._by_slot: dict[int, Gather] = {}
         self.takers = list(map(each, takers))
@@ -359,7 +359,7 @@ class SortedResults:
                 if port in plan.order.in_order:
                     continue
                 senders = [instance.index for instance in plan.of(pe)]
-                least = Least(plan, senders, self._heard.level)
+                least = LowestLevel(plan, senders, self._heard.level)
                 gather = Gather(least, plan.order.loose, in_turn=plan.order.entrance is not None)
                 gather.deliver = take
                 for sender in senders:

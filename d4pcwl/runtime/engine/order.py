@@ -138,12 +138,12 @@ def find_order(
     root = next((pe for pe in graph.roots if isinstance(pe, EntrancePE)), None)
     if not split and root is None:
         return Order()
-    from d4pcwl.workflow.telling import can_tell
+    from d4pcwl.workflow.ordering import depends_on_order
 
     entrance = None if root is None else replace(root.entrance, root=indices[id(root)][0])
     wanted = entrance.wanted if entrance else frozenset[Port]()
     ordered = graph.in_order()
-    tells = {id(edge): can_tell(graph, edge) for edge in graph.edges}
+    tells = {id(edge): depends_on_order(graph, edge) for edge in graph.edges}
     passing: set[int] = set()
     entered: set[int] = set()  # the entrance, and all behind it
     overtaking: set[int] = set()  # those whose items may leave in another order than their marks'

@@ -231,7 +231,7 @@ def make_plan(
 ) -> Plan:
     """Plan the run of ``graph`` with a number of processes.
 
-    :param processes: at least 1; fewer than instances is no error
+    :param processes: at least 1; fewer than instances are not an error
     :param results: the outputs, as PE and name, whose items are results (default: the unconnected
         ones)
     :param assignment: the processes of each PE's instances; then ``processes`` has no effect

@@ -24,10 +24,10 @@ from d4pcwl.runtime.engine.marks import (
     NO_MORE,
     EntrancePosition,
     Gather,
-    Heard,
-    Least,
     Level,
+    LowestLevel,
     Position,
+    ReceivedLevels,
     position_of,
     unmarked,
 )
@@ -152,7 +152,7 @@ class Worker:
                 else partial(recorder.lineage, number=instance.number),
                 keeping=keeping,
             )
-        self._heard = Heard()
+        self._heard = ReceivedLevels()
         self._positions: dict[int, Position] = {}
         self._gathers: dict[tuple[int, str], Gather] = {}
         self._below: dict[int, list[Callable[[int], int]]] = {}
@@ -382,7 +382,7 @@ class Worker:
     def _follow(self, index: int, input: str, senders: Sequence[int]) -> None:
         """Follow the levels of the senders of an input, and hold back items that come too early."""
         pe = self.plan.instances[index].pe
-        least = Least(self.plan, senders, partial(self.level, seen_by=(index, input)))
+        least = LowestLevel(self.plan, senders, partial(self.level, seen_by=(index, input)))
         level: Callable[[int], int] = least
         if (pe, input) in self.plan.order.sorted:
             mates = self.plan.order.loose.union(self._cycle_of.get(pe, ()))

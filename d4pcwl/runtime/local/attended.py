@@ -58,7 +58,7 @@ class Attended:
                 try:
                     self._thread.start()
                     work()
-                except BaseException as caught:  # noqa: BLE001 - the caller tells of it
+                except BaseException as caught:  # noqa: BLE001 - the caller reports it
                     error = caught
                 with self._switch:
                     self._at_work = False
@@ -85,7 +85,7 @@ class Attended:
         while not self._ended.wait(PROMPT_SECONDS):
             try:
                 tick()
-            except BaseException as error:  # noqa: BLE001 - the worker is told
+            except BaseException as error:  # noqa: BLE001 - the worker gets it
                 with between(), self._switch:
                     self.error = self.error or error
                     if self._at_work and self._worker == threading.main_thread().ident:

@@ -34,11 +34,11 @@ from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.compression import compressed, decompressed
 from d4pcwl.runtime.transport.outbox import Outbox
-from d4pcwl.trace.observer import Carried, Did, Lap, Sent, Way, resident_bytes
+from d4pcwl.trace.observer import EdgeTraffic, InstanceLap, Lap, Sent, Way, resident_bytes
 
 FIRST_LAP, USUAL_LAP, LONGEST_LAP = 0.05, 1.0, 60.0
 _LAPS = 600
-"""After so many usual laps they become longer, so that a run of hours gives a small file."""
+"""After this number of laps, they become longer, so that a run of hours gives a small file."""
 
 _FIRST_PAUSE, _USUAL_PAUSE, _LONGEST_PAUSE = 0.002, 0.01, 0.1
 """Seconds between two samples: short at first, for short runs, and longer if sampling takes too
@@ -52,7 +52,7 @@ _LAPS_SHARE = 0.02
 """The most time for sending laps; with many instances, laps are longer."""
 
 _MANY = 100
-"""With so many instances in a process, laps leave out those that did nothing."""
+"""From this number of instances in a process on, laps leave out those that did nothing."""
 
 _TURN = 2e-3
 """Seconds after which the working thread gives another thread its turn."""
@@ -89,7 +89,7 @@ class Meter:
             index: counts for worker in workers for index, counts in worker.written.items()
         }
         self._told = dict.fromkeys(self._running, (0, 0, 0, 0))
-        self._told_sent: dict[Way, Carried] = {}
+        self._told_sent: dict[Way, EdgeTraffic] = {}
         self._known: set[int] = set()
         self._began = self._looked = self._lap_began = time.monotonic()
         self._cpu = time.process_time()
@@ -107,7 +107,7 @@ class Meter:
     def _fresh(self) -> None:
         """A lap begins."""
         self._did = {
-            index: Did(worker.plan.instances[index].pe, self._copy(worker, index))
+            index: InstanceLap(worker.plan.instances[index].pe, self._copy(worker, index))
             for worker in self._workers
             for index in worker.running
         }
@@ -129,7 +129,7 @@ class Meter:
         self._thread.join()
         sys.setswitchinterval(self._turn)
         self._end_call(time.monotonic())
-        with contextlib.suppress(BaseException):  # the end of the work is told otherwise
+        with contextlib.suppress(BaseException):  # the end of the work is reported in another way
             self._end_lap(time.monotonic())
         self._clock.close()
 
@@ -200,7 +200,7 @@ class Meter:
         self._call_looks += 1
 
     def _end_call(self, now: float) -> None:
-        """The call that was seen is over; one that was seen twice is told."""
+        """The call that was seen is over; one that was seen twice is reported."""
         if self._call is not None and self._call_looks > 1 and len(self._spans) < _MOST_SPANS:
             index, number, _ = self._call
             # A chain counts an item when it is through with it, else it is counted at first.
@@ -282,21 +282,21 @@ class Meter:
                 lap.did[index] = amounts
         _share_out(unseen, lap.did.values())
         for way, carried in self._sent().items():
-            before = self._told_sent.get(way, Carried())
-            now_sent = Carried(*map(max, carried, before))
+            before = self._told_sent.get(way, EdgeTraffic())
+            now_sent = EdgeTraffic(*map(max, carried, before))
             self._told_sent[way] = now_sent
             if now_sent != before:
-                lap.sent[way] = Carried(*map(sub, now_sent, before))
+                lap.sent[way] = EdgeTraffic(*map(sub, now_sent, before))
         self._tell(lap)
 
-    def _is_told_of(self, index: int, did: Did) -> bool:
+    def _is_told_of(self, index: int, did: InstanceLap) -> bool:
         """Whether a lap has an instance that did this: one of a pool may never do anything here."""
         if did or len(self._running) >= _MANY:
             return bool(did)
         return did.copy is not None or index in self._known
 
 
-def _share_out(seconds: float, all_did: Collection[Did]) -> None:
+def _share_out(seconds: float, all_did: Collection[InstanceLap]) -> None:
     """Share out time of work that nobody has seen: by what was seen of each instance, or else by
     its items."""
     seen = [did for did in all_did if did.busy or did.encoding]

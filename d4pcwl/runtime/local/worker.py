@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -62,6 +63,7 @@ def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
     :param lock: shared by all that write to standard output
     """
     code = 1
+    gc.freeze()  # what the parent has is not copied page by page when this process collects garbage
     try:
         hear_signals(_interrupt)
         sys.stdout = out = LineWriter(1, lock)

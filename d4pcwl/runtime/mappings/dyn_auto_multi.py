@@ -40,7 +40,7 @@ def run(job: Job, options: DynAutoMultiOptions) -> None:
 
 MAPPING = Mapping(
     "dyn_auto_multi",
-    "like dyn_multi, with as many workers as there is work for",
+    "like dyn_multi; the number of workers depends on the work",
     run,
     DynAutoMultiOptions,
     processes="largest number of worker processes (default: the usable cores)",

@@ -42,7 +42,7 @@ def run(job: Job, options: DynAutoRedisOptions) -> None:
 
 MAPPING = Mapping(
     "dyn_auto_redis",
-    "like dyn_redis, with as many workers as there is work for",
+    "like dyn_redis; the number of workers depends on the work",
     run,
     DynAutoRedisOptions,
     processes="largest number of worker processes (default: the usable cores)",

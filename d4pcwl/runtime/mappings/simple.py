@@ -76,7 +76,7 @@ def run(job: Job, options: Options) -> None:
 
 
 def _pauses(session: Session, begun: Snapshot, made: Callable[[], Worker]) -> Pauses:
-    """Nothing is under way while a source waits, so the snapshot is taken there."""
+    """While a source waits, no item is on its way, so the snapshot is taken there."""
     from d4pcwl.runtime.checkpoint.kept import Snapshot
     from d4pcwl.runtime.checkpoint.sources import Pauses
 
@@ -89,7 +89,7 @@ def _pauses(session: Session, begun: Snapshot, made: Callable[[], Worker]) -> Pa
 
 MAPPING = Mapping(
     "simple",
-    "one process; each item is worked through to the end before the next",
+    "one process; each item passes through the whole graph before the next one",
     run,
     Options,
     processes="number of processes; simple always uses one",

@@ -122,7 +122,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Told:
+class QueueLevels:
     """The levels of the senders of a queue. They are valid after all earlier batches were taken."""
 
     queue: Queue
@@ -133,7 +133,7 @@ class Keep:
     """The question what the pinned instances keep, for a snapshot."""
 
 
-Todo = Task | Told | Keep | int
+Todo = Task | QueueLevels | Keep | int
 """What a worker gets to do: a task of the pool (with a key), a batch for a pinned instance (without
 one), the levels for one, a question, or the index of an instance that has ended."""
 
@@ -216,7 +216,7 @@ class Exchange:
             queue, levels, data = content
             return Task(None, queue, data, levels)
         if kind == "told":
-            return Told(*content)
+            return QueueLevels(*content)
         if kind == "keep":
             return Keep()
         if kind in ("pause", "proceed"):

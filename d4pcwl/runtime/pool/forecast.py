@@ -1,4 +1,4 @@
-"""What a dynamic run would take with any number of workers, by playing it through.
+"""How long a dynamic run would take with any number of workers, found by simulating it.
 
 The scheduler is the real one (:mod:`d4pcwl.runtime.pool.scheduler`); workers, pipes and clocks are
 played: a worker is at work for as long as the cost model says, messages take the time of the
@@ -37,10 +37,10 @@ TASK_SECONDS = 200e-6
 way."""
 
 _GATHERED_SECONDS = 0.005
-"""How long what a source writes is gathered."""
+"""How long the items of a source are gathered."""
 
 _TASKS = 20_000
-"""So many tasks are played, about; of longer runs, a part."""
+"""About this number of tasks is simulated; of longer runs, a part."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class _Play:
         self._tell(worker, lambda: self.scheduler.hear(worker.number, kind, content), size)
 
     def _tell(self, worker: _Worker, what: Callable[[], None], size: int = 0) -> None:
-        """The parent is told something of a worker, behind what it was told before."""
+        """The parent gets a message of a worker, after the earlier ones."""
         bandwidth = self.machine.bandwidth
         arrival = self.now + self.machine.latency + (size / bandwidth if bandwidth else 0.0)
         worker.arrived = max(worker.arrived, arrival)

@@ -21,7 +21,7 @@ from d4pcwl.runtime.engine.policy import ERRORS
 from d4pcwl.runtime.engine.routing import counting
 from d4pcwl.runtime.pool.exchange import Exchange, Lot, Parcel, Queue, packed
 from d4pcwl.runtime.transport.outbox import Outbox, Run, places
-from d4pcwl.trace.observer import Carried, Way
+from d4pcwl.trace.observer import EdgeTraffic, Way
 
 PARCEL_BYTES = 1 << 20
 """With this many bytes, written items are sent."""
@@ -83,15 +83,17 @@ class Writer:
         counts = self._counts[queue][self._way(source, queue)]
         return lambda: sum(count() for count in counts)
 
-    def traffic(self) -> dict[Way, Carried]:
+    def traffic(self) -> dict[Way, EdgeTraffic]:
         """By edge, the items that were written and their bytes. If edges share a queue, each has
         the part of the bytes that it has of the items."""
         sent = self.outbox.sent()
-        found = {way: Carried(*sent[queue]) for queue, way in self._ways.items() if queue in sent}
+        found = {
+            way: EdgeTraffic(*sent[queue]) for queue, way in self._ways.items() if queue in sent
+        }
         for queue, ways in self._counts.items():
             items = {way: sum(count() for count in counts) for way, counts in ways.items()}
             size, whole = sent[queue][1], max(1, sum(items.values()))
-            found |= {way: Carried(n, size * n // whole) for way, n in items.items()}
+            found |= {way: EdgeTraffic(n, size * n // whole) for way, n in items.items()}
         return found
 
     def parcel(self) -> Parcel:

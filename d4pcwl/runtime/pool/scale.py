@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ATTEMPTS = 3
-"""After so many workers died over a task, the task counts as the cause."""
+"""After this number of workers died over a task, the task counts as the cause."""
 
 THRESHOLD = 10
 """Upstream's default: if this many batches wait for each worker, one more worker is started."""

@@ -14,10 +14,10 @@ A worker gets a task when it has nothing else to do. It gets a second task in ad
 are fast: a slow task would wait behind another one, while another worker may have nothing to do.
 
 For a snapshot of the run (:meth:`Scheduler.pause`) the sources wait, and pinned instances get
-nothing more. When they have worked off what they had, their workers say what they keep. Meanwhile
-the pool goes on: its tasks have an effect only when their commit comes. So a snapshot has what
-pinned instances keep, the batches that wait, and the batches of all tasks that are not done: they
-are done again after it.
+nothing more. When they have finished what they had, their workers report their states. Meanwhile
+the pool continues: its tasks have an effect only when their commit comes. So a snapshot has the
+states of pinned instances, the batches that wait, and the batches of all tasks that are not done,
+which are done again after a resume.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from d4pcwl.runtime.checkpoint.kept import Snapshot
 from d4pcwl.runtime.engine.marks import NO_MORE, RESULTS, Level
 from d4pcwl.runtime.engine.plan import Plan
 from d4pcwl.runtime.pool.exchange import WINDOW, Lot, Parcel, Queue
+from d4pcwl.runtime.pool.known_workers import KnownWorker, Pause
 from d4pcwl.runtime.pool.queues import Batch, Limits, Queues
-from d4pcwl.runtime.pool.roster import KnownWorker, Pause
 from d4pcwl.runtime.pool.scale import ATTEMPTS, Scale
 from d4pcwl.runtime.pool.ways import PoolOrder
 
@@ -115,7 +115,7 @@ class Scheduler:
         """Take a message of a worker.
 
         :param kind: and content: ``commit`` (task, parcel, items worked on, seconds), ``stream``
-            (writer, parcel), ``taken`` (instance that has worked off a private batch), ``idle``
+            (writer, parcel), ``taken`` (instance that has finished a private batch), ``idle``
             (messages that it has had, whether nothing is left with it), ``end`` (instance),
             ``kept`` (what its instances keep), ``failed`` (error) and ``done`` (by instance, items
             taken)

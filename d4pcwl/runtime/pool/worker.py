@@ -38,17 +38,17 @@ from d4pcwl.runtime.pool.exchange import (
     Line,
     Lot,
     Parcel,
+    QueueLevels,
     Stopped,
     Task,
     Todo,
-    Told,
 )
 from d4pcwl.runtime.pool.links import PARCEL_BYTES, PinnedLink, PoolLink, Writer, new_levels
 from d4pcwl.runtime.transport import frames
 from d4pcwl.runtime.transport.arena import Memory
 from d4pcwl.runtime.transport.outbox import Run, places
 from d4pcwl.runtime.transport.portions import Portions
-from d4pcwl.trace.observer import Carried, Way, with_sent
+from d4pcwl.trace.observer import EdgeTraffic, Way, with_sent
 from d4pcwl.workflow.flat import FlatGraph
 from d4pcwl.workflow.inputs import RootInputs
 
@@ -118,12 +118,12 @@ class DynamicWorker:
                 for running in pooled:
                     running.finish()
 
-    def _traffic(self) -> dict[Way, Carried]:
+    def _traffic(self) -> dict[Way, EdgeTraffic]:
         """By edge, what has been handed over."""
-        found: dict[Way, Carried] = {}
+        found: dict[Way, EdgeTraffic] = {}
         for writer in (self._link.writer, self._pool_writer):
             for way, carried in writer.traffic().items():
-                found[way] = found.get(way, Carried()).plus(carried)
+                found[way] = found.get(way, EdgeTraffic()).plus(carried)
         sent = Counter[tuple[str, str]]()  # by the input that it goes to
         for (index, input), size in self.exchange.line.sent().items():
             sent[self.plan.instances[index].pe, input] += size
@@ -203,7 +203,7 @@ class DynamicWorker:
             self.pinned.upstream_ended(message)
         elif isinstance(message, Keep):
             self.exchange.kept(self.pinned.keep())
-        elif isinstance(message, Told):
+        elif isinstance(message, QueueLevels):
             self.pinned.note(message.levels, message.queue)
         elif message.key is None:
             self._run_batch(message)

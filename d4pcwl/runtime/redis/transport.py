@@ -37,7 +37,7 @@ _LOOK_FAR_SECONDS = 1.0
 
 
 @dataclass
-class _Lent:
+class _TaskBuffers:
     """What a task needs besides its message, until it is done.
 
     :param stored: the name of its batch on the server, if it is there
@@ -64,7 +64,7 @@ class _Worker:
     name: str
     is_guest: bool
     outgoing: list[tuple[str, Any]] = field(default_factory=list)
-    tasks: dict[int, _Lent] = field(default_factory=dict)
+    tasks: dict[int, _TaskBuffers] = field(default_factory=dict)
 
 
 class RedisTransport:
@@ -189,13 +189,13 @@ class RedisTransport:
         worker = self.workers[number]
         if kind == "task":
             task, *rest, data = content
-            worker.tasks[task] = lent = _Lent(data.name if isinstance(data, Stored) else "")
+            worker.tasks[task] = lent = _TaskBuffers(data.name if isinstance(data, Stored) else "")
             if data.shared and worker.is_guest:
                 data = self._without_shared(data, lent)
             content = (task, *rest, data)
         worker.outgoing.append((kind, content))
 
-    def _without_shared(self, data: Packed, lent: _Lent) -> Packed:
+    def _without_shared(self, data: Packed, lent: _TaskBuffers) -> Packed:
         """A task's items, for a worker that does not share the memory with their buffers."""
         run = frames.loads(self._here(data).data)
         copy = frames.dumps(with_buffers(run, self.processes.memory.copy))

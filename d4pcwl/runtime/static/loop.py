@@ -20,7 +20,7 @@ from d4pcwl.runtime.engine.worker import Worker
 from d4pcwl.runtime.transport.channel import Channel, Disconnected, Sender
 from d4pcwl.runtime.transport.outbox import deliver
 from d4pcwl.runtime.transport.portions import Portions
-from d4pcwl.trace.observer import Carried, Way, with_sent
+from d4pcwl.trace.observer import EdgeTraffic, Way, with_sent
 
 
 class Inbox(Protocol):
@@ -93,21 +93,21 @@ class Channels:
         channel = self.channels[self.plan.instances[target].process]
         return partial(channel.outbox.count, self.slots[(*source, target, input)])
 
-    def traffic(self, sent: Mapping[int, int] = MappingProxyType({})) -> dict[Way, Carried]:
+    def traffic(self, sent: Mapping[int, int] = MappingProxyType({})) -> dict[Way, EdgeTraffic]:
         """By edge, what has been sent.
 
         :param sent: by receiver, the bytes after compression, where there is any
         """
         ways = {slot: way for way, slot in self.slots.items()}
-        found: dict[Way, Carried] = {}
+        found: dict[Way, EdgeTraffic] = {}
         for receiver, channel in self.channels.items():
-            here: dict[Way, Carried] = {}
+            here: dict[Way, EdgeTraffic] = {}
             for slot, (items, size) in channel.outbox.sent().items():
                 pe, output, target, input = ways[slot]
                 way = (pe, output, self.plan.instances[target].pe, input)
-                here[way] = here.get(way, Carried()).plus(Carried(items, size))
+                here[way] = here.get(way, EdgeTraffic()).plus(EdgeTraffic(items, size))
             for way, carried in with_sent(here, sent.get(receiver, 0)).items():
-                found[way] = found.get(way, Carried()).plus(carried)
+                found[way] = found.get(way, EdgeTraffic()).plus(carried)
         return found
 
     def flush(self) -> None:

@@ -1,13 +1,13 @@
 """Pauses of a static run, in which snapshots of it are taken.
 
 The parent asks for them. It sets a cell of shared memory, which sources look at between two items,
-and wakes the workers that wait. While the sources wait, a worker that has nothing to do tells how
+and wakes the workers that wait. While the sources wait, a worker that has nothing to do reports how
 many frames it has sent to each process, and how many it has taken from each (``quiet``). If these
-numbers agree for each pair of processes, nothing is under way: only a frame makes a worker go on,
-and the first one to be taken after such an answer would be in the count of its sender only. (This
-is the vector counter method of Mattern, "Algorithms for distributed termination detection",
-Distributed Computing 2 (1987), doi:10.1007/BF01782776.) Then the parent asks for what is kept
-(``keep``), writes the snapshot, and lets the sources go on.
+numbers agree for each pair of processes, no frame is on its way: only a frame gives a worker
+something to do, and the first one to be taken after such an answer would be in the count of its
+sender only. (This is the vector counter method of Mattern, "Algorithms for distributed termination
+detection", Distributed Computing 2 (1987), doi:10.1007/BF01782776.) Then the parent asks for the
+states (``keep``), writes the snapshot, and lets the sources continue.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class PausingParent:
             self._turn("go", working)
 
     def _is_quiet(self, working: Collection[int]) -> bool:
-        """Whether nothing is under way."""
+        """Whether no frame is on its way."""
         return self._taken.keys() >= set(working) and all(
             self._sent[sender][receiver] == self._taken[receiver][sender]
             for sender, receiver in self._pairs
@@ -149,7 +149,7 @@ class PausingWorker:
                 self._take(None)
 
     def tell_quiet(self) -> None:
-        """Nothing is left to do here; in a pause, the parent is told."""
+        """Nothing is left to do here; in a pause, the parent gets a report."""
         if self.asked():
             quiet = (self._request.number, self._sent, self.inbox.counts.copy())
             if quiet != self._told:
@@ -157,7 +157,7 @@ class PausingWorker:
                 self._results.send("quiet", quiet)
 
     def leave(self) -> None:
-        """The work is done. The parent is told what was sent, for later pauses."""
+        """The work is done. Report to the parent what was sent, for later pauses."""
         self._results.send("quiet", (_AT_THE_END, self._sent, Counter()))
 
     @property

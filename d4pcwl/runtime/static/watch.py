@@ -8,7 +8,6 @@ processes.
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
 import time
@@ -113,14 +112,12 @@ class _Watch:
         sys.stderr.flush()
         lock = LineLock()
         try:
-            gc.freeze()  # what exists now is not copied page by page when workers collect garbage
             with signals_held_back():
                 for number in range(len(self.plan.processes)):
                     arguments = (self.job, self.plan, number, transport, self.begun, self.request)
                     self.workers.append(start(_work, *arguments, lock))
                 # Interrupted in between, a transport could be left half made.
                 senders, inbox = transport.enter(WATCH)
-            gc.unfreeze()
             if self.job.checkpoint is not None and self.request is not None:
                 self.pausing = PausingParent(self.job.checkpoint, self.plan, self.request, senders)
             self._watch(inbox)

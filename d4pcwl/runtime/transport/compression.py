@@ -39,7 +39,7 @@ LEAST_BYTES = 512
 """Smaller batches are never compressed."""
 
 WINDOW = 8
-"""So many batches are measured together."""
+"""The number of batches that are measured together."""
 
 LEAST_WINDOWS, MOST_WINDOWS = 4, 512
 """How many windows there are at least and at most until the other way is tried."""
@@ -254,7 +254,7 @@ class Compressor:
     :param always: everything, without measuring
     :param lag: see :class:`Choice`
     :ivar sent: by edge, the bytes that were sent
-    :ivar reading: seconds in which a receiver is blocked by a byte, where that is told
+    :ivar reading: seconds in which a receiver is blocked by a byte, if that is known
     """
 
     def __init__(self, *, always: bool = False, lag: int = 0) -> None:
@@ -277,7 +277,7 @@ class Compressor:
     def _measured(self, choice: Choice, data: Part) -> Part:
         size, seconds = len(data), 0.0
         if choice.compresses or choice.wants_sample:
-            _zstd()  # its import is no part of the time
+            _zstd()  # its import does not count
             began = time.thread_time()
             frame = compressed(data)
             packed = time.thread_time()
@@ -302,7 +302,7 @@ class Compressor:
 
 
 def compressor(mode: str, far: bool, lag: int = 0) -> Compressor | None:
-    """What compresses the batches of a link; None where nothing does.
+    """What compresses the batches of a link; None if nothing does.
 
     :param mode: what users choose, if it is :func:`usable`
     :param far: whether the link leaves the machine

@@ -89,7 +89,7 @@ class PipeInbox:
             self._poll.register(fd, select.POLLIN)
 
     def receive(self, timeout: float | None) -> Iterator[tuple[int, Any]]:
-        """One message of each pipe that has one; None where a pipe was closed."""
+        """One message of each pipe that has one; None if a pipe was closed."""
         if not self._from and timeout == 0:
             return
         for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000):

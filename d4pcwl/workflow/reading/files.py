@@ -23,9 +23,9 @@ from d4pcwl.workflow.reading.model import (
 from d4pcwl.workflow.reading.paths import (
     UNKNOWN,
     Attributes,
-    Hole,
     Parts,
     Paths,
+    UnknownPart,
     is_environ,
     whole,
 )
@@ -252,13 +252,13 @@ class _FileReader:
         where = (self.source.path, node.lineno)
         if name in FOLDER_MAKERS:
             made = self.inside(parts, target)
-            self.found.makes_any |= made is None or isinstance(made[0], Hole)
-            if made is not None and not isinstance(made[0], Hole):
+            self.found.makes_any |= made is None or isinstance(made[0], UnknownPart)
+            if made is not None and not isinstance(made[0], UnknownPart):
                 self.found.made.add(_pattern(made))
             elif not any(k.arg == "exist_ok" for k in node.keywords):
                 self.found.made.add("*")
             return
-        if isinstance(parts[0], Hole) and parts[0].variable:
+        if isinstance(parts[0], UnknownPart) and parts[0].variable:
             variable, rest = parts[0].variable, parts[1:]
             slash = not rest or str(rest[0]).startswith("/")
             self.found.variables.add(VariablePath(variable, "written", slash, *where))
@@ -298,7 +298,7 @@ class _FileReader:
     def inside(self, parts: Parts, node: ast.expr) -> Parts | None:
         """A path relative to the script's folder, or None if it is outside of it."""
         first = parts[0]
-        if isinstance(first, Hole):
+        if isinstance(first, UnknownPart):
             return parts
         if os.path.isabs(first):
             head, _, tail = first.rpartition("/") if len(parts) > 1 else (first, "", "")
@@ -320,7 +320,7 @@ class _FileReader:
         first, text = parts[0], whole(parts)
         if text is not None:
             self.name(text, node, known, use)
-        elif isinstance(first, Hole):
+        elif isinstance(first, UnknownPart):
             if first.variable:
                 self.variable(first.variable, parts[1:], node, use)
         elif "/" in first:
@@ -427,7 +427,7 @@ def _with_suffix(parts: Parts, node: ast.Call) -> Parts:
     func, last = node.func, parts[-1]
     owner = last_name(func.value) if isinstance(func, ast.Attribute) else ""
     suffix = {"save": ".npy", "savez": ".npz", "savez_compressed": ".npz"}.get(last_name(func))
-    if owner not in ("np", "numpy") or suffix is None or isinstance(last, Hole) or not last:
+    if owner not in ("np", "numpy") or suffix is None or isinstance(last, UnknownPart) or not last:
         return parts
     return parts if last.endswith(suffix) else (*parts[:-1], last + suffix)
 
@@ -453,7 +453,7 @@ def _before(segments: Iterable[str], sign: str) -> Iterator[str]:
 
 def _pattern(parts: Parts) -> str:
     """The glob pattern of a path with holes."""
-    text = "".join("*" if isinstance(p, Hole) else glob.escape(p) for p in parts)
+    text = "".join("*" if isinstance(p, UnknownPart) else glob.escape(p) for p in parts)
     return re.sub(r"\*+", "*", text)
 
 
@@ -464,7 +464,7 @@ def _begins(parts: Parts) -> str:
 
 
 def _text(parts: Parts) -> str:
-    return "".join("*" if isinstance(part, Hole) else part for part in parts)
+    return "".join("*" if isinstance(part, UnknownPart) else part for part in parts)
 
 
 def _is_path_like(node: ast.expr) -> bool:

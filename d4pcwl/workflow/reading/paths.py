@@ -24,7 +24,7 @@ Attributes = Mapping[tuple[str, str], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
-class Hole:
+class UnknownPart:
     """A part of a path that is only known in the run.
 
     :param variable: the environment variable whose value it is, if there is one
@@ -33,8 +33,8 @@ class Hole:
     variable: str = ""
 
 
-Parts = tuple[str | Hole, ...]
-UNKNOWN: Final[Parts] = (Hole(),)
+Parts = tuple[str | UnknownPart, ...]
+UNKNOWN: Final[Parts] = (UnknownPart(),)
 
 
 def whole(parts: Parts) -> str | None:
@@ -48,7 +48,7 @@ class Paths:
 
     ``Path(__file__).parent / "data" / "x.json"``, ``os.path.join(HERE, "x.json")``, f-strings,
     ``"x_%s" % name``, ``"{}.txt".format(name)``, and names that the file binds once. Paths from
-    ``__file__`` are absolute; literals are unchanged. An unknown part is a :class:`Hole`.
+    ``__file__`` are absolute; literals are unchanged. It may have an :class:`UnknownPart`.
 
     :param attributes: what is known of the attributes of instances
     """
@@ -184,7 +184,7 @@ class Paths:
 
     def _variable(self, key: ast.expr) -> Parts:
         name = self.value(key)
-        return (Hole(name),) if name else UNKNOWN
+        return (UnknownPart(name),) if name else UNKNOWN
 
     def _call(self, func: ast.expr, args: list[ast.expr], keywords: list[ast.keyword]) -> Parts:
         name = _last(func)
@@ -271,7 +271,7 @@ class Paths:
         return self._glue(parts)
 
     def _glue(self, pieces: Iterable[Parts]) -> Parts:
-        parts: list[str | Hole] = []
+        parts: list[str | UnknownPart] = []
         for part in (part for piece in pieces for part in piece):
             last = parts[-1] if parts else None
             if isinstance(part, str) and isinstance(last, str):
@@ -289,9 +289,9 @@ class Paths:
         parts = self.parts(node)
         for _ in range(times):
             last = parts[-1]
-            if isinstance(last, Hole) and len(parts) == 1:
+            if isinstance(last, UnknownPart) and len(parts) == 1:
                 return UNKNOWN
-            while isinstance(parts[-1], Hole) or "/" not in parts[-1]:
+            while isinstance(parts[-1], UnknownPart) or "/" not in parts[-1]:
                 if len(parts) == 1:
                     return ("",) if isinstance(parts[0], str) else UNKNOWN
                 parts = parts[:-1]
@@ -307,16 +307,16 @@ class Paths:
 
 def _joined(pieces: list[Parts]) -> Parts:
     """Paths that are joined as by ``os.path.join``."""
-    parts: list[str | Hole] = []
+    parts: list[str | UnknownPart] = []
     for piece in pieces:
         first = piece[0]
         if isinstance(first, str) and first.startswith("/"):
             parts = []
         last = parts[-1] if parts else ""
-        if parts and (isinstance(last, Hole) or (last and not last.endswith("/"))):
+        if parts and (isinstance(last, UnknownPart) or (last and not last.endswith("/"))):
             parts.append("/")
         parts += piece
-    glued: list[str | Hole] = []
+    glued: list[str | UnknownPart] = []
     for part in parts:
         if glued and isinstance(part, str) and isinstance(glued[-1], str):
             glued[-1] += part
@@ -329,7 +329,7 @@ def _joined(pieces: list[Parts]) -> Parts:
 
 def _without_suffix(parts: Parts) -> Parts:
     last = parts[-1]
-    if isinstance(last, Hole):
+    if isinstance(last, UnknownPart):
         return parts
     return (*parts[:-1], os.path.splitext(last)[0]) if "." in last else parts
 

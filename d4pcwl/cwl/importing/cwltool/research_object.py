@@ -48,12 +48,12 @@ WorkflowRun = tuple[StepPath, tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Author:
-    """What is told of the user.
+    """What is recorded about the user.
 
     :param orcid: the user's ORCID iD, or empty
     :param full_name: the user's name, or empty
-    :param account: the name of the account is told
-    :param host: the name of the machine is told
+    :param account: record the name of the account
+    :param host: record the name of the machine
     """
 
     orcid: str = ""
@@ -93,7 +93,7 @@ class Entered:
 
 
 @dataclass(frozen=True)
-class Left:
+class SubworkflowOutput:
     """An output of a run of a subworkflow is there."""
 
     run: WorkflowRun
@@ -102,7 +102,7 @@ class Left:
     value: Any
 
 
-Event = Execution | Entered | Left
+Event = Execution | Entered | SubworkflowOutput
 
 
 def kept(value: Any, data: str) -> Any:
@@ -254,8 +254,8 @@ class ResearchObject:
             raise self._failed(error) from None
 
     def end(self, outputs: Mapping[str, Any]) -> None:
-        """The document has come to its end, with this output object. Its files are still where the
-        tools have made them.
+        """The run of the document is complete, with this output object. Its files are still where
+        the tools have made them.
 
         :raises OutputError: it cannot be written
         """
@@ -364,7 +364,7 @@ class ResearchObject:
             self._generated(profile, event.outputs, uri, event.step)
             prov.document.wasEndedBy(uri, None, prov.workflow_run_uri, event.ended)
 
-    def _subworkflow(self, event: Entered | Left) -> None:
+    def _subworkflow(self, event: Entered | SubworkflowOutput) -> None:
         profile, outer = self._profile(event.run, event.when), self._profile(_around(event.run))
         uri, name = profile.prov.workflow_run_uri, event.run[0][-1]
         if isinstance(event, Entered):

@@ -67,10 +67,10 @@ class LeavePE(ReportingPE):
                 report = {"job": token.tag[0], "step": where, "message": message}
                 self.report({**report, "unsupported": False})
             if self.kept and not failed:
-                from d4pcwl.cwl.importing.cwltool.research_object import Left
+                from d4pcwl.cwl.importing.cwltool.research_object import SubworkflowOutput
 
                 run = (self.path, token.tag)
-                self.write(EVENTS, Left(run, datetime.now(), gather.link.name, value))
+                self.write(EVENTS, SubworkflowOutput(run, datetime.now(), gather.link.name, value))
             self._send(gather.link.name, token.tag, value, failed)
 
     def _send(self, name: str, tag: Tag, value: Any, failed: bool) -> None:

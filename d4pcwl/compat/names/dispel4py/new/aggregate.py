@@ -114,7 +114,7 @@ class SumPE(AggregatePE):
 
 
 class MaxPE(AggregatePE):
-    """Writes the largest of each entry, None where there was no item."""
+    """Writes the largest of each entry, None if there was no item."""
 
     def __init__(self, indexes: Sequence[int] | None = None) -> None:
         super().__init__(indexes)
@@ -125,7 +125,7 @@ class MaxPE(AggregatePE):
 
 
 class MinPE(AggregatePE):
-    """Writes the smallest of each entry, None where there was no item."""
+    """Writes the smallest of each entry, None if there was no item."""
 
     def __init__(self, indexes: Sequence[int] | None = None) -> None:
         super().__init__(indexes)

@@ -182,7 +182,7 @@ class GenericWrapper:
         self._terminate()
 
     def _read(self) -> Any:
-        """The next of the provided inputs; None where the items come from other instances."""
+        """The next of the provided inputs; None if the items come from other instances."""
         if self.provided_inputs is None:
             return None
         if isinstance(self.provided_inputs, int):
@@ -266,7 +266,7 @@ def assign_and_connect(
 
     :returns: from PE id to the numbers of its processes; for each process, from input to the
         processes that send to it; for each process, from output to pairs of the input that is fed
-        and how a destination is chosen. None where ``size`` processes are too few
+        and how a destination is chosen. None if ``size`` processes are too few
     """
     from d4pcwl.runtime.engine.plan import make_plan
 

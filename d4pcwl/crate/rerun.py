@@ -10,14 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from d4pcwl.crate.crates import Crate
-from d4pcwl.crate.cwl_again import cwl_again
-from d4pcwl.crate.holdings import record_of
+from d4pcwl.crate.rerun_cwl import rerun_cwl
+from d4pcwl.crate.rerun_stream import rerun_stream
+from d4pcwl.crate.run_set import record_of
 from d4pcwl.crate.running import Output, Say
-from d4pcwl.crate.stream_again import stream_again
 from d4pcwl.errors import LineageError
 
 
-def run_again(folder: Path, target: Path, say: Say) -> list[Output]:
+def rerun(folder: Path, target: Path, say: Say) -> list[Output]:
     """Run a crate's main workflow in a new folder.
 
     :param folder: of the crate
@@ -33,10 +33,10 @@ def run_again(folder: Path, target: Path, say: Say) -> list[Output]:
     action = main_action(crate)
     record = record_of(crate, action)
     if record is not None:
-        return list(stream_again(crate, record, target, say))
+        return list(rerun_stream(crate, record, target, say))
     path = crate.path(crate.main)
     if path is not None and path.suffix in (".cwl", ".json"):
-        return list(cwl_again(crate, action, path, target, say))
+        return list(rerun_cwl(crate, action, path, target, say))
     raise LineageError(
         f"{folder}: its main workflow is neither CWL, nor a stream with a record, so it cannot be "
         "run again"

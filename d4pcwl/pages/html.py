@@ -1,4 +1,4 @@
-"""The ground that pages stand on: the document, its colours and type, tables and legends."""
+"""What all HTML pages share: the document, its colours and type, tables and legends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def document(title: str, body: Iterable[str], style: str = "", script: str = "")
             '<html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escaped(title)}</title>",
-            f"<style>{_ground()}{style}</style></head>",
+            f"<style>{_style()}{style}</style></head>",
             "<body>",
             *body,
             *([f"<script>{script}</script>"] if script else []),
@@ -35,8 +35,8 @@ def document(title: str, body: Iterable[str], style: str = "", script: str = "")
     )
 
 
-def _ground() -> str:
-    return resources.files("d4pcwl.pages").joinpath("ground.css").read_text(encoding="utf-8")
+def _style() -> str:
+    return resources.files("d4pcwl.pages").joinpath("html.css").read_text(encoding="utf-8")
 
 
 def escaped(text: object) -> str:

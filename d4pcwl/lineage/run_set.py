@@ -1,5 +1,4 @@
-"""What can be asked: runs with a record or without one, how their files are called, and where these
-are now."""
+"""Runs that questions are about, with a record or without: their files, and where these are now."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ class StepFile:
 
 @dataclass(frozen=True)
 class Step:
-    """A run: of a step of a workflow, as an engine tells of it, or of a graph by itself.
+    """A run of a step of a workflow, as an engine describes it, or of a whole graph.
 
     :param name: what people call it; empty: as the script of its record
     :param record: which items each item comes from, if that is known
@@ -44,11 +43,11 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Holdings:
-    """What a folder has.
+class RunSet:
+    """The runs in a folder.
 
     :param folder: where the index is kept
-    :param told_by: the files that tell what there is: while they are as they were, the index holds
+    :param told_by: the files that describe the runs; if they change, the index is made again
     :param read: reads them: the steps, and where files are now, by their SHA-256
     """
 
@@ -58,7 +57,7 @@ class Holdings:
 
     @property
     def key(self) -> str:
-        """It is another one if something has changed.
+        """It is different if something has changed.
 
         :raises OSError: a file cannot be found
         """
@@ -71,7 +70,7 @@ def is_record(folder: Path) -> bool:
     return (folder / NAME).is_file() or (folder / PARTS).is_dir()
 
 
-def of_records(folder: Path) -> Holdings | None:
+def of_records(folder: Path) -> RunSet | None:
     """The records in a folder, or in folders below it; None if there is none.
 
     :raises LineageError: one of them cannot be read
@@ -80,7 +79,7 @@ def of_records(folder: Path) -> Holdings | None:
     if not records:
         return None
     steps = [Step("", record) for record in records]
-    return Holdings(folder, [record.path for record in records], lambda: (steps, {}))
+    return RunSet(folder, [record.path for record in records], lambda: (steps, {}))
 
 
 def _records_below(folder: Path) -> Iterator[Path]:

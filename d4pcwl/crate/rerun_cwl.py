@@ -25,10 +25,10 @@ _OUTPUTS = "outputs"
 _REFERENCES = ("$import", "$include", "$mixin", "$graph", "run")
 
 
-def cwl_again(
+def rerun_cwl(
     crate: Crate, action: Entity, document: Path, target: Path, say: Say
 ) -> Iterator[Output]:
-    """Run a workflow again; see :func:`~d4pcwl.crate.again.run_again`."""
+    """Run a workflow again; see :func:`~d4pcwl.crate.rerun.rerun`."""
     home = _Home(crate, document.parent)
     target.mkdir(parents=True, exist_ok=True)
     copies = []
@@ -38,7 +38,7 @@ def cwl_again(
         copies[-1].write_text(json.dumps(value, indent=1), encoding="utf-8")
     if home.outside:
         names = ", ".join(sorted(home.outside))
-        raise LineageError(f"{document}: it refers to what is outside of the crate: {names}")
+        raise LineageError(f"{document}: it refers to files outside of the crate: {names}")
     engine = _engine(crate, action, say)
     outdir = target / _OUTPUTS
     told = carry_out(
@@ -67,9 +67,9 @@ def _engine(crate: Crate, action: Entity, say: Say) -> list[str]:
             return [found]
     for name in ("cwltool", "d4pcwl-runner"):
         if found := shutil.which(name, path=here):
-            say(f"note: {', '.join(names) or 'the engine'} is not here; {name} runs it")
+            say(f"note: {', '.join(names) or 'the engine'} is not installed here; {name} runs it")
             return [found]
-    raise RunError("no CWL engine is here: pip install cwltool")
+    raise RunError("no CWL engine is installed: pip install cwltool")
 
 
 class _Home:
@@ -172,7 +172,7 @@ def _compared(
             yield Output(port, _of_values(entity.get("value"), value))
             continue
         if before is None:
-            yield Output(port, Verdict(DIFFERENT, "the crate does not have its bytes"))
+            yield Output(port, Verdict(DIFFERENT, "its content is not in the crate"))
             continue
         after = came.get(before.name)
         if before.is_dir() and (before / NAME).exists():
@@ -180,7 +180,7 @@ def _compared(
         if after is None and printed and not before.stat().st_size:
             yield Output(port, Verdict(EQUAL))  # it is left out where nothing was printed
         elif after is None or not after.exists():
-            yield Output(f"{port}: {before.name}", Verdict(DIFFERENT, "it did not come"))
+            yield Output(f"{port}: {before.name}", Verdict(DIFFERENT, "it was not written"))
         elif before.is_dir():
             yield from _of_folders(port, before, after)
         else:
@@ -194,9 +194,9 @@ def _of_folders(port: str, before: Path, after: Path) -> Iterator[Output]:
     for name in sorted(was | came):
         place = f"{port}: {after.name}/{name}"
         if name not in came:
-            yield Output(place, Verdict(DIFFERENT, "it did not come"))
+            yield Output(place, Verdict(DIFFERENT, "it was not written"))
         elif name not in was:
-            yield Output(place, Verdict(DIFFERENT, "the crate does not have it"))
+            yield Output(place, Verdict(DIFFERENT, "it is not in the crate"))
         else:
             yield Output(place, compare(before / name, after / name))
 
@@ -205,7 +205,7 @@ def _of_values(before: Any, after: Any) -> Verdict:
     text = after if isinstance(after, str) else json.dumps(after)
     if text == before:
         return Verdict(EQUAL)
-    return Verdict(DIFFERENT, f"{before} was there, {text} came")
+    return Verdict(DIFFERENT, f"{before} before, {text} now")
 
 
 def _paths(value: Any) -> Iterator[str]:

@@ -32,8 +32,8 @@ _UPWARD = re.compile(r"""[^\s"'=,]*\.\.[^\s"',]*""")
 _MOST_SHOWN = 5
 
 
-def stream_again(crate: Crate, record: Record, target: Path, say: Say) -> Iterator[Output]:
-    """Run a stream again; see :func:`~d4pcwl.crate.again.run_again`."""
+def rerun_stream(crate: Crate, record: Record, target: Path, say: Say) -> Iterator[Output]:
+    """Run a stream again; see :func:`~d4pcwl.crate.rerun.rerun`."""
     results = _results(record)
     layout = _Layout(crate, record, target / _FILES)
     layout.lay_out()
@@ -78,7 +78,7 @@ class _Layout:
         self._needed = {**there, **self._code}
         for path in (head["folder"], *self._needed, *self._made):
             if not os.path.isabs(path) or os.path.normpath(path) != path:
-                raise LineageError(f"{crate.folder}: its record has the path {path!r}")
+                raise LineageError(f"{crate.folder}: its record has an invalid path, {path!r}")
         folders = {os.path.dirname(path) for path in (*self._needed, *self._made)}
         self._base: str = os.path.commonpath([head["folder"], *folders])
         self.folder = self.place(head["folder"])
@@ -104,7 +104,9 @@ class _Layout:
         if missing:
             more = len(missing) - _MOST_SHOWN
             names = ", ".join(missing[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
-            raise LineageError(f"{self._crate.folder}: the run needs what is not in it: {names}")
+            raise LineageError(
+                f"{self._crate.folder}: the run needs files that are not in the crate: {names}"
+            )
         for path in (*self._made, os.path.join(self._record.head["folder"], "x")):
             self.place(path).parent.mkdir(parents=True, exist_ok=True)
 
@@ -196,7 +198,9 @@ class _Layout:
             return compare(source, place, unordered=unordered)
         if sha256_of(place) == told["sha256"]:
             return Verdict(EQUAL)
-        return Verdict(DIFFERENT, "its bytes are others, and those before are not in the crate")
+        return Verdict(
+            DIFFERENT, "its content has changed, and the earlier content is not in the crate"
+        )
 
 
 def _without_ours(arguments: Sequence[str]) -> Iterator[str]:
@@ -233,4 +237,4 @@ def _tell_versions(record: Record, say: Say) -> None:
     ]
     if other:
         more = f" and {len(other) - _MOST_SHOWN} more" if len(other) > _MOST_SHOWN else ""
-        say(f"note: packages are others here: {', '.join(other[:_MOST_SHOWN])}{more}")
+        say(f"note: packages have other versions here: {', '.join(other[:_MOST_SHOWN])}{more}")

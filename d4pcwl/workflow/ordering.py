@@ -9,7 +9,7 @@ from d4pcwl.workflow.pe import keeps_order
 from d4pcwl.workflow.state import keeps_state
 
 
-def can_tell(graph: FlatGraph, edge: Edge) -> bool:
+def depends_on_order(graph: FlatGraph, edge: Edge) -> bool:
     """Whether the receiver of an edge depends on the order of its items: it keeps state, or sends
     items round a cycle, and does not declare that the order does not matter."""
     target = edge.target
@@ -18,25 +18,25 @@ def can_tell(graph: FlatGraph, edge: Edge) -> bool:
     )
 
 
-class Telling:
+class OrderedEdges:
     """The edges of a cut graph with shards where order matters."""
 
     def __init__(self, graph: FlatGraph) -> None:
         self._graph = graph
-        self._behind: set[int] = set()
+        self._before: set[int] = set()
         for pe in reversed(graph.in_order()):
-            if any(map(self.at_or_behind, graph.out_of(pe))):
-                self._behind.add(id(pe))
+            if any(map(self.needed_at_or_after, graph.out_of(pe))):
+                self._before.add(id(pe))
 
-    def behind(self, edge: Edge) -> bool:
+    def needed_after(self, edge: Edge) -> bool:
         """Whether a PE after the target of an edge depends on the order in which the target
         writes."""
-        return id(edge.target) in self._behind
+        return id(edge.target) in self._before
 
-    def at_or_behind(self, edge: Edge) -> bool:
+    def needed_at_or_after(self, edge: Edge) -> bool:
         """Whether the target of an edge, or a PE after it, depends on the order of its items."""
-        return can_tell(self._graph, edge) or (
-            self._may_run_in_shards(edge.target) and self.behind(edge)
+        return depends_on_order(self._graph, edge) or (
+            self._may_run_in_shards(edge.target) and self.needed_after(edge)
         )
 
     def _may_run_in_shards(self, pe: object) -> bool:

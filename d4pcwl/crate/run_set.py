@@ -1,4 +1,4 @@
-"""What a folder has that can be asked: records, a CWLProv folder, or a crate."""
+"""The runs in a folder: of records, a CWLProv folder, or a crate."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from d4pcwl.crate.crates import METADATA, Crate, Entity
 from d4pcwl.crate.cwlprov import cwl_run, is_cwlprov, provenance_files
 from d4pcwl.crate.places import is_record
 from d4pcwl.crate.runs import Activity, Folder, Stored
-from d4pcwl.lineage.holdings import Holdings, Step, StepFile, of_records
 from d4pcwl.lineage.record import NAME, Record
+from d4pcwl.lineage.run_set import RunSet, Step, StepFile, of_records
 
 Read = tuple[Sequence[Step], Mapping[bytes, Path]]
 
 
-def held_in(folder: Path) -> Holdings | None:
-    """What a folder has; None if there is nothing to be asked.
+def run_set_of(folder: Path) -> RunSet | None:
+    """The runs in a folder; None if there are none.
 
     :raises LineageError: a record is damaged
     """
     if (folder / METADATA).is_file():
-        return Holdings(folder, [folder / METADATA], lambda: _of_crate(folder))
+        return RunSet(folder, [folder / METADATA], lambda: _of_crate(folder))
     if is_cwlprov(folder):
-        return Holdings(folder, provenance_files(folder), lambda: _of_cwlprov(folder))
+        return RunSet(folder, provenance_files(folder), lambda: _of_cwlprov(folder))
     return of_records(folder)
 
 
@@ -83,7 +83,7 @@ def _of_crate(folder: Path) -> Read:
 
 
 def _actions(crate: Crate) -> Iterator[Step]:
-    """The steps that a crate tells of: actions with a record, and those that have no parts. The
+    """The steps that a crate describes: actions with a record, and those that have no parts. The
     actions of PEs are in the record."""
     parts: dict[str, list[Entity]] = {}
     for organize in crate.of_type("OrganizeAction"):
