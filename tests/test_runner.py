@@ -234,6 +234,35 @@ outputs:
 baseCommand: [sh, -c, 'mkdir -p made/sub; cp "$0"/* made; cp "$1" made/sub; ls "$0" > names']
 """
 
+LISTINGS = (
+    HEAD
+    + """
+inputs: {texts: 'string[]', folder: Directory, folders: 'Directory[]'}
+outputs: {texts: {type: Any, outputSource: inner/texts}}
+steps:
+  inner: {run: listed.cwl, in: {texts: texts, folder: folder, folders: folders}, out: [texts]}
+"""
+)
+
+LISTED = (
+    HEAD
+    + """\
+  LoadListingRequirement: {loadListing: shallow_listing}
+inputs: {texts: 'string[]', folder: Directory, folders: 'Directory[]'}
+outputs: {texts: {type: Any, outputSource: say/text}}
+steps:
+  say:
+    run: say.cwl
+    scatter: a
+    in:
+      a: texts
+      folder: folder
+      folders: folders
+      b: {valueFrom: '$(String(inputs.folder.listing.length + inputs.folders[0].listing.length))'}
+    out: [text]
+"""
+)
+
 
 @pytest.fixture
 def documents(tmp_path: Path) -> Path:
@@ -256,6 +285,8 @@ def with_documents(folder: Path, **more: str) -> Path:
         scatters_cwl=SCATTERS,
         conditions_cwl=CONDITIONS,
         files_cwl=FILES,
+        listings_cwl=LISTINGS,
+        listed_cwl=LISTED,
         **{"data.txt_idx": "an index", "data_note": "a note"},
         **more,
     )
@@ -268,6 +299,11 @@ JOBS: dict[str, dict[str, Any]] = {
         "data": {"class": "File", "path": "data.txt"},
         "folder": {"class": "Directory", "path": "folder"},
         "kind": {"name": "n", "how": "b"},
+    },
+    "listings": {
+        "texts": ["a", "b"],
+        "folder": {"class": "Directory", "path": "folder"},
+        "folders": [{"class": "Directory", "path": "folder"}],
     },
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from mapping_kit import have_ended, wait_until
-from runner_kit import CHAIN, LOGGING_TOOL, run, start, write
+from runner_kit import CHAIN, LOGGING_TOOL, run, run_job, start, write
 
 
 @pytest.fixture
@@ -188,6 +189,52 @@ def test_inputs_that_do_not_fit_are_told_of(chain: Path) -> None:
     order.write_text('{"texts": 3, "log": "x"}')
     _, told = run(chain / "chain.cwl", order, outdir=chain / "out", code=1)
     assert "'texts' field" in told
+
+
+def test_messages_have_the_names_of_files_as_people_write_them(tmp_path: Path) -> None:
+    folder = tmp_path / "a b+c"
+    folder.mkdir()
+    write(
+        folder,
+        none_cwl="cwlVersion: v1.2\nclass: CommandLineTool\nbaseCommand: 'true'\ninputs: []\n"
+        "outputs: {file: {type: File, outputBinding: {glob: none}}}\n",
+        needs_cwl="cwlVersion: v1.2\nclass: CommandLineTool\nbaseCommand: 'true'\n"
+        "inputs: {n: int}\noutputs: []\n",
+        flow_cwl="cwlVersion: v1.2\nclass: Workflow\ninputs: []\noutputs: []\n"
+        "steps: {one: {run: needs.cwl, in: [], out: []}}\n",
+        outer_cwl="cwlVersion: v1.2\nclass: Workflow\ninputs: []\noutputs: []\n"
+        "requirements: {SubworkflowFeatureRequirement: {}}\n"
+        "steps: {one: {run: flow.cwl, in: [], out: []}}\n",
+        two_cwl="cwlVersion: v1.2\nclass: Workflow\ninputs: {a: Any, b: Any}\n"
+        "steps: []\noutputs: {both: {type: Any, outputSource: [a, b]}}\n",
+    )
+    _, told = run(folder / "none.cwl", outdir=tmp_path / "out", code=1)
+    assert "a b+c/none.cwl:5:" in told
+    _, told = run(folder / "outer.cwl", "--validate", outdir=tmp_path / "out", code=1)
+    assert f"Tool definition {folder}/flow.cwl failed validation" in told
+    _, told = run(folder / "two.cwl", "--validate", outdir=tmp_path / "out", code=1)
+    assert "a b+c/two.cwl:5: both has several sources" in told
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_an_expression_that_fails_is_shown_with_its_error_only(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        fails_cwl="cwlVersion: v1.2\nclass: CommandLineTool\nbaseCommand: 'true'\n"
+        "requirements: {InlineJavascriptRequirement: {}}\ninputs: {n: int}\noutputs: []\n"
+        "arguments: [$(inputs.none.length)]\n",
+        flow_cwl="cwlVersion: v1.2\nclass: Workflow\ninputs: []\noutputs: []\n"
+        "requirements: {InlineJavascriptRequirement: {}, StepInputExpressionRequirement: {}}\n"
+        "steps: {one: {run: fails.cwl, in: {n: {valueFrom: '${ 1 + 1; }'}}, out: []}}\n",
+    )
+    _, told = run_job(tmp_path, "fails", code=1, n=1)
+    assert "fails.cwl:7:13: Expression evaluation error:\n  (function" in told
+    assert "\n  TypeError: Cannot read prop" in told
+    _, told = run_job(tmp_path, "flow", code=1)
+    assert told == (
+        "d4pcwl-runner: step one: valueFrom of 'n': Expression evaluation error:\n"
+        "the expression returns no value\n"
+    )
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

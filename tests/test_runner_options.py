@@ -152,6 +152,22 @@ def test_what_steps_have_printed_is_given_out_where_there_is_any(cut: str, tmp_p
     assert [name for name in printed if made[name]]
 
 
+def test_formats_are_compared_by_their_ontology_unless_it_is_skipped(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        formats_ttl="@prefix f: <http://example.org/#> .\n"
+        "@prefix s: <http://www.w3.org/2000/01/rdf-schema#> .\nf:csv s:subClassOf f:text .\n",
+        tool_cwl="cwlVersion: v1.2\nclass: CommandLineTool\nbaseCommand: 'true'\n"
+        "$namespaces: {f: 'http://example.org/#'}\n$schemas: [formats.ttl]\n"
+        "inputs: {table: {type: File, format: f:text}}\noutputs: []\n",
+    )
+    table = {"class": "File", "path": str(write(tmp_path, table_csv="1") / "table.csv")}
+    table["format"] = "http://example.org/#csv"
+    assert run_job(tmp_path, "tool", table=table)[0] == {}
+    _, told = run_job(tmp_path, "tool", "--skip-schemas", code=1, table=table)
+    assert "to have format" in told
+
+
 # --- instead of a run -----------------------------------------------------------------------------
 
 

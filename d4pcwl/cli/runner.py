@@ -122,7 +122,6 @@ _NEEDLESS = {
     "--parallel": "tools run side by side anyway; -n sets how many",
     "--rm-tmpdir": "temporary folders are removed anyway",
     "--compute-checksum": "checksums are computed anyway",
-    "--skip-schemas": "no ontologies are loaded anyway",
     "--strict": "documents are checked strictly anyway",
     "--non-strict": "documents are checked strictly all the same",
     "--doc-cache": "documents from the network are not kept",
@@ -256,6 +255,11 @@ def _add_tool_options(parser: argparse.ArgumentParser) -> None:
         help="time limit of one expression (default: %(default)s)",
     )
     add_extension_options(group)
+    group.add_argument(
+        "--skip-schemas",
+        action="store_true",
+        help="do not load the ontologies that $schemas names; formats must then be equal",
+    )
     group.add_argument(
         "--cachedir",
         metavar="DIR",
@@ -431,6 +435,7 @@ def _settings(options: argparse.Namespace, folder: str, scratch: str, kept: str 
         eval_timeout=options.eval_timeout,
         enable_ext=options.enable_ext,
         enable_dev=options.enable_dev,
+        skip_schemas=options.skip_schemas,
         mpi_config_file=options.mpi_config_file,
         stop_on_error=options.on_error == "stop",
         quiet=options.quiet,

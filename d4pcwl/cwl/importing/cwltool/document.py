@@ -217,7 +217,7 @@ class Document:
         from schema_salad.exceptions import SchemaSaladException
 
         from d4pcwl.cwl.importing.cwltool import refusal
-        from d4pcwl.cwl.importing.cwltool.fetching import without_ids
+        from d4pcwl.cwl.importing.cwltool.fetching import readable
 
         try:
             yield
@@ -225,7 +225,7 @@ class Document:
             raise  # though it is a ValueError, too
         except (SchemaSaladException, WorkflowException, OSError, ValueError) as error:
             refusal.look_through(self.location, error, self.settings)
-            raise InputError(f"{self.location}: {without_ids(error)}") from error
+            raise InputError(f"{self.location}: {readable(error)}") from error
 
 
 def document_uri(location: str) -> str:
@@ -282,36 +282,10 @@ def listen_to_cwltool(settings: Settings) -> None:
         handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", TIME))
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if settings.debug else logging.WARNING)
-    salad = logging.getLogger("salad")
-    salad.handlers[:] = [handler]
-    salad.setLevel(level)
-
-
-def with_defaults(process: Process, given: dict[str, Any], names: Sequence[str]) -> Any:
-    """Inputs of a process, completed by its defaults.
-
-    :raises WorkflowException: a required one is missing
-    """
-    from cwltool.process import fill_in_defaults
-    from cwltool.stdfsaccess import StdFsAccess
-    from cwltool.utils import normalizeFilesDirs
-
-    inputs: Any = [e for e in process.tool["inputs"] if short_name(e["id"]) in names]
-    job: Any = dict(given)
-    fill_in_defaults(_with_lines(inputs, process.tool["inputs"]), job, StdFsAccess(""))
-    normalizeFilesDirs(job)
-    return job
-
-
-def _with_lines(chosen: list[Any], entries: Any) -> Any:
-    """A part of a list of a document that knows its lines, as cwltool expects it."""
-    from ruamel.yaml.comments import CommentedSeq
-
-    part = CommentedSeq(chosen)
-    part.lc.filename = getattr(entries.lc, "filename", "")
-    for number in range(len(chosen)):
-        part.lc.add_kv_line_col(number, [0, 0, 0, 0])
-    return part
+    for name in ("salad", "cwl_utils"):
+        other = logging.getLogger(name)
+        other.handlers[:] = [handler]
+        other.setLevel(level)
 
 
 def plain(value: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +61,8 @@ class StepExpressions:
         values = dict(given)
         for name, entry in inputs.items():
             if "valueFrom" in entry:
-                values[name] = self.value(entry["valueFrom"], given.get(name), given)
+                with _named(f"valueFrom of '{name}'"):
+                    values[name] = self.value(entry["valueFrom"], given.get(name), given)
         return values
 
     def wanted(self, values: dict[str, Any]) -> bool:
@@ -71,7 +74,8 @@ class StepExpressions:
 
         if "when" not in self.step.tool:
             return True
-        wanted = self._evaluate(self.step.tool["when"], None, values)
+        with _named("when"):
+            wanted = self._evaluate(self.step.tool["when"], None, values)
         if wanted is not True and wanted is not False:
             raise WorkflowException(f"'when' must evaluate to true or false, not {wanted!r}")
         return wanted
@@ -101,6 +105,17 @@ class StepExpressions:
             timeout=self.context.eval_timeout,
             container_engine=_engine(self.context),
         )
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Name the expression that fails in the block."""
+    from cwltool.errors import WorkflowException
+
+    try:
+        yield
+    except WorkflowException as error:
+        raise WorkflowException(f"{what}: {error}") from error
 
 
 def _inputs(step: WorkflowStep) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from d4pcwl.cwl.files import uri_path
+from d4pcwl.cwl.importing.cwltool.loading import REFERENCE
 from d4pcwl.errors import Fault, UnreadableText
 from d4pcwl.workflow.texts import Extent, check_yaml, not_yaml, read_text
 
@@ -92,14 +93,32 @@ def checked_fetcher() -> Callable[[Any, Any], Fetcher]:
 
 
 _GENERATED = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|_[0-9a-f]{40}\b")
-_ENCODED = re.compile(r"\S*%\S*(?=:\d+:\d+: )")
+_ENCODED = re.compile(r"(?<!\S)\S*%\S*(?=:\d+:\d+: )")
+_TO_PROCESS = re.compile(rf"\{{'{REFERENCE}': '([^']*)'\}}")
+_PLACE = re.compile(r"^\S+:\d+:\d+: ", re.MULTILINE)
+_SCRIPT = re.compile(
+    r"^[^\n]*\n[^\n]*\bscript was:\n.*?\bstdout was: '(?P<value>.*?)'\n"
+    r"[^\n]*\bstderr was: '(?P<said>(?:.*?\n[^\n]* at [^\n]*)?)'(?=\n|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+"""What cwltool's library says if an expression fails: the whole script, its value, and what Node.js
+says: where it failed, the line with a caret, the error, and the calls that led to it."""
 
 
-def without_ids(error: object) -> str:
-    """The text of an error of cwltool's library, without the ids that it makes for types, and with
-    the names of files as people write them."""
-    text = _GENERATED.sub("", str(error))
+def readable(error: object) -> str:
+    """The text of an error of cwltool's library, without the ids that it makes for types, with the
+    names of files as people write them, and of a script that fails only the line and the error."""
+    text = _SCRIPT.sub(_of_script, _GENERATED.sub("", str(error)))
+    text = _TO_PROCESS.sub(lambda found: uri_path(found[1]), text)
     return _ENCODED.sub(lambda place: unquote(place[0]), text)
+
+
+def _of_script(found: re.Match[str]) -> str:
+    _, *lines = _PLACE.sub("", found["said"]).split("\n")
+    said = [line for line in lines if line and not line.startswith("    at ")]
+    if not said and found["value"] == "undefined":
+        return "the expression returns no value"
+    return "\n".join(said) or found[0]
 
 
 @contextmanager

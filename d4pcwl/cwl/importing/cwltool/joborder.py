@@ -19,7 +19,7 @@ from d4pcwl.cwl.importing.cwltool.document import (
     plain,
     short_name,
 )
-from d4pcwl.cwl.importing.cwltool.fetching import checked_fetcher, told, without_ids
+from d4pcwl.cwl.importing.cwltool.fetching import checked_fetcher, readable, told
 from d4pcwl.errors import InputError, UnreadableText, brief, nearest, raise_faults, shown
 from d4pcwl.workflow.texts import check_yaml, parse_json, read_text
 
@@ -371,5 +371,5 @@ def prepared(
             context = document.settings.running(document.basedir, toplevel=True)
             ready.append(plain(process._init_job(job, context).job))
         except (WorkflowException, SchemaSaladException, OSError) as error:
-            raise InputError(f"job order {number}: {without_ids(error)}") from error
+            raise InputError(f"job order {number}: {readable(error)}") from error
     return ready

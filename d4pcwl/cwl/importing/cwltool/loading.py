@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from cwltool.process import Process
     from ruamel.yaml.comments import CommentedMap
 
-_REFERENCE = "d4pcwl:process"
+REFERENCE = "d4pcwl:process"
+"""The only key of a reference to a process; its value is the URI."""
 
 
 class Loads:
@@ -37,12 +38,12 @@ class Loads:
         """
         from cwltool.workflow import default_make_tool
 
-        if _REFERENCE in toolpath_object:
-            return self._load(toolpath_object[_REFERENCE], loadingContext)
+        if REFERENCE in toolpath_object:
+            return self._load(toolpath_object[REFERENCE], loadingContext)
         process = default_make_tool(_with_references(toolpath_object), loadingContext)
         for step in getattr(process, "steps", ()):
-            if _REFERENCE in step.tool["run"]:
-                step.tool["run"] = step.tool["run"][_REFERENCE]
+            if REFERENCE in step.tool["run"]:
+                step.tool["run"] = step.tool["run"][REFERENCE]
         return process
 
     def _load(self, uri: str, context: LoadingContext) -> Process:
@@ -95,7 +96,7 @@ def _with_references(tool: Any) -> Any:
     for number, step in enumerate(tool["steps"]):
         if isinstance(step, CommentedMap) and isinstance(step.get("run"), str):
             tool["steps"][number] = copy(step)
-            tool["steps"][number]["run"] = CommentedMap({_REFERENCE: step["run"]})
+            tool["steps"][number]["run"] = CommentedMap({REFERENCE: step["run"]})
     return tool
 
 

@@ -27,6 +27,7 @@ class Settings:
     :param outputs: what becomes of final output files: ``move``, ``copy`` or ``leave``
     :param enable_ext: whether documents may use cwltool's extensions
     :param enable_dev: whether documents may be of development versions of CWL
+    :param skip_schemas: whether ``$schemas`` of documents are not loaded
     :param mpi_config_file: how MPI programs are started, as cwltool's option of this name says
     :param timestamps: messages begin with the time
     :param stop_on_error: nothing more is started after a failure
@@ -49,6 +50,7 @@ class Settings:
     eval_timeout: float = 60
     enable_ext: bool = False
     enable_dev: bool = False
+    skip_schemas: bool = False
     mpi_config_file: str | None = None
     stop_on_error: bool = True
     quiet: bool = False
@@ -79,6 +81,7 @@ class Settings:
                 "singularity": self.container == SINGULARITY,
                 "eval_timeout": self.eval_timeout,
                 "enable_dev": self.enable_dev,
+                "skip_schemas": self.skip_schemas,
                 "disable_js_validation": True,
             }
         )

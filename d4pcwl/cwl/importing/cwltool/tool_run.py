@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from d4pcwl.cwl.importing.cwltool.document import plain, short_name
-from d4pcwl.cwl.importing.cwltool.fetching import without_ids
+from d4pcwl.cwl.importing.cwltool.fetching import readable
 from d4pcwl.cwl.importing.cwltool.tool_printed import end_of_file, passed_on
 from d4pcwl.cwl.importing.cwltool.updates import SharedMutations, in_place
 
@@ -195,7 +195,7 @@ def explanation(error: Exception) -> str:
     from schema_salad.exceptions import SchemaSaladException
 
     if isinstance(error, WorkflowException | SchemaSaladException | OSError):
-        text = without_ids(error)
+        text = readable(error)
         if text.endswith("contains illegal characters"):
             text += "; give the file another name, or use --relax-path-checks"
         return text
@@ -215,7 +215,7 @@ class _Reasons(logging.Handler):
         self.reasons = reasons
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = re.sub(r"^\[(?:job|step) [^]]*\]+ ", "", record.getMessage())
+        message = re.sub(r"^\[(?:job|step) [^]]*\]+ ", "", readable(record.getMessage()))
         if not message.endswith(_SAYS_NOTHING):
             self.reasons.append(message.removeprefix("Job error:\n"))
 

@@ -132,5 +132,8 @@ def _passed(document: Document, step: CwlStep) -> list[str]:
 
 
 def _is_array(declared: Any) -> bool:
+    """Whether a type has arrays, except for arrays of folders: a workflow may list what is in its
+    folders."""
     kinds = declared if isinstance(declared, list) else [declared]
-    return any(isinstance(kind, dict) and kind.get("type") == "array" for kind in kinds)
+    arrays = [kind for kind in kinds if isinstance(kind, dict) and kind.get("type") == "array"]
+    return any(array["items"] != "Directory" for array in arrays)

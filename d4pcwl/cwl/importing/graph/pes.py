@@ -376,13 +376,12 @@ class EnterPE(ExecutingPE):
             self._add_output(name)
 
     def execute(self, firing: Firing, given: dict[str, Any]) -> None:
-        from d4pcwl.cwl.importing.cwltool.document import plain, with_defaults
+        from d4pcwl.cwl.importing.cwltool.document import plain
 
         process = self.document.at(self.path)
-        if self.passed:
-            job = with_defaults(process, given, self.names)
-        else:
-            job = process._init_job(given, self.context(firing)).job
+        # Any array stands for those that do not come through this PE.
+        inputs: Any = {**given, **{name: [] for name in self.passed}}
+        job = process._init_job(inputs, self.context(firing)).job
         tag = (*firing.tag, (firing.index, firing.shape))
         values = {name: entry for name, entry in plain(job).items() if name in self.names}
         if self.kept:
