@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mapping_kit import Identity, Source, chain
+from mapping_kit import Homed, Identity, Source, chain, wait_until
 
 import d4pcwl
 from d4pcwl import IterativePE, SimpleFunctionPE
@@ -161,7 +161,8 @@ def test_arrays_of_all_kinds(dtype: Any) -> None:
 
 
 class DiesOver(IterativePE):
-    """Changes an array where it is, and is killed over the third, once."""
+    """Changes an array where it is. One process is killed over the third or a later one, and not
+    that of a :class:`Homed`."""
 
     def __init__(self, flag: Path) -> None:
         super().__init__()
@@ -169,9 +170,12 @@ class DiesOver(IterativePE):
 
     def _process(self, data: Any) -> Any:
         data += 1
-        if data[0] == 3 and not self.flag.exists():
-            self.flag.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        if data[0] >= 3 and not self.flag.exists():
+            if Homed.here():
+                wait_until(self.flag.exists)
+            else:
+                self.flag.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
         return data
 
 
@@ -185,7 +189,7 @@ def test_a_task_of_a_worker_that_died_is_done_again_with_what_was_written(
     name: str, tmp_path: Path
 ) -> None:
     before, flag = _shared_files(), tmp_path / "flag"
-    source = Source([np.full(PAGE, float(value)) for value in range(40)])
+    source = Homed([np.full(PAGE, float(value)) for value in range(40)])
     ends = SimpleFunctionPE(lambda data: (float(data[0]), float(data[-1]), data.flags.writeable))
     results = d4pcwl.run(chain(source, DiesOver(flag), ends), mapping=name, processes=3)
     assert flag.exists()

@@ -391,6 +391,36 @@ def test_who_is_slow_still_does_what_was_written_before_a_failure(name: str) -> 
     assert [item for outputs in results.values() for item in outputs["output"]] == [0, 1]
 
 
+@pytest.mark.parametrize("name", ["multi", "dyn_multi"])
+def test_an_interrupt_in_a_finaliser_is_not_shown(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It ends nothing there. The process is ended later."""
+
+    class Long:
+        def __del__(self) -> None:
+            until = time.monotonic() + 0.3
+            while time.monotonic() < until:
+                pass
+
+    class MakesThem(IterativePE):
+        def _process(self, data: Any) -> None:
+            while True:
+                Long()
+
+    class Fails(IterativePE):
+        def _process(self, data: Any) -> None:
+            time.sleep(0.2)
+            raise ValueError("no")
+
+    graph, source = WorkflowGraph(), Source([1])
+    for pe in (MakesThem(), Fails()):
+        graph.connect(source, "output", pe, "input")
+    with pytest.raises(PEError, match="no"):
+        Mapping(name, 3).run(graph)
+    assert capfd.readouterr().err == ""
+
+
 def test_stream_gives_what_there_is_before_it_raises(mapping: Mapping) -> None:
     items: list[Any] = []
 

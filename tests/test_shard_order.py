@@ -374,4 +374,4 @@ def test_the_report_tells_where_items_carry_marks(tmp_path: Path) -> None:
         for path in (script, unordered)
     ]
     # to Spread, to Numbered, which keeps state and stands with Half, and to Difference
-    assert found == [["by", "by", "by"], ["by", "by", "within"]]
+    assert found == [["by", "by", "by"], ["by", "by", "only"]]

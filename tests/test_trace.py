@@ -654,7 +654,7 @@ def test_the_table_fits(width: int, height: int) -> None:
         totals.take(PE(pe=pe, class_="A"))
         totals.take(Instance(instance=number, pe=pe, copy=0, process=0))
         totals.take(Sample(instance=number, start=0, end=1, taken=10**6, written=10, busy=0.5))
-    rows = [re.sub(r"\x1b\[[\d;]*m", "", row) for row in table(totals, width, height)]
+    rows = [re.sub(r"\x1b\[[\d;]*m", "", row) for row in table(totals, width, height, "utf-8")]
     assert len(rows) <= height
     assert max(map(len, rows)) < width
     if width >= 40 and height > 3:

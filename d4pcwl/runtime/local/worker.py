@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any, NoReturn
 
 from d4pcwl.errors import D4pcwlError, OutputError
@@ -65,6 +66,7 @@ def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
     gc.freeze()  # what the parent has is not copied page by page when this process collects garbage
     try:
         hear_signals(_interrupt)
+        _show_no_interrupts()
         sys.stdout = out = LineWriter(1, lock)
         if lock.is_below:
             sys.stderr = LineWriter(2, lock)
@@ -107,6 +109,22 @@ def live(enter: Callable[[], Duty], lock: LineLock) -> NoReturn:
 def _interrupt(signum: int, frame: Any) -> None:
     """The parent asked this process to end."""
     raise Interrupted
+
+
+def _show_no_interrupts() -> None:
+    """Show nothing of an interrupt that comes where it ends nothing, such as in a ``__del__``. Such
+    errors go to two hooks. Who interrupts this process sees that it goes on, and ends it."""
+    unraisable, excepthook = sys.unraisablehook, sys.excepthook
+
+    def show_unraisable(found: sys.UnraisableHookArgs) -> None:
+        if not isinstance(found.exc_value, Interrupted):
+            unraisable(found)
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, Interrupted):
+            excepthook(kind, error, trace)
+
+    sys.unraisablehook, sys.excepthook = show_unraisable, show
 
 
 def _report(duty: Duty, error: BaseException | None) -> int:

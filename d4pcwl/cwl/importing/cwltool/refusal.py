@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urldefrag, urljoin, urlsplit
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from d4pcwl.cwl.files import uri_path
 from d4pcwl.errors import Fault, UnreadableText, UnsupportedFeature, raise_faults
@@ -235,4 +235,4 @@ def fault_at(item: Any, message: str, key: str | None = None) -> Fault:
         data = getattr(marks, "data", None) or {}
         at = data.get(key, (marks.line,))[0]
         line = None if at is None else at + 1
-    return Fault(message, uri_path(file) if file else None, line)
+    return Fault(message, unquote(urlsplit(file).path) if file else None, line)
